@@ -1,0 +1,83 @@
+"""tinygrad_dls: reverse-mode autodiff on NumPy, in the notation of the Deep Learning Specialization.
+
+Examples are columns: ``X`` is ``(n_x, m)``, ``W`` is ``(n, n_prev)``, ``b`` is ``(n, 1)``, ``Z = W A + b``.
+
+>>> import tinygrad_dls as tg
+>>> X, Y = tg.datasets.planar_flower()
+>>> model = tg.nn.LogisticRegression(2)
+>>> J = tg.binary_cross_entropy_with_logits(model(X), Y)
+>>> J.backward()
+>>> model.parameters()[0].grad.shape
+(1, 2)
+"""
+
+from tinygrad_dls import datasets, init, nn, optim
+from tinygrad_dls.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    mean_squared_error,
+    softmax_cross_entropy,
+)
+from tinygrad_dls.ops import (
+    abs,
+    add,
+    affine,
+    astype,
+    broadcast_to,
+    clip,
+    concatenate,
+    cos,
+    cumsum,
+    divide,
+    dot,
+    exp,
+    expand_dims,
+    expm1,
+    getitem,
+    log,
+    log1p,
+    log_softmax,
+    logsumexp,
+    matmul,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    multiply,
+    negative,
+    power,
+    prod,
+    relu,
+    reshape,
+    sigmoid,
+    sin,
+    softmax,
+    softplus,
+    sqrt,
+    square,
+    squeeze,
+    stack,
+    std,
+    subtract,
+    sum,
+    swapaxes,
+    tanh,
+    transpose,
+    var,
+    where,
+)
+from tinygrad_dls.tensor import Tensor, no_grad, op
+from tinygrad_dls.training import History, accuracy, confusion_matrix, fit, minibatches
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "History", "Tensor", "abs", "accuracy", "add", "affine", "astype", "binary_cross_entropy",
+    "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate", "confusion_matrix", "cos", "cumsum",
+    "datasets", "divide", "dot", "exp", "expand_dims", "expm1", "fit", "getitem", "init", "log", "log1p",
+    "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches",
+    "minimum", "multiply", "negative", "nn", "no_grad", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid",
+    "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract",
+    "sum", "swapaxes", "tanh", "transpose", "var", "where",
+]  # fmt: skip

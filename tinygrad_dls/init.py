@@ -1,0 +1,50 @@
+"""Initialisers: functions of a shape ``(n_out, n_in)`` and a random generator that return the first W.
+
+Why not zeros: if all units of a hidden layer start alike, they get equal gradients and stay alike. Why not large: a
+saturated tanh or sigmoid has almost no gradient. `xavier` and `he` keep the variance of the activations from layer to
+layer, so that neither happens in deep networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygrad_dls.tensor import Array
+
+__all__ = ["he", "small", "xavier", "zeros"]
+
+Shape: TypeAlias = tuple[int, int]
+Generator: TypeAlias = np.random.Generator | np.random.RandomState
+Initialiser: TypeAlias = Callable[[Shape, Generator], Array]
+
+
+def zeros(shape: Shape, rng: Generator | None = None) -> Array:
+    """All zeros: right for logistic regression, whose single layer has nothing to break the symmetry of."""
+    return np.zeros(shape)
+
+
+def small(shape: Shape, rng: Generator) -> Array:
+    """``0.01`` times standard normal: the course's choice for the two-layer network."""
+    return rng.standard_normal(shape) * 0.01
+
+
+def xavier(shape: Shape, rng: Generator) -> Array:
+    """Normal with variance ``1 / n_in``, for tanh and sigmoid (Xavier initialisation as taught in the course)."""
+    return rng.standard_normal(shape) * np.sqrt(1 / shape[1])
+
+
+def he(shape: Shape, rng: Generator) -> Array:
+    """Normal with variance ``2 / n_in``, for ReLU, which silences half (He et al., 2015)."""
+    return rng.standard_normal(shape) * np.sqrt(2 / shape[1])
+
+
+def generator(rng: Any, who: str) -> Generator:
+    """A random generator from a seed or a generator; never from nothing, so that results can be repeated."""
+    if rng is None:
+        raise TypeError(f"{who} draws random numbers: pass a seed, rng=0, or a generator, rng=np.random.default_rng(0).")
+    if isinstance(rng, (np.random.Generator, np.random.RandomState)):
+        return rng
+    return np.random.default_rng(rng)

@@ -1,0 +1,336 @@
+"""Costs: the mean of the losses over the m examples, which are the columns.
+
+Two of them come as a pair: `binary_cross_entropy` of probabilities A is the composed cost of the notes, whose chain
+shows ``dA`` and then ``dZ = dA * a(1 - a)``; `binary_cross_entropy_with_logits` of Z is the same cost with the sigmoid
+folded in, whose gradient is the result of that chain, ``dZ = (A - Y) / m``, and which loses nothing at any Z.
+
+Labels are checked before they are used: silent broadcasting of a wrong shape is the commonest wrong gradient.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.ops import rounded_into_unit_interval
+from tinygrad_dls.tensor import Array, Rule, as_array, op, values
+
+__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error", "softmax_cross_entropy"]
+
+
+def binary_cross_entropy(A: Any, Y: Any) -> Any:
+    """The negative log-likelihood of the notes: ``J = -1/m sum(Y log A + (1 - Y) log(1 - A))``.
+
+    Its gradient is ``dA = ((1 - Y)/(1 - A) - Y/A) / m``. Where A has been rounded to 0 or 1, the nearest number
+    strictly between is used, so nothing is infinite; but the loss of an example saturates there, near 37 in float64.
+    `binary_cross_entropy_with_logits` does not.
+
+    Parameters
+    ----------
+    A : Tensor or array, shape (n_y, m)
+        Probabilities that the label is 1, in [0, 1]: the output of a sigmoid.
+    Y : array, shape (n_y, m)
+        Labels in [0, 1].
+
+    Returns
+    -------
+    Tensor or number
+        The cost J, a single entry of A's dtype. With several rows, their losses add up.
+
+    Raises
+    ------
+    ValueError
+        If A or Y leaves [0, 1], is NaN, or has a wrong shape.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> A = tg.Tensor([[0.8, 0.4]], requires_grad=True)
+    >>> J = tg.binary_cross_entropy(A, np.array([[1, 0]]))
+    >>> J.backward()
+    >>> A.grad.round(4)
+    array([[-0.625 ,  0.8333]])
+    """
+    A, Y = _prepared(A, Y, "A", _check_probabilities)
+    a = values(A)
+    if not _holds(lambda: a.size == 0 or (a.min() >= 0 and a.max() <= 1)):
+        raise ValueError(
+            "binary_cross_entropy: A has values outside [0, 1], or NaN. It takes probabilities; "
+            "for logits Z use binary_cross_entropy_with_logits(Z, Y)."
+        )
+    return _binary_cross_entropy(A, Y)
+
+
+@op()
+def _binary_cross_entropy(a: Array, y: Array) -> Rule:
+    m = _examples(a)
+    a = rounded_into_unit_interval(a)
+    losses = -(y * np.log(a) + (1 - y) * np.log(1 - a))
+    return losses.sum() / m, (
+        lambda dj: dj * ((1 - y) / (1 - a) - y / a) / m,
+        lambda dj: dj * (np.log(1 - a) - np.log(a)) / m,
+    )
+
+
+def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
+    """Sigmoid and cross-entropy in one: ``J = 1/m sum(max(Z, 0) - Y Z + log(1 + e^-|Z|))``.
+
+    With ``A = sigmoid(Z)`` it equals `binary_cross_entropy` of A, and its gradient is ``dZ = (A - Y) / m``: the
+    ``a - y`` of the notes, with the mean. It neither overflows nor saturates.
+
+    Parameters
+    ----------
+    Z : Tensor or array, shape (n_y, m)
+        Logits, the linear part of the last layer.
+    Y : array, shape (n_y, m)
+        Labels in [0, 1].
+
+    Returns
+    -------
+    Tensor or number
+        The cost J, a single entry of Z's dtype. With several rows, their losses add up.
+
+    Raises
+    ------
+    ValueError
+        If Y leaves [0, 1], is NaN, or has a wrong shape.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> Z = tg.Tensor([[1000.0, -1000.0]], requires_grad=True)
+    >>> J = tg.binary_cross_entropy_with_logits(Z, np.array([[1, 1]]))
+    >>> J.backward()
+    >>> J.item(), Z.grad
+    (500.0, array([[ 0. , -0.5]]))
+    """
+    Z, Y = _prepared(Z, Y, "Z", _check_probabilities)
+    return _binary_cross_entropy_with_logits(Z, Y)
+
+
+@op()
+def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
+    m = _examples(z)
+    e = np.exp(-np.abs(z))
+    losses = np.maximum(z, 0.0) - y * z + np.log1p(e)
+
+    def dz(dj: Array) -> Array:
+        a = np.exp(np.minimum(z, 0.0)) / (1.0 + e)  # sigmoid(z), as in tinygrad_dls.ops, with e at hand
+        return dj * (a - y) / m
+
+    return losses.sum() / m, (dz, lambda dj: -dj * z / m)
+
+
+def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
+    """Softmax and cross-entropy in one: ``J = -1/m sum_i log A[y_i, i]`` with ``A = softmax(Z)`` over the rows.
+
+    Its gradient is ``dZ = (A - Y) / m``, with Y one-hot.
+
+    Parameters
+    ----------
+    Z : Tensor or array, shape (n_y, m)
+        Logits, one row per class.
+    Y : array, shape (1, m) of integers 0 ... n_y - 1, or (n_y, m)
+        Class indices, or one column of class probabilities per example (one-hot, say).
+
+    Returns
+    -------
+    Tensor or number
+        The cost J, a single entry of Z's dtype.
+
+    Raises
+    ------
+    ValueError
+        If Y has a wrong shape, holds no such class, or has columns that do not sum to 1; if Z has a single row.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> Z = tg.Tensor(np.zeros((3, 2)), requires_grad=True)
+    >>> J = tg.softmax_cross_entropy(Z, np.array([[0, 2]]))
+    >>> J.backward()
+    >>> Z.grad.round(3)
+    array([[-0.333,  0.167],
+           [ 0.167,  0.167],
+           [ 0.167, -0.333]])
+    """
+    Z = _array_of_columns(Z, "Z")
+    n_y, m = Z.shape
+    if n_y < 2:
+        raise ValueError(
+            f"softmax_cross_entropy: Z is {Z.shape}, a single class, whose probability is always 1. "
+            "For two classes in one row use binary_cross_entropy_with_logits."
+        )
+    y = values(as_array(Y, "Y"))
+    if y.shape == (1, m) and y.dtype.kind in "iub":
+        _check_once(y, _class_check(n_y))
+        Y = np.arange(n_y)[:, None] == y
+    elif y.shape == (1, m):
+        raise ValueError(
+            f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
+        )
+    Z, Y = _prepared(Z, Y, "Z", _check_columns)
+    return _softmax_cross_entropy(Z, Y)
+
+
+@op()
+def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
+    m = _examples(z)
+    s = z - z.max(axis=0, keepdims=True)
+    e = np.exp(s)
+    total = e.sum(axis=0, keepdims=True)
+    losses = np.log(total) - (y * s).sum(axis=0, keepdims=True)
+    return losses.sum() / m, (lambda dj: dj * (e / total - y) / m, lambda dj: dj * (np.log(total) - s) / m)
+
+
+def mean_squared_error(A: Any, Y: Any) -> Any:
+    """``J = 1/m sum((A - Y)^2)``: squared errors, summed over the outputs, mean over the examples.
+
+    Its gradient is ``dA = 2 (A - Y) / m``.
+
+    Parameters
+    ----------
+    A : Tensor or array, shape (n_y, m)
+        Predictions.
+    Y : Tensor or array, shape (n_y, m)
+        Targets, any finite numbers.
+
+    Returns
+    -------
+    Tensor or number
+        The cost J, a single entry of A's dtype.
+
+    Raises
+    ------
+    ValueError
+        If Y has a wrong shape, or is not finite.
+    """
+    A, Y = _prepared(A, Y, "A", _check_finite)
+    return _mean_squared_error(A, Y)
+
+
+@op()
+def _mean_squared_error(a: Array, y: Array) -> Rule:
+    m = _examples(a)
+    error = a - y
+    return (error * error).sum() / m, (lambda dj: dj * 2 * error / m, lambda dj: -dj * 2 * error / m)
+
+
+# -- checks of shapes and labels --------------------------------------------------------------------------------------
+
+
+def _examples(a: Array) -> float:
+    """Number of examples m: the columns; one for a number. A float, because NumPy divides by it faster."""
+    return float(a.shape[-1]) if a.shape else 1.0
+
+
+def _array_of_columns(Z: Any, name: str) -> Any:
+    Z = Z if hasattr(Z, "shape") else as_array(Z, name)
+    if len(Z.shape) != 2:
+        raise ValueError(f"{name} is {Z.shape}; expected (n_y, m), with the examples as columns.")
+    return Z
+
+
+def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple[Any, Any]:
+    """Z and Y as arrays of one shape and dtype, the values of Y checked once per array."""
+    if not hasattr(Z, "shape"):
+        Z = as_array(Z, name)
+    if not hasattr(Y, "shape"):
+        Y = as_array(Y, "Y")
+    shape = Z.shape
+    if Y.shape != shape or len(shape) == 1:
+        raise ValueError(_shape_error(Y.shape, shape, name))
+    if shape and shape[-1] == 0:
+        raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
+    _check_once(values(Y), check)
+    dtype = Z.dtype if Z.dtype.kind not in "iub" else np.dtype(float)
+    return Z, Y if Y.dtype == dtype else Y.astype(dtype)
+
+
+def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
+    text = f"Y is {y}, but {name} is {z}; "
+    if len(z) != 2:
+        return text + f"{name} must be (n_y, m), with the examples as columns. Write {name}.reshape(1, -1)."
+    text += f"expected Y to be {z}, one column per example. "
+    if y == (z[1],):
+        return text + "Write Y.reshape(1, -1): a flat (m,) would silently broadcast."
+    if y == (z[1], z[0]):
+        return text + f"Did you forget a transpose? Write Y.T: {name} - Y would silently become ({z[1]}, {z[1]})."
+    if len(y) == 2 and y[1] == z[1] and z[0] == 1:
+        return text + "For one-hot columns, the last layer needs one row per class, and softmax_cross_entropy."
+    return text + "Do X and Y hold the same examples?"
+
+
+_passed: dict[int, tuple[weakref.ref[Any], Callable[[Array], str]]] = {}
+
+
+def _check_once(y: Array, check: Callable[[Array], str]) -> None:
+    """Check the values of labels, unless this very array, or the one that it is a view of, has passed before."""
+    for known in (y, getattr(y, "base", None)):
+        entry = _passed.get(id(known))
+        if entry is not None and entry[0]() is known and entry[1] is check:
+            return
+    problem = check(y)
+    if problem:
+        raise ValueError(problem)
+    try:
+        _passed[id(y)] = weakref.ref(y, lambda _, key=id(y): _passed.pop(key, None)), check
+    except TypeError:  # an array type without weak references is checked every time
+        return
+
+
+def _holds(condition: Callable[[], Any]) -> bool:
+    """Whether a check of values passes; arrays that have no truth value (symbols) cannot fail it."""
+    try:
+        return bool(condition())
+    except TypeError:
+        return True
+
+
+def _check_probabilities(y: Array) -> str:
+    if _holds(lambda: y.size == 0 or (y.min() >= 0 and y.max() <= 1)):
+        return ""
+    if np.any(np.isnan(y)):
+        return f"Y holds {np.sum(np.isnan(y))} NaN among its {y.size} labels. Drop those examples (columns of X and Y)."
+    low, high = y.min(), y.max()
+    text = f"Y holds labels from {low:g} to {high:g}; expected 0 and 1 (or probabilities between). "
+    if (low, high) == (-1, 1):
+        return text + "For labels -1 and 1, write (Y + 1) / 2."
+    if (low, high) == (1, 2):
+        return text + "For labels 1 and 2, write Y - 1."
+    return text + "For several classes use softmax_cross_entropy; for numbers, mean_squared_error."
+
+
+def _check_columns(y: Array) -> str:
+    if problem := _check_probabilities(y):
+        return problem
+    total = y.sum(axis=0)
+    # 1e-3 lets float16 and rounded probabilities pass; a forgotten or doubled class is off by far more
+    if _holds(lambda: np.all(np.abs(total - 1) <= 1e-3)):
+        return ""
+    wrong = int(np.argmax(np.abs(total - 1)))
+    return f"Y's column {wrong} sums to {total[wrong]:g}; class probabilities must sum to 1. Is Y one-hot by rows?"
+
+
+def _check_finite(y: Array) -> str:
+    if _holds(lambda: np.all(np.isfinite(y))):
+        return ""
+    return f"Y holds {np.sum(~np.isfinite(y))} NaN or infinities among its {y.size} targets. Drop those examples."
+
+
+_class_checks: dict[int, Callable[[Array], str]] = {}
+
+
+def _class_check(n_y: int) -> Callable[[Array], str]:
+    """The check that class indices are below n_y; the same function object for the same n_y."""
+
+    def check(y: Array) -> str:
+        if _holds(lambda: y.min() >= 0 and y.max() < n_y):
+            return ""
+        text = f"Y holds classes from {y.min()} to {y.max()}; Z has {n_y} rows, so expected 0 to {n_y - 1}. "
+        return text + ("For classes counted from 1, write Y - 1." if y.max() == n_y and y.min() > 0 else "")
+
+    return _class_checks.setdefault(n_y, check)

@@ -1,0 +1,504 @@
+"""Layers, and the two models of the notes composed from them.
+
+A layer is its fields, ``__init__`` and ``__call__``. `Sequential` numbers its layers as the course does: the k-th layer
+with parameters owns ``W1, b1, W2, b2, ...``, its output is ``Z1, Z2, ...`` and the activation's ``A1, A2, ...``. These
+are the names in errors, in pictures and in `Module.state_dict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygrad_dls import init as initialisers
+from tinygrad_dls import ops
+from tinygrad_dls.init import Initialiser, generator
+from tinygrad_dls.tensor import Array, Tensor, as_array, no_grad
+
+__all__ = [
+    "Classifier", "Dropout", "Linear", "LogisticRegression", "Module", "Parameter", "ReLU", "Sequential", "Sigmoid",
+    "Softmax", "Tanh", "TwoLayerNetwork",
+]  # fmt: skip
+
+Layer: TypeAlias = "Module"
+
+
+class Parameter(Tensor):
+    """A Tensor that a model learns: it requires a gradient, and a `Module` that holds it lists it.
+
+    Parameters
+    ----------
+    data : array_like of floats
+        The first values; copied, so that training does not reach into the caller's array.
+    name : str, optional
+        By default, the attribute that it is assigned to.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Array, *, name: str | None = None) -> None:
+        data = as_array(data, name)
+        super().__init__(data if isinstance(data, Tensor) else data.copy(), requires_grad=True, name=name)
+
+
+class Module:
+    """Something with parameters: a layer, or a model of layers.
+
+    Assign `Parameter` and other `Module` objects (or lists of them) as attributes; they are found in that order.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> class Scale(tg.nn.Module):
+    ...     def __init__(self):
+    ...         self.g = tg.nn.Parameter(np.ones((1, 1)))
+    ...     def __call__(self, a):
+    ...         return self.g * a
+    >>> dict(Scale().named_parameters())
+    {'g': Tensor([[1.]], shape=(1, 1), dtype=float64, name='g', requires_grad=True)}
+    """
+
+    training: bool = True
+    name: str | None = None
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        object.__setattr__(self, attribute, value)
+        if isinstance(value, (Module, Parameter)):
+            value.name = attribute
+            self._name_parameters()
+
+    def __call__(self, *inputs: Any) -> Any:
+        """Compute the output from the inputs."""
+        raise NotImplementedError(f"{type(self).__name__} does not define __call__.")
+
+    def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
+        """The parameters and modules held directly, with the names of their places."""
+        for attribute, value in vars(self).items():
+            for suffix, member in _listed(value):
+                yield attribute + suffix, member
+
+    def _paths(self) -> Iterator[tuple[str, Parameter]]:
+        for name, member in self._members():
+            if isinstance(member, Parameter):
+                yield name, member
+            else:
+                yield from ((f"{name}.{path}", p) for path, p in member._paths())
+
+    def _name_parameters(self) -> None:
+        for name, p in self.named_parameters():
+            p.name = name
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """The parameters with their names, in order of definition; a shared one once."""
+        seen = set()
+        for path, p in self._paths():
+            if p not in seen:
+                seen.add(p)
+                yield path, p
+
+    def parameters(self) -> list[Parameter]:
+        """The parameters, in order of definition."""
+        return [p for _, p in self.named_parameters()]
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all within it."""
+        yield self
+        for _, member in self._members():
+            if isinstance(member, Module):
+                yield from member.modules()
+
+    def state_dict(self) -> dict[str, Array]:
+        """Copies of the parameters' arrays by name: ``{"W1": ..., "b1": ...}``."""
+        return {name: p.data.copy() for name, p in self.named_parameters()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Set the parameters to copies of the arrays in `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If a name, shape or dtype differs. The error lists all the differences; nothing is changed then.
+        """
+        own = dict(self.named_parameters())
+        new = {name: as_array(data, name) for name, data in state_dict.items()}
+        problems = [f"{name} is missing" for name in own if name not in new]
+        problems += [f"{name} is not a parameter of this model" for name in new if name not in own]
+        for name in own.keys() & new.keys():
+            p, data = own[name], new[name]
+            if p.shape != data.shape:
+                problems.append(f"{name} is {data.shape}; expected {p.shape}")
+            if p.dtype != data.dtype:
+                problems.append(f"{name} is {data.dtype}; expected {p.dtype}")
+        if problems:
+            raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(sorted(problems)) + ".")
+        for name, data in new.items():
+            own[name].data = data.copy()
+
+    def train(self) -> None:
+        """Switch to training: `Dropout` drops."""
+        for module in self.modules():
+            module.training = True
+
+    def eval(self) -> None:
+        """Switch to evaluation: `Dropout` passes everything."""
+        for module in self.modules():
+            module.training = False
+
+    def __repr__(self) -> str:
+        (top, facts), *within = self._tree("")
+        count = sum(p.size for p in self.parameters())
+        width = max((len(line) for line, _ in within), default=0)
+        lines = [f"{top}: {count:,} parameter{'s' * (count != 1)}" + f" ({facts})" * bool(facts)]
+        return "\n".join(lines + [f"{line:{width}}  {facts}".rstrip() for line, facts in within])
+
+    def _describe(self) -> str:
+        return type(self).__name__
+
+    def _tree(self, indent: str) -> Iterator[tuple[str, str]]:
+        """Lines of the repr: the module, its own parameters beside it, and the modules within, indented."""
+        own, within = [], []
+        for name, member in self._members():
+            if isinstance(member, Parameter):
+                own.append(f"{member.name or name} {member.shape}")
+            else:
+                within.append(member)
+        called = f"{self.name} ({self._describe()})" if self.name else self._describe()
+        yield indent + called, ", ".join(own)
+        for member in within:
+            yield from member._tree(indent + "  ")
+
+
+def _listed(value: Any) -> Iterator[tuple[str, Parameter | Module]]:
+    if isinstance(value, (Parameter, Module)):
+        yield "", value
+    elif isinstance(value, (list, tuple)):
+        for i, item in enumerate(value):
+            yield from ((f".{i}{suffix}", member) for suffix, member in _listed(item))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from ((f".{key}{suffix}", member) for suffix, member in _listed(item))
+
+
+# -- layers -----------------------------------------------------------------------------------------------------------
+
+
+class Linear(Module):
+    """A layer's linear part, ``Z = W A + b``.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Number of inputs and of units: W is ``(n_out, n_in)``, b is ``(n_out, 1)`` and starts at zero.
+    rng : int or generator, keyword-only
+        Where random initialisers draw from: a seed, or a NumPy generator (``RandomState`` too, for course tables).
+    init : function or array, default `tinygrad_dls.init.xavier`
+        The first W: an initialiser of a shape and a generator, or the values themselves.
+    dtype : dtype, default float64
+        Of W and b.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is not a positive integer, `rng` is missing where it is needed, or `init` gives a wrong shape.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> layer = tg.nn.Linear(3, 2, rng=0)
+    >>> layer(np.ones((3, 5))).shape
+    (2, 5)
+    """
+
+    input_name = "X"  # what the course calls the input of this layer; Sequential sets it
+
+    def __init__(
+        self, n_in: int, n_out: int, *, rng: Any = None, init: Initialiser | Any = initialisers.xavier, dtype: Any = float
+    ) -> None:
+        for size, role in ((n_in, "n_in"), (n_out, "n_out")):
+            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
+                raise ValueError(f"Linear: {role} must be a positive integer, got {size!r}.")
+        self.n_in, self.n_out = int(n_in), int(n_out)
+        shape = (self.n_out, self.n_in)
+        if callable(init):
+            init = init(shape, None if init is initialisers.zeros else generator(rng, f"{self._describe()}"))
+        W = as_array(init, "init")
+        if W.shape != shape:
+            raise ValueError(f"{self._describe()}: init gave W of shape {W.shape}; expected (n_out, n_in) = {shape}.")
+        self.W = Parameter(W.astype(dtype))
+        self.b = Parameter(np.zeros((self.n_out, 1), dtype))
+
+    def __call__(self, a: Any) -> Any:
+        """``Z = W A + b`` for A of shape (n_in, m); Z is (n_out, m)."""
+        shape = np.shape(a)
+        if len(shape) != 2 or shape[0] != self.n_in:
+            raise ValueError(self._shape_error(a, shape))
+        return ops.affine(self.W, a, self.b)
+
+    def _shape_error(self, a: Any, shape: tuple[int, ...]) -> str:
+        called = a.name if isinstance(a, Tensor) and a.name else self.input_name
+        who = f"{self.name} ({self._describe()})" if self.name else self._describe()
+        text = f"{who}: W is {self.W.shape}, {called} is {shape}; expected {called} to be ({self.n_in}, m). "
+        if len(shape) != 2:
+            return text + f"Examples are columns: write {called}.reshape({self.n_in}, -1) if each has {self.n_in} values."
+        if shape[1] == self.n_in:
+            return text + f"Did you pass {called} transposed?"
+        return text + f"Did you mean Linear({shape[0]}, {self.n_out}), or is a layer before it of another size?"
+
+    def _describe(self) -> str:
+        return f"Linear {self.n_in} -> {self.n_out}"
+
+
+class Tanh(Module):
+    """``A = tanh(Z)``."""
+
+    def __call__(self, z: Any) -> Any:
+        """Apply `tinygrad_dls.tanh`."""
+        return ops.tanh(z)
+
+
+class Sigmoid(Module):
+    """``A = 1 / (1 + e^-Z)``."""
+
+    def __call__(self, z: Any) -> Any:
+        """Apply `tinygrad_dls.sigmoid`."""
+        return ops.sigmoid(z)
+
+
+class ReLU(Module):
+    """``A = max(Z, 0)``."""
+
+    def __call__(self, z: Any) -> Any:
+        """Apply `tinygrad_dls.relu`."""
+        return ops.relu(z)
+
+
+class Softmax(Module):
+    """Probabilities of the classes, which are the rows: ``A = e^Z / sum e^Z``."""
+
+    def __call__(self, z: Any) -> Any:
+        """Apply `tinygrad_dls.softmax` over the rows."""
+        return ops.softmax(z, axis=0)
+
+
+class Dropout(Module):
+    """Inverted dropout: in training, keep each entry with probability `keep_prob`, scaled by ``1 / keep_prob``.
+
+    Parameters
+    ----------
+    keep_prob : float
+        In (0, 1], as in the course; 1 keeps everything.
+    rng : int or generator, keyword-only
+        Where the masks are drawn from.
+    """
+
+    def __init__(self, keep_prob: float, *, rng: Any = None) -> None:
+        if not 0 < keep_prob <= 1:
+            raise ValueError(f"Dropout: keep_prob must be in (0, 1], got {keep_prob}.")
+        self.keep_prob = float(keep_prob)
+        self.rng = generator(rng, "Dropout")
+
+    def __call__(self, a: Any) -> Any:
+        """Drop in training; in evaluation, return A itself."""
+        if not self.training or self.keep_prob == 1:
+            return a
+        kept = self.rng.random(a.shape) < self.keep_prob
+        return a * (kept / self.keep_prob).astype(a.dtype)
+
+    def _describe(self) -> str:
+        return f"Dropout {self.keep_prob:g}"
+
+
+# -- models -----------------------------------------------------------------------------------------------------------
+
+
+class Sequential(Module):
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    *layers : callable
+        `Module` objects, or functions such as ``np.tanh``.
+
+    Examples
+    --------
+    The notes' own chain ends in a sigmoid, and takes the composed cost:
+
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> model = tg.nn.Sequential(tg.nn.Linear(2, 1, init=tg.init.zeros), tg.nn.Sigmoid())
+    >>> A = model(np.ones((2, 3)))
+    >>> float(tg.binary_cross_entropy(A, np.ones((1, 3))).item())
+    0.6931471805599453
+    """
+
+    def __init__(self, *layers: Callable[[Any], Any]) -> None:
+        if not layers:
+            raise ValueError(f"{type(self).__name__} needs at least one layer.")
+        for layer in layers:
+            if not callable(layer) or isinstance(layer, type):
+                hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
+                raise TypeError(f"{type(self).__name__} takes layers, got {layer!r}.{hint}")
+        self.layers = layers
+        self._number(0, sum(1 for layer in self._flat() if _has_parameters(layer)))
+
+    def _flat(self) -> Iterator[Any]:
+        """The layers, those of nested Sequentials in their place."""
+        for layer in self.layers:
+            if isinstance(layer, Sequential):
+                yield from layer._flat()
+            else:
+                yield layer
+
+    def _number(self, number: int, total: int) -> int:
+        """Name the layers and their outputs after their number; a single layer goes without."""
+        self._outputs: list[str | None] = []
+        for layer in self.layers:
+            output = None
+            if isinstance(layer, Sequential):
+                number = layer._number(number, total)
+            else:
+                if _has_parameters(layer):
+                    number += 1
+                    layer.name = f"layer{number}"
+                    if isinstance(layer, Linear) and number > 1:
+                        layer.input_name = f"A{number - 1}"
+                if number:
+                    output = ("Z" if isinstance(layer, Linear) else "A") + (str(number) if total > 1 else "")
+            self._outputs.append(output)
+        self._name_parameters()
+        return number
+
+    def _paths(self) -> Iterator[tuple[str, Parameter]]:
+        layers = [layer for layer in self._flat() if _has_parameters(layer)]
+        for number, layer in enumerate(layers, 1):
+            for path, p in layer._paths():
+                if len(layers) == 1:
+                    yield path, p
+                else:
+                    yield (f"{number}.{path}" if "." in path else f"{path}{number}"), p
+
+    def __call__(self, x: Any) -> Any:
+        """Apply the layers in order, and name what comes out of each."""
+        for layer, output in zip(self.layers, self._outputs, strict=True):
+            x = layer(x)
+            if output is not None and isinstance(x, Tensor):
+                x.name = output
+        return x
+
+
+def _has_parameters(layer: Any) -> bool:
+    return isinstance(layer, Module) and any(True for _ in layer._paths())
+
+
+class Classifier(Sequential):
+    """A `Sequential` whose output is the logit Z (or, with a last `Sigmoid` or `Softmax`, the probability A).
+
+    One output row stands for two classes, several for one class each.
+    """
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probabilities ``A`` of the notes.
+
+        Parameters
+        ----------
+        X : array, shape (n_x, m)
+
+        Returns
+        -------
+        array, shape (n_y, m)
+            A plain array, computed without a graph and in evaluation mode.
+        """
+        training = self.training
+        self.eval()
+        try:
+            with no_grad():
+                Z = self(X)
+                if not isinstance(self.layers[-1], (Sigmoid, Softmax)):
+                    Z = ops.sigmoid(Z) if Z.shape[0] == 1 else ops.softmax(Z, axis=0)
+        finally:
+            if training:
+                self.train()
+        return Z.data
+
+    def predict(self, X: Any) -> Array:
+        """The class of each example: 1 where ``A > 0.5`` for one output, the row of the largest A for several.
+
+        Parameters
+        ----------
+        X : array, shape (n_x, m)
+
+        Returns
+        -------
+        array of int, shape (1, m)
+        """
+        A = self.predict_proba(X)
+        return (A > 0.5).astype(int) if A.shape[0] == 1 else np.argmax(A, axis=0)[None, :]
+
+
+class LogisticRegression(Classifier):
+    """Logistic regression, ``A = sigmoid(W X + b)``: one `Linear` layer that starts at zero; ``model(X)`` is Z.
+
+    Parameters
+    ----------
+    n_x : int
+        Number of features: W is ``(1, n_x)``, b is ``(1, 1)``.
+    dtype : dtype, default float64
+        Of W and b.
+
+    Examples
+    --------
+    >>> import tinygrad_dls as tg
+    >>> tg.nn.LogisticRegression(30)
+    LogisticRegression: 31 parameters
+      layer1 (Linear 30 -> 1)  W (1, 30), b (1, 1)
+    """
+
+    def __init__(self, n_x: int, *, dtype: Any = float) -> None:
+        super().__init__(Linear(n_x, 1, init=initialisers.zeros, dtype=dtype))
+
+
+class TwoLayerNetwork(Classifier):
+    """The network with one hidden layer, ``Z2 = W2 g(W1 X + b1) + b2``; ``model(X)`` is Z2.
+
+    Parameters
+    ----------
+    n_x, n_h, n_y : int
+        Number of features, of hidden units, and of outputs (1 for two classes).
+    activation : Module or function, default Tanh()
+        g: a layer, such as ``tg.nn.ReLU()``, or a function, such as ``np.sin``.
+    rng : int or generator, keyword-only
+        Where random initialisers draw from, W1 first.
+    init : function, default `tinygrad_dls.init.small`
+        The first W1 and W2; b1 and b2 start at zero.
+    dtype : dtype, default float64
+        Of the parameters.
+
+    Examples
+    --------
+    >>> import tinygrad_dls as tg
+    >>> tg.nn.TwoLayerNetwork(2, 4, rng=1)
+    TwoLayerNetwork: 17 parameters
+      layer1 (Linear 2 -> 4)  W1 (4, 2), b1 (4, 1)
+      Tanh
+      layer2 (Linear 4 -> 1)  W2 (1, 4), b2 (1, 1)
+    """
+
+    def __init__(
+        self,
+        n_x: int,
+        n_h: int,
+        n_y: int = 1,
+        activation: Callable[[Any], Any] | None = None,
+        *,
+        rng: Any = None,
+        init: Initialiser = initialisers.small,
+        dtype: Any = float,
+    ) -> None:
+        if init is not initialisers.zeros:
+            rng = generator(rng, "TwoLayerNetwork")
+        super().__init__(
+            Linear(n_x, n_h, rng=rng, init=init, dtype=dtype),
+            Tanh() if activation is None else activation,
+            Linear(n_h, n_y, rng=rng, init=init, dtype=dtype),
+        )

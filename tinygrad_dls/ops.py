@@ -1,0 +1,583 @@
+"""Every op: its value, and beside it its gradient, as the mathematics is written.
+
+Read ``lambda dz: dz * y`` as the chain rule: given ``dz = dJ/dz``, the gradient of the cost with respect to the op's
+output, it returns the gradient with respect to that input. Un-broadcasting and dtypes are the engine's work (see
+`tinygrad_dls.tensor`), so ``add`` returns ``dz`` itself, whatever the shapes were. Each rule uses ``np.*`` functions,
+operators and array methods only, so it runs on any array that speaks NumPy's protocols, a Tensor one level down
+included: that is how second derivatives come for free.
+
+Kinks and ties, where the derivative does not exist, are given a value once and for all: ``relu'(0) = 0``,
+``abs'(0) = 0``, ``std' = 0`` where all entries are equal; ``maximum``, ``minimum``, ``max`` and ``min`` share the
+gradient equally among the tied; ``clip`` passes it on the closed interval.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinygrad_dls.tensor import Array, Rule, Tensor, implements, implements_on_values, op, unbroadcast, values
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+Axis = int | tuple[int, ...] | None
+
+# -- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+@op(np.add)
+def add(x: Array, y: Array) -> Rule:
+    """Sum ``z = x + y``, broadcasting: ``dz/dx = dz/dy = 1``."""
+    return x + y, (lambda dz: dz, lambda dz: dz)
+
+
+@op(np.subtract)
+def subtract(x: Array, y: Array) -> Rule:
+    """Difference ``z = x - y``, broadcasting: ``dz/dx = 1``, ``dz/dy = -1``."""
+    return x - y, (lambda dz: dz, lambda dz: -dz)
+
+
+@op(np.multiply)
+def multiply(x: Array, y: Array) -> Rule:
+    """Entry-wise product ``z = x * y``, broadcasting: ``dz/dx = y``, ``dz/dy = x``."""
+    return x * y, (lambda dz: dz * y, lambda dz: dz * x)
+
+
+@op(np.divide)
+def divide(x: Array, y: Array) -> Rule:
+    """Quotient ``z = x / y``, broadcasting: ``dz/dx = 1/y``, ``dz/dy = -x/y^2``."""
+    return x / y, (lambda dz: dz / y, lambda dz: -dz * x / y / y)
+
+
+@op(np.power)
+def power(x: Array, y: Array) -> Rule:
+    """Power ``z = x ** y``: ``dz/dx = y x^(y-1)``, ``dz/dy = x^y log x``.
+
+    At ``y = 0`` the first is 0 for every x, and at ``x = 0`` the second is 0, their limits from the right.
+    """
+
+    def dx(dz: Array) -> Array:
+        zero = values(y) == 0
+        return dz * (y * x ** np.where(zero, 1, y - 1) if np.any(zero) else y * x ** (y - 1))
+
+    def dy(dz: Array) -> Array:
+        return dz * x**y * np.log(np.where(values(x) == 0, 1, x))
+
+    return x**y, (dx, dy)
+
+
+@op(np.negative)
+def negative(x: Array) -> Rule:
+    """Negation ``z = -x``: ``dz/dx = -1``."""
+    return -x, (lambda dz: -dz,)
+
+
+@op(np.matmul)
+def matmul(a: Array, b: Array) -> Rule:
+    """Matrix product ``z = a @ b``, by NumPy's rules: ``da = dz b^T``, ``db = a^T dz``.
+
+    A 1-D `a` counts as one row, a 1-D `b` as one column; axes before the last two are batches, and broadcast.
+    """
+
+    def da(dz: Array) -> Array:
+        if a.ndim == b.ndim == 2:
+            return dz @ b.T
+        column = b if b.ndim > 1 else b[:, None]
+        dz = dz if b.ndim > 1 else dz[..., None]
+        dz = dz if a.ndim > 1 else dz[..., None, :]
+        da = dz @ np.swapaxes(column, -1, -2)
+        return da if a.ndim > 1 else da[..., 0, :]
+
+    def db(dz: Array) -> Array:
+        if a.ndim == b.ndim == 2:
+            return a.T @ dz
+        row = a if a.ndim > 1 else a[None, :]
+        dz = dz if b.ndim > 1 else dz[..., None]
+        dz = dz if a.ndim > 1 else dz[..., None, :]
+        db = np.swapaxes(row, -1, -2) @ dz
+        return unbroadcast(db, (*db.shape[:-2], b.shape[0], 1))[..., 0] if b.ndim == 1 else db
+
+    return np.matmul(a, b), (da, db)
+
+
+@op()
+def affine(w: Array, a: Array, b: Array) -> Rule:
+    """One layer's linear part, ``z = w @ a + b``: ``dw = dz a^T``, ``da = w^T dz``, ``db = dz`` summed over examples.
+
+    Parameters
+    ----------
+    w : array, shape (n, n_prev)
+    a : array, shape (n_prev, m)
+    b : array, shape (n, 1)
+    """
+    return np.dot(w, a) + b, (lambda dz: np.dot(dz, a.T), lambda dz: np.dot(w.T, dz), lambda dz: dz)
+
+
+@implements(np.dot)
+def dot(a: Any, b: Any) -> Any:
+    """``np.dot`` as the course uses it: the matrix product of vectors and matrices, or the product with a number."""
+    dims = np.ndim(a), np.ndim(b)
+    if max(dims) > 2:
+        raise TypeError("np.dot of more than two axes is not differentiated; use a @ b.")
+    return matmul(a, b) if min(dims) else multiply(a, b)
+
+
+# -- exponentials, roots, waves ---------------------------------------------------------------------------------------
+
+
+@op(np.exp)
+def exp(x: Array) -> Rule:
+    """Exponential ``z = e^x``: ``dz/dx = z``."""
+    z = np.exp(x)
+    return z, (lambda dz: dz * z,)
+
+
+@op(np.expm1)
+def expm1(x: Array) -> Rule:
+    """``z = e^x - 1``, exact for small x: ``dz/dx = z + 1``."""
+    z = np.expm1(x)
+    return z, (lambda dz: dz * (z + 1),)
+
+
+@op(np.log)
+def log(x: Array) -> Rule:
+    """Natural logarithm ``z = log x``: ``dz/dx = 1/x``."""
+    return np.log(x), (lambda dz: dz / x,)
+
+
+@op(np.log1p)
+def log1p(x: Array) -> Rule:
+    """``z = log(1 + x)``, exact for small x: ``dz/dx = 1/(1 + x)``."""
+    return np.log1p(x), (lambda dz: dz / (1 + x),)
+
+
+@op(np.sqrt)
+def sqrt(x: Array) -> Rule:
+    """Square root ``z = sqrt(x)``: ``dz/dx = 1/(2z)``."""
+    z = np.sqrt(x)
+    return z, (lambda dz: dz / (2 * z),)
+
+
+@op(np.square)
+def square(x: Array) -> Rule:
+    """Square ``z = x^2``: ``dz/dx = 2x``."""
+    return np.square(x), (lambda dz: dz * 2 * x,)
+
+
+@op(np.sin)
+def sin(x: Array) -> Rule:
+    """Sine: ``dz/dx = cos x``."""
+    return np.sin(x), (lambda dz: dz * np.cos(x),)
+
+
+@op(np.cos)
+def cos(x: Array) -> Rule:
+    """Cosine: ``dz/dx = -sin x``."""
+    return np.cos(x), (lambda dz: -dz * np.sin(x),)
+
+
+# -- choices: a gradient for whoever was chosen -----------------------------------------------------------------------
+
+
+@op(np.abs)
+def abs(x: Array) -> Rule:
+    """Absolute value ``z = |x|``: ``dz/dx = sign x``, and 0 at 0."""
+    return np.abs(x), (lambda dz: dz * (x > 0) - dz * (x < 0),)
+
+
+@op(np.maximum)
+def maximum(x: Array, y: Array) -> Rule:
+    """The larger of x and y: the gradient goes to it; half to each at a tie."""
+    return np.maximum(x, y), (
+        lambda dz: dz * (x > y) + dz * (x == y) / 2,
+        lambda dz: dz * (y > x) + dz * (x == y) / 2,
+    )
+
+
+@op(np.minimum)
+def minimum(x: Array, y: Array) -> Rule:
+    """The smaller of x and y: the gradient goes to it; half to each at a tie."""
+    return np.minimum(x, y), (
+        lambda dz: dz * (x < y) + dz * (x == y) / 2,
+        lambda dz: dz * (y < x) + dz * (x == y) / 2,
+    )
+
+
+@op(np.where)
+def where(condition: Array, x: Array, y: Array) -> Rule:
+    """x where the condition holds, y elsewhere: each gets the gradient where it was taken."""
+    condition = values(condition)
+    return np.where(condition, x, y), (
+        None,
+        lambda dz: np.where(condition, dz, 0),
+        lambda dz: np.where(condition, 0, dz),
+    )
+
+
+@op(np.clip)
+def clip(x: Array, min: Any = None, max: Any = None) -> Rule:
+    """x limited to [min, max] (constants): ``dz/dx`` is 1 in the closed interval, 0 outside."""
+
+    def dx(dz: Array) -> Array:
+        dz = dz if min is None else dz * (x >= min)
+        return dz if max is None else dz * (x <= max)
+
+    return np.clip(x, min, max), (dx,)
+
+
+# -- sums, means, extremes --------------------------------------------------------------------------------------------
+
+
+def _kept(dz: Array, axis: Axis, keepdims: bool, x: Array) -> Array:
+    """Give a reduction's output its lost axes back, of length 1, so that it broadcasts against the input."""
+    if keepdims or axis is None:
+        return dz if keepdims else dz.reshape((1,) * x.ndim)
+    return np.expand_dims(dz, axis)
+
+
+@op(np.sum)
+def sum(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
+    """Sum over the axes: every summand gets the gradient of the sum."""
+    return np.sum(x, axis=axis, keepdims=keepdims), (
+        lambda dz: np.broadcast_to(_kept(dz, axis, keepdims, x), x.shape),
+    )
+
+
+@op(np.mean)
+def mean(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
+    """Mean over the axes, of n entries each: every one gets ``1/n`` of the gradient."""
+    z = np.mean(x, axis=axis, keepdims=keepdims)
+    return z, (lambda dz: np.broadcast_to(_kept(dz / (x.size // z.size), axis, keepdims, x), x.shape),)
+
+
+@op(np.max)
+def max(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
+    """Largest entry over the axes: the gradient goes to it, in equal shares to the tied."""
+    z = np.max(x, axis=axis, keepdims=keepdims)
+    return z, (lambda dz: _shared(dz, z, axis, keepdims, x),)
+
+
+@op(np.min)
+def min(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
+    """Smallest entry over the axes: the gradient goes to it, in equal shares to the tied."""
+    z = np.min(x, axis=axis, keepdims=keepdims)
+    return z, (lambda dz: _shared(dz, z, axis, keepdims, x),)
+
+
+def _shared(dz: Array, z: Array, axis: Axis, keepdims: bool, x: Array) -> Array:
+    chosen = x == _kept(z, axis, keepdims, x)
+    share = (chosen / chosen.sum(axis=axis, keepdims=True)).astype(dz.dtype)
+    return _kept(dz, axis, keepdims, x) * share
+
+
+@op(np.prod)
+def prod(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
+    """Product over the axes: ``dz/dx_i`` is the product of the others, zeros among them or not."""
+
+    def dx(dz: Array) -> Array:
+        axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = tuple(i % x.ndim for i in axes)
+        order = (*(i for i in range(x.ndim) if i not in axes), *axes)
+        moved = np.transpose(x, order)
+        flat = moved.reshape((*moved.shape[: x.ndim - len(axes)], -1))
+        others = _product_of_others(flat).reshape(moved.shape)
+        return _kept(dz, axis, keepdims, x) * np.transpose(others, np.argsort(order))
+
+    return np.prod(x, axis=axis, keepdims=keepdims), (dx,)
+
+
+def _product_of_others(x: Array) -> Array:
+    """Along the last axis, the product of all the entries but one: of those before, and of those behind."""
+    backward = x[..., ::-1]
+    return _product_of_earlier(x) * _product_of_earlier(backward)[..., ::-1]
+
+
+def _product_of_earlier(x: Array) -> Array:
+    """Along the last axis, the product of the entries before each, by doubling the reach."""
+    z = np.concatenate([np.ones_like(x[..., :1]), x[..., :-1]], axis=-1)
+    reach = 1
+    while reach < x.shape[-1]:
+        z = np.concatenate([z[..., :reach], z[..., reach:] * z[..., :-reach]], axis=-1)
+        reach *= 2
+    return z
+
+
+@op(np.var)
+def var(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Rule:
+    """Variance over the axes, of n entries each: ``dz/dx = 2 (x - mean) / (n - ddof)``."""
+    z = np.var(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+    def dx(dz: Array) -> Array:
+        deviation = x - np.mean(x, axis=axis, keepdims=True)
+        return _kept(dz * 2 / (x.size // z.size - ddof), axis, keepdims, x) * deviation
+
+    return z, (dx,)
+
+
+@op(np.std)
+def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Rule:
+    """Standard deviation over the axes: ``dz/dx = (x - mean) / ((n - ddof) z)``, and 0 where all entries are equal."""
+    z = np.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
+
+    def dx(dz: Array) -> Array:
+        deviation = x - np.mean(x, axis=axis, keepdims=True)
+        spread = np.where(values(z) == 0, 1, z)
+        return _kept(dz / (x.size // z.size - ddof) / spread, axis, keepdims, x) * deviation
+
+    return z, (dx,)
+
+
+@op(np.cumsum)
+def cumsum(x: Array, axis: int | None = None) -> Rule:
+    """Running sum: each entry is in its own sum and in all behind it, so its gradient is the running sum from the end.
+
+    Without an axis, of the flattened array, as in NumPy.
+    """
+
+    def dx(dz: Array) -> Array:
+        if axis is None:
+            return np.cumsum(dz[::-1])[::-1].reshape(x.shape)
+        reverse = (slice(None),) * (axis % x.ndim) + (slice(None, None, -1),)
+        return np.cumsum(dz[reverse], axis=axis)[reverse]
+
+    return np.cumsum(x, axis=axis), (dx,)
+
+
+# -- shapes: the gradient goes back the way it came -------------------------------------------------------------------
+
+
+@op(np.reshape)
+def reshape(x: Array, shape: int | tuple[int, ...]) -> Rule:
+    """The same entries in another shape."""
+    return np.reshape(x, shape), (lambda dz: dz.reshape(x.shape),)
+
+
+@op(np.transpose)
+def transpose(x: Array, axes: Sequence[int] | None = None) -> Rule:
+    """Permuted axes, reversed by default; the gradient by the inverse permutation."""
+    return np.transpose(x, axes), (lambda dz: np.transpose(dz, None if axes is None else np.argsort(axes)),)
+
+
+@op(np.swapaxes)
+def swapaxes(x: Array, axis1: int, axis2: int) -> Rule:
+    """Two axes exchanged; the gradient exchanges them again."""
+    return np.swapaxes(x, axis1, axis2), (lambda dz: np.swapaxes(dz, axis1, axis2),)
+
+
+@op(np.expand_dims)
+def expand_dims(x: Array, axis: int | tuple[int, ...]) -> Rule:
+    """New axes of length 1."""
+    return np.expand_dims(x, axis), (lambda dz: dz.reshape(x.shape),)
+
+
+@op(np.squeeze)
+def squeeze(x: Array, axis: Axis = None) -> Rule:
+    """Axes of length 1 removed."""
+    return np.squeeze(x, axis=axis), (lambda dz: dz.reshape(x.shape),)
+
+
+@op(np.broadcast_to)
+def broadcast_to(x: Array, shape: int | tuple[int, ...]) -> Rule:
+    """Entries repeated along new or unit axes; the engine sums the gradient over them."""
+    return np.broadcast_to(x, shape), (lambda dz: dz,)
+
+
+@op(np.astype)
+def astype(x: Array, dtype: DTypeLike) -> Rule:
+    """The same numbers in another dtype; the engine casts the gradient back."""
+    return x.astype(dtype), (lambda dz: dz,)
+
+
+@implements(np.concatenate)
+def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+    """Arrays joined along an axis (None: flattened first); each gets its slice of the gradient."""
+    if axis is None:
+        arrays, axis = [reshape(x, -1) for x in arrays], 0
+    return _concatenate(*arrays, axis=axis)
+
+
+@op()
+def _concatenate(*arrays: Array, axis: int) -> Rule:
+    def piece(k: int) -> Any:
+        def dx(dz: Array) -> Array:
+            lengths = [np.shape(x)[axis] for x in arrays]
+            start = int(np.sum(lengths[:k]))
+            return dz[(slice(None),) * (axis % dz.ndim) + (slice(start, start + lengths[k]),)]
+
+        return dx
+
+    return np.concatenate(arrays, axis=axis), tuple(map(piece, range(len(arrays))))
+
+
+@implements(np.stack)
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays of one shape joined along a new axis."""
+    return concatenate([expand_dims(x, axis) for x in arrays], axis=axis)
+
+
+# -- indexing ---------------------------------------------------------------------------------------------------------
+
+
+def getitem(x: Any, index: Any) -> Any:
+    """Part of an array, ``x[index]``: slices, integers, arrays, masks. Entries taken twice add up their gradients."""
+    plain = tuple(map(values, index)) if isinstance(index, tuple) else values(index)
+    return _getitem(x, index=plain)
+
+
+@op()
+def _getitem(x: Array, *, index: Any) -> Rule:
+    return x[index], (lambda dz: _scatter(dz, index=index, shape=x.shape),)
+
+
+@op()
+def _scatter(dz: Array, *, index: Any, shape: tuple[int, ...]) -> Rule:
+    """Zeros of the shape, with the entries of dz added at the index: what indexing is to its gradient, and back."""
+    z = np.zeros(shape, dtype=dz.dtype)
+    np.add.at(z, index, dz)
+    return z, (lambda dx: dx[index],)
+
+
+# -- activations ------------------------------------------------------------------------------------------------------
+
+
+def rounded_into_unit_interval(a: Array) -> Array:
+    """Keep probabilities strictly between 0 and 1, as the exact ones are, at the cost of less than one rounding.
+
+    Then ``log a``, ``log(1 - a)`` and ``da/dz = a(1 - a)`` are finite and non-zero, and the chain ``dA``, ``dZ`` of
+    the notes gives ``a - y`` even where the sigmoid saturates. Arrays of exact numbers pass as they are.
+    """
+    limits = _open_unit_interval(a.dtype)
+    return a if limits is None else np.clip(a, *limits)
+
+
+@functools.cache
+def _open_unit_interval(dtype: np.dtype[Any]) -> tuple[Any, Any] | None:
+    """The smallest normal number of a dtype, and the largest below 1."""
+    if dtype.kind != "f":
+        return None
+    info = np.finfo(dtype)
+    return info.smallest_normal, 1 - info.epsneg
+
+
+def _sigmoid(z: Array) -> Array:
+    """``1 / (1 + e^-z)``, written so that no exponent is positive and nothing overflows or loses digits."""
+    return np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z)))
+
+
+@op()
+def sigmoid(z: Array) -> Rule:
+    """Sigmoid, the inverse of the logit link: ``a = 1 / (1 + e^-z)``, ``da/dz = a (1 - a)``.
+
+    Exact in both tails; rounded to stay strictly between 0 and 1.
+    """
+    a = rounded_into_unit_interval(_sigmoid(z))
+    return a, (lambda da: da * a * (1 - a),)
+
+
+@op(np.tanh)
+def tanh(z: Array) -> Rule:
+    """Hyperbolic tangent: ``a = tanh z``, ``da/dz = 1 - a^2``."""
+    a = np.tanh(z)
+    return a, (lambda da: da * (1 - a * a),)
+
+
+@op()
+def relu(z: Array) -> Rule:
+    """Rectified linear unit: ``a = max(z, 0)``, ``da/dz`` is 1 for z > 0, else 0 (at 0 too)."""
+    return np.maximum(z, 0), (lambda da: da * (z > 0),)
+
+
+@op()
+def softplus(z: Array) -> Rule:
+    """``log(1 + e^z)``, a smooth ReLU: ``da/dz = sigmoid(z)``."""
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))), (lambda da: da * _sigmoid(z),)
+
+
+def _softmax(z: Array, axis: Axis) -> Array:
+    e = np.exp(z - np.max(z, axis=axis, keepdims=True))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+def _logsumexp(z: Array, axis: Axis) -> Array:
+    top = np.max(z, axis=axis, keepdims=True)
+    return top + np.log(np.exp(z - top).sum(axis=axis, keepdims=True))
+
+
+@op()
+def softmax(z: Array, axis: Axis = 0) -> Rule:
+    """Probabilities of the classes (rows), for each example (column): ``a_k = e^z_k / sum_j e^z_j``.
+
+    ``dz = a * (da - sum_k a_k da_k)``.
+    """
+    a = _softmax(z, axis)
+    return a, (lambda da: a * (da - (a * da).sum(axis=axis, keepdims=True)),)
+
+
+@op()
+def log_softmax(z: Array, axis: Axis = 0) -> Rule:
+    """Logarithm of `softmax`, without its underflow: ``dz = da - a sum_k da_k``."""
+    return z - _logsumexp(z, axis), (lambda da: da - _softmax(z, axis) * da.sum(axis=axis, keepdims=True),)
+
+
+@op()
+def logsumexp(z: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
+    """``log sum e^z`` over the axes, without overflow: ``dz = softmax(z) da``."""
+    a = _logsumexp(z, axis)
+    return (a if keepdims else np.squeeze(a, axis=axis)), (
+        lambda da: _kept(da, axis, keepdims, z) * _softmax(z, axis),
+    )
+
+
+# -- what Tensor gets from here ---------------------------------------------------------------------------------------
+
+
+def _reflected(function: Any) -> Any:
+    return lambda x, y: function(y, x)
+
+
+def _compared(function: Any) -> Any:
+    return lambda x, y: function(values(x), values(y))
+
+
+def _method_reshape(x: Tensor, *shape: Any) -> Any:
+    return reshape(x, shape[0] if len(shape) == 1 else shape)
+
+
+def _method_transpose(x: Tensor, *axes: Any) -> Any:
+    return transpose(x, axes[0] if len(axes) == 1 else axes or None)
+
+
+_OPERATORS = {"add": add, "sub": subtract, "mul": multiply, "truediv": divide, "pow": power, "matmul": matmul}
+_COMPARISONS = {
+    "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+}  # fmt: skip
+_METHODS = (sum, mean, max, min, prod, var, std, cumsum, clip, swapaxes, squeeze, astype)
+
+
+def _attach() -> None:
+    """Give Tensor its operators and methods: an op in a class is a method, so ``a + b`` calls `add` directly."""
+    for name, function in _OPERATORS.items():
+        setattr(Tensor, f"__{name}__", function)
+        setattr(Tensor, f"__r{name}__", _reflected(function))
+    for name, compare in _COMPARISONS.items():
+        setattr(Tensor, f"__{name}__", _compared(compare))
+    for method in _METHODS:
+        setattr(Tensor, method.__name__, method)
+    for name, function in {
+        "__neg__": negative, "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
+        "T": property(transpose), "reshape": _method_reshape, "transpose": _method_transpose,
+    }.items():  # fmt: skip
+        setattr(Tensor, name, function)
+
+
+_attach()
+
+implements_on_values(
+    *_COMPARISONS.values(), np.logical_and, np.logical_or, np.logical_not, np.isnan, np.isinf, np.isfinite,
+    np.isclose, np.allclose, np.array_equal, np.all, np.any, np.count_nonzero, np.argmax, np.argmin, np.argsort,
+    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like, np.result_type,
+)  # fmt: skip

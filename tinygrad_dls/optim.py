@@ -1,0 +1,259 @@
+"""Optimizers: the update that follows the gradient.
+
+An optimizer is one pure function per parameter, from ``(w, dw, state, rate)`` to the new ``(w, state)``. `step` computes
+all the updates before it installs any, and replaces the arrays instead of writing into them: a graph that is still
+in use keeps the values it was computed from, and an interrupted step leaves the model as it was.
+
+The learning rate is a number, or a function from the number of steps taken (0, 1, ...) to a number.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygrad_dls.tensor import Array, Tensor
+
+__all__ = ["SGD", "Adam", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
+
+Schedule: TypeAlias = Callable[[int], float]
+
+
+class Optimizer:
+    """What SGD and Adam share: the parameters, the learning rate, the step, and exact resumption."""
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
+        who = type(self).__name__
+        if not isinstance(parameters, Iterable) or isinstance(parameters, (Tensor, str)):
+            raise TypeError(f"{who} takes the parameters of a model: {who}(model.parameters(), lr=...).")
+        self.parameters = list(parameters)
+        if not self.parameters:
+            raise ValueError(f"{who} got no parameters. Is the iterator used up, or has the model none?")
+        for p in self.parameters:
+            if not isinstance(p, Tensor) or p.op is not None:
+                raise TypeError(f"{who} takes parameters (leaf Tensors), got {p!r}.")
+        if len(set(self.parameters)) < len(self.parameters):
+            raise ValueError(f"{who} got the same parameter twice; it would be updated twice.")
+        self.lr = lr
+        self.steps = 0
+        self._state: list[Any] = [None] * len(self.parameters)
+        self._rate()
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, which `Tensor.backward` would add to."""
+        for p in self.parameters:
+            p.grad = None
+
+    def step(self) -> None:
+        """Update every parameter that has a gradient, all or none.
+
+        Raises
+        ------
+        RuntimeError
+            If no parameter has a gradient.
+        ValueError
+            If a gradient has another shape or dtype than its parameter, or the learning rate is not a number >= 0.
+        """
+        rate = self._rate()
+        before, after, state = [], [], []
+        idle = True
+        for p, s in zip(self.parameters, self._state, strict=True):
+            w, dw = p._data, p.grad
+            before.append(w)
+            if dw is not None:
+                if dw.shape != w.shape or dw.dtype != w.dtype:
+                    raise ValueError(f"{p.name or 'a parameter'} is {w.shape} {w.dtype}, its grad {dw.shape} {dw.dtype}.")
+                w, s = self._update(w, dw, s, rate)
+                idle = False
+            after.append(w)
+            state.append(s)
+        if idle:
+            raise RuntimeError(f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before.")
+        old = self._state, self.steps
+        try:
+            self._state, self.steps = state, self.steps + 1
+            for p, w in zip(self.parameters, after, strict=True):
+                p._data = w
+        except BaseException:  # Ctrl-C between two parameters: put all of them back
+            self._state, self.steps = old
+            for p, w in zip(self.parameters, before, strict=True):
+                p._data = w
+            raise
+
+    def _update(self, w: Array, dw: Array, state: Any, rate: float) -> tuple[Array, Any]:
+        raise NotImplementedError
+
+    def _rate(self) -> float:
+        rate = self.lr(self.steps) if callable(self.lr) else self.lr
+        try:
+            rate = float(rate)  # a Python number does not widen float32
+        except (TypeError, ValueError):
+            raise TypeError(f"the learning rate must be a number or a function of the step, got {rate!r}.") from None
+        if not 0 <= rate < math.inf:
+            raise ValueError(f"the learning rate must be a finite number >= 0, got {rate} at step {self.steps}.")
+        return rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next steps depend on besides the parameters and the hyperparameters: copies."""
+        return {"optimizer": type(self).__name__, "steps": self.steps, "state": [_copied(s) for s in self._state]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the work where `state_dict` left it; the steps that follow are the same to the last bit.
+
+        Raises
+        ------
+        ValueError
+            If it is of another optimizer, or of other parameters; nothing is changed then.
+        """
+        if state_dict.get("optimizer") != type(self).__name__:
+            raise ValueError(f"this is the state of {state_dict.get('optimizer')}, not of {type(self).__name__}.")
+        state = state_dict["state"]
+        if len(state) != len(self.parameters):
+            raise ValueError(f"this is the state of {len(state)} parameters, not of {len(self.parameters)}.")
+        for p, s in zip(self.parameters, state, strict=True):
+            for x in s if isinstance(s, tuple) else (s,):
+                if x is not None and (x.shape != p.shape or x.dtype != p.dtype):
+                    raise ValueError(
+                        f"the state of {p.name or 'a parameter'} is {x.shape} {x.dtype}; expected {p.shape} {p.dtype}."
+                    )
+        self.steps = int(state_dict["steps"])
+        self._state = [_copied(s) for s in state]
+
+
+def _copied(state: Any) -> Any:
+    return tuple(map(_copied, state)) if isinstance(state, tuple) else None if state is None else state.copy()
+
+
+class SGD(Optimizer):
+    """Gradient descent, the rule of the notes: ``W := W - alpha dW``.
+
+    With momentum ``mu`` it follows a running sum of the gradients, ``V := mu V + dW`` and ``W := W - alpha V``; Nesterov's
+    looks one step ahead, ``W := W - alpha (dW + mu V)``. (The course writes ``V := beta V + (1 - beta) dW``; the two
+    agree with ``alpha = (1 - beta) alpha_course``.) Weight decay adds ``lambda W`` to ``dW``, an L2 penalty.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        ``model.parameters()``.
+    lr : float or function
+        The learning rate alpha, or a function of the step.
+    momentum : float, default 0
+        mu, in [0, 1).
+    nesterov : bool, default False
+        Nesterov's momentum; needs momentum > 0.
+    weight_decay : float, default 0
+        lambda, >= 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no parameters, or a number is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = tg.optim.SGD([w], lr=0.25)
+    >>> np.sum(w ** 2).backward()
+    >>> optimizer.step()
+    >>> w.data
+    array([0.5, 1. ])
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float | Schedule,
+        *,
+        momentum: float = 0,
+        nesterov: bool = False,
+        weight_decay: float = 0,
+    ) -> None:
+        super().__init__(parameters, lr)
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
+        if nesterov and not momentum:
+            raise ValueError("nesterov=True needs a momentum > 0, such as momentum=0.9.")
+        if not 0 <= weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be a finite number >= 0, got {weight_decay}.")
+        self.momentum, self.nesterov, self.weight_decay = float(momentum), nesterov, float(weight_decay)
+
+    def _update(self, w: Array, dw: Array, state: Array | None, rate: float) -> tuple[Array, Array | None]:
+        if self.weight_decay:
+            dw = dw + self.weight_decay * w
+        if not self.momentum:
+            return w - rate * dw, None
+        v = dw if state is None else self.momentum * state + dw
+        return w - rate * (dw + self.momentum * v if self.nesterov else v), v
+
+
+class Adam(Optimizer):
+    """Adam, as in Kingma and Ba (2015), algorithm 1, with both moments corrected for their start at zero.
+
+    ``m := beta1 m + (1 - beta1) dW``, ``v := beta2 v + (1 - beta2) dW^2``, and at step t
+    ``W := W - alpha m/(1 - beta1^t) / (sqrt(v/(1 - beta2^t)) + epsilon)``.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        ``model.parameters()``.
+    lr : float or function, default 0.001
+        The learning rate alpha, or a function of the step.
+    betas : (float, float), default (0.9, 0.999)
+        The decay of the two moments, each in [0, 1).
+    epsilon : float, default 1e-8
+        Keeps the division finite.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are no parameters, or a number is out of its range.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[Tensor],
+        lr: float | Schedule = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        epsilon: float = 1e-8,
+    ) -> None:
+        super().__init__(parameters, lr)
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas must be two numbers in [0, 1), got {betas}.")
+        if not 0 < epsilon < math.inf:
+            raise ValueError(f"epsilon must be a finite number > 0, got {epsilon}.")
+        self.betas, self.epsilon = (float(betas[0]), float(betas[1])), float(epsilon)
+
+    def _update(self, w: Array, dw: Array, state: tuple[Array, Array] | None, rate: float) -> tuple[Array, Any]:
+        (beta1, beta2), t = self.betas, self.steps + 1
+        m, v = (0 * dw, 0 * dw) if state is None else state
+        m = beta1 * m + (1 - beta1) * dw
+        v = beta2 * v + (1 - beta2) * dw * dw
+        return w - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + self.epsilon), (m, v)
+
+
+# -- schedules --------------------------------------------------------------------------------------------------------
+
+
+def inverse_time_decay(lr: float, *, rate: float) -> Schedule:
+    """``lr / (1 + rate * step)``: the course's learning-rate decay."""
+    return lambda step: lr / (1 + rate * step)
+
+
+def exponential_decay(lr: float, *, rate: float) -> Schedule:
+    """``lr * rate ** step``, with a rate just below 1."""
+    return lambda step: lr * rate**step
+
+
+def step_decay(lr: float, *, factor: float, every: int) -> Schedule:
+    """``lr * factor ** (step // every)``: a staircase."""
+    return lambda step: lr * factor ** (step // every)
+
+
+def cosine_decay(lr: float, *, steps: int) -> Schedule:
+    """Half a cosine wave from lr at step 0 down to 0 at `steps`, and 0 from there on."""
+    return lambda step: lr * (1 + math.cos(math.pi * min(step / steps, 1))) / 2

@@ -1,0 +1,613 @@
+"""The engine: a `Tensor` remembers how it was computed, and `backward` applies the chain rule to that memory.
+
+The one idea: everything is an array that speaks NumPy's protocols (NEP 13 and NEP 18). The engine never asks what
+kind of array a Tensor holds; it uses operators, ``np.*`` functions and array methods only. So the array inside may be
+an ``ndarray``, a ``dask.array``, or another `Tensor`, one level up: then the gradients are Tensors themselves, and can
+be differentiated again.
+
+An op (see `tinygrad_dls.ops`) is one function that returns its value and, for each input, a *vector-Jacobian product*:
+the function that takes ``dz``, the gradient of the cost with respect to the op's output, to the gradient with respect
+to that input. In the notation of the course, ``dz`` stands for ``dJ/dz``.
+
+What happens once, here, so that no op has to think of it: un-broadcasting, dtypes, shape checks, the order of the
+backward pass, and who owns a gradient.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+__all__ = ["Tensor", "no_grad", "op"]
+
+P = ParamSpec("P")
+Array: TypeAlias = Any  # whatever speaks NumPy's protocols
+VJP: TypeAlias = Callable[[Array], Array]
+Rule: TypeAlias = tuple[Array, tuple[VJP | None, ...]]
+
+_recording: ContextVar[bool] = ContextVar("tinygrad_dls_recording", default=True)
+
+# What a NumPy function means for Tensors. `op` and `implements` fill it.
+_implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Switch the recording of the graph off: as a context manager, or as a decorator.
+
+    The switch is a `contextvars.ContextVar`: other threads and tasks do not see it, and it is set back even when the
+    block raises.
+
+    Examples
+    --------
+    >>> import tinygrad_dls as tg
+    >>> w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    >>> with tg.no_grad():
+    ...     z = w * w
+    >>> z.requires_grad
+    False
+    """
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+class Tensor:
+    """An array that remembers how it was computed.
+
+    Parameters
+    ----------
+    data : array_like, or any array that speaks NumPy's protocols
+        The values. An array is kept as it is, not copied; lists and numbers become an ``ndarray``. Another Tensor
+        makes a Tensor one level up, for gradients of gradients.
+    requires_grad : bool, default False
+        Whether `backward` shall compute the gradient with respect to this Tensor. Needs a floating dtype.
+    name : str, optional
+        The name used in errors and pictures, such as ``"W1"``.
+
+    Attributes
+    ----------
+    grad : array or None
+        The gradient ``dJ/d(this)``, of the shape and dtype of `data`. `backward` *adds* to it on Tensors that the
+        user made (leaves), and replaces it on computed ones (``Z``, ``A``). Treat it as read-only.
+    op : callable or None
+        The op that computed this Tensor; None for a leaf.
+    inputs : tuple
+        The op's arguments, Tensors and plain arrays alike, in order.
+    options : dict
+        The op's keyword arguments, such as ``axis``.
+
+    Raises
+    ------
+    TypeError
+        If `data` is not numeric, is a masked array or a ``np.matrix``, or if an integer asks for a gradient.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> w = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="w")
+    >>> J = np.sum(w ** 2)
+    >>> J.backward()
+    >>> w.grad
+    array([[2., 4.]])
+    """
+
+    __slots__ = ("__weakref__", "_data", "_level", "_parents", "grad", "inputs", "name", "op", "options", "requires_grad")
+
+    _data: Array
+    _level: int
+    _parents: tuple[tuple[Tensor, VJP], ...] | list[tuple[Tensor, VJP]]
+    grad: Array
+    inputs: tuple[Any, ...]
+    name: str | None
+    op: Callable[..., Any] | None
+    options: dict[str, Any]
+    requires_grad: bool
+
+    def __init__(self, data: Array, requires_grad: bool = False, *, name: str | None = None) -> None:
+        self._data = data = as_array(data, name)
+        self._level = data._level + 1 if isinstance(data, Tensor) else 1
+        if requires_grad and data.dtype.kind not in "fO":
+            raise TypeError(
+                f"{_called(name)} has dtype {data.dtype}: only floating-point Tensors can require a gradient. "
+                "Write 1.0 instead of 1, or convert with .astype(float)."
+            )
+        self.requires_grad = bool(requires_grad)
+        self.name = name
+        self.grad = None
+        self.op = None
+        self.inputs = ()
+        self.options = {}
+        self._parents = ()
+
+    # -- the array inside ---------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Array:
+        """The array inside. Assigning replaces it by another of the same shape and dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the new array has another shape or dtype.
+        """
+        return self._data
+
+    @data.setter
+    def data(self, new: Array) -> None:
+        new = as_array(new, self.name)
+        if new.shape != self._data.shape:
+            raise ValueError(f"{_called(self.name)} has shape {self._data.shape}; its data cannot become {new.shape}.")
+        if new.dtype != self._data.dtype:
+            raise TypeError(
+                f"{_called(self.name)} is {self._data.dtype}; its data cannot become {new.dtype}. "
+                f"Convert with .astype({str(self._data.dtype)!r}), or make a new Tensor."
+            )
+        self._data = new
+        self._level = new._level + 1 if isinstance(new, Tensor) else 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array, such as ``(n_x, m)``."""
+        return self._data.shape  # type: ignore[no-any-return]  # any array type may be inside
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return self._data.ndim  # type: ignore[no-any-return]  # any array type may be inside
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self._data.size  # type: ignore[no-any-return]  # any array type may be inside
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the array."""
+        return self._data.dtype  # type: ignore[no-any-return]  # any array type may be inside
+
+    def item(self) -> float:
+        """The value of a Tensor of one entry, as a Python number."""
+        return values(self).item()  # type: ignore[no-any-return]  # any array type may be inside
+
+    def detach(self) -> Tensor:
+        """A Tensor of the same array, cut from the graph: a constant for `backward`."""
+        return Tensor(self._data, name=self.name)
+
+    # -- the chain rule -----------------------------------------------------------------------------------------------
+
+    def backward(self, seed: Array | None = None) -> None:
+        """Compute the gradient of this Tensor with respect to every Tensor that it was computed from.
+
+        Visits every node once, each after all that used it (Kahn's order: linear in nodes and edges, no recursion), and
+        hands ``dz`` through the node's vector-Jacobian products. Leaves accumulate: two calls double their gradient
+        exactly. Computed Tensors keep the gradient of the last call, so that ``dZ`` can be looked at.
+
+        Parameters
+        ----------
+        seed : array_like, optional
+            The gradient to start from, of this Tensor's shape; 1 by default, for a Tensor of a single entry.
+
+        Raises
+        ------
+        RuntimeError
+            If no Tensor that requires a gradient led here.
+        ValueError
+            If this Tensor has more than one entry and no seed is given, or if the seed has another shape.
+        """
+        if not self.requires_grad:
+            raise RuntimeError(
+                f"backward: no path leads from {_called(self.name)} to a Tensor with requires_grad=True. "
+                "Was it computed under no_grad(), from .data or from .detach(), or is no parameter involved?"
+            )
+        dz = self._seed(seed)
+
+        uses = {self: 0}  # how many edges lead from the cost to each computed node
+        stack = [self]
+        while stack:
+            for x, _ in stack.pop()._parents:
+                if x in uses:
+                    uses[x] += 1
+                elif x._parents:
+                    uses[x] = 1
+                    stack.append(x)
+
+        gradients = {self: dz}
+        ready = [self] if self._parents else []
+        while ready:
+            node = ready.pop()
+            node.grad = dz = gradients.pop(node)
+            for x, vjp in node._parents:
+                data = x._data
+                dx = vjp(dz)
+                if dx.shape != data.shape:
+                    dx = unbroadcast(dx, data.shape, node.op)
+                if dx.dtype != data.dtype:
+                    dx = dx.astype(data.dtype)
+                if x in gradients:
+                    dx = gradients[x] + dx
+                elif not x._parents and (dx is dz or getattr(dx, "base", None) is not None):
+                    dx = _owned(dx)
+                gradients[x] = dx
+                if x._parents:
+                    uses[x] -= 1
+                    if not uses[x]:
+                        ready.append(x)
+        for leaf, dx in gradients.items():
+            leaf.grad = dx if leaf.grad is None else leaf.grad + dx
+
+    def _seed(self, seed: Array | None) -> Array:
+        data = self._data
+        if seed is None:
+            if data.shape == ():
+                return data.dtype.type(1)
+            if data.size != 1:
+                raise ValueError(
+                    f"backward: {_called(self.name)} has shape {data.shape}, not a single entry. Reduce it to a cost "
+                    "first (np.mean, np.sum, a loss), or pass the gradient to start from: .backward(seed)."
+                )
+            return np.ones_like(data)
+        if isinstance(seed, Tensor) and seed._level >= self._level:
+            seed = seed._data
+        seed = as_array(seed, "the seed")
+        if seed.shape != data.shape:
+            raise ValueError(f"backward: the seed is {seed.shape}; {_called(self.name)} is {data.shape}.")
+        if seed.dtype != data.dtype:
+            seed = seed.astype(data.dtype)
+        if not self._parents:  # a leaf would keep the caller's own array as its gradient
+            seed = _owned(seed)
+        return seed
+
+    # -- NumPy's protocols --------------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Answer ``np.tanh(t)``, ``ndarray @ t`` and every other NumPy ufunc (NEP 13)."""
+        called = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        if "out" in kwargs:
+            raise TypeError(
+                f"{called}: cannot write a Tensor into an array (out=, or `array += tensor`); "
+                "the graph would be lost. Write `array = array + tensor`, or use tensor.data."
+            )
+        if kwargs:
+            raise TypeError(f"{called}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
+        function = _implementations.get(ufunc) if method == "__call__" else None
+        if function is None:
+            raise _not_differentiated(called)
+        return function(*inputs)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
+        function = _implementations.get(func)
+        if function is None:
+            raise _not_differentiated(f"{func.__module__.replace('numpy', 'np')}.{func.__name__}")
+        return function(*args, **kwargs)
+
+    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        """Give the values to code that wants a plain array, but never drop a graph silently."""
+        if self.requires_grad:
+            raise TypeError(
+                f"{_called(self.name)} requires a gradient, and a plain array would lose the graph. "
+                "Use .data (or .detach()) to say that you mean it."
+            )
+        return np.array(values(self), dtype=dtype, copy=copy)
+
+    # -- Python's protocols -------------------------------------------------------------------------------------------
+
+    __hash__ = object.__hash__  # by identity; == compares values
+
+    def __bool__(self) -> bool:
+        return bool(values(self))
+
+    def __float__(self) -> float:
+        return float(values(self))
+
+    def __int__(self) -> int:
+        return int(values(self))
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError(
+            "a Tensor cannot be changed in place: the graph needs the old values. "
+            "Build a new one with np.where or np.concatenate, or set tensor.data before the forward pass."
+        )
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def __repr__(self) -> str:
+        data = self._data
+        if isinstance(data, Tensor):
+            text = repr(data)
+        else:
+            text = np.array2string(data, separator=", ", prefix="Tensor(") if data.ndim else str(data)
+        facts = [text, f"shape={self.shape}", f"dtype={self.dtype}"]
+        if self.name is not None:
+            facts.append(f"name={self.name!r}")
+        if self.op is not None:
+            facts.append(f"op={self.op.__name__}")
+        elif self.requires_grad:
+            facts.append("requires_grad=True")
+        return f"Tensor({', '.join(facts)})"
+
+    if TYPE_CHECKING:  # the operators and methods that `tinygrad_dls.ops` attaches, for type checkers
+
+        def __add__(self, other: Any) -> Tensor: ...
+        def __radd__(self, other: Any) -> Tensor: ...
+        def __sub__(self, other: Any) -> Tensor: ...
+        def __rsub__(self, other: Any) -> Tensor: ...
+        def __mul__(self, other: Any) -> Tensor: ...
+        def __rmul__(self, other: Any) -> Tensor: ...
+        def __truediv__(self, other: Any) -> Tensor: ...
+        def __rtruediv__(self, other: Any) -> Tensor: ...
+        def __pow__(self, other: Any) -> Tensor: ...
+        def __rpow__(self, other: Any) -> Tensor: ...
+        def __matmul__(self, other: Any) -> Tensor: ...
+        def __rmatmul__(self, other: Any) -> Tensor: ...
+        def __neg__(self) -> Tensor: ...
+        def __pos__(self) -> Tensor: ...
+        def __abs__(self) -> Tensor: ...
+        def __getitem__(self, index: Any) -> Tensor: ...
+        def __eq__(self, other: object) -> Any: ...
+        def __ne__(self, other: object) -> Any: ...
+        def __lt__(self, other: Any) -> Any: ...
+        def __le__(self, other: Any) -> Any: ...
+        def __gt__(self, other: Any) -> Any: ...
+        def __ge__(self, other: Any) -> Any: ...
+        @property
+        def T(self) -> Tensor: ...  # noqa: N802  # the name of the transpose everywhere
+        def sum(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
+        def mean(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
+        def max(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
+        def min(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
+        def prod(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
+        def var(self, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor: ...
+        def std(self, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor: ...
+        def cumsum(self, axis: int | None = None) -> Tensor: ...
+        def clip(self, min: Any = None, max: Any = None) -> Tensor: ...
+        def reshape(self, *shape: Any) -> Tensor: ...
+        def transpose(self, *axes: Any) -> Tensor: ...
+        def swapaxes(self, axis1: int, axis2: int) -> Tensor: ...
+        def squeeze(self, axis: Any = None) -> Tensor: ...
+        def astype(self, dtype: Any) -> Tensor: ...
+
+
+# -- ops --------------------------------------------------------------------------------------------------------------
+
+
+def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Callable[P, Any]]:
+    """Make an op of a rule: a function that returns its value and one vector-Jacobian product per input.
+
+    The decorated function takes Tensors and arrays. With plain arrays it is just the forward pass and returns a plain
+    array. Of the Tensors among its positional arguments, those of the highest level are differentiated; to the rule,
+    lower ones are arrays. Keyword arguments are options, not inputs.
+
+    Parameters
+    ----------
+    *numpy_functions : callable
+        The NumPy functions that mean this op: ``@op(np.tanh)`` makes ``np.tanh(tensor)`` keep the graph.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> @tg.op()
+    ... def cube(x):
+    ...     return x ** 3, (lambda dz: dz * 3 * x ** 2,)
+    >>> x = tg.Tensor(2.0, requires_grad=True)
+    >>> cube(x).backward()
+    >>> float(x.grad)
+    12.0
+    """
+
+    def decorate(rule: Callable[P, Rule]) -> Callable[P, Any]:
+        @functools.wraps(rule)
+        def apply(*args: Any, **options: Any) -> Any:
+            level, mixed = 0, False
+            arrays, tensors = [], []
+            for position, x in enumerate(args):
+                if isinstance(x, Tensor):
+                    if x._level != level:
+                        mixed, level = level != 0, x._level if x._level > level else level
+                    tensors.append((position, x))
+                    arrays.append(x._data)
+                else:
+                    arrays.append(x)
+            if mixed:
+                tensors = [(position, x) for position, x in tensors if x._level == level]
+                arrays = list(args)
+                for position, x in tensors:
+                    arrays[position] = x._data
+            try:
+                value, vjps = rule(*arrays, **options)  # type: ignore[arg-type]  # P holds for Tensors as for arrays
+            except (ValueError, TypeError, IndexError, AttributeError) as error:
+                raise explained(error, rule.__name__, args, arrays) from error
+            if not level:
+                return value
+
+            parents = []
+            if _recording.get():
+                if vjps.__class__ is not tuple or len(vjps) != len(args) or options:
+                    vjps = _checked(vjps, rule.__name__, args, options)
+                for position, x in tensors:
+                    if x.requires_grad and (vjp := vjps[position]) is not None:
+                        parents.append((x, vjp))
+            node: Tensor = _new(Tensor)
+            node._data = value
+            node._level = level
+            node._parents = parents
+            node.grad = node.name = None
+            if parents:
+                node.requires_grad = True
+                node.op = apply  # type: ignore[assignment]  # `wraps` keeps the signature
+                node.inputs = args
+                node.options = options
+            else:
+                node.requires_grad = False
+                node.op = None
+                node.inputs = ()
+                node.options = {}
+            return node
+
+        for function in numpy_functions:
+            _implementations[function] = apply
+        return apply  # type: ignore[return-value]  # `wraps` keeps the signature
+
+    return decorate
+
+
+_new = object.__new__
+
+
+def implements(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    """Register a function composed of ops as the meaning of NumPy functions."""
+
+    def register(function: Callable[P, Any]) -> Callable[P, Any]:
+        for numpy_function in numpy_functions:
+            _implementations[numpy_function] = function
+        return function
+
+    return register
+
+
+def implements_on_values(*numpy_functions: Callable[..., Any]) -> None:
+    """Let NumPy functions whose results are counts, booleans or constants see the plain values of Tensors."""
+
+    def on_values(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: function(*map(values, args), **kwargs)
+
+    for function in numpy_functions:
+        _implementations[function] = on_values(function)
+
+
+def _checked(vjps: Any, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[VJP | None, ...]:
+    """Pad a rule's vector-Jacobian products to its arguments; refuse what would silently lose a gradient."""
+    if not isinstance(vjps, tuple):
+        raise TypeError(f"the rule of {name} must return (value, (vjp, ...)): a tuple with one vjp per input.")
+    for option, x in options.items():
+        if isinstance(x, Tensor):
+            raise TypeError(f"{name}: {option}= is a Tensor; pass Tensors by position.")
+    for position, x in enumerate(args[len(vjps) :], len(vjps) + 1):
+        if isinstance(x, Tensor) and x.requires_grad:
+            raise TypeError(f"{name} is not differentiable in its argument {position}, and that requires a gradient.")
+    return vjps + (None,) * (len(args) - len(vjps))
+
+
+def _owned(dx: Array) -> Array:
+    """A copy for a leaf to keep, so that scaling one ``dW`` in place cannot scale another. Tensors never change."""
+    return dx if isinstance(dx, Tensor) else dx.copy()
+
+
+def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] | None = None) -> Array:
+    """Sum a gradient over the axes along which its input was broadcast.
+
+    Where the forward pass used one number many times, its gradient is the sum over all the uses. This is where the
+    course's ``db = np.sum(dZ, axis=1, keepdims=True)`` comes from: ``b`` is ``(n, 1)``, and broadcasting used it for
+    each of the ``m`` columns of ``Z = W A + b``.
+
+    Parameters
+    ----------
+    dx : array
+        A gradient of the broadcast shape.
+    shape : tuple of int
+        The shape of the input, which broadcasts to that of `dx`.
+    function : callable, optional
+        The op, named in the error.
+
+    Raises
+    ------
+    ValueError
+        If `shape` does not broadcast to the shape of `dx`: the op's gradient rule is wrong.
+    """
+    extra = dx.ndim - len(shape)
+    target = (1,) * extra + shape
+    axes = []
+    for axis, n in enumerate(dx.shape):
+        if extra < 0 or target[axis] not in (1, n):
+            raise ValueError(
+                f"the gradient rule of {getattr(function, '__name__', 'an op')} gave a gradient of shape {dx.shape} "
+                f"for an input of shape {shape}."
+            )
+        if target[axis] != n or axis < extra:
+            axes.append(axis)
+    dx = dx.sum(axis=tuple(axes), keepdims=True)
+    return dx.reshape(shape) if extra else dx
+
+
+# -- what comes in, and what is said about it -------------------------------------------------------------------------
+
+
+def as_array(data: Any, name: str | None = None) -> Array:
+    """Keep an array that speaks NumPy's protocols; turn lists, numbers and the like into an ``ndarray``."""
+    if not hasattr(data, "__array_function__"):
+        try:
+            data = np.asarray(data)
+        except ValueError as error:
+            raise ValueError(f"{_called(name)} is not a rectangular array of numbers: {error}") from error
+    elif isinstance(data, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(
+            f"{_called(name)} is a {type(data).__name__}, whose mask or matrix product would be lost. "
+            "Use .filled(value) or np.asarray first."
+        )
+    if data.dtype.kind not in "fiubcO" or type(data) is np.ndarray and data.dtype.kind == "O":
+        raise TypeError(f"{_called(name)} has dtype {data.dtype}, and is not numeric. Convert it with .astype(float).")
+    return data
+
+
+def values(x: Any) -> Any:
+    """The plain array at the bottom of a Tensor of any level; anything else as it is."""
+    while isinstance(x, Tensor):
+        x = x._data
+    return x
+
+
+def _called(name: str | None) -> str:
+    return "this Tensor" if name is None else name
+
+
+def described(x: Any, position: int) -> str:
+    """An argument of an op as errors name it: ``W1 is (4, 2)``."""
+    called = x.name if isinstance(x, Tensor) and x.name is not None else f"argument {position}"
+    shape = getattr(x, "shape", None)
+    return f"{called} is {type(x).__name__ if shape is None else shape}"
+
+
+def explained(error: Exception, name: str, args: tuple[Any, ...], arrays: list[Any]) -> Exception:
+    """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
+    if any(isinstance(x, Tensor) for x in arrays):
+        return error  # explained already, one level down
+    roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
+    reason = _mismatch(args) if "core dimension" in str(error) else ""
+    kind = ValueError if isinstance(error, ValueError) else IndexError if isinstance(error, IndexError) else TypeError
+    return kind(f"{name}: {roles}; {reason or error}")
+
+
+def _mismatch(args: tuple[Any, ...]) -> str:
+    """What is wrong with the shapes of a matrix product."""
+    a, b = (getattr(x, "shape", ()) for x in args[:2])
+    if len(a) != 2 or len(b) != 2:
+        return ""
+    called = described(args[1], 2).split(" is ")[0]
+    return f"expected {called} to be ({a[1]}, m)." + (f" Did you pass {called} transposed?" if a[1] == b[1] else "")
+
+
+def _not_differentiated(called: str) -> TypeError:
+    return TypeError(
+        f"tinygrad_dls does not differentiate {called}. Apply it to tensor.data if no gradient shall flow, "
+        "compose it of other ops, or add it with one function: see 'How to add an op' in the docs."
+    )
