@@ -114,12 +114,14 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
 @op()
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     m = _examples(z)
-    e = np.exp(-np.abs(z))
-    losses = np.maximum(z, 0.0) - y * z + np.log1p(e)
+    positive = np.maximum(z, 0.0)
+    negative = z - positive  # so |z| = positive - negative, and no exponent below is above 0
+    e = np.exp(negative - positive)
+    losses = positive - y * z + np.log1p(e)
 
     def dz(dj: Array) -> Array:
-        a = np.exp(np.minimum(z, 0.0)) / (1.0 + e)  # sigmoid(z), as in tinygrad_dls.ops, with e at hand
-        return dj * (a - y) / m
+        a = np.exp(negative) / (1.0 + e)  # sigmoid(z), as in tinygrad_dls.ops
+        return (a - y) * (dj / m)
 
     return losses.sum() / m, (dz, lambda dj: -dj * z / m)
 
@@ -236,18 +238,21 @@ def _array_of_columns(Z: Any, name: str) -> Any:
 
 def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple[Any, Any]:
     """Z and Y as arrays of one shape and dtype, the values of Y checked once per array."""
-    if not hasattr(Z, "shape"):
+    try:
+        shape, dtype = Z.shape, Z.dtype
+    except AttributeError:
         Z = as_array(Z, name)
+        shape, dtype = Z.shape, Z.dtype
     if not hasattr(Y, "shape"):
         Y = as_array(Y, "Y")
-    shape = Z.shape
     if Y.shape != shape or len(shape) == 1:
         raise ValueError(_shape_error(Y.shape, shape, name))
-    if shape and shape[-1] == 0:
+    if 0 in shape:
         raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
     _check_once(values(Y), check)
-    dtype = Z.dtype if Z.dtype.kind not in "iub" else np.dtype(float)
-    return Z, Y if Y.dtype == dtype else Y.astype(dtype)
+    if Y.dtype is not dtype and Y.dtype != dtype:
+        Y = Y.astype(dtype if dtype.kind not in "iub" else float)
+    return Z, Y
 
 
 def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
@@ -264,15 +269,13 @@ def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
     return text + "Do X and Y hold the same examples?"
 
 
-_passed: dict[int, tuple[weakref.ref[Any], Callable[[Array], str]]] = {}
+_passed: dict[int, tuple[weakref.ref[Any], Callable[[Array], str]]] = {}  # by id, while the array lives
 
 
 def _check_once(y: Array, check: Callable[[Array], str]) -> None:
     """Check the values of labels, unless this very array, or the one that it is a view of, has passed before."""
-    for known in (y, getattr(y, "base", None)):
-        entry = _passed.get(id(known))
-        if entry is not None and entry[0]() is known and entry[1] is check:
-            return
+    if _has_passed(y, check) or _has_passed(getattr(y, "base", None), check):
+        return
     problem = check(y)
     if problem:
         raise ValueError(problem)
@@ -280,6 +283,11 @@ def _check_once(y: Array, check: Callable[[Array], str]) -> None:
         _passed[id(y)] = weakref.ref(y, lambda _, key=id(y): _passed.pop(key, None)), check
     except TypeError:  # an array type without weak references is checked every time
         return
+
+
+def _has_passed(y: Array, check: Callable[[Array], str]) -> bool:
+    entry = _passed.get(id(y))
+    return entry is not None and entry[0]() is y and entry[1] is check
 
 
 def _holds(condition: Callable[[], Any]) -> bool:

@@ -76,6 +76,8 @@ class Module:
     def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
         """The parameters and modules held directly, with the names of their places."""
         for attribute, value in vars(self).items():
+            if attribute.startswith("_"):
+                continue
             for suffix, member in _listed(value):
                 yield attribute + suffix, member
 
@@ -231,7 +233,7 @@ class Linear(Module):
 
     def __call__(self, a: Any) -> Any:
         """``Z = W A + b`` for A of shape (n_in, m); Z is (n_out, m)."""
-        shape = np.shape(a)
+        shape = a.shape if hasattr(a, "shape") else np.shape(a)
         if len(shape) != 2 or shape[0] != self.n_in:
             raise ValueError(self._shape_error(a, shape))
         return ops.affine(self.W, a, self.b)
@@ -352,7 +354,7 @@ class Sequential(Module):
 
     def _number(self, number: int, total: int) -> int:
         """Name the layers and their outputs after their number; a single layer goes without."""
-        self._outputs: list[str | None] = []
+        self._steps: list[tuple[Any, str | None]] = []  # each layer, and the name of what comes out of it
         for layer in self.layers:
             output = None
             if isinstance(layer, Sequential):
@@ -365,7 +367,7 @@ class Sequential(Module):
                         layer.input_name = f"A{number - 1}"
                 if number:
                     output = ("Z" if isinstance(layer, Linear) else "A") + (str(number) if total > 1 else "")
-            self._outputs.append(output)
+            self._steps.append((layer, output))
         self._name_parameters()
         return number
 
@@ -380,7 +382,7 @@ class Sequential(Module):
 
     def __call__(self, x: Any) -> Any:
         """Apply the layers in order, and name what comes out of each."""
-        for layer, output in zip(self.layers, self._outputs, strict=True):
+        for layer, output in self._steps:
             x = layer(x)
             if output is not None and isinstance(x, Tensor):
                 x.name = output

@@ -482,7 +482,7 @@ def sigmoid(z: Array) -> Rule:
 def tanh(z: Array) -> Rule:
     """Hyperbolic tangent: ``a = tanh z``, ``da/dz = 1 - a^2``."""
     a = np.tanh(z)
-    return a, (lambda da: da * (1 - a * a),)
+    return a, (lambda da: da * (1.0 - a * a),)
 
 
 @op()

@@ -39,13 +39,13 @@ class Optimizer:
             raise ValueError(f"{who} got the same parameter twice; it would be updated twice.")
         self.lr = lr
         self.steps = 0
-        self._state: list[Any] = [None] * len(self.parameters)
+        self._state: dict[Tensor, Any] = {}
         self._rate()
 
     def zero_grad(self) -> None:
         """Forget the gradients, which `Tensor.backward` would add to."""
         for p in self.parameters:
-            p.grad = None
+            p._grad = None
 
     def step(self) -> None:
         """Update every parameter that has a gradient, all or none.
@@ -54,33 +54,26 @@ class Optimizer:
         ------
         RuntimeError
             If no parameter has a gradient.
-        ValueError
-            If a gradient has another shape or dtype than its parameter, or the learning rate is not a number >= 0.
+        TypeError, ValueError
+            If the learning rate is not a finite number >= 0.
         """
         rate = self._rate()
-        before, after, state = [], [], []
-        idle = True
-        for p, s in zip(self.parameters, self._state, strict=True):
-            w, dw = p._data, p.grad
-            before.append(w)
+        update, state = self._update, self._state
+        updates = []
+        for p in self.parameters:
+            dw = p._grad
             if dw is not None:
-                if dw.shape != w.shape or dw.dtype != w.dtype:
-                    raise ValueError(f"{p.name or 'a parameter'} is {w.shape} {w.dtype}, its grad {dw.shape} {dw.dtype}.")
-                w, s = self._update(w, dw, s, rate)
-                idle = False
-            after.append(w)
-            state.append(s)
-        if idle:
+                w, s = p._data, state.get(p)
+                updates.append((p, w, s, update(w, dw, s, rate)))
+        if not updates:
             raise RuntimeError(f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before.")
-        old = self._state, self.steps
         try:
-            self._state, self.steps = state, self.steps + 1
-            for p, w in zip(self.parameters, after, strict=True):
-                p._data = w
+            for p, _, _, (w, s) in updates:
+                p._data, state[p] = w, s
+            self.steps += 1
         except BaseException:  # Ctrl-C between two parameters: put all of them back
-            self._state, self.steps = old
-            for p, w in zip(self.parameters, before, strict=True):
-                p._data = w
+            for p, w, s, _ in updates:
+                p._data, state[p] = w, s
             raise
 
     def _update(self, w: Array, dw: Array, state: Any, rate: float) -> tuple[Array, Any]:
@@ -98,7 +91,7 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next steps depend on besides the parameters and the hyperparameters: copies."""
-        return {"optimizer": type(self).__name__, "steps": self.steps, "state": [_copied(s) for s in self._state]}
+        return {"optimizer": type(self).__name__, "steps": self.steps, "state": [_copied(self._state.get(p)) for p in self.parameters]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the work where `state_dict` left it; the steps that follow are the same to the last bit.
@@ -120,7 +113,7 @@ class Optimizer:
                         f"the state of {p.name or 'a parameter'} is {x.shape} {x.dtype}; expected {p.shape} {p.dtype}."
                     )
         self.steps = int(state_dict["steps"])
-        self._state = [_copied(s) for s in state]
+        self._state = {p: _copied(s) for p, s in zip(self.parameters, state, strict=True)}
 
 
 def _copied(state: Any) -> Any:

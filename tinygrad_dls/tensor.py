@@ -77,9 +77,8 @@ class Tensor:
 
     Attributes
     ----------
-    grad : array or None
-        The gradient ``dJ/d(this)``, of the shape and dtype of `data`. `backward` *adds* to it on Tensors that the
-        user made (leaves), and replaces it on computed ones (``Z``, ``A``). Treat it as read-only.
+    name : str or None
+        The name used in errors and pictures.
     op : callable or None
         The op that computed this Tensor; None for a leaf.
     inputs : tuple
@@ -102,33 +101,51 @@ class Tensor:
     array([[2., 4.]])
     """
 
-    __slots__ = ("__weakref__", "_data", "_level", "_parents", "grad", "inputs", "name", "op", "options", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_depth", "_grad", "_level", "_vjps", "inputs", "name", "op", "options")
 
     _data: Array
-    _level: int
-    _parents: tuple[tuple[Tensor, VJP], ...] | list[tuple[Tensor, VJP]]
-    grad: Array
+    _grad: Array | None
+    _level: int  # 1 for a Tensor of plain arrays, 2 for a Tensor of those, ...
+    _depth: int  # 0: no gradient wanted; 1: a leaf that wants one; else 1 + that of the deepest input
+    _vjps: tuple[VJP | None, ...]
     inputs: tuple[Any, ...]
     name: str | None
     op: Callable[..., Any] | None
     options: dict[str, Any]
-    requires_grad: bool
 
     def __init__(self, data: Array, requires_grad: bool = False, *, name: str | None = None) -> None:
         self._data = data = as_array(data, name)
+        self._grad = None
         self._level = data._level + 1 if isinstance(data, Tensor) else 1
-        if requires_grad and data.dtype.kind not in "fO":
+        self._vjps = self.inputs = ()
+        self.name = name
+        self.op = None
+        self.options = {}
+        self.requires_grad = requires_grad
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether `backward` computes the gradient with respect to this Tensor. Assign False to freeze a parameter.
+
+        Raises
+        ------
+        TypeError
+            If an integer asks for a gradient.
+        RuntimeError
+            If it is assigned on a Tensor that an op computed.
+        """
+        return self._depth > 0
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.op is not None:
+            raise RuntimeError(f"{_called(self.name)} was computed by {self.op.__name__}; use .detach() for a constant.")
+        if wanted and self._data.dtype.kind not in "fO":
             raise TypeError(
-                f"{_called(name)} has dtype {data.dtype}: only floating-point Tensors can require a gradient. "
+                f"{_called(self.name)} has dtype {self.dtype}: only floating-point Tensors can require a gradient. "
                 "Write 1.0 instead of 1, or convert with .astype(float)."
             )
-        self.requires_grad = bool(requires_grad)
-        self.name = name
-        self.grad = None
-        self.op = None
-        self.inputs = ()
-        self.options = {}
-        self._parents = ()
+        self._depth = 1 if wanted else 0
 
     # -- the array inside ---------------------------------------------------------------------------------------------
 
@@ -155,6 +172,28 @@ class Tensor:
             )
         self._data = new
         self._level = new._level + 1 if isinstance(new, Tensor) else 1
+
+    @property
+    def grad(self) -> Array | None:
+        """The gradient ``dJ/d(this)`` of the last `backward`; None before. Assign None, or an array to use instead.
+
+        Raises
+        ------
+        ValueError
+            If the array has another shape or dtype than `data`.
+        """
+        return self._grad
+
+    @grad.setter
+    def grad(self, new: Array | None) -> None:
+        if new is not None:
+            new = as_array(new, "grad")
+            if new.shape != self._data.shape or new.dtype != self._data.dtype:
+                raise ValueError(
+                    f"{_called(self.name)} is {self._data.shape} {self._data.dtype}; "
+                    f"its grad cannot be {new.shape} {new.dtype}."
+                )
+        self._grad = new
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -189,9 +228,12 @@ class Tensor:
     def backward(self, seed: Array | None = None) -> None:
         """Compute the gradient of this Tensor with respect to every Tensor that it was computed from.
 
-        Visits every node once, each after all that used it (Kahn's order: linear in nodes and edges, no recursion), and
-        hands ``dz`` through the node's vector-Jacobian products. Leaves accumulate: two calls double their gradient
-        exactly. Computed Tensors keep the gradient of the last call, so that ``dZ`` can be looked at.
+        Visits every node once, from the deepest to the leaves, and hands ``dz`` through the node's vector-Jacobian
+        products. A node's depth is the length of the longest path to it from a leaf; all that used it lie deeper, so
+        its gradient is complete when its turn comes. No recursion, and linear in nodes and edges.
+
+        Leaves accumulate: two calls double their gradient exactly. Computed Tensors keep the gradient of the last
+        call, so that ``dZ`` can be looked at.
 
         Parameters
         ----------
@@ -205,46 +247,37 @@ class Tensor:
         ValueError
             If this Tensor has more than one entry and no seed is given, or if the seed has another shape.
         """
-        if not self.requires_grad:
+        if not self._depth:
             raise RuntimeError(
                 f"backward: no path leads from {_called(self.name)} to a Tensor with requires_grad=True. "
                 "Was it computed under no_grad(), from .data or from .detach(), or is no parameter involved?"
             )
         dz = self._seed(seed)
 
-        uses = {self: 0}  # how many edges lead from the cost to each computed node
-        stack = [self]
-        while stack:
-            for x, _ in stack.pop()._parents:
-                if x in uses:
-                    uses[x] += 1
-                elif x._parents:
-                    uses[x] = 1
-                    stack.append(x)
-
+        level = self._level
         gradients = {self: dz}
-        ready = [self] if self._parents else []
-        while ready:
-            node = ready.pop()
-            node.grad = dz = gradients.pop(node)
-            for x, vjp in node._parents:
-                data = x._data
-                dx = vjp(dz)
-                if dx.shape != data.shape:
-                    dx = unbroadcast(dx, data.shape, node.op)
-                if dx.dtype != data.dtype:
-                    dx = dx.astype(data.dtype)
-                if x in gradients:
-                    dx = gradients[x] + dx
-                elif not x._parents and (dx is dz or getattr(dx, "base", None) is not None):
-                    dx = _owned(dx)
-                gradients[x] = dx
-                if x._parents:
-                    uses[x] -= 1
-                    if not uses[x]:
-                        ready.append(x)
-        for leaf, dx in gradients.items():
-            leaf.grad = dx if leaf.grad is None else leaf.grad + dx
+        waiting: list[list[Tensor]] = [[] for _ in range(self._depth + 1)]
+        waiting[self._depth].append(self)
+        for nodes in waiting[:1:-1]:
+            for node in nodes:
+                node._grad = dz = gradients.pop(node)
+                for x, vjp in zip(node.inputs, node._vjps):  # noqa: B905  # inputs without a vjp are constants
+                    if isinstance(x, Tensor) and x._depth and x._level == level and vjp is not None:
+                        data = x._data
+                        dx = vjp(dz)
+                        if dx.shape != data.shape:
+                            dx = unbroadcast(dx, data.shape, node.op)
+                        if dx.dtype != data.dtype:
+                            dx = dx.astype(data.dtype)
+                        if x in gradients:
+                            gradients[x] = gradients[x] + dx
+                        elif x._depth > 1:
+                            gradients[x] = dx
+                            waiting[x._depth].append(x)
+                        else:
+                            gradients[x] = _owned(dx) if dx is dz or getattr(dx, "base", None) is not None else dx
+        for leaf, dx in gradients.items():  # only now: a rule that fails changes no leaf
+            leaf._grad = dx if leaf._grad is None else leaf._grad + dx
 
     def _seed(self, seed: Array | None) -> Array:
         data = self._data
@@ -264,7 +297,7 @@ class Tensor:
             raise ValueError(f"backward: the seed is {seed.shape}; {_called(self.name)} is {data.shape}.")
         if seed.dtype != data.dtype:
             seed = seed.astype(data.dtype)
-        if not self._parents:  # a leaf would keep the caller's own array as its gradient
+        if self._depth == 1:  # a leaf would keep the caller's own array as its gradient
             seed = _owned(seed)
         return seed
 
@@ -418,21 +451,22 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
     def decorate(rule: Callable[P, Rule]) -> Callable[P, Any]:
         @functools.wraps(rule)
         def apply(*args: Any, **options: Any) -> Any:
-            level, mixed = 0, False
-            arrays, tensors = [], []
-            for position, x in enumerate(args):
+            level, depth, mixed = 0, 0, False
+            arrays = []
+            for x in args:
                 if isinstance(x, Tensor):
                     if x._level != level:
-                        mixed, level = level != 0, x._level if x._level > level else level
-                    tensors.append((position, x))
+                        mixed, level = level != 0, x._level
+                    if x._depth > depth:
+                        depth = x._depth
                     arrays.append(x._data)
                 else:
                     arrays.append(x)
-            if mixed:
-                tensors = [(position, x) for position, x in tensors if x._level == level]
-                arrays = list(args)
-                for position, x in tensors:
-                    arrays[position] = x._data
+            if mixed:  # Tensors of the highest level are differentiated, lower ones are arrays to it
+                level = max(x._level for x in args if isinstance(x, Tensor))
+                inputs = [isinstance(x, Tensor) and x._level == level for x in args]
+                depth = max(x._depth for x, is_input in zip(args, inputs, strict=True) if is_input)
+                arrays = [x._data if is_input else x for x, is_input in zip(args, inputs, strict=True)]
             try:
                 value, vjps = rule(*arrays, **options)  # type: ignore[arg-type]  # P holds for Tensors as for arrays
             except (ValueError, TypeError, IndexError, AttributeError) as error:
@@ -440,27 +474,22 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
             if not level:
                 return value
 
-            parents = []
-            if _recording.get():
-                if vjps.__class__ is not tuple or len(vjps) != len(args) or options:
-                    vjps = _checked(vjps, rule.__name__, args, options)
-                for position, x in tensors:
-                    if x.requires_grad and (vjp := vjps[position]) is not None:
-                        parents.append((x, vjp))
             node: Tensor = _new(Tensor)
             node._data = value
             node._level = level
-            node._parents = parents
-            node.grad = node.name = None
-            if parents:
-                node.requires_grad = True
+            node._grad = node.name = None
+            if depth and _recording.get():
+                if vjps.__class__ is not tuple or len(vjps) != len(args) or options:
+                    _refuse_lost_gradients(vjps, rule.__name__, args, options)
+                node._depth = depth + 1
+                node._vjps = vjps
                 node.op = apply  # type: ignore[assignment]  # `wraps` keeps the signature
                 node.inputs = args
                 node.options = options
             else:
-                node.requires_grad = False
+                node._depth = 0
+                node._vjps = node.inputs = ()
                 node.op = None
-                node.inputs = ()
                 node.options = {}
             return node
 
@@ -495,17 +524,16 @@ def implements_on_values(*numpy_functions: Callable[..., Any]) -> None:
         _implementations[function] = on_values(function)
 
 
-def _checked(vjps: Any, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[VJP | None, ...]:
-    """Pad a rule's vector-Jacobian products to its arguments; refuse what would silently lose a gradient."""
+def _refuse_lost_gradients(vjps: Any, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    """Raise where a Tensor that requires a gradient stands where the rule has none for it."""
     if not isinstance(vjps, tuple):
         raise TypeError(f"the rule of {name} must return (value, (vjp, ...)): a tuple with one vjp per input.")
     for option, x in options.items():
         if isinstance(x, Tensor):
             raise TypeError(f"{name}: {option}= is a Tensor; pass Tensors by position.")
     for position, x in enumerate(args[len(vjps) :], len(vjps) + 1):
-        if isinstance(x, Tensor) and x.requires_grad:
+        if isinstance(x, Tensor) and x._depth:
             raise TypeError(f"{name} is not differentiable in its argument {position}, and that requires a gradient.")
-    return vjps + (None,) * (len(args) - len(vjps))
 
 
 def _owned(dx: Array) -> Array:
@@ -534,19 +562,23 @@ def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] 
     ValueError
         If `shape` does not broadcast to the shape of `dx`: the op's gradient rule is wrong.
     """
-    extra = dx.ndim - len(shape)
-    target = (1,) * extra + shape
-    axes = []
-    for axis, n in enumerate(dx.shape):
-        if extra < 0 or target[axis] not in (1, n):
-            raise ValueError(
-                f"the gradient rule of {getattr(function, '__name__', 'an op')} gave a gradient of shape {dx.shape} "
-                f"for an input of shape {shape}."
-            )
-        if target[axis] != n or axis < extra:
-            axes.append(axis)
-    dx = dx.sum(axis=tuple(axes), keepdims=True)
-    return dx.reshape(shape) if extra else dx
+    axes = _summed_axes(dx.shape, shape)
+    if axes is None:
+        raise ValueError(
+            f"the gradient rule of {getattr(function, '__name__', 'an op')} gave a gradient of shape {dx.shape} "
+            f"for an input of shape {shape}."
+        )
+    dx = dx.sum(axis=axes, keepdims=True)
+    return dx if len(dx.shape) == len(shape) else dx.reshape(shape)
+
+
+@functools.lru_cache(maxsize=1024)
+def _summed_axes(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The axes of a broadcast shape along which an input of another shape was repeated; None if it cannot be."""
+    extra = len(broadcast) - len(shape)
+    if extra < 0 or any(n not in (1, broadcast[extra + i]) for i, n in enumerate(shape)):
+        return None
+    return tuple(i for i, n in enumerate(broadcast) if i < extra or shape[i - extra] != n)
 
 
 # -- what comes in, and what is said about it -------------------------------------------------------------------------
