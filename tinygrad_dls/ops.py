@@ -254,14 +254,14 @@ def mean(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     return z, (lambda dz: np.broadcast_to(_kept(dz / (x.size // z.size), axis, keepdims, x), x.shape),)
 
 
-@op(np.max)
+@op(np.max, np.amax)
 def max(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Largest entry over the axes: the gradient goes to it, in equal shares to the tied."""
     z = np.max(x, axis=axis, keepdims=keepdims)
     return z, (lambda dz: _shared(dz, z, axis, keepdims, x),)
 
 
-@op(np.min)
+@op(np.min, np.amin)
 def min(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Smallest entry over the axes: the gradient goes to it, in equal shares to the tied."""
     z = np.min(x, axis=axis, keepdims=keepdims)

@@ -344,10 +344,10 @@ class Tensor:
         return bool(values(self))
 
     def __float__(self) -> float:
-        return float(values(self))
+        return float(self.item())
 
     def __int__(self) -> int:
-        return int(values(self))
+        return int(self.item())
 
     def __len__(self) -> int:
         return len(self._data)
@@ -366,10 +366,10 @@ class Tensor:
 
     def __repr__(self) -> str:
         data = self._data
-        if isinstance(data, Tensor):
-            text = repr(data)
+        if hasattr(data, "__array_interface__") and data.ndim:
+            text = np.array2string(data, separator=", ", prefix="Tensor(")
         else:
-            text = np.array2string(data, separator=", ", prefix="Tensor(") if data.ndim else str(data)
+            text = str(data)
         facts = [text, f"shape={self.shape}", f"dtype={self.dtype}"]
         if self.name is not None:
             facts.append(f"name={self.name!r}")
@@ -626,7 +626,7 @@ def explained(error: Exception, name: str, args: tuple[Any, ...], arrays: list[A
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
     reason = _mismatch(args) if "core dimension" in str(error) else ""
     kind = ValueError if isinstance(error, ValueError) else IndexError if isinstance(error, IndexError) else TypeError
-    return kind(f"{name}: {roles}; {reason or error}")
+    return kind(f"{name.lstrip('_')}: {roles}; {reason or error}")
 
 
 def _mismatch(args: tuple[Any, ...]) -> str:

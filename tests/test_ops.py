@@ -1,0 +1,304 @@
+"""Every op: its value is NumPy's, its gradient is the slope of its value, and so is its second derivative."""
+
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tinygrad_dls as tg
+from tests.numerical import assert_gradients, assert_second_derivatives
+
+RNG = np.random.default_rng(7)
+
+
+def away_from_zero(*shape):
+    """Entries of both signs, at least 0.3 from the kink at 0 and from the poles of 1/x."""
+    return RNG.uniform(0.3, 2, shape) * RNG.choice([-1, 1], shape)
+
+
+def positive(*shape):
+    return RNG.uniform(0.3, 2, shape)
+
+
+def distinct(*shape):
+    """Entries at least 0.1 apart, so that no difference step changes who is the largest."""
+    return RNG.permutation(np.arange(np.prod(shape)) * 0.1 + 0.05).reshape(shape) - 0.4
+
+
+# name: (function of arrays, inputs). The NumPy function of the same name says what the value must be, where there is one.
+UNARY = {
+    "negative": away_from_zero, "exp": away_from_zero, "expm1": away_from_zero, "log": positive, "log1p": positive,
+    "sqrt": positive, "square": away_from_zero, "sin": away_from_zero, "cos": away_from_zero, "abs": away_from_zero,
+    "tanh": away_from_zero,
+}  # fmt: skip
+OURS = {
+    "sigmoid": lambda z: 1 / (1 + np.exp(-z)),
+    "relu": lambda z: np.maximum(z, 0),
+    "softplus": lambda z: np.logaddexp(0, z),
+}
+BINARY = {
+    "add": (away_from_zero, away_from_zero),
+    "subtract": (away_from_zero, away_from_zero),
+    "multiply": (away_from_zero, away_from_zero),
+    "divide": (away_from_zero, away_from_zero),
+    "power": (positive, away_from_zero),
+    "maximum": (distinct, away_from_zero),
+    "minimum": (distinct, away_from_zero),
+}
+REDUCTIONS = ["sum", "mean", "max", "min", "prod", "var", "std"]
+AXES = [None, 0, 1, -1, (0, 2), (-1, 0), (0, 1, 2)]
+CASES = {
+    "power by an integer": (lambda x: x**3, [away_from_zero(2, 3)]),
+    "number to a power": (lambda x: 2.0**x, [away_from_zero(2, 3)]),
+    "where": (lambda x, y: tg.where(np.array([[True, False, True]]), x, y), [away_from_zero(2, 3), away_from_zero(3)]),
+    "clip": (lambda x: tg.clip(x, -0.5, 0.7), [np.array([-2.0, -0.4, 0.1, 0.6, 2.0])]),
+    "clip above only": (lambda x: tg.clip(x, max=0.7), [np.array([-2.0, 0.6, 2.0])]),
+    "affine": (tg.affine, [away_from_zero(3, 2), away_from_zero(2, 4), away_from_zero(3, 1)]),
+    "dot of matrices": (np.dot, [away_from_zero(3, 2), away_from_zero(2, 4)]),
+    "dot with a number": (np.dot, [away_from_zero(3, 2), away_from_zero()]),
+    "cumsum": (tg.cumsum, [away_from_zero(2, 3)]),
+    "cumsum along 0": (lambda x: tg.cumsum(x, 0), [away_from_zero(2, 3)]),
+    "cumsum along -1": (lambda x: tg.cumsum(x, axis=-1), [away_from_zero(2, 3)]),
+    "reshape": (lambda x: tg.reshape(x, (3, -1)), [away_from_zero(2, 3)]),
+    "transpose": (tg.transpose, [away_from_zero(2, 3)]),
+    "transpose with axes": (lambda x: tg.transpose(x, (1, 2, 0)), [away_from_zero(2, 3, 4)]),
+    "swapaxes": (lambda x: tg.swapaxes(x, 0, -1), [away_from_zero(2, 3, 4)]),
+    "expand_dims": (lambda x: tg.expand_dims(x, (0, 2)), [away_from_zero(2, 3)]),
+    "squeeze": (lambda x: tg.squeeze(x, axis=1), [away_from_zero(2, 1, 3, 1)]),
+    "broadcast_to": (lambda x: tg.broadcast_to(x, (4, 2, 3)), [away_from_zero(2, 1)]),
+    "astype": (lambda x: tg.astype(x, np.float64), [away_from_zero(2, 3)]),
+    "concatenate": (lambda x, y: tg.concatenate([x, y], axis=1), [away_from_zero(2, 3), away_from_zero(2, 2)]),
+    "concatenate along -2": (lambda x, y: tg.concatenate([x, y], axis=-2), [away_from_zero(1, 3), away_from_zero(2, 3)]),
+    "concatenate flattened": (lambda x, y: tg.concatenate([x, y], axis=None), [away_from_zero(2, 3), away_from_zero(4)]),
+    "stack": (lambda x, y: tg.stack([x, y], axis=1), [away_from_zero(2, 3), away_from_zero(2, 3)]),
+    "slice": (lambda x: x[1:, ::-2], [away_from_zero(3, 4)]),
+    "integer": (lambda x: x[1], [away_from_zero(3, 4)]),
+    "integers": (lambda x: x[1, -1], [away_from_zero(3, 4)]),
+    "new axis and ellipsis": (lambda x: x[..., None, 0], [away_from_zero(3, 4)]),
+    "array with repeats": (lambda x: x[np.array([0, 2, 0, 0])], [away_from_zero(3, 2)]),
+    "arrays": (lambda x: x[np.array([0, 2, 0]), np.array([1, 1, 1])], [away_from_zero(3, 2)]),
+    "mask": (lambda x: x[np.array([[True, False], [False, True], [True, True]])], [away_from_zero(3, 2)]),
+    "softmax": (tg.softmax, [away_from_zero(3, 4)]),
+    "softmax along -1": (lambda z: tg.softmax(z, axis=-1), [away_from_zero(3, 4)]),
+    "log_softmax": (tg.log_softmax, [away_from_zero(3, 4)]),
+    "log_softmax of all": (lambda z: tg.log_softmax(z, axis=None), [away_from_zero(3, 4)]),
+    "logsumexp": (tg.logsumexp, [away_from_zero(3, 4)]),
+    "logsumexp along 1": (lambda z: tg.logsumexp(z, axis=1), [away_from_zero(3, 4)]),
+    "logsumexp kept": (lambda z: tg.logsumexp(z, axis=(0, 1), keepdims=True), [away_from_zero(3, 4)]),
+    "prod with a zero": (tg.prod, [np.array([2.0, 0.0, 3.0, -1.5])]),
+    "prod with two zeros": (lambda x: tg.prod(x, axis=1), [np.array([[2.0, 0.0, 0.0], [0.0, 3.0, 4.0]])]),
+    "var with ddof": (lambda x: tg.var(x, axis=1, ddof=1), [away_from_zero(2, 4)]),
+    "std with ddof": (lambda x: tg.std(x, axis=0, ddof=1, keepdims=True), [away_from_zero(3, 2)]),
+    "used twice": (lambda x: x * x + x, [away_from_zero(2, 3)]),
+}  # fmt: skip
+CASES |= {name: (getattr(tg, name), [domain(2, 3)]) for name, domain in UNARY.items()}
+CASES |= {name: (getattr(tg, name), [away_from_zero(2, 3)]) for name in OURS}
+CASES |= {f"{name} of a number": (getattr(tg, name), [domain()]) for name, domain in UNARY.items()}
+CASES |= {
+    f"{name} over {axis}{' kept' if keepdims else ''}": (
+        lambda x, name=name, axis=axis, keepdims=keepdims: getattr(tg, name)(x, axis=axis, keepdims=keepdims),
+        [distinct(2, 3, 2)],
+    )
+    for name in REDUCTIONS
+    for axis in AXES
+    for keepdims in (False, True)
+}
+MATMUL_SHAPES = [
+    ((2, 3), (3, 4)), ((3,), (3,)), ((3,), (3, 2)), ((2, 3), (3,)), ((5, 2, 3), (3, 4)), ((2, 3), (5, 3, 4)),
+    ((5, 1, 2, 3), (4, 3, 2)), ((5, 2, 3), (3,)), ((3,), (5, 3, 2)), ((1, 1), (1, 1)),
+]  # fmt: skip
+CASES |= {f"matmul {a} {b}": (tg.matmul, [away_from_zero(*a), away_from_zero(*b)]) for a, b in MATMUL_SHAPES}
+CASES |= {
+    f"{name} {a} {b}": (getattr(tg, name), [domains[0](*a), domains[1](*b)])
+    for name, domains in BINARY.items()
+    for a, b in [((2, 3), (2, 3)), ((2, 3), (2, 1)), ((3,), (2, 1)), ((), (2, 2)), ((4, 1, 2), (3, 1))]
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_is_the_slope_of_the_value(name):
+    f, arrays = CASES[name]
+    assert_gradients(f, *arrays)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_second_derivative_is_the_slope_of_the_gradient(name):
+    f, arrays = CASES[name]
+    assert_second_derivatives(f, *arrays)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_plain_arrays_give_a_plain_array_equal_to_the_tensors(name):
+    f, arrays = CASES[name]
+    value = f(*arrays)
+    assert not isinstance(value, tg.Tensor)
+    np.testing.assert_array_equal(f(*map(tg.Tensor, arrays)).data, value)
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "astype"])
+def test_float32_stays_float32(name):
+    f, arrays = CASES[name]
+    tensors = [tg.Tensor(a.astype(np.float32), requires_grad=True) for a in arrays]
+    z = f(*tensors)
+    assert z.dtype == np.float32
+    z.backward(np.ones(z.shape, np.float32))
+    assert {t.grad.dtype for t in tensors} == {np.dtype(np.float32)}
+
+
+def test_every_public_op_has_a_case():
+    public = {name for name in tg.__all__ if inspect.getmodule(getattr(tg, name)).__name__ == "tinygrad_dls.ops"}
+    # getitem is tested by its syntax
+    missing = {name for name in public if not any(case.split(" ")[0] == name for case in CASES)} - {"getitem"}
+    assert not missing
+
+
+@pytest.mark.parametrize("name", [*UNARY, *BINARY, *REDUCTIONS])
+def test_value_is_numpys_and_numpys_name_keeps_the_graph(name):
+    domains = BINARY.get(name) or (UNARY.get(name, distinct),)
+    arrays = [domain(3, 4) for domain in domains]
+    ours, numpys = getattr(tg, name), getattr(np, name)
+    np.testing.assert_array_equal(ours(*arrays), numpys(*arrays))
+    t = numpys(*(tg.Tensor(a, requires_grad=True) for a in arrays))
+    assert isinstance(t, tg.Tensor)
+    assert t.requires_grad
+    np.testing.assert_array_equal(t.data, numpys(*arrays))
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_value_of_activations_is_the_formula(name):
+    z = np.linspace(-5, 5, 21)
+    # 4 ulp: the stable forms round differently from the textbook ones
+    np.testing.assert_allclose(getattr(tg, name)(z), OURS[name](z), rtol=4 * np.finfo(float).eps)
+
+
+# -- what must hold for all shapes, layouts and values ----------------------------------------------------------------
+
+floats = st.floats(-3, 3, allow_nan=False, width=32)
+
+
+@st.composite
+def broadcastable(draw, n=2):
+    shapes = draw(hnp.mutually_broadcastable_shapes(num_shapes=n, max_dims=3, min_side=0, max_side=3)).input_shapes
+    return [draw(hnp.arrays(np.float64, shape, elements=floats)) for shape in shapes]
+
+
+@given(broadcastable(), st.sampled_from(["add", "subtract", "multiply"]), st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_un_broadcasting_for_all_shapes(arrays, name, seed):
+    """The gradient with respect to a broadcast input is the sum over its copies."""
+    f = getattr(tg, name)
+    x, y = arrays
+    dz = np.random.default_rng(seed).normal(size=np.broadcast_shapes(x.shape, y.shape))
+    tx, ty = (tg.Tensor(a, requires_grad=True) for a in arrays)
+    f(tx, ty).backward(dz)
+    full = {"add": (dz, dz), "subtract": (dz, -dz), "multiply": (dz * y, dz * x)}[name]
+    for t, expected in zip((tx, ty), full, strict=True):
+        assert t.grad.shape == t.shape
+        extra = tuple(range(dz.ndim - t.ndim))
+        kept = tuple(i for i in range(dz.ndim) if i not in extra and t.shape[i - len(extra)] == 1)
+        by_hand = expected.sum(axis=extra + kept, keepdims=True).reshape(t.shape)
+        np.testing.assert_allclose(t.grad, by_hand, rtol=1e-12, atol=1e-12)  # summation order differs
+
+
+@given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), elements=floats))
+@settings(deadline=None)
+def test_layout_does_not_matter(x):
+    """Fortran order, views and negative strides give the gradients of the contiguous array."""
+    layouts = [x, np.asfortranarray(x), np.repeat(x[..., None], 2, axis=-1)[..., 0]]
+    if x.ndim:
+        layouts.append(np.ascontiguousarray(x[::-1])[::-1])
+    results = []
+    for layout in layouts:
+        t = tg.Tensor(layout, requires_grad=True)
+        np.sum(np.tanh(t) * t + tg.sigmoid(t)).backward()
+        results.append(t.grad)
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+
+
+@given(hnp.arrays(np.float64, (3, 4), elements=floats), floats, floats)
+@settings(deadline=None)
+def test_gradient_is_linear_in_its_seed(x, alpha, beta):
+    rng = np.random.default_rng(0)
+    u, v = rng.normal(size=(2, 3, 4))
+
+    def gradient(seed):
+        t = tg.Tensor(x, requires_grad=True)
+        (tg.softmax(t) * np.sin(t)).backward(seed)
+        return t.grad
+
+    # 1e-12: a handful of roundings of numbers below 10
+    np.testing.assert_allclose(
+        gradient(alpha * u + beta * v), alpha * gradient(u) + beta * gradient(v), rtol=1e-12, atol=1e-12
+    )
+
+
+@given(hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=4), elements=floats), st.data())
+@settings(deadline=None)
+def test_indexing_gradient_counts_the_uses(x, data):
+    """d/dx sum(x[index]) is how often each entry was taken: for slices, integers, arrays and masks."""
+    index = data.draw(
+        st.one_of(
+            hnp.basic_indices(x.shape, allow_newaxis=True),
+            hnp.integer_array_indices(x.shape),
+            hnp.arrays(bool, x.shape),
+        )
+    )
+    t = tg.Tensor(x, requires_grad=True)
+    np.sum(t[index]).backward()
+    taken = np.arange(x.size).reshape(x.shape)[index]
+    np.testing.assert_array_equal(t.grad.ravel(), np.bincount(np.ravel(taken), minlength=x.size))
+
+
+# -- the choices at ties and kinks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "expected"),
+    [
+        (tg.relu, [-1.0, 0.0, 2.0], [0, 0, 1]),
+        (tg.abs, [-1.0, 0.0, 2.0], [-1, 0, 1]),
+        (lambda x: tg.maximum(x, 0.0), [-1.0, 0.0, 2.0], [0, 0.5, 1]),
+        (lambda x: tg.minimum(x, 0.0), [-1.0, 0.0, 2.0], [1, 0.5, 0]),
+        (lambda x: tg.maximum(x, x), [-1.0, 0.0], [1, 1]),
+        (lambda x: tg.clip(x, 0.0, 1.0), [-1.0, 0.0, 0.5, 1.0, 2.0], [0, 1, 1, 1, 0]),
+        (tg.max, [1.0, 3.0, 3.0], [0, 0.5, 0.5]),
+        (tg.min, [1.0, 1.0, 3.0], [0.5, 0.5, 0]),
+        (tg.std, [2.0, 2.0, 2.0], [0, 0, 0]),
+        (lambda x: x**0, [0.0, -1.0, 2.0], [0, 0, 0]),
+        (lambda x: x**1, [0.0, -1.0, 2.0], [1, 1, 1]),
+        (lambda x: 0.0**x, [1.0, 2.0], [0, 0]),
+    ],
+)
+def test_choice_at_kinks_and_ties(f, x, expected):
+    t = tg.Tensor(x, requires_grad=True)
+    np.sum(f(t)).backward()
+    np.testing.assert_array_equal(t.grad, expected)
+
+
+# -- extremes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["sigmoid", "tanh", "relu", "softplus", "softmax", "log_softmax", "logsumexp"])
+def test_no_warning_and_nothing_infinite_at_a_thousand(name, dtype):
+    z = tg.Tensor(np.array([[-1000.0, -100, -1, 0, 1, 100, 1000]], dtype), requires_grad=True)
+    z = tg.concatenate([z, -z, z / 2], axis=0)
+    a = getattr(tg, name)(z)
+    assert a.dtype == dtype
+    assert np.isfinite(a).all()
+    a.backward(np.ones(a.shape, dtype))
+    assert np.isfinite(z.grad).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_sigmoid_is_exact_in_its_tails_and_strictly_between_0_and_1(dtype):
+    info = np.finfo(dtype)
+    z = np.array([-1000, np.log(info.smallest_normal) + 1, -5, 0, 5, 1000], dtype)
+    a = tg.sigmoid(z)
+    assert ((a > 0) & (a < 1)).all()
+    np.testing.assert_allclose(a[1:3], np.exp(z[1:3]) / (1 + np.exp(z[1:3])), rtol=4 * info.eps)
+    assert 1 - a[-1] == info.epsneg

@@ -1,0 +1,547 @@
+"""The engine: the chain rule over the graph, the protocols, the levels, and the errors at the edges."""
+
+import copy
+import gc
+import pickle
+import re
+import sys
+import threading
+import weakref
+
+import dask.array as da
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tinygrad_dls.tensor import unbroadcast
+
+
+def leaf(data, **kwargs):
+    return tg.Tensor(data, requires_grad=True, **kwargs)
+
+
+# -- backward ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_value_used_in_several_places_sums_its_gradients():
+    x = leaf(3.0)
+    y = x * x
+    (y * x + y).backward()  # x^3 + x^2
+    assert x.grad == 3 * 9 + 2 * 3
+
+
+def test_leaves_accumulate_and_two_calls_double_exactly():
+    x, w = leaf(np.random.default_rng(0).normal(size=(3, 4))), leaf(np.full((2, 3), 0.1))
+    J = np.mean(np.tanh(w @ x) ** 2)
+    J.backward()
+    once = x.grad, w.grad
+    J.backward()
+    np.testing.assert_array_equal(x.grad, 2 * once[0])
+    np.testing.assert_array_equal(w.grad, 2 * once[1])
+
+
+def test_computed_tensors_keep_the_gradient_of_the_last_call():
+    x = leaf(2.0)
+    z = x * 3
+    J = z * z
+    J.backward()
+    J.backward()
+    assert z.grad == 12
+    assert x.grad == 72
+
+
+def test_a_chain_of_100_000_nodes_runs_backward_and_is_freed():
+    x = leaf(1.0)
+    z = x
+    for _ in range(100_000):
+        z = z + 1e-5
+    z.backward()
+    assert x.grad == 1
+    assert z.data == pytest.approx(2)
+
+
+def test_sixty_doublings_are_sixty_steps_not_two_to_the_sixty():
+    x = leaf(1.0)
+    z = x
+    for _ in range(60):
+        z = z + z
+    z.backward()
+    assert x.grad == 2.0**60
+
+
+def count_calls(n, fan):
+    """Number of vector-Jacobian products that run in a chain of n nodes, each used `fan` times by the next."""
+    calls = 0
+
+    @tg.op()
+    def merge(*xs):
+        def vjp(dz):
+            nonlocal calls
+            calls += 1
+            return dz
+
+        return xs[0], (vjp,) * len(xs)
+
+    z = leaf(1.0)
+    for _ in range(n):
+        z = merge(*[z] * fan)
+    z.backward(0.0)
+    return calls
+
+
+@pytest.mark.parametrize(("n", "fan"), [(1, 1), (10, 3), (1_000, 2), (50, 40)])
+def test_backward_runs_each_edge_once(n, fan):
+    assert count_calls(n, fan) == n * fan
+
+
+def test_the_gradient_of_data_is_never_computed():
+    asked = []
+
+    @tg.op()
+    def product(w, x):
+        return w * x, (lambda dz: dz * x, lambda dz: asked.append("dX"))
+
+    product(leaf(np.ones(3)), tg.Tensor(np.ones(3))).backward(np.ones(3))
+    product(leaf(np.ones(3)), np.ones(3)).backward(np.ones(3))
+    assert asked == []
+
+
+def test_a_leaf_owns_its_gradient():
+    """Scaling one gradient in place scales neither another parameter's, nor the caller's seed."""
+    x, y = leaf(np.ones((2, 3))), leaf(np.ones((2, 3)))
+    seed = np.ones((2, 3))
+    (x + y).backward(seed)
+    x.grad *= 10
+    assert (y.grad == 1).all()
+    assert (seed == 1).all()
+    z = leaf(np.ones((2, 3)))
+    np.sum(z.T.reshape(6)).backward()
+    z.grad *= 10  # broadcast_to would have given a read-only view
+    assert (z.grad == 10).all()
+    lone = leaf(np.ones(3))
+    lone.backward(seed[0])
+    lone.grad *= 10
+    assert (seed == 1).all()
+
+
+def test_a_rule_that_fails_leaves_the_gradients_as_they_were():
+    @tg.op()
+    def broken(x):
+        def vjp(dz):
+            raise ZeroDivisionError("planted")
+
+        return x, (vjp,)
+
+    x, y = leaf(1.0), leaf(2.0)
+    with pytest.raises(ZeroDivisionError):
+        (x * y + broken(y)).backward()
+    assert x.grad is None
+    assert y.grad is None
+
+
+def test_seed():
+    x = leaf(np.array([1.0, 2.0]))
+    (x * x).backward([1, 10])
+    np.testing.assert_array_equal(x.grad, [2.0, 40.0])
+    one = leaf(np.ones((1, 1), np.float32))
+    (one * 3).backward()
+    assert one.grad == 3
+    assert one.grad.dtype == np.float32
+
+
+def test_freezing_a_leaf_stops_its_gradient():
+    w, b = leaf(2.0), leaf(3.0)
+    w.requires_grad = False
+    (w * b).backward()
+    assert w.grad is None
+    assert b.grad == 2
+
+
+def test_no_reference_cycle_outlives_a_step():
+    gc.collect()
+    gc.disable()
+    try:
+        x = leaf(np.ones((2, 3)))
+        J = np.sum(tg.softmax(np.tanh(x @ np.ones((3, 4)))) ** 2)
+        J.backward()
+        alive = weakref.ref(J)
+        del J
+        assert alive() is None
+        del x
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+# -- no_grad ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_grad_as_context_manager_and_decorator():
+    w = leaf(2.0)
+
+    @tg.no_grad()
+    def forward():
+        return w * w
+
+    for _ in range(2):
+        assert not forward().requires_grad
+    with tg.no_grad():
+        with tg.no_grad():
+            pass
+        assert not (w * w).requires_grad
+    assert (w * w).requires_grad
+
+
+def test_no_grad_is_restored_after_an_exception():
+    with pytest.raises(ValueError, match="planted"), tg.no_grad():
+        raise ValueError("planted")
+    assert (leaf(1.0) * 2).requires_grad
+
+
+def test_threads_do_not_see_each_others_no_grad():
+    w = leaf(2.0)
+    inside, seen = threading.Barrier(2), {}
+
+    def quiet():
+        with tg.no_grad():
+            inside.wait()
+            seen["quiet"] = (w * w).requires_grad
+            inside.wait()
+
+    def recording():
+        inside.wait()
+        seen["recording"] = (w * w).requires_grad
+        inside.wait()
+
+    threads = [threading.Thread(target=f) for f in (quiet, recording)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert seen == {"quiet": False, "recording": True}
+
+
+# -- NumPy's protocols ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda t, a: a @ t, lambda t, a: t @ a, lambda t, a: a + t, lambda t, a: a - t, lambda t, a: a * t,
+        lambda t, a: a / t, lambda t, a: a**t, lambda t, a: t**2, lambda t, a: 2.0 * t, lambda t, a: 2 / t,
+        lambda t, a: 2 - t, lambda t, a: 2**t, lambda t, a: -t, lambda t, a: +t, lambda t, a: abs(t),
+        lambda t, a: np.float64(2) * t, lambda t, a: np.tanh(t), lambda t, a: np.mean(t, axis=1, keepdims=True),
+        lambda t, a: t.mean(axis=1, keepdims=True), lambda t, a: np.dot(a, t), lambda t, a: np.maximum(t, a),
+        lambda t, a: np.maximum(0, t), lambda t, a: np.where(a > 0.5, t, a), lambda t, a: np.concatenate([a, t]),
+        lambda t, a: np.stack([a, t], axis=-1), lambda t, a: np.sum(t, 0), lambda t, a: np.amax(t, axis=0),
+        lambda t, a: t.T, lambda t, a: np.transpose(t), lambda t, a: t.transpose(1, 0), lambda t, a: t.transpose((1, 0)),
+        lambda t, a: t.reshape(9), lambda t, a: t.reshape(1, -1), lambda t, a: t.reshape((9, 1)),
+        lambda t, a: np.reshape(t, (1, 9)), lambda t, a: np.clip(t, 0.2, 0.8), lambda t, a: t.clip(0.2, 0.8),
+        lambda t, a: t[1:], lambda t, a: np.squeeze(t[:1]), lambda t, a: np.var(t, ddof=1), lambda t, a: t.astype(float),
+        lambda t, a: np.broadcast_to(t, (2, 3, 3)), lambda t, a: np.cumsum(t, axis=0), lambda t, a: t.sum(),
+    ],
+)  # fmt: skip
+def test_numpys_functions_and_operators_keep_the_graph(f):
+    a = np.random.default_rng(0).uniform(0.1, 1, (3, 3))
+    t = leaf(a)
+    z = f(t, a)
+    assert isinstance(z, tg.Tensor)
+    assert z.requires_grad
+    np.testing.assert_array_equal(z.data, f(a, a))
+
+
+def test_augmented_assignment_rebinds_and_leaves_the_old_tensor():
+    t = old = leaf(np.ones(2))
+    t += 1
+    assert t is not old
+    np.testing.assert_array_equal(old.data, [1, 1])
+
+
+def test_comparisons_and_predicates_give_plain_booleans():
+    t = leaf(np.array([1.0, np.nan, 3.0]))
+    np.testing.assert_array_equal(t > 2, [False, False, True])
+    np.testing.assert_array_equal(np.array([5.0, 5, 5]) > t, [True, False, True])
+    np.testing.assert_array_equal(t == 1, [True, False, False])
+    np.testing.assert_array_equal(np.isnan(t), [False, True, False])
+    assert np.shape(t) == (3,)
+    assert np.allclose(leaf([1.0]), 1.0)
+    assert np.argmax(leaf([1.0, 3.0, 2.0])) == 1
+
+
+@pytest.mark.parametrize(
+    ("f", "name"),
+    [
+        (lambda t: np.arctan(t), "np.arctan"),
+        (lambda t: np.floor(t), "np.floor"),
+        (lambda t: np.linalg.svd(t), "np.linalg.svd"),
+        (lambda t: np.fft.fft(t), "np.fft.fft"),
+        (lambda t: np.median(t), "np.median"),
+        (lambda t: np.add.reduce(t), "np.add.reduce"),
+        (lambda t: np.multiply.outer(t, t), "np.multiply.outer"),
+    ],
+)
+def test_a_numpy_function_without_gradient_is_refused_by_name(f, name):
+    with pytest.raises(TypeError, match=f"tinygrad_dls does not differentiate {re.escape(name)}\\."):
+        f(leaf(np.eye(2)))
+
+
+def test_what_numpy_offers_beyond_the_mathematics_is_refused():
+    t, a = leaf(np.ones(2)), np.ones(2)
+    with pytest.raises(TypeError, match=r"np\.add: cannot write a Tensor into an array.*array = array \+ tensor"):
+        a += t
+    with pytest.raises(TypeError, match=r"np\.tanh: the keyword where is not supported"):
+        np.tanh(t, where=[True, False])
+    with pytest.raises(TypeError, match="dtype"):
+        np.sum(t, dtype=np.float32)
+    with pytest.raises(TypeError, match="more than two axes"):
+        np.dot(leaf(np.ones((2, 2, 2))), np.ones((2, 2)))
+    with pytest.raises(TypeError, match=r"cannot be changed in place.*np\.where"):
+        t[0] = 3
+
+
+def test_a_plain_array_is_never_made_silently_of_a_graph():
+    with pytest.raises(TypeError, match=r"w requires a gradient.*\.data"):
+        np.asarray(leaf([1.0], name="w"))
+    np.testing.assert_array_equal(np.asarray(tg.Tensor([1, 2])), [1, 2])
+
+
+# -- levels: a Tensor in a Tensor -------------------------------------------------------------------------------------
+
+
+def test_hessian_of_logistic_regression():
+    """A Tensor in a Tensor gives ``X diag(a(1-a)) X^T / m``."""
+    rng = np.random.default_rng(0)
+    n_x, m = 4, 50
+    X, Y = rng.normal(size=(n_x, m)), (rng.random((1, m)) < 0.5).astype(float)
+    w = rng.normal(size=(1, n_x))
+    a = tg.sigmoid(w @ X)
+    expected = (X * (a * (1 - a))) @ X.T / m
+    for composed in (False, True):
+        inner = leaf(w)
+        outer = leaf(inner)
+        Z = outer @ X
+        loss = tg.binary_cross_entropy(tg.sigmoid(Z), Y) if composed else tg.binary_cross_entropy_with_logits(Z, Y)
+        loss.backward()
+        dw = outer.grad
+        rows = []
+        for i in range(n_x):
+            inner.grad = None
+            dw[0, i].backward()
+            rows.append(inner.grad[0])
+        # 1e-15: entries of order 0.1, sums of 50 terms
+        np.testing.assert_allclose(np.array(rows), expected, rtol=0, atol=1e-15)
+
+
+def test_three_levels_give_the_third_derivative():
+    x1 = leaf(2.0)
+    x2 = leaf(x1)
+    x3 = leaf(x2)
+    (x3**4).backward()
+    x3.grad.backward()
+    x2.grad.backward()
+    assert x1.grad == 24 * 2
+
+
+def test_a_lower_level_is_a_constant_to_the_higher():
+    low, high = leaf(3.0), leaf(leaf(2.0))
+    z = low * high
+    z.backward()
+    assert low.grad is None
+    assert high.grad.item() == 3
+    assert (high * low).data.requires_grad
+
+
+def test_the_tensor_inside_can_be_replaced_by_one_of_another_level():
+    t = leaf(1.0)
+    t.data = leaf(2.0)
+    (t * t).backward()
+    assert isinstance(t.grad, tg.Tensor)
+    assert t.grad.item() == 4
+
+
+def test_dask_arrays_train_logistic_regression():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 40)), (rng.random((1, 40)) < 0.5).astype(float)
+
+    def train(X, Y, composed):
+        w, b = leaf(np.zeros((1, 3))), leaf(np.zeros((1, 1)))
+        for _ in range(5):
+            w.grad = b.grad = None
+            Z = tg.affine(w, X, b)
+            if composed:
+                J = tg.binary_cross_entropy(tg.sigmoid(Z), Y)
+            else:
+                J = tg.binary_cross_entropy_with_logits(Z, Y)
+            J.backward()
+            for p in (w, b):
+                p.data = p.data - 0.5 * np.asarray(p.grad)
+        return w.data, b.data, J.data
+
+    for composed in (False, True):
+        in_chunks = train(da.from_array(X, chunks=(3, 10)), da.from_array(Y, chunks=(1, 10)), composed)
+        in_memory = train(X, Y, composed)
+        assert isinstance(in_chunks[2], da.Array)
+        for got, expected in zip(in_chunks, in_memory, strict=True):
+            np.testing.assert_allclose(np.asarray(got), expected, rtol=1e-14)  # chunks sum in another order
+
+
+def test_a_tensor_of_a_dask_array_meets_dask_arrays():
+    x = da.ones((2, 3), chunks=2)
+    t = leaf(x)
+    z = x * t + np.sum(t, axis=1, keepdims=True)
+    assert isinstance(z.data, da.Array)
+    np.sum(z).backward()
+    np.testing.assert_array_equal(np.asarray(t.grad), np.full((2, 3), 4.0))
+
+
+# -- what a Tensor is made of -----------------------------------------------------------------------------------------
+
+
+def test_data_is_kept_not_copied_and_lists_become_arrays():
+    a = np.ones(3)
+    assert tg.Tensor(a).data is a
+    assert tg.Tensor([[1, 2]]).shape == (1, 2)
+    assert tg.Tensor(1.5).shape == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "text"),
+    [
+        ([[1, 2], [3]], ValueError, "w is not a rectangular array of numbers"),
+        ("abc", TypeError, "w has dtype <U3, and is not numeric"),
+        ([None], TypeError, "w has dtype object, and is not numeric"),
+        (np.ma.array([1.0], mask=[True]), TypeError, r"w is a MaskedArray.*filled"),
+        (np.array(["2020-01-01"], dtype="datetime64[D]"), TypeError, "not numeric"),
+        (1, TypeError, "w has dtype int64: only floating-point Tensors can require a gradient. Write 1.0 instead of 1"),
+        (True, TypeError, "dtype bool"),
+        (1j, TypeError, "dtype complex128"),
+    ],
+)
+def test_what_cannot_be_differentiated_is_refused(data, error, text):
+    with pytest.raises(error, match=text):
+        tg.Tensor(data, requires_grad=True, name="w")
+
+
+def test_replacing_data_and_grad_checks_shape_and_dtype():
+    w = leaf(np.ones((1, 2)), name="W1")
+    with pytest.raises(ValueError, match=re.escape("W1 has shape (1, 2); its data cannot become (2, 1).")):
+        w.data = np.ones((2, 1))
+    with pytest.raises(TypeError, match=r"W1 is float64; its data cannot become float32.*astype\('float64'\)"):
+        w.data = np.ones((1, 2), np.float32)
+    with pytest.raises(ValueError, match=re.escape("W1 is (1, 2) float64; its grad cannot be (2,) float64.")):
+        w.grad = np.ones(2)
+    w.data, w.grad = [[3.0, 4.0]], [[1.0, 1.0]]
+    np.testing.assert_array_equal(w.data, [[3, 4]])
+    z = w * 2
+    with pytest.raises(RuntimeError, match=r"computed by multiply; use \.detach\(\)"):
+        z.requires_grad = False
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: tg.Tensor(1.0, name="J").backward(), "no path leads from J to a Tensor with requires_grad=True"),
+        (lambda: (leaf(1.0) * 2).detach().backward(), r"\.detach\(\)"),
+        (lambda: leaf([1.0, 2.0], name="Z").backward(), r"Z has shape \(2,\), not a single entry.*np\.mean"),
+        (lambda: leaf([1.0, 2.0]).backward([1.0]), r"the seed is \(1,\); this Tensor is \(2,\)"),
+    ],
+)
+def test_backward_without_a_path_or_a_cost_says_what_to_do(make, text):
+    with pytest.raises((RuntimeError, ValueError), match=text):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("f", "error", "text"),
+    [
+        (lambda: leaf(np.ones((4, 2)), name="W1") @ np.ones((400, 2)), ValueError,
+         "matmul: W1 is (4, 2), argument 2 is (400, 2); expected argument 2 to be (2, m). "
+         "Did you pass argument 2 transposed?"),
+        (lambda: leaf(np.ones((4, 2)), name="W1") @ tg.Tensor(np.ones((3, 9)), name="X"), ValueError,
+         "matmul: W1 is (4, 2), X is (3, 9); expected X to be (2, m)."),
+        (lambda: leaf(np.ones((4, 2)), name="W1") + np.ones((3, 2)), ValueError,
+         "add: W1 is (4, 2), argument 2 is (3, 2); operands could not be broadcast together"),
+        (lambda: leaf(np.ones((4, 2)), name="W1") + "a", TypeError, "add: W1 is (4, 2), argument 2 is str; "),
+        (lambda: tg.sum(leaf(np.ones((4, 2)), name="Z"), axis=2), ValueError, "sum: Z is (4, 2); axis 2 is out of"),
+        (lambda: leaf(np.ones(2), name="Z")[5], IndexError, "getitem: Z is (2,); index 5 is out of bounds"),
+        (lambda: tg.reshape(leaf(np.ones(2), name="Z"), (3,)), ValueError, "reshape: Z is (2,)"),
+    ],
+)  # fmt: skip
+def test_errors_name_the_op_the_roles_and_the_shapes(f, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        f()
+
+
+def test_errors_are_explained_once_through_the_levels():
+    with pytest.raises(ValueError, match=r"^add: argument 1 is \(2,\), argument 2 is \(3,\); operands"):
+        leaf(leaf(np.ones(2))) + np.ones(3)
+
+
+def test_a_wrong_rule_is_named():
+    @tg.op()
+    def bad_shape(x):
+        return x.sum(), (lambda dz: np.ones(7),)
+
+    @tg.op()
+    def no_tuple(x):
+        return x, lambda dz: dz
+
+    @tg.op()
+    def one_gradient(x, y):
+        return x * y, (lambda dz: dz * y,)
+
+    x = leaf(np.ones(3))
+    with pytest.raises(ValueError, match=r"rule of bad_shape gave a gradient of shape \(7,\) for an input of shape \(3"):
+        bad_shape(x).backward()
+    with pytest.raises(TypeError, match=r"rule of no_tuple must return \(value, \(vjp, \.\.\.\)\)"):
+        no_tuple(x)
+    with pytest.raises(TypeError, match="one_gradient is not differentiable in its argument 2"):
+        one_gradient(x, x)
+    one_gradient(x, np.ones(3))
+    with pytest.raises(TypeError, match="clip: min= is a Tensor; pass Tensors by position"):
+        tg.clip(x, min=tg.Tensor(0.0))
+    with pytest.raises(TypeError, match="clip is not differentiable in its argument 2"):
+        tg.clip(x, leaf(0.0))
+
+
+def test_unbroadcast_refuses_what_was_never_broadcast():
+    with pytest.raises(ValueError, match="gave a gradient of shape"):
+        unbroadcast(np.ones((2, 3)), (2, 2))
+    with pytest.raises(ValueError, match="gave a gradient of shape"):
+        unbroadcast(np.ones(3), (2, 3))
+
+
+def test_a_python_value_where_a_number_is_wanted():
+    t = leaf([[2.5]])
+    assert (float(t), int(t), bool(t), t.item(), f"{t:.2f}") == (2.5, 2, True, 2.5, "2.50")
+    assert len(leaf(np.ones((3, 2)))) == 3
+    assert [row.shape for row in leaf(np.ones((3, 2)))] == [(2,)] * 3
+
+
+def test_repr():
+    assert repr(leaf([[1.0, 2.0]], name="w")) == (
+        "Tensor([[1., 2.]], shape=(1, 2), dtype=float64, name='w', requires_grad=True)"
+    )
+    assert repr(leaf(2.0) * 2) == "Tensor(4.0, shape=(), dtype=float64, op=multiply)"
+    assert "..." in repr(tg.Tensor(np.zeros(10_000)))
+    assert repr(leaf(leaf(1.0))).startswith("Tensor(Tensor(1.0, ")
+    assert "dask" in repr(leaf(da.ones(3)))
+
+
+def test_leaves_copy_and_pickle():
+    w = leaf([1.0, 2.0], name="w")
+    for twin in (copy.deepcopy(w), pickle.loads(pickle.dumps(w))):
+        assert twin.name == "w"
+        assert twin.requires_grad
+        (twin * twin).backward(np.ones(2))
+        assert w.grad is None
+
+
+def test_recursion_limit_plays_no_part():
+    limit = sys.getrecursionlimit()
+    x = leaf(1.0)
+    z = x
+    for _ in range(3 * limit):
+        z = np.tanh(z)
+    z.backward()
+    assert 0 < x.grad < 1
