@@ -1,0 +1,80 @@
+"""The pictures of the examples, with matplotlib.
+
+matplotlib is imported inside the functions: without an output folder no example needs it. Figures are made directly,
+not with pyplot, so that no window opens and nothing is left over from one picture to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; lines differ in dashes too, points in shape.
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+LINES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":")]
+CLASSES = [(VERMILION, "o"), (BLUE, "^")]  # the course's red and blue
+PALE = ["#F2B48A", "#8FC3E0"]  # their backgrounds
+
+
+def new_figure(width: float = 6.4, height: float = 4.4, **axes: Any) -> tuple[Any, Any]:
+    """Make a figure of `width` by `height` inches, and its axes (``ncols=2`` gives two)."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("pictures need matplotlib: pip install 'tinygrad_dls[plot]'") from error
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(**axes)
+
+
+def save(figure: Any, output: Path, name: str) -> Path:
+    """Write the figure to ``output/name`` and say so."""
+    output.mkdir(parents=True, exist_ok=True)
+    path = output / name
+    figure.savefig(path, dpi=130)
+    print(f"wrote {path}")
+    return path
+
+
+def draw_curves(ax: Any, curves: Mapping[str, Sequence[float] | tuple[Any, Any]]) -> None:
+    """Draw lines with a legend: each is its values by epoch, or a pair (x, y) of arrays."""
+    for (label, curve), (colour, dashes) in zip(curves.items(), LINES, strict=False):
+        points = curve if isinstance(curve, tuple) else (range(len(curve)), curve)
+        ax.plot(*points, dashes, color=colour, linewidth=1.8, label=label)
+    if len(curves) > 1:
+        ax.legend(frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.25)
+
+
+def cost_curves(curves: Mapping[str, Sequence[float]], title: str) -> Any:
+    """Draw the cost J over the epochs, one line per entry of `curves`."""
+    figure, ax = new_figure()
+    draw_curves(ax, curves)
+    ax.set_ylim(bottom=0)
+    ax.set(title=title, xlabel="epoch", ylabel="cost J")
+    return figure
+
+
+def decision_boundary(model: Any, X: np.ndarray, Y: np.ndarray, title: str) -> Any:
+    """Colour the plane by the model's probability A of class 1, and draw its line A = 0.5 and the examples."""
+    figure, ax = new_figure(6.0, 5.0)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    colours = LinearSegmentedColormap.from_list("classes", [PALE[0], "#FFFFFF", PALE[1]])
+    low, high = X.min(axis=1) - 0.5, X.max(axis=1) + 0.5
+    x1, x2 = np.meshgrid(np.linspace(low[0], high[0], 300), np.linspace(low[1], high[1], 300))
+    A = model.predict_proba(np.stack([x1.ravel(), x2.ravel()])).reshape(x1.shape)
+    shades = ax.pcolormesh(x1, x2, A, vmin=0, vmax=1, cmap=colours, shading="gouraud", rasterized=True)
+    ax.contour(x1, x2, A, levels=[0.5], colors="black", linewidths=1.4)
+    for label, (colour, marker) in enumerate(CLASSES):
+        chosen = Y[0] == label
+        ax.scatter(
+            *X[:, chosen], s=22, c=colour, marker=marker, edgecolors="white", linewidths=0.5, label=f"y = {label}"
+        )
+    ax.legend(loc="upper right", framealpha=0.9)
+    figure.colorbar(shades, ax=ax, label="A, the probability of y = 1", ticks=np.linspace(0, 1, 6))
+    ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    return figure
