@@ -1,0 +1,259 @@
+"""Every example runs, and its numbers are what its text says they are."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from examples import (
+    activation_functions,
+    breast_cancer,
+    demo,
+    gradient_descent,
+    logistic_regression,
+    loop_and_vectorized,
+    two_layer_network,
+)
+
+ROOT = Path(__file__).parents[1]
+COURSE = {entry["id"]: entry for entry in json.loads((ROOT / "tests/data/course_tables.json").read_text())["entries"]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("output") / "made" / "by the examples"
+
+
+def assert_pictures(folder, *names):
+    for name in names:
+        assert (folder / name).read_bytes().startswith(b"\x89PNG"), name
+        assert (folder / name).stat().st_size > 10_000, name
+
+
+# -- logistic regression ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def logistic(folder):
+    return logistic_regression.main(folder)
+
+
+def test_cost_is_the_negative_log_likelihood_over_m(logistic):
+    assert logistic["likelihood_difference"] < 1e-13
+    assert logistic["cost_difference"] < 1e-13
+
+
+def test_logit_undoes_the_sigmoid(logistic):
+    assert logistic["link_difference"] < 1e-13  # 1 - a loses digits near 1
+
+
+@pytest.mark.parametrize("name", ["dA", "dZ", "dW", "db"])
+def test_chain_rule_of_logistic_regression_follows_the_formulas(logistic, name):
+    assert logistic["chain"][name] < 1e-12  # db is a sum that nearly cancels, so its rounding errors show
+
+
+def test_fused_cost_has_the_gradient_of_the_composed_one(logistic):
+    assert logistic["fused_difference"] < 1e-14
+
+
+def test_logistic_regression_cannot_learn_the_flower(logistic):
+    assert 0.45 <= logistic["accuracy"] <= 0.6
+    assert logistic["cost"] == pytest.approx(0.673146, abs=1e-6)  # the minimum of a convex cost
+
+
+# -- loop and vectorized ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def three_ways():
+    return loop_and_vectorized.main()
+
+
+def test_loop_vectorized_and_autodiff_agree(three_ways):
+    assert max(three_ways["differences"].values()) < 1e-12
+    assert max(three_ways["costs"].values()) - min(three_ways["costs"].values()) < 1e-14
+
+
+def test_the_sketch_is_trained_until_convergence(three_ways):
+    assert three_ways["gradient"] < 1e-5
+    assert all(100 < steps < 1000 for steps in three_ways["steps"].values())
+
+
+def test_the_loop_is_slower(three_ways):
+    assert three_ways["time_ratio"] > 5  # about 100; a busy machine may blur it
+
+
+def test_one_step_of_the_loop_is_one_step_of_the_vectorized():
+    rng = np.random.default_rng(0)
+    x, y, w, b = rng.normal(size=(4, 20)), rng.integers(2, size=(1, 20)), rng.normal(size=(1, 4)), np.ones((1, 1))
+    for ours, theirs in zip(
+        loop_and_vectorized.loop_step(x, y, w, b), loop_and_vectorized.vectorized_step(x, y, w, b), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-15)
+
+
+# -- two-layer network ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def network(folder):
+    return two_layer_network.main(folder)
+
+
+def test_two_layer_network_gives_the_course_table(network):
+    published = COURSE["c1w3.flower"]["expected"]["costs"]
+    assert [row for row, _ in published] == list(range(0, 8000, 1000))
+    assert [f"{network['costs'][row]:.6f}" for row, _ in published] == [f"{cost:.6f}" for _, cost in published]
+    assert max(network["costs"]) == 9000
+
+
+@pytest.mark.parametrize("name", ["dZ2", "dW2", "db2", "dA1", "dZ1", "dW1", "db1"])
+def test_autodiff_agrees_with_the_hand_derived_gradient(network, name):
+    assert network["differences"]["first"][name] <= 1e-14
+    # dW and db are sums of 400 terms that nearly cancel once trained: errors of 1e-16 each grow relative to the sum.
+    assert network["differences"]["trained"][name] <= 1e-12
+
+
+def test_two_layer_network_learns_the_flower(network):
+    assert network["accuracy"] > 0.89  # 90.75% here; the last bits decide about a few examples
+
+
+# -- activation functions ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def activations(folder):
+    return activation_functions.main(folder)
+
+
+def test_derivatives_of_the_activations_are_the_closed_forms(activations):
+    z = np.array([-10.0, -2.0, 0.0, 2.0, 10.0])
+    expected = {"sigmoid": 1 / (2 + 2 * np.cosh(z)), "tanh": 1 / np.cosh(z) ** 2, "ReLU": np.where(z > 0, 1.0, 0.0)}
+    for name, values in expected.items():
+        # 1 - a^2 with a near 1 keeps half the digits of so small a number
+        np.testing.assert_allclose(activations["derivatives"][name], values, rtol=1e-7)
+
+
+@pytest.mark.parametrize("hidden", [4, 20])
+def test_tanh_is_ahead_of_sigmoid_and_relu_behind_both_on_the_flower(activations, hidden):
+    cost = {name: activations["training"][name, hidden]["cost"] for name in ("sigmoid", "tanh", "ReLU")}
+    assert cost["tanh"] < cost["sigmoid"] < cost["ReLU"]
+
+
+def test_only_the_sigmoid_loses_the_gradient_through_ten_layers(activations):
+    assert activations["depth"]["sigmoid"] < 1e-4
+    assert activations["depth"]["tanh"] > 0.1
+    assert activations["depth"]["ReLU"] > 0.1
+
+
+# -- gradient descent -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def descent(folder):
+    return gradient_descent.main(folder)
+
+
+def test_sgd_is_the_update_rule_to_the_last_bit(descent):
+    assert descent["identical"]
+    assert descent["largest_step_difference"] == 0
+
+
+def test_a_learning_rate_can_be_too_small_and_too_large(descent):
+    small, good, large = (descent["by_rate"][verdict] for verdict in ("too small", "good", "too large"))
+    assert np.all(np.diff(small) < 0)
+    assert small[-1] > 0.65
+    assert good[-1] < 0.26
+    assert max(large) > 2 * large[0]
+    assert np.median(large) > good[-1]
+
+
+def test_momentum_and_adam_are_ahead_of_plain_descent_on_the_flower(descent):
+    plain, *others = (costs[-1] for costs in descent["by_rule"].values())
+    assert max(others) < plain
+
+
+# -- breast cancer ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cancer(folder):
+    return breast_cancer.main(folder)
+
+
+def test_the_table_is_read_back_as_it_was_written(cancer, folder):
+    from sklearn.datasets import load_breast_cancer
+
+    data = load_breast_cancer()
+    table = tg.datasets.read_csv(folder / "breast_cancer.csv", target="diagnosis")
+    assert cancer["shape"] == (30, 569)
+    assert table.features == tuple(data.feature_names)
+    assert table.classes == cancer["classes"] == ("benign", "malignant")
+    np.testing.assert_array_equal(table.X, data.data.T)
+    np.testing.assert_array_equal(table.Y[0], 1 - data.target)  # scikit-learn calls benign 1
+
+
+@pytest.mark.parametrize("model", ["logistic", "network"])
+def test_both_models_tell_held_out_tumours_apart(cancer, model):
+    confusion = np.array(cancer[model]["confusion"])
+    assert cancer[model]["accuracy"] > 0.93
+    assert confusion.sum() == 170
+    assert np.trace(confusion) / 170 == pytest.approx(cancer[model]["accuracy"])
+
+
+def test_unpenalised_coefficients_agree_with_scikit_learn(cancer):
+    assert cancer["epochs"] < 20_000  # it stopped because the gradient is zero to 1e-13
+    np.testing.assert_allclose(cancer["coefficients"], cancer["scikit_learn"], rtol=1e-9)
+
+
+def test_standardised_features_have_mean_0_and_standard_deviation_1():
+    X = np.random.default_rng(0).normal(3, 5, size=(4, 50))
+    Z = breast_cancer.standardised(X, like=X)
+    np.testing.assert_allclose(Z.mean(axis=1), 0, atol=1e-14)
+    np.testing.assert_allclose(Z.std(axis=1), 1)
+
+
+# -- all of them ------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_written(folder, logistic, network, activations, descent, cancer):
+    assert_pictures(
+        folder,
+        "logistic_regression_boundary.png",
+        "two_layer_network_boundary.png",
+        "two_layer_network_cost.png",
+        "activation_functions.png",
+        "activation_functions_cost.png",
+        "gradient_descent_cost.png",
+        "breast_cancer_cost.png",
+    )
+
+
+def test_demo_runs_the_three_main_examples_first_and_lists_its_files(tmp_path, monkeypatch, capsys):
+    main_ones = (logistic_regression, two_layer_network, breast_cancer)
+    assert demo.EXAMPLES[:3] == main_ones
+    monkeypatch.setattr(demo, "EXAMPLES", main_ones)  # the rest is run above
+    assert list(demo.main(tmp_path)) == ["logistic_regression", "two_layer_network", "breast_cancer"]
+    listed = capsys.readouterr().out.split("Files in ")[1]
+    assert all(path.name in listed for path in tmp_path.iterdir())
+    assert_pictures(tmp_path, *(path.name for path in tmp_path.glob("*.png")))
+
+
+def test_an_example_runs_from_the_command_line_without_matplotlib(tmp_path):
+    code = (
+        "import runpy, sys; sys.modules['matplotlib'] = None; sys.argv = ['logistic_regression']; "
+        "runpy.run_module('examples.logistic_regression', run_name='__main__')"
+    )
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "47.00%" in run.stdout
+
+
+def test_missing_matplotlib_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"pip install 'tinygrad_dls\[plot\]'"):
+        logistic_regression.main(tmp_path)
