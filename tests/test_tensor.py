@@ -491,7 +491,9 @@ def test_a_wrong_rule_is_named():
         return x * y, (lambda dz: dz * y,)
 
     x = leaf(np.ones(3))
-    with pytest.raises(ValueError, match=r"rule of bad_shape gave a gradient of shape \(7,\) for an input of shape \(3"):
+    with pytest.raises(
+        ValueError, match=r"rule of bad_shape gave a gradient of shape \(7,\) for an input of shape \(3"
+    ):
         bad_shape(x).backward()
     with pytest.raises(TypeError, match=r"rule of no_tuple must return \(value, \(vjp, \.\.\.\)\)"):
         no_tuple(x)

@@ -21,7 +21,7 @@ Generator: TypeAlias = np.random.Generator | np.random.RandomState
 Initialiser: TypeAlias = Callable[[Shape, Generator], Array]
 
 
-def zeros(shape: Shape, rng: Generator | None = None) -> Array:
+def zeros(shape: Shape, rng: Generator | None = None) -> Array:  # noqa: ARG001  # initialisers have one signature
     """All zeros: right for logistic regression, whose single layer has nothing to break the symmetry of."""
     return np.zeros(shape)
 
@@ -44,7 +44,9 @@ def he(shape: Shape, rng: Generator) -> Array:
 def generator(rng: Any, who: str) -> Generator:
     """A random generator from a seed or a generator; never from nothing, so that results can be repeated."""
     if rng is None:
-        raise TypeError(f"{who} draws random numbers: pass a seed, rng=0, or a generator, rng=np.random.default_rng(0).")
+        raise TypeError(
+            f"{who} draws random numbers: pass a seed, rng=0, or a generator, rng=np.random.default_rng(0)."
+        )
     if isinstance(rng, (np.random.Generator, np.random.RandomState)):
         return rng
     return np.random.default_rng(rng)

@@ -279,8 +279,9 @@ def _check_once(y: Array, check: Callable[[Array], str]) -> None:
     problem = check(y)
     if problem:
         raise ValueError(problem)
+    key = id(y)
     try:
-        _passed[id(y)] = weakref.ref(y, lambda _, key=id(y): _passed.pop(key, None)), check
+        _passed[key] = weakref.ref(y, lambda _: _passed.pop(key, None)), check
     except TypeError:  # an array type without weak references is checked every time
         return
 

@@ -65,8 +65,8 @@ class Module:
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         object.__setattr__(self, attribute, value)
-        if isinstance(value, (Module, Parameter)):
-            value.name = attribute
+        for suffix, member in _listed(value):
+            member.name = attribute + suffix
             self._name_parameters()
 
     def __call__(self, *inputs: Any) -> Any:
@@ -105,7 +105,7 @@ class Module:
         return [p for _, p in self.named_parameters()]
 
     def modules(self) -> Iterator[Module]:
-        """This module and all within it."""
+        """Yield this module and all within it."""
         yield self
         for _, member in self._members():
             if isinstance(member, Module):
@@ -216,7 +216,13 @@ class Linear(Module):
     input_name = "X"  # what the course calls the input of this layer; Sequential sets it
 
     def __init__(
-        self, n_in: int, n_out: int, *, rng: Any = None, init: Initialiser | Any = initialisers.xavier, dtype: Any = float
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        rng: Any = None,
+        init: Initialiser | Any = initialisers.xavier,
+        dtype: Any = float,
     ) -> None:
         for size, role in ((n_in, "n_in"), (n_out, "n_out")):
             if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
@@ -224,7 +230,11 @@ class Linear(Module):
         self.n_in, self.n_out = int(n_in), int(n_out)
         shape = (self.n_out, self.n_in)
         if callable(init):
-            init = init(shape, None if init is initialisers.zeros else generator(rng, f"{self._describe()}"))
+            init = (
+                initialisers.zeros(shape)
+                if init is initialisers.zeros
+                else init(shape, generator(rng, self._describe()))
+            )
         W = as_array(init, "init")
         if W.shape != shape:
             raise ValueError(f"{self._describe()}: init gave W of shape {W.shape}; expected (n_out, n_in) = {shape}.")
@@ -243,7 +253,9 @@ class Linear(Module):
         who = f"{self.name} ({self._describe()})" if self.name else self._describe()
         text = f"{who}: W is {self.W.shape}, {called} is {shape}; expected {called} to be ({self.n_in}, m). "
         if len(shape) != 2:
-            return text + f"Examples are columns: write {called}.reshape({self.n_in}, -1) if each has {self.n_in} values."
+            return (
+                text + f"Examples are columns: write {called}.reshape({self.n_in}, -1) if each has {self.n_in} values."
+            )
         if shape[1] == self.n_in:
             return text + f"Did you pass {called} transposed?"
         return text + f"Did you mean Linear({shape[0]}, {self.n_out}), or is a layer before it of another size?"
@@ -334,6 +346,9 @@ class Sequential(Module):
     0.6931471805599453
     """
 
+    layers: tuple[Callable[[Any], Any], ...]
+    _steps: list[tuple[Callable[[Any], Any], str | None]]
+
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
         if not layers:
             raise ValueError(f"{type(self).__name__} needs at least one layer.")
@@ -341,7 +356,7 @@ class Sequential(Module):
             if not callable(layer) or isinstance(layer, type):
                 hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
                 raise TypeError(f"{type(self).__name__} takes layers, got {layer!r}.{hint}")
-        self.layers = layers
+        object.__setattr__(self, "layers", layers)  # named by number, not by attribute
         self._number(0, sum(1 for layer in self._flat() if _has_parameters(layer)))
 
     def _flat(self) -> Iterator[Any]:
@@ -354,20 +369,21 @@ class Sequential(Module):
 
     def _number(self, number: int, total: int) -> int:
         """Name the layers and their outputs after their number; a single layer goes without."""
-        self._steps: list[tuple[Any, str | None]] = []  # each layer, and the name of what comes out of it
+        steps: list[tuple[Any, str | None]] = []  # each layer, and the name of what comes out of it
         for layer in self.layers:
             output = None
             if isinstance(layer, Sequential):
                 number = layer._number(number, total)
             else:
-                if _has_parameters(layer):
+                if isinstance(layer, Module) and _has_parameters(layer):
                     number += 1
                     layer.name = f"layer{number}"
                     if isinstance(layer, Linear) and number > 1:
                         layer.input_name = f"A{number - 1}"
                 if number:
                     output = ("Z" if isinstance(layer, Linear) else "A") + (str(number) if total > 1 else "")
-            self._steps.append((layer, output))
+            steps.append((layer, output))
+        object.__setattr__(self, "_steps", steps)
         self._name_parameters()
         return number
 

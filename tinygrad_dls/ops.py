@@ -209,7 +209,7 @@ def minimum(x: Array, y: Array) -> Rule:
 
 @op(np.where)
 def where(condition: Array, x: Array, y: Array) -> Rule:
-    """x where the condition holds, y elsewhere: each gets the gradient where it was taken."""
+    """Take x where the condition holds, y elsewhere: each gets the gradient where it was taken."""
     condition = values(condition)
     return np.where(condition, x, y), (
         None,
@@ -220,7 +220,7 @@ def where(condition: Array, x: Array, y: Array) -> Rule:
 
 @op(np.clip)
 def clip(x: Array, min: Any = None, max: Any = None) -> Rule:
-    """x limited to [min, max] (constants): ``dz/dx`` is 1 in the closed interval, 0 outside."""
+    """Limit x to [min, max] (constants): ``dz/dx`` is 1 in the closed interval, 0 outside."""
 
     def dx(dz: Array) -> Array:
         dz = dz if min is None else dz * (x >= min)
@@ -242,9 +242,7 @@ def _kept(dz: Array, axis: Axis, keepdims: bool, x: Array) -> Array:
 @op(np.sum)
 def sum(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Sum over the axes: every summand gets the gradient of the sum."""
-    return np.sum(x, axis=axis, keepdims=keepdims), (
-        lambda dz: np.broadcast_to(_kept(dz, axis, keepdims, x), x.shape),
-    )
+    return np.sum(x, axis=axis, keepdims=keepdims), (lambda dz: np.broadcast_to(_kept(dz, axis, keepdims, x), x.shape),)
 
 
 @op(np.mean)
@@ -527,9 +525,7 @@ def log_softmax(z: Array, axis: Axis = 0) -> Rule:
 def logsumexp(z: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """``log sum e^z`` over the axes, without overflow: ``dz = softmax(z) da``."""
     a = _logsumexp(z, axis)
-    return (a if keepdims else np.squeeze(a, axis=axis)), (
-        lambda da: _kept(da, axis, keepdims, z) * _softmax(z, axis),
-    )
+    return (a if keepdims else np.squeeze(a, axis=axis)), (lambda da: _kept(da, axis, keepdims, z) * _softmax(z, axis),)
 
 
 # -- what Tensor gets from here ---------------------------------------------------------------------------------------
@@ -567,10 +563,11 @@ def _attach() -> None:
         setattr(Tensor, f"__{name}__", _compared(compare))
     for method in _METHODS:
         setattr(Tensor, method.__name__, method)
-    for name, function in {
+    others: dict[str, Any] = {
         "__neg__": negative, "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
         "T": property(transpose), "reshape": _method_reshape, "transpose": _method_transpose,
-    }.items():  # fmt: skip
+    }  # fmt: skip
+    for name, function in others.items():
         setattr(Tensor, name, function)
 
 

@@ -1,7 +1,7 @@
 """Optimizers: the update that follows the gradient.
 
-An optimizer is one pure function per parameter, from ``(w, dw, state, rate)`` to the new ``(w, state)``. `step` computes
-all the updates before it installs any, and replaces the arrays instead of writing into them: a graph that is still
+An optimizer is one pure function per parameter, from ``(w, dw, state, rate)`` to the new ``(w, state)``. `step`
+computes all the updates before it installs any, and replaces the arrays instead of writing into them: a graph still
 in use keeps the values it was computed from, and an interrupted step leaves the model as it was.
 
 The learning rate is a number, or a function from the number of steps taken (0, 1, ...) to a number.
@@ -91,7 +91,11 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next steps depend on besides the parameters and the hyperparameters: copies."""
-        return {"optimizer": type(self).__name__, "steps": self.steps, "state": [_copied(self._state.get(p)) for p in self.parameters]}
+        return {
+            "optimizer": type(self).__name__,
+            "steps": self.steps,
+            "state": [_copied(self._state.get(p)) for p in self.parameters],
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the work where `state_dict` left it; the steps that follow are the same to the last bit.

@@ -139,7 +139,9 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         if self.op is not None:
-            raise RuntimeError(f"{_called(self.name)} was computed by {self.op.__name__}; use .detach() for a constant.")
+            raise RuntimeError(
+                f"{_called(self.name)} was computed by {self.op.__name__}; use .detach() for a constant."
+            )
         if wanted and self._data.dtype.kind not in "fO":
             raise TypeError(
                 f"{_called(self.name)} has dtype {self.dtype}: only floating-point Tensors can require a gradient. "
@@ -327,7 +329,7 @@ class Tensor:
             raise _not_differentiated(f"{func.__module__.replace('numpy', 'np')}.{func.__name__}")
         return function(*args, **kwargs)
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Give the values to code that wants a plain array, but never drop a graph silently."""
         if self.requires_grad:
             raise TypeError(
@@ -403,22 +405,22 @@ class Tensor:
         def __le__(self, other: Any) -> Any: ...
         def __gt__(self, other: Any) -> Any: ...
         def __ge__(self, other: Any) -> Any: ...
-        @property
-        def T(self) -> Tensor: ...  # noqa: N802  # the name of the transpose everywhere
-        def sum(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
-        def mean(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
-        def max(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
-        def min(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
-        def prod(self, axis: Any = None, *, keepdims: bool = False) -> Tensor: ...
-        def var(self, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor: ...
-        def std(self, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Tensor: ...
-        def cumsum(self, axis: int | None = None) -> Tensor: ...
-        def clip(self, min: Any = None, max: Any = None) -> Tensor: ...
-        def reshape(self, *shape: Any) -> Tensor: ...
-        def transpose(self, *axes: Any) -> Tensor: ...
-        def swapaxes(self, axis1: int, axis2: int) -> Tensor: ...
-        def squeeze(self, axis: Any = None) -> Tensor: ...
-        def astype(self, dtype: Any) -> Tensor: ...
+
+        T: Tensor
+        sum: Callable[..., Tensor]
+        mean: Callable[..., Tensor]
+        max: Callable[..., Tensor]
+        min: Callable[..., Tensor]
+        prod: Callable[..., Tensor]
+        var: Callable[..., Tensor]
+        std: Callable[..., Tensor]
+        cumsum: Callable[..., Tensor]
+        clip: Callable[..., Tensor]
+        reshape: Callable[..., Tensor]
+        transpose: Callable[..., Tensor]
+        swapaxes: Callable[..., Tensor]
+        squeeze: Callable[..., Tensor]
+        astype: Callable[..., Tensor]
 
 
 # -- ops --------------------------------------------------------------------------------------------------------------
@@ -468,7 +470,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                 depth = max(x._depth for x, is_input in zip(args, inputs, strict=True) if is_input)
                 arrays = [x._data if is_input else x for x, is_input in zip(args, inputs, strict=True)]
             try:
-                value, vjps = rule(*arrays, **options)  # type: ignore[arg-type]  # P holds for Tensors as for arrays
+                value, vjps = rule(*arrays, **options)
             except (ValueError, TypeError, IndexError, AttributeError) as error:
                 raise explained(error, rule.__name__, args, arrays) from error
             if not level:
@@ -483,7 +485,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                     _refuse_lost_gradients(vjps, rule.__name__, args, options)
                 node._depth = depth + 1
                 node._vjps = vjps
-                node.op = apply  # type: ignore[assignment]  # `wraps` keeps the signature
+                node.op = apply
                 node.inputs = args
                 node.options = options
             else:
@@ -495,7 +497,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
 
         for function in numpy_functions:
             _implementations[function] = apply
-        return apply  # type: ignore[return-value]  # `wraps` keeps the signature
+        return apply
 
     return decorate
 
@@ -596,7 +598,7 @@ def as_array(data: Any, name: str | None = None) -> Array:
             f"{_called(name)} is a {type(data).__name__}, whose mask or matrix product would be lost. "
             "Use .filled(value) or np.asarray first."
         )
-    if data.dtype.kind not in "fiubcO" or type(data) is np.ndarray and data.dtype.kind == "O":
+    if data.dtype.kind not in "fiubcO" or (type(data) is np.ndarray and data.dtype.kind == "O"):
         raise TypeError(f"{_called(name)} has dtype {data.dtype}, and is not numeric. Convert it with .astype(float).")
     return data
 
@@ -631,7 +633,7 @@ def explained(error: Exception, name: str, args: tuple[Any, ...], arrays: list[A
 
 def _mismatch(args: tuple[Any, ...]) -> str:
     """What is wrong with the shapes of a matrix product."""
-    a, b = (getattr(x, "shape", ()) for x in args[:2])
+    a, b = (tuple(getattr(x, "shape", ())) for x in args[:2])
     if len(a) != 2 or len(b) != 2:
         return ""
     called = described(args[1], 2).split(" is ")[0]

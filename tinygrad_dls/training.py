@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class History:
     validation_accuracies: list[float] = field(default_factory=list)
     interrupted: bool = False
 
-    def __array__(self, dtype: DTypeLike = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self.costs, dtype=dtype)
 
     def __len__(self) -> int:
@@ -189,7 +189,8 @@ def fit(
             if bar is not None:
                 bar.set_postfix_str(f"cost {cost:.6f}", refresh=False)
                 bar.update()
-            if any([callback(epoch, cost, model) is True for callback in callbacks]):
+            answers = [callback(epoch, cost, model) for callback in callbacks]
+            if any(answer is True for answer in answers):
                 break
     except KeyboardInterrupt:
         history.interrupted = True
@@ -309,7 +310,9 @@ def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
 def _classes(predictions: Array, Y: Array) -> tuple[Array, Array]:
     predictions, Y = np.asarray(predictions), np.asarray(Y)
     if predictions.ndim != 2 or Y.ndim != 2 or predictions.shape[0] != 1 or predictions.shape[1] != Y.shape[1]:
-        raise ValueError(f"predictions are {predictions.shape}, Y is {Y.shape}; expected (1, m) and one column for each.")
+        raise ValueError(
+            f"predictions are {predictions.shape}, Y is {Y.shape}; expected (1, m), and a column for each."
+        )
     if predictions.shape[1] == 0:
         raise ValueError("there are no examples.")
     return predictions[0], Y[0] if Y.shape[0] == 1 else np.argmax(Y, axis=0)

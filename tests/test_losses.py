@@ -1,0 +1,196 @@
+"""Costs: their values and gradients, what they accept as labels, and what they say about the rest."""
+
+import gc
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_dls as tg
+from tests.numerical import assert_gradients, assert_second_derivatives
+from tinygrad_dls import losses
+
+RNG = np.random.default_rng(3)
+PROBABILITIES, LABELS = RNG.uniform(0.05, 0.95, (2, 5)), RNG.integers(0, 2, (2, 5)).astype(float)
+COLUMNS = RNG.dirichlet(np.ones(3), size=4).T
+CASES = {
+    "binary_cross_entropy": (tg.binary_cross_entropy, PROBABILITIES, LABELS),
+    "binary_cross_entropy of soft labels": (tg.binary_cross_entropy, PROBABILITIES, RNG.uniform(size=(2, 5))),
+    "binary_cross_entropy_with_logits": (tg.binary_cross_entropy_with_logits, RNG.normal(size=(2, 5)), LABELS),
+    "softmax_cross_entropy": (tg.softmax_cross_entropy, RNG.normal(size=(3, 4)), COLUMNS),
+    "mean_squared_error": (tg.mean_squared_error, RNG.normal(size=(2, 5)), RNG.normal(size=(2, 5))),
+    "binary_cross_entropy of one example": (tg.binary_cross_entropy, np.array(0.3), np.array(1.0)),
+}
+BINARY = [tg.binary_cross_entropy, tg.binary_cross_entropy_with_logits]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradient_and_second_derivative(name):
+    loss, A, Y = CASES[name]
+    assert_gradients(lambda a: loss(a, Y), A)
+    assert_second_derivatives(lambda a: loss(a, Y), A)
+
+
+@pytest.mark.parametrize("rule", ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error"])
+def test_gradient_with_respect_to_the_labels(rule):
+    assert_gradients(getattr(losses, f"_{rule}"), PROBABILITIES, LABELS * 0.8 + 0.1)
+
+
+def test_softmax_gradient_with_respect_to_the_labels():
+    """Along directions that keep the columns' sums, where the rule's -log A is the slope."""
+    Z, (Y, step) = RNG.normal(size=(3, 4)), (COLUMNS, np.array([[1e-3], [-1e-3], [0]]))
+    y = tg.Tensor(Y, requires_grad=True)
+    losses._softmax_cross_entropy(Z, y).backward()
+    rise = losses._softmax_cross_entropy(Z, Y + step) - losses._softmax_cross_entropy(Z, Y)
+    assert np.sum(y.grad * step) == pytest.approx(rise, rel=1e-10)  # linear in Y: only rounding remains
+
+
+logits = st.lists(st.floats(-30, 30), min_size=1, max_size=20)
+
+
+@given(logits, st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_fused_equals_composed(z, random):
+    Z = np.array([z])
+    Y = np.array([[random.randint(0, 1) for _ in z]])
+    fused = tg.binary_cross_entropy_with_logits(Z, Y)
+    # log(1 - a) of the composed form has an absolute error of eps / (1 - a): 1e-3 of nothing at z = 30
+    assert fused == pytest.approx(
+        tg.binary_cross_entropy(tg.sigmoid(Z), Y), rel=1e-2 if max(map(abs, z)) > 5 else 1e-13
+    )
+
+
+def test_with_logits_is_exact_everywhere():
+    """-log sigmoid(z) = log(1 + e^-z), to the last digits, where the composed form saturates."""
+    for z, exact in [(1000.0, 0.0), (-1000.0, 1000.0), (40.0, np.exp(-40.0)), (-40.0, 40.0), (0.0, np.log(2))]:
+        Z = tg.Tensor([[z]], requires_grad=True)
+        J = tg.binary_cross_entropy_with_logits(Z, [[1]])
+        assert J.item() == pytest.approx(exact, rel=1e-15)
+        J.backward()
+        assert Z.grad[0, 0] == pytest.approx(0 if z == 1000 else -1 / (1 + np.exp(z)) if z < 700 else 0, abs=2e-16)
+
+
+def test_softmax_equals_binary_for_two_classes():
+    z, Y = RNG.normal(size=(1, 9)), RNG.integers(0, 2, (1, 9))
+    two = np.concatenate([np.zeros((1, 9)), z])
+    assert tg.softmax_cross_entropy(two, Y) == pytest.approx(tg.binary_cross_entropy_with_logits(z, Y), rel=1e-14)
+    far = tg.softmax_cross_entropy(np.array([[1000.0], [-1000.0]]), [[1]])
+    assert far == 2000
+
+
+@pytest.mark.parametrize("loss", BINARY)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("labels", [np.int64, np.uint8, bool, np.float64, np.float32])
+def test_the_cost_has_the_dtype_of_the_output_whatever_the_labels(loss, dtype, labels):
+    A = tg.Tensor(PROBABILITIES.astype(dtype), requires_grad=True)
+    J = loss(A, LABELS.astype(labels))
+    J.backward()
+    assert J.dtype == A.grad.dtype == dtype
+
+
+def test_a_saturated_prediction_stays_finite_and_right():
+    A = tg.Tensor([[1.0, 0.0, 1.0, 0.0]], requires_grad=True)
+    J = tg.binary_cross_entropy(A, [[1, 0, 0, 1]])
+    J.backward()
+    assert np.isfinite(J.item())
+    assert np.isfinite(A.grad).all()
+    assert tg.binary_cross_entropy(np.array([[1.0, 0.0]]), [[1, 0]]) == pytest.approx(0, abs=2e-16)
+
+
+# -- labels ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", BINARY)
+@pytest.mark.parametrize(
+    ("Y", "text"),
+    [
+        (np.ones(5), "Y is (5,), but {} is (1, 5); expected Y to be (1, 5), one column per example. "
+         "Write Y.reshape(1, -1): a flat (m,) would silently broadcast."),
+        (np.ones((5, 1)), "Y is (5, 1), but {} is (1, 5); expected Y to be (1, 5), one column per example. "
+         "Did you forget a transpose? Write Y.T: {} - Y would silently become (5, 5)."),
+        (np.ones((1, 4)), "Do X and Y hold the same examples?"),
+        (np.ones((3, 5)), "For one-hot columns, the last layer needs one row per class, and softmax_cross_entropy."),
+        (1.0, "Y is (), but {} is (1, 5)"),
+        ([[0, 1, 2, 1, 0]], "Y holds labels from 0 to 2; expected 0 and 1 (or probabilities between). "
+         "For several classes use softmax_cross_entropy"),
+        ([[-1, 1, 1, -1, 1]], "For labels -1 and 1, write (Y + 1) / 2."),
+        ([[1, 2, 2, 1, 1]], "For labels 1 and 2, write Y - 1."),
+        ([[0, 1, np.nan, 1, np.nan]], "Y holds 2 NaN among its 5 labels. Drop those examples"),
+        ([["a", "b", "c", "d", "e"]], "Y has dtype <U1, and is not numeric"),
+    ],
+)  # fmt: skip
+def test_wrong_labels_are_refused_with_what_to_do(loss, Y, text):
+    name = "A" if loss is tg.binary_cross_entropy else "Z"
+    with pytest.raises((ValueError, TypeError), match=re.escape(text.replace("{}", name))):
+        loss(tg.Tensor(np.full((1, 5), 0.5), requires_grad=True), Y)
+
+
+@pytest.mark.parametrize(
+    ("Y", "text"),
+    [
+        (np.array([0, 1, 2, 1]), "expected Y to be (3, 4), one column per example. Write Y.reshape(1, -1)"),
+        (np.array([[0.0, 1, 2, 1]]), "Y is (1, 4) of float64; class indices must be integers. Write Y.astype(int)."),
+        (np.array([[0, 1, 3, 1]]), "Y holds classes from 0 to 3; Z has 3 rows, so expected 0 to 2. "),
+        (np.array([[1, 2, 3, 1]]), "For classes counted from 1, write Y - 1."),
+        (np.array([[-1, 2, 0, 1]]), "Y holds classes from -1 to 2"),
+        (np.eye(4)[:, :3], "Did you forget a transpose?"),
+        (np.array([[1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]), "Y's column 2 sums to 2; class probabilities must sum to 1"),
+    ],
+)  # fmt: skip
+def test_wrong_classes_are_refused_with_what_to_do(Y, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        tg.softmax_cross_entropy(tg.Tensor(np.zeros((3, 4)), requires_grad=True), Y)
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: tg.binary_cross_entropy(np.array([[2.0, -3.0]]), [[1, 0]]),
+         "A has values outside [0, 1], or NaN. It takes probabilities; for logits Z use binary_cross_entropy_with_logits"),
+        (lambda: tg.binary_cross_entropy(np.array([[np.nan]]), [[1]]), "A has values outside [0, 1], or NaN"),
+        (lambda: tg.softmax_cross_entropy(np.zeros((1, 4)), np.zeros((1, 4), int)), "a single class"),
+        (lambda: tg.softmax_cross_entropy(np.zeros(4), np.zeros(4, int)), "Z is (4,); expected (n_y, m)"),
+        (lambda: tg.binary_cross_entropy_with_logits(np.zeros(4), np.zeros(4)), "Write Z.reshape(1, -1)"),
+        (lambda: tg.binary_cross_entropy_with_logits(np.zeros((1, 0)), np.zeros((1, 0))), "there are no examples"),
+        (lambda: tg.mean_squared_error(np.zeros((1, 2)), [[1, np.inf]]), "Y holds 1 NaN or infinities among its 2 targets"),
+    ],
+)  # fmt: skip
+def test_wrong_outputs_are_refused_with_what_to_do(call, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        call()
+
+
+def test_values_are_checked_once_per_array(monkeypatch):
+    checked = []
+    original = losses._check_probabilities
+    monkeypatch.setattr(losses, "_check_probabilities", lambda y: checked.append(1) or original(y))
+    Z, Y = np.zeros((1, 6)), np.array([[0, 1, 0, 1, 1, 0]])
+    for _ in range(3):
+        tg.binary_cross_entropy_with_logits(Z, Y)
+    tg.binary_cross_entropy_with_logits(Z[:, :2], Y[:, 2:4])  # a view of what has passed: a mini-batch
+    assert len(checked) == 1
+    tg.binary_cross_entropy_with_logits(Z, Y.copy())
+    assert len(checked) == 2
+
+
+def test_one_check_does_not_vouch_for_another():
+    Y = np.array([[5.0, 7.0]])
+    tg.mean_squared_error(np.zeros((1, 2)), Y)
+    with pytest.raises(ValueError, match="labels from 5 to 7"):
+        tg.binary_cross_entropy_with_logits(np.zeros((1, 2)), Y)
+    three = np.array([[0, 2]])
+    tg.softmax_cross_entropy(np.zeros((3, 2)), three)
+    with pytest.raises(ValueError, match="expected 0 to 1"):
+        tg.softmax_cross_entropy(np.zeros((2, 2)), three)
+
+
+def test_checked_labels_are_not_kept_alive():
+    gc.collect()
+    before = len(losses._passed)
+    Y = np.ones((1, 3))
+    tg.binary_cross_entropy_with_logits(np.zeros((1, 3)), Y)
+    assert len(losses._passed) == before + 1
+    del Y
+    assert len(losses._passed) == before

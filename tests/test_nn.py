@@ -1,0 +1,254 @@
+"""Layers and models: what they compute, how they are named, saved and loaded, and what they say when shapes differ."""
+
+import copy
+import io
+import pickle
+import re
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tinygrad_dls import nn
+
+
+def test_linear_is_w_a_plus_b():
+    layer = nn.Linear(3, 2, rng=0)
+    layer.b.data = [[1.0], [2.0]]
+    A = np.arange(12.0).reshape(3, 4)
+    Z = layer(A)
+    assert isinstance(Z, tg.Tensor)
+    np.testing.assert_array_equal(Z.data, layer.W.data @ A + layer.b.data)
+    np.testing.assert_array_equal(layer(A.tolist()).data, Z.data)
+
+
+def test_models_return_logits_probabilities_and_classes():
+    X = np.random.default_rng(0).normal(size=(2, 7))
+    for model in (nn.TwoLayerNetwork(2, 4, rng=1, init=tg.init.xavier), nn.LogisticRegression(2)):
+        Z = model(X).data
+        assert Z.shape == (1, 7)
+        A = model.predict_proba(X)
+        assert type(A) is np.ndarray
+        np.testing.assert_array_equal(A, tg.sigmoid(Z))
+        np.testing.assert_array_equal(model.predict(X), (Z > 0).astype(int))
+
+
+def test_several_classes():
+    X = np.random.default_rng(0).normal(size=(2, 7))
+    model = nn.TwoLayerNetwork(2, 4, 3, nn.ReLU(), rng=1, init=tg.init.he)
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=0), 1, rtol=1e-15)
+    np.testing.assert_array_equal(model.predict(X), np.argmax(model(X).data, axis=0)[None, :])
+
+
+def test_a_classifier_that_ends_in_its_activation():
+    X = np.random.default_rng(0).normal(size=(2, 7))
+    linear = nn.Linear(2, 1, rng=1)
+    ends_in_sigmoid, ends_in_logits = nn.Classifier(linear, nn.Sigmoid()), nn.Classifier(linear)
+    np.testing.assert_array_equal(ends_in_sigmoid.predict_proba(X), ends_in_logits.predict_proba(X))
+    three = nn.Linear(2, 3, rng=1)
+    np.testing.assert_array_equal(nn.Classifier(three, nn.Softmax()).predict(X), nn.Classifier(three).predict(X))
+
+
+def test_the_graph_carries_the_courses_names():
+    model = nn.TwoLayerNetwork(2, 4, rng=1)
+    Z2 = model(np.ones((2, 3)))
+    W2, A1, b2 = Z2.inputs
+    Z1 = A1.inputs[0]
+    assert [t.name for t in (Z2, W2, A1, b2, Z1)] == ["Z2", "W2", "A1", "b2", "Z1"]
+    single = nn.LogisticRegression(2)
+    assert [single(np.ones((2, 3))).name, *dict(single.named_parameters())] == ["Z", "W", "b"]
+
+
+def test_a_predefined_numpy_function_is_a_layer():
+    model = nn.TwoLayerNetwork(2, 4, activation=np.sin, rng=1)
+    np.sum(model(np.ones((2, 3)))).backward()
+    assert dict(model.named_parameters())["W1"].grad.shape == (4, 2)
+
+
+# -- names, state, modes ----------------------------------------------------------------------------------------------
+
+
+class Residual(nn.Module):
+    def __init__(self, n, rng):
+        self.inner = nn.Sequential(nn.Linear(n, n, rng=rng), nn.Tanh(), nn.Linear(n, n, rng=rng))
+        self.gain = nn.Parameter(np.ones((1, 1)))
+        self.branches = [nn.Linear(n, n, rng=rng)]
+        self.table = {"last": nn.Parameter(np.zeros((1, 1)))}
+
+    def __call__(self, a):
+        return a + self.gain * self.inner(a) + self.branches[0](a) + self.table["last"]
+
+
+def test_names_of_parameters():
+    deep = nn.Sequential(
+        nn.Sequential(nn.Linear(2, 3, rng=0), nn.Tanh()), nn.Dropout(0.5, rng=0), nn.Linear(3, 1, rng=0)
+    )
+    assert list(deep.state_dict()) == ["W1", "b1", "W2", "b2"]
+    assert [p.name for p in deep.parameters()] == ["W1", "b1", "W2", "b2"]
+    assert list(Residual(2, 0).state_dict()) == [
+        "inner.W1", "inner.b1", "inner.W2", "inner.b2", "gain", "branches.0.W", "branches.0.b", "table.last",
+    ]  # fmt: skip
+    blocks = nn.Sequential(nn.Linear(2, 2, rng=0), *[Residual(2, 0) for _ in range(12)])
+    names = list(blocks.state_dict())
+    assert names[:4] == ["W1", "b1", "2.inner.W1", "2.inner.b1"]
+    assert len(names) == len(set(names)) == 2 + 12 * 8
+
+
+def test_a_shared_parameter_counts_once():
+    layer = nn.Linear(2, 2, rng=0)
+    model = nn.Sequential(layer, nn.Tanh(), layer)
+    assert len(model.parameters()) == 2
+    np.sum(model(np.ones((2, 3)))).backward()
+    assert layer.W.grad.shape == (2, 2)
+
+
+def test_state_round_trip_through_a_file():
+    X = np.random.default_rng(0).normal(size=(2, 7))
+    model, other = (nn.TwoLayerNetwork(2, 4, rng=seed) for seed in (1, 2))
+    file = io.BytesIO()
+    np.savez(file, **model.state_dict())
+    file.seek(0)
+    other.load_state_dict(np.load(file))
+    np.testing.assert_array_equal(model(X).data, other(X).data)
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(twin(X).data, model(X).data)
+        assert list(twin.state_dict()) == list(model.state_dict())
+
+
+def test_state_is_a_copy_both_ways():
+    model = nn.LogisticRegression(2)
+    state = model.state_dict()
+    state["W"][:] = 7
+    assert (model.parameters()[0].data == 0).all()
+    model.load_state_dict(state)
+    state["W"][:] = 9
+    assert (model.parameters()[0].data == 7).all()
+
+
+def test_a_state_that_does_not_fit_lists_every_difference_and_changes_nothing():
+    model = nn.TwoLayerNetwork(2, 4, rng=1)
+    before = model.state_dict()
+    state = {"W1": np.ones((2, 4)), "b1": np.ones((4, 1), np.float32), "W2": np.ones((1, 4)), "w3": np.ones(1)}
+    with pytest.raises(ValueError, match=re.escape(
+        "this state does not fit TwoLayerNetwork: W1 is (2, 4); expected (4, 2); b1 is float32; expected float64; "
+        "b2 is missing; w3 is not a parameter of this model."
+    )):  # fmt: skip
+        model.load_state_dict(state)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_train_and_eval_reach_every_layer():
+    model = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Sequential(nn.Dropout(0.5, rng=0)))
+    model.eval()
+    assert not any(module.training for module in model.modules())
+    model.train()
+    assert all(module.training for module in model.modules())
+
+
+def test_dropout_keeps_the_mean_and_scales_the_gradient():
+    layer = nn.Dropout(0.8, rng=0)
+    a = tg.Tensor(np.ones((100, 1000), np.float32), requires_grad=True)
+    dropped = layer(a)
+    assert dropped.dtype == np.float32
+    assert set(np.unique(dropped.data)) == {np.float32(0), np.float32(1.25)}
+    assert dropped.data.mean() == pytest.approx(1, abs=5 * 0.5 / np.sqrt(1e5))  # 5 standard errors
+    dropped.backward(np.ones(a.shape, np.float32))
+    np.testing.assert_array_equal(a.grad, dropped.data)
+    layer.eval()
+    assert layer(a) is a
+    assert nn.Dropout(1, rng=0)(a) is a
+
+
+def test_predict_does_not_drop_and_keeps_the_mode():
+    model = nn.Classifier(nn.Linear(2, 50, rng=0), nn.Dropout(0.5, rng=0), nn.Linear(50, 1, rng=0))
+    X = np.ones((2, 3))
+    np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(X))
+    assert model.training
+    model.eval()
+    model.predict(X)
+    assert not model.training
+
+
+def test_repr_shows_the_tree():
+    assert repr(Residual(2, 0)) == (
+        "Residual: 20 parameters (gain (1, 1), table.last (1, 1))\n"
+        "  inner (Sequential)\n"
+        "    layer1 (Linear 2 -> 2)    inner.W1 (2, 2), inner.b1 (2, 1)\n"
+        "    Tanh\n"
+        "    layer2 (Linear 2 -> 2)    inner.W2 (2, 2), inner.b2 (2, 1)\n"
+        "  branches.0 (Linear 2 -> 2)  branches.0.W (2, 2), branches.0.b (2, 1)"
+    )
+    assert repr(nn.Linear(1, 1, rng=0)) == "Linear 1 -> 1: 2 parameters (W (1, 1), b (1, 1))"
+    assert repr(nn.Dropout(0.5, rng=0)) == "Dropout 0.5: 0 parameters"
+
+
+# -- initialisers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("init", "deviation"), [(tg.init.small, 0.01), (tg.init.xavier, 0.1), (tg.init.he, np.sqrt(0.02))]
+)
+def test_spread_of_initialisers(init, deviation):
+    W = nn.Linear(100, 2000, rng=0, init=init).W.data
+    assert abs(W.mean()) < 5 * deviation / np.sqrt(W.size)
+    assert W.std() == pytest.approx(deviation, rel=0.02)  # 200,000 draws: 0.16 % is one standard error
+
+
+def test_an_initialiser_of_the_users():
+    values = np.arange(6.0).reshape(2, 3)
+    layer = nn.Linear(3, 2, init=values)
+    np.testing.assert_array_equal(layer.W.data, values)
+    layer.W.data[:] = 0
+    assert values.max() == 5  # copied
+    assert (nn.Linear(3, 2, init=lambda shape, rng: np.full(shape, 2.0), rng=0).W.data == 2).all()
+    assert nn.Linear(3, 2, init=[[1, 2, 3], [4, 5, 6]]).W.dtype == float
+
+
+def test_randomness_comes_from_rng_alone():
+    np.random.seed(0)
+    state = np.random.get_state()[1].copy()
+    a, b = (nn.TwoLayerNetwork(2, 4, rng=5).state_dict() for _ in range(2))
+    c = nn.TwoLayerNetwork(2, 4, rng=np.random.default_rng(5)).state_dict()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name])
+        np.testing.assert_array_equal(a[name], c[name])
+    np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+def test_float32_models():
+    model = nn.TwoLayerNetwork(2, 4, rng=0, dtype=np.float32)
+    assert {p.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+    assert model(np.ones((2, 3), np.float32)).dtype == np.float32
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: nn.TwoLayerNetwork(2, 4, rng=0)(np.ones((400, 2))),
+         "layer1 (Linear 2 -> 4): W is (4, 2), X is (400, 2); expected X to be (2, m). Did you pass X transposed?"),
+        (lambda: nn.Sequential(nn.Linear(2, 5, rng=0), nn.Tanh(), nn.Linear(4, 1, rng=0))(np.ones((2, 400))),
+         "layer2 (Linear 4 -> 1): W is (1, 4), A1 is (5, 400); expected A1 to be (4, m). "
+         "Did you mean Linear(5, 1), or is a layer before it of another size?"),
+        (lambda: nn.LogisticRegression(3)(np.ones(3)),
+         "layer1 (Linear 3 -> 1): W is (1, 3), X is (3,); expected X to be (3, m). "
+         "Examples are columns: write X.reshape(3, -1) if each has 3 values."),
+        (lambda: nn.Linear(0, 1, rng=0), "Linear: n_in must be a positive integer, got 0."),
+        (lambda: nn.Linear(1, 2.0, rng=0), "Linear: n_out must be a positive integer, got 2.0."),
+        (lambda: nn.Linear(3, 2), "Linear 3 -> 2 draws random numbers: pass a seed, rng=0, or a generator"),
+        (lambda: nn.TwoLayerNetwork(3, 2), "TwoLayerNetwork draws random numbers: pass a seed, rng=0"),
+        (lambda: nn.Linear(3, 2, init=np.ones((3, 2))),
+         "Linear 3 -> 2: init gave W of shape (3, 2); expected (n_out, n_in) = (2, 3)."),
+        (lambda: nn.Dropout(0, rng=0), "Dropout: keep_prob must be in (0, 1], got 0."),
+        (lambda: nn.Sequential(), "Sequential needs at least one layer."),
+        (lambda: nn.Sequential(nn.Tanh), "Write Tanh()."),
+        (lambda: nn.Sequential(3), "Sequential takes layers, got 3."),
+        (lambda: nn.Module()(1), "Module does not define __call__."),
+    ],
+)  # fmt: skip
+def test_errors_name_the_layer_and_the_likely_mistake(call, text):
+    with pytest.raises((ValueError, TypeError, NotImplementedError), match=re.escape(text)):
+        call()
