@@ -117,7 +117,7 @@ def read_csv(path: str | PathLike[str], *, target: str, ignore: Sequence[str] = 
                 raise ValueError(f"{path}, line {line}, column {position + 1} ({target!r}): the cell is empty.")
     if not features:
         raise ValueError(f"{path} has a header but no rows.")
-    X = np.array(features).T
+    X = np.ascontiguousarray(np.array(features).T)
     names = tuple(header[i] for i in kept)
     if any(_is_number(label) for label in labels):
         numbers = [_number(label, path, line, position, header) for label, line in zip(labels, lines, strict=True)]

@@ -8,7 +8,7 @@ layer, so that neither happens in deep networks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,32 +16,35 @@ from tinygrad_dls.tensor import Array
 
 __all__ = ["he", "small", "xavier", "zeros"]
 
+if TYPE_CHECKING:  # np.random is loaded on first use, not on import
+    from numpy.random import Generator, RandomState
+
 Shape: TypeAlias = tuple[int, int]
-Generator: TypeAlias = np.random.Generator | np.random.RandomState
-Initialiser: TypeAlias = Callable[[Shape, Generator], Array]
+RandomGenerator: TypeAlias = "Generator | RandomState"
+Initialiser: TypeAlias = Callable[[Shape, RandomGenerator], Array]
 
 
-def zeros(shape: Shape, rng: Generator | None = None) -> Array:  # noqa: ARG001  # initialisers have one signature
+def zeros(shape: Shape, rng: RandomGenerator | None = None) -> Array:  # noqa: ARG001  # initialisers have one signature
     """All zeros: right for logistic regression, whose single layer has nothing to break the symmetry of."""
     return np.zeros(shape)
 
 
-def small(shape: Shape, rng: Generator) -> Array:
+def small(shape: Shape, rng: RandomGenerator) -> Array:
     """``0.01`` times standard normal: the course's choice for the two-layer network."""
     return rng.standard_normal(shape) * 0.01
 
 
-def xavier(shape: Shape, rng: Generator) -> Array:
+def xavier(shape: Shape, rng: RandomGenerator) -> Array:
     """Normal with variance ``1 / n_in``, for tanh and sigmoid (Xavier initialisation as taught in the course)."""
     return rng.standard_normal(shape) * np.sqrt(1 / shape[1])
 
 
-def he(shape: Shape, rng: Generator) -> Array:
+def he(shape: Shape, rng: RandomGenerator) -> Array:
     """Normal with variance ``2 / n_in``, for ReLU, which silences half (He et al., 2015)."""
     return rng.standard_normal(shape) * np.sqrt(2 / shape[1])
 
 
-def generator(rng: Any, who: str) -> Generator:
+def generator(rng: Any, who: str) -> RandomGenerator:
     """A random generator from a seed or a generator; never from nothing, so that results can be repeated."""
     if rng is None:
         raise TypeError(

@@ -129,7 +129,7 @@ def fit(
     progress : bool, default True
         Show tqdm's bar, in a terminal, on runs of more than a second.
     callbacks : sequence of functions
-        Called after each epoch as ``callback(epoch, cost, model)``; one that returns True ends the training.
+        Called after each epoch as ``callback(epoch, cost, model)``; a true answer ends the training.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def fit(
                 bar.set_postfix_str(f"cost {cost:.6f}", refresh=False)
                 bar.update()
             answers = [callback(epoch, cost, model) for callback in callbacks]
-            if any(answer is True for answer in answers):
+            if any(answers):
                 break
     except KeyboardInterrupt:
         history.interrupted = True

@@ -1,0 +1,72 @@
+"""What the project promises of itself."""
+
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tinygrad_dls import ops
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_import_takes_numpy_alone():
+    code = "import sys, numpy; before = set(sys.modules); import tinygrad_dls; print(*set(sys.modules) - before)"
+    new = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    foreign = {name.split(".")[0] for name in new} - {"tinygrad_dls"} - sys.stdlib_module_names
+    assert foreign == set()
+
+
+LAYERS = [["tensor"], ["ops", "init"], ["losses", "nn"], ["optim"], ["training", "datasets"]]
+
+
+def test_imports_point_one_way():
+    """A module imports from the layers below it, and from its own to the left."""
+    order = [name for layer in LAYERS for name in layer]
+    sources = {path.stem: path.read_text() for path in (ROOT / "tinygrad_dls").glob("*.py") if path.stem != "__init__"}
+    assert sorted(sources) == sorted(order)
+    for name, source in sources.items():
+        imported = set(re.findall(r"from tinygrad_dls\.(\w+) import|from tinygrad_dls import (\w+)", source))
+        for module in {a or b for a, b in imported} & set(order):
+            assert order.index(module) < order.index(name), f"{name} imports {module}"
+
+
+def test_the_engine_never_asks_what_kind_of_array_it_holds():
+    for module in ("tensor", "ops", "losses", "optim"):
+        source = (ROOT / f"tinygrad_dls/{module}.py").read_text()
+        assert not re.search(r"isinstance\([^)]*ndarray", source), module
+    source = inspect.getsource(ops)
+    assert "asarray" not in source
+
+
+@pytest.mark.parametrize("name", sorted(tg.__all__))
+def test_everything_public_is_documented(name):
+    doc = inspect.getdoc(getattr(tg, name))
+    assert doc
+    assert len(doc.split()) > 4
+
+
+def test_a_newcomer_adds_an_op_with_one_function():
+    @tg.op(np.arctan)
+    def arctan(z):
+        return np.arctan(z), (lambda da: da / (1 + z * z),)
+
+    try:
+        x = tg.Tensor(np.array([[0.5], [1.0]]), requires_grad=True)
+        np.sum(np.arctan(x) * np.ones((2, 3))).backward()
+        np.testing.assert_allclose(x.grad, 3 / (1 + x.data**2))
+    finally:
+        tg.tensor._implementations.pop(np.arctan)
+
+
+@pytest.mark.parametrize("path", sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("tests/**/*.py")))
+def test_no_test_is_skipped_silently(path):
+    marks = r"pytest\.(skip|mark\.skip|mark\.xfail|importorskip)"
+    assert path.endswith("test_project.py") or not re.search(marks, (ROOT / path).read_text())

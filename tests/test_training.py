@@ -1,0 +1,237 @@
+"""The training loop, its history, and what it does when something goes wrong."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tinygrad_dls import nn
+
+LOSS = tg.binary_cross_entropy_with_logits
+
+
+@pytest.fixture
+def flower():
+    return tg.datasets.planar_flower()
+
+
+def network(dtype=float):
+    return nn.TwoLayerNetwork(2, 4, rng=3, init=tg.init.xavier, dtype=dtype)
+
+
+def fit(model, X, Y, epochs=5, lr=1.2, **kwargs):
+    optimizer = tg.optim.SGD(model.parameters(), lr=lr)
+    return tg.fit(model, X, Y, loss=LOSS, optimizer=optimizer, epochs=epochs, **kwargs)
+
+
+def test_fit_is_the_loop_a_person_would_write(flower):
+    X, Y = flower
+    fitted, by_hand = network(), network()
+    history = fit(fitted, X, Y, epochs=20)
+    optimizer = tg.optim.SGD(by_hand.parameters(), lr=1.2)
+    costs = []
+    for _ in range(20):
+        J = LOSS(by_hand(X), Y)
+        optimizer.zero_grad()
+        J.backward()
+        optimizer.step()
+        costs.append(J.item())
+    assert history.costs == costs
+    for name, value in by_hand.state_dict().items():
+        np.testing.assert_array_equal(fitted.state_dict()[name], value)
+
+
+def test_minibatches_are_a_partition_and_repeatable(flower):
+    X, Y = flower
+    X = np.concatenate([X, np.arange(400.0)[None, :]])
+    batches = list(tg.minibatches(X, Y, 64, rng=0))
+    assert [b.shape[1] for b, _ in batches] == [64] * 6 + [16]
+    order = np.concatenate([b[2] for b, _ in batches]).astype(int)
+    assert sorted(order) == list(range(400))
+    assert list(order) != list(range(400))
+    for x, y in batches:
+        np.testing.assert_array_equal(y, Y[:, x[2].astype(int)])
+    again = np.concatenate([b[2] for b, _ in tg.minibatches(X, Y, 64, rng=0)])
+    np.testing.assert_array_equal(again, order)
+
+
+def test_training_in_minibatches_is_repeatable_and_learns(flower):
+    runs = [fit(network(), *flower, epochs=30, lr=0.5, batch_size=64, rng=7) for _ in range(2)]
+    assert runs[0].costs == runs[1].costs
+    assert runs[0].costs[-1] < 0.75 * runs[0].costs[0]
+    assert runs[0].costs != fit(network(), *flower, epochs=30, lr=0.5, batch_size=64, rng=8).costs
+
+
+def test_a_batch_of_all_columns_is_the_full_batch_to_rounding(flower):
+    full = fit(network(), *flower, epochs=5)
+    batch = fit(network(), *flower, epochs=5, batch_size=400, rng=0)
+    np.testing.assert_allclose(full.costs, batch.costs, rtol=1e-12)  # the order of the sum differs
+
+
+def test_validation_is_measured_after_each_epoch_without_dropout_and_without_learning(flower):
+    X, Y = flower
+    model = nn.Classifier(nn.Linear(2, 30, rng=0), nn.Tanh(), nn.Dropout(0.5, rng=0), nn.Linear(30, 1, rng=0))
+    history = fit(model, X[:, ::2], Y[:, ::2], epochs=4, lr=0.1, validation=(X[:, 1::2], Y[:, 1::2]))
+    assert len(history.validation_costs) == len(history.validation_accuracies) == 4
+    model.eval()
+    assert history.validation_costs[-1] == LOSS(model(X[:, 1::2]), Y[:, 1::2]).item()
+    assert history.validation_accuracies[-1] == tg.accuracy(model.predict(X[:, 1::2]), Y[:, 1::2])
+
+
+def test_a_float32_model_trains_in_float32_on_float64_data(flower):
+    model = network(np.float32)
+    fit(model, *flower)
+    assert {p.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+    assert {p.grad.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+
+
+def test_classes_by_index_train_a_softmax_network():
+    rng = np.random.default_rng(0)
+    Y = rng.integers(0, 3, (1, 90))
+    X = np.array([[3, 0, -3], [0, 3, -3]])[:, Y[0]] + rng.normal(size=(2, 90))
+    model = nn.TwoLayerNetwork(2, 8, 3, rng=0, init=tg.init.xavier)
+    optimizer = tg.optim.Adam(model.parameters(), 0.05)
+    one_hot = (np.arange(3)[:, None] == Y).astype(float)
+    history = tg.fit(
+        model, X, Y, loss=tg.softmax_cross_entropy, optimizer=optimizer, epochs=100, validation=(X, one_hot)
+    )
+    assert history.validation_accuracies[-1] > 0.95
+
+
+def test_callbacks_see_each_epoch_and_can_end_the_training(flower):
+    seen = []
+
+    def watch(epoch, cost, model):
+        seen.append((epoch, cost))
+        return np.bool_(epoch == 3)
+
+    history = fit(network(), *flower, epochs=10, callbacks=[watch, lambda *_: None])
+    assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
+    assert history.costs == [cost for _, cost in seen]
+
+
+def test_ctrl_c_leaves_a_usable_model_and_history(flower):
+    def interrupt(epoch, cost, model):
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    model, other = network(), network()
+    history = fit(model, *flower, epochs=1000, callbacks=[interrupt])
+    assert history.interrupted
+    assert len(history) == 5
+    fit(other, *flower, epochs=5)
+    np.testing.assert_array_equal(model.predict_proba(flower[0]), other.predict_proba(flower[0]))
+    assert repr(history).endswith(", interrupted")
+
+
+def test_a_cost_that_explodes_stops_with_the_likely_cause_and_keeps_the_history(flower):
+    X, Y = flower
+    model = nn.Sequential(nn.Linear(2, 1, rng=0))
+    optimizer = tg.optim.SGD(model.parameters(), lr=1e200)
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(FloatingPointError, match=r"the cost is (nan|inf) at epoch \d.*learning rate.*1e\+200") as e,
+    ):
+        tg.fit(model, X, Y, loss=tg.mean_squared_error, optimizer=optimizer, epochs=10)
+    assert 1 <= len(e.value.history) < 10
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"X": np.ones((400, 2))}, "fit: Y is (1, 400), X is (400, 2) in X and Y; expected a column for each example."),
+        ({"Y": np.ones(400)}, "fit: Y is (400,), X is (2, 400) in X and Y; expected a column for each example. "
+         "Write Y.reshape(1, -1)."),
+        ({"Y": np.ones((400, 1))}, "Write Y.reshape(1, -1)."),
+        ({"X": np.ones(400)}, "fit: X is (400,) in X and Y; expected (n_x, m), with the examples as columns."),
+        ({"X": np.full((2, 400), "a")}, "fit: X has dtype <U1 in X and Y, and is not numeric."),
+        ({"validation": (np.ones((2, 3)), np.ones((1, 4)))}, "fit: Y is (1, 4), X is (2, 3) in the validation data"),
+        ({"epochs": 0}, "fit: epochs must be a positive integer, got 0."),
+        ({"epochs": 2.5}, "fit: epochs must be a positive integer, got 2.5."),
+        ({"batch_size": 0, "rng": 0}, "fit: batch_size must be a positive integer, got 0."),
+        ({"batch_size": 10}, "fit with a batch_size draws random numbers: pass a seed, rng=0"),
+    ],
+)  # fmt: skip
+def test_errors(flower, change, text):
+    arguments = {"X": flower[0], "Y": flower[1], **change}
+    with pytest.raises((ValueError, TypeError), match=re.escape(text)):
+        fit(network(), **arguments)
+
+
+def test_an_optimizer_of_another_model_is_refused(flower):
+    optimizer = tg.optim.SGD(network().parameters(), lr=1)
+    with pytest.raises(ValueError, match=r"holds none of this model's parameters.*made anew after the optimizer"):
+        tg.fit(network(), *flower, loss=LOSS, optimizer=optimizer, epochs=1)
+
+
+# -- history and progress ---------------------------------------------------------------------------------------------
+
+
+def test_history_is_numpy_friendly_and_plots(flower):
+    X, Y = flower
+    history = fit(network(), X, Y, epochs=6, validation=(X, Y))
+    assert len(history) == 6
+    np.testing.assert_array_equal(np.asarray(history), history.costs)
+    assert np.min(history) == min(history.costs)
+    assert re.fullmatch(
+        r"History: 6 epochs, cost 0\.\d{6} -> 0\.\d{6}, validation cost 0\.\d{6}, validation accuracy \d+\.\d\d%",
+        repr(history),
+    )
+    from matplotlib.figure import Figure
+
+    ax = history.plot(Figure().subplots())
+    assert [line.get_label() for line in ax.lines] == ["training", "validation"]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), history.costs)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "cost J")
+
+
+def test_a_plot_without_matplotlib_says_how_to_get_it(flower, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"plots need matplotlib: pip install 'tinygrad_dls\[plot\]'"):
+        fit(network(), *flower).plot()
+
+
+def test_quiet_when_not_a_terminal(flower, capfd):
+    fit(network(), *flower, epochs=50)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_progress_bar_shows_the_cost_in_a_terminal(flower, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    import time
+
+    fit(network(), *flower, epochs=12, callbacks=[lambda *_: time.sleep(0.15)])
+    shown = capsys.readouterr().err
+    assert "cost 0." in shown
+    assert "/12" in shown
+    fit(network(), *flower, epochs=12, progress=False, callbacks=[lambda *_: time.sleep(0.15)])
+    assert capsys.readouterr().err == ""
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_and_confusion_matrix():
+    Y = np.array([[0, 1, 2, 2, 1]])
+    predictions = np.array([[0, 2, 2, 2, 1]])
+    one_hot = (np.arange(3)[:, None] == Y).astype(float)
+    for labels in (Y, one_hot):
+        assert tg.accuracy(predictions, labels) == 0.8
+        np.testing.assert_array_equal(tg.confusion_matrix(predictions, labels), [[1, 0, 0], [0, 1, 1], [0, 0, 2]])
+    assert tg.confusion_matrix(np.zeros((1, 2), int), np.zeros((1, 2))).tolist() == [[2, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "Y", "text"),
+    [
+        (np.zeros(5), np.zeros((1, 5)), "predictions are (5,), Y is (1, 5); expected (1, m), and a column for each."),
+        (np.zeros((1, 5)), np.zeros((5, 1)), "predictions are (1, 5), Y is (5, 1)"),
+        (np.zeros((1, 0)), np.zeros((1, 0)), "there are no examples."),
+    ],
+)
+def test_metrics_refuse_shapes_that_would_broadcast(predictions, Y, text):
+    for metric in (tg.accuracy, tg.confusion_matrix):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            metric(predictions, Y)
