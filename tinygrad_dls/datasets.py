@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,8 +45,7 @@ def planar_flower(m: int = 400, *, rng: np.random.RandomState | None = None) -> 
     return np.concatenate(points, axis=1), np.repeat([0, 1], n)[None, :]
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """A table of examples, read from a file.
 
     Attributes
@@ -95,6 +92,8 @@ def read_csv(path: str | PathLike[str], *, target: str, ignore: Sequence[str] = 
         If a column is missing or named twice, if a line has too few or too many cells, or if a cell is empty, not a
         number, NaN or infinite. The error gives the line and the column.
     """
+    import csv  # here, because it would cost `import tinygrad_dls` more than the rest of this module
+
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         header = [name.strip() for name in next(reader, [])]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -400,15 +401,12 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
 
 @op()
 def _concatenate(*arrays: Array, axis: int) -> Rule:
-    def piece(k: int) -> Any:
-        def dx(dz: Array) -> Array:
-            lengths = [np.shape(x)[axis] for x in arrays]
-            start = int(np.sum(lengths[:k]))
-            return dz[(slice(None),) * (axis % dz.ndim) + (slice(start, start + lengths[k]),)]
+    ends = list(accumulate(np.shape(x)[axis] for x in arrays))
 
-        return dx
+    def piece(start: int, end: int) -> Any:
+        return lambda dz: dz[(slice(None),) * (axis % dz.ndim) + (slice(start, end),)]
 
-    return np.concatenate(arrays, axis=axis), tuple(map(piece, range(len(arrays))))
+    return np.concatenate(arrays, axis=axis), tuple(map(piece, [0, *ends], ends))
 
 
 @implements(np.stack)

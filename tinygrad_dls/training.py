@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +23,6 @@ __all__ = ["History", "accuracy", "confusion_matrix", "fit", "minibatches"]
 Callback = Callable[[int, float, Module], Any]
 
 
-@dataclass
 class History:
     """What happened in training, one entry per epoch.
 
@@ -40,10 +38,11 @@ class History:
     NumPy sees the costs: ``np.min(history)``, ``plt.plot(history)``.
     """
 
-    costs: list[float] = field(default_factory=list)
-    validation_costs: list[float] = field(default_factory=list)
-    validation_accuracies: list[float] = field(default_factory=list)
-    interrupted: bool = False
+    def __init__(self) -> None:
+        self.costs: list[float] = []
+        self.validation_costs: list[float] = []
+        self.validation_accuracies: list[float] = []
+        self.interrupted = False
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         return np.array(self.costs, dtype=dtype)
