@@ -1,7 +1,7 @@
 """The gradients that the notes derive by hand, in plain NumPy: what autodiff is held against.
 
-Examples are columns. ``dZ`` stands for ``dJ/dZ``, and J is the mean over the m examples, so the ``1/m`` appears once, in
-the first ``dZ`` of the backward pass. Nothing here knows tinygrad_dls.
+Examples are columns. ``dZ`` stands for ``dJ/dZ``, and J is the mean over the m examples, so the ``1/m`` appears once,
+in the first ``dZ`` of the backward pass. Nothing here knows tinygrad_dls.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls.tensor import unbroadcast
+from tinygrad_dls.arrays import unbroadcast
 
 
 def leaf(data, **kwargs):
@@ -234,10 +234,12 @@ def test_threads_do_not_see_each_others_no_grad():
         lambda t, a: t.mean(axis=1, keepdims=True), lambda t, a: np.dot(a, t), lambda t, a: np.maximum(t, a),
         lambda t, a: np.maximum(0, t), lambda t, a: np.where(a > 0.5, t, a), lambda t, a: np.concatenate([a, t]),
         lambda t, a: np.stack([a, t], axis=-1), lambda t, a: np.sum(t, 0), lambda t, a: np.amax(t, axis=0),
-        lambda t, a: t.T, lambda t, a: np.transpose(t), lambda t, a: t.transpose(1, 0), lambda t, a: t.transpose((1, 0)),
+        lambda t, a: t.T, lambda t, a: np.transpose(t), lambda t, a: t.transpose(1, 0),
+        lambda t, a: t.transpose((1, 0)),
         lambda t, a: t.reshape(9), lambda t, a: t.reshape(1, -1), lambda t, a: t.reshape((9, 1)),
         lambda t, a: np.reshape(t, (1, 9)), lambda t, a: np.clip(t, 0.2, 0.8), lambda t, a: t.clip(0.2, 0.8),
-        lambda t, a: t[1:], lambda t, a: np.squeeze(t[:1]), lambda t, a: np.var(t, ddof=1), lambda t, a: t.astype(float),
+        lambda t, a: t[1:], lambda t, a: np.squeeze(t[:1]), lambda t, a: np.var(t, ddof=1),
+        lambda t, a: t.astype(float),
         lambda t, a: np.broadcast_to(t, (2, 3, 3)), lambda t, a: np.cumsum(t, axis=0), lambda t, a: t.sum(),
     ],
 )  # fmt: skip

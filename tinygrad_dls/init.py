@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.tensor import Array
+from tinygrad_dls.arrays import Array
 
 __all__ = ["he", "small", "xavier", "zeros"]
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.arrays import Array, as_array
 from tinygrad_dls.ops import rounded_into_unit_interval
-from tinygrad_dls.tensor import Array, Rule, as_array, op, values
+from tinygrad_dls.tensor import Rule, op, values
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error", "softmax_cross_entropy"]
 

@@ -14,8 +14,9 @@ import numpy as np
 
 from tinygrad_dls import init as initialisers
 from tinygrad_dls import ops
+from tinygrad_dls.arrays import Array, as_array
 from tinygrad_dls.init import Initialiser, generator
-from tinygrad_dls.tensor import Array, Tensor, as_array, no_grad
+from tinygrad_dls.tensor import Tensor, no_grad
 
 __all__ = [
     "Classifier", "Dropout", "Linear", "LogisticRegression", "Module", "Parameter", "ReLU", "Sequential", "Sigmoid",

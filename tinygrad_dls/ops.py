@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.tensor import Array, Rule, Tensor, implements, implements_on_values, op, unbroadcast, values
+from tinygrad_dls.arrays import Array, unbroadcast
+from tinygrad_dls.tensor import Rule, Tensor, implements, implements_on_values, op, values
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.tensor import Array, Tensor
+from tinygrad_dls.arrays import Array
+from tinygrad_dls.tensor import Tensor
 
 __all__ = ["SGD", "Adam", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
 
@@ -127,8 +128,8 @@ def _copied(state: Any) -> Any:
 class SGD(Optimizer):
     """Gradient descent, the rule of the notes: ``W := W - alpha dW``.
 
-    With momentum ``mu`` it follows a running sum of the gradients, ``V := mu V + dW`` and ``W := W - alpha V``; Nesterov's
-    looks one step ahead, ``W := W - alpha (dW + mu V)``. (The course writes ``V := beta V + (1 - beta) dW``; the two
+    With momentum ``mu`` it follows a running sum of the gradients, ``V := mu V + dW`` and ``W := W - alpha V``;
+    Nesterov's looks one step ahead, ``W := W - alpha (dW + mu V)``. (The course writes ``V := beta V + (1 - beta) dW``; the two
     agree with ``alpha = (1 - beta) alpha_course``.) Weight decay adds ``lambda W`` to ``dW``, an L2 penalty.
 
     Parameters

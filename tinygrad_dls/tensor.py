@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 
 import numpy as np
 
+from tinygrad_dls.arrays import Array, as_array, called, explained, not_differentiated, unbroadcast
+
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
 __all__ = ["Tensor", "no_grad", "op"]
 
 P = ParamSpec("P")
-Array: TypeAlias = Any  # whatever speaks NumPy's protocols
 VJP: TypeAlias = Callable[[Array], Array]
 Rule: TypeAlias = tuple[Array, tuple[VJP | None, ...]]
 
@@ -139,12 +140,10 @@ class Tensor:
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         if self.op is not None:
-            raise RuntimeError(
-                f"{_called(self.name)} was computed by {self.op.__name__}; use .detach() for a constant."
-            )
+            raise RuntimeError(f"{called(self.name)} was computed by {self.op.__name__}; use .detach() for a constant.")
         if wanted and self._data.dtype.kind not in "fO":
             raise TypeError(
-                f"{_called(self.name)} has dtype {self.dtype}: only floating-point Tensors can require a gradient. "
+                f"{called(self.name)} has dtype {self.dtype}: only floating-point Tensors can require a gradient. "
                 "Write 1.0 instead of 1, or convert with .astype(float)."
             )
         self._depth = 1 if wanted else 0
@@ -166,10 +165,10 @@ class Tensor:
     def data(self, new: Array) -> None:
         new = as_array(new, self.name)
         if new.shape != self._data.shape:
-            raise ValueError(f"{_called(self.name)} has shape {self._data.shape}; its data cannot become {new.shape}.")
+            raise ValueError(f"{called(self.name)} has shape {self._data.shape}; its data cannot become {new.shape}.")
         if new.dtype != self._data.dtype:
             raise TypeError(
-                f"{_called(self.name)} is {self._data.dtype}; its data cannot become {new.dtype}. "
+                f"{called(self.name)} is {self._data.dtype}; its data cannot become {new.dtype}. "
                 f"Convert with .astype({str(self._data.dtype)!r}), or make a new Tensor."
             )
         self._data = new
@@ -192,7 +191,7 @@ class Tensor:
             new = as_array(new, "grad")
             if new.shape != self._data.shape or new.dtype != self._data.dtype:
                 raise ValueError(
-                    f"{_called(self.name)} is {self._data.shape} {self._data.dtype}; "
+                    f"{called(self.name)} is {self._data.shape} {self._data.dtype}; "
                     f"its grad cannot be {new.shape} {new.dtype}."
                 )
         self._grad = new
@@ -251,7 +250,7 @@ class Tensor:
         """
         if not self._depth:
             raise RuntimeError(
-                f"backward: no path leads from {_called(self.name)} to a Tensor with requires_grad=True. "
+                f"backward: no path leads from {called(self.name)} to a Tensor with requires_grad=True. "
                 "Was it computed under no_grad(), from .data or from .detach(), or is no parameter involved?"
             )
         dz = self._seed(seed)
@@ -288,7 +287,7 @@ class Tensor:
                 return data.dtype.type(1)
             if data.size != 1:
                 raise ValueError(
-                    f"backward: {_called(self.name)} has shape {data.shape}, not a single entry. Reduce it to a cost "
+                    f"backward: {called(self.name)} has shape {data.shape}, not a single entry. Reduce it to a cost "
                     "first (np.mean, np.sum, a loss), or pass the gradient to start from: .backward(seed)."
                 )
             return np.ones_like(data)
@@ -296,7 +295,7 @@ class Tensor:
             seed = seed._data
         seed = as_array(seed, "the seed")
         if seed.shape != data.shape:
-            raise ValueError(f"backward: the seed is {seed.shape}; {_called(self.name)} is {data.shape}.")
+            raise ValueError(f"backward: the seed is {seed.shape}; {called(self.name)} is {data.shape}.")
         if seed.dtype != data.dtype:
             seed = seed.astype(data.dtype)
         if self._depth == 1:  # a leaf would keep the caller's own array as its gradient
@@ -307,17 +306,17 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Answer ``np.tanh(t)``, ``ndarray @ t`` and every other NumPy ufunc (NEP 13)."""
-        called = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
         if "out" in kwargs:
             raise TypeError(
-                f"{called}: cannot write a Tensor into an array (out=, or `array += tensor`); "
+                f"{name}: cannot write a Tensor into an array (out=, or `array += tensor`); "
                 "the graph would be lost. Write `array = array + tensor`, or use tensor.data."
             )
         if kwargs:
-            raise TypeError(f"{called}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
+            raise TypeError(f"{name}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
         function = _implementations.get(ufunc) if method == "__call__" else None
         if function is None:
-            raise _not_differentiated(called)
+            raise not_differentiated(name)
         return function(*inputs)
 
     def __array_function__(
@@ -326,14 +325,14 @@ class Tensor:
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
         function = _implementations.get(func)
         if function is None:
-            raise _not_differentiated(f"{func.__module__.replace('numpy', 'np')}.{func.__name__}")
+            raise not_differentiated(f"{func.__module__.replace('numpy', 'np')}.{func.__name__}")
         return function(*args, **kwargs)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Give the values to code that wants a plain array, but never drop a graph silently."""
         if self.requires_grad:
             raise TypeError(
-                f"{_called(self.name)} requires a gradient, and a plain array would lose the graph. "
+                f"{called(self.name)} requires a gradient, and a plain array would lose the graph. "
                 "Use .data (or .detach()) to say that you mean it."
             )
         return np.array(values(self), dtype=dtype, copy=copy)
@@ -472,7 +471,9 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
             try:
                 value, vjps = rule(*arrays, **options)
             except (ValueError, TypeError, IndexError, AttributeError) as error:
-                raise explained(error, rule.__name__, args, arrays) from error
+                if any(isinstance(x, Tensor) for x in arrays):
+                    raise  # explained already, one level down
+                raise explained(error, rule.__name__, args) from error
             if not level:
                 return value
 
@@ -543,105 +544,8 @@ def _owned(dx: Array) -> Array:
     return dx if isinstance(dx, Tensor) else dx.copy()
 
 
-def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] | None = None) -> Array:
-    """Sum a gradient over the axes along which its input was broadcast.
-
-    Where the forward pass used one number many times, its gradient is the sum over all the uses. This is where the
-    course's ``db = np.sum(dZ, axis=1, keepdims=True)`` comes from: ``b`` is ``(n, 1)``, and broadcasting used it for
-    each of the ``m`` columns of ``Z = W A + b``.
-
-    Parameters
-    ----------
-    dx : array
-        A gradient of the broadcast shape.
-    shape : tuple of int
-        The shape of the input, which broadcasts to that of `dx`.
-    function : callable, optional
-        The op, named in the error.
-
-    Raises
-    ------
-    ValueError
-        If `shape` does not broadcast to the shape of `dx`: the op's gradient rule is wrong.
-    """
-    axes = _summed_axes(dx.shape, shape)
-    if axes is None:
-        raise ValueError(
-            f"the gradient rule of {getattr(function, '__name__', 'an op')} gave a gradient of shape {dx.shape} "
-            f"for an input of shape {shape}."
-        )
-    dx = dx.sum(axis=axes, keepdims=True)
-    return dx if len(dx.shape) == len(shape) else dx.reshape(shape)
-
-
-@functools.lru_cache(maxsize=1024)
-def _summed_axes(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The axes of a broadcast shape along which an input of another shape was repeated; None if it cannot be."""
-    extra = len(broadcast) - len(shape)
-    if extra < 0 or any(n not in (1, broadcast[extra + i]) for i, n in enumerate(shape)):
-        return None
-    return tuple(i for i, n in enumerate(broadcast) if i < extra or shape[i - extra] != n)
-
-
-# -- what comes in, and what is said about it -------------------------------------------------------------------------
-
-
-def as_array(data: Any, name: str | None = None) -> Array:
-    """Keep an array that speaks NumPy's protocols; turn lists, numbers and the like into an ``ndarray``."""
-    if not hasattr(data, "__array_function__"):
-        try:
-            data = np.asarray(data)
-        except ValueError as error:
-            raise ValueError(f"{_called(name)} is not a rectangular array of numbers: {error}") from error
-    elif isinstance(data, (np.ma.MaskedArray, np.matrix)):
-        raise TypeError(
-            f"{_called(name)} is a {type(data).__name__}, whose mask or matrix product would be lost. "
-            "Use .filled(value) or np.asarray first."
-        )
-    if data.dtype.kind not in "fiubcO" or (type(data) is np.ndarray and data.dtype.kind == "O"):
-        raise TypeError(f"{_called(name)} has dtype {data.dtype}, and is not numeric. Convert it with .astype(float).")
-    return data
-
-
 def values(x: Any) -> Any:
     """The plain array at the bottom of a Tensor of any level; anything else as it is."""
     while isinstance(x, Tensor):
         x = x._data
     return x
-
-
-def _called(name: str | None) -> str:
-    return "this Tensor" if name is None else name
-
-
-def described(x: Any, position: int) -> str:
-    """An argument of an op as errors name it: ``W1 is (4, 2)``."""
-    called = x.name if isinstance(x, Tensor) and x.name is not None else f"argument {position}"
-    shape = getattr(x, "shape", None)
-    return f"{called} is {type(x).__name__ if shape is None else shape}"
-
-
-def explained(error: Exception, name: str, args: tuple[Any, ...], arrays: list[Any]) -> Exception:
-    """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
-    if any(isinstance(x, Tensor) for x in arrays):
-        return error  # explained already, one level down
-    roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
-    reason = _mismatch(args) if "core dimension" in str(error) else ""
-    kind = ValueError if isinstance(error, ValueError) else IndexError if isinstance(error, IndexError) else TypeError
-    return kind(f"{name.lstrip('_')}: {roles}; {reason or error}")
-
-
-def _mismatch(args: tuple[Any, ...]) -> str:
-    """What is wrong with the shapes of a matrix product."""
-    a, b = (tuple(getattr(x, "shape", ())) for x in args[:2])
-    if len(a) != 2 or len(b) != 2:
-        return ""
-    called = described(args[1], 2).split(" is ")[0]
-    return f"expected {called} to be ({a[1]}, m)." + (f" Did you pass {called} transposed?" if a[1] == b[1] else "")
-
-
-def _not_differentiated(called: str) -> TypeError:
-    return TypeError(
-        f"tinygrad_dls does not differentiate {called}. Apply it to tensor.data if no gradient shall flow, "
-        "compose it of other ops, or add it with one function: see 'How to add an op' in the docs."
-    )

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_dls.arrays import Array
 from tinygrad_dls.init import generator
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.tensor import Array, no_grad
+from tinygrad_dls.tensor import no_grad
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,116 @@
+"""What the engine asks of arrays, and what it says when they do not fit.
+
+Nothing here knows the Tensor. Arrays are whatever speaks NumPy's protocols; lists and numbers are made into one on
+their way in. Errors name the op, the roles and the shapes, because "operands could not be broadcast" helps nobody at 1 a.m.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Array: TypeAlias = Any  # whatever speaks NumPy's protocols
+
+
+def as_array(data: Any, name: str | None = None) -> Array:
+    """Keep an array that speaks NumPy's protocols; turn lists, numbers and the like into an ``ndarray``."""
+    if not hasattr(data, "__array_function__"):
+        try:
+            data = np.asarray(data)
+        except ValueError as error:
+            raise ValueError(f"{called(name)} is not a rectangular array of numbers: {error}") from error
+    elif isinstance(data, (np.ma.MaskedArray, np.matrix)):
+        raise TypeError(
+            f"{called(name)} is a {type(data).__name__}, whose mask or matrix product would be lost. "
+            "Use .filled(value) or np.asarray first."
+        )
+    if data.dtype.kind not in "fiubcO" or (type(data) is np.ndarray and data.dtype.kind == "O"):
+        raise TypeError(f"{called(name)} has dtype {data.dtype}, and is not numeric. Convert it with .astype(float).")
+    return data
+
+
+def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] | None = None) -> Array:
+    """Sum a gradient over the axes along which its input was broadcast.
+
+    Where the forward pass used one number many times, its gradient is the sum over all the uses. This is where the
+    course's ``db = np.sum(dZ, axis=1, keepdims=True)`` comes from: ``b`` is ``(n, 1)``, and broadcasting used it for
+    each of the ``m`` columns of ``Z = W A + b``.
+
+    Parameters
+    ----------
+    dx : array
+        A gradient of the broadcast shape.
+    shape : tuple of int
+        The shape of the input, which broadcasts to that of `dx`.
+    function : callable, optional
+        The op, named in the error.
+
+    Raises
+    ------
+    ValueError
+        If `shape` does not broadcast to the shape of `dx`: the op's gradient rule is wrong.
+    """
+    axes = _summed_axes(dx.shape, shape)
+    if axes is None:
+        raise ValueError(
+            f"the gradient rule of {getattr(function, '__name__', 'an op')} gave a gradient of shape {dx.shape} "
+            f"for an input of shape {shape}."
+        )
+    dx = dx.sum(axis=axes, keepdims=True)
+    return dx if len(dx.shape) == len(shape) else dx.reshape(shape)
+
+
+@functools.lru_cache(maxsize=1024)
+def _summed_axes(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The axes of a broadcast shape along which an input of another shape was repeated; None if it cannot be."""
+    extra = len(broadcast) - len(shape)
+    if extra < 0 or any(n not in (1, broadcast[extra + i]) for i, n in enumerate(shape)):
+        return None
+    return tuple(i for i, n in enumerate(broadcast) if i < extra or shape[i - extra] != n)
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+def called(name: str | None) -> str:
+    """How errors call a Tensor."""
+    return "this Tensor" if name is None else name
+
+
+def described(x: Any, position: int) -> str:
+    """An argument of an op as errors name it: ``W1 is (4, 2)``."""
+    shape = getattr(x, "shape", None)
+    return f"{role(x, position)} is {type(x).__name__ if shape is None else shape}"
+
+
+def role(x: Any, position: int) -> str:
+    """The name of an argument, or its place."""
+    return getattr(x, "name", None) or f"argument {position}"
+
+
+def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
+    """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
+    roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
+    reason = _mismatch(args) if "core dimension" in str(error) else ""
+    kind = ValueError if isinstance(error, ValueError) else IndexError if isinstance(error, IndexError) else TypeError
+    return kind(f"{name.lstrip('_')}: {roles}; {reason or error}")
+
+
+def _mismatch(args: tuple[Any, ...]) -> str:
+    """What is wrong with the shapes of a matrix product."""
+    a, b = (tuple(getattr(x, "shape", ())) for x in args[:2])
+    if len(a) != 2 or len(b) != 2:
+        return ""
+    right = role(args[1], 2)
+    return f"expected {right} to be ({a[1]}, m)." + (f" Did you pass {right} transposed?" if a[1] == b[1] else "")
+
+
+def not_differentiated(function: str) -> TypeError:
+    """The error for a NumPy function that is no op."""
+    return TypeError(
+        f"tinygrad_dls does not differentiate {function}. Apply it to tensor.data if no gradient shall flow, "
+        "compose it of other ops, or add it with one function: see 'How to add an op' in the docs."
+    )
