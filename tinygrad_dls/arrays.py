@@ -1,7 +1,7 @@
 """What the engine asks of arrays, and what it says when they do not fit.
 
 Nothing here knows the Tensor. Arrays are whatever speaks NumPy's protocols; lists and numbers are made into one on
-their way in. Errors name the op, the roles and the shapes, because "operands could not be broadcast" helps nobody at 1 a.m.
+their way in. Errors name the op, the roles and the shapes: "operands could not be broadcast" helps nobody at 1 a.m.
 """
 
 from __future__ import annotations

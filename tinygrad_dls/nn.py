@@ -244,9 +244,12 @@ class Linear(Module):
 
     def __call__(self, a: Any) -> Any:
         """``Z = W A + b`` for A of shape (n_in, m); Z is (n_out, m)."""
-        shape = a.shape if hasattr(a, "shape") else np.shape(a)
-        if len(shape) != 2 or shape[0] != self.n_in:
-            raise ValueError(self._shape_error(a, shape))
+        try:
+            rows, _ = a.shape
+        except (AttributeError, ValueError):  # a list, or not two axes
+            rows = np.shape(a)[0] if np.ndim(a) == 2 else None
+        if rows != self.n_in:
+            raise ValueError(self._shape_error(a, np.shape(a)))
         return ops.affine(self.W, a, self.b)
 
     def _shape_error(self, a: Any, shape: tuple[int, ...]) -> str:

@@ -1,8 +1,8 @@
 """Optimizers: the update that follows the gradient.
 
-An optimizer is one pure function per parameter, from ``(w, dw, state, rate)`` to the new ``(w, state)``. `step`
-computes all the updates before it installs any, and replaces the arrays instead of writing into them: a graph still
-in use keeps the values it was computed from, and an interrupted step leaves the model as it was.
+An optimizer is one pure function of a parameter, from its array, gradient and state to the new ones. `step` computes
+all the updates before it installs any, and replaces the arrays instead of writing into them: a graph still in use
+keeps the values it was computed from, and an interrupted step leaves the model as it was.
 
 The learning rate is a number, or a function from the number of steps taken (0, 1, ...) to a number.
 """
@@ -58,14 +58,8 @@ class Optimizer:
         TypeError, ValueError
             If the learning rate is not a finite number >= 0.
         """
-        rate = self._rate()
-        update, state = self._update, self._state
-        updates = []
-        for p in self.parameters:
-            dw = p._grad
-            if dw is not None:
-                w, s = p._data, state.get(p)
-                updates.append((p, w, s, update(w, dw, s, rate)))
+        rate, state = self._rate(), self._state
+        updates = [(p, p._data, state.get(p), self._update(p, rate)) for p in self.parameters if p._grad is not None]
         if not updates:
             raise RuntimeError(f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before.")
         try:
@@ -77,7 +71,8 @@ class Optimizer:
                 p._data, state[p] = w, s
             raise
 
-    def _update(self, w: Array, dw: Array, state: Any, rate: float) -> tuple[Array, Any]:
+    def _update(self, p: Tensor, rate: float) -> tuple[Array, Any]:
+        """The new array of a parameter that has a gradient, and its new state."""
         raise NotImplementedError
 
     def _rate(self) -> float:
@@ -129,8 +124,8 @@ class SGD(Optimizer):
     """Gradient descent, the rule of the notes: ``W := W - alpha dW``.
 
     With momentum ``mu`` it follows a running sum of the gradients, ``V := mu V + dW`` and ``W := W - alpha V``;
-    Nesterov's looks one step ahead, ``W := W - alpha (dW + mu V)``. (The course writes ``V := beta V + (1 - beta) dW``; the two
-    agree with ``alpha = (1 - beta) alpha_course``.) Weight decay adds ``lambda W`` to ``dW``, an L2 penalty.
+    Nesterov's looks one step ahead, ``W := W - alpha (dW + mu V)``. (The course writes ``V := beta V + (1 - beta) dW``;
+    the two agree with ``alpha = (1 - beta) alpha_course``.) Weight decay adds ``lambda W`` to ``dW``, an L2 penalty.
 
     Parameters
     ----------
@@ -179,12 +174,14 @@ class SGD(Optimizer):
             raise ValueError(f"weight_decay must be a finite number >= 0, got {weight_decay}.")
         self.momentum, self.nesterov, self.weight_decay = float(momentum), nesterov, float(weight_decay)
 
-    def _update(self, w: Array, dw: Array, state: Array | None, rate: float) -> tuple[Array, Array | None]:
+    def _update(self, p: Tensor, rate: float) -> tuple[Array, Array | None]:
+        w, dw = p._data, p._grad
         if self.weight_decay:
             dw = dw + self.weight_decay * w
         if not self.momentum:
             return w - rate * dw, None
-        v = dw if state is None else self.momentum * state + dw
+        v = self._state.get(p)
+        v = dw if v is None else self.momentum * v + dw
         return w - rate * (dw + self.momentum * v if self.nesterov else v), v
 
 
@@ -226,9 +223,10 @@ class Adam(Optimizer):
             raise ValueError(f"epsilon must be a finite number > 0, got {epsilon}.")
         self.betas, self.epsilon = (float(betas[0]), float(betas[1])), float(epsilon)
 
-    def _update(self, w: Array, dw: Array, state: tuple[Array, Array] | None, rate: float) -> tuple[Array, Any]:
+    def _update(self, p: Tensor, rate: float) -> tuple[Array, tuple[Array, Array]]:
+        w, dw = p._data, p._grad
         (beta1, beta2), t = self.betas, self.steps + 1
-        m, v = (0 * dw, 0 * dw) if state is None else state
+        m, v = self._state.get(p) or (0 * dw, 0 * dw)
         m = beta1 * m + (1 - beta1) * dw
         v = beta2 * v + (1 - beta2) * dw * dw
         return w - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + self.epsilon), (m, v)

@@ -80,12 +80,6 @@ class Tensor:
     ----------
     name : str or None
         The name used in errors and pictures.
-    op : callable or None
-        The op that computed this Tensor; None for a leaf.
-    inputs : tuple
-        The op's arguments, Tensors and plain arrays alike, in order.
-    options : dict
-        The op's keyword arguments, such as ``axis``.
 
     Raises
     ------
@@ -102,26 +96,21 @@ class Tensor:
     array([[2., 4.]])
     """
 
-    __slots__ = ("__weakref__", "_data", "_depth", "_grad", "_level", "_vjps", "inputs", "name", "op", "options")
+    __slots__ = ("__weakref__", "_data", "_depth", "_grad", "_level", "_origin", "name")
 
     _data: Array
-    _grad: Array | None
+    _grad: Array  # None before the first backward
     _level: int  # 1 for a Tensor of plain arrays, 2 for a Tensor of those, ...
     _depth: int  # 0: no gradient wanted; 1: a leaf that wants one; else 1 + that of the deepest input
-    _vjps: tuple[VJP | None, ...]
-    inputs: tuple[Any, ...]
+    _origin: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any], tuple[VJP | None, ...]]
     name: str | None
-    op: Callable[..., Any] | None
-    options: dict[str, Any]
 
     def __init__(self, data: Array, requires_grad: bool = False, *, name: str | None = None) -> None:
         self._data = data = as_array(data, name)
         self._grad = None
         self._level = data._level + 1 if isinstance(data, Tensor) else 1
-        self._vjps = self.inputs = ()
+        self._origin = _LEAF
         self.name = name
-        self.op = None
-        self.options = {}
         self.requires_grad = requires_grad
 
     @property
@@ -197,6 +186,21 @@ class Tensor:
         self._grad = new
 
     @property
+    def op(self) -> Callable[..., Any] | None:
+        """The op that computed this Tensor; None for a leaf."""
+        return self._origin[0]
+
+    @property
+    def inputs(self) -> tuple[Any, ...]:
+        """The op's arguments, Tensors and plain arrays alike, in order."""
+        return self._origin[1]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The op's keyword arguments, such as ``axis``."""
+        return self._origin[2]
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array, such as ``(n_x, m)``."""
         return self._data.shape  # type: ignore[no-any-return]  # any array type may be inside
@@ -255,21 +259,19 @@ class Tensor:
             )
         dz = self._seed(seed)
 
-        level = self._level
         gradients = {self: dz}
         waiting: list[list[Tensor]] = [[] for _ in range(self._depth + 1)]
         waiting[self._depth].append(self)
         for nodes in waiting[:1:-1]:
             for node in nodes:
                 node._grad = dz = gradients.pop(node)
-                for x, vjp in zip(node.inputs, node._vjps):  # noqa: B905  # inputs without a vjp are constants
-                    if isinstance(x, Tensor) and x._depth and x._level == level and vjp is not None:
-                        data = x._data
+                function, inputs, _, vjps = node._origin
+                for x, vjp in zip(inputs, vjps):  # noqa: B905  # inputs without a vjp are constants
+                    if vjp is not None and isinstance(x, Tensor) and x._depth:
                         dx = vjp(dz)
-                        if dx.shape != data.shape:
-                            dx = unbroadcast(dx, data.shape, node.op)
-                        if dx.dtype != data.dtype:
-                            dx = dx.astype(data.dtype)
+                        shape = x._data.shape
+                        if dx.shape != shape:
+                            dx = unbroadcast(dx, shape, function)
                         if x in gradients:
                             gradients[x] = gradients[x] + dx
                         elif x._depth > 1:
@@ -278,6 +280,8 @@ class Tensor:
                         else:
                             gradients[x] = _owned(dx) if dx is dz or getattr(dx, "base", None) is not None else dx
         for leaf, dx in gradients.items():  # only now: a rule that fails changes no leaf
+            if dx.dtype != leaf._data.dtype:
+                dx = dx.astype(leaf._data.dtype)
             leaf._grad = dx if leaf._grad is None else leaf._grad + dx
 
     def _seed(self, seed: Array | None) -> Array:
@@ -465,9 +469,9 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                     arrays.append(x)
             if mixed:  # Tensors of the highest level are differentiated, lower ones are arrays to it
                 level = max(x._level for x in args if isinstance(x, Tensor))
-                inputs = [isinstance(x, Tensor) and x._level == level for x in args]
-                depth = max(x._depth for x, is_input in zip(args, inputs, strict=True) if is_input)
-                arrays = [x._data if is_input else x for x, is_input in zip(args, inputs, strict=True)]
+                highest = [isinstance(x, Tensor) and x._level == level for x in args]
+                depth = max(x._depth for x, is_highest in zip(args, highest, strict=True) if is_highest)
+                arrays = [x._data if is_highest else x for x, is_highest in zip(args, highest, strict=True)]
             try:
                 value, vjps = rule(*arrays, **options)
             except (ValueError, TypeError, IndexError, AttributeError) as error:
@@ -484,16 +488,13 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
             if depth and _recording.get():
                 if vjps.__class__ is not tuple or len(vjps) != len(args) or options:
                     _refuse_lost_gradients(vjps, rule.__name__, args, options)
+                if mixed:
+                    vjps = tuple(vjp if is_highest else None for vjp, is_highest in zip(vjps, highest, strict=False))
                 node._depth = depth + 1
-                node._vjps = vjps
-                node.op = apply
-                node.inputs = args
-                node.options = options
+                node._origin = apply, args, options, vjps
             else:
                 node._depth = 0
-                node._vjps = node.inputs = ()
-                node.op = None
-                node.options = {}
+                node._origin = _LEAF
             return node
 
         for function in numpy_functions:
@@ -504,6 +505,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
 
 
 _new = object.__new__
+_LEAF: Any = None, (), {}, ()
 
 
 def implements(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
