@@ -30,8 +30,9 @@ def two_layers(seed, n_x, n_h, activation, composed):
         nn.Linear(n_h, 1, rng=rng),
     ]
     model = nn.Sequential(*layers, nn.Sigmoid()) if composed else nn.Sequential(*layers)
-    for p in model.parameters():
-        p.data = rng.normal(size=p.shape)
+    for name, p in model.named_parameters():
+        if name.startswith("b"):
+            p.data = rng.normal(size=p.shape)
     return model, tg.binary_cross_entropy if composed else tg.binary_cross_entropy_with_logits, model.state_dict()
 
 
