@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs pytest bench format clean
+.PHONY: demo test lint types docs pytest deep bench format clean
 
 demo: .venv/demo
 	$(BIN)/python -m examples.demo demo_output
@@ -21,6 +21,9 @@ docs: .venv/test
 
 pytest: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto
+
+deep: .venv/test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --hypothesis-profile=deep tests
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.eager_step

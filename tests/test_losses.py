@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
@@ -51,7 +51,6 @@ logits = st.lists(st.floats(-30, 30), min_size=1, max_size=20)
 
 
 @given(logits, st.randoms(use_true_random=False))
-@settings(deadline=None)
 def test_fused_equals_composed(z, random):
     Z = np.array([z])
     Y = np.array([[random.randint(0, 1) for _ in z]])

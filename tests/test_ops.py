@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -186,7 +186,6 @@ def broadcastable(draw, n=2):
 
 
 @given(broadcastable(), st.sampled_from(["add", "subtract", "multiply"]), st.integers(0, 2**32 - 1))
-@settings(deadline=None)
 def test_un_broadcasting_for_all_shapes(arrays, name, seed):
     """The gradient with respect to a broadcast input is the sum over its copies."""
     f = getattr(tg, name)
@@ -204,7 +203,6 @@ def test_un_broadcasting_for_all_shapes(arrays, name, seed):
 
 
 @given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4), elements=floats))
-@settings(deadline=None)
 def test_layout_does_not_matter(x):
     """Fortran order, views and negative strides give the gradients of the contiguous array."""
     layouts = [x, np.asfortranarray(x), np.repeat(x[..., None], 2, axis=-1)[..., 0]]
@@ -220,7 +218,6 @@ def test_layout_does_not_matter(x):
 
 
 @given(hnp.arrays(np.float64, (3, 4), elements=floats), floats, floats)
-@settings(deadline=None)
 def test_gradient_is_linear_in_its_seed(x, alpha, beta):
     rng = np.random.default_rng(0)
     u, v = rng.normal(size=(2, 3, 4))
@@ -237,7 +234,6 @@ def test_gradient_is_linear_in_its_seed(x, alpha, beta):
 
 
 @given(hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=4), elements=floats), st.data())
-@settings(deadline=None)
 def test_indexing_gradient_counts_the_uses(x, data):
     """d/dx sum(x[index]) is how often each entry was taken: for slices, integers, arrays and masks."""
     index = data.draw(

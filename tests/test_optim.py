@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
@@ -23,7 +23,6 @@ def descend(optimizer, steps, gradient=lambda w: 2 * w):
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(1e-4, 10))
-@settings(deadline=None)
 def test_sgd_is_the_rule_of_the_notes_to_the_last_bit(seed, alpha):
     rng = np.random.default_rng(seed)
     W, dW = rng.normal(size=(2, 3, 4))
