@@ -298,3 +298,19 @@ def test_sigmoid_is_exact_in_its_tails_and_strictly_between_0_and_1(dtype):
     assert ((a > 0) & (a < 1)).all()
     np.testing.assert_allclose(a[1:3], np.exp(z[1:3]) / (1 + np.exp(z[1:3])), rtol=4 * info.eps)
     assert 1 - a[-1] == info.epsneg
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0)])
+@pytest.mark.parametrize("f", [tg.sum, tg.prod, lambda x: x * x, lambda x: tg.sum(x, axis=-1), lambda x: x.reshape(-1)])
+def test_empty_arrays_have_empty_gradients(f, shape):
+    t = tg.Tensor(np.ones(shape), requires_grad=True)
+    z = f(t)
+    z.backward(np.ones(z.shape))
+    assert t.grad.shape == shape
+
+
+def test_the_mean_of_no_rows_has_an_empty_gradient():
+    t = tg.Tensor(np.ones((0, 3)), requires_grad=True)
+    for f in (tg.mean, tg.var, tg.std):
+        f(t, axis=1).backward(np.ones(0))
+        assert t.grad.shape == (0, 3)

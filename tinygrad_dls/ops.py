@@ -14,6 +14,7 @@ gradient equally among the tied; ``clip`` passes it on the closed interval.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,9 @@ def power(x: Array, y: Array) -> Rule:
     """
 
     def dx(dz: Array) -> Array:
-        zero = values(y) == 0
-        return dz * (y * x ** np.where(zero, 1, y - 1) if np.any(zero) else y * x ** (y - 1))
+        if hasattr(y, "dtype"):
+            return dz * y * x ** np.where(values(y) == 0, 1, y - 1)
+        return dz * y * x ** (y - 1 if y else 1)  # a Python number, which does not widen float32
 
     def dy(dz: Array) -> Array:
         return dz * x**y * np.log(np.where(values(x) == 0, 1, x))
@@ -241,6 +243,12 @@ def _kept(dz: Array, axis: Axis, keepdims: bool, x: Array) -> Array:
     return np.expand_dims(dz, axis)
 
 
+def _count(x: Array, axis: Axis) -> int:
+    """How many entries of x one entry of a reduction stands for."""
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return math.prod(x.shape[i] for i in axes)
+
+
 @op(np.sum)
 def sum(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Sum over the axes: every summand gets the gradient of the sum."""
@@ -251,7 +259,7 @@ def sum(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
 def mean(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Mean over the axes, of n entries each: every one gets ``1/n`` of the gradient."""
     z = np.mean(x, axis=axis, keepdims=keepdims)
-    return z, (lambda dz: np.broadcast_to(_kept(dz / (x.size // z.size), axis, keepdims, x), x.shape),)
+    return z, (lambda dz: np.broadcast_to(_kept(dz / _count(x, axis), axis, keepdims, x), x.shape),)
 
 
 @op(np.max, np.amax)
@@ -313,7 +321,7 @@ def var(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
 
     def dx(dz: Array) -> Array:
         deviation = x - np.mean(x, axis=axis, keepdims=True)
-        return _kept(dz * 2 / (x.size // z.size - ddof), axis, keepdims, x) * deviation
+        return _kept(dz * 2 / (_count(x, axis) - ddof), axis, keepdims, x) * deviation
 
     return z, (dx,)
 
@@ -326,7 +334,7 @@ def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
     def dx(dz: Array) -> Array:
         deviation = x - np.mean(x, axis=axis, keepdims=True)
         spread = np.where(values(z) == 0, 1, z)
-        return _kept(dz / (x.size // z.size - ddof) / spread, axis, keepdims, x) * deviation
+        return _kept(dz / (_count(x, axis) - ddof) / spread, axis, keepdims, x) * deviation
 
     return z, (dx,)
 
