@@ -71,14 +71,15 @@ def eager(X: np.ndarray, Y: np.ndarray, parameters: dict[str, np.ndarray]) -> Ca
     return step
 
 
-def seconds(peers: Sequence[Callable[[], float]], *, budget: float = 6.0, rounds: int = 25) -> np.ndarray:
-    """Seconds per call, shape (len(peers), rounds): the peers take turns, so that noise hits all alike."""
+def seconds(peers: Sequence[Callable[[], float]], *, budget: float = 8.0) -> np.ndarray:
+    """Seconds per call, shape (len(peers), rounds): the peers take short turns, so that noise hits all alike."""
     once = []
     for peer in peers:
         peer()
         start = time.perf_counter()
         peer()
         once.append(time.perf_counter() - start)
+    rounds = int(np.clip(budget / sum(once), 15, 201))
     calls = max(1, int(budget / rounds / sum(once)))
     times = np.empty((len(peers), rounds))
     for i in range(rounds):

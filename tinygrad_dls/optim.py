@@ -76,7 +76,10 @@ class Optimizer:
         raise NotImplementedError
 
     def _rate(self) -> float:
-        rate = self.lr(self.steps) if callable(self.lr) else self.lr
+        rate = self.lr
+        if type(rate) is float and 0 <= rate < math.inf:
+            return rate
+        rate = rate(self.steps) if callable(rate) else rate
         try:
             rate = float(rate)  # a Python number does not widen float32
         except (TypeError, ValueError):
