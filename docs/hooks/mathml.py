@@ -15,7 +15,8 @@ from latex2mathml.converter import convert
 log = logging.getLogger("mkdocs.hooks.mathml")
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.DOTALL)
-FUNCTION = re.compile(r"<mi>(log|exp|tanh|max|min)</mi>(?!<mo)")
+NAME = r"<mi>(?:log|exp|tanh|max|min)</mi>"
+BEFORE_A_NAME = re.compile(rf"(?<=</mi>)(?={NAME})|(?<=</msub>)(?={NAME})|(?<=</msup>)(?={NAME})")
 LEFT_OVER = re.compile(r"\\[A-Za-z]+|<mi>&")
 
 
@@ -23,7 +24,7 @@ def on_page_content(html, page, **_):
     def formula(match):
         element, latex = match.group(1), entities.unescape(match.group(2)).strip()
         mathml = convert(latex, display="block" if element == "div" else "inline")
-        mathml = FUNCTION.sub(r'<mi>\1</mi><mspace width="0.17em"/>', mathml)  # "log a", not "loga"
+        mathml = BEFORE_A_NAME.sub('<mspace width="0.17em"/>', mathml)  # "y log(a)", not "ylog(a)"
         if unknown := LEFT_OVER.search(mathml):
             log.warning("%s: latex2mathml does not know %r in %r", page.file.src_uri, unknown.group(), latex)
         return f'<div class="formula">{mathml}</div>' if element == "div" else mathml
