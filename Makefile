@@ -17,7 +17,7 @@ types: .venv/test
 	$(BIN)/mypy
 
 docs: .venv/test
-	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 pytest: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto

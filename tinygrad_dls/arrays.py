@@ -96,7 +96,7 @@ def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
     reason = _mismatch(args) if "core dimension" in str(error) else ""
     kind = ValueError if isinstance(error, ValueError) else IndexError if isinstance(error, IndexError) else TypeError
-    return kind(f"{name.lstrip('_')}: {roles}; {reason or error}")
+    return kind(f"{name}: {roles}; {reason or error}")
 
 
 def _mismatch(args: tuple[Any, ...]) -> str:

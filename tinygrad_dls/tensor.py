@@ -477,7 +477,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
             except (ValueError, TypeError, IndexError, AttributeError) as error:
                 if any(isinstance(x, Tensor) for x in arrays):
                     raise  # explained already, one level down
-                raise explained(error, rule.__name__, args) from error
+                raise explained(error, apply.__name__, args) from error
             if not level:
                 return value
 
@@ -487,7 +487,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
             node._grad = node.name = None
             if depth and _recording.get():
                 if vjps.__class__ is not tuple or len(vjps) != len(args) or options:
-                    _refuse_lost_gradients(vjps, rule.__name__, args, options)
+                    _refuse_lost_gradients(vjps, apply.__name__, args, options)
                 if mixed:
                     vjps = tuple(vjp if is_highest else None for vjp, is_highest in zip(vjps, highest, strict=False))
                 node._depth = depth + 1
@@ -497,6 +497,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                 node._origin = _LEAF
             return node
 
+        apply.__name__ = rule.__name__.lstrip("_")  # for errors and pictures
         for function in numpy_functions:
             _implementations[function] = apply
         return apply

@@ -175,12 +175,13 @@ def fit(
         for epoch in range(epochs):
             batches = ((X, Y),) if batch_size is None else minibatches(X, Y, batch_size, rng=rng)
             cost = 0.0
-            for X_batch, Y_batch in batches:
-                J = loss(model(X_batch), Y_batch)
-                optimizer.zero_grad()
-                J.backward()
-                optimizer.step()
-                cost += float(J) * (X_batch.shape[1] / m)
+            with np.errstate(all="ignore"):  # a cost that explodes is an error below, not a warning
+                for X_batch, Y_batch in batches:
+                    J = loss(model(X_batch), Y_batch)
+                    optimizer.zero_grad()
+                    J.backward()
+                    optimizer.step()
+                    cost += float(J) * (X_batch.shape[1] / m)
             history.costs.append(cost)
             if not math.isfinite(cost):
                 raise _diverged(cost, epoch, optimizer, history)
