@@ -145,7 +145,7 @@ def test_a_cost_that_explodes_stops_with_the_likely_cause_and_keeps_the_history(
          "Write Y.reshape(1, -1)."),
         ({"Y": np.ones((400, 1))}, "Write Y.reshape(1, -1)."),
         ({"X": np.ones(400)}, "fit: X is (400,) in X and Y; expected (n_x, m), with the examples as columns."),
-        ({"X": np.full((2, 400), "a")}, "fit: X has dtype <U1 in X and Y, and is not numeric."),
+        ({"X": np.full((2, 400), "a")}, "X has dtype <U1, and is not numeric."),
         ({"validation": (np.ones((2, 3)), np.ones((1, 4)))}, "fit: Y is (1, 4), X is (2, 3) in the validation data"),
         ({"epochs": 0}, "fit: epochs must be a positive integer, got 0."),
         ({"epochs": 2.5}, "fit: epochs must be a positive integer, got 2.5."),

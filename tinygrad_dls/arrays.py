@@ -27,7 +27,8 @@ def as_array(data: Any, name: str | None = None) -> Array:
             f"{called(name)} is a {type(data).__name__}, whose mask or matrix product would be lost. "
             "Use .filled(value) or np.asarray first."
         )
-    if data.dtype.kind not in "fiubcO" or (type(data) is np.ndarray and data.dtype.kind == "O"):
+    # symbols and the like (kind O) are welcome in an array type of their own, not as loose objects
+    if data.dtype.kind not in "fiubO" or (type(data) is np.ndarray and data.dtype.kind == "O"):
         raise TypeError(f"{called(name)} has dtype {data.dtype}, and is not numeric. Convert it with .astype(float).")
     return data
 

@@ -9,20 +9,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_dls.init import generator
+
 __all__ = ["Table", "planar_flower", "read_csv"]
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 
-def planar_flower(m: int = 400, *, rng: np.random.RandomState | None = None) -> tuple[FloatArray, IntArray]:
+def planar_flower(m: int = 400, *, rng: Any = None) -> tuple[FloatArray, IntArray]:
     """The course's flower: two classes of points on interleaved petals in the plane.
 
     Parameters
     ----------
     m : int, default 400
         Number of examples, half of each class; even.
-    rng : RandomState, optional
+    rng : int or generator, optional
         By default ``np.random.RandomState(1)``, which gives the course's own points.
 
     Returns
@@ -33,7 +35,7 @@ def planar_flower(m: int = 400, *, rng: np.random.RandomState | None = None) -> 
     """
     if m < 2 or m % 2:
         raise ValueError(f"planar_flower: m must be even and at least 2, got {m}.")
-    rng = np.random.RandomState(1) if rng is None else rng
+    rng = np.random.RandomState(1) if rng is None else generator(rng, "planar_flower")
     n = m // 2
     petals, radius, noise = 4, 4, 0.2
     points = []
@@ -95,25 +97,32 @@ def read_csv(path: str | PathLike[str], *, target: str, ignore: Sequence[str] = 
     import csv  # here, because it would cost `import tinygrad_dls` more than the rest of this module
 
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        header = [name.strip() for name in next(reader, [])]
-        _check_header(header, target, ignore, path)
-        kept = [i for i, name in enumerate(header) if name != target and name not in ignore]
-        position = header.index(target)
-        features: list[list[float]] = []
-        labels: list[str] = []
-        lines: list[int] = []
-        for row in reader:
-            line = reader.line_num
-            if not row:
-                continue
-            if len(row) != len(header):
-                raise ValueError(f"{path}, line {line}: {len(row)} cells; the header has {len(header)} columns.")
-            features.append([_number(row[i], path, line, i, header) for i in kept])
-            labels.append(row[position].strip())
-            lines.append(line)
-            if not labels[-1]:
-                raise ValueError(f"{path}, line {line}, column {position + 1} ({target!r}): the cell is empty.")
+        reader = csv.reader(file, strict=True)
+        try:
+            return _read(reader, path, target, ignore)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}, line {reader.line_num + 1}: {error}.") from error
+
+
+def _read(reader: Any, path: Any, target: str, ignore: Sequence[str]) -> Table:
+    header = [name.strip() for name in next(reader, [])]
+    _check_header(header, target, ignore, path)
+    kept = [i for i, name in enumerate(header) if name != target and name not in ignore]
+    position = header.index(target)
+    features: list[list[float]] = []
+    labels: list[str] = []
+    lines: list[int] = []
+    for row in reader:
+        line = reader.line_num
+        if not row:
+            continue
+        if len(row) != len(header):
+            raise ValueError(f"{path}, line {line}: {len(row)} cells; the header has {len(header)} columns.")
+        features.append([_number(row[i], path, line, i, header) for i in kept])
+        labels.append(row[position].strip())
+        lines.append(line)
+        if not labels[-1]:
+            raise ValueError(f"{path}, line {line}, column {position + 1} ({target!r}): the cell is empty.")
     if not features:
         raise ValueError(f"{path} has a header but no rows.")
     X = np.ascontiguousarray(np.array(features).T)
@@ -145,7 +154,7 @@ def _is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python's 1_000, not a CSV's
 
 
 def _number(cell: str, path: Any, line: int, position: int, header: list[str]) -> float:

@@ -1,4 +1,4 @@
-"""Initialisers: functions of a shape ``(n_out, n_in)`` and a random generator that return the first W.
+"""Initialisers: functions of a shape ``(n_out, n_in)`` and a random generator (or None) that return the first W.
 
 Why not zeros: if all units of a hidden layer start alike, they get equal gradients and stay alike. Why not large: a
 saturated tanh or sigmoid has almost no gradient. `xavier` and `he` keep the variance of the activations from layer to
@@ -20,31 +20,31 @@ if TYPE_CHECKING:  # np.random is loaded on first use, not on import
     from numpy.random import Generator, RandomState
 
 Shape: TypeAlias = tuple[int, int]
-RandomGenerator: TypeAlias = "Generator | RandomState"
+RandomGenerator: TypeAlias = "Generator | RandomState | None"
 Initialiser: TypeAlias = Callable[[Shape, RandomGenerator], Array]
 
 
-def zeros(shape: Shape, rng: RandomGenerator | None = None) -> Array:  # noqa: ARG001  # initialisers have one signature
+def zeros(shape: Shape, rng: RandomGenerator = None) -> Array:  # noqa: ARG001  # initialisers have one signature
     """All zeros: right for logistic regression, whose single layer has nothing to break the symmetry of."""
     return np.zeros(shape)
 
 
 def small(shape: Shape, rng: RandomGenerator) -> Array:
     """``0.01`` times standard normal: the course's choice for the two-layer network."""
-    return rng.standard_normal(shape) * 0.01
+    return generator(rng, "init.small").standard_normal(shape) * 0.01
 
 
 def xavier(shape: Shape, rng: RandomGenerator) -> Array:
     """Normal with variance ``1 / n_in``, for tanh and sigmoid (Xavier initialisation as taught in the course)."""
-    return rng.standard_normal(shape) * np.sqrt(1 / shape[1])
+    return generator(rng, "init.xavier").standard_normal(shape) * np.sqrt(1 / shape[1])
 
 
 def he(shape: Shape, rng: RandomGenerator) -> Array:
     """Normal with variance ``2 / n_in``, for ReLU, which silences half (He et al., 2015)."""
-    return rng.standard_normal(shape) * np.sqrt(2 / shape[1])
+    return generator(rng, "init.he").standard_normal(shape) * np.sqrt(2 / shape[1])
 
 
-def generator(rng: Any, who: str) -> RandomGenerator:
+def generator(rng: Any, who: str) -> Generator | RandomState:
     """A random generator from a seed or a generator; never from nothing, so that results can be repeated."""
     if rng is None:
         raise TypeError(

@@ -4,7 +4,8 @@ Two of them come as a pair: `binary_cross_entropy` of probabilities A is the com
 shows ``dA`` and then ``dZ = dA * a(1 - a)``; `binary_cross_entropy_with_logits` of Z is the same cost with the sigmoid
 folded in, whose gradient is the result of that chain, ``dZ = (A - Y) / m``, and which loses nothing at any Z.
 
-Labels are checked before they are used: silent broadcasting of a wrong shape is the commonest wrong gradient.
+Labels are checked before they are used: silent broadcasting of a wrong shape is the commonest wrong gradient. Their
+shape is checked at every call, their values once per array.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from tinygrad_dls.arrays import Array, as_array
 from tinygrad_dls.ops import rounded_into_unit_interval
-from tinygrad_dls.tensor import Rule, op, values
+from tinygrad_dls.tensor import Rule, Tensor, op, values
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error", "softmax_cross_entropy"]
 
@@ -167,25 +168,27 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
             f"softmax_cross_entropy: Z is {Z.shape}, a single class, whose probability is always 1. "
             "For two classes in one row use binary_cross_entropy_with_logits."
         )
-    y = values(as_array(Y, "Y"))
-    if y.shape == (1, m) and y.dtype.kind in "iub":
-        _check_once(y, _class_check(n_y))
-        Y = np.arange(n_y)[:, None] == y
-    elif y.shape == (1, m):
+    if not isinstance(Y, Tensor):
+        Y = as_array(Y, "Y")
+    if Y.shape != (1, m):
+        return _softmax_cross_entropy(*_prepared(Z, Y, "Z", _check_columns))
+    y = values(Y)
+    if y.dtype.kind not in "iub":
         raise ValueError(
             f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
         )
-    Z, Y = _prepared(Z, Y, "Z", _check_columns)
-    return _softmax_cross_entropy(Z, Y)
+    _check_once(y, _class_check(n_y))
+    return _softmax_cross_entropy(Z, _as_dtype_of(np.arange(n_y)[:, None] == y, Z))
 
 
 @op()
 def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
-    m = z.shape[-1] if z.shape else 1
+    m = z.shape[-1]
     s = z - z.max(axis=0, keepdims=True)
     e = np.exp(s)
     total = e.sum(axis=0, keepdims=True)
-    losses = np.log(total) - (y * s).sum(axis=0, keepdims=True)
+    chosen = np.where(values(y) == 0, 0, y * s)  # a class ruled out by a logit of -inf costs nothing, not NaN
+    losses = np.log(total) - chosen.sum(axis=0, keepdims=True)
     return losses.sum() / m, (lambda dj: dj * (e / total - y) / m, lambda dj: dj * (np.log(total) - s) / m)
 
 
@@ -234,23 +237,24 @@ def _array_of_columns(Z: Any, name: str) -> Any:
 
 def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple[Any, Any]:
     """Z and Y as arrays of one shape and dtype, the values of Y checked once per array."""
+    if not hasattr(Z, "shape"):
+        Z = as_array(Z, name)
     if _has_passed(Y, check) and Y.shape == Z.shape and Y.dtype == Z.dtype:
         return Z, Y  # every step of a training but the first
-    try:
-        shape, dtype = Z.shape, Z.dtype
-    except AttributeError:
-        Z = as_array(Z, name)
-        shape, dtype = Z.shape, Z.dtype
-    if not hasattr(Y, "shape"):
+    if not isinstance(Y, Tensor):
         Y = as_array(Y, "Y")
-    if Y.shape != shape or len(shape) == 1:
+    shape = Z.shape
+    if Y.shape != shape or len(shape) not in (0, 2):
         raise ValueError(_shape_error(Y.shape, shape, name))
     if 0 in shape:
         raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
     _check_once(values(Y), check)
-    if Y.dtype is not dtype and Y.dtype != dtype:
-        Y = Y.astype(dtype if dtype.kind not in "iub" else float)
-    return Z, Y
+    return Z, _as_dtype_of(Y, Z)
+
+
+def _as_dtype_of(Y: Any, Z: Any) -> Any:
+    dtype = Z.dtype if Z.dtype.kind not in "iub" else float
+    return Y if Y.dtype == dtype else Y.astype(dtype)
 
 
 def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
@@ -267,26 +271,42 @@ def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
     return text + "Do X and Y hold the same examples?"
 
 
-_passed: dict[int, tuple[weakref.ref[Any], Callable[[Array], str]]] = {}  # by id, while the array lives
+_passed: dict[tuple[int, Callable[[Array], str]], weakref.ref[Any]] = {}  # by id and check, while the array lives
 
 
 def _check_once(y: Array, check: Callable[[Array], str]) -> None:
-    """Check the values of labels, unless this very array, or the one that it is a view of, has passed before."""
-    if _has_passed(y, check) or _has_passed(getattr(y, "base", None), check):
+    """Check the values of labels, unless this very array has passed before.
+
+    A run of columns, such as a mini-batch, passes with the array that it is cut from. Labels that are changed in place
+    afterwards are not checked again.
+    """
+    whole = _cut_from(y)
+    if _has_passed(whole, check) or _has_passed(y, check):
         return
-    problem = check(y)
-    if problem:
-        raise ValueError(problem)
-    key = id(y)
+    if whole is y or check(whole):  # what lies outside the columns in use may be anything
+        whole = y
+        problem = check(y)
+        if problem:
+            raise ValueError(problem)
+    key = id(whole), check
     try:
-        _passed[key] = weakref.ref(y, lambda _: _passed.pop(key, None)), check
+        _passed[key] = weakref.ref(whole, lambda _: _passed.pop(key, None))
     except TypeError:  # an array type without weak references is checked every time
         return
 
 
 def _has_passed(y: Array, check: Callable[[Array], str]) -> bool:
-    entry = _passed.get(id(y))
-    return entry is not None and entry[0]() is y and entry[1] is check
+    entry = _passed.get((id(y), check))
+    return entry is not None and entry() is y
+
+
+def _cut_from(y: Array) -> Array:
+    """The array of which y is a run of whole columns; else y itself."""
+    base: Any = getattr(y, "base", None)
+    if getattr(base, "ndim", 0) != 2 or y.ndim != 2:
+        return y
+    alike = (base.dtype, base.strides, base.shape[0]) == (y.dtype, y.strides, y.shape[0])
+    return base if alike else y
 
 
 def _holds(condition: Callable[[], Any]) -> bool:

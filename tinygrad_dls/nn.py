@@ -8,6 +8,7 @@ are the names in errors, in pictures and in `Module.state_dict`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ from tinygrad_dls import init as initialisers
 from tinygrad_dls import ops
 from tinygrad_dls.arrays import Array, as_array
 from tinygrad_dls.init import Initialiser, generator
-from tinygrad_dls.tensor import Tensor, no_grad
+from tinygrad_dls.tensor import Tensor, no_grad, values
 
 __all__ = [
     "Classifier", "Dropout", "Linear", "LogisticRegression", "Module", "Parameter", "ReLU", "Sequential", "Sigmoid",
@@ -77,28 +78,31 @@ class Module:
     def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
         """The parameters and modules held directly, with the names of their places."""
         for attribute, value in vars(self).items():
-            if attribute.startswith("_"):
-                continue
             for suffix, member in _listed(value):
                 yield attribute + suffix, member
 
     def _paths(self) -> Iterator[tuple[str, Parameter]]:
         for name, member in self._members():
-            if isinstance(member, Parameter):
-                yield name, member
-            else:
-                yield from ((f"{name}.{path}", p) for path, p in member._paths())
+            yield from _paths_of(name, member)
 
     def _name_parameters(self) -> None:
         for name, p in self.named_parameters():
             p.name = name
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """The parameters with their names, in order of definition; a shared one once."""
-        seen = set()
+        """The parameters with their names, in order of definition; a shared one once.
+
+        Raises
+        ------
+        ValueError
+            If two parameters come to have the same name.
+        """
+        seen: dict[Parameter, str] = {}
         for path, p in self._paths():
             if p not in seen:
-                seen.add(p)
+                if path in seen.values():
+                    raise ValueError(f"{type(self).__name__} has two parameters called {path}; rename an attribute.")
+                seen[p] = path
                 yield path, p
 
     def parameters(self) -> list[Parameter]:
@@ -125,7 +129,7 @@ class Module:
             If a name, shape or dtype differs. The error lists all the differences; nothing is changed then.
         """
         own = dict(self.named_parameters())
-        new = {name: as_array(data, name) for name, data in state_dict.items()}
+        new = {name: as_array(values(data), name) for name, data in state_dict.items()}
         problems = [f"{name} is missing" for name in own if name not in new]
         problems += [f"{name} is not a parameter of this model" for name in new if name not in own]
         for name in own.keys() & new.keys():
@@ -171,6 +175,13 @@ class Module:
         yield indent + called, ", ".join(own)
         for member in within:
             yield from member._tree(indent + "  ")
+
+
+def _paths_of(name: str, member: Parameter | Module) -> Iterator[tuple[str, Parameter]]:
+    if isinstance(member, Parameter):
+        yield name, member
+    else:
+        yield from ((f"{name}.{path}", p) for path, p in member._paths())
 
 
 def _listed(value: Any) -> Iterator[tuple[str, Parameter | Module]]:
@@ -231,11 +242,7 @@ class Linear(Module):
         self.n_in, self.n_out = int(n_in), int(n_out)
         shape = (self.n_out, self.n_in)
         if callable(init):
-            init = (
-                initialisers.zeros(shape)
-                if init is initialisers.zeros
-                else init(shape, generator(rng, self._describe()))
-            )
+            init = init(shape, None if rng is None else generator(rng, self._describe()))
         W = as_array(init, "init")
         if W.shape != shape:
             raise ValueError(f"{self._describe()}: init gave W of shape {W.shape}; expected (n_out, n_in) = {shape}.")
@@ -360,8 +367,21 @@ class Sequential(Module):
             if not callable(layer) or isinstance(layer, type):
                 hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
                 raise TypeError(f"{type(self).__name__} takes layers, got {layer!r}.{hint}")
-        object.__setattr__(self, "layers", layers)  # named by number, not by attribute
+        object.__setattr__(self, "layers", layers)
         self._number(0, sum(1 for layer in self._flat() if _has_parameters(layer)))
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        if attribute == "layers":
+            raise AttributeError(f"the layers of a {type(self).__name__} are fixed; make a new one.")
+        super().__setattr__(attribute, value)
+
+    def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
+        yield from ((f"layers.{i}", layer) for i, layer in enumerate(self.layers) if isinstance(layer, Module))
+        yield from self._others()
+
+    def _others(self) -> Iterator[tuple[str, Parameter | Module]]:
+        """What a subclass holds beside the layers."""
+        return (member for member in super()._members() if not member[0].startswith(("layers.", "_steps.")))
 
     def _flat(self) -> Iterator[Any]:
         """The layers, those of nested Sequentials in their place."""
@@ -399,6 +419,8 @@ class Sequential(Module):
                     yield path, p
                 else:
                     yield (f"{number}.{path}" if "." in path else f"{path}{number}"), p
+        for name, member in self._others():
+            yield from _paths_of(name, member)
 
     def __call__(self, x: Any) -> Any:
         """Apply the layers in order, and name what comes out of each."""
@@ -411,6 +433,19 @@ class Sequential(Module):
 
 def _has_parameters(layer: Any) -> bool:
     return isinstance(layer, Module) and any(True for _ in layer._paths())
+
+
+@contextmanager
+def evaluating(model: Module) -> Iterator[None]:
+    """Without a graph and without dropout, for a while; each module then returns to the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class Classifier(Sequential):
@@ -431,17 +466,12 @@ class Classifier(Sequential):
         array, shape (n_y, m)
             A plain array, computed without a graph and in evaluation mode.
         """
-        training = self.training
-        self.eval()
-        try:
-            with no_grad():
-                Z = self(X)
-                if not isinstance(self.layers[-1], (Sigmoid, Softmax)):
-                    Z = ops.sigmoid(Z) if Z.shape[0] == 1 else ops.softmax(Z, axis=0)
-        finally:
-            if training:
-                self.train()
-        return Z.data
+        *_, last = self._flat()
+        with evaluating(self):
+            Z = self(X)
+            if not isinstance(last, (Sigmoid, Softmax)) and last not in (ops.sigmoid, ops.softmax):
+                Z = ops.sigmoid(Z) if Z.shape[0] == 1 else ops.softmax(Z, axis=0)
+        return values(Z)
 
     def predict(self, X: Any) -> Array:
         """The class of each example: 1 where ``A > 0.5`` for one output, the row of the largest A for several.
@@ -517,8 +547,7 @@ class TwoLayerNetwork(Classifier):
         init: Initialiser = initialisers.small,
         dtype: Any = float,
     ) -> None:
-        if init is not initialisers.zeros:
-            rng = generator(rng, "TwoLayerNetwork")
+        rng = None if rng is None else generator(rng, "TwoLayerNetwork")  # one stream for both layers
         super().__init__(
             Linear(n_x, n_h, rng=rng, init=init, dtype=dtype),
             Tanh() if activation is None else activation,

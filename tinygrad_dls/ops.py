@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, unbroadcast
+from tinygrad_dls.arrays import Array
 from tinygrad_dls.tensor import Rule, Tensor, implements, implements_on_values, op, values
 
 if TYPE_CHECKING:
@@ -69,7 +69,9 @@ def power(x: Array, y: Array) -> Rule:
         return dz * y * x ** (y - 1 if y else 1)  # a Python number, which does not widen float32
 
     def dy(dz: Array) -> Array:
-        return dz * x**y * np.log(np.where(values(x) == 0, 1, x))
+        if hasattr(x, "dtype"):
+            return dz * x**y * np.log(np.where(values(x) == 0, 1, x))
+        return dz * x**y * float(np.log(x if x else 1))
 
     return x**y, (dx, dy)
 
@@ -103,7 +105,7 @@ def matmul(a: Array, b: Array) -> Rule:
         dz = dz if b.ndim > 1 else dz[..., None]
         dz = dz if a.ndim > 1 else dz[..., None, :]
         db = np.swapaxes(row, -1, -2) @ dz
-        return unbroadcast(db, (*db.shape[:-2], b.shape[0], 1))[..., 0] if b.ndim == 1 else db
+        return db if b.ndim > 1 else db[..., 0]
 
     return np.matmul(a, b), (da, db)
 
@@ -118,6 +120,8 @@ def affine(w: Array, a: Array, b: Array) -> Rule:
     a : array, shape (n_prev, m)
     b : array, shape (n, 1)
     """
+    if w.ndim != 2 or a.ndim != 2 or b.ndim != 2:
+        raise ValueError("expected matrices: w (n, n_prev), a (n_prev, m), b (n, 1)")
     return np.dot(w, a) + b, (lambda dz: np.dot(dz, a.T), lambda dz: np.dot(w.T, dz), lambda dz: dz)
 
 
@@ -142,9 +146,8 @@ def exp(x: Array) -> Rule:
 
 @op(np.expm1)
 def expm1(x: Array) -> Rule:
-    """``z = e^x - 1``, exact for small x: ``dz/dx = z + 1``."""
-    z = np.expm1(x)
-    return z, (lambda dz: dz * (z + 1),)
+    """``z = e^x - 1``, exact for small x: ``dz/dx = e^x``."""
+    return np.expm1(x), (lambda dz: dz * np.exp(x),)
 
 
 @op(np.log)
@@ -222,7 +225,7 @@ def where(condition: Array, x: Array, y: Array) -> Rule:
     )
 
 
-@op(np.clip)
+@op()
 def clip(x: Array, min: Any = None, max: Any = None) -> Rule:
     """Limit x to [min, max] (constants): ``dz/dx`` is 1 in the closed interval, 0 outside."""
 
@@ -231,6 +234,12 @@ def clip(x: Array, min: Any = None, max: Any = None) -> Rule:
         return dz if max is None else dz * (x <= max)
 
     return np.clip(x, min, max), (dx,)
+
+
+@implements(np.clip)
+def _numpy_clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    """``np.clip``, by the older names of its limits too."""
+    return clip(x, a_min if min is None else min, a_max if max is None else max)
 
 
 # -- sums, means, extremes --------------------------------------------------------------------------------------------
@@ -332,9 +341,10 @@ def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
     z = np.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def dx(dz: Array) -> Array:
-        deviation = x - np.mean(x, axis=axis, keepdims=True)
-        spread = np.where(values(z) == 0, 1, z)
-        return _kept(dz / (_count(x, axis) - ddof) / spread, axis, keepdims, x) * deviation
+        a = values(x)
+        equal = a.max(axis=axis, keepdims=keepdims) == a.min(axis=axis, keepdims=keepdims)  # z may be 1e-17 there
+        scale = np.where(equal, 0, dz / (_count(x, axis) - ddof) / np.where(equal, 1, z))
+        return _kept(scale, axis, keepdims, x) * (x - np.mean(x, axis=axis, keepdims=True))
 
     return z, (dx,)
 
@@ -367,7 +377,9 @@ def reshape(x: Array, shape: int | tuple[int, ...]) -> Rule:
 @op(np.transpose)
 def transpose(x: Array, axes: Sequence[int] | None = None) -> Rule:
     """Permuted axes, reversed by default; the gradient by the inverse permutation."""
-    return np.transpose(x, axes), (lambda dz: np.transpose(dz, None if axes is None else np.argsort(axes)),)
+    return np.transpose(x, axes), (
+        lambda dz: np.transpose(dz, None if axes is None else np.argsort([i % x.ndim for i in axes])),
+    )
 
 
 @op(np.swapaxes)
@@ -396,8 +408,9 @@ def broadcast_to(x: Array, shape: int | tuple[int, ...]) -> Rule:
 
 @op(np.astype)
 def astype(x: Array, dtype: DTypeLike) -> Rule:
-    """The same numbers in another dtype; the engine casts the gradient back."""
-    return x.astype(dtype), (lambda dz: dz,)
+    """The same numbers in another floating dtype; the gradient is cast back. Integers have no gradient."""
+    z = x.astype(dtype)
+    return z, (lambda dz: dz.astype(x.dtype),) if z.dtype.kind in "fO" else ()
 
 
 @implements(np.concatenate)
@@ -507,11 +520,6 @@ def _softmax(z: Array, axis: Axis) -> Array:
     return e / e.sum(axis=axis, keepdims=True)
 
 
-def _logsumexp(z: Array, axis: Axis) -> Array:
-    top = np.max(z, axis=axis, keepdims=True)
-    return top + np.log(np.exp(z - top).sum(axis=axis, keepdims=True))
-
-
 @op()
 def softmax(z: Array, axis: Axis = 0) -> Rule:
     """Probabilities of the classes (rows), for each example (column): ``a_k = e^z_k / sum_j e^z_j``.
@@ -525,13 +533,17 @@ def softmax(z: Array, axis: Axis = 0) -> Rule:
 @op()
 def log_softmax(z: Array, axis: Axis = 0) -> Rule:
     """Logarithm of `softmax`, without its underflow: ``dz = da - a sum_k da_k``."""
-    return z - _logsumexp(z, axis), (lambda da: da - _softmax(z, axis) * da.sum(axis=axis, keepdims=True),)
+    s = z - np.max(z, axis=axis, keepdims=True)
+    return s - np.log(np.exp(s).sum(axis=axis, keepdims=True)), (
+        lambda da: da - _softmax(z, axis) * da.sum(axis=axis, keepdims=True),
+    )
 
 
 @op()
 def logsumexp(z: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """``log sum e^z`` over the axes, without overflow: ``dz = softmax(z) da``."""
-    a = _logsumexp(z, axis)
+    top = np.max(z, axis=axis, keepdims=True)
+    a = top + np.log(np.exp(z - top).sum(axis=axis, keepdims=True))
     return (a if keepdims else np.squeeze(a, axis=axis)), (lambda da: _kept(da, axis, keepdims, z) * _softmax(z, axis),)
 
 
@@ -568,6 +580,9 @@ def _attach() -> None:
         setattr(Tensor, f"__r{name}__", _reflected(function))
     for name, compare in _COMPARISONS.items():
         setattr(Tensor, f"__{name}__", _compared(compare))
+    for name, undifferentiated in {"floordiv": np.floor_divide, "mod": np.remainder}.items():  # refused, by name
+        setattr(Tensor, f"__{name}__", lambda x, y, f=undifferentiated: f(x, y))
+        setattr(Tensor, f"__r{name}__", lambda x, y, f=undifferentiated: f(y, x))
     for method in _METHODS:
         setattr(Tensor, method.__name__, method)
     others: dict[str, Any] = {
@@ -583,5 +598,5 @@ _attach()
 implements_on_values(
     *_COMPARISONS.values(), np.logical_and, np.logical_or, np.logical_not, np.isnan, np.isinf, np.isfinite,
     np.isclose, np.allclose, np.array_equal, np.all, np.any, np.count_nonzero, np.argmax, np.argmin, np.argsort,
-    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.full_like, np.result_type,
+    np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.result_type,
 )  # fmt: skip

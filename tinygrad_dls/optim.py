@@ -21,6 +21,7 @@ from tinygrad_dls.tensor import Tensor
 __all__ = ["SGD", "Adam", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
 
 Schedule: TypeAlias = Callable[[int], float]
+State: TypeAlias = tuple[Array, ...]  # of one parameter: none, its velocity, or its two moments and its count of steps
 
 
 class Optimizer:
@@ -40,7 +41,7 @@ class Optimizer:
             raise ValueError(f"{who} got the same parameter twice; it would be updated twice.")
         self.lr = lr
         self.steps = 0
-        self._state: dict[Tensor, Any] = {}
+        self._state: dict[Tensor, State] = {}
         self._rate()
 
     def zero_grad(self) -> None:
@@ -59,7 +60,9 @@ class Optimizer:
             If the learning rate is not a finite number >= 0.
         """
         rate, state = self._rate(), self._state
-        updates = [(p, p._data, state.get(p), self._update(p, rate)) for p in self.parameters if p._grad is not None]
+        updates = [
+            (p, p._data, state.get(p, ()), self._update(p, rate)) for p in self.parameters if p._grad is not None
+        ]
         if not updates:
             raise RuntimeError(f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before.")
         try:
@@ -71,7 +74,11 @@ class Optimizer:
                 p._data, state[p] = w, s
             raise
 
-    def _update(self, p: Tensor, rate: float) -> tuple[Array, Any]:
+    def _start(self, p: Tensor) -> State:
+        """The state of a parameter before its first step."""
+        raise NotImplementedError
+
+    def _update(self, p: Tensor, rate: float) -> tuple[Array, State]:
         """The new array of a parameter that has a gradient, and its new state."""
         raise NotImplementedError
 
@@ -90,11 +97,8 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next steps depend on besides the parameters and the hyperparameters: copies."""
-        return {
-            "optimizer": type(self).__name__,
-            "steps": self.steps,
-            "state": [_copied(self._state.get(p)) for p in self.parameters],
-        }
+        state = [tuple(map(np.copy, self._state.get(p, ()))) for p in self.parameters]
+        return {"optimizer": type(self).__name__, "steps": self.steps, "state": state}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the work where `state_dict` left it; the steps that follow are the same to the last bit.
@@ -104,23 +108,19 @@ class Optimizer:
         ValueError
             If it is of another optimizer, or of other parameters; nothing is changed then.
         """
-        if state_dict.get("optimizer") != type(self).__name__:
-            raise ValueError(f"this is the state of {state_dict.get('optimizer')}, not of {type(self).__name__}.")
+        if not isinstance(state_dict, dict) or set(state_dict) != {"optimizer", "steps", "state"}:
+            raise ValueError("this is not the state of an optimizer: expected what its state_dict() returned.")
+        if state_dict["optimizer"] != type(self).__name__:
+            raise ValueError(f"this is the state of {state_dict['optimizer']}, not of {type(self).__name__}.")
         state = state_dict["state"]
         if len(state) != len(self.parameters):
             raise ValueError(f"this is the state of {len(state)} parameters, not of {len(self.parameters)}.")
         for p, s in zip(self.parameters, state, strict=True):
-            for x in s if isinstance(s, tuple) else (s,):
-                if x is not None and (x.shape != p.shape or x.dtype != p.dtype):
-                    raise ValueError(
-                        f"the state of {p.name or 'a parameter'} is {x.shape} {x.dtype}; expected {p.shape} {p.dtype}."
-                    )
+            got, expected = ([(np.shape(x), str(np.result_type(x))) for x in state] for state in (s, self._start(p)))
+            if got and got != expected:
+                raise ValueError(f"the state of {p.name or 'a parameter'} is {got}; expected {expected}.")
         self.steps = int(state_dict["steps"])
-        self._state = {p: _copied(s) for p, s in zip(self.parameters, state, strict=True)}
-
-
-def _copied(state: Any) -> Any:
-    return tuple(map(_copied, state)) if isinstance(state, tuple) else None if state is None else state.copy()
+        self._state = {p: tuple(map(np.copy, s)) for p, s in zip(self.parameters, state, strict=True) if s}
 
 
 class SGD(Optimizer):
@@ -177,15 +177,18 @@ class SGD(Optimizer):
             raise ValueError(f"weight_decay must be a finite number >= 0, got {weight_decay}.")
         self.momentum, self.nesterov, self.weight_decay = float(momentum), nesterov, float(weight_decay)
 
-    def _update(self, p: Tensor, rate: float) -> tuple[Array, Array | None]:
+    def _start(self, p: Tensor) -> State:
+        return (np.zeros_like(p._data),) if self.momentum else ()
+
+    def _update(self, p: Tensor, rate: float) -> tuple[Array, State]:
         w, dw = p._data, p._grad
         if self.weight_decay:
             dw = dw + self.weight_decay * w
         if not self.momentum:
-            return w - rate * dw, None
-        v = self._state.get(p)
-        v = dw if v is None else self.momentum * v + dw
-        return w - rate * (dw + self.momentum * v if self.nesterov else v), v
+            return w - rate * dw, ()
+        (v,) = self._state.get(p) or self._start(p)
+        v = self.momentum * v + dw
+        return w - rate * (dw + self.momentum * v if self.nesterov else v), (v,)
 
 
 class Adam(Optimizer):
@@ -226,13 +229,18 @@ class Adam(Optimizer):
             raise ValueError(f"epsilon must be a finite number > 0, got {epsilon}.")
         self.betas, self.epsilon = (float(betas[0]), float(betas[1])), float(epsilon)
 
-    def _update(self, p: Tensor, rate: float) -> tuple[Array, tuple[Array, Array]]:
+    def _start(self, p: Tensor) -> State:
+        return np.zeros_like(p._data), np.zeros_like(p._data), np.zeros((), int)
+
+    def _update(self, p: Tensor, rate: float) -> tuple[Array, State]:
         w, dw = p._data, p._grad
-        (beta1, beta2), t = self.betas, self.steps + 1
-        m, v = self._state.get(p) or (0 * dw, 0 * dw)
+        beta1, beta2 = self.betas
+        m, v, t = self._state.get(p) or self._start(p)
+        t = t + 1  # of this parameter: one that gets its first gradient late is corrected from then on
         m = beta1 * m + (1 - beta1) * dw
         v = beta2 * v + (1 - beta2) * dw * dw
-        return w - rate * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + self.epsilon), (m, v)
+        m_hat, v_hat = m / (1 - beta1 ** int(t)), v / (1 - beta2 ** int(t))
+        return w - rate * m_hat / (np.sqrt(v_hat) + self.epsilon), (m, v, t)
 
 
 # -- schedules --------------------------------------------------------------------------------------------------------

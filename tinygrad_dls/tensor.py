@@ -44,8 +44,8 @@ _implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 def no_grad() -> Iterator[None]:
     """Switch the recording of the graph off: as a context manager, or as a decorator.
 
-    The switch is a `contextvars.ContextVar`: other threads and tasks do not see it, and it is set back even when the
-    block raises.
+    The switch is a `contextvars.ContextVar`: threads and tasks that run beside the block do not see it, and it is set
+    back even when the block raises.
 
     Examples
     --------
@@ -165,7 +165,9 @@ class Tensor:
 
     @property
     def grad(self) -> Array | None:
-        """The gradient ``dJ/d(this)`` of the last `backward`; None before. Assign None, or an array to use instead.
+        """The gradient ``dJ/d(this)``; None before the first `backward`. Assign None, or an array to use instead.
+
+        On a leaf, the sum over the calls of `backward` since it was None; on a computed Tensor, that of the last call.
 
         Raises
         ------
@@ -222,7 +224,7 @@ class Tensor:
 
     def item(self) -> float:
         """The value of a Tensor of one entry, as a Python number."""
-        return values(self).item()  # type: ignore[no-any-return]  # any array type may be inside
+        return np.asarray(values(self)).item()  # type: ignore[no-any-return]  # any array type may be inside
 
     def detach(self) -> Tensor:
         """A Tensor of the same array, cut from the graph: a constant for `backward`."""
@@ -256,6 +258,7 @@ class Tensor:
             raise RuntimeError(
                 f"backward: no path leads from {called(self.name)} to a Tensor with requires_grad=True. "
                 "Was it computed under no_grad(), from .data or from .detach(), or is no parameter involved?"
+                + (" (It is a Tensor in a Tensor, to which the Tensors inside are constants.)" * (self._level > 1))
             )
         dz = self._seed(seed)
 
@@ -281,6 +284,8 @@ class Tensor:
                             gradients[x] = _owned(dx) if dx is dz or getattr(dx, "base", None) is not None else dx
         for leaf, dx in gradients.items():  # only now: a rule that fails changes no leaf
             if dx.dtype != leaf._data.dtype:
+                if dx.dtype.kind == "c":
+                    raise TypeError(f"backward: the gradient of {called(leaf.name)} is complex; costs must be real.")
                 dx = dx.astype(leaf._data.dtype)
             leaf._grad = dx if leaf._grad is None else leaf._grad + dx
 
@@ -333,11 +338,11 @@ class Tensor:
         return function(*args, **kwargs)
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        """Give the values to code that wants a plain array, but never drop a graph silently."""
+        """Give the values to code that wants a plain array; refuse where that would drop a graph."""
         if self.requires_grad:
             raise TypeError(
                 f"{called(self.name)} requires a gradient, and a plain array would lose the graph. "
-                "Use .data (or .detach()) to say that you mean it."
+                "Use .data (or .detach()) to say that you mean it; write X @ t for X.dot(t)."
             )
         return np.array(values(self), dtype=dtype, copy=copy)
 
@@ -466,7 +471,9 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                         depth = x._depth
                     arrays.append(x._data)
                 else:
-                    arrays.append(x)
+                    arrays.append(as_array(x) if x.__class__.__name__ in _FOREIGN else x)
+            if options:
+                _refuse_tensors(apply.__name__, options)
             if mixed:  # Tensors of the highest level are differentiated, lower ones are arrays to it
                 level = max(x._level for x in args if isinstance(x, Tensor))
                 highest = [isinstance(x, Tensor) and x._level == level for x in args]
@@ -486,8 +493,8 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
             node._level = level
             node._grad = node.name = None
             if depth and _recording.get():
-                if vjps.__class__ is not tuple or len(vjps) != len(args) or options:
-                    _refuse_lost_gradients(vjps, apply.__name__, args, options)
+                if vjps.__class__ is not tuple or len(vjps) != len(args):
+                    _refuse_lost_gradients(vjps, apply.__name__, args)
                 if mixed:
                     vjps = tuple(vjp if is_highest else None for vjp, is_highest in zip(vjps, highest, strict=False))
                 node._depth = depth + 1
@@ -506,6 +513,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
 
 
 _new = object.__new__
+_FOREIGN = {"list", "MaskedArray", "matrix"}  # operands that become arrays, or are refused
 _LEAF: Any = None, (), {}, ()
 
 
@@ -530,13 +538,17 @@ def implements_on_values(*numpy_functions: Callable[..., Any]) -> None:
         _implementations[function] = on_values(function)
 
 
-def _refuse_lost_gradients(vjps: Any, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
-    """Raise where a Tensor that requires a gradient stands where the rule has none for it."""
-    if not isinstance(vjps, tuple):
-        raise TypeError(f"the rule of {name} must return (value, (vjp, ...)): a tuple with one vjp per input.")
+def _refuse_tensors(name: str, options: dict[str, Any]) -> None:
+    """Raise if an option is a Tensor: only positional arguments are inputs of the graph."""
     for option, x in options.items():
         if isinstance(x, Tensor):
             raise TypeError(f"{name}: {option}= is a Tensor; pass Tensors by position.")
+
+
+def _refuse_lost_gradients(vjps: Any, name: str, args: tuple[Any, ...]) -> None:
+    """Raise where a Tensor that requires a gradient stands where the rule has none for it."""
+    if not isinstance(vjps, tuple):
+        raise TypeError(f"the rule of {name} must return (value, (vjp, ...)): a tuple with one vjp per input.")
     for position, x in enumerate(args[len(vjps) :], len(vjps) + 1):
         if isinstance(x, Tensor) and x._depth:
             raise TypeError(f"{name} is not differentiable in its argument {position}, and that requires a gradient.")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
+from tinygrad_dls.arrays import Array, as_array
 from tinygrad_dls.init import generator
-from tinygrad_dls.nn import Module
+from tinygrad_dls.nn import Module, evaluating
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.tensor import no_grad
+from tinygrad_dls.tensor import values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,7 +109,7 @@ def fit(
     Parameters
     ----------
     model : Module
-        Called with X, or with a mini-batch of its columns. X and Y are cast to the dtype of its parameters once.
+        Called with X, or with a mini-batch of its columns, in the dtype of its parameters. Left in training mode.
     X : array, shape (n_x, m)
         The examples, as columns.
     Y : array, shape (n_y, m)
@@ -157,14 +157,15 @@ def fit(
             "fit: the optimizer holds none of this model's parameters, so nothing would be learned. "
             "Was the model made anew after the optimizer?"
         )
-    if not isinstance(epochs, (int, np.integer)) or isinstance(epochs, bool) or epochs < 1:
-        raise ValueError(f"fit: epochs must be a positive integer, got {epochs!r}.")
+    _positive_integer(epochs, "fit: epochs")
     dtype = parameters[0].dtype
     X, Y = _examples(X, Y, dtype, "X and Y")
-    held_out = None if validation is None else _examples(*validation, dtype, "the validation data")
+    if validation is not None:
+        if not isinstance(validation, (tuple, list)) or len(validation) != 2:
+            raise TypeError("fit: validation must be a pair, validation=(X, Y).")
+        validation = _examples(*validation, dtype, "the validation data")
     if batch_size is not None:
-        if not isinstance(batch_size, (int, np.integer)) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ValueError(f"fit: batch_size must be a positive integer, got {batch_size!r}.")
+        _positive_integer(batch_size, "fit: batch_size")
         rng = generator(rng, "fit with a batch_size")
 
     history = History()
@@ -185,8 +186,8 @@ def fit(
             history.costs.append(cost)
             if not math.isfinite(cost):
                 raise _diverged(cost, epoch, optimizer, history)
-            if held_out is not None:
-                _validate(model, loss, *held_out, history)
+            if validation is not None:
+                _validate(model, loss, *validation, history)
             if bar is not None:
                 bar.set_postfix_str(f"cost {cost:.6f}", refresh=False)
                 bar.update()
@@ -203,27 +204,21 @@ def fit(
 
 def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Array, Array]:
     """X and Y as arrays of the model's dtype, with an equal number of columns; class indices stay integers."""
-    X, Y = (x if hasattr(x, "astype") else np.asarray(x) for x in (X, Y))
+    X, Y = as_array(values(X), "X"), as_array(values(Y), "Y")
     if len(X.shape) != 2 or X.shape[1] == 0:
         raise ValueError(f"fit: X is {X.shape} in {which}; expected (n_x, m), with the examples as columns.")
     if len(Y.shape) != 2 or Y.shape[1] != X.shape[1]:
         hint = "Write Y.reshape(1, -1)." if Y.shape in ((X.shape[1],), (X.shape[1], 1)) else "One is transposed?"
         raise ValueError(f"fit: Y is {Y.shape}, X is {X.shape} in {which}; expected a column for each example. {hint}")
-    if X.dtype.kind not in "fiub":
-        raise TypeError(f"fit: X has dtype {X.dtype} in {which}, and is not numeric. Convert it with .astype(float).")
     return X.astype(dtype, copy=False), Y.astype(dtype, copy=False) if Y.dtype.kind == "f" else Y
 
 
 def _validate(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, history: History) -> None:
-    model.eval()
-    try:
-        with no_grad():
-            history.validation_costs.append(float(loss(model(X), Y)))
-        predict = getattr(model, "predict", None)
-        if predict is not None:
-            history.validation_accuracies.append(accuracy(predict(X), Y))
-    finally:
-        model.train()
+    with evaluating(model):
+        history.validation_costs.append(float(loss(model(X), Y)))
+    predict = getattr(model, "predict", None)
+    if predict is not None:
+        history.validation_accuracies.append(accuracy(predict(X), Y))
 
 
 def _diverged(cost: float, epoch: int, optimizer: Optimizer, history: History) -> FloatingPointError:
@@ -258,11 +253,19 @@ def minibatches(X: Array, Y: Array, batch_size: int, *, rng: Any) -> Iterator[tu
     (array, array)
         Shapes (n_x, batch_size) and (n_y, batch_size).
     """
-    m = X.shape[1]
+    _positive_integer(batch_size, "minibatches: batch_size")
+    m = X.shape[-1]
+    if X.ndim != 2 or Y.ndim != 2 or Y.shape[1] != m:
+        raise ValueError(f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both.")
     order = generator(rng, "minibatches").permutation(m)
     X, Y = X[:, order], Y[:, order]
     for start in range(0, m, batch_size):
         yield X[:, start : start + batch_size], Y[:, start : start + batch_size]
+
+
+def _positive_integer(number: Any, name: str) -> None:
+    if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"{name} must be a positive integer, got {number!r}.")
 
 
 def accuracy(predictions: Array, Y: Array) -> float:
@@ -302,7 +305,10 @@ def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
            [0, 2]])
     """
     predictions, classes = _classes(predictions, Y)
-    n = max(2, Y.shape[0], int(predictions.max()) + 1, int(classes.max()) + 1)
+    both = np.concatenate([predictions, classes])
+    if both.min() < 0 or (both != both.astype(int)).any():
+        raise ValueError(f"classes must be integers from 0 up, got values from {both.min():g} to {both.max():g}.")
+    n = max(2, np.shape(Y)[0], int(both.max()) + 1)
     matrix = np.zeros((n, n), dtype=int)
     np.add.at(matrix, (classes.astype(int), predictions.astype(int)), 1)
     return matrix
