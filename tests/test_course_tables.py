@@ -189,9 +189,21 @@ def db1_times_four(named):
 
 @pytest.mark.parametrize("mutant", [scalar_db, doubled_dw2, db1_times_four])
 def test_mutants_reach_the_accuracy_but_not_the_costs(mutant):
-    costs, accuracy = train_flower(4, 10_000, mutant)
-    assert accuracy == 90.75  # as good as right: accuracy proves nothing
+    costs, accuracy = train_flower(4, 7_000, mutant)
+    assert accuracy > 89  # within two points of right, 90.5: accuracy proves nothing
     assert not flower_costs_match(costs)
+
+
+@pytest.mark.parametrize("mutant", [scalar_db, doubled_dw2, db1_times_four])
+def test_mutants_do_not_give_the_printed_gradients(mutant):
+    random = np.random.RandomState(1)
+    X, Y = random.randn(2, 3), random.randn(1, 3) > 0
+    model = with_parameters(inputs("c1w3.backward"))
+    LOGITS(model(X), Y).backward()
+    named = dict(model.named_parameters())
+    mutant(named)
+    printed = expected("c1w3.backward")
+    assert any(np.abs(p.grad - printed[f"d{name}"]).max() > 1e-4 for name, p in named.items())
 
 
 @pytest.mark.parametrize("n_h", [1, 2, 3, 4, 5])

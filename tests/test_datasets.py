@@ -54,12 +54,24 @@ def test_files_as_spreadsheets_write_them(csv):
         ("a,b\n", "data.csv has no column 'y'; its columns are a, b."),
         ("a,y\n", "data.csv has a header but no rows."),
         ("y\n1\n", "data.csv: no feature is left besides 'y'."),
+        ('a,y\n1,0\n"1"2,0\n', "data.csv, line 3: ',' expected after '\"'"),
+        ("a,y\n1_000,0\n", "data.csv, line 2, column 1 ('a'): '1_000' is not a number."),
         ("", "data.csv is empty; its first line must name the columns."),
     ],
 )
 def test_a_bad_file_is_an_error_with_its_line_and_column(csv, text, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         tg.datasets.read_csv(csv(text), target="y")
+
+
+def test_a_file_in_another_encoding_is_an_error_with_its_line(csv):
+    text = "a,y\n" + 5_000 * "1,0\n" + "1,größe\n"
+    with pytest.raises(ValueError, match=r"data\.csv, line 5002: not UTF-8: invalid"):
+        tg.datasets.read_csv(csv(text, encoding="latin-1"), target="y")
+
+
+def test_spaces_around_names_are_no_part_of_them(csv):
+    assert tg.datasets.read_csv(csv("a , y\n1,0\n"), target="y").features == ("a",)
 
 
 def test_ignore_takes_a_list(csv):
@@ -73,6 +85,6 @@ def test_the_flower_is_balanced_and_repeatable():
     X, Y = tg.datasets.planar_flower()
     assert (X.shape, Y.shape, Y.sum()) == ((2, 400), (1, 400), 200)
     np.testing.assert_array_equal(X, tg.datasets.planar_flower()[0])
-    assert tg.datasets.planar_flower(10, rng=np.random.RandomState(5))[0].shape == (2, 10)
+    assert tg.datasets.planar_flower(10, rng=5)[0].shape == (2, 10)
     with pytest.raises(ValueError, match="m must be even and at least 2, got 3"):
         tg.datasets.planar_flower(3)

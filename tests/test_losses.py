@@ -55,10 +55,9 @@ def test_fused_equals_composed(z, random):
     Z = np.array([z])
     Y = np.array([[random.randint(0, 1) for _ in z]])
     fused = tg.binary_cross_entropy_with_logits(Z, Y)
-    # log(1 - a) of the composed form has an absolute error of eps / (1 - a): 1e-3 of nothing at z = 30
-    assert fused == pytest.approx(
-        tg.binary_cross_entropy(tg.sigmoid(Z), Y), rel=1e-2 if max(map(abs, z)) > 5 else 1e-13
-    )
+    # an a near 1 has an error of 2e-16, and log(1 - a) one of 2e-16 / (1 - a), which is 2e-16 e^z
+    lost = 3e-16 * np.exp(np.abs(Z)).max()
+    assert fused == pytest.approx(tg.binary_cross_entropy(tg.sigmoid(Z), Y), rel=1e-13, abs=lost)
 
 
 def test_with_logits_is_exact_everywhere():
@@ -118,6 +117,9 @@ def test_a_saturated_prediction_stays_finite_and_right():
         ([[1, 2, 2, 1, 1]], "For labels 1 and 2, write Y - 1."),
         ([[0, 1, np.nan, 1, np.nan]], "Y holds 2 NaN among its 5 labels. Drop those examples"),
         ([["a", "b", "c", "d", "e"]], "Y has dtype <U1, and is not numeric"),
+        (np.array([["0", "7", "1", "1", "1"]]), "Y has dtype <U1, and is not numeric"),
+        (np.array([[0, None, 1, 1, 1]]), "Y has dtype object, and is not numeric"),
+        (np.ma.array(np.ones((1, 5)), mask=[[0, 1, 0, 0, 0]]), "Y is a MaskedArray"),
     ],
 )  # fmt: skip
 def test_wrong_labels_are_refused_with_what_to_do(loss, Y, text):
@@ -153,6 +155,7 @@ def test_wrong_classes_are_refused_with_what_to_do(Y, text):
         (lambda: tg.softmax_cross_entropy(np.zeros(4), np.zeros(4, int)), "Z is (4,); expected (n_y, m)"),
         (lambda: tg.binary_cross_entropy_with_logits(np.zeros(4), np.zeros(4)), "Write Z.reshape(1, -1)"),
         (lambda: tg.binary_cross_entropy_with_logits(np.zeros((1, 0)), np.zeros((1, 0))), "there are no examples"),
+        (lambda: tg.binary_cross_entropy_with_logits(np.zeros((1, 2, 3)), np.zeros((1, 2, 3))), "Z must be (n_y, m)"),
         (lambda: tg.mean_squared_error(np.zeros((1, 2)), [[1, np.inf]]), "Y holds 1 NaN or infinities among its 2"),
     ],
 )  # fmt: skip
@@ -168,10 +171,50 @@ def test_values_are_checked_once_per_array(monkeypatch):
     Z, Y = np.zeros((1, 6)), np.array([[0, 1, 0, 1, 1, 0]])
     for _ in range(3):
         tg.binary_cross_entropy_with_logits(Z, Y)
-    tg.binary_cross_entropy_with_logits(Z[:, :2], Y[:, 2:4])  # a view of what has passed: a mini-batch
+    tg.binary_cross_entropy_with_logits(Z[:, :2], Y[:, 2:4])  # columns of what has passed
+    assert len(checked) == 1
+    tg.mean_squared_error(Z, Y)
+    tg.binary_cross_entropy_with_logits(Z, Y)  # another check does not push this one out
     assert len(checked) == 1
     tg.binary_cross_entropy_with_logits(Z, Y.copy())
     assert len(checked) == 2
+    model = tg.nn.LogisticRegression(2)
+    optimizer = tg.optim.SGD(model.parameters(), 0.1)
+    loss = tg.binary_cross_entropy_with_logits
+    tg.fit(model, np.zeros((2, 6)), Y, loss=loss, optimizer=optimizer, epochs=5, batch_size=2, rng=0)
+    assert len(checked) == 2 + 5  # once for each epoch's shuffled labels, not once a batch
+
+
+def test_passing_vouches_for_columns_only():
+    Y = np.eye(3)[:, [0, 1, 2, 2]].copy()
+    tg.softmax_cross_entropy(np.zeros((3, 4)), Y)
+    with pytest.raises(ValueError, match="column 2 sums to 0"):
+        tg.softmax_cross_entropy(np.zeros((2, 4)), Y[:2])
+    ones = np.ones((1, 4))
+    tg.binary_cross_entropy(np.full((1, 4), 0.5), ones)
+    with pytest.raises(ValueError, match="labels from"):
+        tg.binary_cross_entropy(np.full((1, 4), 0.5), ones.view(np.int64))
+
+
+def test_labels_outside_the_columns_in_use_may_be_anything():
+    Y = np.array([[0.0, 1.0, np.nan]])
+    assert tg.binary_cross_entropy(np.full((1, 2), 0.5), Y[:, :2]) == pytest.approx(np.log(2))
+
+
+def test_labels_as_a_tensor_and_logits_as_a_list():
+    Y = tg.Tensor([[0.0, 1.0]])
+    for _ in range(2):
+        assert tg.binary_cross_entropy_with_logits([[0.0, 0.0]], Y).item() == pytest.approx(np.log(2))
+        assert tg.binary_cross_entropy_with_logits([[0.0, 0.0]], Y.data) == pytest.approx(np.log(2))
+
+
+def test_a_class_ruled_out_by_its_logit_costs_nothing():
+    Z = tg.Tensor([[0.0, 1.0], [0.0, 2.0], [-np.inf, -np.inf]], requires_grad=True)
+    with np.errstate(invalid="ignore"):  # 0 * -inf, which is not taken
+        J = tg.softmax_cross_entropy(Z, [[0, 1]])
+    J.backward()
+    assert J.item() == pytest.approx((np.log(2) + np.log(1 + np.exp(-1))) / 2)
+    assert np.isfinite(Z.grad).all()
 
 
 def test_one_check_does_not_vouch_for_another():

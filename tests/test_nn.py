@@ -102,6 +102,79 @@ def test_a_shared_parameter_counts_once():
     assert layer.W.grad.shape == (2, 2)
 
 
+class Scaled(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(2, 1, rng=0))
+        self._gain = nn.Parameter(np.ones((1, 1)))
+
+    def __call__(self, x):
+        return self._gain * super().__call__(x)
+
+
+def test_a_subclass_of_sequential_keeps_its_own_parameters():
+    model = Scaled()
+    assert list(model.state_dict()) == ["W", "b", "_gain"]
+    np.sum(model(np.ones((2, 3)))).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert "4 parameters" in repr(model)
+    with pytest.raises(AttributeError, match="the layers of a Scaled are fixed; make a new one"):
+        model.layers = ()
+
+
+def test_two_parameters_of_one_name_are_refused():
+    class Twice(nn.Module):
+        def __init__(self):
+            self.W1, self.W = nn.Parameter([1.0]), nn.Parameter([2.0])
+
+        def __call__(self, a):
+            return a
+
+    with pytest.raises(ValueError, match="two parameters called W11; rename an attribute"):
+        nn.Sequential(Twice(), *[nn.Linear(1, 1, rng=0) for _ in range(10)])
+
+
+@pytest.mark.parametrize("ending", [nn.Sigmoid(), tg.sigmoid, nn.Sequential(nn.Sigmoid())])
+def test_a_classifier_sees_its_last_activation_wherever_it_stands(ending):
+    X = np.random.default_rng(0).normal(size=(2, 7))
+    linear = nn.Linear(2, 1, rng=1)
+    expected = nn.Classifier(linear).predict_proba(X)
+    np.testing.assert_array_equal(nn.Classifier(linear, ending).predict_proba(X), expected)
+    np.testing.assert_array_equal(nn.Classifier(nn.Sequential(linear, ending)).predict_proba(X), expected)
+
+
+def test_predicting_builds_no_graph_and_returns_each_module_to_its_mode():
+    seen = []
+
+    class Spy(nn.Module):
+        def __call__(self, a):
+            seen.append((a.requires_grad, self.training))
+            return a
+
+    frozen, spy = nn.Dropout(0.5, rng=0), Spy()
+    frozen.training = False
+    model = nn.Classifier(nn.Linear(2, 1, rng=0), frozen, spy)
+    model.predict(np.ones((2, 3)))
+    assert seen == [(False, False)]
+    assert (model.training, frozen.training, spy.training) == (True, False, True)
+
+
+def test_a_state_of_tensors_loads_whole():
+    model = nn.LogisticRegression(2)
+    model.load_state_dict({"W": np.ones((1, 2)), "b": tg.Tensor([[3.0]])})
+    assert model.state_dict()["b"] == 3
+
+
+def test_a_parameter_copies_its_first_values():
+    values = np.ones(2)
+    p = nn.Parameter(values)
+    p.data[:] = 5
+    assert (values == 1).all()
+
+
+def test_an_initialiser_without_randomness_needs_no_rng():
+    assert (nn.Linear(3, 2, init=lambda shape, rng: np.ones(shape)).W.data == 1).all()
+
+
 def test_state_round_trip_through_a_file():
     X = np.random.default_rng(0).normal(size=(2, 7))
     model, other = (nn.TwoLayerNetwork(2, 4, rng=seed) for seed in (1, 2))

@@ -110,6 +110,43 @@ def test_float32_stays_float32(name):
     assert p.dtype == np.float32
 
 
+def test_a_saved_state_is_a_copy():
+    ps = parameters([1.0])
+    optimizer = optim.SGD(ps, 0.1, momentum=0.9)
+    descend(optimizer, 1)
+    saved = optimizer.state_dict()
+    saved["state"][0][0][:] = 100
+    before = ps[0].data
+    descend(optimizer, 1, gradient=np.zeros_like)
+    assert abs(ps[0].data - before) < 1
+
+
+def test_momentum_does_not_live_in_the_gradient():
+    runs = []
+    for clear in (False, True):
+        (p,) = parameters([1.0])
+        optimizer = optim.SGD([p], 0.1, momentum=0.9)
+        p.grad = np.array([1.0])
+        optimizer.step()
+        if clear:
+            p.grad[:] = 0
+        p.grad = np.array([0.0])
+        optimizer.step()
+        runs.append(p.data)
+    assert runs[0] == runs[1]
+
+
+def test_adam_corrects_a_parameter_from_its_own_first_gradient():
+    a, b = parameters([1.0], [1.0])
+    optimizer = optim.Adam([a, b], 0.1)
+    for _ in range(5):
+        a.grad = np.array([1.0])
+        optimizer.step()
+    b.grad = np.array([1.0])
+    optimizer.step()
+    assert b.data == pytest.approx(0.9, rel=1e-7)
+
+
 def test_the_learning_rate_is_live_and_counts_steps():
     seen = []
     (p,) = parameters([1.0])
@@ -162,15 +199,15 @@ def test_a_step_happens_whole_or_not_at_all(name):
         __slots__ = ("armed",)
 
         @property
-        def _data(self):
-            return tg.Tensor._data.__get__(self)
+        def _value(self):
+            return tg.Tensor._value.__get__(self)
 
-        @_data.setter
-        def _data(self, value):
+        @_value.setter
+        def _value(self, value):
             if getattr(self, "armed", False):
                 self.armed = False
                 raise KeyboardInterrupt
-            tg.Tensor._data.__set__(self, value)
+            tg.Tensor._value.__set__(self, value)
 
     (a,) = parameters([1.0])
     b = Interrupted(np.array([1.0]), requires_grad=True)
@@ -204,6 +241,9 @@ W = tg.Tensor([1.0], requires_grad=True, name="W1")
         (lambda: optim.SGD([W], 0.1, weight_decay=-1), "weight_decay must be a finite number >= 0, got -1."),
         (lambda: optim.Adam([W], betas=(0.9, 1)), "betas must be two numbers in [0, 1), got (0.9, 1)."),
         (lambda: optim.Adam([W], epsilon=0), "epsilon must be a finite number > 0, got 0."),
+        (lambda: optim.SGD([W], 1).load_state_dict({"state": []}), "this is not the state of an optimizer"),
+        (lambda: optim.Adam([W]).load_state_dict({"optimizer": "Adam", "steps": 1, "state": [[np.ones(1)]]}),
+         "the state of W1 is [((1,), 'float64')]; expected [((1,), 'float64'), ((1,), 'float64'), ((), 'int64')]."),
         (lambda: optim.Adam([W]).step(), "Adam.step: no parameter has a gradient. Call J.backward() before."),
         (lambda: optim.Adam([W]).load_state_dict(optim.SGD([W], 1).state_dict()), "the state of SGD, not of Adam"),
         (lambda: optim.SGD([W], 1).load_state_dict({"optimizer": "SGD", "steps": 0, "state": []}), "0 parameters, not"),

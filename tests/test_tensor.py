@@ -275,6 +275,9 @@ def test_comparisons_and_predicates_give_plain_booleans():
     [
         (lambda t: np.arctan(t), "np.arctan"),
         (lambda t: np.floor(t), "np.floor"),
+        (lambda t: t // 2, "np.floor_divide"),
+        (lambda t: 2 % t, "np.remainder"),
+        (lambda t: np.full_like(t, t), "np.full_like"),
         (lambda t: np.linalg.svd(t), "np.linalg.svd"),
         (lambda t: np.fft.fft(t), "np.fft.fft"),
         (lambda t: np.median(t), "np.median"),
@@ -369,7 +372,7 @@ def test_dask_arrays_train_logistic_regression():
         w, b = leaf(np.zeros((1, 3))), leaf(np.zeros((1, 1)))
         for _ in range(5):
             w.grad = b.grad = None
-            Z = tg.affine(w, X, b)
+            Z = w @ X + b
             if composed:
                 J = tg.binary_cross_entropy(tg.sigmoid(Z), Y)
             else:
@@ -445,6 +448,7 @@ def test_replacing_data_and_grad_checks_shape_and_dtype():
         (lambda: tg.Tensor(1.0, name="J").backward(), "no path leads from J to a Tensor with requires_grad=True"),
         (lambda: (leaf(1.0) * 2).detach().backward(), r"\.detach\(\)"),
         (lambda: leaf([1.0, 2.0], name="Z").backward(), r"Z has shape \(2,\), not a single entry.*np\.mean"),
+        (lambda: np.sum(tg.Tensor(tg.Tensor([1.0])) * leaf(2.0)).backward(), "Tensors inside are constants"),
         (lambda: leaf([1.0, 2.0]).backward([1.0]), r"the seed is \(1,\); this Tensor is \(2,\)"),
     ],
 )
@@ -504,6 +508,8 @@ def test_a_wrong_rule_is_named():
     one_gradient(x, np.ones(3))
     with pytest.raises(TypeError, match="clip: min= is a Tensor; pass Tensors by position"):
         tg.clip(x, min=tg.Tensor(0.0))
+    with pytest.raises(TypeError, match="multiply: y= is a Tensor; pass Tensors by position"):
+        tg.multiply(tg.Tensor([3.0]), y=x)
     with pytest.raises(TypeError, match="clip is not differentiable in its argument 2"):
         tg.clip(x, leaf(0.0))
 
@@ -549,3 +555,27 @@ def test_recursion_limit_plays_no_part():
         z = np.tanh(z)
     z.backward()
     assert 0 < x.grad < 1
+
+
+def test_a_complex_gradient_of_a_real_tensor_is_refused():
+    x = leaf([1.0])
+    with pytest.raises(TypeError, match="complex; costs must be real"):
+        (x * np.array([1j])).backward([1.0])
+
+
+def test_a_seed_takes_the_dtype_and_may_be_a_tensor():
+    x = leaf(np.ones(2, np.float32))
+    h = x * 2
+    h.backward(tg.Tensor([1.0, 3.0]))
+    assert h.grad.dtype == np.float32
+    np.testing.assert_array_equal(x.grad, [2, 6])
+
+
+def test_where_takes_its_condition_from_a_tensor():
+    x = leaf([1.0, 2.0])
+    np.sum(np.where(tg.Tensor([True, False]), x, 0.0)).backward()
+    np.testing.assert_array_equal(x.grad, [1, 0])
+
+
+def test_numbers_come_out_of_any_array():
+    assert leaf(da.from_array(np.array([[2.5]]))).item() == 2.5

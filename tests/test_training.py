@@ -70,6 +70,73 @@ def test_a_batch_of_all_columns_is_the_full_batch_to_rounding(flower):
     np.testing.assert_allclose(full.costs, batch.costs, rtol=1e-12)  # the order of the sum differs
 
 
+def test_every_epoch_shuffles_anew_and_costs_are_weighted_by_batch():
+    X, Y = np.arange(10.0)[None, :], np.arange(10.0)[None, :] % 2
+    batches, costs = [], []
+    model = nn.Sequential(nn.Linear(1, 1, rng=0))
+
+    def loss(Z, Y):
+        J = LOSS(Z, Y)
+        batches.append(tuple(Y[0]))
+        costs.append(J.item() * Y.shape[1] / 10)
+        return J
+
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.01)
+    history = tg.fit(model, X, Y, loss=loss, optimizer=optimizer, epochs=6, batch_size=7, rng=0)
+    assert len(set(batches[::2])) > 1
+    assert {len(b) for b in batches[1::2]} == {3}
+    np.testing.assert_allclose(history.costs, [a + b for a, b in zip(costs[::2], costs[1::2], strict=True)], rtol=1e-15)
+
+
+def test_dropout_drops_in_every_epoch_whatever_the_mode_before(flower):
+    X, Y = flower
+    seen = []
+
+    class Spy(nn.Module):
+        def __call__(self, a):
+            seen.append(self.training)
+            return a
+
+    model = nn.Classifier(nn.Linear(2, 1, rng=0), Spy())
+    model.eval()
+    fit(model, X, Y, epochs=3, validation=(X, Y))
+    assert seen == [True, False, False] * 3
+
+
+def test_ctrl_c_in_the_middle_of_a_step_keeps_the_last_whole_one(flower):
+    steps = 0
+
+    class Fragile(nn.Module):
+        def __call__(self, a):
+            nonlocal steps
+            steps += 1
+            return fragile(a) if steps == 4 else a
+
+    @tg.op()
+    def fragile(a):
+        def vjp(da):
+            raise KeyboardInterrupt
+
+        return a, (vjp,)
+
+    plain = nn.Sequential(nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=1))
+    model = nn.Sequential(nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=1), Fragile())
+    history = fit(model, *flower, epochs=10)
+    assert (history.interrupted, len(history)) == (True, 3)
+    fit(plain, *flower, epochs=3)
+    for a, b in zip(model.parameters(), plain.parameters(), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_data_as_tensors_lists_and_integers(flower):
+    X, Y = flower
+    expected = fit(network(), X, Y).costs
+    assert fit(network(), tg.Tensor(X), tg.Tensor(Y)).costs == expected
+    assert fit(network(), X.tolist(), Y.tolist()).costs == expected
+    assert fit(network(), X, Y.astype(bool)).costs == expected
+    assert fit(network(), X, Y, batch_size=10_000, rng=0).costs == pytest.approx(expected, rel=1e-12)
+
+
 def test_validation_is_measured_after_each_epoch_without_dropout_and_without_learning(flower):
     X, Y = flower
     model = nn.Classifier(nn.Linear(2, 30, rng=0), nn.Tanh(), nn.Dropout(0.5, rng=0), nn.Linear(30, 1, rng=0))
@@ -147,6 +214,7 @@ def test_a_cost_that_explodes_stops_with_the_likely_cause_and_keeps_the_history(
         ({"X": np.ones(400)}, "fit: X is (400,) in X and Y; expected (n_x, m), with the examples as columns."),
         ({"X": np.full((2, 400), "a")}, "X has dtype <U1, and is not numeric."),
         ({"validation": (np.ones((2, 3)), np.ones((1, 4)))}, "fit: Y is (1, 4), X is (2, 3) in the validation data"),
+        ({"validation": (np.ones((2, 3)),)}, "fit: validation must be a pair, validation=(X, Y)."),
         ({"epochs": 0}, "fit: epochs must be a positive integer, got 0."),
         ({"epochs": 2.5}, "fit: epochs must be a positive integer, got 2.5."),
         ({"batch_size": 0, "rng": 0}, "fit: batch_size must be a positive integer, got 0."),
@@ -163,6 +231,19 @@ def test_an_optimizer_of_another_model_is_refused(flower):
     optimizer = tg.optim.SGD(network().parameters(), lr=1)
     with pytest.raises(ValueError, match=r"holds none of this model's parameters.*made anew after the optimizer"):
         tg.fit(network(), *flower, loss=LOSS, optimizer=optimizer, epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((np.ones((2, 5)), np.ones((1, 6)), 2), "minibatches: X is (2, 5), Y is (1, 6); expected a column for each"),
+        ((np.ones((2, 5)), np.ones(5), 2), "minibatches: X is (2, 5), Y is (5,)"),
+        ((np.ones((2, 5)), np.ones((1, 5)), -1), "minibatches: batch_size must be a positive integer, got -1."),
+    ],
+)
+def test_minibatches_refuse_what_would_be_cut_silently(arguments, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        next(tg.minibatches(*arguments, rng=0))
 
 
 # -- history and progress ---------------------------------------------------------------------------------------------
@@ -234,3 +315,11 @@ def test_metrics_refuse_shapes_that_would_broadcast(predictions, Y, text):
     for metric in (tg.accuracy, tg.confusion_matrix):
         with pytest.raises(ValueError, match=re.escape(text)):
             metric(predictions, Y)
+
+
+def test_confusion_matrix_counts_classes_only():
+    assert tg.confusion_matrix([[0, 1]], [[0, 1]]).tolist() == [[1, 0], [0, 1]]
+    for predictions in ([[0, -1]], [[0.3, 0.8]]):
+        with pytest.raises(ValueError, match="classes must be integers from 0 up"):
+            tg.confusion_matrix(predictions, [[0, 1]])
+    assert tg.confusion_matrix([[0]], [[1.0], [0.0], [0.0]]).shape == (3, 3)

@@ -21,7 +21,6 @@ from tinygrad_dls.losses import (
 from tinygrad_dls.ops import (
     abs,
     add,
-    affine,
     astype,
     broadcast_to,
     clip,
@@ -73,7 +72,7 @@ from tinygrad_dls.training import History, accuracy, confusion_matrix, fit, mini
 __version__ = "0.1.0"
 
 __all__ = [
-    "History", "Tensor", "abs", "accuracy", "add", "affine", "astype", "binary_cross_entropy",
+    "History", "Tensor", "abs", "accuracy", "add", "astype", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate", "confusion_matrix", "cos", "cumsum",
     "datasets", "divide", "dot", "exp", "expand_dims", "expm1", "fit", "getitem", "init", "log", "log1p",
     "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches",

@@ -100,8 +100,10 @@ def read_csv(path: str | PathLike[str], *, target: str, ignore: Sequence[str] = 
         reader = csv.reader(file, strict=True)
         try:
             return _read(reader, path, target, ignore)
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}, line {reader.line_num + 1}: {error}.") from error
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}, line {_undecodable_line(path)}: not UTF-8: {error.reason}.") from error
 
 
 def _read(reader: Any, path: Any, target: str, ignore: Sequence[str]) -> Table:
@@ -132,6 +134,12 @@ def _read(reader: Any, path: Any, target: str, ignore: Sequence[str]) -> Table:
         return Table(X, np.array(numbers)[None, :], names, target)
     classes, indices = np.unique(labels, return_inverse=True)
     return Table(X, indices.reshape(1, -1).astype(np.int64), names, target, tuple(map(str, classes)))
+
+
+def _undecodable_line(path: Any) -> int:
+    """The line of the first byte that is not UTF-8 (the error counts from the start of a buffer)."""
+    with open(path, "rb") as file:
+        return next(i for i, line in enumerate(file, 1) if "\ufffd" in line.decode("utf-8", "replace"))
 
 
 def _check_header(header: list[str], target: str, ignore: Sequence[str], path: Any) -> None:

@@ -114,14 +114,14 @@ def matmul(a: Array, b: Array) -> Rule:
 def affine(w: Array, a: Array, b: Array) -> Rule:
     """One layer's linear part, ``z = w @ a + b``: ``dw = dz a^T``, ``da = w^T dz``, ``db = dz`` summed over examples.
 
+    The op of `tinygrad_dls.nn.Linear`, which sees to it that all three are matrices.
+
     Parameters
     ----------
     w : array, shape (n, n_prev)
     a : array, shape (n_prev, m)
     b : array, shape (n, 1)
     """
-    if w.ndim != 2 or a.ndim != 2 or b.ndim != 2:
-        raise ValueError("expected matrices: w (n, n_prev), a (n_prev, m), b (n, 1)")
     return np.dot(w, a) + b, (lambda dz: np.dot(dz, a.T), lambda dz: np.dot(w.T, dz), lambda dz: dz)
 
 

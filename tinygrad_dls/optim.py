@@ -61,17 +61,17 @@ class Optimizer:
         """
         rate, state = self._rate(), self._state
         updates = [
-            (p, p._data, state.get(p, ()), self._update(p, rate)) for p in self.parameters if p._grad is not None
+            (p, p._value, state.get(p, ()), self._update(p, rate)) for p in self.parameters if p._grad is not None
         ]
         if not updates:
             raise RuntimeError(f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before.")
         try:
             for p, _, _, (w, s) in updates:
-                p._data, state[p] = w, s
+                p._value, state[p] = w, s
             self.steps += 1
         except BaseException:  # Ctrl-C between two parameters: put all of them back
             for p, w, s, _ in updates:
-                p._data, state[p] = w, s
+                p._value, state[p] = w, s
             raise
 
     def _start(self, p: Tensor) -> State:
@@ -178,10 +178,10 @@ class SGD(Optimizer):
         self.momentum, self.nesterov, self.weight_decay = float(momentum), nesterov, float(weight_decay)
 
     def _start(self, p: Tensor) -> State:
-        return (np.zeros_like(p._data),) if self.momentum else ()
+        return (np.zeros_like(p._value),) if self.momentum else ()
 
     def _update(self, p: Tensor, rate: float) -> tuple[Array, State]:
-        w, dw = p._data, p._grad
+        w, dw = p._value, p._grad
         if self.weight_decay:
             dw = dw + self.weight_decay * w
         if not self.momentum:
@@ -230,10 +230,10 @@ class Adam(Optimizer):
         self.betas, self.epsilon = (float(betas[0]), float(betas[1])), float(epsilon)
 
     def _start(self, p: Tensor) -> State:
-        return np.zeros_like(p._data), np.zeros_like(p._data), np.zeros((), int)
+        return np.zeros_like(p._value), np.zeros_like(p._value), np.zeros((), int)
 
     def _update(self, p: Tensor, rate: float) -> tuple[Array, State]:
-        w, dw = p._data, p._grad
+        w, dw = p._value, p._grad
         beta1, beta2 = self.betas
         m, v, t = self._state.get(p) or self._start(p)
         t = t + 1  # of this parameter: one that gets its first gradient late is corrected from then on

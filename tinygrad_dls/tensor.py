@@ -96,9 +96,9 @@ class Tensor:
     array([[2., 4.]])
     """
 
-    __slots__ = ("__weakref__", "_data", "_depth", "_grad", "_level", "_origin", "name")
+    __slots__ = ("__weakref__", "_depth", "_grad", "_level", "_origin", "_value", "name")
 
-    _data: Array
+    _value: Array
     _grad: Array  # None before the first backward
     _level: int  # 1 for a Tensor of plain arrays, 2 for a Tensor of those, ...
     _depth: int  # 0: no gradient wanted; 1: a leaf that wants one; else 1 + that of the deepest input
@@ -106,7 +106,7 @@ class Tensor:
     name: str | None
 
     def __init__(self, data: Array, requires_grad: bool = False, *, name: str | None = None) -> None:
-        self._data = data = as_array(data, name)
+        self._value = data = as_array(data, name)
         self._grad = None
         self._level = data._level + 1 if isinstance(data, Tensor) else 1
         self._origin = _LEAF
@@ -130,7 +130,7 @@ class Tensor:
     def requires_grad(self, wanted: bool) -> None:
         if self.op is not None:
             raise RuntimeError(f"{called(self.name)} was computed by {self.op.__name__}; use .detach() for a constant.")
-        if wanted and self._data.dtype.kind not in "fO":
+        if wanted and self._value.dtype.kind not in "fO":
             raise TypeError(
                 f"{called(self.name)} has dtype {self.dtype}: only floating-point Tensors can require a gradient. "
                 "Write 1.0 instead of 1, or convert with .astype(float)."
@@ -148,19 +148,19 @@ class Tensor:
         ValueError, TypeError
             If the new array has another shape or dtype.
         """
-        return self._data
+        return self._value
 
     @data.setter
     def data(self, new: Array) -> None:
         new = as_array(new, self.name)
-        if new.shape != self._data.shape:
-            raise ValueError(f"{called(self.name)} has shape {self._data.shape}; its data cannot become {new.shape}.")
-        if new.dtype != self._data.dtype:
+        if new.shape != self._value.shape:
+            raise ValueError(f"{called(self.name)} has shape {self._value.shape}; its data cannot become {new.shape}.")
+        if new.dtype != self._value.dtype:
             raise TypeError(
-                f"{called(self.name)} is {self._data.dtype}; its data cannot become {new.dtype}. "
-                f"Convert with .astype({str(self._data.dtype)!r}), or make a new Tensor."
+                f"{called(self.name)} is {self._value.dtype}; its data cannot become {new.dtype}. "
+                f"Convert with .astype({str(self._value.dtype)!r}), or make a new Tensor."
             )
-        self._data = new
+        self._value = new
         self._level = new._level + 1 if isinstance(new, Tensor) else 1
 
     @property
@@ -180,9 +180,9 @@ class Tensor:
     def grad(self, new: Array | None) -> None:
         if new is not None:
             new = as_array(new, "grad")
-            if new.shape != self._data.shape or new.dtype != self._data.dtype:
+            if new.shape != self._value.shape or new.dtype != self._value.dtype:
                 raise ValueError(
-                    f"{called(self.name)} is {self._data.shape} {self._data.dtype}; "
+                    f"{called(self.name)} is {self._value.shape} {self._value.dtype}; "
                     f"its grad cannot be {new.shape} {new.dtype}."
                 )
         self._grad = new
@@ -205,22 +205,22 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array, such as ``(n_x, m)``."""
-        return self._data.shape  # type: ignore[no-any-return]  # any array type may be inside
+        return self._value.shape  # type: ignore[no-any-return]  # any array type may be inside
 
     @property
     def ndim(self) -> int:
         """Number of axes."""
-        return self._data.ndim  # type: ignore[no-any-return]  # any array type may be inside
+        return self._value.ndim  # type: ignore[no-any-return]  # any array type may be inside
 
     @property
     def size(self) -> int:
         """Number of entries."""
-        return self._data.size  # type: ignore[no-any-return]  # any array type may be inside
+        return self._value.size  # type: ignore[no-any-return]  # any array type may be inside
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """Dtype of the array."""
-        return self._data.dtype  # type: ignore[no-any-return]  # any array type may be inside
+        return self._value.dtype  # type: ignore[no-any-return]  # any array type may be inside
 
     def item(self) -> float:
         """The value of a Tensor of one entry, as a Python number."""
@@ -228,7 +228,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """A Tensor of the same array, cut from the graph: a constant for `backward`."""
-        return Tensor(self._data, name=self.name)
+        return Tensor(self._value, name=self.name)
 
     # -- the chain rule -----------------------------------------------------------------------------------------------
 
@@ -272,7 +272,7 @@ class Tensor:
                 for x, vjp in zip(inputs, vjps):  # noqa: B905  # inputs without a vjp are constants
                     if vjp is not None and isinstance(x, Tensor) and x._depth:
                         dx = vjp(dz)
-                        shape = x._data.shape
+                        shape = x._value.shape
                         if dx.shape != shape:
                             dx = unbroadcast(dx, shape, function)
                         if x in gradients:
@@ -283,14 +283,14 @@ class Tensor:
                         else:
                             gradients[x] = _owned(dx) if dx is dz or getattr(dx, "base", None) is not None else dx
         for leaf, dx in gradients.items():  # only now: a rule that fails changes no leaf
-            if dx.dtype != leaf._data.dtype:
+            if dx.dtype != leaf._value.dtype:
                 if dx.dtype.kind == "c":
                     raise TypeError(f"backward: the gradient of {called(leaf.name)} is complex; costs must be real.")
-                dx = dx.astype(leaf._data.dtype)
+                dx = dx.astype(leaf._value.dtype)
             leaf._grad = dx if leaf._grad is None else leaf._grad + dx
 
     def _seed(self, seed: Array | None) -> Array:
-        data = self._data
+        data = self._value
         if seed is None:
             if data.shape == ():
                 return data.dtype.type(1)
@@ -301,7 +301,7 @@ class Tensor:
                 )
             return np.ones_like(data)
         if isinstance(seed, Tensor) and seed._level >= self._level:
-            seed = seed._data
+            seed = seed._value
         seed = as_array(seed, "the seed")
         if seed.shape != data.shape:
             raise ValueError(f"backward: the seed is {seed.shape}; {called(self.name)} is {data.shape}.")
@@ -360,7 +360,7 @@ class Tensor:
         return int(self.item())
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._value)
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
@@ -375,7 +375,7 @@ class Tensor:
         return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
-        data = self._data
+        data = self._value
         if hasattr(data, "__array_interface__") and data.ndim:
             text = np.array2string(data, separator=", ", prefix="Tensor(")
         else:
@@ -469,16 +469,16 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                         mixed, level = level != 0, x._level
                     if x._depth > depth:
                         depth = x._depth
-                    arrays.append(x._data)
+                    arrays.append(x._value)
                 else:
-                    arrays.append(as_array(x) if x.__class__.__name__ in _FOREIGN else x)
+                    arrays.append(as_array(x, "an operand") if x.__class__.__name__ in _FOREIGN else x)
             if options:
                 _refuse_tensors(apply.__name__, options)
             if mixed:  # Tensors of the highest level are differentiated, lower ones are arrays to it
                 level = max(x._level for x in args if isinstance(x, Tensor))
                 highest = [isinstance(x, Tensor) and x._level == level for x in args]
                 depth = max(x._depth for x, is_highest in zip(args, highest, strict=True) if is_highest)
-                arrays = [x._data if is_highest else x for x, is_highest in zip(args, highest, strict=True)]
+                arrays = [x._value if is_highest else x for x, is_highest in zip(args, highest, strict=True)]
             try:
                 value, vjps = rule(*arrays, **options)
             except (ValueError, TypeError, IndexError, AttributeError) as error:
@@ -489,7 +489,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                 return value
 
             node: Tensor = _new(Tensor)
-            node._data = value
+            node._value = value
             node._level = level
             node._grad = node.name = None
             if depth and _recording.get():
@@ -562,5 +562,5 @@ def _owned(dx: Array) -> Array:
 def values(x: Any) -> Any:
     """The plain array at the bottom of a Tensor of any level; anything else as it is."""
     while isinstance(x, Tensor):
-        x = x._data
+        x = x._value
     return x

@@ -258,7 +258,7 @@ def minibatches(X: Array, Y: Array, batch_size: int, *, rng: Any) -> Iterator[tu
     if X.ndim != 2 or Y.ndim != 2 or Y.shape[1] != m:
         raise ValueError(f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both.")
     order = generator(rng, "minibatches").permutation(m)
-    X, Y = X[:, order], Y[:, order]
+    X, Y = np.take(X, order, axis=1), np.take(Y, order, axis=1)
     for start in range(0, m, batch_size):
         yield X[:, start : start + batch_size], Y[:, start : start + batch_size]
 
