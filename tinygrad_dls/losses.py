@@ -238,7 +238,8 @@ def _array_of_columns(Z: Any, name: str) -> Any:
 def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple[Any, Any]:
     """Z and Y as arrays of one shape and dtype, the values of Y checked once per array."""
     try:  # every step of a training but the first
-        if _passed[id(Y), check]() is Y and Y.shape == Z.shape and Y.dtype == Z.dtype:
+        known: Any = _passed[id(Y), check]()
+        if known is Y and known.shape == Z.shape and known.dtype == Z.dtype:
             return Z, Y
     except (KeyError, AttributeError):
         pass

@@ -278,33 +278,25 @@ class Linear(Module):
 class Tanh(Module):
     """``A = tanh(Z)``."""
 
-    def __call__(self, z: Any) -> Any:
-        """Apply `tinygrad_dls.tanh`."""
-        return ops.tanh(z)
+    __call__ = staticmethod(ops.tanh)
 
 
 class Sigmoid(Module):
     """``A = 1 / (1 + e^-Z)``."""
 
-    def __call__(self, z: Any) -> Any:
-        """Apply `tinygrad_dls.sigmoid`."""
-        return ops.sigmoid(z)
+    __call__ = staticmethod(ops.sigmoid)
 
 
 class ReLU(Module):
     """``A = max(Z, 0)``."""
 
-    def __call__(self, z: Any) -> Any:
-        """Apply `tinygrad_dls.relu`."""
-        return ops.relu(z)
+    __call__ = staticmethod(ops.relu)
 
 
 class Softmax(Module):
     """Probabilities of the classes, which are the rows: ``A = e^Z / sum e^Z``."""
 
-    def __call__(self, z: Any) -> Any:
-        """Apply `tinygrad_dls.softmax` over the rows."""
-        return ops.softmax(z, axis=0)
+    __call__ = staticmethod(ops.softmax)
 
 
 class Dropout(Module):
