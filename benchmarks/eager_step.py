@@ -11,7 +11,7 @@ SHAPES = [(2, 4, 400), (3, 4, 1_000), (32, 64, 1_000), (32, 64, 100_000)]
 
 def main() -> None:
     print(f"\nEager step / hand-written NumPy step, medians of 15 to 201 rounds taken in turns ({machine()})\n")
-    print("| network | m | dtype | by hand, us | engine, us | ratio | rounds between (5 % and 95 %) |")
+    print("| network | m | dtype | by hand, us | engine, us | ratio | 5 to 95 % of rounds |")
     print("|---|---|---|---|---|---|---|")
     for n_x, n_h, m in SHAPES:
         for dtype in (np.float64, np.float32):
