@@ -83,10 +83,6 @@ def test_the_sketch_is_trained_until_convergence(three_ways):
     assert all(100 < steps < 1000 for steps in three_ways["steps"].values())
 
 
-def test_the_loop_is_slower(three_ways):
-    assert three_ways["time_ratio"] > 5  # about 100; a busy machine may blur it
-
-
 def test_one_step_of_the_loop_is_one_step_of_the_vectorized():
     rng = np.random.default_rng(0)
     x, y, w, b = rng.normal(size=(4, 20)), rng.integers(2, size=(1, 20)), rng.normal(size=(1, 4)), np.ones((1, 1))

@@ -2,6 +2,7 @@
 
 import gc
 import re
+import weakref
 
 import numpy as np
 import pytest
@@ -137,6 +138,7 @@ def test_wrong_labels_are_refused_with_what_to_do(loss, Y, text):
         (np.array([[1, 2, 3, 1]]), "For classes counted from 1, write Y - 1."),
         (np.array([[-1, 2, 0, 1]]), "Y holds classes from -1 to 2"),
         (np.eye(4)[:, :3], "Did you forget a transpose?"),
+        (np.array([[1, 0, 0.5, 0], [0, 1, 0.49, 0], [0, 0, 0, 1]]), "Y's column 2 sums to 0.99"),
         (np.array([[1, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]]), "Y's column 2 sums to 2; class probabilities must"),
     ],
 )  # fmt: skip
@@ -236,3 +238,11 @@ def test_checked_labels_are_not_kept_alive():
     assert len(losses._passed) == before + 1
     del Y
     assert len(losses._passed) == before
+
+
+def test_an_array_is_known_by_itself_not_by_its_address():
+    other, Y = np.ones((1, 2)), np.array([[0.0, 7.0]])
+    losses._passed[id(Y), losses._check_probabilities] = weakref.ref(other)  # as if Y had taken another's address
+    with pytest.raises(ValueError, match="labels from 0 to 7"):
+        tg.binary_cross_entropy_with_logits(np.zeros((1, 2)), Y)
+    del losses._passed[id(Y), losses._check_probabilities]

@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import itertools
 import pickle
 import re
 import sys
@@ -579,3 +580,26 @@ def test_where_takes_its_condition_from_a_tensor():
 
 def test_numbers_come_out_of_any_array():
     assert leaf(da.from_array(np.array([[2.5]]))).item() == 2.5
+
+
+def test_mixed_levels_in_every_order():
+    """The product of a level-1, a level-2 Tensor, an array and a list, in any order, has one derivative."""
+
+    @tg.op()
+    def product(a, b, c, d):
+        return a * b * c * d, (
+            lambda dz: dz * b * c * d,
+            lambda dz: dz * a * c * d,
+            lambda dz: dz * a * b * d,
+            lambda dz: dz * a * b * c,
+        )
+
+    for order in itertools.permutations(range(4)):
+        low, inner = leaf(np.array([2.0])), leaf(np.array([3.0]))
+        high = leaf(inner)
+        operands = [low, high, np.array([5.0]), [7.0]]
+        product(*(operands[i] for i in order)).backward([1.0])
+        assert high.grad.data == 2 * 5 * 7
+        high.grad.backward()
+        assert low.grad == 5 * 7
+        assert inner.grad is None

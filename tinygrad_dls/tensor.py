@@ -76,11 +76,6 @@ class Tensor:
     name : str, optional
         The name used in errors and pictures, such as ``"W1"``.
 
-    Attributes
-    ----------
-    name : str or None
-        The name used in errors and pictures.
-
     Raises
     ------
     TypeError
@@ -477,8 +472,10 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
             if mixed:  # Tensors of the highest level are differentiated, lower ones are arrays to it
                 level = max(x._level for x in args if isinstance(x, Tensor))
                 highest = [isinstance(x, Tensor) and x._level == level for x in args]
-                depth = max(x._depth for x, is_highest in zip(args, highest, strict=True) if is_highest)
-                arrays = [x._value if is_highest else x for x, is_highest in zip(args, highest, strict=True)]
+                depth = max(x._depth for x in args if isinstance(x, Tensor) and x._level == level)
+                for i, x in enumerate(args):
+                    if isinstance(x, Tensor) and not highest[i]:
+                        arrays[i] = x
             try:
                 value, vjps = rule(*arrays, **options)
             except (ValueError, TypeError, IndexError, AttributeError) as error:
