@@ -121,6 +121,23 @@ def test_a_subclass_of_sequential_keeps_its_own_parameters():
         model.layers = ()
 
 
+def test_a_subclass_of_sequential_keeps_its_own_parameters_when_nested():
+    model = nn.Sequential(Scaled(), nn.Tanh(), nn.Linear(1, 1, rng=0))
+    assert list(model.state_dict()) == ["1.W", "1.b", "1._gain", "W2", "b2"]
+    np.sum(model(np.ones((2, 3)))).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_layer_is_called_after_the_model_it_was_last_put_in():
+    layer = nn.Linear(2, 2, rng=0)
+    nn.Sequential(nn.Linear(3, 2, rng=0), layer)
+    with pytest.raises(ValueError, match=r"layer2 .* A1 is \(3, 4\)"):
+        layer(np.ones((3, 4)))
+    nn.Sequential(layer)
+    with pytest.raises(ValueError, match=r"layer1 .* X is \(3, 4\)"):
+        layer(np.ones((3, 4)))
+
+
 def test_two_parameters_of_one_name_are_refused():
     class Twice(nn.Module):
         def __init__(self):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -376,9 +376,9 @@ class Sequential(Module):
         return (member for member in super()._members() if not member[0].startswith(("layers.", "_steps.")))
 
     def _flat(self) -> Iterator[Any]:
-        """The layers, those of nested Sequentials in their place."""
+        """The layers, those of plain nested Sequentials in their place."""
         for layer in self.layers:
-            if isinstance(layer, Sequential):
+            if _is_plain(layer):
                 yield from layer._flat()
             else:
                 yield layer
@@ -388,14 +388,14 @@ class Sequential(Module):
         steps: list[tuple[Any, str | None]] = []  # each layer, and the name of what comes out of it
         for layer in self.layers:
             output = None
-            if isinstance(layer, Sequential):
+            if _is_plain(layer):
                 number = layer._number(number, total)
             else:
                 if isinstance(layer, Module) and _has_parameters(layer):
                     number += 1
                     layer.name = f"layer{number}"
-                    if isinstance(layer, Linear) and number > 1:
-                        layer.input_name = f"A{number - 1}"
+                    if isinstance(layer, Linear):
+                        layer.input_name = f"A{number - 1}" if number > 1 else "X"
                 if number:
                     output = ("Z" if isinstance(layer, Linear) else "A") + (str(number) if total > 1 else "")
             steps.append((layer, output))
@@ -410,7 +410,8 @@ class Sequential(Module):
                 if len(layers) == 1:
                     yield path, p
                 else:
-                    yield (f"{number}.{path}" if "." in path else f"{path}{number}"), p
+                    nested = "." in path or isinstance(layer, Sequential)
+                    yield (f"{number}.{path}" if nested else f"{path}{number}"), p
         for name, member in self._others():
             yield from _paths_of(name, member)
 
@@ -421,6 +422,11 @@ class Sequential(Module):
             if output is not None and isinstance(x, Tensor):
                 x.name = output
         return x
+
+
+def _is_plain(layer: Any) -> TypeGuard[Sequential]:
+    """Whether a layer is a Sequential of layers alone, which can stand for themselves."""
+    return isinstance(layer, Sequential) and not any(True for _ in layer._others())
 
 
 def _has_parameters(layer: Any) -> bool:
