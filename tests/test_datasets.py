@@ -48,6 +48,7 @@ def test_files_as_spreadsheets_write_them(csv):
         ("a,y\n1,0\n2,one\n", "data.csv, line 3, column 2 ('y'): 'one' is not a number."),
         ("a,y\n1,0\nnan,1\n", "data.csv, line 3, column 1 ('a'): 'nan' is not a finite number."),
         ("a,y\n1,0\n2,inf\n", "data.csv, line 3, column 2 ('y'): 'inf' is not a finite number."),
+        ("a,y\n1,yes\n2,no\n3,nan\n", "data.csv, line 4, column 2 ('y'): 'nan' is a number among the text"),
         ("a,y\n1,0\n2\n", "data.csv, line 3: 1 cells; the header has 2 columns."),
         ("a,y\n1,0\n\n1,0,5\n", "data.csv, line 4: 3 cells; the header has 2 columns."),
         ("a,a,y\n", "data.csv, line 1: columns named twice: 'a'."),
@@ -56,7 +57,7 @@ def test_files_as_spreadsheets_write_them(csv):
         ("y\n1\n", "data.csv: no feature is left besides 'y'."),
         ('a,y\n1,0\n"1"2,0\n', "data.csv, line 3: ',' expected after '\"'"),
         ("a,y\n1_000,0\n", "data.csv, line 2, column 1 ('a'): '1_000' is not a number."),
-        ("", "data.csv is empty; its first line must name the columns."),
+        ("", "data.csv: the first line is empty; it must name the columns."),
     ],
 )
 def test_a_bad_file_is_an_error_with_its_line_and_column(csv, text, message):

@@ -106,7 +106,7 @@ def test_a_saturated_prediction_stays_finite_and_right():
     ("Y", "text"),
     [
         (np.ones(5), "Y is (5,), but {} is (1, 5); expected Y to be (1, 5), one column per example. "
-         "Write Y.reshape(1, -1): a flat (m,) would silently broadcast."),
+         "Write Y.reshape(1, -1): examples are columns."),
         (np.ones((5, 1)), "Y is (5, 1), but {} is (1, 5); expected Y to be (1, 5), one column per example. "
          "Did you forget a transpose? Write Y.T: {} - Y would silently become (5, 5)."),
         (np.ones((1, 4)), "Do X and Y hold the same examples?"),
@@ -132,7 +132,7 @@ def test_wrong_labels_are_refused_with_what_to_do(loss, Y, text):
 @pytest.mark.parametrize(
     ("Y", "text"),
     [
-        (np.array([0, 1, 2, 1]), "expected Y to be (3, 4), one column per example. Write Y.reshape(1, -1)"),
+        (np.array([0, 1, 2, 1]), "expected class indices as (1, 4), or one-hot columns as (3, 4). Write Y.reshape"),
         (np.array([[0.0, 1, 2, 1]]), "Y is (1, 4) of float64; class indices must be integers. Write Y.astype(int)."),
         (np.array([[0, 1, 3, 1]]), "Y holds classes from 0 to 3; Z has 3 rows, so expected 0 to 2. "),
         (np.array([[1, 2, 3, 1]]), "For classes counted from 1, write Y - 1."),
@@ -246,3 +246,20 @@ def test_an_array_is_known_by_itself_not_by_its_address():
     with pytest.raises(ValueError, match="labels from 0 to 7"):
         tg.binary_cross_entropy_with_logits(np.zeros((1, 2)), Y)
     del losses._passed[id(Y), losses._check_probabilities]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, bool, int])
+def test_outputs_of_integers_count_as_floats_every_time(dtype):
+    A, Y = np.array([[200, 10]]).astype(dtype), np.array([[100, 20]]).astype(dtype)
+    expected = np.mean((A.astype(float) - Y.astype(float)) ** 2)
+    assert [tg.mean_squared_error(A, Y) for _ in range(2)] == [expected] * 2
+    classes = np.array([[1, 0]]).astype(dtype)
+    assert tg.binary_cross_entropy(classes, classes) == pytest.approx(0, abs=1e-15)
+    assert tg.softmax_cross_entropy(np.zeros((3, 2), dtype), np.array([[0, 1]])) == pytest.approx(np.log(3))
+
+
+def test_no_examples_and_too_few_rows_are_named():
+    with pytest.raises(ValueError, match="there are no examples"):
+        tg.softmax_cross_entropy(np.zeros((3, 0)), np.zeros((1, 0), int))
+    with pytest.raises(ValueError, match="For class indices use softmax_cross_entropy"):
+        tg.binary_cross_entropy_with_logits(np.zeros((3, 4)), np.zeros((1, 4)))

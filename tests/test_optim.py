@@ -244,7 +244,7 @@ W = tg.Tensor([1.0], requires_grad=True, name="W1")
         (lambda: optim.SGD([W], 1).load_state_dict({"state": []}), "this is not the state of an optimizer"),
         (lambda: optim.Adam([W]).load_state_dict({"optimizer": "Adam", "steps": 1, "state": [[np.ones(1)]]}),
          "the state of W1 is [((1,), 'float64')]; expected [((1,), 'float64'), ((1,), 'float64'), ((), 'int64')]."),
-        (lambda: optim.Adam([W]).step(), "Adam.step: no parameter has a gradient. Call J.backward() before."),
+        (lambda: optim.Adam([W]).step(), "Adam.step: no parameter has a gradient. Call J.backward() before, and"),
         (lambda: optim.Adam([W]).load_state_dict(optim.SGD([W], 1).state_dict()), "the state of SGD, not of Adam"),
         (lambda: optim.SGD([W], 1).load_state_dict({"optimizer": "SGD", "steps": 0, "state": []}), "0 parameters, not"),
         (lambda: optim.SGD([W], 1).load_state_dict({"optimizer": "SGD", "steps": 0, "state": [[np.ones(2)]]}),

@@ -130,6 +130,11 @@ def _read(reader: Any, path: Any, target: str, ignore: Sequence[str]) -> Table:
     X = np.ascontiguousarray(np.array(features).T)
     names = tuple(header[i] for i in kept)
     if any(_is_number(label) for label in labels):
+        texts = [line for label, line in zip(labels, lines, strict=True) if not _is_number(label)]
+        if len(texts) > len(labels) / 2:  # a column of text with a stray number, NaN, say
+            i = next(i for i, label in enumerate(labels) if _is_number(label))
+            where = f"{path}, line {lines[i]}, column {position + 1} ({target!r})"
+            raise ValueError(f"{where}: {labels[i]!r} is a number among the text of the classes.")
         numbers = [_number(label, path, line, position, header) for label, line in zip(labels, lines, strict=True)]
         return Table(X, np.array(numbers)[None, :], names, target)
     classes, indices = np.unique(labels, return_inverse=True)
@@ -139,12 +144,21 @@ def _read(reader: Any, path: Any, target: str, ignore: Sequence[str]) -> Table:
 def _undecodable_line(path: Any) -> int:
     """The line of the first byte that is not UTF-8 (the error counts from the start of a buffer)."""
     with open(path, "rb") as file:
-        return next(i for i, line in enumerate(file, 1) if "\ufffd" in line.decode("utf-8", "replace"))
+        lines = file.readlines()
+    return next(number for number, line in enumerate(lines, 1) if not _is_utf8(line))
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_header(header: list[str], target: str, ignore: Sequence[str], path: Any) -> None:
     if not header:
-        raise ValueError(f"{path} is empty; its first line must name the columns.")
+        raise ValueError(f"{path}: the first line is empty; it must name the columns.")
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
         raise ValueError(f"{path}, line 1: columns named twice: {', '.join(map(repr, doubled))}.")

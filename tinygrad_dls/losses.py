@@ -170,6 +170,11 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
         )
     if not isinstance(Y, Tensor):
         Y = as_array(Y, "Y")
+    if Y.shape in ((m,), (m, 1)) and Y.shape not in ((1, m), Z.shape):
+        raise ValueError(
+            f"softmax_cross_entropy: Y is {Y.shape}, Z is {Z.shape}; expected class indices as (1, {m}), or one-hot "
+            f"columns as {Z.shape}. Write Y.reshape(1, -1)."
+        )
     if Y.shape != (1, m):
         return _softmax_cross_entropy(*_prepared(Z, Y, "Z", _check_columns))
     y = values(Y)
@@ -178,7 +183,7 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
             f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
         )
     _check_once(y, _class_check(n_y))
-    return _softmax_cross_entropy(Z, _as_dtype_of(np.arange(n_y)[:, None] == y, Z))
+    return _softmax_cross_entropy(Z, (np.arange(n_y)[:, None] == y).astype(Z.dtype))
 
 
 @op()
@@ -229,9 +234,11 @@ def _mean_squared_error(a: Array, y: Array) -> Rule:
 
 
 def _array_of_columns(Z: Any, name: str) -> Any:
-    Z = Z if hasattr(Z, "shape") else as_array(Z, name)
+    Z = _floating(Z, name)
     if len(Z.shape) != 2:
         raise ValueError(f"{name} is {Z.shape}; expected (n_y, m), with the examples as columns.")
+    if 0 in Z.shape:
+        raise ValueError(f"{name} is {Z.shape}: there are no examples to take the mean over.")
     return Z
 
 
@@ -239,12 +246,11 @@ def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple
     """Z and Y as arrays of one shape and dtype, the values of Y checked once per array."""
     try:  # every step of a training but the first
         known: Any = _passed[id(Y), check]()
-        if known is Y and known.shape == Z.shape and known.dtype == Z.dtype:
+        if known is Y and known.shape == Z.shape and known.dtype == Z.dtype and known.dtype.kind == "f":
             return Z, Y
     except (KeyError, AttributeError):
         pass
-    if not hasattr(Z, "shape"):
-        Z = as_array(Z, name)
+    Z = _floating(Z, name)
     if not isinstance(Y, Tensor):
         Y = as_array(Y, "Y")
     shape = Z.shape
@@ -253,12 +259,14 @@ def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple
     if 0 in shape:
         raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
     _check_once(values(Y), check)
-    return Z, _as_dtype_of(Y, Z)
+    return Z, Y if Y.dtype == Z.dtype else Y.astype(Z.dtype)
 
 
-def _as_dtype_of(Y: Any, Z: Any) -> Any:
-    dtype = Z.dtype if Z.dtype.kind not in "iub" else float
-    return Y if Y.dtype == dtype else Y.astype(dtype)
+def _floating(Z: Any, name: str) -> Any:
+    """Z as it is, or as floats where it is a list or of integers."""
+    if not isinstance(Z, Tensor):
+        Z = as_array(Z, name)
+    return Z.astype(float) if Z.dtype.kind in "iub" else Z
 
 
 def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
@@ -267,11 +275,13 @@ def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
         return text + f"{name} must be (n_y, m), with the examples as columns. Write {name}.reshape(1, -1)."
     text += f"expected Y to be {z}, one column per example. "
     if y == (z[1],):
-        return text + "Write Y.reshape(1, -1): a flat (m,) would silently broadcast."
+        return text + "Write Y.reshape(1, -1): examples are columns."
     if y == (z[1], z[0]):
         return text + f"Did you forget a transpose? Write Y.T: {name} - Y would silently become ({z[1]}, {z[1]})."
     if len(y) == 2 and y[1] == z[1] and z[0] == 1:
         return text + "For one-hot columns, the last layer needs one row per class, and softmax_cross_entropy."
+    if y == (1, z[1]):
+        return text + "For class indices use softmax_cross_entropy; for two classes, the last layer needs one row."
     return text + "Do X and Y hold the same examples?"
 
 

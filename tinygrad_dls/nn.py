@@ -349,7 +349,7 @@ class Sequential(Module):
     0.6931471805599453
     """
 
-    layers: tuple[Callable[[Any], Any], ...]
+    layers: tuple[Callable[[Any], Any], ...] = ()
     _steps: list[tuple[Callable[[Any], Any], str | None]]
 
     def __init__(self, *layers: Callable[[Any], Any]) -> None:

@@ -64,7 +64,10 @@ class Optimizer:
             (p, p._value, state.get(p, ()), self._update(p, rate)) for p in self.parameters if p._grad is not None
         ]
         if not updates:
-            raise RuntimeError(f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before.")
+            raise RuntimeError(
+                f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before, "
+                "and zero_grad() before that; or are these another model's parameters?"
+            )
         try:
             for p, _, _, (w, s) in updates:
                 p._value, state[p] = w, s
@@ -120,7 +123,7 @@ class Optimizer:
             if got and got != expected:
                 raise ValueError(f"the state of {p.name or 'a parameter'} is {got}; expected {expected}.")
         self.steps = int(state_dict["steps"])
-        self._state = {p: tuple(map(np.copy, s)) for p, s in zip(self.parameters, state, strict=True) if s}
+        self._state = {p: tuple(map(np.copy, s)) for p, s in zip(self.parameters, state, strict=True) if len(s)}
 
 
 class SGD(Optimizer):
@@ -247,7 +250,7 @@ class Adam(Optimizer):
 
 
 def inverse_time_decay(lr: float, *, rate: float) -> Schedule:
-    """``lr / (1 + rate * step)``: the course's learning-rate decay."""
+    """``lr / (1 + rate * step)``: the course's learning-rate decay, which there counts epochs, here steps."""
     return lambda step: lr / (1 + rate * step)
 
 
