@@ -466,7 +466,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                         depth = x._depth
                     arrays.append(x._value)
                 else:
-                    arrays.append(as_array(x, "an operand") if x.__class__.__name__ in _FOREIGN else x)
+                    arrays.append(x if x.__class__ in _PLAIN else _operand(x))
             if options:
                 _refuse_tensors(apply.__name__, options)
             if mixed:  # Tensors of the highest level are differentiated, lower ones are arrays to it
@@ -516,8 +516,13 @@ def _one(dtype: np.dtype[Any]) -> Any:
 
 
 _new = object.__new__
-_FOREIGN = {"list", "MaskedArray", "matrix"}  # operands that become arrays, or are refused
+_PLAIN = {np.ndarray, float, int, bool, tuple, slice, type(None)}  # most operands: nothing to look into
 _LEAF: Any = None, (), {}, ()
+
+
+def _operand(x: Any) -> Any:
+    """Make a list an array; refuse arrays that only look like one, such as masked ones."""
+    return as_array(x, "an operand") if isinstance(x, (list, np.matrix, np.ma.MaskedArray)) else x
 
 
 def implements(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
