@@ -192,7 +192,7 @@ def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
     s = z - z.max(axis=0, keepdims=True)
     e = np.exp(s)
     total = e.sum(axis=0, keepdims=True)
-    chosen = np.where(values(y) == 0, 0, y * s)  # a class ruled out by a logit of -inf costs nothing, not NaN
+    chosen = y * np.where(values(y) == 0, 0, s)  # a class ruled out by a logit of -inf costs nothing, not 0 * -inf
     losses = np.log(total) - chosen.sum(axis=0, keepdims=True)
     return losses.sum() / m, (lambda dj: dj * (e / total - y) / m, lambda dj: dj * (np.log(total) - s) / m)
 
@@ -297,14 +297,18 @@ def _check_once(y: Array, check: Callable[[Array], str]) -> None:
     whole = _cut_from(y)
     if _has_passed(whole, check) or _has_passed(y, check):
         return
-    if whole is y or check(whole):  # what lies outside the columns in use may be anything
-        whole = y
-        problem = check(y)
-        if problem:
-            raise ValueError(problem)
-    key = id(whole), check
+    for labels in (whole, y):  # what lies outside the columns in use may be anything
+        problem = check(labels)
+        if not problem:
+            _remember(labels, check)
+            return
+    raise ValueError(problem)
+
+
+def _remember(y: Array, check: Callable[[Array], str]) -> None:
+    key = id(y), check
     try:
-        _passed[key] = weakref.ref(whole, lambda _: _passed.pop(key, None))
+        _passed[key] = weakref.ref(y, lambda _: _passed.pop(key, None))
     except TypeError:  # an array type without weak references is checked every time
         return
 

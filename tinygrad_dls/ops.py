@@ -247,15 +247,20 @@ def _numpy_clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None
 
 def _kept(dz: Array, axis: Axis, keepdims: bool, x: Array) -> Array:
     """Give a reduction's output its lost axes back, of length 1, so that it broadcasts against the input."""
-    if keepdims or axis is None:
-        return dz if keepdims else dz.reshape((1,) * x.ndim)
-    return np.expand_dims(dz, axis)
+    if keepdims:
+        return dz
+    return dz.reshape((1,) * x.ndim) if axis is None else np.expand_dims(dz, axis)
+
+
+def _axes(x: Array, axis: Axis) -> tuple[int, ...]:
+    """The axes that a reduction runs over, counted from 0."""
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return tuple(i % x.ndim for i in axes)
 
 
 def _count(x: Array, axis: Axis) -> int:
     """How many entries of x one entry of a reduction stands for."""
-    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return math.prod(x.shape[i] for i in axes)
+    return math.prod(x.shape[i] for i in _axes(x, axis))
 
 
 @op(np.sum)
@@ -296,8 +301,7 @@ def prod(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Product over the axes: ``dz/dx_i`` is the product of the others, zeros among them or not."""
 
     def dx(dz: Array) -> Array:
-        axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        axes = tuple(i % x.ndim for i in axes)
+        axes = _axes(x, axis)
         order = (*(i for i in range(x.ndim) if i not in axes), *axes)
         moved = np.transpose(x, order)
         flat = moved.reshape((*moved.shape[: x.ndim - len(axes)], -1))
