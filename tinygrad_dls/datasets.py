@@ -124,16 +124,16 @@ def _read(reader: Any, path: Any, target: str, ignore: Sequence[str]) -> Table:
         labels.append(row[position].strip())
         lines.append(line)
         if not labels[-1]:
-            raise ValueError(f"{path}, line {line}, column {position + 1} ({target!r}): the cell is empty.")
+            raise ValueError(f"{_where(path, line, position, header)}: the cell is empty.")
     if not features:
         raise ValueError(f"{path} has a header but no rows.")
     X = np.ascontiguousarray(np.array(features).T)
     names = tuple(header[i] for i in kept)
-    if any(_is_number(label) for label in labels):
-        texts = [line for label, line in zip(labels, lines, strict=True) if not _is_number(label)]
-        if len(texts) > len(labels) / 2:  # a column of text with a stray number, NaN, say
-            i = next(i for i, label in enumerate(labels) if _is_number(label))
-            where = f"{path}, line {lines[i]}, column {position + 1} ({target!r})"
+    numeric = [_is_number(label) for label in labels]
+    if any(numeric):
+        if sum(numeric) < len(labels) / 2:  # a column of text with a stray number, NaN, say
+            i = numeric.index(True)
+            where = _where(path, lines[i], position, header)
             raise ValueError(f"{where}: {labels[i]!r} is a number among the text of the classes.")
         numbers = [_number(label, path, line, position, header) for label, line in zip(labels, lines, strict=True)]
         return Table(X, np.array(numbers)[None, :], names, target)
@@ -171,6 +171,10 @@ def _check_header(header: list[str], target: str, ignore: Sequence[str], path: A
         raise ValueError(f"{path}: no feature is left besides {target!r}.")
 
 
+def _where(path: Any, line: int, position: int, header: list[str]) -> str:
+    return f"{path}, line {line}, column {position + 1} ({header[position]!r})"
+
+
 def _is_number(cell: str) -> bool:
     try:
         float(cell)
@@ -180,7 +184,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _number(cell: str, path: Any, line: int, position: int, header: list[str]) -> float:
-    where = f"{path}, line {line}, column {position + 1} ({header[position]!r})"
+    where = _where(path, line, position, header)
     if not cell.strip():
         raise ValueError(f"{where}: the cell is empty.")
     if not _is_number(cell):
