@@ -19,10 +19,10 @@ types: .venv/test
 docs: .venv/test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
-pytest: .venv/test
+pytest: .venv/test .venv/jax
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto
 
-deep: .venv/test
+deep: .venv/test .venv/jax
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --hypothesis-profile=deep tests
 
 bench: .venv/test
