@@ -603,3 +603,169 @@ def test_mixed_levels_in_every_order():
         high.grad.backward()
         assert low.grad == 5 * 7
         assert inner.grad is None
+
+
+# -- changes in place between the forward pass and backward -----------------------------------------------------------
+
+
+def network(dtype=float):
+    """A model of the notes with its data, just before backward; the labels and the data are the caller's arrays."""
+    X = np.random.default_rng(0).normal(size=(2, 5)).astype(dtype)
+    Y = np.array([[0, 1, 1, 0, 1]]).astype(dtype)
+    model = tg.nn.TwoLayerNetwork(2, 3, rng=0, dtype=dtype)
+    hidden = model.layers[1](model.layers[0](X))
+    hidden.name = "A1"
+    return X, Y, model, hidden, tg.binary_cross_entropy_with_logits(model.layers[2](hidden), Y)
+
+
+def changed(what, place):
+    return pytest.raises(RuntimeError, match=rf"backward: {what} \({place}\) was changed in place after the forward")
+
+
+def test_writing_into_a_parameters_data_before_backward_raises():
+    _, _, model, _, J = network()
+    W2 = model.parameters()[2]
+    W2.data[...] = 0
+    with changed("W2", "argument 1 of affine"):
+        J.backward()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_adding_to_a_parameters_data_before_backward_raises():
+    _, _, model, _, J = network()
+    W2 = model.parameters()[2]
+    W2.data += 1
+    with changed("W2", "argument 1 of affine"):
+        J.backward()
+
+
+def test_writing_into_an_activation_before_backward_raises():
+    _, _, _, hidden, J = network()
+    hidden.data *= 2
+    with changed("A1", "argument 2 of affine"):
+        J.backward()
+    x = leaf([0.5])
+    z = np.tanh(x)
+    z.data[0] = 0
+    with pytest.raises(RuntimeError, match=r"this Tensor \(the result of tanh\) was changed in place"):
+        z.backward([1.0])
+
+
+def test_reusing_the_buffer_of_the_data_or_the_labels_before_backward_raises():
+    X, _, _, _, J = network()
+    X[...] = 0
+    with changed("argument 2", "argument 2 of affine"):
+        J.backward()
+    _, Y, _, _, J = network()
+    Y[0, 0] = 1
+    with changed("argument 2", "argument 2 of binary_cross_entropy_with_logits"):
+        J.backward()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda X: X, lambda X: X[:, :4], lambda X: tg.Tensor(X), lambda X: tg.Tensor(X[::-1])]
+)
+def test_a_view_of_the_callers_array_is_watched(make):
+    base = np.random.default_rng(0).normal(size=(2, 8))
+    w = leaf(np.ones((1, 2)))
+    J = np.sum((w @ make(base)) ** 2)
+    base[1, 0] += 1
+    with changed("argument 2", "argument 2 of matmul"):
+        J.backward()
+
+
+def test_a_leaf_over_the_callers_array_is_watched():
+    x = np.ones(3)
+    t = leaf(x, name="x")
+    J = np.sum(t * t)
+    x[1] = 5
+    with changed("x", "argument 1 of multiply"):
+        J.backward()
+
+
+@pytest.mark.parametrize(
+    "reach",
+    [
+        lambda t: t.detach().data,
+        lambda t: t.reshape(6).data,
+        lambda t: t.T.reshape(3, 2).T[0].data,
+        lambda t: np.asarray(t.detach()),
+    ],
+)
+def test_other_ways_to_the_memory_of_a_tensor_are_watched(reach):
+    t = leaf([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    J = np.sum(t * t)
+    reach(t)[0] = 7
+    with changed("argument 1|this Tensor", "argument 1 of multiply"):
+        J.backward()
+
+
+@pytest.mark.parametrize("layout", [np.asarray, np.asfortranarray, lambda x: np.repeat(x, 2, axis=-1)[..., ::2]])
+@pytest.mark.parametrize("shape", [(2, 3000), (3000, 2), (50, 60, 7), (20_000,)])
+@pytest.mark.parametrize(
+    "change", [lambda x: x.__imul__(2), lambda x: x.fill(0), lambda x: x.__setitem__(..., x[::-1].copy())]
+)
+def test_a_change_of_the_whole_of_a_large_array_is_seen(layout, shape, change):
+    """Of arrays above 8 KB a sample is compared."""
+    x = layout(np.random.default_rng(0).normal(size=shape))
+    J = np.sum(leaf(1.0) * x)
+    change(x)
+    with changed("argument 2", "argument 2 of multiply"):
+        J.backward()
+
+
+def test_an_optimizers_step_before_backward_changes_no_gradient():
+    _, _, model, _, J = network()
+    J.backward()
+    expected = [p.grad for p in model.parameters()]
+    _, _, model, _, J = network()
+    for p in model.parameters():
+        p.grad = np.ones(p.shape)
+    assert model.state_dict()
+    assert model.parameters()[0].data is not None  # lent, and then replaced
+    tg.optim.SGD(model.parameters(), lr=0.1).step()
+    for p in model.parameters():
+        p.grad = None
+    J.backward()
+    for p, gradient in zip(model.parameters(), expected, strict=True):
+        np.testing.assert_array_equal(p.grad, gradient)
+
+
+def test_the_textbooks_own_update_of_data_trains():
+    """``W.data -= alpha * W.grad`` after backward, and a buffer filled anew before each forward pass, are no error."""
+    rng = np.random.default_rng(0)
+    X, Y = np.empty((2, 6)), np.empty((1, 6))
+    by_hand, by_optimizer = (tg.nn.TwoLayerNetwork(2, 3, rng=0) for _ in range(2))
+    optimizer = tg.optim.SGD(by_optimizer.parameters(), lr=0.5)
+    for _ in range(5):
+        X[...] = rng.normal(size=(2, 6))
+        Y[...] = X[:1] > 0
+        for model in (by_hand, by_optimizer):
+            for p in model.parameters():
+                p.grad = None
+            tg.binary_cross_entropy_with_logits(model(X), Y).backward()
+        optimizer.step()
+        for p in by_hand.parameters():
+            p.data -= 0.5 * p.grad
+    for p, q in zip(by_hand.parameters(), by_optimizer.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_an_older_graph_stays_spoilt_when_a_newer_one_is_made():
+    w = leaf([1.0, 2.0])
+    old = np.sum(w * w)
+    w.data += 1
+    new = np.sum(w * w)
+    new.backward()
+    np.testing.assert_array_equal(w.grad, [4.0, 6.0])
+    with changed("this Tensor|argument 1", "argument 1 of multiply"):
+        old.backward()
+
+
+def test_reading_data_and_putting_the_old_values_back_are_no_change():
+    w = leaf([1.0, 2.0])
+    J = np.sum(w * w)
+    w.data[0] = 5
+    w.data[0] = 1
+    J.backward()
+    np.testing.assert_array_equal(w.grad, [2.0, 4.0])

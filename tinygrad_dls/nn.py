@@ -43,6 +43,7 @@ class Parameter(Tensor):
     def __init__(self, data: Array, *, name: str | None = None) -> None:
         data = as_array(data, name)
         super().__init__(data if isinstance(data, Tensor) else data.copy(), requires_grad=True, name=name)
+        self._lent = None  # no caller holds the copy
 
 
 class Module:
@@ -118,7 +119,7 @@ class Module:
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the parameters' arrays by name: ``{"W1": ..., "b1": ...}``."""
-        return {name: p.data.copy() for name, p in self.named_parameters()}
+        return {name: p._value.copy() for name, p in self.named_parameters()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Set the parameters to copies of the arrays in `state_dict`.

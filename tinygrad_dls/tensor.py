@@ -23,7 +23,18 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, called, explained, not_differentiated, unbroadcast
+from tinygrad_dls.arrays import (
+    EXACT,
+    Array,
+    as_array,
+    called,
+    changed_in_place,
+    explained,
+    fingerprint,
+    not_differentiated,
+    sampled,
+    unbroadcast,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -33,8 +44,11 @@ __all__ = ["Tensor", "no_grad", "op"]
 P = ParamSpec("P")
 VJP: TypeAlias = Callable[[Array], Array]
 Rule: TypeAlias = tuple[Array, tuple[VJP | None, ...]]
+Watched: TypeAlias = tuple[tuple[Array, Array, bytes], ...]  # arrays that a caller could change, samples, their bytes
 
-_recording: ContextVar[bool] = ContextVar("tinygrad_dls_recording", default=True)
+# Whether ops record the graph; or who is to see every Tensor that they record.
+Observer: TypeAlias = Callable[["Tensor"], None]
+_recording: ContextVar[bool | Observer] = ContextVar("tinygrad_dls_recording", default=True)
 
 # What a NumPy function means for Tensors. `op` and `implements` fill it.
 _implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -91,17 +105,19 @@ class Tensor:
     array([[2., 4.]])
     """
 
-    __slots__ = ("__weakref__", "_depth", "_grad", "_level", "_origin", "_value", "name")
+    __slots__ = ("__weakref__", "_depth", "_grad", "_lent", "_level", "_origin", "_value", "name")
 
     _value: Array
     _grad: Array  # None before the first backward
     _level: int  # 1 for a Tensor of plain arrays, 2 for a Tensor of those, ...
     _depth: int  # 0: no gradient wanted; 1: a leaf that wants one; else 1 + that of the deepest input
-    _origin: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any], tuple[VJP | None, ...]]
+    _lent: _Lent | None  # set once a caller holds the array, and could change it
+    _origin: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any], tuple[VJP | None, ...], Watched]
     name: str | None
 
     def __init__(self, data: Array, requires_grad: bool = False, *, name: str | None = None) -> None:
         self._value = data = as_array(data, name)
+        self._lent = _lent(data)
         self._grad = None
         self._level = data._level + 1 if isinstance(data, Tensor) else 1
         self._origin = _LEAF
@@ -138,11 +154,22 @@ class Tensor:
     def data(self) -> Array:
         """The array inside. Assigning replaces it by another of the same shape and dtype.
 
+        It may be changed in place too (``W.data -= alpha * W.grad``), but not between a forward pass and its
+        `backward`, which then raises.
+
         Raises
         ------
         ValueError, TypeError
             If the new array has another shape or dtype.
         """
+        waiting = [self]
+        while waiting:
+            t = waiting.pop()
+            if t._lent is None or t._lent.array is not t._value:
+                t._lent = _lent(t._value)
+            base = getattr(t._value, "base", None)  # a view: the same memory belongs to what it was computed from
+            if base is not None:
+                waiting += (x for x in t.inputs if isinstance(x, Tensor) and _memory(x._value) is base)
         return self._value
 
     @data.setter
@@ -155,6 +182,8 @@ class Tensor:
                 f"{called(self.name)} is {self._value.dtype}; its data cannot become {new.dtype}. "
                 f"Convert with .astype({str(self._value.dtype)!r}), or make a new Tensor."
             )
+        if new is not self._value:  # else `t.data += ...`: what was lent, and its fingerprint, remain
+            self._lent = _lent(new)
         self._value = new
         self._level = new._level + 1 if isinstance(new, Tensor) else 1
 
@@ -223,7 +252,7 @@ class Tensor:
 
     def detach(self) -> Tensor:
         """A Tensor of the same array, cut from the graph: a constant for `backward`."""
-        return Tensor(self._value, name=self.name)
+        return Tensor(self.data, name=self.name)
 
     # -- the chain rule -----------------------------------------------------------------------------------------------
 
@@ -248,6 +277,8 @@ class Tensor:
             If no Tensor that requires a gradient led here.
         ValueError
             If this Tensor has more than one entry and no seed is given, or if the seed has another shape.
+        RuntimeError
+            If an array that a gradient depends on was changed in place since it was used; no leaf is changed then.
         """
         if not self._depth:
             raise RuntimeError(
@@ -263,9 +294,18 @@ class Tensor:
         for nodes in waiting[:1:-1]:
             for node in nodes:
                 node._grad = dz = gradients.pop(node)
-                function, inputs, _, vjps = node._origin
+                function, inputs, _, vjps, watched = node._origin
+                for array, sample, before in watched:
+                    if sample.tobytes() != before:
+                        raise changed_in_place(node, array)
+                if node._lent is not None:
+                    _refuse_changed(node, node)
                 for x, vjp in zip(inputs, vjps):  # noqa: B905  # inputs without a vjp are constants
-                    if vjp is not None and isinstance(x, Tensor) and x._depth:
+                    if not isinstance(x, Tensor):
+                        continue
+                    if x._lent is not None:
+                        _refuse_changed(node, x)
+                    if vjp is not None and x._depth:
                         dx = vjp(dz)
                         shape = x._value.shape
                         if dx.shape != shape:
@@ -278,7 +318,7 @@ class Tensor:
                         else:
                             gradients[x] = _owned(dx) if dx is dz or getattr(dx, "base", None) is not None else dx
         for leaf, dx in gradients.items():  # only now: a rule that fails changes no leaf
-            if dx.dtype != leaf._value.dtype:
+            if dx.dtype is not leaf._value.dtype and dx.dtype != leaf._value.dtype:
                 if dx.dtype.kind == "c":
                     raise TypeError(f"backward: the gradient of {called(leaf.name)} is complex; costs must be real.")
                 dx = dx.astype(leaf._value.dtype)
@@ -339,7 +379,7 @@ class Tensor:
                 f"{called(self.name)} requires a gradient, and a plain array would lose the graph. "
                 "Use .data (or .detach()) to say that you mean it; write X @ t for X.dot(t)."
             )
-        return np.array(values(self), dtype=dtype, copy=copy)
+        return np.array(values(self.data), dtype=dtype, copy=copy)
 
     # -- Python's protocols -------------------------------------------------------------------------------------------
 
@@ -457,6 +497,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
         @functools.wraps(rule)
         def apply(*args: Any, **options: Any) -> Any:
             level, depth, mixed = 0, 0, False
+            reachable: Any = None  # the arrays that a caller holds and could change, as a linked list
             arrays = []
             for x in args:
                 if isinstance(x, Tensor):
@@ -464,7 +505,12 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                         mixed, level = level != 0, x._level
                     if x._depth > depth:
                         depth = x._depth
+                    if x._lent is not None and x._lent.array is x._value:
+                        reachable = x._value, reachable
                     arrays.append(x._value)
+                elif x.__class__ is _NDARRAY:
+                    reachable = x, reachable
+                    arrays.append(x)
                 else:
                     arrays.append(x if x.__class__ in _PLAIN else _operand(x))
             if options:
@@ -488,14 +534,16 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
             node: Tensor = _new(Tensor)
             node._value = value
             node._level = level
-            node._grad = node.name = None
-            if depth and _recording.get():
+            node._grad = node._lent = node.name = None
+            if depth and (recording := _recording.get()):
                 if vjps.__class__ is not tuple or len(vjps) != len(args):
                     _refuse_lost_gradients(vjps, apply.__name__, args)
                 if mixed:
                     vjps = tuple(vjp if is_highest else None for vjp, is_highest in zip(vjps, highest, strict=False))
                 node._depth = depth + 1
-                node._origin = apply, args, options, vjps
+                node._origin = apply, args, options, vjps, () if reachable is None else _watched(reachable)
+                if recording is not True:
+                    recording(node)
             else:
                 node._depth = 0
                 node._origin = _LEAF
@@ -516,8 +564,57 @@ def _one(dtype: np.dtype[Any]) -> Any:
 
 
 _new = object.__new__
-_PLAIN = {np.ndarray, float, int, bool, tuple, slice, type(None)}  # most operands: nothing to look into
-_LEAF: Any = None, (), {}, ()
+_NDARRAY = np.ndarray
+_PLAIN = {float, int, bool, tuple, slice, type(None)}  # most other operands: nothing to look into
+_LEAF: Any = None, (), {}, (), ()
+
+
+# -- changes in place -------------------------------------------------------------------------------------------------
+#
+# Rules keep the arrays that they were given, and a change in place would spoil their gradients in silence. A Tensor's
+# array is safe as long as no caller can reach it: optimizers replace arrays. Once `data` hands it out, or where a
+# caller's own array is an operand, a fingerprint is kept, and compared before the products run.
+
+
+class _Lent:
+    """An array in a caller's hands, and its fingerprint when it got there."""
+
+    __slots__ = ("array", "before")
+
+    def __init__(self, array: Array) -> None:
+        self.array, self.before = array, fingerprint(array)
+
+
+def _lent(array: Array) -> _Lent | None:
+    """A note that a caller holds the array; None for what cannot be changed."""
+    return _Lent(array) if getattr(getattr(array, "flags", None), "writeable", False) else None
+
+
+def _watched(reachable: Any) -> Watched:
+    """What to compare before the backward pass: each array, or a sample of it, and its bytes now."""
+    watched: Watched = ()
+    while reachable is not None:
+        array, reachable = reachable
+        sample = array if array.nbytes <= EXACT else sampled(array)
+        watched += ((array, sample, sample.tobytes()),)
+    return watched
+
+
+def _memory(array: Array) -> Any:
+    """The array that owns the memory."""
+    base = getattr(array, "base", None)
+    return array if base is None else base
+
+
+def _refuse_changed(node: Tensor, x: Tensor) -> None:
+    """Raise if the array of x, a node or one of its inputs, was changed since it was lent, after the node was made."""
+    lent: Any = x._lent
+    compared = any(array is lent.array for array, _, _ in node._origin[4])  # with what it was when the node was made
+    if not compared and fingerprint(lent.array) != lent.before:
+        raise changed_in_place(node, x)
+
+
+# -- what goes into an op ---------------------------------------------------------------------------------------------
 
 
 def _operand(x: Any) -> Any:
