@@ -249,11 +249,13 @@ def _kept(dz: Array, axis: Axis, keepdims: bool, x: Array) -> Array:
     """Give a reduction's output its lost axes back, of length 1, so that it broadcasts against the input."""
     if keepdims:
         return dz
-    return dz.reshape((1,) * x.ndim) if axis is None else np.expand_dims(dz, axis)
+    return dz.reshape((1,) * x.ndim) if axis is None or not x.ndim else np.expand_dims(dz, axis)
 
 
 def _axes(x: Array, axis: Axis) -> tuple[int, ...]:
-    """The axes that a reduction runs over, counted from 0."""
+    """The axes that a reduction runs over, counted from 0. A number has none; NumPy reduces it over 0 all the same."""
+    if not x.ndim:
+        return ()
     axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     return tuple(i % x.ndim for i in axes)
 
@@ -304,7 +306,7 @@ def prod(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
         axes = _axes(x, axis)
         order = (*(i for i in range(x.ndim) if i not in axes), *axes)
         moved = np.transpose(x, order)
-        flat = moved.reshape((*moved.shape[: x.ndim - len(axes)], -1))
+        flat = moved.reshape((*moved.shape[: x.ndim - len(axes)], _count(x, axis)))
         others = _product_of_others(flat).reshape(moved.shape)
         return _kept(dz, axis, keepdims, x) * np.transpose(others, np.argsort(order))
 
@@ -361,7 +363,7 @@ def cumsum(x: Array, axis: int | None = None) -> Rule:
     """
 
     def dx(dz: Array) -> Array:
-        if axis is None:
+        if axis is None or not x.ndim:
             return np.cumsum(dz[::-1])[::-1].reshape(x.shape)
         reverse = (slice(None),) * (axis % x.ndim) + (slice(None, None, -1),)
         return np.cumsum(dz[reverse], axis=axis)[reverse]
