@@ -68,15 +68,16 @@ from tinygrad_dls.ops import (
 )
 from tinygrad_dls.tensor import Tensor, no_grad, op
 from tinygrad_dls.training import History, accuracy, confusion_matrix, fit, minibatches
+from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 __version__ = "0.1.0"
 
 __all__ = [
     "History", "Tensor", "abs", "accuracy", "add", "astype", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate", "confusion_matrix", "cos", "cumsum",
-    "datasets", "divide", "dot", "exp", "expand_dims", "expm1", "fit", "getitem", "init", "log", "log1p",
-    "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches",
-    "minimum", "multiply", "negative", "nn", "no_grad", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid",
-    "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract",
-    "sum", "swapaxes", "tanh", "transpose", "var", "where",
+    "datasets", "divide", "dot", "exp", "expand_dims", "expm1", "fit", "getitem", "grad", "hessian", "hvp", "init",
+    "jacobian", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error",
+    "min", "minibatches", "minimum", "multiply", "negative", "nn", "no_grad", "op", "optim", "power", "prod", "relu",
+    "reshape", "sigmoid", "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack",
+    "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip

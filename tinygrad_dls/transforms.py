@@ -1,0 +1,373 @@
+"""Function transforms: from a function to its gradient, its Jacobian, its Hessian.
+
+There is no second engine here. A transform puts the argument into a Tensor of a level of its own, runs the function,
+and calls `Tensor.backward`. Within another transform the argument is a Tensor already, so the rules run on Tensors, and
+the gradient comes out as one that can be differentiated again: ``hessian`` is ``jacobian`` of ``grad``.
+
+A level of its own keeps nested derivatives apart: to the inner one, what the outer one varies is a constant, and so are
+the parameters of a model that the function merely uses.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls import ops
+from tinygrad_dls.arrays import as_array
+from tinygrad_dls.nn import Module, Parameter
+from tinygrad_dls.tensor import Tensor, _recording, values
+
+__all__ = ["grad", "hessian", "hvp", "jacobian", "value_and_grad"]
+
+Function = Callable[..., Any]
+Argnums = int | tuple[int, ...]
+
+# The highest level in use. Tensors that a caller makes are of level 1, unless he nests them by hand.
+_level: ContextVar[int] = ContextVar("tinygrad_dls_level", default=1)
+
+
+def grad(f: Function, argnums: Argnums = 0) -> Function:
+    """Make the function that computes the gradient of `f`, a function to a single number.
+
+    Parameters
+    ----------
+    f : callable
+        A function of arrays, or of modules; it returns a Tensor of one entry, a cost.
+    argnums : int or tuple of int, default 0
+        The argument, or arguments, to differentiate with respect to.
+
+    Returns
+    -------
+    callable
+        A function of the same arguments. For an array, it returns the gradient as an array of the same shape and
+        dtype; for a `Module`, a dict of the gradients of its parameters by name (the function gets a copy of the
+        module, and the module's own ``grad`` stays as it is); for several argnums, a tuple.
+
+    Raises
+    ------
+    TypeError
+        When it is called: if the argument is not of floats, or if the result of `f` does not depend on it.
+    ValueError
+        When it is called: if the result has more than one entry.
+
+    Notes
+    -----
+    If `f` uses Tensors that require gradients, such as the parameters of another model, the gradient is a Tensor that
+    depends on them: a penalty on a gradient can be trained. Under `no_grad` it is a plain array.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> f = lambda x: np.sum(x ** 3)
+    >>> tg.grad(f)(np.array([1.0, 2.0]))
+    array([ 3., 12.])
+    >>> tg.grad(tg.grad(f))(2.0)
+    np.float64(12.0)
+    >>> model, Y = tg.nn.LogisticRegression(2), np.array([[1, 0]])
+    >>> tg.grad(lambda model: tg.binary_cross_entropy_with_logits(model(np.eye(2)), Y))(model)
+    {'W': array([[-0.25,  0.25]]), 'b': array([[0.]])}
+    """
+    both = _value_and_grad("grad", f, argnums)
+    return _named(f"grad({_name(f)})", lambda *args, **kwargs: both(*args, **kwargs)[1])
+
+
+def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
+    """Make the function that returns ``(f(x), gradient)``; see `grad`.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> tg.value_and_grad(lambda x: np.sum(x * x))(np.array([1.0, 2.0]))
+    (np.float64(5.0), array([2., 4.]))
+    """
+    return _named(f"value_and_grad({_name(f)})", _value_and_grad("value_and_grad", f, argnums))
+
+
+def _value_and_grad(who: str, f: Function, argnums: Argnums) -> Function:
+    run = _runner(who, f, argnums)
+
+    def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        J, level, leaves = run(args, kwargs)
+        _check_level(who, f, J, level)
+        if J.size != 1:
+            raise ValueError(
+                f"{who}: {_name(f)} returned shape {J.shape}, not a single number. Reduce it to a cost first "
+                "(np.sum, np.mean, a loss), or use tg.jacobian."
+            )
+        return _outside(J._value), _gradients(J, leaves)
+
+    return both
+
+
+def jacobian(f: Function, argnums: Argnums = 0) -> Function:
+    """Make the function that computes the Jacobian of `f`: all the derivatives of all its outputs.
+
+    It runs the backward pass once per entry of the output.
+
+    Parameters
+    ----------
+    f : callable
+        A function of arrays, or of modules; it returns a Tensor of any shape.
+    argnums : int or tuple of int, default 0
+        The argument, or arguments, to differentiate with respect to.
+
+    Returns
+    -------
+    callable
+        A function of the same arguments. For an array of shape s, it returns an array of shape ``f(x).shape + s``; for
+        a `Module`, a dict of such arrays by parameter name; for several argnums, a tuple.
+
+    Raises
+    ------
+    TypeError
+        When it is called: if the argument is not of floats, or if the result of `f` does not depend on it.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> W = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> tg.jacobian(lambda x: W @ x)(np.ones(2))
+    array([[1., 2.],
+           [3., 4.]])
+    """
+    run = _runner("jacobian", f, argnums)
+
+    def derivatives(*args: Any, **kwargs: Any) -> Any:
+        y, level, leaves = run(args, kwargs)
+
+        def of_one(y: Any) -> Any:
+            _check_level("jacobian", f, y, level)
+            rows = [_gradients(y, leaves, index) for index in np.ndindex(y.shape)]
+            return _stacked(rows, y.shape, leaves)
+
+        return _map(of_one, y)
+
+    return _named(f"jacobian({_name(f)})", derivatives)
+
+
+def hessian(f: Function, argnums: Argnums = 0) -> Function:
+    """Make the function that computes the Hessian of `f`, a function to a single number: `jacobian` of `grad`.
+
+    Parameters
+    ----------
+    f : callable
+        A function of arrays, or of a module; it returns a Tensor of one entry.
+    argnums : int or tuple of int, default 0
+        The argument, or arguments, to differentiate with respect to.
+
+    Returns
+    -------
+    callable
+        A function of the same arguments. For an array of shape s, it returns the second derivatives with shape
+        ``s + s``; for a `Module`, a dict of dicts by two parameter names, such as ``H["W"]["b"]``; for several
+        argnums, a tuple of tuples.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `grad`.
+
+    Examples
+    --------
+    The Hessian of logistic regression is ``X diag(a (1 - a)) X^T / m``:
+
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> X, Y = np.array([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0]]), np.array([[1, 0, 1]])
+    >>> H = tg.hessian(lambda w: tg.binary_cross_entropy_with_logits(w @ X, Y))(np.zeros((1, 2)))
+    >>> H.reshape(2, 2) * 3
+    array([[3.5 , 1.5 ],
+           [1.5 , 0.75]])
+    >>> X @ np.diag([0.25, 0.25, 0.25]) @ X.T
+    array([[3.5 , 1.5 ],
+           [1.5 , 0.75]])
+    """
+    return _named(f"hessian({_name(f)})", jacobian(grad(f, argnums), argnums))
+
+
+def hvp(f: Function) -> Function:
+    """Make the function that computes Hessian-vector products, ``H v``, without the Hessian.
+
+    ``H v`` is the gradient of ``sum(grad(f)(x) * v)``, so it costs a few gradients, however large x is.
+
+    Parameters
+    ----------
+    f : callable
+        A function of one array, or of one module; it returns a Tensor of one entry.
+
+    Returns
+    -------
+    callable
+        A function of x and v. For an array x, v has its shape, and so has the result; for a `Module`, v and the result
+        are dicts by parameter name.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When it is called: as for `grad`, or if v has not the shape of x.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> tg.hvp(lambda x: np.sum(x ** 3))(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
+    array([  6., 120.])
+    """
+    gradient = grad(f)
+
+    def slope(x: Any, v: Any) -> Any:
+        g = gradient(x)
+        pairs = [(g[name], v[name]) for name in g] if isinstance(g, dict) else [(g, v)]
+        return functools.reduce(ops.add, (ops.sum(ops.multiply(g, v)) for g, v in pairs))
+
+    slope_along = grad(slope)
+
+    def product(x: Any, v: Any) -> Any:
+        expected = {name: p.shape for name, p in x.named_parameters()} if isinstance(x, Module) else np.shape(x)
+        v = {k: as_array(a, f"v[{k!r}]") for k, a in v.items()} if isinstance(v, Mapping) else as_array(v, "v")
+        got = {name: a.shape for name, a in v.items()} if isinstance(v, dict) else v.shape
+        if got != expected:
+            raise ValueError(f"hvp: v is {got}; expected {expected}, as {_name(f)}'s argument.")
+        return slope_along(x, v)
+
+    return _named(f"hvp({_name(f)})", product)
+
+
+# -- levels -----------------------------------------------------------------------------------------------------------
+
+
+def _runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+    """Return the function that runs f with the chosen arguments as leaves of a new level: (result, level, leaves)."""
+    if not callable(f):
+        raise TypeError(f"{who}: expected a function, got {f!r}. Write tg.{who}(f)(x), not tg.{who}(f(x)).")
+    chosen = argnums if isinstance(argnums, tuple) else (argnums,)
+    names = _argument_names(f)
+
+    def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for i in chosen:
+            if not -len(args) <= i < len(args):
+                raise TypeError(
+                    f"{who}: {_name(f)} was called with {len(args)} argument{'s' * (len(args) != 1)} by position; "
+                    f"there is no number {i} (argnums counts from 0) to differentiate with respect to."
+                )
+        level = 1 + max([_level.get(), *(x._level for x in args if isinstance(x, Tensor))])
+        varied, leaves = list(args), []
+        for i in chosen:
+            name = names[i] if i < len(names) else f"argument {i + 1}"
+            varied[i], leaf = _varied(args[i], level, name)
+            leaves.append(leaf)
+        tokens = _level.set(level), _recording.set(_recording.get() or True)
+        try:
+            y = f(*varied, **kwargs)
+        finally:
+            _level.reset(tokens[0])
+            _recording.reset(tokens[1])
+        return y, level, tuple(leaves) if isinstance(argnums, tuple) else leaves[0]
+
+    return run
+
+
+def _varied(x: Any, level: int, name: str) -> tuple[Any, Any]:
+    """An argument as f shall see it, and the leaves in it: a Tensor, or a module's parameters by name."""
+    if not isinstance(x, Module):
+        leaf = _leaf(Tensor, x, level, name)
+        return leaf, leaf
+    leaves = {
+        name: _leaf(Parameter, p if p._level > 1 else p._value, level, name)  # another transform's, or the model's own
+        for name, p in x.named_parameters()
+        if p.requires_grad
+    }
+    if not leaves:
+        raise TypeError(f"{type(x).__name__} has no parameter that requires a gradient.")
+    exchanged: dict[int, Any] = {id(p): leaves.get(name, p) for name, p in x.named_parameters()}
+    return copy.deepcopy(x, exchanged), leaves
+
+
+def _leaf(kind: type[Tensor], data: Any, level: int, name: str, requires_grad: bool = True) -> Tensor:
+    """A leaf of a given level, whatever is inside."""
+    leaf: Tensor = object.__new__(kind)
+    Tensor.__init__(leaf, data, requires_grad, name=name)
+    leaf._level = level
+    return leaf
+
+
+def _check_level(who: str, f: Function, y: Any, level: int) -> None:
+    if not isinstance(y, Tensor) or y._level != level:
+        raise TypeError(
+            f"{who}: {_name(f)} returned {_described(y)} that does not depend on its argument. "
+            "Did it use .data, .detach(), float() or another array instead of its argument, or forget to return?"
+        )
+
+
+def _described(y: Any) -> str:
+    return f"a {type(y).__name__}" if y is not None else "None,"
+
+
+def _gradients(y: Tensor, leaves: Any, index: tuple[int, ...] | None = None) -> Any:
+    """The gradients of y, or of its entry at an index, with respect to the leaves, in their structure."""
+    if y._depth:
+        seed = None
+        if index is not None:
+            seed = np.zeros(y.shape, y.dtype)
+            seed[index] = 1
+        y.backward(seed)
+
+    def taken(leaf: Tensor) -> Any:
+        dx, leaf._grad = leaf._grad, None
+        if dx is None:
+            dx = np.zeros_like(values(leaf))
+        x = leaf._value
+        if isinstance(x, Tensor) and (not isinstance(dx, Tensor) or dx._level < x._level):
+            dx = _leaf(Tensor, dx, x._level, "", requires_grad=False)  # constant, but still of the caller's level
+        return _outside(dx)
+
+    return _map(taken, leaves)
+
+
+def _outside(x: Any) -> Any:
+    """What a transform hands to its caller: without a graph where none is recorded."""
+    return x if _recording.get() else values(x)
+
+
+def _stacked(rows: list[Any], shape: tuple[int, ...], leaves: Any) -> Any:
+    """Gradients of all the entries of an output, as one array per leaf."""
+    if isinstance(leaves, dict):
+        return {name: _stacked([row[name] for row in rows], shape, leaf) for name, leaf in leaves.items()}
+    if isinstance(leaves, tuple):
+        return tuple(_stacked([row[i] for row in rows], shape, leaf) for i, leaf in enumerate(leaves))
+    if not rows:
+        return np.zeros(shape + leaves.shape, leaves.dtype)
+    return ops.reshape(ops.stack(rows), shape + leaves.shape)
+
+
+def _map(function: Callable[[Any], Any], x: Any) -> Any:
+    """Apply a function to all that a dict or a tuple holds, or to the thing itself."""
+    if isinstance(x, dict):
+        return {key: _map(function, item) for key, item in x.items()}
+    if isinstance(x, tuple):
+        return tuple(_map(function, item) for item in x)
+    return function(x)
+
+
+# -- names, for errors ------------------------------------------------------------------------------------------------
+
+
+def _name(f: Function) -> str:
+    return getattr(f, "__name__", type(f).__name__)
+
+
+def _named(name: str, function: Function) -> Function:
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def _argument_names(f: Function) -> list[str]:
+    try:
+        return list(inspect.signature(f).parameters)
+    except (TypeError, ValueError):  # a builtin
+        return []
