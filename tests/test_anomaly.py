@@ -1,0 +1,156 @@
+"""detect_anomaly names the op, the layer, the input and the line; without it, nothing looks."""
+
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tinygrad_dls import anomaly
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    """NumPy warns beside the anomaly; here the error alone is of interest."""
+    with np.errstate(all="ignore"):
+        yield
+
+
+def leaf(data, name=None):
+    return tg.Tensor(data, requires_grad=True, name=name)
+
+
+def line_of(text):
+    """The number of the line of this file that holds the text, and not this call."""
+    with open(__file__) as file:
+        (number,) = (i for i, line in enumerate(file, 1) if line.strip() == text)
+    return number
+
+
+def caught(f):
+    with tg.detect_anomaly(), pytest.raises(tg.AnomalyError) as error:
+        f()
+    return str(error.value)
+
+
+def test_forward_names_the_op_the_input_and_the_line():
+    x = leaf([[1.0, 0.0], [4.0, -1.0]], "x")
+
+    def f():
+        y = x * 2
+        return np.log(y)  # the line
+
+    text = caught(f)
+    assert text.splitlines()[0] == "log made an infinity (2 of 4 entries, first at [0, 1])."
+    assert f"{__file__}:{line_of('return np.log(y)  # the line')}: return np.log(y)  # the line" in text
+    assert "argument 1 (2, 2): finite, from -2 to 8, and 0 there" in text
+
+
+def test_backward_names_the_forward_line_of_the_op_that_is_to_blame():
+    x = leaf([4.0, 0.0], "x")
+
+    def f():
+        root = np.sqrt(x)  # finite forward, infinite slope
+        J = np.sum(root * 3)
+        J.backward()
+
+    text = caught(f)
+    assert text.splitlines()[0] == "the backward pass of sqrt made an infinity (1 of 2 entries, first at [1]) in dx."
+    assert re.search(r"its forward pass: .*test_anomaly.py:\d+: root = np.sqrt\(x\)", text)
+    assert "x (2,): finite, from 0 to 4, and 0 there" in text
+    assert "the gradient that came in: finite" in text
+    assert x.grad is None
+
+
+def test_a_single_number_is_a_nan_without_an_index():
+    x = leaf(0.0, "x")
+    assert caught(lambda: x / 0.0).startswith("divide made a NaN.")
+
+
+def test_data_that_holds_a_nan_already_are_named():
+    model = tg.nn.TwoLayerNetwork(2, 3, rng=0)
+    X = np.array([[1.0, np.nan], [0.0, 1.0]])
+    text = caught(lambda: model(X))
+    assert text.splitlines()[0].startswith(
+        "affine gave a NaN (3 of 6 entries, first at [0, 1]), which was in argument 2"
+    )
+    assert "in layer1 (Linear 2 -> 3)" in text
+    assert "argument 2 (2, 2): holds a NaN (1 of 4 entries, first at [0, 1])" in text
+
+
+@pytest.mark.parametrize(
+    ("activation", "layer"),
+    [(np.log, r"in log, whose output is A1"), (tg.nn.Sequential(np.log), r"in log"), (None, None)],
+)
+def test_the_layer_of_an_activation_is_named(activation, layer):
+    class Log(tg.nn.Module):
+        def __call__(self, z):
+            return np.log(z)
+
+    model = tg.nn.TwoLayerNetwork(2, 3, activation=activation or Log(), rng=0)
+    text = caught(lambda: model(-np.ones((2, 4))))
+    assert "log made a NaN" in text
+    assert re.search(layer or "in Log", text)
+
+
+def test_the_layer_and_its_course_names_in_the_backward_pass():
+    model = tg.nn.Sequential(tg.nn.Linear(1, 1, init=tg.init.zeros), np.sqrt, tg.nn.Linear(1, 1, init=[[1.0]]))
+    text = caught(lambda: tg.mean_squared_error(model(np.ones((1, 2))), np.ones((1, 2))).backward())
+    assert (
+        text.splitlines()[0] == "the backward pass of sqrt made an infinity (2 of 2 entries, first at [0, 0]) in dZ1."
+    )
+    assert "in sqrt, whose output is A1" in text
+    assert "the gradient that came in, dA1: finite" in text
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_within_fit_the_line_is_the_call_of_fit():
+    model = tg.nn.LogisticRegression(1)
+    model.layers[0].W.data = np.array([[np.inf]])
+
+    def f():
+        optimizer = tg.optim.SGD(model.parameters(), lr=1)
+        tg.fit(model, np.ones((1, 2)), [[0, 1]], loss=tg.mean_squared_error, optimizer=optimizer, epochs=1)
+
+    text = caught(f)
+    assert "affine gave an infinity (2 of 2 entries, first at [0, 0]), which was in W before." in text
+    assert re.search(r"test_anomaly.py:\d+: tg.fit\(model", text)
+
+
+def test_a_transform_is_watched_too():
+    assert "the backward pass of sqrt" in caught(lambda: tg.grad(np.sqrt)(0.0))
+
+
+def test_what_is_not_recorded_is_not_looked_at():
+    w = leaf([1.0])
+    with tg.detect_anomaly():
+        assert np.isinf(np.log(tg.Tensor([0.0])).data).all()
+        with tg.no_grad():
+            assert np.isinf(np.log(w * 0).data).all()
+    with tg.no_grad(), tg.detect_anomaly():
+        assert not np.log(w * 0).requires_grad
+
+
+def test_finite_numbers_pass_and_give_the_same_gradients():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2, 5)), np.array([[0, 1, 1, 0, 1]])
+    model = tg.nn.TwoLayerNetwork(2, 3, rng=0)
+    plain = tg.grad(lambda model: tg.binary_cross_entropy_with_logits(model(X), Y))(model)
+    with tg.detect_anomaly():
+        tg.binary_cross_entropy_with_logits(model(X), Y).backward()
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(p.grad, plain[name])
+
+
+def test_after_the_block_and_after_an_exception_nothing_looks(monkeypatch):
+    w = leaf([0.0])
+    with pytest.raises(tg.AnomalyError), tg.detect_anomaly():
+        np.log(w)
+    monkeypatch.setattr(anomaly, "_first", lambda x: pytest.fail("looked"))
+    np.sum(np.log(w)).backward()
+    assert np.isinf(w.grad).all()
+
+
+def test_the_engine_knows_only_that_there_may_be_an_observer():
+    assert "anomaly" not in inspect.getsource(tg.tensor).replace("detect_anomaly", "")

@@ -1,0 +1,189 @@
+"""Where numbers go wrong: the first op that makes a NaN or an infinity, and the line of your code that called it.
+
+Every op that is recorded for a backward pass is shown to an observer (see `tinygrad_dls.tensor`). Here the observer
+looks at its value, and puts a look at every gradient into its products. Outside the block there is no observer, and
+nothing is looked at.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.arrays import Array, role
+from tinygrad_dls.nn import Module, Sequential
+from tinygrad_dls.tensor import Tensor, _recording, values
+
+__all__ = ["AnomalyError", "detect_anomaly"]
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+
+class AnomalyError(ArithmeticError):
+    """A NaN or an infinity, found by `detect_anomaly`."""
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Raise at the first NaN or infinity that an op makes, in the forward or in the backward pass.
+
+    Looks at every value that is recorded, so it costs a pass over each. Under `no_grad` nothing is recorded, and
+    nothing is looked at. Where only the backward pass goes wrong, the forward pass has to run in the block too.
+
+    Raises
+    ------
+    AnomalyError
+        Naming the op, the layer, the input, and the line of the forward code, outside this package, that called it.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> x = tg.Tensor([0.0, 4.0], requires_grad=True, name="x")
+    >>> with tg.detect_anomaly(), np.errstate(divide="ignore"):
+    ...     J = np.sum(np.sqrt(x))
+    ...     J.backward()
+    Traceback (most recent call last):
+    tinygrad_dls.anomaly.AnomalyError: the backward pass of sqrt made an infinity (1 of 2 entries, first at [0]) in dx.
+      its forward pass: <doctest tinygrad_dls.anomaly.detect_anomaly[2]>:2: J = np.sum(np.sqrt(x))
+      x (2,): finite, from 0 to 4, and 0 there
+      the gradient that came in: finite
+    """
+    if not _recording.get():
+        yield
+        return
+    token = _recording.set(_watch)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def _watch(node: Tensor) -> None:
+    """Look at what an op computed, and make its products look at theirs."""
+    function, inputs, options, vjps, watched = node._origin
+    place = _place(function)
+    where = _first(node._value)
+    if where is not None:
+        raise AnomalyError(_forward_text(node, where, place))
+
+    def looking(i: int, vjp: Any) -> Any:
+        def look(dz: Array) -> Array:
+            dx = vjp(dz)
+            where = _first(dx)
+            if where is not None:
+                raise AnomalyError(_backward_text(node, i, dz, dx, where, place))
+            return dx
+
+        return look if vjp is not None else None
+
+    node._origin = function, inputs, options, tuple(map(looking, range(len(vjps)), vjps)), watched
+
+
+# -- what is wrong ----------------------------------------------------------------------------------------------------
+
+
+def _first(x: Any) -> tuple[int, ...] | None:
+    """The index of the first NaN or infinity."""
+    x = values(x)
+    try:
+        bad = ~np.isfinite(x)
+    except TypeError:  # symbols
+        return None
+    return tuple(int(i) for i in np.argwhere(bad)[0]) if np.any(bad) else None
+
+
+def _kind(x: Any, where: tuple[int, ...]) -> str:
+    """What was made, how often, and where: ``a NaN (1 of 6 entries, first at [0, 2])``."""
+    x = values(x)
+    bad = int(np.sum(~np.isfinite(x)))
+    what = "a NaN" if np.isnan(x[where]) else "an infinity"
+    return f"{what} ({bad} of {np.size(x)} entries, first at {list(where)})" if where else what
+
+
+def _inputs(node: Tensor, like: Any, where: tuple[int, ...]) -> list[str]:
+    """One line for each input of an op: its name and shape, its range or what is not finite in it, its entry there."""
+    lines = []
+    for position, x in enumerate(node.inputs, 1):
+        array = values(x)
+        if not hasattr(array, "dtype") or array.dtype.kind not in "fiub" or not array.size:
+            continue
+        bad = _first(array)
+        text = f"holds {_kind(array, bad)}" if bad is not None else f"finite, from {array.min():g} to {array.max():g}"
+        if array.shape == np.shape(values(like)):
+            text += f", and {array[where]:g} there"
+        lines.append(f"  {role(x, position)} {array.shape}: {text}")
+    return lines
+
+
+def _forward_text(node: Tensor, where: tuple[int, ...], place: _Place) -> str:
+    given = [role(x, i) for i, x in enumerate(node.inputs, 1) if _first(x) is not None]
+    source = f", which was in {' and '.join(given)} before" if given else ""
+    text = f"{place.op} {'gave' if given else 'made'} {_kind(node._value, where)}{source}."
+    return "\n".join([text, *place.lines(), *_inputs(node, node._value, where)])
+
+
+def _backward_text(node: Tensor, i: int, dz: Array, dx: Array, where: tuple[int, ...], place: _Place) -> str:
+    x = node.inputs[i]
+    of = f"d{x.name}" if isinstance(x, Tensor) and x.name else f"the gradient of {role(x, i + 1)}"
+    text = f"the backward pass of {place.op} made {_kind(dx, where)} in {of}."
+    came_in = _first(dz)
+    came = "finite" if came_in is None else f"it holds {_kind(dz, came_in)}"
+    came = f"  the gradient that came in{f', d{node.name}' if node.name else ''}: {came}"
+    return "\n".join([text, *place.lines("its forward pass: "), *_inputs(node, dx, where), came])
+
+
+# -- where it is ------------------------------------------------------------------------------------------------------
+
+
+class _Place:
+    """Where an op was called: the line of the user's code, and the layer if there is one."""
+
+    __slots__ = ("layer", "line", "op")
+
+    def __init__(self, op: str, line: str, layer: str) -> None:
+        self.op, self.line, self.layer = op, line, layer
+
+    def lines(self, before: str = "") -> list[str]:
+        return [f"  {before}{self.line}"] * bool(self.line) + [f"  in {self.layer}"] * bool(self.layer)
+
+
+def _place(function: Any) -> _Place:
+    layer, frame = "", sys._getframe(2)
+    while frame is not None and _is_ours(frame):
+        layer = layer or _layer(frame)
+        frame = frame.f_back  # type: ignore[assignment]  # the loop ends at None
+    line = "" if frame is None else _line(frame)
+    while frame is not None and not layer:  # the user's own Module may have called an op
+        layer, frame = _layer(frame), frame.f_back  # type: ignore[assignment]
+    return _Place(function.__name__, line, layer)
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return os.path.dirname(os.path.abspath(frame.f_code.co_filename)) == _PACKAGE
+
+
+def _line(frame: FrameType) -> str:
+    """File, number and text of the line that a frame is at."""
+    name, number = frame.f_code.co_filename, frame.f_lineno
+    return f"{name}:{number}: {linecache.getline(name, number, frame.f_globals).strip()}".rstrip(": ")
+
+
+def _layer(frame: FrameType) -> str:
+    """The layer that a frame runs: the one that a Sequential is at, or the module whose method it is."""
+    local = frame.f_locals
+    if frame.f_code is Sequential.__call__.__code__:
+        layer, output = local.get("layer"), local.get("output")
+        kind = layer._describe() if isinstance(layer, Module) else getattr(layer, "__name__", type(layer).__name__)
+        name = f"{layer.name} ({kind})" if isinstance(layer, Module) and layer.name else kind
+        return name + (f", whose output is {output}" if output else "")
+    module = local.get("self")
+    if isinstance(module, Module):
+        return f"{module.name} ({module._describe()})" if module.name else module._describe()
+    return ""
