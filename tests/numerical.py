@@ -61,3 +61,57 @@ def assert_second_derivatives(f, *arrays, rng=0):
     for t, e in zip(inner, expected, strict=True):
         got = np.zeros(t.shape) if t.grad is None else t.grad
         np.testing.assert_allclose(got, e, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+# The complex step: for an analytic f and a step of 1e-30, Im f(x + ih) / h is f'(x) without truncation (h^2 is lost
+# in rounding) and without cancellation (nothing is subtracted), so only the rounding of f itself remains.
+TINY = 1e-30
+
+
+def complex_slopes(f, arrays, seed):
+    """The gradient of sum(seed * f(*arrays)) with respect to every array, of an f that is analytic around them."""
+    gradients = []
+    for k, array in enumerate(arrays):
+        moved = [a.astype(complex) for a in arrays]
+        gradient = np.empty(array.shape)
+        for index in np.ndindex(array.shape):
+            moved[k][index] += 1j * TINY
+            gradient[index] = np.sum(seed * f(*moved)).imag / TINY
+            moved[k][index] = array[index]
+        gradients.append(gradient)
+    return gradients
+
+
+# Cauchy: the Taylor coefficients of s -> f(x + s u) are the Fourier coefficients of its values on a circle. With
+# POINTS points the error is that of the coefficients POINTS further on: (RADIUS / R)^POINTS, for a nearest singularity
+# at a distance R. Domains keep it at 4 RADIUS: 4^-32 is 5e-20. Rounding is that of f, divided by RADIUS^2.
+RADIUS = 1 / 16
+POINTS = 32
+
+
+def curvature(f, arrays, seed, u, v):
+    """The second derivative of sum(seed * f(*arrays)), once along u and once along v, and its rounding error.
+
+    Entries of u and v are in [-1/2, 1/2], so that nothing moves by more than RADIUS.
+    """
+    circle = RADIUS * np.exp(2j * np.pi * np.arange(POINTS) / POINTS)
+    seconds, largest = [], 1.0  # what f computes on its way is of order 1 even where f is not
+    for sign in (1, -1):
+        direction = [a + sign * b for a, b in zip(u, v, strict=True)]
+        terms = [seed * f(*(x + s * d for x, d in zip(arrays, direction, strict=True))) for s in circle]
+        values = np.array([np.sum(term) for term in terms])
+        seconds.append(2 * np.mean(values / circle**2).real)
+        largest = max(largest, *(np.sum(np.abs(term)) for term in terms))
+    return (seconds[0] - seconds[1]) / 4, largest * np.finfo(float).eps / RADIUS**2
+
+
+def nested_curvature(f, arrays, seed, u, v):
+    """The same second derivative by a Tensor in a Tensor: the gradient's projection on u, differentiated along v."""
+    inner = [tg.Tensor(a, requires_grad=True) for a in arrays]
+    outer = [tg.Tensor(t, requires_grad=True) for t in inner]
+    f(*outer).backward(seed)
+    slope = sum(tg.sum(d * t.grad) for d, t in zip(u, outer, strict=True))
+    if not isinstance(slope, tg.Tensor) or not slope.requires_grad:
+        return 0.0  # a linear f: its gradient does not depend on the arrays
+    slope.backward()
+    return sum(np.sum(d * t.grad) for d, t in zip(v, inner, strict=True) if t.grad is not None)

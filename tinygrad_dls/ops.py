@@ -65,7 +65,8 @@ def power(x: Array, y: Array) -> Rule:
 
     def dx(dz: Array) -> Array:
         if hasattr(y, "dtype"):
-            return dz * y * x ** np.where(values(y) == 0, 1, y - 1)
+            one = np.logical_and(values(x) == 0, values(y) == 0)  # 0 * 0^1 is the limit, 0 * 0^-1 is none
+            return dz * y * x ** np.where(one, 1, y - 1)
         return dz * y * x ** (y - 1 if y else 1)  # a Python number, which does not widen float32
 
     def dy(dz: Array) -> Array:
@@ -129,9 +130,11 @@ def affine(w: Array, a: Array, b: Array) -> Rule:
 def dot(a: Any, b: Any) -> Any:
     """``np.dot`` as the course uses it: the matrix product of vectors and matrices, or the product with a number."""
     dims = np.ndim(a), np.ndim(b)
+    if not min(dims):
+        return multiply(a, b)
     if max(dims) > 2:
         raise TypeError("np.dot of more than two axes is not differentiated; use a @ b.")
-    return matmul(a, b) if min(dims) else multiply(a, b)
+    return matmul(a, b)
 
 
 # -- exponentials, roots, waves ---------------------------------------------------------------------------------------
