@@ -26,7 +26,7 @@ def test_import_takes_numpy_alone():
 
 LAYERS = [
     ["arrays"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim"], ["training", "datasets"],
-    ["transforms", "anomaly"], ["check", "views.symbolic"],
+    ["transforms", "anomaly"], ["check.numerical", "check.causes", "check.diagnosis", "views.symbolic"],
 ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ Examples are columns: ``X`` is ``(n_x, m)``, ``W`` is ``(n, n_prev)``, ``b`` is 
 (1, 2)
 """
 
-from tinygrad_dls import datasets, init, nn, optim
+from tinygrad_dls import check, datasets, init, nn, optim
 from tinygrad_dls.anomaly import AnomalyError, detect_anomaly
 from tinygrad_dls.losses import (
     binary_cross_entropy,
@@ -75,11 +75,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "History", "Tensor", "abs", "accuracy", "add", "astype", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "broadcast_to", "clip", "concatenate", "confusion_matrix", "cos", "cumsum",
-    "datasets", "detect_anomaly", "divide", "dot", "exp", "expand_dims", "expm1", "fit", "getitem", "grad", "hessian",
-    "hvp", "init", "jacobian", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean",
-    "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative", "nn", "no_grad", "op", "optim",
-    "power", "prod", "relu", "reshape", "sigmoid", "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt",
-    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var",
-    "where",
+    "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip", "concatenate", "confusion_matrix", "cos",
+    "cumsum", "datasets", "detect_anomaly", "divide", "dot", "exp", "expand_dims", "expm1", "fit", "getitem", "grad",
+    "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum",
+    "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative", "nn", "no_grad", "op",
+    "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin", "softmax", "softmax_cross_entropy", "softplus",
+    "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad",
+    "var", "where",
 ]  # fmt: skip

@@ -75,7 +75,7 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     {'W': array([[-0.25,  0.25]]), 'b': array([[0.]])}
     """
     both = _value_and_grad("grad", f, argnums)
-    return _named(f"grad({_name(f)})", lambda *args, **kwargs: both(*args, **kwargs)[1])
+    return _named("grad", f, lambda *args, **kwargs: both(*args, **kwargs)[1])
 
 
 def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
@@ -87,21 +87,21 @@ def value_and_grad(f: Function, argnums: Argnums = 0) -> Function:
     >>> tg.value_and_grad(lambda x: np.sum(x * x))(np.array([1.0, 2.0]))
     (np.float64(5.0), array([2., 4.]))
     """
-    return _named(f"value_and_grad({_name(f)})", _value_and_grad("value_and_grad", f, argnums))
+    return _named("value_and_grad", f, _value_and_grad("value_and_grad", f, argnums))
 
 
 def _value_and_grad(who: str, f: Function, argnums: Argnums) -> Function:
-    run = _runner(who, f, argnums)
+    run = runner(who, f, argnums)
 
     def both(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         J, level, leaves = run(args, kwargs)
-        _check_level(who, f, J, level)
+        check_level(who, f, J, level)
         if J.size != 1:
             raise ValueError(
-                f"{who}: {_name(f)} returned shape {J.shape}, not a single number. Reduce it to a cost first "
+                f"{who}: {function_name(f)} returned shape {J.shape}, not a single number. Reduce it to a cost first "
                 "(np.sum, np.mean, a loss), or use tg.jacobian."
             )
-        return _outside(J._value), _gradients(J, leaves)
+        return _outside(J._value), gradients(J, leaves)
 
     return both
 
@@ -137,19 +137,23 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     array([[1., 2.],
            [3., 4.]])
     """
-    run = _runner("jacobian", f, argnums)
+    run = runner("jacobian", f, argnums)
 
     def derivatives(*args: Any, **kwargs: Any) -> Any:
         y, level, leaves = run(args, kwargs)
 
         def of_one(y: Any) -> Any:
-            _check_level("jacobian", f, y, level)
-            rows = [_gradients(y, leaves, index) for index in np.ndindex(y.shape)]
+            check_level("jacobian", f, y, level)
+            rows = []
+            for index in np.ndindex(y.shape):
+                one = np.zeros(y.shape, y.dtype)
+                one[index] = 1
+                rows.append(gradients(y, leaves, one))
             return _stacked(rows, y.shape, leaves)
 
         return _map(of_one, y)
 
-    return _named(f"jacobian({_name(f)})", derivatives)
+    return _named("jacobian", f, derivatives)
 
 
 def hessian(f: Function, argnums: Argnums = 0) -> Function:
@@ -188,7 +192,7 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     array([[3.5 , 1.5 ],
            [1.5 , 0.75]])
     """
-    return _named(f"hessian({_name(f)})", jacobian(grad(f, argnums), argnums))
+    return _named("hessian", f, jacobian(grad(f, argnums), argnums))
 
 
 def hvp(f: Function) -> Function:
@@ -232,27 +236,28 @@ def hvp(f: Function) -> Function:
         v = {k: as_array(a, f"v[{k!r}]") for k, a in v.items()} if isinstance(v, Mapping) else as_array(v, "v")
         got = {name: a.shape for name, a in v.items()} if isinstance(v, dict) else v.shape
         if got != expected:
-            raise ValueError(f"hvp: v is {got}; expected {expected}, as {_name(f)}'s argument.")
+            raise ValueError(f"hvp: v is {got}; expected {expected}, as {function_name(f)}'s argument.")
         return slope_along(x, v)
 
-    return _named(f"hvp({_name(f)})", product)
+    return _named("hvp", f, product)
 
 
 # -- levels -----------------------------------------------------------------------------------------------------------
 
 
-def _runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
+def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...], dict[str, Any]], Any]:
     """Return the function that runs f with the chosen arguments as leaves of a new level: (result, level, leaves)."""
     if not callable(f):
         raise TypeError(f"{who}: expected a function, got {f!r}. Write tg.{who}(f)(x), not tg.{who}(f(x)).")
     chosen = argnums if isinstance(argnums, tuple) else (argnums,)
-    names = _argument_names(f)
+    names = argument_names(f)
 
     def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for i in chosen:
             if not -len(args) <= i < len(args):
+                count = f"{len(args)} argument{'s' * (len(args) != 1)}"
                 raise TypeError(
-                    f"{who}: {_name(f)} was called with {len(args)} argument{'s' * (len(args) != 1)} by position; "
+                    f"{who}: {function_name(f)} was called with {count} by position; "
                     f"there is no number {i} (argnums counts from 0) to differentiate with respect to."
                 )
         level = 1 + max([_level.get(), *(x._level for x in args if isinstance(x, Tensor))])
@@ -296,10 +301,10 @@ def _leaf(kind: type[Tensor], data: Any, level: int, name: str, requires_grad: b
     return leaf
 
 
-def _check_level(who: str, f: Function, y: Any, level: int) -> None:
+def check_level(who: str, f: Function, y: Any, level: int) -> None:
     if not isinstance(y, Tensor) or y._level != level:
         raise TypeError(
-            f"{who}: {_name(f)} returned {_described(y)} that does not depend on its argument. "
+            f"{who}: {function_name(f)} returned {_described(y)} that does not depend on its argument. "
             "Did it use .data, .detach(), float() or another array instead of its argument, or forget to return?"
         )
 
@@ -308,13 +313,9 @@ def _described(y: Any) -> str:
     return f"a {type(y).__name__}" if y is not None else "None,"
 
 
-def _gradients(y: Tensor, leaves: Any, index: tuple[int, ...] | None = None) -> Any:
-    """The gradients of y, or of its entry at an index, with respect to the leaves, in their structure."""
+def gradients(y: Tensor, leaves: Any, seed: Any = None) -> Any:
+    """The gradients of y with respect to the leaves, in their structure; and leave none behind."""
     if y._depth:
-        seed = None
-        if index is not None:
-            seed = np.zeros(y.shape, y.dtype)
-            seed[index] = 1
         y.backward(seed)
 
     def taken(leaf: Tensor) -> Any:
@@ -357,16 +358,18 @@ def _map(function: Callable[[Any], Any], x: Any) -> Any:
 # -- names, for errors ------------------------------------------------------------------------------------------------
 
 
-def _name(f: Function) -> str:
+def function_name(f: Function) -> str:
     return getattr(f, "__name__", type(f).__name__)
 
 
-def _named(name: str, function: Function) -> Function:
-    function.__name__ = function.__qualname__ = name
+def _named(transform: str, f: Function, function: Function) -> Function:
+    function.__name__ = function.__qualname__ = f"{transform}({function_name(f)})"
+    if transform != "hvp":  # which takes one argument more
+        function.__wrapped__ = f  # type: ignore[attr-defined]  # tells inspect.signature where to look
     return function
 
 
-def _argument_names(f: Function) -> list[str]:
+def argument_names(f: Function) -> list[str]:
     try:
         return list(inspect.signature(f).parameters)
     except (TypeError, ValueError):  # a builtin

@@ -1,0 +1,376 @@
+"""Autodiff against slopes: differences of the function's values, which know nothing of gradient rules.
+
+The slope of ``phi(t) = J(theta + t u)`` at 0 is the gradient's product with the direction u. For few entries, u is each
+of them in turn; for many, random signs, so that one slope holds all entries to account. The slope itself comes from a
+step into the complex plane, exact to rounding where the function is analytic and runs on complex numbers, or else from
+central differences, extrapolated to step 0, with an estimate of their error.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_dls.arrays import Array, as_array
+from tinygrad_dls.nn import Module, Parameter
+from tinygrad_dls.tensor import Tensor, no_grad, values
+from tinygrad_dls.transforms import argument_names, check_level, function_name, gradients, runner
+
+__all__ = ["GradCheck", "GradientError", "gradcheck"]
+
+Index = tuple[int, ...]
+
+# Relative to the largest entry of a gradient. Extrapolated differences of float64 are good to 1e-9 or so, less near
+# poles; their estimated error comes on top. A complex step and float64 rules differ by roundings; sums in float32
+# rules, by some hundred of theirs.
+TOLERANCES = {"central differences": 1e-6, "complex step": 1e-9, "float32": 1e-4, "float16": 3e-2}
+MOST_KINKS = 16  # among the entries of one projection; finding each takes a bisection
+
+
+class GradientError(AssertionError):
+    """A gradient that is not the slope of its function; `result` holds the whole table."""
+
+    def __init__(self, text: str, result: GradCheck) -> None:
+        super().__init__(text)
+        self.result = result
+
+
+@dataclass
+class Row:
+    """What was found for one argument.
+
+    Attributes
+    ----------
+    argument : str
+        The name of the argument or parameter.
+    shape : tuple of int
+        Its shape.
+    checked : str
+        How many entries, or random projections of all of them, were checked.
+    method : str
+        ``"complex step"`` or ``"central differences"``.
+    ratio : float
+        The course's measure over all that was checked, ``|grad - approx| / (|grad| + |approx|)`` in Euclidean norms.
+    worst : tuple of int or None
+        The index of the entry that is farthest off; None if only projections were taken.
+    got, expected : float
+        The gradient by autodiff there, and by the slope.
+    kinks : list of tuple of int
+        Entries at which the slopes from the left and from the right differ, so that there is nothing to compare with.
+    compared : int
+        How many entries and projections are no kinks.
+    wrong : bool
+        Whether `got` is farther from `expected` than tolerance and the slope's own error allow.
+    """
+
+    argument: str
+    shape: Index
+    checked: str
+    method: str
+    ratio: float = 0.0
+    worst: Index | None = None
+    got: float = 0.0
+    expected: float = 0.0
+    kinks: list[Index] = field(default_factory=list)
+    compared: int = 0
+    wrong: bool = False
+
+
+@dataclass
+class GradCheck:
+    """The result of `gradcheck`; prints as a table."""
+
+    function: str
+    rows: list[Row]
+
+    def __str__(self) -> str:
+        head = ("", "shape", "checked", "method", "ratio", "worst at", "autodiff", "slope", "")
+        lines: list[tuple[str, ...]] = [head]
+        for row in self.rows:
+            verdict = "WRONG" if row.wrong else "ok"
+            where = "a projection" if row.worst is None else str(list(row.worst))
+            numbers = [f"{row.ratio:.1e}", where, f"{row.got:.10g}", f"{row.expected:.10g}"]
+            if row.kinks:
+                verdict += f", {len(row.kinks)} kink{'s' * (len(row.kinks) > 1)}, first at {list(row.kinks[0])}"
+            if not row.compared:
+                verdict, numbers = verdict.replace("ok", "nothing to compare"), [""] * 4
+            lines.append((row.argument, str(row.shape), row.checked, row.method, *numbers, verdict))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(f"{c:{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def gradcheck(
+    f: Callable[..., Any], inputs: Any, *, rng: Any = 0, entries: int = 64, projections: int = 8
+) -> GradCheck:
+    """Hold the gradients of a function against the slopes of its values.
+
+    Parameters
+    ----------
+    f : callable
+        A function of Tensors or of a module. A result of several entries is reduced by random weights, so that all of
+        them are checked at once.
+    inputs : array, tuple of arrays, or Module
+        Where to check: the argument of f, or a tuple of its arguments, of which those of floats are checked; or a
+        module, of which all parameters are checked that require a gradient.
+    rng : int or generator, default 0
+        Where random directions and weights are drawn from.
+    entries : int, default 64
+        Up to this size, every entry of an argument is checked by itself. Of a larger one, random projections are, which
+        involve every entry, and 16 entries: the eight of the largest gradient and eight at random.
+    projections : int, default 8
+        How many.
+
+    Returns
+    -------
+    GradCheck
+        A table with a row per argument; ``print`` it.
+
+    Raises
+    ------
+    GradientError
+        If a gradient is wrong: with the function, the argument, the index, what autodiff got and what was expected.
+    ValueError
+        If f is not finite there, or gives another value when called again (dropout?), so that it has no slope.
+    TypeError
+        If no input is of floats, or if the result of f does not depend on them.
+
+    Notes
+    -----
+    Where the slopes from the left and from the right differ, as those of ReLU at 0, there is no gradient to compare
+    with: the entry is reported as a kink, and is neither right nor wrong. Move the inputs a little to check it.
+
+    Slopes are taken in float64, whatever the dtype; gradients of float32 are held to float32's digits. The ratio is
+    that of the course's gradient checking (Improving Deep Neural Networks, week 1), where below 1e-7 is good.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> print(tg.check.gradcheck(np.tanh, np.array([0.5, -1.0])))  # doctest: +ELLIPSIS, +NORMALIZE_WHITESPACE
+       shape  checked        method        ratio    worst at  autodiff        slope
+    x  (2,)   all 2 entries  complex step  ...e-1...  [...]  ...  ok
+    """
+    rng = np.random.default_rng(rng)
+    problem = _Problem(f, inputs)
+    value = problem.value(problem.arrays)
+    if not np.array_equal(value, problem.value(problem.arrays), equal_nan=True):
+        raise ValueError(
+            f"gradcheck: {problem.name} gives another value each time it is called, so it has no slope. Does it draw "
+            "random numbers? Switch dropout off with model.eval(), or fix its rng within the function."
+        )
+    if not np.all(np.isfinite(value)):
+        raise ValueError(f"gradcheck: {problem.name} is not finite at these inputs, so it has no slope there.")
+    weights = np.ones(()) if value.size == 1 else rng.normal(size=value.shape)
+    gradients = problem.gradients(weights)
+    rows = [_row(problem, k, g, weights, rng, entries, projections) for k, g in enumerate(gradients)]
+    result = GradCheck(problem.name, rows)
+    for row in rows:
+        if row.wrong:
+            place = "in a random projection" if row.worst is None else f"at {list(row.worst)}"
+            raise GradientError(
+                f"gradcheck: the gradient of {problem.name} with respect to {row.argument} is wrong {place}: "
+                f"got {row.got:.10g}, expected {row.expected:.10g} by {row.method}.\n{result}",
+                result,
+            )
+    return result
+
+
+class _Problem:
+    """A function of arrays or of a module as a function of a list of arrays, and its gradients by autodiff."""
+
+    def __init__(self, f: Callable[..., Any], inputs: Any) -> None:
+        if not callable(f):
+            raise TypeError(f"gradcheck: expected a function, got {f!r}. Write gradcheck(f, x), not gradcheck(f(x)).")
+        self.f, self.inputs, self.name = f, inputs, function_name(f)
+        if isinstance(inputs, Module):
+            self.parameters = {name: p for name, p in inputs.named_parameters() if p.requires_grad}
+            self.names = list(self.parameters)
+            originals = [values(p) for p in self.parameters.values()]
+        else:
+            self.args = [x if isinstance(x, Module) else as_array(values(x)) for x in _several(inputs)]
+            names = argument_names(f)
+            self.places = [i for i, x in enumerate(self.args) if not isinstance(x, Module) and x.dtype.kind == "f"]
+            self.names = [names[i] if i < len(names) else f"argument {i + 1}" for i in self.places]
+            originals = [self.args[i] for i in self.places]
+        if not originals:
+            raise TypeError("gradcheck: no input is of floats, so there is nothing to differentiate. Write 1.0 for 1.")
+        self.dtypes = [x.dtype for x in originals]
+        self.arrays = [np.array(x, dtype=np.result_type(x, np.float64)) for x in originals]
+
+    def __call__(self, arrays: list[Any]) -> Any:
+        """F with these arrays (or Tensors) in place of its own."""
+        if isinstance(self.inputs, Module):
+            exchanged = {id(p): x for p, x in zip(self.parameters.values(), arrays, strict=True)}
+            return self.f(copy.deepcopy(self.inputs, exchanged))
+        args = list(self.args)
+        for i, x in zip(self.places, arrays, strict=True):
+            args[i] = x
+        return self.f(*args)
+
+    def value(self, arrays: list[Array]) -> Any:
+        """The values of f, in float64 where it lets them be."""
+        with no_grad():
+            kind = Parameter if isinstance(self.inputs, Module) else Tensor
+            return np.asarray(values(self([kind(x) for x in arrays])))
+
+    def complex_value(self, arrays: list[Array]) -> Any:
+        """The values of f on complex arrays, which are no Tensors."""
+        with no_grad():
+            return np.asarray(values(self(arrays)))
+
+    def gradients(self, weights: Array) -> list[Array]:
+        """Autodiff's gradients of the weighted sum of f's entries, in the inputs' own dtypes."""
+        module = isinstance(self.inputs, Module)
+        run = runner("gradcheck", self.f, 0 if module else tuple(self.places))
+        y, level, leaves = run((self.inputs,) if module else tuple(self.args), {})
+        check_level("gradcheck", self.f, y, level)
+        found = gradients(y, leaves, weights.astype(y.dtype).reshape(y.shape))
+        return list(found.values() if module else found)
+
+
+def _several(inputs: Any) -> tuple[Any, ...]:
+    return inputs if isinstance(inputs, tuple) else (inputs,)
+
+
+# -- one argument -----------------------------------------------------------------------------------------------------
+
+
+def _row(
+    problem: _Problem, k: int, g: Array, weights: Array, rng: np.random.Generator, entries: int, projections: int
+) -> Row:
+    """Check the gradient g of argument k, entry by entry or by projections."""
+    g = np.asarray(values(g), dtype=float)
+    if not np.all(np.isfinite(g)):
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(g))[0])
+        return Row(problem.names[k], g.shape, "all entries", "", math.nan, where, g[where], math.nan, wrong=True)
+
+    @functools.cache
+    def entry(i: int) -> _Slope:
+        u = np.zeros(g.size)
+        u[i] = 1
+        return _slope(problem, k, u.reshape(g.shape), weights)
+
+    flat = g.reshape(-1)
+    few = flat.size <= entries
+    largest = np.argsort(-np.abs(flat), kind="stable")[:8]
+    chosen = range(flat.size) if few else dict.fromkeys([*largest.tolist(), *rng.integers(flat.size, size=8).tolist()])
+    signs = [] if few else [rng.choice([-1.0, 1.0], size=flat.size) for _ in range(projections)]
+    slopes = [(i, entry(i), float(flat[i])) for i in chosen]
+    summed = [(u, _slope(problem, k, u.reshape(g.shape), weights), float(flat @ u)) for u in signs]
+
+    method = "complex step" if all(s.exact for _, s, _ in [*slopes, *summed]) else "central differences"
+    dtype = problem.dtypes[k]
+    tolerance = max(TOLERANCES[method], TOLERANCES.get(str(dtype), 0))
+    scale = max([abs(x) for _, s, got in slopes for x in (got, s.value)], default=0.0)
+    every = f"all {flat.size} entries" if flat.size > 1 else "its entry"
+    count = every if few else f"{len(signs)} projections, {len(slopes)} of {flat.size:,} entries"
+    row = Row(problem.names[k], g.shape, count, method)
+
+    def off(slope: _Slope, got: float, size: float) -> float:
+        """How many times farther off than allowed; at most 1 is right."""
+        return abs(got - slope.value) / (tolerance * size + 10 * slope.error + np.finfo(float).tiny)
+
+    compared: list[tuple[float, float]] = []
+    worst: tuple[float, Index | None, float, float] = -1.0, None, 0.0, 0.0
+    for i, slope, got in slopes:
+        index = tuple(int(n) for n in np.unravel_index(i, g.shape))
+        if slope.kink:
+            row.kinks.append(index)
+            continue
+        compared.append((got, slope.value))
+        worst = max(worst, (off(slope, got, scale), index, got, slope.value), key=lambda w: w[0])
+    for u, slope, got in summed:
+        size = max(scale, float(np.linalg.norm(flat)))
+        remaining = u.copy()
+        while off(slope, got, size) > 1 and len(row.kinks) < MOST_KINKS:
+            i = _culprit(problem, k, g, remaining, weights)
+            index = tuple(int(n) for n in np.unravel_index(i, g.shape))
+            if not entry(i).kink:
+                worst = max(worst, (off(entry(i), flat[i], scale), index, flat[i], entry(i).value), key=lambda w: w[0])
+                break
+            row.kinks.append(index)
+            remaining[i] = 0
+            slope, got = _slope(problem, k, remaining.reshape(g.shape), weights), float(flat @ remaining)
+        if off(slope, got, size) <= 1 or worst[0] > 1:  # else there are too many kinks to tell
+            compared.append((got, slope.value))
+    if compared:
+        a, b = np.array(compared).T
+        total = np.linalg.norm(a) + np.linalg.norm(b)
+        row.ratio = float(np.linalg.norm(a - b) / total) if total else 0.0
+    row.compared, row.wrong = len(compared), worst[0] > 1
+    row.worst, row.got, row.expected = worst[1], float(worst[2]), float(worst[3])
+    return row
+
+
+def _culprit(problem: _Problem, k: int, g: Array, u: Array, weights: Array) -> int:
+    """The entry to blame for a wrong projection, by halving."""
+    support = np.flatnonzero(u)
+    while len(support) > 1:
+        halves = support[: len(support) // 2], support[len(support) // 2 :]
+        gaps = []
+        for half in halves:
+            part = np.zeros_like(u)
+            part[half] = u[half]
+            slope = _slope(problem, k, part.reshape(g.shape), weights)
+            gaps.append(abs(float(g.reshape(-1) @ part) - slope.value))
+        support = halves[int(gaps[1] > gaps[0])]
+    return int(support[0])
+
+
+# -- one slope --------------------------------------------------------------------------------------------------------
+
+
+class _Slope(NamedTuple):
+    """The derivative along a direction, its estimated error, and how it was found."""
+
+    value: float
+    error: float
+    kink: bool = False  # the slopes from the left and from the right differ
+    exact: bool = False  # by a complex step
+
+
+def _slope(problem: _Problem, k: int, u: Array, weights: Array) -> _Slope:
+    """The slope of the weighted sum of f along u, in argument k."""
+
+    def phi(t: complex, value: Callable[[list[Array]], Any] = problem.value) -> Any:
+        moved = list(problem.arrays)
+        moved[k] = moved[k] + t * u
+        return np.sum(weights * value(moved))
+
+    with np.errstate(all="ignore"):
+        slope = _central(phi, size=max(1.0, float(np.abs(problem.arrays[k][u != 0]).max(initial=0))))
+        try:
+            step = 1e-40  # its square is below the smallest number, so nothing of second order remains
+            exact = float(np.imag(phi(1j * step, problem.complex_value)) / step)
+        except Exception:  # whatever f does not do with complex numbers
+            return slope
+    # a function that takes |z| or compares is not analytic: then the two disagree, and the differences are right
+    agree = abs(exact - slope.value) <= 1e-5 * abs(exact) + 10 * slope.error
+    return slope._replace(value=exact, error=0.0, exact=True) if agree and not slope.kink else slope
+
+
+def _central(phi: Callable[[float], Any], size: float) -> _Slope:
+    """Central differences at two steps, extrapolated; with ever smaller steps until their error is small."""
+    middle = float(phi(0.0))
+    best = _Slope(math.nan, math.inf)
+    jumps: list[tuple[float, float, float]] = []
+    for step in size * 10.0 ** -np.arange(3, 9):
+        plus, minus, half_plus, half_minus = (float(phi(t)) for t in (step, -step, step / 2, -step / 2))
+        rounding = 4 * np.finfo(float).eps * max(abs(plus), abs(minus), abs(middle)) / step
+        wide, narrow = (plus - minus) / (2 * step), (half_plus - half_minus) / step
+        right, left = (half_plus - middle) / (step / 2), (middle - half_minus) / (step / 2)
+        jumps.append((abs((plus - middle) / step - (middle - minus) / step), abs(right - left), rounding))
+        error = abs(wide - narrow) / 3 + rounding
+        if error < best.error:
+            best = _Slope((4 * narrow - wide) / 3, error)
+        if error <= 1e-9 * abs(best.value) + 2 * rounding:
+            break
+    # a jump between left and right that does not shrink with the step is one of the function
+    far, near, rounding = jumps[-1]
+    kink = near > 0.9 * far and near > 20 * rounding + 1e-6 * abs(best.value)
+    return best._replace(kink=kink)
