@@ -13,6 +13,7 @@ from examples import (
     gradient_descent,
     logistic_regression,
     loop_and_vectorized,
+    newton,
     two_layer_network,
 )
 
@@ -23,6 +24,7 @@ EXAMPLES = (
     loop_and_vectorized,
     activation_functions,
     gradient_descent,
+    newton,
 )
 
 

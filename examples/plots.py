@@ -49,6 +49,17 @@ def draw_curves(ax: Any, curves: Mapping[str, Sequence[float] | tuple[Any, Any]]
     ax.grid(alpha=0.25)
 
 
+def draw_intervals(ax: Any, names: Sequence[str], middles: np.ndarray, halves: np.ndarray) -> None:
+    """Draw intervals, ``middle - half`` to ``middle + half``, one row per name from the top, and a line at 0."""
+    rows = range(len(names))
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.errorbar(middles, rows, xerr=halves, fmt="o", color=BLUE, capsize=4, linewidth=1.8)
+    ax.set_yticks(rows, labels=names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="x", alpha=0.25)
+
+
 def cost_curves(curves: Mapping[str, Sequence[float]], title: str) -> Any:
     """Draw the cost J over the epochs, one line per entry of `curves`."""
     figure, ax = new_figure()

@@ -16,6 +16,7 @@ from examples import (
     gradient_descent,
     logistic_regression,
     loop_and_vectorized,
+    newton,
     two_layer_network,
 )
 
@@ -213,10 +214,72 @@ def test_standardised_features_have_mean_0_and_standard_deviation_1():
     np.testing.assert_allclose(Z.std(axis=1), 1)
 
 
+# -- Newton's method --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def second_order(folder):
+    return newton.main(folder)
+
+
+def test_hessian_of_logistic_regression_is_the_formula(second_order):
+    assert second_order["hessian_difference"] < 1e-14
+
+
+def test_newton_converges_quadratically(second_order):
+    before = np.array(second_order["gradients"][5:8])
+    after = np.array(second_order["gradients"][6:9])
+    assert len(second_order["gradients"]) <= 11
+    assert second_order["gradients"][-1] < 1e-15
+    np.testing.assert_allclose(after / before**2, 50, rtol=0.1)  # a constant: each step squares the gradient
+    assert second_order["descent_steps"] > 100 * len(second_order["gradients"])
+
+
+def test_newton_and_gradient_descent_with_momentum_find_the_same_coefficients(second_order, cancer):
+    np.testing.assert_allclose(second_order["ours"]["coefficient"], cancer["coefficients"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["coefficient", "error", "z", "low", "high"])
+def test_estimates_and_standard_errors_are_those_of_statsmodels(second_order, name):
+    np.testing.assert_allclose(second_order["ours"][name], second_order["statsmodels"][name], rtol=1e-12)
+
+
+def test_newton_refuses_separable_classes(second_order):
+    assert "the classes are separable" in second_order["separable"]
+    X, Y = newton.with_ones(np.array([[-2.0, -1.0, 1.0, 3.0]])), np.array([[0, 0, 1, 1]])
+    with pytest.raises(ValueError, match=r"newton: at step 1 every example is on its own side.*no maximum"):
+        newton.newton(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("x", "labels"),
+    [
+        ([[1, 2, 3, 4], [2, 4, 6, 8]], [0, 1, 0, 1]),  # one feature is twice the other
+        ([[1, 2, 3, 4], [5, 5, 5, 5]], [0, 1, 0, 1]),  # one is constant, as that of b is
+        ([[-2, -1, 0, 0, 1, 2]], [0, 0, 0, 1, 1, 1]),  # parted but for two that touch: w grows for ever
+    ],
+)
+def test_newton_refuses_a_singular_hessian(x, labels):
+    with pytest.raises(ValueError, match=r"newton: the Hessian is singular at .* no unique minimum"):
+        newton.newton(newton.with_ones(np.array(x, float)), np.array([labels]))
+
+
+def test_newton_says_when_the_steps_do_not_settle():
+    X = newton.with_ones(np.array([[-2.0, -1.0, 0.0, 1.0]]))
+    with pytest.raises(ValueError, match="have not settled; max_steps is 1"):
+        newton.newton(X, np.array([[0, 1, 0, 1]]), max_steps=1)
+
+
+def test_newton_runs_without_statsmodels(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "statsmodels.api", None)
+    assert newton.main()["statsmodels"] is None
+    assert "pip install statsmodels" in capsys.readouterr().out
+
+
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_written(folder, logistic, network, activations, descent, cancer):
+def test_pictures_are_written(folder, logistic, network, activations, descent, cancer, second_order):
     assert_pictures(
         folder,
         "logistic_regression_boundary.png",
@@ -226,6 +289,7 @@ def test_pictures_are_written(folder, logistic, network, activations, descent, c
         "activation_functions_cost.png",
         "gradient_descent_cost.png",
         "breast_cancer_cost.png",
+        "newton.png",
     )
 
 
