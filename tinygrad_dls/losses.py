@@ -183,7 +183,7 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
             f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
         )
     _check_once(y, _class_check(n_y))
-    return _softmax_cross_entropy(Z, (np.arange(n_y)[:, None] == y).astype(Z.dtype))
+    return _softmax_cross_entropy(Z, _in_dtype(np.arange(n_y)[:, None] == y, Z.dtype))
 
 
 @op()
@@ -259,7 +259,12 @@ def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple
     if 0 in shape:
         raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
     _check_once(values(Y), check)
-    return Z, Y if Y.dtype == Z.dtype else Y.astype(Z.dtype)
+    return Z, _in_dtype(Y, Z.dtype)
+
+
+def _in_dtype(Y: Any, dtype: Any) -> Any:
+    """The labels in the dtype of the logits; as they are for symbols, which take numbers of any."""
+    return Y if Y.dtype == dtype or dtype.kind == "O" else Y.astype(dtype)
 
 
 def _floating(Z: Any, name: str) -> Any:
