@@ -1,5 +1,9 @@
 """Is this gradient right? `gradcheck` holds autodiff against slopes, `diagnose` your own backprop against autodiff."""
 
+from tinygrad_dls.check.causes import Step, cause, causes
+from tinygrad_dls.check.diagnosis import Diagnosis, Finding, diagnose
 from tinygrad_dls.check.numerical import GradCheck, GradientError, gradcheck
 
-__all__ = ["GradCheck", "GradientError", "gradcheck"]
+__all__ = [
+    "Diagnosis", "Finding", "GradCheck", "GradientError", "Step", "cause", "causes", "diagnose", "gradcheck",
+]  # fmt: skip

@@ -1,0 +1,406 @@
+"""diagnose: every known mistake, planted, is named, and none of the others; what it does not know, it says so."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from examples.hand_derived import ACTIVATIONS, sigmoid
+from tinygrad_dls.check import cause, causes, diagnose
+
+LAYERS = {"tanh": tg.nn.Tanh, "sigmoid": tg.nn.Sigmoid, "relu": tg.nn.ReLU}
+
+
+def problem(activation="tanh", n_x=4, n_h=4, m=7, seed=0):
+    """A network of square W1 (so that a wrong transpose has the right shape), its data, and every array by hand."""
+    rng = np.random.default_rng(seed)
+    X, Y = rng.normal(size=(n_x, m)), np.array([[0, 1, 1, 0, 1, 0, 1, 1, 0][:m]])
+    model = tg.nn.TwoLayerNetwork(n_x, n_h, activation=LAYERS[activation](), rng=1, init=tg.init.xavier)
+    for p in model.parameters():
+        p.data = p.data + 0.1 * rng.normal(size=p.shape)
+    return model, X, Y, by_hand(model, X, Y, activation)
+
+
+def by_hand(model, X, Y, activation="tanh", *, W2_of_dA1=None):
+    g, derivative = ACTIVATIONS[activation]
+    W1, b1, W2, b2 = (p.data for p in model.parameters())
+    m = X.shape[1]
+    Z1 = W1 @ X + b1
+    A1 = g(Z1)
+    Z2 = W2 @ A1 + b2
+    A2 = sigmoid(Z2)
+    dA2 = (-Y / A2 + (1 - Y) / (1 - A2)) / m
+    dZ2 = (A2 - Y) / m
+    dA1 = (W2 if W2_of_dA1 is None else W2_of_dA1).T @ dZ2
+    dZ1 = dA1 * derivative(Z1, A1)
+    return {
+        "Z1": Z1, "A1": A1, "Z2": Z2, "A2": A2, "dA2": dA2, "dZ2": dZ2, "dW2": dZ2 @ A1.T, "db2": row_sums(dZ2),
+        "dA1": dA1, "dZ1": dZ1, "dW1": dZ1 @ X.T, "db1": row_sums(dZ1),
+    }  # fmt: skip
+
+
+def row_sums(x):
+    return x.sum(axis=1, keepdims=True)
+
+
+def backward(s):
+    return {name: x for name, x in s.items() if name.startswith("d")}
+
+
+# -- nothing is wrong -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", LAYERS)
+def test_right_gradients_are_right(activation):
+    model, X, Y, s = problem(activation)
+    before = model.state_dict()
+    result = diagnose(model, X, Y, backward(s), cache={k: x for k, x in s.items() if not k.startswith("d")})
+    assert {f.verdict for f in result.findings} == {"right"}
+    assert result.first_wrong is None
+    assert str(result).endswith("All of these are right.")
+    for name, p in model.named_parameters():
+        np.testing.assert_array_equal(p.data, before[name])
+        assert p.grad is None
+
+
+def test_the_order_is_that_of_the_computation_whatever_was_given_first():
+    model, X, Y, s = problem()
+    result = diagnose(model, X, Y, dict(reversed(backward(s).items())), cache={"A2": s["A2"], "Z1": s["Z1"]})
+    names = [f.name for f in result.findings]
+    assert names == ["Z1", "A2", "dA2", "dZ2", "dW2", "db2", "dA1", "dZ1", "dW1", "db1"]
+
+
+def test_the_courses_convention_without_one_over_m_in_dz_is_right_and_said():
+    model, X, Y, s = problem()
+    m = X.shape[1]
+    course = {name: x * m if name[:2] in ("dA", "dZ") else x for name, x in backward(s).items()}
+    result = diagnose(model, X, Y, course)
+    assert {f.verdict for f in result.findings} == {"right"}
+    assert "dZ2  right, of each example's loss (without 1/m)\n" in str(result)
+    assert "dW2  right\n" in str(result)
+
+
+def test_logistic_regression_in_the_courses_own_names():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 8)), rng.integers(0, 2, size=(1, 8))
+    model = tg.nn.LogisticRegression(3)
+    dZ = model.predict_proba(X) - Y
+    result = diagnose(model, X, Y, {"dz": dZ, "dw": dZ @ X.T / 8, "db": np.sum(dZ) / 8})
+    assert [(f.name, f.verdict) for f in result.findings] == [("dZ", "right"), ("dW", "right"), ("db", "right")]
+    assert "right, as a number for (1, 1)" in str(result)
+    assert diagnose(model, X, Y, {"dW1": dZ @ X.T / 8}).first_wrong is None
+
+
+def test_three_classes_five_layers_and_another_cost():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2, 6))
+    model = tg.nn.TwoLayerNetwork(2, 3, 3, rng=0)
+    Y = np.array([[0, 1, 2, 2, 1, 0]])
+    A = model.predict_proba(X)
+    dZ2 = A - (np.arange(3)[:, None] == Y)
+    for labels in (Y, (np.arange(3)[:, None] == Y).astype(float)):
+        assert diagnose(model, X, labels, {"dZ2": dZ2}).first_wrong is None
+    assert diagnose(model, X, Y, {"dZ2": -dZ2}).first_wrong.causes == ("Y - A for A - Y",)
+
+    sizes = [2, 4, 3, 3, 2, 1]
+    layers = [
+        layer
+        for n, k in itertools.pairwise(sizes)
+        for layer in (tg.nn.Linear(n, k, rng=n + k), tg.nn.ReLU() if k > 1 else tg.nn.Sigmoid())
+    ]
+    deep = tg.nn.Sequential(*layers)
+    Y = np.array([[0, 1, 1, 0, 1, 0]])
+    J = tg.binary_cross_entropy(deep(X), Y)
+    J.backward()
+    gradients = {f"d{name}": p.grad for name, p in deep.named_parameters()}
+    assert diagnose(deep, X, Y, gradients).first_wrong is None
+    wrong = diagnose(deep, X, Y, gradients | {"dW3": gradients["dW3"] * 6, "dW1": -gradients["dW1"]})
+    assert (wrong.first_wrong.name, wrong.first_wrong.causes) == ("dW3", ("1/m is missing",))
+    assert [f.name for f in wrong.findings if f.verdict == "wrong"] == ["dW3", "dW1"]
+
+    linear = tg.nn.Sequential(tg.nn.Linear(2, 2, rng=0), tg.nn.Tanh(), tg.nn.Linear(2, 1, rng=1))
+    Y = rng.normal(size=(1, 6))
+    tg.mean_squared_error(linear(X), Y).backward()
+    gradients = {f"d{name}": p.grad for name, p in linear.named_parameters()}
+    assert diagnose(linear, X, Y, gradients, loss=tg.mean_squared_error).first_wrong is None
+    wrong = diagnose(linear, X, Y, gradients | {"dW1": gradients["dW1"].T}, loss=tg.mean_squared_error)
+    assert wrong.first_wrong.causes == ("a transpose is missing",)
+
+
+# -- every cause, planted ---------------------------------------------------------------------------------------------
+#
+# title: (activation, step, the wrong array from the right ones s, the model's W1 and W2, the data)
+
+PLANTED = {
+    "1/m is missing": ("tanh", "dW2", lambda s, p, X, Y: s["dW2"] * 7),
+    "1/m is missing ": ("tanh", "db1", lambda s, p, X, Y: s["db1"] * 7),
+    "1/m twice": ("tanh", "dW1", lambda s, p, X, Y: s["dZ1"] @ X.T / 7),
+    "1/m twice ": ("tanh", "db1", lambda s, p, X, Y: np.mean(s["dZ1"], axis=1, keepdims=True)),
+    "sign": ("tanh", "dW2", lambda s, p, X, Y: -s["dW2"]),
+    "sign ": ("relu", "dA2", lambda s, p, X, Y: -s["dA2"]),
+    "Y - A for A - Y": ("tanh", "dZ2", lambda s, p, X, Y: (Y - s["A2"]) / 7),
+    "Y - A for A - Y ": ("tanh", "dZ2", lambda s, p, X, Y: Y - s["A2"]),
+    "a transpose is missing": ("tanh", "dW1", lambda s, p, X, Y: X @ s["dZ1"].T),
+    "a transpose is missing ": ("tanh", "dW2", lambda s, p, X, Y: s["A1"] @ s["dZ2"].T),
+    "keepdims=True is missing": ("tanh", "db1", lambda s, p, X, Y: np.sum(s["dZ1"], axis=1)),
+    "keepdims=True is missing ": ("tanh", "db2", lambda s, p, X, Y: np.sum(s["dZ2"], axis=1)),
+    "axis=0 for axis=1": ("tanh", "db1", lambda s, p, X, Y: np.sum(s["dZ1"], axis=0, keepdims=True)),
+    "axis=0 for axis=1 ": ("tanh", "db1", lambda s, p, X, Y: np.sum(s["dZ1"], axis=0)),
+    "axis=1 is missing, so the whole array is summed": ("tanh", "db1", lambda s, p, X, Y: np.sum(s["dZ1"])),
+    "axis=1 is missing, so the whole array is summed ": (
+        "tanh", "db1", lambda s, p, X, Y: np.zeros((4, 1)) + np.sum(s["dZ1"], keepdims=True)
+    ),
+    "the sum over the examples is missing": ("tanh", "db1", lambda s, p, X, Y: s["dZ1"]),
+    "Z where A belongs in the derivative": ("tanh", "dZ1", lambda s, p, X, Y: s["dA1"] * (1 - s["Z1"] ** 2)),
+    "Z where A belongs in the derivative ": (
+        "sigmoid", "dZ1", lambda s, p, X, Y: s["dA1"] * s["Z1"] * (1 - s["Z1"])
+    ),
+    "the derivative of another activation": (
+        "tanh", "dZ1", lambda s, p, X, Y: s["dA1"] * s["A1"] * (1 - s["A1"])
+    ),
+    "the derivative of another activation ": ("sigmoid", "dZ1", lambda s, p, X, Y: s["dA1"] * (1 - s["A1"] ** 2)),
+    "the derivative of another activation  ": ("relu", "dZ1", lambda s, p, X, Y: s["dA1"] * (1 - s["A1"] ** 2)),
+    "the derivative of another activation   ": ("tanh", "dZ1", lambda s, p, X, Y: s["dA1"] * (s["Z1"] > 0)),
+    "dA where dZ belongs": ("tanh", "dZ1", lambda s, p, X, Y: s["dA1"]),
+    "dA where dZ belongs ": ("tanh", "dW1", lambda s, p, X, Y: s["dA1"] @ X.T),
+    "dA where dZ belongs  ": ("tanh", "db1", lambda s, p, X, Y: row_sums(s["dA1"])),
+    "dA where dZ belongs   ": ("tanh", "dA1", lambda s, p, X, Y: p["W2"].T @ s["dA2"]),
+    "Z where A belongs in the product": ("tanh", "dW2", lambda s, p, X, Y: s["dZ2"] @ s["Z1"].T),
+    "an update applied before the gradient": (
+        "tanh", "dA1", lambda s, p, X, Y: (p["W2"] - 0.5 * s["dW2"]).T @ s["dZ2"]
+    ),
+    "float32 rounding": ("tanh", "dW1", lambda s, p, X, Y: s["dW1"].astype(np.float32).astype(float)),
+    "float32 rounding ": ("tanh", "dZ1", lambda s, p, X, Y: s["dZ1"].astype(np.float32).astype(float)),
+    "b is missing": ("tanh", "Z1", lambda s, p, X, Y: p["W1"] @ X),
+    "another activation": ("tanh", "A1", lambda s, p, X, Y: sigmoid(s["Z1"])),
+    "another activation ": ("relu", "A1", lambda s, p, X, Y: np.tanh(s["Z1"])),
+    "the activation is missing": ("tanh", "A1", lambda s, p, X, Y: s["Z1"]),
+}  # fmt: skip
+
+
+def planted(title):
+    activation, name, wrong = PLANTED[title]
+    model, X, Y, s = problem(activation)
+    return model, X, Y, s, name, np.asarray(wrong(s, model.state_dict(), X, Y))
+
+
+def ask(model, X, Y, arrays):
+    cache = {name: x for name, x in arrays.items() if not name.startswith("d")}
+    return diagnose(model, X, Y, {name: x for name, x in arrays.items() if name.startswith("d")}, cache=cache)
+
+
+@pytest.mark.parametrize("title", PLANTED)
+def test_a_planted_mistake_is_named_and_no_other(title):
+    """With the steps before it given, and right."""
+    model, X, Y, s, name, wrong = planted(title)
+    names = list(s)
+    result = ask(model, X, Y, {k: s[k] for k in names[: names.index(name)]} | {name: wrong})
+    assert result.first_wrong.name == name
+    assert result.first_wrong.causes == (title.strip(),)
+    assert [f.verdict for f in result.findings] == ["right"] * names.index(name) + ["wrong"]
+
+
+@pytest.mark.parametrize("title", PLANTED)
+def test_a_planted_mistake_is_named_when_nothing_else_was_given(title):
+    model, X, Y, _, name, wrong = planted(title)
+    assert title.strip() in ask(model, X, Y, {name: wrong}).first_wrong.causes
+
+
+def test_every_cause_is_planted():
+    assert {title.strip() for title in PLANTED} == set(causes)
+
+
+@pytest.mark.parametrize("title", [t for t in PLANTED if PLANTED[t][1] in ("dA1", "dZ1", "dZ2")])
+def test_what_follows_from_a_mistake_is_not_blamed(title):
+    """All the arrays, computed on from the wrong one: it is the only one that is wrong."""
+    model, X, Y, s, name, wrong = planted(title)
+    if wrong.max() > 2 * np.abs(s[name]).max():
+        wrong = wrong / X.shape[1]  # of each example's loss: the rest of this test is of the cost
+    derivative = ACTIVATIONS[PLANTED[title][0]][1](s["Z1"], s["A1"])
+    theirs = backward(s) | {name: wrong}
+    if name == "dZ2":
+        theirs |= {"dW2": wrong @ s["A1"].T, "db2": row_sums(wrong), "dA1": model.state_dict()["W2"].T @ wrong}
+    if name in ("dZ2", "dA1"):
+        theirs["dZ1"] = theirs["dA1"] * derivative
+    theirs |= {"dW1": theirs["dZ1"] @ X.T, "db1": row_sums(theirs["dZ1"])}
+    result = diagnose(model, X, Y, theirs)
+    assert [f.name for f in result.findings if f.verdict == "wrong"] == [name]
+    later = [f.name for f in result.findings if f.verdict == "follows"]
+    expected = {"dZ2": ["dW2", "db2", "dA1", "dZ1", "dW1", "db1"], "dA1": ["dZ1", "dW1", "db1"], "dZ1": ["dW1", "db1"]}
+    assert later == expected[name]
+
+
+@pytest.mark.parametrize(
+    ("title", "given", "where"),
+    [
+        ("Z where A belongs in the derivative", "dW1", "dZ1"),
+        ("the derivative of another activation", "db1", "dZ1"),
+        ("Y - A for A - Y", "dA1", "dZ2"),
+        ("dA where dZ belongs   ", "dZ1", "dA1"),
+    ],
+)
+def test_a_mistake_in_a_step_that_was_not_given_is_found_there(title, given, where):
+    model, X, Y, s, name, wrong = planted(title)
+    assert name == where
+    W2, slope = model.state_dict()["W2"], 1 - s["A1"] ** 2
+    dA1 = W2.T @ wrong if where == "dZ2" else wrong if where == "dA1" else s["dA1"]
+    dZ1 = wrong if where == "dZ1" else dA1 * slope
+    array = {"dA1": dA1, "dZ1": dZ1, "dW1": dZ1 @ X.T, "db1": row_sums(dZ1)}[given]
+    finding = diagnose(model, X, Y, {given: array}).first_wrong
+    if title == "Y - A for A - Y":  # of dA1 alone, the sign could have been lost in either step: the nearest is named
+        assert (finding.causes, finding.where) == (("sign",), "dA1")
+    else:
+        assert (finding.causes, finding.where) == ((title.strip(),), where)
+        assert f"WRONG: {title.strip()} in {where}, which was not given" in finding.text
+
+
+@pytest.mark.parametrize("alpha", [0.0075, 1.2])
+def test_an_update_applied_too_early_is_found_in_what_follows_from_it(alpha):
+    model, X, Y, s = problem()
+    late = by_hand(model, X, Y, W2_of_dA1=model.state_dict()["W2"] - alpha * s["dW2"])
+    for given in (["dA1", "dZ1", "dW1", "db1"], ["dZ1", "dW1"], ["dW1"]):
+        finding = diagnose(model, X, Y, {name: late[name] for name in given}).first_wrong
+        assert (finding.name, finding.causes) == (given[0], ("an update applied before the gradient",))
+
+
+def test_a_wrong_cache_is_named_first_and_the_gradients_follow_from_it():
+    model, X, Y, _ = problem()
+    W1, b1, W2, b2 = (p.data for p in model.parameters())
+    Z1 = W1 @ X + b1
+    A1 = sigmoid(Z1)  # the model has tanh
+    Z2 = W2 @ A1 + b2
+    A2 = sigmoid(Z2)
+    dZ2 = (A2 - Y) / 7
+    result = diagnose(
+        model,
+        X,
+        Y,
+        {"dZ2": dZ2, "dW2": dZ2 @ A1.T, "db2": row_sums(dZ2)},
+        cache={"Z1": Z1, "A1": A1, "Z2": Z2, "A2": A2},
+    )
+    verdicts = {f.name: f.verdict for f in result.findings}
+    assert verdicts == {"Z1": "right", "A1": "wrong"} | dict.fromkeys(["Z2", "A2", "dZ2", "dW2", "db2"], "follows")
+    assert result.first_wrong.causes == ("another activation",)
+
+
+def test_two_mistakes_are_both_named():
+    model, X, Y, s = problem()
+    dZ1 = s["dA1"] * (1 - s["Z1"] ** 2)
+    result = diagnose(model, X, Y, backward(s) | {"dZ1": dZ1, "dW1": dZ1 @ X.T / 7, "db1": row_sums(dZ1)})
+    found = {f.name: f.causes for f in result.findings if f.verdict == "wrong"}
+    assert found == {"dZ1": ("Z where A belongs in the derivative",), "dW1": ("1/m twice",)}
+
+
+def test_mistakes_are_named_in_float32_too():
+    model, X, Y, s = problem()
+    single = {name: x.astype(np.float32) for name, x in backward(s).items()}
+    assert diagnose(model, X, Y, single).first_wrong is None
+    wrong = diagnose(model, X, Y, single | {"dW1": single["dZ1"] @ X.T.astype(np.float32) * 7}).first_wrong
+    assert (wrong.name, wrong.causes) == ("dW1", ("1/m is missing",))
+
+
+def test_several_causes_that_fit_are_all_named():
+    """With two examples and one unit, some mistakes give the same numbers: it does not choose."""
+    model, X, Y, s = problem(n_x=1, n_h=1, m=2)
+    both = diagnose(model, X, Y, {"dW2": s["dZ2"] @ s["A1"].T * 2, "dZ2": s["dZ2"]}).first_wrong
+    assert both.causes == ("1/m is missing",)
+    X1, Y1 = X[:, :1], Y[:, :1]
+    s = by_hand(model, X1, Y1)
+    # of one example, db is dZ: a flipped error and a flipped sum cannot be told apart
+    finding = diagnose(model, X1, Y1, {"db2": -s["db2"]}).first_wrong
+    assert "sign" in finding.causes
+
+
+# -- what it does not know --------------------------------------------------------------------------------------------
+
+
+def test_what_fits_nothing_is_said_with_norms_and_the_worst_index():
+    model, X, Y, s = problem()
+    wrong = s["dW1"].copy()
+    wrong[2, 3] += 5
+    finding = diagnose(model, X, Y, backward(s) | {"dW1": wrong}).first_wrong
+    assert (finding.name, finding.causes, finding.worst) == ("dW1", (), (2, 3))
+    assert finding.got_norm == pytest.approx(np.linalg.norm(wrong))
+    assert finding.expected_norm == pytest.approx(np.linalg.norm(s["dW1"]))
+    assert finding.text.startswith("WRONG: no cause that is known here fits\n|yours| = ")
+    assert f"farthest apart at [2, 3]: {wrong[2, 3]:.4g} for {s['dW1'][2, 3]:.4g}" in finding.text
+
+
+def test_random_numbers_fit_nothing():
+    model, X, Y, s = problem()
+    rng = np.random.default_rng(3)
+    for name, x in backward(s).items():
+        assert diagnose(model, X, Y, {name: rng.normal(size=x.shape)}).first_wrong.causes == ()
+
+
+def test_a_wrong_shape_and_a_nan_are_said():
+    model, X, Y, s = problem()
+    finding = diagnose(model, X, Y, {"dW1": np.ones((3, 9))}).first_wrong
+    assert "no cause that is known here fits; shape (3, 9), expected (4, 4)" in finding.text
+    finding = diagnose(model, X, Y, {"dW1": s["dW1"] * np.nan}).first_wrong
+    assert finding.text.startswith("WRONG: it holds NaN or infinities")
+
+
+# -- a teacher's own cause --------------------------------------------------------------------------------------------
+
+
+def test_a_teacher_adds_a_cause():
+    @cause("X for A1", "dW")
+    def x_for_a(step):
+        """The second layer's input is A1,
+        not X."""
+        return step.dZ @ np.ones((4, 7)).T if step.layer == "2" else None
+
+    try:
+        model, X, Y, s = problem()
+        finding = diagnose(model, X, Y, {"dW2": s["dZ2"] @ np.ones((4, 7)).T}).first_wrong
+        assert finding.causes == ("X for A1",)
+        assert "WRONG: X for A1\nThe second layer's input is A1, not X.\n" in finding.text
+    finally:
+        del causes["X for A1"]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "doc", "text"),
+    [("dX", "why", "kinds must be some of 'dA dZ dW db Z A', got 'dX'"), ("dW", "", "'mine' needs a docstring")],
+)
+def test_a_cause_that_cannot_be_used_is_refused(kinds, doc, text):
+    def mistake(step):
+        return step.expected
+
+    mistake.__doc__ = doc
+    with pytest.raises(ValueError, match=text):
+        cause("mine", kinds)(mistake)
+    assert "mine" not in causes
+
+
+# -- errors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda m, X, Y: diagnose(m, X, Y, {"dW3": X}), ValueError, "dW3 is none of this model's gradients: dA2, dZ2,"),
+        (lambda m, X, Y: diagnose(m, X, Y, {}), ValueError, "no arrays were given; expected some of dA2, dZ2, dW2"),
+        (lambda m, X, Y: diagnose(m, X, Y, {"dW1": "a"}), TypeError, "dW1 has dtype <U1, and is not numeric"),
+        (lambda m, X, Y: diagnose(m, X.T, Y, {"dW1": X}), ValueError, "Did you pass X transposed"),
+        (lambda m, X, Y: diagnose(m, X, Y.T, {"dW1": X}), ValueError, "Did you forget a transpose"),
+        (lambda m, X, Y: diagnose(m, X, Y + 1, {"dW1": X}), ValueError, "Y holds labels from 1 to 2"),
+        (lambda m, X, Y: diagnose(m.layers[0], X, Y, {"dW1": X}), TypeError, "expected a Sequential of Linear layers"),
+        (
+            lambda m, X, Y: diagnose(tg.nn.Sequential(*m.layers, tg.nn.Tanh()), X, Y, {"dW1": X}),
+            ValueError,
+            "ends in tanh, which gives no probabilities .* loss=tg.mean_squared_error",
+        ),
+        (
+            lambda m, X, Y: diagnose(tg.nn.Sequential(*m.layers, tg.nn.Dropout(0.5, rng=0)), X, Y, {"dW1": X}),
+            ValueError,
+            r"drops out at random. Call model.eval\(\)",
+        ),
+    ],
+)
+def test_errors_say_what_is_wrong_with_the_question(call, error, text):
+    model, X, Y, _ = problem()
+    with pytest.raises(error, match=text):
+        call(model, X, Y)

@@ -1,0 +1,302 @@
+"""The mistakes that people make in a hand-written backprop, each as the array that it gives instead of the gradient.
+
+`tinygrad_dls.check.diagnose` compares these with what it was given. A cause is one function of a `Step`, and its
+docstring is what the person reads: a teacher who knows another mistake adds it with `cause`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tinygrad_dls import ops
+
+__all__ = ["Step", "cause", "causes"]
+
+Array = Any
+
+# What each activation's derivative looks like, from the linear part Z and the activation A.
+DERIVATIVES: dict[str, Callable[[Array, Array], Array]] = {
+    "tanh": lambda _Z, A: 1 - A * A,
+    "sigmoid": lambda _Z, A: A * (1 - A),
+    "ReLU": lambda Z, _A: (Z > 0).astype(float),
+}
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "sigmoid": ops.sigmoid, "ReLU": ops.relu}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a backward pass, ``dZ1`` say, as a cause sees it: arrays of float64, examples as columns.
+
+    Gradients are those of the cost, with its 1/m. Where the person gave the arrays of earlier steps, these are his.
+
+    Attributes
+    ----------
+    name : str
+        Such as ``"dW1"``; or, of the forward pass, ``"A1"``.
+    kind : str
+        The name without its number: ``"dW"``.
+    last : bool
+        Whether it is of the output layer.
+    m : int
+        Number of examples.
+    expected : array
+        What the step should give, from the arrays before it.
+    got : array or None
+        What the person gave; None where he gave only what follows from it.
+    activation : str
+        ``"tanh"``, ``"sigmoid"``, ``"ReLU"``, or another name.
+    Y, W, b, Z, A, A_prev, dA, dZ : array
+        Labels, and this layer's arrays; A_prev is X in the first layer.
+    Z_prev, W_next, dA_next, dZ_next, dW_next : array or None
+        Those of the layer before and of the one behind, where there is one.
+    if_instead : callable
+        ``if_instead("dA1", array)``: this step's result, if an earlier step had given that array.
+    """
+
+    name: str
+    kind: str
+    last: bool
+    m: int
+    expected: Array
+    got: Array | None
+    activation: str
+    Y: Array
+    W: Array
+    b: Array
+    Z: Array
+    A: Array
+    A_prev: Array
+    dA: Array
+    dZ: Array
+    Z_prev: Array
+    W_next: Array
+    dA_next: Array
+    dZ_next: Array
+    dW_next: Array
+    if_instead: Callable[[str, Array], Array]
+
+    @property
+    def layer(self) -> str:
+        """The layer's number as it stands in names: ``"1"``, or nothing if there is a single layer."""
+        return self.name[len(self.kind) :]
+
+
+Mistake = Callable[[Step], Array | Iterable[Array] | None]
+
+
+class Cause(NamedTuple):
+    """A known mistake: where it can be made, what it gives, and what to tell the person."""
+
+    kinds: frozenset[str]
+    mistake: Mistake
+    explanation: str
+
+
+causes: dict[str, Cause] = {}
+
+
+def cause(name: str, kinds: str) -> Callable[[Mistake], Mistake]:
+    """Add a cause that `tinygrad_dls.check.diagnose` shall know.
+
+    Parameters
+    ----------
+    name : str
+        What to call it in the report; an earlier cause of this name is replaced.
+    kinds : str
+        The steps in which the mistake can be made: some of ``dA dZ dW db`` and, of the forward pass, ``Z A``.
+
+    Returns
+    -------
+    callable
+        A decorator for a function that takes a `Step` and returns the array that the mistake gives (or several, or
+        None where it cannot be made). Its docstring explains the mistake and how to mend it.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> @tg.check.cause("median for mean", "db")
+    ... def median(step):
+    ...     "The gradient of a mean is a sum over all the examples."
+    ...     return np.median(step.dZ, axis=1, keepdims=True)
+    >>> "median for mean" in tg.check.causes
+    True
+    >>> del tg.check.causes["median for mean"]
+    """
+    wanted = frozenset(kinds.split())
+    if not wanted or not wanted <= {"dA", "dZ", "dW", "db", "Z", "A"}:
+        raise ValueError(f"cause: kinds must be some of 'dA dZ dW db Z A', got {kinds!r}.")
+
+    def register(mistake: Mistake) -> Mistake:
+        explanation = " ".join((mistake.__doc__ or "").split())
+        if not explanation:
+            raise ValueError(f"cause: {name!r} needs a docstring; it is what the person who made the mistake reads.")
+        causes[name] = Cause(wanted, mistake, explanation)
+        return mistake
+
+    return register
+
+
+# -- the mean over the examples ---------------------------------------------------------------------------------------
+
+
+@cause("1/m is missing", "dA dZ dW db")
+def _missing_mean(s: Step) -> Array:
+    """J is a mean over the m examples: divide by m once, in the first dZ, or else in dW and db."""
+    return s.expected * s.m
+
+
+@cause("1/m twice", "dA dZ dW db")
+def _doubled_mean(s: Step) -> Array:
+    """If dZ carries the 1/m already, dW and db must not divide by m again (as np.mean does)."""
+    return s.expected / s.m
+
+
+# -- signs ------------------------------------------------------------------------------------------------------------
+
+
+@cause("sign", "dA dZ dW db")
+def _sign(s: Step) -> Array | None:
+    """It is minus the gradient. Updates subtract the gradient, so the gradient itself must not be negated."""
+    return None if s.kind == "dZ" and s.last else -s.expected
+
+
+@cause("Y - A for A - Y", "dZ")
+def _flipped_error(s: Step) -> Array | None:
+    """The gradient is A - Y, prediction minus label."""
+    return -s.expected if s.last else None
+
+
+# -- shapes and sums --------------------------------------------------------------------------------------------------
+
+
+@cause("a transpose is missing", "dA dZ dW db")
+def _transpose(s: Step) -> list[Array]:
+    """The transposes go with the shapes: dW = dZ A_prev.T is (n, n_prev), dA_prev = W.T dZ is (n_prev, m)."""
+    candidates = [s.expected.T]
+    if s.kind == "dW" and s.m == s.A_prev.shape[0]:
+        candidates.append(s.dZ @ s.A_prev)
+    if s.kind == "dA" and not s.last and s.W_next.shape[0] == s.W_next.shape[1]:
+        candidates.append(s.W_next @ s.dZ_next)
+    return candidates
+
+
+@cause("keepdims=True is missing", "db")
+def _keepdims(s: Step) -> Array:
+    """The numbers are right, the shape is (n,): it would broadcast along the wrong axis. Sum with keepdims=True."""
+    return s.expected[:, 0]
+
+
+@cause("axis=0 for axis=1", "db")
+def _wrong_axis(s: Step) -> list[Array]:
+    """It is the sum over the units. Examples are columns, so the sum over them is np.sum(dZ, axis=1, keepdims=True)."""
+    return [s.dZ.sum(axis=0, keepdims=True), s.dZ.sum(axis=0), s.dZ.sum(axis=0)[:, None]]
+
+
+@cause("axis=1 is missing, so the whole array is summed", "db")
+def _whole_sum(s: Step) -> list[Array] | None:
+    """Each unit has its own b, and the sum of its own row: np.sum(dZ, axis=1, keepdims=True)."""
+    total = s.dZ.sum()
+    return [total, np.full((1, 1), total), np.full(s.expected.shape, total)] if s.expected.size > 1 else None
+
+
+@cause("the sum over the examples is missing", "db")
+def _no_sum(s: Step) -> Array:
+    """B is used for every example, so its gradient is the sum of dZ over them: np.sum(dZ, axis=1, keepdims=True)."""
+    return s.dZ
+
+
+# -- the wrong array --------------------------------------------------------------------------------------------------
+
+
+@cause("Z where A belongs in the derivative", "dZ")
+def _derivative_of_z(s: Step) -> Array | None:
+    """The derivatives 1 - A^2 of tanh and A (1 - A) of the sigmoid are written in A: 1 - Z^2 or Z (1 - Z) is wrong."""
+    return s.dA * DERIVATIVES[s.activation](s.Z, s.Z) if s.activation in ("tanh", "sigmoid") else None
+
+
+@cause("the derivative of another activation", "dZ")
+def _other_derivative(s: Step) -> list[Array]:
+    """The derivative must be that of the layer's own activation: 1 - A^2 tanh, A (1 - A) sigmoid, Z > 0 ReLU."""
+    if s.activation == "softmax":
+        return []
+    candidates = []
+    for name, derivative in DERIVATIVES.items():
+        if name != s.activation:
+            candidates += [s.dA * derivative(s.Z, s.A), s.dA * derivative(s.Z, ACTIVATIONS[name](s.Z))]
+    return candidates
+
+
+@cause("dA where dZ belongs", "dA dZ dW db")
+def _da_for_dz(s: Step) -> Array | None:
+    """The derivative of the activation is missing: dZ = dA * g'(Z) comes before dW, db and the layer below."""
+    if s.kind == "dW":
+        return s.dA @ s.A_prev.T
+    if s.kind == "db":
+        return s.dA.sum(axis=1, keepdims=True)
+    if s.kind == "dA":
+        return None if s.last else s.W_next.T @ s.dA_next
+    return s.dA
+
+
+@cause("Z where A belongs in the product", "dW")
+def _z_for_a(s: Step) -> Array | None:
+    """DW is dZ times what came into the layer, which is A of the layer below, not its Z."""
+    return None if s.Z_prev is None else s.dZ @ s.Z_prev.T
+
+
+# -- the wrong time, the wrong digits ---------------------------------------------------------------------------------
+
+
+@cause("an update applied before the gradient", "dA dZ dW db")
+def _updated_too_early(s: Step) -> Array | None:
+    """The layer above had been updated already when its W was used here. Compute all gradients, then update."""
+    if (
+        s.got is None
+        or s.W_next is None
+        or s.dZ_next is None
+        or s.dW_next is None
+        or s.got.shape != s.expected.shape
+        or s.got.size < 3
+    ):
+        return None
+    right = s.W_next.T @ s.dZ_next
+    slope = s.if_instead(f"dA{s.layer}", right - s.dW_next.T @ s.dZ_next) - s.expected  # for a learning rate of 1
+    aligned = np.sum(slope * s.expected) ** 2 / (np.sum(slope**2) * np.sum(s.expected**2) + np.finfo(float).tiny)
+    if not np.any(slope) or aligned > 1 - 1e-9:  # a mere factor could be anything
+        return None
+    alpha = np.sum((s.got - s.expected) * slope) / np.sum(slope**2)
+    return s.expected + alpha * slope if alpha > 0 else None
+
+
+@cause("float32 rounding", "dA dZ dW db Z A")
+def _single_precision(s: Step) -> Array | None:
+    """It agrees to float32's seven digits. Some array on the way was float32; nothing else is wrong."""
+    if s.got is None or s.got.shape != s.expected.shape:
+        return None
+    scale = np.abs(s.expected).max(initial=0)
+    return s.got if np.abs(s.got - s.expected).max(initial=0) <= 1e-5 * scale else None
+
+
+# -- the forward pass -------------------------------------------------------------------------------------------------
+
+
+@cause("b is missing", "Z")
+def _no_bias(s: Step) -> Array:
+    """The linear part is Z = W A_prev + b."""
+    return s.W @ s.A_prev
+
+
+@cause("another activation", "A")
+def _other_activation(s: Step) -> list[Array]:
+    """The activation must be the layer's own."""
+    return [g(s.Z) for name, g in ACTIVATIONS.items() if name != s.activation]
+
+
+@cause("the activation is missing", "A")
+def _no_activation(s: Step) -> Array:
+    """A = g(Z), and this is Z itself."""
+    return s.Z
