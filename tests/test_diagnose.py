@@ -264,6 +264,19 @@ def test_an_update_applied_too_early_is_found_in_what_follows_from_it(alpha):
         assert (finding.name, finding.causes) == (given[0], ("an update applied before the gradient",))
 
 
+@pytest.mark.parametrize("alpha", [0.0075, 1.2])
+def test_a_model_that_was_updated_before_it_was_diagnosed_is_found_out(alpha):
+    model, X, Y, s = problem()
+    gradients = {f"d{name}": s[f"d{name}"] for name, _ in model.named_parameters()}
+    for name, p in model.named_parameters():
+        p.data = p.data - alpha * gradients[f"d{name}"]
+    finding = diagnose(model, X, Y, gradients).first_wrong
+    assert (finding.name, finding.causes) == ("dW2", ("an update applied before the gradient",))
+    assert f"a learning rate of about {alpha:.3g}. Compute" in " ".join(finding.text.split())
+    gradients["dW1"] = np.random.default_rng(0).normal(size=(4, 4))
+    assert diagnose(model, X, Y, gradients).first_wrong.causes == ()
+
+
 def test_a_wrong_cache_is_named_first_and_the_gradients_follow_from_it():
     model, X, Y, _ = problem()
     W1, b1, W2, b2 = (p.data for p in model.parameters())

@@ -259,7 +259,12 @@ def test_an_exception_in_the_function_leaves_no_trace():
     [
         (lambda: tg.grad(3.0), TypeError, r"grad: expected a function, got 3.0. Write tg.grad\(f\)\(x\), not"),
         (lambda: tg.grad(lambda x: x * x)(np.ones(2)), ValueError, r"<lambda> returned shape \(2,\), not a single"),
-        (lambda: tg.grad(lambda x: x * x)(3), TypeError, "x has dtype int64: only floating-point .* Write 1.0"),
+        (lambda: tg.grad(lambda x: x * x)(3), TypeError, "grad: x has dtype int64: only floating-point .* Write 1.0"),
+        (
+            lambda: tg.grad(lambda ps: ps[0])(tg.nn.LogisticRegression(2).parameters()),
+            TypeError,
+            "grad: ps is a list of Tensors. Pass the model itself",
+        ),
         (lambda: tg.grad(lambda x: x * x)("a"), TypeError, "x has dtype <U1, and is not numeric"),
         (lambda: tg.grad(lambda x: float(x) ** 2)(3.0), TypeError, r"returned a float that does not .*float\(\)"),
         (lambda: tg.grad(lambda x: print(end=""))(3.0), TypeError, "returned None, that .* forget to return"),

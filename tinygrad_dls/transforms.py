@@ -264,7 +264,10 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
         varied, leaves = list(args), []
         for i in chosen:
             name = names[i] if i < len(names) else f"argument {i + 1}"
-            varied[i], leaf = _varied(args[i], level, name)
+            try:
+                varied[i], leaf = _varied(args[i], level, name)
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{who}: {error}") from error
             leaves.append(leaf)
         tokens = _level.set(level), _recording.set(_recording.get() or True)
         try:
@@ -279,6 +282,11 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
 
 def _varied(x: Any, level: int, name: str) -> tuple[Any, Any]:
     """An argument as f shall see it, and the leaves in it: a Tensor, or a module's parameters by name."""
+    if isinstance(x, (list, tuple)) and any(isinstance(p, Tensor) for p in x):
+        raise TypeError(
+            f"{name} is a {type(x).__name__} of Tensors. Pass the model itself, for a gradient per parameter, or "
+            "several arguments and argnums=(0, 1, ...)."
+        )
     if not isinstance(x, Module):
         leaf = _leaf(Tensor, x, level, name)
         return leaf, leaf

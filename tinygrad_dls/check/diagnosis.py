@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -172,6 +172,20 @@ def diagnose(
             factor = scales[0] if intermediate else 1.0
         theirs[name] = got / factor if got.shape == chain.reference[name].shape else chain.reference[name]
         findings.append(_finding(chain, name, got, factor, verdict, found, where))
+    wrong = [finding for finding in findings if finding.verdict == "wrong"]
+    if wrong and not any(finding.causes for finding in wrong):
+        alpha = chain.already_updated(exact)
+        if alpha is not None:
+            index = findings.index(wrong[0])
+            text = textwrap.fill(
+                "These are right for the parameters before an update with them, at a learning rate of about "
+                f"{alpha:.3g}. Compute the gradients, diagnose them, then update.",
+                90,
+            )
+            title = "an update applied before the gradient"
+            findings[index] = replace(
+                wrong[0], causes=(title,), text=f"WRONG: {title}\n{text}\n{wrong[0].text.splitlines()[-1]}"
+            )
     return Diagnosis(f"{type(model).__name__}, {chain.m} examples", tuple(findings))
 
 
@@ -304,6 +318,7 @@ class _Chain:
             tensors[f"Z{n}"] = layer(a)
             a = tensors[f"A{n}"] = function(tensors[f"Z{n}"])
             tensors[f"W{n}"], tensors[f"b{n}"] = layer.W, layer.b
+            layer.W.grad = layer.b.grad = None
         cost: Any = self.cost
         cost(a, self.Y).backward()
         return {name: values(t) for name, t in tensors.items()} | {f"d{name}": t.grad for name, t in tensors.items()}
@@ -344,6 +359,42 @@ class _Chain:
         z = Tensor(Z, requires_grad=True)
         self.functions[k](z * 1).backward(dA)
         return z.grad
+
+    def already_updated(self, given: Arrays) -> float | None:
+        """The learning rate of an update that, undone, makes the given dW and db right; None if there is none."""
+        parameters = {f"{kind}{n}": getattr(layer, kind) for n, layer in self._numbered() for kind in ("W", "b")}
+        steps: Arrays = {name: given.get(f"d{name}") for name in parameters}
+        if any(np.shape(step) != parameters[name].shape for name, step in steps.items()):
+            return None
+        now = {name: p.data for name, p in parameters.items()}
+
+        def gap(log_alpha: float) -> float:
+            """How far, relatively, the gradients before an update with this learning rate are from the given ones."""
+            for name, p in parameters.items():
+                p.data = now[name] + np.exp(log_alpha) * steps[name]
+            before = self._by_autodiff()
+            return max(
+                float(np.abs(before[f"d{name}"] - step).max() / np.abs(step).max(initial=1e-300))
+                for name, step in steps.items()
+            )
+
+        try:
+            grid = np.log(10.0) * np.linspace(-4, 1, 26)
+            best = int(np.argmin([gap(x) for x in grid]))
+            low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+            for _ in range(60):  # golden sections: each leaves 0.62 of the interval, 60 of them 1e-12
+                third = 0.381966 * (high - low)
+                if gap(low + third) < gap(high - third):
+                    high -= third
+                else:
+                    low += third
+            return float(np.exp(low)) if gap(low) < 1e-6 else None
+        finally:
+            for name, p in parameters.items():
+                p.data = now[name]
+
+    def _numbered(self) -> list[tuple[str, nn.Linear]]:
+        return list(zip(self.numbers, self.layers, strict=True))
 
     def if_instead(self, name: str, theirs: Arrays, where: str, candidate: Array) -> Array | None:
         """The step `name`, if the step `where` had given a candidate; None if the shapes do not allow it."""
