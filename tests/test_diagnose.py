@@ -305,6 +305,16 @@ def test_two_mistakes_are_both_named():
     assert found == {"dZ1": ("Z where A belongs in the derivative",), "dW1": ("1/m twice",)}
 
 
+def test_what_was_not_given_is_inferred_for_the_rest():
+    model, X, Y, s = problem()
+    dZ1 = s["dA1"] * (1 - s["Z1"] ** 2)
+    result = diagnose(model, X, Y, {"dW1": dZ1 @ X.T, "db1": row_sums(dZ1)})
+    assert [(f.name, f.verdict) for f in result.findings] == [("dW1", "wrong"), ("db1", "follows")]
+    assert "db1  follows: right for your dZ1" in str(result)
+    result = diagnose(model, X, Y, {"dW1": dZ1 @ X.T, "db1": np.sum(dZ1)})
+    assert result.findings[1].causes == ("axis=1 is missing, so the whole array is summed",)
+
+
 def test_mistakes_are_named_in_float32_too():
     model, X, Y, s = problem()
     single = {name: x.astype(np.float32) for name, x in backward(s).items()}
@@ -337,7 +347,7 @@ def test_what_fits_nothing_is_said_with_norms_and_the_worst_index():
     assert finding.got_norm == pytest.approx(np.linalg.norm(wrong))
     assert finding.expected_norm == pytest.approx(np.linalg.norm(s["dW1"]))
     assert finding.text.startswith("WRONG: no cause that is known here fits\n|yours| = ")
-    assert f"farthest apart at [2, 3]: {wrong[2, 3]:.4g} for {s['dW1'][2, 3]:.4g}" in finding.text
+    assert f"farthest apart at [2, 3]: {wrong[2, 3]:.7g} for {s['dW1'][2, 3]:.7g}" in finding.text
 
 
 def test_random_numbers_fit_nothing():

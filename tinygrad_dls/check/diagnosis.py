@@ -24,6 +24,7 @@ __all__ = ["Diagnosis", "Finding", "diagnose"]
 
 Array = Any
 Arrays = dict[str, Array]
+_Verdict = tuple[str, tuple[str, ...], str, Array | None]
 
 # By the dtype of the given array, relative to the largest sum of magnitudes of terms in the step. Two ways to write a
 # step differ by some roundings; a wrong one by far more.
@@ -147,7 +148,7 @@ def diagnose(
       dZ  right, of each example's loss (without 1/m)
       dW  WRONG: 1/m is missing
           J is a mean over the m examples: divide by m once, in the first dZ, or else in dW and db.
-          |yours| = 79.31, |autodiff| = 0.1983, farthest apart at [0, 1]: 78.79 for 0.197
+          |yours| = 79.31, |autodiff| = 0.1983, farthest apart at [0, 1]: 78.79088 for 0.1969772
       db  right
     The first wrong one is dW.
     """
@@ -161,17 +162,24 @@ def diagnose(
     exact = {name: x.astype(float) for name, x in given.items()}
     scales = chain.scales(exact, tolerances)
     theirs: Arrays = {}
-    findings = []
+    findings: list[Finding] = []
+    doubtful: list[str] = []  # arrays that are wrong, or follow from wrong ones
     for name in exact:
         got, intermediate = exact[name], name[:2] in ("dA", "dZ")
         for factor in scales if intermediate else (1.0,):
-            verdict, found, where = _judge(chain, name, got / factor, theirs, tolerances[name])
+            verdict, found, where, inferred = _judge(chain, name, got / factor, theirs, tolerances[name])
             if verdict != "wrong" or found:
                 break
         else:
             factor = scales[0] if intermediate else 1.0
         theirs[name] = got / factor if got.shape == chain.reference[name].shape else chain.reference[name]
-        findings.append(_finding(chain, name, got, factor, verdict, found, where))
+        sources = [other for other in doubtful if other in chain.before(name)] or doubtful
+        findings.append(_finding(chain, name, got, factor, verdict, found, where, sources))
+        if verdict != "right":
+            doubtful.append(name)
+        if inferred is not None:  # what the person has there, to judge by what he computed from it
+            theirs[where] = inferred
+            doubtful.append(where)
     wrong = [finding for finding in findings if finding.verdict == "wrong"]
     if wrong and not any(finding.causes for finding in wrong):
         alpha = chain.already_updated(exact)
@@ -205,8 +213,8 @@ def _named(chain: _Chain, arrays: Mapping[str, Any], known: list[str], role: str
 # -- one array --------------------------------------------------------------------------------------------------------
 
 
-def _judge(chain: _Chain, name: str, got: Array, theirs: Arrays, tolerance: float) -> tuple[str, tuple[str, ...], str]:
-    """The verdict on one array, the causes that fit, and the step in which they lie."""
+def _judge(chain: _Chain, name: str, got: Array, theirs: Arrays, tolerance: float) -> _Verdict:
+    """The verdict on one array, the causes that fit, the step in which they lie, and that step's array if not given."""
     size = chain.magnitude(name)
 
     def equal(a: Array, b: Array) -> bool:
@@ -214,15 +222,15 @@ def _judge(chain: _Chain, name: str, got: Array, theirs: Arrays, tolerance: floa
 
     reference = chain.reference[name]
     if equal(got, reference) or (got.shape == () and reference.size == 1 and equal(got.reshape(1, 1), reference)):
-        return "right", (), ""
+        return "right", (), "", None
     if not np.all(np.isfinite(got)):
-        return "wrong", (), name
+        return "wrong", (), name, None
     all_of_theirs = chain.run(theirs)
     if equal(got, all_of_theirs[name]):
-        return "follows", (), ""
+        return "follows", (), "", None
     # the mistake may be here, or in a step between the last given array and this one
     for where in chain.upstream(name, theirs):
-        fitting = []
+        fitting: dict[str, Array] = {}
         for title, known in causes.items():
             if chain.kind(where) not in known.kinds:
                 continue
@@ -230,11 +238,12 @@ def _judge(chain: _Chain, name: str, got: Array, theirs: Arrays, tolerance: floa
             for candidate in _several(known.mistake(step)):
                 result = chain.if_instead(name, theirs, where, candidate)
                 if result is not None and equal(got, result) and not equal(result, all_of_theirs[name]):
-                    fitting.append(title)
+                    fitting[title] = candidate
                     break
         if fitting:
-            return "wrong", tuple(fitting), where
-    return "wrong", (), name
+            inferred = fitting[min(fitting)] if where != name and len(fitting) == 1 else None
+            return "wrong", tuple(fitting), where, inferred
+    return "wrong", (), name, None
 
 
 def _several(candidates: Any) -> list[Array]:
@@ -244,7 +253,14 @@ def _several(candidates: Any) -> list[Array]:
 
 
 def _finding(
-    chain: _Chain, name: str, got: Array, factor: float, verdict: str, found: tuple[str, ...], where: str
+    chain: _Chain,
+    name: str,
+    got: Array,
+    factor: float,
+    verdict: str,
+    found: tuple[str, ...],
+    where: str,
+    sources: list[str],
 ) -> Finding:
     expected = chain.reference[name] * factor
     of_each = ", of each example's loss (without 1/m)" * (factor != 1)
@@ -252,12 +268,12 @@ def _finding(
     if got.shape == expected.shape and got.size:
         gap = np.abs(got - expected)
         worst = tuple(int(i) for i in np.unravel_index(np.argmax(np.where(np.isnan(gap), np.inf, gap)), gap.shape))
-        far = f", farthest apart at {list(worst)}: {got[worst]:.4g} for {expected[worst]:.4g}"
+        far = f", farthest apart at {list(worst)}: {got[worst]:.7g} for {expected[worst]:.7g}"
     norms = float(np.linalg.norm(got)), float(np.linalg.norm(expected))
     if verdict == "right":
         text = "right" + of_each + (", as a number for (1, 1)" if got.shape != expected.shape else "")
     elif verdict == "follows":
-        text = f"follows: right for your {', '.join(chain.before(name))}{of_each}"
+        text = f"follows: right for your {', '.join(sources)}{of_each}"
     else:
         place = f" in {where}, which was not given" if where != name else ""
         shapes = f"shape {got.shape}, expected {expected.shape}" if got.shape != expected.shape else ""
