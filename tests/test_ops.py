@@ -1,6 +1,9 @@
 """Ops in single cases: slopes by differences, choices at kinks and ties, extremes. Beside test_op_properties.py."""
 
+import re
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import tinygrad_dls as tg
@@ -239,3 +242,43 @@ def test_masked_operands_are_refused(operand):
     for f in (lambda: w * operand, lambda: operand * w, lambda: np.multiply(w, operand)):
         with pytest.raises(TypeError, match=r"Masked\w*, whose mask or matrix product would be lost|plain array"):
             f()
+
+
+@pytest.mark.parametrize(
+    ("operand", "text"),
+    [
+        (
+            np.array([1, 2], dtype=object),
+            "argument 2 has dtype object, and is not numeric. It holds int. Convert it with",
+        ),
+        ([None, 1.0], "argument 2 has dtype object, and is not numeric. It holds NoneType."),
+        (
+            [tg.Tensor([1.0], requires_grad=True)],
+            "argument 2 is not a rectangular array of numbers: this Tensor requires",
+        ),
+        (np.array(["2020"], "M8[Y]"), "argument 2 has dtype datetime64[Y], and is not numeric"),
+        (np.array([1j]), "argument 2 has dtype complex128: it is complex; costs must be real. Use .real or abs."),
+        (None, "argument 2 has dtype object"),
+    ],
+)
+def test_operands_that_are_no_numbers_are_refused_beside_the_shapes(operand, text):
+    w = tg.Tensor([1.0, 2.0], requires_grad=True, name="w")
+    with pytest.raises((TypeError, ValueError), match=rf"multiply: w is \(2,\), argument 2 is .*; {re.escape(text)}"):
+        w * operand
+
+
+def test_tuples_and_tables_are_operands_like_lists():
+    w = tg.Tensor([2.0, 3.0], requires_grad=True)
+    for exponent in ((1, 2), pd.Series([1, 2], index=[1, 0]), memoryview(np.array([1.0, 2.0]))):
+        w.grad = None
+        np.sum(w**exponent).backward()
+        np.testing.assert_array_equal(w.grad, [1, 6])
+    np.testing.assert_array_equal(tg.add((1, 2), (3, 4)), [4, 6])
+
+
+def test_a_number_compares_in_the_precision_of_the_array():
+    assert (tg.Tensor(np.full(2, 0.1, np.float32)) == 0.1).all()
+    with pytest.raises(TypeError, match="less: argument 2 has dtype <U1, and is not numeric"):
+        tg.Tensor([1.0]) < "a"  # noqa: B015
+    with pytest.raises(ValueError, match=r"less: argument 1 is \(2,\), argument 2 is \(3,\); operands could not"):
+        tg.Tensor([1.0, 2.0]) < np.ones(3)  # noqa: B015

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
+import reprlib
+import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -18,20 +20,52 @@ Array: TypeAlias = Any  # whatever speaks NumPy's protocols
 
 def as_array(data: Any, name: str | None = None) -> Array:
     """Keep an array that speaks NumPy's protocols; turn lists, numbers and the like into an ``ndarray``."""
-    if not hasattr(data, "__array_function__"):
+    if not hasattr(type(data), "__array_function__"):
         try:
             data = np.asarray(data)
-        except ValueError as error:
-            raise ValueError(f"{called(name)} is not a rectangular array of numbers: {error}") from error
+        except Exception as error:  # a list of Tensors, a class of the user's: whatever is the matter
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"{called(name)} is not a rectangular array of numbers: {error}") from error
     elif isinstance(data, (np.ma.MaskedArray, np.matrix)):
         raise TypeError(
             f"{called(name)} is a {type(data).__name__}, whose mask or matrix product would be lost. "
             "Use .filled(value) or np.asarray first."
         )
+    kind = data.dtype.kind
     # symbols and the like (kind O) are welcome in an array type of their own, not as loose objects
-    if data.dtype.kind not in "fiubO" or (type(data) is np.ndarray and data.dtype.kind == "O"):
-        raise TypeError(f"{called(name)} has dtype {data.dtype}, and is not numeric. Convert it with .astype(float).")
-    return data
+    if kind in "fiub" or (kind == "O" and type(data) is not np.ndarray):
+        return data
+    if kind == "c":
+        raise TypeError(f"{called(name)} has dtype {data.dtype}: it is complex; costs must be real. Use .real or abs.")
+    holds = f" It holds {type(data.flat[0]).__name__}." if kind == "O" and data.size else ""
+    raise TypeError(
+        f"{called(name)} has dtype {data.dtype}, and is not numeric.{holds} Convert it with .astype(float)."
+    )
+
+
+def number(x: Any, name: str) -> float:
+    """A number as Python's float, which does not widen float32; `name` says in the error what it is for."""
+    try:
+        array = as_array(x)
+    except (TypeError, ValueError):
+        array = np.True_  # refused below, like a truth value
+    if array.shape != () or array.dtype.kind == "b":
+        raise TypeError(f"{name} must be a number, got {shown(x)}.")
+    return float(array)
+
+
+def positive_integer(x: Any, name: str) -> int:
+    """A count as Python's int; `name` says in the error what is counted."""
+    if not isinstance(x, (int, np.integer)) or isinstance(x, bool) or not 0 < x <= sys.maxsize:
+        raise ValueError(f"{name} must be a positive integer, got {shown(x)}.")
+    return int(x)
+
+
+def truth(x: Any, name: str) -> bool:
+    """A switch: True or False, not what Python takes for them, such as ``"no"``."""
+    if not isinstance(x, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {shown(x)}.")
+    return bool(x)
 
 
 def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] | None = None) -> Array:
@@ -120,15 +154,26 @@ def described(x: Any, position: int) -> str:
 
 def role(x: Any, position: int) -> str:
     """The name of an argument, or its place."""
-    return getattr(x, "name", None) or f"argument {position}"
+    name = getattr(x, "name", None)  # a pandas.Series may be called by anything
+    return name if name and isinstance(name, str) else f"argument {position}"
+
+
+def shown(x: Any) -> str:
+    """What was passed, as errors quote it: not longer than a line."""
+    return reprlib.repr(x)
 
 
 def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
     """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
     reason = _mismatch(args) if "core dimension" in str(error) else ""
-    kind = ValueError if isinstance(error, ValueError) else IndexError if isinstance(error, IndexError) else TypeError
+    kinds = ValueError, IndexError, MemoryError, ZeroDivisionError, FloatingPointError
+    kind = next((kind for kind in kinds if isinstance(error, kind)), TypeError)  # one that takes a text alone
     return kind(f"{name}: {roles}; {reason or error}")
+
+
+# what the rules of ops may raise for arguments that do not fit
+EXPLAINED = ValueError, TypeError, IndexError, AttributeError, ArithmeticError, MemoryError
 
 
 def _mismatch(args: tuple[Any, ...]) -> str:

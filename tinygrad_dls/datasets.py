@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_dls.arrays import shown
 from tinygrad_dls.init import generator
 
 __all__ = ["Table", "planar_flower", "read_csv"]
@@ -96,6 +97,8 @@ def read_csv(path: str | PathLike[str], *, target: str, ignore: Sequence[str] = 
     """
     import csv  # here, because it would cost `import tinygrad_dls` more than the rest of this module
 
+    if not isinstance(path, (str, PathLike)):
+        raise TypeError(f"read_csv: path must be a str or a path, got {shown(path)}.")
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         try:

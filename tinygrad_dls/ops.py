@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
+from tinygrad_dls.arrays import Array, as_array, explained
 from tinygrad_dls.tensor import Rule, Tensor, implements, implements_on_values, op, values
 
 if TYPE_CHECKING:
@@ -565,7 +565,16 @@ def _reflected(function: Any) -> Any:
 
 
 def _compared(function: Any) -> Any:
-    return lambda x, y: function(values(x), values(y))
+    def compare(x: Any, y: Any) -> Any:
+        y = values(y)
+        if not isinstance(y, (int, float)):  # which have no precision of their own
+            y = as_array(y, f"{function.__name__}: argument 2")
+        try:
+            return function(values(x), y)
+        except ValueError as error:  # shapes
+            raise explained(error, function.__name__, (x, y)) from error
+
+    return compare
 
 
 def _method_reshape(x: Tensor, *shape: Any) -> Any:

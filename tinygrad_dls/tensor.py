@@ -16,6 +16,8 @@ backward pass, and who owns a gradient.
 from __future__ import annotations
 
 import functools
+import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +27,7 @@ import numpy as np
 
 from tinygrad_dls.arrays import (
     EXACT,
+    EXPLAINED,
     Array,
     as_array,
     called,
@@ -32,7 +35,9 @@ from tinygrad_dls.arrays import (
     explained,
     fingerprint,
     not_differentiated,
+    role,
     sampled,
+    truth,
     unbroadcast,
 )
 
@@ -131,7 +136,7 @@ class Tensor:
         Raises
         ------
         TypeError
-            If an integer asks for a gradient.
+            If an integer asks for a gradient, or if `wanted` is neither True nor False.
         RuntimeError
             If it is assigned on a Tensor that an op computed.
         """
@@ -141,7 +146,7 @@ class Tensor:
     def requires_grad(self, wanted: bool) -> None:
         if self.op is not None:
             raise RuntimeError(f"{called(self.name)} was computed by {self.op.__name__}; use .detach() for a constant.")
-        if wanted and self._value.dtype.kind not in "fO":
+        if truth(wanted, f"{called(self.name)}: requires_grad") and self._value.dtype.kind not in "fO":
             raise TypeError(
                 f"{called(self.name)} has dtype {self.dtype}: only floating-point Tensors can require a gradient. "
                 "Write 1.0 instead of 1, or convert with .astype(float)."
@@ -494,6 +499,8 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
     """
 
     def decorate(rule: Callable[P, Rule]) -> Callable[P, Any]:
+        inputs = _inputs(rule)
+
         @functools.wraps(rule)
         def apply(*args: Any, **options: Any) -> Any:
             level, depth, mixed = 0, 0, False
@@ -508,11 +515,13 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                     if x._lent is not None and x._lent.array is x._value:
                         reachable = x._value, reachable
                     arrays.append(x._value)
-                elif x.__class__ is _NDARRAY:
+                elif x.__class__ is _NDARRAY and x.dtype.kind in "fiub":
                     reachable = x, reachable
                     arrays.append(x)
                 else:
-                    arrays.append(x if x.__class__ in _PLAIN else _operand(x))
+                    arrays.append(
+                        x if x.__class__ in _PLAIN else _operand(x, apply.__name__, args, len(arrays), inputs)
+                    )
             if options:
                 _refuse_tensors(apply.__name__, options)
             if mixed:  # Tensors of the highest level are differentiated, lower ones are arrays to it
@@ -524,7 +533,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                         arrays[i] = x
             try:
                 value, vjps = rule(*arrays, **options)
-            except (ValueError, TypeError, IndexError, AttributeError) as error:
+            except EXPLAINED as error:
                 if any(isinstance(x, Tensor) for x in arrays):
                     raise  # explained already, one level down
                 raise explained(error, apply.__name__, args) from error
@@ -565,7 +574,7 @@ def _one(dtype: np.dtype[Any]) -> Any:
 
 _new = object.__new__
 _NDARRAY = np.ndarray
-_PLAIN = {float, int, bool, tuple, slice, type(None)}  # most other operands: nothing to look into
+_PLAIN = {float, int, bool}  # most other operands: nothing to look into
 _LEAF: Any = None, (), {}, (), ()
 
 
@@ -617,9 +626,24 @@ def _refuse_changed(node: Tensor, x: Tensor) -> None:
 # -- what goes into an op ---------------------------------------------------------------------------------------------
 
 
-def _operand(x: Any) -> Any:
-    """Make a list an array; refuse arrays that only look like one, such as masked ones."""
-    return as_array(x, "an operand") if isinstance(x, (list, np.matrix, np.ma.MaskedArray)) else x
+def _inputs(rule: Callable[..., Any]) -> float:
+    """How many of a rule's first arguments are annotated as arrays; those behind are options, such as an axis."""
+    parameters = inspect.signature(rule).parameters.values()
+    arrays = [p for p in parameters if p.annotation == "Array"]
+    return math.inf if any(p.kind is p.VAR_POSITIONAL for p in arrays) else len(arrays)
+
+
+def _operand(x: Any, name: str, args: tuple[Any, ...], position: int, inputs: float) -> Any:
+    """Make a list and the like an array; refuse what only looks like one, such as a masked array or one of objects.
+
+    Options pass as they are. A rule without annotations does not tell them from arrays: there, lists are arrays.
+    """
+    if position < inputs or (not inputs and (isinstance(x, list) or hasattr(type(x), "__array__"))):
+        try:
+            return as_array(x, role(x, position + 1))
+        except (ValueError, TypeError) as error:
+            raise explained(error, name, args) from error
+    return x
 
 
 def implements(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
