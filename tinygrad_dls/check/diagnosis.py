@@ -30,6 +30,7 @@ _Verdict = tuple[str, tuple[str, ...], str, Array | None]
 # step differ by some roundings; a wrong one by far more.
 TOLERANCES = {"float16": 1e-2, "float32": 1e-5}
 TOLERANCE = 1e-9
+WIDTH = 72  # of explanations in the report, which are indented
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,10 @@ def diagnose(
     LogisticRegression, 400 examples
       dZ  right, of each example's loss (without 1/m)
       dW  WRONG: 1/m is missing
-          J is a mean over the m examples: divide by m once, in the first dZ, or else in dW and db.
-          |yours| = 79.31, |autodiff| = 0.1983, farthest apart at [0, 1]: 78.79088 for 0.1969772
+          J is a mean over the m examples: divide by m once, in the first dZ, or
+          else in dW and db.
+          |yours| = 79.31, |autodiff| = 0.1983
+          farthest apart at [0, 1]: 78.79088 for 0.1969772
       db  right
     The first wrong one is dW.
     """
@@ -188,11 +191,11 @@ def diagnose(
             text = textwrap.fill(
                 "These are right for the parameters before an update with them, at a learning rate of about "
                 f"{alpha:.3g}. Compute the gradients, diagnose them, then update.",
-                90,
+                WIDTH,
             )
             title = "an update applied before the gradient"
             findings[index] = replace(
-                wrong[0], causes=(title,), text=f"WRONG: {title}\n{text}\n{wrong[0].text.splitlines()[-1]}"
+                wrong[0], causes=(title,), text="\n".join([f"WRONG: {title}", text, *wrong[0].text.splitlines()[-2:]])
             )
     return Diagnosis(f"{type(model).__name__}, {chain.m} examples", tuple(findings))
 
@@ -268,7 +271,7 @@ def _finding(
     if got.shape == expected.shape and got.size:
         gap = np.abs(got - expected)
         worst = tuple(int(i) for i in np.unravel_index(np.argmax(np.where(np.isnan(gap), np.inf, gap)), gap.shape))
-        far = f", farthest apart at {list(worst)}: {got[worst]:.7g} for {expected[worst]:.7g}"
+        far = f"\nfarthest apart at {list(worst)}: {got[worst]:.7g} for {expected[worst]:.7g}"
     norms = float(np.linalg.norm(got)), float(np.linalg.norm(expected))
     if verdict == "right":
         text = "right" + of_each + (", as a number for (1, 1)" if got.shape != expected.shape else "")
@@ -282,7 +285,7 @@ def _finding(
             text = f"WRONG: {what}" + f"; {shapes}" * bool(shapes)
         else:
             text = "WRONG: " + "; or ".join(found) + place + f" ({shapes})" * bool(shapes)
-            text += "".join("\n" + textwrap.fill(causes[title].explanation, 90) for title in found)
+            text += "".join("\n" + textwrap.fill(causes[title].explanation, WIDTH) for title in found)
         text += f"\n|yours| = {norms[0]:.4g}, |autodiff| = {norms[1]:.4g}{far}"
     return Finding(name, verdict, found, where, *norms, worst, text)
 
