@@ -43,7 +43,7 @@ def as_array(data: Any, name: str | None = None) -> Array:
     )
 
 
-def number(x: Any, name: str) -> float:
+def real_number(x: Any, name: str) -> float:
     """A number as Python's float, which does not widen float32; `name` says in the error what it is for."""
     try:
         array = as_array(x)
@@ -56,9 +56,22 @@ def number(x: Any, name: str) -> float:
 
 def positive_integer(x: Any, name: str) -> int:
     """A count as Python's int; `name` says in the error what is counted."""
-    if not isinstance(x, (int, np.integer)) or isinstance(x, bool) or not 0 < x <= sys.maxsize:
+    integer = isinstance(x, (int, np.integer)) and not isinstance(x, (bool, np.timedelta64))
+    if not integer or not 0 < x <= sys.maxsize:
         raise ValueError(f"{name} must be a positive integer, got {shown(x)}.")
     return int(x)
+
+
+def floating(dtype: Any, name: str) -> np.dtype[Any]:
+    """A dtype that gradients can have; `name` says in the error what is to have it."""
+    try:
+        # NumPy would take None for float64, and an array for its dtype
+        found = np.dtype(dtype) if isinstance(dtype, (str, type, np.dtype)) else None
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.kind != "f":
+        raise TypeError(f"{name} must be a floating dtype, such as float or np.float32, got {shown(dtype)}.")
+    return found
 
 
 def truth(x: Any, name: str) -> bool:

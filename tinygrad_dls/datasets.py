@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.arrays import shown
+from tinygrad_dls.arrays import positive_integer, shown
 from tinygrad_dls.init import generator
 
 __all__ = ["Table", "planar_flower", "read_csv"]
@@ -34,7 +34,7 @@ def planar_flower(m: int = 400, *, rng: Any = None) -> tuple[FloatArray, IntArra
     Y : array of int64, shape (1, m)
         0 (red in the course) or 1 (blue).
     """
-    if m < 2 or m % 2:
+    if positive_integer(m, "planar_flower: m") % 2:
         raise ValueError(f"planar_flower: m must be even and at least 2, got {m}.")
     rng = np.random.RandomState(1) if rng is None else generator(rng, "planar_flower")
     n = m // 2
@@ -95,10 +95,15 @@ def read_csv(path: str | PathLike[str], *, target: str, ignore: Sequence[str] = 
         If a column is missing or named twice, if a line has too few or too many cells, or if a cell is empty, not a
         number, NaN or infinite. The error gives the line and the column.
     """
+    if not isinstance(path, (str, PathLike)):  # open() takes an integer for an open file, and closes it
+        raise TypeError(f"read_csv: path must be a str or a path, got {shown(path)}.")
+    if not isinstance(target, str):
+        raise TypeError(f"read_csv: target must be the name of a column, got {shown(target)}.")
+    if not isinstance(ignore, Sequence) or not all(isinstance(name, str) for name in ignore):
+        raise TypeError(f"read_csv: ignore takes a list of columns, got {shown(ignore)}.")
+
     import csv  # here, because it would cost `import tinygrad_dls` more than the rest of this module
 
-    if not isinstance(path, (str, PathLike)):
-        raise TypeError(f"read_csv: path must be a str or a path, got {shown(path)}.")
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file, strict=True)
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
+from tinygrad_dls.arrays import Array, positive_integer, shown
 
 __all__ = ["he", "small", "xavier", "zeros"]
 
@@ -26,22 +26,29 @@ Initialiser: TypeAlias = Callable[[Shape, RandomGenerator], Array]
 
 def zeros(shape: Shape, rng: RandomGenerator = None) -> Array:  # noqa: ARG001  # initialisers have one signature
     """All zeros: right for logistic regression, whose single layer has nothing to break the symmetry of."""
-    return np.zeros(shape)
+    return np.zeros(_checked(shape, "init.zeros"))
 
 
 def small(shape: Shape, rng: RandomGenerator) -> Array:
     """``0.01`` times standard normal: the course's choice for the two-layer network."""
-    return generator(rng, "init.small").standard_normal(shape) * 0.01
+    return generator(rng, "init.small").standard_normal(_checked(shape, "init.small")) * 0.01
 
 
 def xavier(shape: Shape, rng: RandomGenerator) -> Array:
     """Normal with variance ``1 / n_in``, for tanh and sigmoid (Xavier initialisation as taught in the course)."""
-    return generator(rng, "init.xavier").standard_normal(shape) * np.sqrt(1 / shape[1])
+    return generator(rng, "init.xavier").standard_normal(_checked(shape, "init.xavier")) * np.sqrt(1 / shape[1])
 
 
 def he(shape: Shape, rng: RandomGenerator) -> Array:
     """Normal with variance ``2 / n_in``, for ReLU, which silences half (He et al., 2015)."""
-    return generator(rng, "init.he").standard_normal(shape) * np.sqrt(2 / shape[1])
+    return generator(rng, "init.he").standard_normal(_checked(shape, "init.he")) * np.sqrt(2 / shape[1])
+
+
+def _checked(shape: Any, who: str) -> Shape:
+    if not isinstance(shape, (tuple, list)) or len(shape) != 2:
+        raise ValueError(f"{who}: shape must be (n_out, n_in), got {shown(shape)}.")
+    n_out, n_in = (positive_integer(n, f"{who}: each entry of shape") for n in shape)
+    return n_out, n_in
 
 
 def generator(rng: Any, who: str) -> Generator | RandomState:
@@ -52,4 +59,9 @@ def generator(rng: Any, who: str) -> Generator | RandomState:
         )
     if isinstance(rng, (np.random.Generator, np.random.RandomState)):
         return rng
-    return np.random.default_rng(rng)
+    try:
+        if isinstance(rng, (bool, np.bool_)):  # to NumPy, 0 and 1
+            raise TypeError
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise TypeError(f"{who}: rng must be a seed, an integer >= 0, or a generator, got {shown(rng)}.") from None

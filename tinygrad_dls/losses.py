@@ -326,7 +326,7 @@ def _has_passed(y: Array, check: Callable[[Array], str]) -> bool:
 def _cut_from(y: Array) -> Array:
     """The array of which y is a run of whole columns; else y itself."""
     base: Any = getattr(y, "base", None)
-    if getattr(base, "ndim", 0) != 2 or y.ndim != 2:
+    if not hasattr(base, "dtype") or base.ndim != 2 or y.ndim != 2:
         return y
     alike = (base.dtype, base.strides, base.shape[0]) == (y.dtype, y.strides, y.shape[0])
     return base if alike else y

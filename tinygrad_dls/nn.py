@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_dls import init as initialisers
 from tinygrad_dls import ops
-from tinygrad_dls.arrays import Array, as_array
+from tinygrad_dls.arrays import Array, as_array, floating, positive_integer, real_number, shown
 from tinygrad_dls.init import Initialiser, generator
 from tinygrad_dls.tensor import Tensor, no_grad, values
 
@@ -126,9 +126,13 @@ class Module:
 
         Raises
         ------
+        TypeError
+            If it is no mapping, or an entry is no array of numbers.
         ValueError
             If a name, shape or dtype differs. The error lists all the differences; nothing is changed then.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"this is not the state of a model, a dict of arrays by name: {shown(state_dict)}.")
         own = dict(self.named_parameters())
         new = {name: as_array(values(data), name) for name, data in state_dict.items()}
         problems = [f"{name} is missing" for name in own if name not in new]
@@ -237,10 +241,8 @@ class Linear(Module):
         init: Initialiser | Any = initialisers.xavier,
         dtype: Any = float,
     ) -> None:
-        for size, role in ((n_in, "n_in"), (n_out, "n_out")):
-            if not isinstance(size, (int, np.integer)) or isinstance(size, bool) or size < 1:
-                raise ValueError(f"Linear: {role} must be a positive integer, got {size!r}.")
-        self.n_in, self.n_out = int(n_in), int(n_out)
+        self.n_in, self.n_out = positive_integer(n_in, "Linear: n_in"), positive_integer(n_out, "Linear: n_out")
+        dtype = floating(dtype, "Linear: dtype")
         shape = (self.n_out, self.n_in)
         if callable(init):
             init = init(shape, None if rng is None else generator(rng, self._describe()))
@@ -254,8 +256,9 @@ class Linear(Module):
         """``Z = W A + b`` for A of shape (n_in, m); Z is (n_out, m)."""
         try:
             rows, _ = a.shape
-        except (AttributeError, ValueError):  # a list, or not two axes
-            rows = np.shape(a)[0] if np.ndim(a) == 2 else None
+        except (AttributeError, TypeError, ValueError):  # a list, or not two axes
+            shape = as_array(a, self.input_name).shape
+            rows = shape[0] if len(shape) == 2 else None
         if rows != self.n_in:
             raise ValueError(self._shape_error(a, np.shape(a)))
         return ops.affine(self.W, a, self.b)
@@ -312,17 +315,19 @@ class Dropout(Module):
     """
 
     def __init__(self, keep_prob: float, *, rng: Any = None) -> None:
-        if not 0 < keep_prob <= 1:
+        self.keep_prob = real_number(keep_prob, "Dropout: keep_prob")
+        if not 0 < self.keep_prob <= 1:
             raise ValueError(f"Dropout: keep_prob must be in (0, 1], got {keep_prob}.")
-        self.keep_prob = float(keep_prob)
         self.rng = generator(rng, "Dropout")
 
     def __call__(self, a: Any) -> Any:
         """Drop in training; in evaluation, return A itself."""
         if not self.training or self.keep_prob == 1:
             return a
-        kept = self.rng.random(a.shape) < self.keep_prob
-        return a * (kept / self.keep_prob).astype(a.dtype)
+        if not isinstance(a, Tensor):
+            a = as_array(a, "Dropout: A")
+        scale = (self.rng.random(a.shape) < self.keep_prob) / self.keep_prob
+        return a * (scale if a.dtype.kind in "iub" else scale.astype(a.dtype))
 
     def _describe(self) -> str:
         return f"Dropout {self.keep_prob:g}"

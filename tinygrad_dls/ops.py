@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, explained
+from tinygrad_dls.arrays import EXPLAINED, Array, as_array, explained, role, shown, truth
 from tinygrad_dls.tensor import Rule, Tensor, implements, implements_on_values, op, values
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def power(x: Array, y: Array) -> Rule:
 
     def dy(dz: Array) -> Array:
         if hasattr(x, "dtype"):
-            return dz * x**y * np.log(np.where(values(x) == 0, 1, x))
+            return dz * x**y * np.log(np.where(values(x) == 0, 1.0, x))
         return dz * x**y * float(np.log(x if x else 1))
 
     return x**y, (dx, dy)
@@ -129,10 +129,10 @@ def affine(w: Array, a: Array, b: Array) -> Rule:
 @implements(np.dot)
 def dot(a: Any, b: Any) -> Any:
     """``np.dot`` as the course uses it: the matrix product of vectors and matrices, or the product with a number."""
-    dims = np.ndim(a), np.ndim(b)
-    if not min(dims):
+    m, n = (np.ndim(as_array(values(x), f"dot: {role(x, i)}")) for i, x in enumerate((a, b), 1))
+    if not (m and n):
         return multiply(a, b)
-    if max(dims) > 2:
+    if m > 2 or n > 2:
         raise TypeError("np.dot of more than two axes is not differentiated; use a @ b.")
     return matmul(a, b)
 
@@ -231,12 +231,17 @@ def where(condition: Array, x: Array, y: Array) -> Rule:
 @op()
 def clip(x: Array, min: Any = None, max: Any = None) -> Rule:
     """Limit x to [min, max] (constants): ``dz/dx`` is 1 in the closed interval, 0 outside."""
+    min, max = (limit if limit is None else _limit(limit) for limit in (min, max))
 
     def dx(dz: Array) -> Array:
         dz = dz if min is None else dz * (x >= min)
         return dz if max is None else dz * (x <= max)
 
     return np.clip(x, min, max), (dx,)
+
+
+def _limit(x: Any) -> Any:
+    return x if isinstance(x, (int, float)) else as_array(x, "a limit")
 
 
 @implements(np.clip)
@@ -268,6 +273,12 @@ def _count(x: Array, axis: Axis) -> int:
     return math.prod(x.shape[i] for i in _axes(x, axis))
 
 
+def _refuse_too_few(x: Array, axis: Axis, ddof: int = 0) -> None:
+    """Raise where NumPy would warn and give NaN."""
+    if (ddof != 0 or not getattr(x, "size", 1)) and _count(x, axis) <= ddof:
+        raise ValueError(f"{_count(x, axis)} entries are too few" + f" for ddof={ddof}" * bool(ddof))
+
+
 @op(np.sum)
 def sum(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Sum over the axes: every summand gets the gradient of the sum."""
@@ -277,6 +288,7 @@ def sum(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
 @op(np.mean)
 def mean(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Mean over the axes, of n entries each: every one gets ``1/n`` of the gradient."""
+    _refuse_too_few(x, axis)
     z = np.mean(x, axis=axis, keepdims=keepdims)
     return z, (lambda dz: np.broadcast_to(_kept(dz / _count(x, axis), axis, keepdims, x), x.shape),)
 
@@ -335,6 +347,7 @@ def _product_of_earlier(x: Array) -> Array:
 @op(np.var)
 def var(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Rule:
     """Variance over the axes, of n entries each: ``dz/dx = 2 (x - mean) / (n - ddof)``."""
+    _refuse_too_few(x, axis, ddof)
     z = np.var(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def dx(dz: Array) -> Array:
@@ -347,6 +360,7 @@ def var(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
 @op(np.std)
 def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Rule:
     """Standard deviation over the axes: ``dz/dx = (x - mean) / ((n - ddof) z)``, and 0 where all entries are equal."""
+    _refuse_too_few(x, axis, ddof)
     z = np.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def dx(dz: Array) -> Array:
@@ -418,13 +432,14 @@ def broadcast_to(x: Array, shape: int | tuple[int, ...]) -> Rule:
 @op(np.astype)
 def astype(x: Array, dtype: DTypeLike) -> Rule:
     """The same numbers in another floating dtype; the gradient is cast back. Integers have no gradient."""
-    z = x.astype(dtype)
+    z = as_array(x.astype(dtype), "the result")
     return z, (lambda dz: dz.astype(x.dtype),) if z.dtype.kind in "fO" else ()
 
 
 @implements(np.concatenate)
 def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     """Arrays joined along an axis (None: flattened first); each gets its slice of the gradient."""
+    arrays = _listed(arrays, "concatenate")
     if axis is None:
         arrays, axis = [reshape(x, -1) for x in arrays], 0
     return _concatenate(*arrays, axis=axis)
@@ -443,7 +458,14 @@ def _concatenate(*arrays: Array, axis: int) -> Rule:
 @implements(np.stack)
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     """Arrays of one shape joined along a new axis."""
-    return concatenate([expand_dims(x, axis) for x in arrays], axis=axis)
+    return concatenate([expand_dims(x, axis) for x in _listed(arrays, "stack")], axis=axis)
+
+
+def _listed(arrays: Any, name: str) -> list[Any]:
+    """The arrays to join: in a list, or along the first axis of one array."""
+    if not isinstance(arrays, (list, tuple)) and not np.ndim(as_array(values(arrays), f"{name}: the list of arrays")):
+        raise TypeError(f"{name} takes a list of arrays, got {shown(arrays)}.")
+    return list(arrays)
 
 
 # -- indexing ---------------------------------------------------------------------------------------------------------
@@ -491,8 +513,17 @@ def _open_unit_interval(dtype: np.dtype[Any]) -> tuple[Any, Any] | None:
     return info.smallest_normal, 1 - info.epsneg
 
 
+def _floats(z: Array) -> Array:
+    """Integers as floats: unsigned ones have no ``-z``, and of small ones NumPy computes ``e^z`` in float16."""
+    return z.astype(float) if getattr(z, "dtype", _FLOAT).kind in "iub" else z
+
+
+_FLOAT = np.dtype(float)
+
+
 def _sigmoid(z: Array) -> Array:
     """``1 / (1 + e^-z)``, written so that no exponent is positive and nothing overflows or loses digits."""
+    z = _floats(z)
     return np.exp(np.minimum(z, 0)) / (1 + np.exp(-np.abs(z)))
 
 
@@ -522,10 +553,12 @@ def relu(z: Array) -> Rule:
 @op()
 def softplus(z: Array) -> Rule:
     """``log(1 + e^z)``, a smooth ReLU: ``da/dz = sigmoid(z)``."""
+    z = _floats(z)
     return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))), (lambda da: da * _sigmoid(z),)
 
 
 def _softmax(z: Array, axis: Axis) -> Array:
+    z = _floats(z)
     e = np.exp(z - np.max(z, axis=axis, keepdims=True))
     return e / e.sum(axis=axis, keepdims=True)
 
@@ -543,6 +576,7 @@ def softmax(z: Array, axis: Axis = 0) -> Rule:
 @op()
 def log_softmax(z: Array, axis: Axis = 0) -> Rule:
     """Logarithm of `softmax`, without its underflow: ``dz = da - a sum_k da_k``."""
+    z = _floats(z)
     s = z - np.max(z, axis=axis, keepdims=True)
     return s - np.log(np.exp(s).sum(axis=axis, keepdims=True)), (
         lambda da: da - _softmax(z, axis) * da.sum(axis=axis, keepdims=True),
@@ -552,7 +586,9 @@ def log_softmax(z: Array, axis: Axis = 0) -> Rule:
 @op()
 def logsumexp(z: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """``log sum e^z`` over the axes, without overflow: ``dz = softmax(z) da``."""
+    z, keepdims = _floats(z), truth(keepdims, "keepdims")
     top = np.max(z, axis=axis, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0)  # or inf - inf would make a NaN
     a = top + np.log(np.exp(z - top).sum(axis=axis, keepdims=True))
     return (a if keepdims else np.squeeze(a, axis=axis)), (lambda da: _kept(da, axis, keepdims, z) * _softmax(z, axis),)
 
@@ -571,7 +607,7 @@ def _compared(function: Any) -> Any:
             y = as_array(y, f"{function.__name__}: argument 2")
         try:
             return function(values(x), y)
-        except ValueError as error:  # shapes
+        except EXPLAINED as error:
             raise explained(error, function.__name__, (x, y)) from error
 
     return compare

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
-from tinygrad_dls.tensor import Tensor
+from tinygrad_dls.arrays import Array, as_array, positive_integer, real_number, shown, truth
+from tinygrad_dls.tensor import Tensor, values
 
 __all__ = ["SGD", "Adam", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
 
@@ -29,7 +29,8 @@ class Optimizer:
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         who = type(self).__name__
-        if not isinstance(parameters, Iterable) or isinstance(parameters, (Tensor, str)):
+        no_list = isinstance(parameters, (Tensor, str)) or getattr(parameters, "shape", None) == ()
+        if no_list or not isinstance(parameters, Iterable):
             raise TypeError(f"{who} takes the parameters of a model: {who}(model.parameters(), lr=...).")
         self.parameters = list(parameters)
         if not self.parameters:
@@ -91,9 +92,11 @@ class Optimizer:
             return rate
         rate = rate(self.steps) if callable(rate) else rate
         try:
-            rate = float(rate)  # a Python number does not widen float32
-        except (TypeError, ValueError):
-            raise TypeError(f"the learning rate must be a number or a function of the step, got {rate!r}.") from None
+            rate = real_number(rate, "the learning rate")
+        except TypeError:
+            raise TypeError(
+                f"the learning rate must be a number or a function of the step, got {shown(rate)}."
+            ) from None
         if not 0 <= rate < math.inf:
             raise ValueError(f"the learning rate must be a finite number >= 0, got {rate} at step {self.steps}.")
         return rate
@@ -115,15 +118,20 @@ class Optimizer:
             raise ValueError("this is not the state of an optimizer: expected what its state_dict() returned.")
         if state_dict["optimizer"] != type(self).__name__:
             raise ValueError(f"this is the state of {state_dict['optimizer']}, not of {type(self).__name__}.")
-        state = state_dict["state"]
+        state, steps = state_dict["state"], real_number(state_dict["steps"], "the state's number of steps")
+        if steps < 0 or not steps.is_integer():
+            raise ValueError(f"the state's number of steps must be a whole number >= 0, got {steps}.")
+        if not isinstance(state, (list, tuple)) or not all(isinstance(s, (list, tuple)) for s in state):
+            raise ValueError(f"the state of the parameters must be a list of tuples of arrays, got {shown(state)}.")
+        state = [tuple(as_array(values(x), "an array of the state").copy() for x in s) for s in state]
         if len(state) != len(self.parameters):
             raise ValueError(f"this is the state of {len(state)} parameters, not of {len(self.parameters)}.")
         for p, s in zip(self.parameters, state, strict=True):
-            got, expected = ([(np.shape(x), str(np.result_type(x))) for x in state] for state in (s, self._start(p)))
+            got, expected = ([(x.shape, str(x.dtype)) for x in arrays] for arrays in (s, self._start(p)))
             if got and got != expected:
                 raise ValueError(f"the state of {p.name or 'a parameter'} is {got}; expected {expected}.")
-        self.steps = int(state_dict["steps"])
-        self._state = {p: tuple(map(np.copy, s)) for p, s in zip(self.parameters, state, strict=True) if len(s)}
+        self.steps = int(steps)
+        self._state = {p: s for p, s in zip(self.parameters, state, strict=True) if s}
 
 
 class SGD(Optimizer):
@@ -172,13 +180,13 @@ class SGD(Optimizer):
         weight_decay: float = 0,
     ) -> None:
         super().__init__(parameters, lr)
-        if not 0 <= momentum < 1:
+        self.momentum = real_number(momentum, "momentum")
+        if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
-        if nesterov and not momentum:
+        self.nesterov = truth(nesterov, "nesterov")
+        if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True needs a momentum > 0, such as momentum=0.9.")
-        if not 0 <= weight_decay < math.inf:
-            raise ValueError(f"weight_decay must be a finite number >= 0, got {weight_decay}.")
-        self.momentum, self.nesterov, self.weight_decay = float(momentum), nesterov, float(weight_decay)
+        self.weight_decay = _rate_of(weight_decay, "weight_decay")
 
     def _start(self, p: Tensor) -> State:
         return (np.zeros_like(p._value),) if self.momentum else ()
@@ -226,11 +234,14 @@ class Adam(Optimizer):
         epsilon: float = 1e-8,
     ) -> None:
         super().__init__(parameters, lr)
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise ValueError(f"betas must be two numbers in [0, 1), got {shown(betas)}.")
+        self.betas = real_number(betas[0], "the first of betas"), real_number(betas[1], "the second of betas")
+        if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {betas}.")
-        if not 0 < epsilon < math.inf:
+        self.epsilon = real_number(epsilon, "epsilon")
+        if not 0 < self.epsilon < math.inf:
             raise ValueError(f"epsilon must be a finite number > 0, got {epsilon}.")
-        self.betas, self.epsilon = (float(betas[0]), float(betas[1])), float(epsilon)
 
     def _start(self, p: Tensor) -> State:
         return np.zeros_like(p._value), np.zeros_like(p._value), np.zeros((), int)
@@ -251,19 +262,31 @@ class Adam(Optimizer):
 
 def inverse_time_decay(lr: float, *, rate: float) -> Schedule:
     """``lr / (1 + rate * step)``: the course's learning-rate decay, which there counts epochs, here steps."""
+    lr, rate = _rate_of(lr, "inverse_time_decay: lr"), _rate_of(rate, "inverse_time_decay: rate")
     return lambda step: lr / (1 + rate * step)
 
 
 def exponential_decay(lr: float, *, rate: float) -> Schedule:
     """``lr * rate ** step``, with a rate just below 1."""
+    lr, rate = _rate_of(lr, "exponential_decay: lr"), _rate_of(rate, "exponential_decay: rate")
     return lambda step: lr * rate**step
 
 
 def step_decay(lr: float, *, factor: float, every: int) -> Schedule:
     """``lr * factor ** (step // every)``: a staircase."""
+    lr, factor = _rate_of(lr, "step_decay: lr"), _rate_of(factor, "step_decay: factor")
+    every = positive_integer(every, "step_decay: every")
     return lambda step: lr * factor ** (step // every)
 
 
 def cosine_decay(lr: float, *, steps: int) -> Schedule:
     """Half a cosine wave from lr at step 0 down to 0 at `steps`, and 0 from there on."""
+    lr, steps = _rate_of(lr, "cosine_decay: lr"), positive_integer(steps, "cosine_decay: steps")
     return lambda step: lr * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+
+
+def _rate_of(x: Any, name: str) -> float:
+    rate = real_number(x, name)
+    if not 0 <= rate < math.inf:
+        raise ValueError(f"{name} must be a finite number >= 0, got {x}.")
+    return rate

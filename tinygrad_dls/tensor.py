@@ -110,6 +110,7 @@ class Tensor:
     array([[2., 4.]])
     """
 
+    __pandas_priority__ = 5000  # above a DataFrame's: `series + tensor` is a Tensor, not a column of objects
     __slots__ = ("__weakref__", "_depth", "_grad", "_lent", "_level", "_origin", "_value", "name")
 
     _value: Array

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array
+from tinygrad_dls.arrays import Array, as_array, positive_integer, shown
 from tinygrad_dls.init import generator
 from tinygrad_dls.nn import Module, evaluating
 from tinygrad_dls.optim import Optimizer
@@ -151,21 +151,29 @@ def fit(
     ...        optimizer=tg.optim.SGD(model.parameters(), lr=1.2), epochs=2)
     History: 2 epochs, cost 0.693144 -> 0.693128
     """
+    if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
+        raise TypeError(f"fit takes a model and an optimizer, got {shown(model)} and optimizer={shown(optimizer)}.")
+    if not callable(loss) or not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise TypeError(
+            f"fit: loss must be a function, callbacks a list of functions; got {shown(loss)}, {shown(callbacks)}."
+        )
     parameters = model.parameters()
     if not set(parameters) & set(optimizer.parameters):
         raise ValueError(
             "fit: the optimizer holds none of this model's parameters, so nothing would be learned. "
             "Was the model made anew after the optimizer?"
         )
-    _positive_integer(epochs, "fit: epochs")
+    positive_integer(epochs, "fit: epochs")
     dtype = parameters[0].dtype
     X, Y = _examples(X, Y, dtype, "X and Y")
     if validation is not None:
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError("fit: validation must be a pair, validation=(X, Y).")
         validation = _examples(*validation, dtype, "the validation data")
+        with evaluating(model):
+            loss(model(validation[0]), validation[1])  # so that wrong labels are refused before the model is changed
     if batch_size is not None:
-        _positive_integer(batch_size, "fit: batch_size")
+        positive_integer(batch_size, "fit: batch_size")
         rng = generator(rng, "fit with a batch_size")
 
     history = History()
@@ -204,13 +212,18 @@ def fit(
 
 def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Array, Array]:
     """X and Y as arrays of the model's dtype, with an equal number of columns; class indices stay integers."""
-    X, Y = as_array(values(X), "X"), as_array(values(Y), "Y")
+    X, Y = as_array(values(X), "fit: X"), as_array(values(Y), "fit: Y")
     if len(X.shape) != 2 or X.shape[1] == 0:
         raise ValueError(f"fit: X is {X.shape} in {which}; expected (n_x, m), with the examples as columns.")
     if len(Y.shape) != 2 or Y.shape[1] != X.shape[1]:
         hint = "Write Y.reshape(1, -1)." if Y.shape in ((X.shape[1],), (X.shape[1], 1)) else "One is transposed?"
         raise ValueError(f"fit: Y is {Y.shape}, X is {X.shape} in {which}; expected a column for each example. {hint}")
-    return X.astype(dtype, copy=False), Y.astype(dtype, copy=False) if Y.dtype.kind == "f" else Y
+    with np.errstate(over="ignore"):  # what is infinite in the model's dtype is named below
+        X, Y = X.astype(dtype, copy=False), Y.astype(dtype, copy=False) if Y.dtype.kind == "f" else Y
+    if X.dtype.kind == "f" and not np.isfinite(X).all():
+        wrong = np.sum(~np.isfinite(X))
+        raise ValueError(f"fit: X holds {wrong} NaN or infinities among its {X.size} entries in {which}.")
+    return X, Y
 
 
 def _validate(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, history: History) -> None:
@@ -253,19 +266,15 @@ def minibatches(X: Array, Y: Array, batch_size: int, *, rng: Any) -> Iterator[tu
     (array, array)
         Shapes (n_x, batch_size) and (n_y, batch_size).
     """
-    _positive_integer(batch_size, "minibatches: batch_size")
-    m = X.shape[-1]
-    if X.ndim != 2 or Y.ndim != 2 or Y.shape[1] != m:
+    positive_integer(batch_size, "minibatches: batch_size")
+    X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
+    if len(X.shape) != 2 or len(Y.shape) != 2 or X.shape[1] != Y.shape[1]:
         raise ValueError(f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both.")
+    m = X.shape[1]
     order = generator(rng, "minibatches").permutation(m)
     X, Y = np.take(X, order, axis=1), np.take(Y, order, axis=1)
     for start in range(0, m, batch_size):
         yield X[:, start : start + batch_size], Y[:, start : start + batch_size]
-
-
-def _positive_integer(number: Any, name: str) -> None:
-    if not isinstance(number, (int, np.integer)) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"{name} must be a positive integer, got {number!r}.")
 
 
 def accuracy(predictions: Array, Y: Array) -> float:
@@ -306,20 +315,25 @@ def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
     """
     predictions, classes = _classes(predictions, Y)
     both = np.concatenate([predictions, classes])
-    if both.min() < 0 or (both != both.astype(int)).any():
-        raise ValueError(f"classes must be integers from 0 up, got values from {both.min():g} to {both.max():g}.")
+    if not np.isfinite(both).all() or both.min() < 0 or (both != both.astype(int)).any():
+        low, high = both.min(), both.max()
+        raise ValueError(f"confusion_matrix: classes must be integers from 0 up, got values from {low:g} to {high:g}.")
     n = max(2, np.shape(Y)[0], int(both.max()) + 1)
+    if n > 10_000:  # a matrix of nearly a gigabyte
+        raise ValueError(f"confusion_matrix: classes up to {n - 1}; number them from 0 without gaps.")
     matrix = np.zeros((n, n), dtype=int)
     np.add.at(matrix, (classes.astype(int), predictions.astype(int)), 1)
     return matrix
 
 
 def _classes(predictions: Array, Y: Array) -> tuple[Array, Array]:
-    predictions, Y = np.asarray(predictions), np.asarray(Y)
+    predictions, Y = as_array(values(predictions), "predictions"), as_array(values(Y), "Y")
     if predictions.ndim != 2 or Y.ndim != 2 or predictions.shape[0] != 1 or predictions.shape[1] != Y.shape[1]:
         raise ValueError(
             f"predictions are {predictions.shape}, Y is {Y.shape}; expected (1, m), and a column for each."
         )
-    if predictions.shape[1] == 0:
-        raise ValueError("there are no examples.")
+    if 0 in (*predictions.shape, *Y.shape):
+        raise ValueError(f"predictions are {predictions.shape}, Y is {Y.shape}: there are no examples.")
+    if np.isnan(predictions).any() or np.isnan(Y).any():
+        raise ValueError("predictions or Y hold NaN, which is no class.")
     return predictions[0], Y[0] if Y.shape[0] == 1 else np.argmax(Y, axis=0)
