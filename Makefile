@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs pytest deep bench format clean
+.PHONY: demo test lint types docs pytest deep mutants bench format clean
 
 demo: .venv/demo
 	$(BIN)/python -m examples.demo demo_output
@@ -24,6 +24,9 @@ pytest: .venv/test .venv/jax
 
 deep: .venv/test .venv/jax
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto --hypothesis-profile=deep tests
+
+mutants: .venv/test .venv/mutants
+	$(BIN)/python -m tests.mutants
 
 bench: .venv/test
 	$(BIN)/python -m benchmarks.eager_step

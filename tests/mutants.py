@@ -1,0 +1,243 @@
+"""Mutation testing, `make mutants`: the engine is changed in a thousand small ways, and the tests notice each one.
+
+cosmic-ray makes the mutants and runs the tests on them, in clones of the last commit and never in the checkout. This
+module chooses among its operators, drops what is no mutant, and reads the results beside the list in mutants.toml of
+the mutants that no test can kill. A mutant in that list is known by its function, its line and what the line becomes.
+
+A run that was interrupted goes on where it was. A later run repeats a module whose text has changed; of the others,
+what survived: tests that are added kill more, not less. After tests were removed, delete build/mutants.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import cosmic_ray.commands
+import cosmic_ray.plugins
+from cosmic_ray.config import serialize_config
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.work_db import use_db
+from cosmic_ray.work_item import WorkerOutcome, WorkResult
+
+ROOT = Path(__file__).parents[1]
+BUILD = ROOT / "build" / "mutants"
+PLAN = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())
+WORKERS = os.cpu_count() or 1
+PYTEST = f"{sys.executable} -m pytest -x -q --assert=plain -p no:cacheprovider -p no:xdist --hypothesis-profile=few"
+
+
+def main(modules):
+    clones = [_clone(i) for i in range(WORKERS)]
+    os.chdir(clones[0])
+    rows, survivors, stale = [], [], []
+    for module in modules:
+        source = Path(f"tinygrad_dls/{module}.py").read_text()
+        mutants, sessions = _planned(module, source)
+        explained, unmatched = _explained(module, mutants)
+        for session in sessions:
+            _leave_to_do(session, explained)
+        _execute(module, clones, sessions)
+        outcomes = Counter()
+        for job, outcome in (pair for session in sessions for pair in _outcomes(session)):
+            outcomes[outcome] += 1
+            if outcome != "killed" and job not in explained:
+                survivors.append((outcome, mutants[job]))
+        rows.append((module, len(mutants), outcomes["killed"], len(explained)))
+        stale += unmatched
+    _report(rows, survivors, stale)
+    return bool(survivors or stale)
+
+
+def _clone(i):
+    clone = BUILD / f"clone{i}"
+    shutil.rmtree(clone, ignore_errors=True)
+    subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+    return clone
+
+
+# -- which mutants ----------------------------------------------------------------------------------------------------
+
+
+def _planned(module, source):
+    """The mutants of a module by cosmic-ray's job numbers, and one session for each worker, made once."""
+    key = hashlib.sha1(repr((source, PLAN["operators"], WORKERS)).encode()).hexdigest()[:10]
+    known = BUILD / f"{module}-{key}.json"
+    sessions = [known.with_suffix(f".{i}.sqlite") for i in range(WORKERS)]
+    if not known.exists():
+        for session in sessions:
+            session.unlink(missing_ok=True)
+        with use_db(":memory:") as every:
+            cosmic_ray.commands.init([Path(f"tinygrad_dls/{module}.py")], every, {})
+            items = every.work_items
+        mutants = dict(_mutants(module, source, items))
+        chosen = [item for item in items if item.job_id in mutants]
+        for i, session in enumerate(sessions):
+            with use_db(session) as database:
+                database.add_work_items(chosen[i::WORKERS])
+        known.write_text(json.dumps(mutants, indent=1))
+    return json.loads(known.read_text()), sessions
+
+
+def _mutants(module, source, items):
+    """The mutants that are other programs than the module, and than each other."""
+    used, seen = {f"core/{name}" for name in PLAN["operators"]["use"]}, {_meaning(source)}
+    lines = source.splitlines()
+    for item in items:
+        (spec,) = item.mutations
+        if spec.operator_name not in used:
+            continue
+        operator = cosmic_ray.plugins.get_operator(spec.operator_name)()
+        mutated = mutate_code(source, operator, spec.occurrence)
+        meaning = _meaning(mutated)
+        if meaning is None or meaning in seen:
+            continue
+        seen.add(meaning)
+        place = next(i for i, (a, b) in enumerate(zip(lines, mutated.splitlines(), strict=False)) if a != b)
+        removed = len(mutated.splitlines()) < len(lines)
+        mutant = {
+            "where": ".".join([module, *_scopes(ast.parse(source), place + 1)]),
+            "line": lines[place].strip(),
+            "becomes": "" if removed else mutated.splitlines()[place].strip(),
+            "number": place + 1,
+        }
+        yield item.job_id, mutant
+
+
+def _meaning(source):
+    """What Python runs of a source: without annotations and what type checkers alone read. None if it is no Python."""
+    try:
+        tree = ast.parse(source)
+        compile(tree, "mutant", "exec")
+    except SyntaxError:
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            node.returns = None
+        elif isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.AnnAssign):
+            if isinstance(node.annotation, ast.Name) and node.annotation.id == "TypeAlias":
+                node.value = None
+            node.annotation = ast.Constant(None)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            node.test, node.body = ast.Constant(False), []
+    return ast.dump(tree)
+
+
+def _scopes(tree, number):
+    """The names of the classes and functions around a line, from the outermost."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            if first <= number <= node.end_lineno:
+                return [node.name, *_scopes(node, number)]
+        elif getattr(node, "lineno", number + 1) <= number <= node.end_lineno:
+            return _scopes(node, number)
+    return []
+
+
+def _explained(module, mutants):
+    """The job numbers of the explained mutants; and the explanations that fit no mutant, or more than they say."""
+    jobs, unmatched = set(), []
+    for entry in PLAN.get("explained", []):
+        if entry["where"].split(".")[0] != module:
+            continue
+        for becomes in entry["becomes"]:
+            wanted = entry["where"], entry["line"], becomes
+            fitting = {job for job, m in mutants.items() if (m["where"], m["line"], m["becomes"]) == wanted}
+            if len(fitting) != entry.get("times", 1):
+                unmatched.append((len(fitting), wanted))
+            jobs |= fitting
+    return jobs, unmatched
+
+
+# -- running them -----------------------------------------------------------------------------------------------------
+
+
+def _leave_to_do(session, explained):
+    """Forget every result but the kills, and skip the explained."""
+    with sqlite3.connect(session) as connection:
+        connection.execute("DELETE FROM work_results WHERE test_outcome IS NULL OR test_outcome != 'KILLED'")
+    connection.close()
+    with use_db(session) as database:
+        skipped = {item.job_id for item in database.work_items} & explained
+        database.set_multiple_results(skipped, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+
+
+def _execute(module, clones, sessions):
+    """Run the tests on the mutants of a module, those of one session in each clone.
+
+    The limits of the shell, in seconds of computing and in kilobytes, end the mutants that loop and grow for ever.
+    """
+    first = " ".join(PLAN["modules"][module])
+    then = " ".join(name for name in PLAN["tests"]["then"] if name not in PLAN["modules"][module])
+    script = f"ulimit -v 6000000; (ulimit -t 40; {PYTEST} {first}) && ulimit -t 180 && {PYTEST} {then}"
+    config = BUILD / f"{module}.toml"
+    config.write_text(
+        serialize_config(
+            {
+                "module-path": f"tinygrad_dls/{module}.py",
+                "timeout": PLAN["seconds"],
+                "excluded-modules": [],
+                "test-command": f'sh -c "{script}"',
+                "distributor": {"name": "local"},
+            }
+        )
+    )
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    for clone in clones:  # the tests pass without a mutant, and what they import is compiled for all that follow
+        subprocess.run(["sh", "-c", script], cwd=clone, env=environment, check=True, stdout=subprocess.DEVNULL)
+    workers = [
+        subprocess.Popen([sys.executable, "-m", "cosmic_ray.cli", "exec", config, session], cwd=clone, env=environment)
+        for clone, session in zip(clones, sessions, strict=True)
+    ]
+    try:
+        while any(worker.poll() is None for worker in workers):
+            time.sleep(20)
+            outcomes = [outcome for session in sessions for _, outcome in _outcomes(session)]
+            print(f"{module}: {sum(o is not None for o in outcomes)} of {len(outcomes)}", flush=True)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.wait()
+
+
+def _outcomes(session):
+    """Each job number and "killed", "survived", "skipped", another word for a failure of the tool, or None."""
+    with sqlite3.connect(session) as connection:
+        rows = connection.execute(
+            "SELECT job_id, lower(coalesce(test_outcome, worker_outcome)) FROM work_items LEFT JOIN work_results"
+            " USING (job_id)"
+        ).fetchall()
+    connection.close()
+    return rows
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def _report(rows, survivors, stale):
+    for outcome, mutant in sorted(survivors, key=lambda pair: (pair[1]["where"].split(".")[0], pair[1]["number"])):
+        print(f"{outcome}: {mutant['where']}, line {mutant['number']}\n  - {mutant['line']}\n  + {mutant['becomes']}")
+    for fitting, wanted in stale:
+        print(f"mutants.toml explains {fitting} mutants, of those that it names: {wanted}")
+    total = ("all", *(sum(row[i] for row in rows) for i in (1, 2, 3)))
+    print(f"{'module':8} {'mutants':>8} {'killed':>8} {'explained':>10} {'score':>8}")
+    for module, mutants, killed, explained in [*rows, total]:
+        print(f"{module:8} {mutants:8} {killed:8} {explained:10} {killed / (mutants - explained):8.1%}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or list(PLAN["modules"])))
