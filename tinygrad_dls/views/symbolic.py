@@ -237,6 +237,9 @@ class SymbolicArray(NDArrayOperatorsMixin):
     def __float__(self) -> float:
         return float(self.evaluate({}).item())
 
+    def _sympy_(self) -> Expression:
+        raise sympy.SympifyError(self)  # so that SymPy's operators leave ``expression * array`` to this class
+
     def __format__(self, spec: str) -> str:
         return format(float(self), spec) if spec else str(self)
 
@@ -266,14 +269,13 @@ class SymbolicArray(NDArrayOperatorsMixin):
         SymbolicArray([[x_{1} + 2*x_{2}]])
         """
         pairs: dict[Expression, Expression] = {}
-        for old, new in replacements.items():
-            old = _entries(values(old))
-            pairs |= zip(old.flat, np.broadcast_to(_entries(values(new)), old.shape).flat, strict=True)
-        if all(old.is_Symbol for old in pairs):
-            return SymbolicArray(_each(lambda x: x.xreplace(pairs), self._entries))
-        reciprocals = {1 / old: 1 / new for old, new in pairs.items() if (1 / old).is_Add and new}
-        pairs |= reciprocals  # SymPy writes the 1/a of a sigmoid as 1 + exp(-z)
-        return SymbolicArray(_each(lambda x: x.subs(pairs, simultaneous=True), self._entries))
+        for key, replacement in replacements.items():
+            old = _entries(values(key))
+            new = np.broadcast_to(_entries(values(replacement)), old.shape)
+            for x, y in zip(old.flat, new.flat, strict=True):
+                # SymPy writes the 1/a of a sigmoid as 1 + exp(-z); all powers of a are powers of that
+                pairs |= {1 / x: 1 / y} if (1 / x).is_Add and y else {x: y}
+        return SymbolicArray(_each(lambda x: x.xreplace(pairs), self._entries))
 
     def evaluate(self, numbers: Mapping[Any, Any]) -> np.ndarray[Any, Any]:
         """The numbers that the formulas become when all the symbols do.
@@ -558,25 +560,25 @@ def in_case(formulas: Any, Z: Any, signs: Any) -> SymbolicArray:
     >>> symbolic.in_case(a, z, [[1, -1]])
     SymbolicArray([[z_{1}, 0]])
     """
-    entries = _entries(values(formulas))
     Z = _entries(values(Z))
-    for z, sign in zip(Z.flat, np.broadcast_to(signs, Z.shape).flat, strict=True):
-        entries = _each(functools.partial(_in_case, z=z, sign=int(sign)), entries)
-    return SymbolicArray(entries)
+    known = list(zip(Z.flat, map(int, np.broadcast_to(signs, Z.shape).flat), strict=True))
+    return SymbolicArray(_each(lambda x: _in_case(x, known), _entries(values(formulas))))
 
 
-def _in_case(x: Expression, z: Expression, sign: int) -> Expression:
-    """The expression where z has this sign."""
+def _in_case(x: Expression, known: list[tuple[Expression, int]]) -> Expression:
+    """The expression where each z of these has its sign."""
 
     def order(a: Expression, b: Expression) -> Expression | None:
-        """The sign of a - b, if it is a multiple of z."""
-        ratio = _ratio(a - b, z)
-        return sympy.sign(ratio) * sign if ratio else None
+        """The sign of a - b, if it is a multiple of a z."""
+        for z, sign in known:
+            if ratio := _ratio(a - b, z):
+                return sympy.sign(ratio) * sign
+        return None
 
     def decided(kink: Expression) -> Expression:
         if isinstance(kink, _Relational):
-            known = order(*kink.args)
-            return kink if known is None else kink.func(known, 0)
+            sign = order(*kink.args)
+            return kink if sign is None else kink.func(sign, 0)
         candidates = list(_compared(kink))
         for a, b in itertools.permutations(candidates, 2):
             if a in candidates and b in candidates and order(a, b) in (0, -1 if isinstance(kink, sympy.Min) else 1):
@@ -607,22 +609,25 @@ def _ratio(x: Expression, z: Expression) -> Expression:
 
 @functools.lru_cache(maxsize=4096)
 def _settled(x: Expression) -> Expression:
-    """The expression without the kinks that make no difference, because all the cases are one function.
+    """The expression without the kinks and cases that make no difference, because it is one function in all of them.
 
-    They come from the rules' care for overflow: ``min(z, 0)`` and ``|z|`` in the sigmoid, the largest logit in softmax.
-    They are the ones that stand, as a summand, in an exponent.
+    They come from the rules' care for overflow: the largest logit in softmax, ``min(z, 0)`` and ``|z|`` in the sigmoid,
+    and the cases that their derivatives bring. Whatever is chosen there ends up in exponents; only such are tried.
     """
-    if x.has(sympy.exp) and x.has(*_KINKS) and not x.has(_Relational):
-        for kink in _kinks_in_exponents(x):
-            if kink not in x.atoms(*_KINKS):
-                continue  # it went with another
-            first, *others = cases = _cases(x, kink)
-            if all(_is_zero(first - case) for case in others):
-                shifted = x.xreplace({kink: sympy.S.Zero})  # softmax does not change when all logits are shifted
-                if sympy.S.Zero not in kink.args and _is_zero(first - shifted):
-                    x = shifted
-                else:
-                    x = min(cases, key=lambda case: (case.count(sympy.exp), sympy.count_ops(case)))
+    if x.has(sympy.exp) and x.has(*_KINKS, _Relational):
+        kinks = _kinks_in_exponents(x)
+        for kink in kinks:
+            if len(kink.args) > 1 and sympy.S.Zero not in kink.args:
+                x = _without_shift(x, kink)
+        signs = {kink.args[0] for kink in kinks if isinstance(kink, sympy.Abs)}
+        signs |= {sympy.Add(*kink.args) for kink in kinks if len(kink.args) == 2 and sympy.S.Zero in kink.args}
+        conditions = {r.lhs - r.rhs for r in x.atoms(_Relational)}
+        signs |= {z for z in conditions if any(_ratio(e.exp, z) for e in x.atoms(sympy.exp))}
+        for z in sorted(signs, key=sympy.default_sort_key):
+            x = _without_sign(x, z)
+        if x.is_Mul and x.has(_Relational):
+            factor, _ = x.as_independent(sympy.Piecewise, as_Add=False)
+            x = sympy.S.Zero if _is_zero(factor) else x
     for piecewise in x.atoms(sympy.Piecewise):
         x = _without_exception(x, piecewise)
     return x
@@ -634,12 +639,22 @@ def _kinks_in_exponents(x: Expression) -> list[Expression]:
     return sorted(kinks, key=sympy.default_sort_key)
 
 
-def _cases(x: Expression, kink: Expression) -> list[Expression]:
-    """The expression in each case of a kink."""
-    candidates = _compared(kink)
-    if len(candidates) == 2:
-        return [_in_case(x, candidates[0] - candidates[1], sign) for sign in (1, -1)]
-    return [x.xreplace({kink: chosen}) for chosen in candidates]
+def _without_shift(x: Expression, kink: Expression) -> Expression:
+    """The expression without a kink of which any value would do, as softmax does not change if all logits shift."""
+    anything, nothing = (x.xreplace({kink: value}) for value in (sympy.Dummy(real=True), sympy.S.Zero))
+    return nothing if _is_zero(anything - nothing) else x
+
+
+def _without_sign(x: Expression, z: Expression) -> Expression:
+    """The expression without the kinks and cases in z, if it is one function where z > 0, where z < 0 and at 0."""
+    above, below = (_in_case(x, [(z, sign)]) for sign in (1, -1))
+    if above == x or not _is_zero(above - below):
+        return x
+    if x.has(_Relational):  # else it is continuous, and needs no look at 0
+        gap = above - _in_case(x, [(z, 0)])
+        if not _is_zero(gap.xreplace({e: sympy.S.One for e in gap.atoms(sympy.exp) if _ratio(e.exp, z)})):
+            return x
+    return min(above, below, key=lambda case: (case.count(sympy.exp), sympy.count_ops(case)))
 
 
 def _without_exception(x: Expression, piecewise: Expression) -> Expression:
@@ -716,15 +731,42 @@ def simplify(formulas: Any) -> SymbolicArray:
 
 
 def _is_zero(x: Expression) -> bool:
-    if x.is_zero is not None:
-        return bool(x.is_zero)
-    fractions = _Fractions(x)
-    numerators: dict[Expression, Expression] = {}  # by denominator: bringing all summands over one would be dear
-    for summand in sympy.Add.make_args(x):
-        numerator, denominator = sympy.fraction(sympy.cancel(fractions.fraction(summand)))
-        numerators[denominator] = numerators.get(denominator, 0) + numerator
-    left = sympy.Add(*(sympy.expand(n) / d for d, n in numerators.items()))
-    return bool(sympy.cancel(left) == 0)
+    if x.is_Number:
+        return bool(x == 0)
+    if _is_not_zero_somewhere(x):
+        return False
+    return not _in_lowest_terms(_Fractions(x).fraction(x))
+
+
+def _in_lowest_terms(fraction: Expression) -> Any:
+    """A fraction of polynomials, as SymPy computes with it fast: an element of the field of all fractions."""
+    letters = fraction.atoms(sympy.Symbol, sympy.NumberSymbol)
+    field, *_ = sympy.polys.fields.field(sorted(letters, key=str) or [sympy.Dummy()], sympy.QQ)
+
+    @functools.cache
+    def element(x: Expression) -> Any:
+        if x.is_Add:
+            numerators: dict[Any, Any] = {}  # by denominator: bringing all summands over one would be dear
+            for summand in map(element, x.args):
+                numerators[summand.denom] = numerators.get(summand.denom, 0) + summand.numer
+            return sum((field(n) / field(d) for d, n in numerators.items()), field.zero)
+        if x.is_Mul:
+            return math.prod(map(element, x.args), start=field.one)
+        if x.is_Pow:
+            return element(x.base) ** int(x.exp)
+        return field.from_expr(x)
+
+    return element(fraction)
+
+
+def _is_not_zero_somewhere(x: Expression) -> bool:
+    """Whether a number already shows it; most that are not 0 are found out here, and quickly."""
+    numbers = {}
+    for i, symbol in enumerate(sorted(x.free_symbols, key=str), 1):
+        number = sympy.Float((37 * i) % 101 / 101)  # scattered over 0 to 1, where labels and probabilities lie
+        numbers[symbol] = -number if symbol.is_negative else number
+    value = x.xreplace(numbers)  # in floats, with 1e-15 of rounding or so
+    return bool(value.is_Float) and abs(value) > 1e-6
 
 
 @functools.lru_cache(maxsize=4096)
@@ -739,6 +781,7 @@ class _Fractions:
     def __init__(self, x: Expression) -> None:
         self.generators: dict[Any, Expression] = {}
         self.meaning: dict[Expression, Expression] = {}
+        self.fraction = functools.cache(self._fraction)
         self._exponentials(x)
 
     def _generator(self, key: Any, meaning: Expression) -> Expression:
@@ -765,8 +808,8 @@ class _Fractions:
     def _terms(exponent: Expression) -> dict[Expression, Expression]:
         return {k: v for k, v in _multiplied_out(_inside(exponent)).as_coefficients_dict().items() if not _is_log(k)}
 
-    def fraction(self, x: Expression) -> Expression:
-        """The expression as a fraction."""
+    def _fraction(self, x: Expression) -> Expression:
+        """The expression, of those that this was made for, as a fraction."""
         if x.is_Add or x.is_Mul:
             return x.func(*map(self.fraction, x.args))
         if x.is_Pow and x.exp.is_Integer:
