@@ -115,7 +115,7 @@ def _mutants(module, source, items):
 
 
 def _meaning(source):
-    """What Python runs of a source: without annotations and what type checkers alone read. None if it is no Python."""
+    """What Python runs of a source, without what only type checkers read; None if Python refuses it."""
     try:
         tree = ast.parse(source)
         compile(tree, "mutant", "exec")
@@ -124,6 +124,8 @@ def _meaning(source):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             node.returns = None
+        elif isinstance(node, ast.arguments):  # the bare * of a signature is no product
+            node.args, node.posonlyargs, node.kwonlyargs = [*node.posonlyargs, *node.args, *node.kwonlyargs], [], []
         elif isinstance(node, ast.arg):
             node.annotation = None
         elif isinstance(node, ast.AnnAssign):
@@ -180,8 +182,7 @@ def _execute(module, clones, sessions):
 
     The limits of the shell, in seconds of computing and in kilobytes, end the mutants that loop and grow for ever.
     """
-    first = " ".join(PLAN["modules"][module])
-    then = " ".join(name for name in PLAN["tests"]["then"] if name not in PLAN["modules"][module])
+    first, then = (" ".join(PLAN["modules"][module][when]) for when in ("first", "then"))
     script = f"ulimit -v 6000000; (ulimit -t 40; {PYTEST} {first}) && ulimit -t 180 && {PYTEST} {then}"
     config = BUILD / f"{module}.toml"
     config.write_text(
