@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs pytest deep mutants bench format clean
+.PHONY: demo test lint types docs pytest deep mutants bench soak format clean
 
 demo: .venv/demo
 	$(BIN)/python -m examples.demo demo_output
@@ -33,6 +33,9 @@ bench: .venv/test
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.graph_size
 	$(BIN)/python -m benchmarks.import_time
+
+soak: .venv/test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
 
 format: .venv/test
 	$(BIN)/ruff check --fix .

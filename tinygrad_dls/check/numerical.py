@@ -9,7 +9,6 @@ central differences, extrapolated to step 0, with an estimate of their error.
 from __future__ import annotations
 
 import copy
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -166,8 +165,8 @@ def gradcheck(
     if not np.all(np.isfinite(value)):
         raise ValueError(f"gradcheck: {problem.name} is not finite at these inputs, so it has no slope there.")
     weights = np.ones(()) if value.size == 1 else rng.normal(size=value.shape)
-    gradients = problem.gradients(weights)
-    rows = [_row(problem, k, g, weights, rng, entries, projections) for k, g in enumerate(gradients)]
+    arguments = [_Argument(problem, k, g, weights) for k, g in enumerate(problem.gradients(weights))]
+    rows = [_row(argument, rng, entries, projections) for argument in arguments]
     result = GradCheck(problem.name, rows)
     for row in rows:
         if row.wrong:
@@ -203,7 +202,7 @@ class _Problem:
         self.arrays = [np.array(x, dtype=np.result_type(x, np.float64)) for x in originals]
 
     def __call__(self, arrays: list[Any]) -> Any:
-        """F with these arrays (or Tensors) in place of its own."""
+        """Call f with these arrays (or Tensors) in place of its own."""
         if isinstance(self.inputs, Module):
             exchanged = {id(p): x for p, x in zip(self.parameters.values(), arrays, strict=True)}
             return self.f(copy.deepcopy(self.inputs, exchanged))
@@ -240,86 +239,105 @@ def _several(inputs: Any) -> tuple[Any, ...]:
 # -- one argument -----------------------------------------------------------------------------------------------------
 
 
-def _row(
-    problem: _Problem, k: int, g: Array, weights: Array, rng: np.random.Generator, entries: int, projections: int
-) -> Row:
-    """Check the gradient g of argument k, entry by entry or by projections."""
-    g = np.asarray(values(g), dtype=float)
-    if not np.all(np.isfinite(g)):
-        where = tuple(int(i) for i in np.argwhere(~np.isfinite(g))[0])
-        return Row(problem.names[k], g.shape, "all entries", "", math.nan, where, g[where], math.nan, wrong=True)
+class _Argument:
+    """One argument of the problem: its gradient by autodiff, and the slopes along any direction."""
 
-    @functools.cache
-    def entry(i: int) -> _Slope:
-        u = np.zeros(g.size)
-        u[i] = 1
-        return _slope(problem, k, u.reshape(g.shape), weights)
+    def __init__(self, problem: _Problem, k: int, gradient: Array, weights: Array) -> None:
+        self.problem, self.k, self.weights = problem, k, weights
+        self.gradient = np.asarray(values(gradient), dtype=float)
+        self.flat = self.gradient.reshape(-1)
+        self.entries: dict[int, tuple[float, _Slope]] = {}
 
-    flat = g.reshape(-1)
-    few = flat.size <= entries
-    largest = np.argsort(-np.abs(flat), kind="stable")[:8]
-    chosen = range(flat.size) if few else dict.fromkeys([*largest.tolist(), *rng.integers(flat.size, size=8).tolist()])
-    signs = [] if few else [rng.choice([-1.0, 1.0], size=flat.size) for _ in range(projections)]
-    slopes = [(i, entry(i), float(flat[i])) for i in chosen]
-    summed = [(u, _slope(problem, k, u.reshape(g.shape), weights), float(flat @ u)) for u in signs]
+    def along(self, u: Array) -> tuple[float, _Slope]:
+        """What autodiff got along a direction, and the slope."""
+        return float(self.flat @ u), _slope(self.problem, self.k, u.reshape(self.gradient.shape), self.weights)
 
-    method = "complex step" if all(s.exact for _, s, _ in [*slopes, *summed]) else "central differences"
-    dtype = problem.dtypes[k]
-    tolerance = max(TOLERANCES[method], TOLERANCES.get(str(dtype), 0))
-    scale = max([abs(x) for _, s, got in slopes for x in (got, s.value)], default=0.0)
-    every = f"all {flat.size} entries" if flat.size > 1 else "its entry"
-    count = every if few else f"{len(signs)} projections, {len(slopes)} of {flat.size:,} entries"
-    row = Row(problem.names[k], g.shape, count, method)
+    def at(self, i: int) -> tuple[float, _Slope]:
+        """The same for one entry."""
+        if i not in self.entries:
+            u = np.zeros(self.flat.size)
+            u[i] = 1
+            self.entries[i] = self.along(u)
+        return self.entries[i]
 
-    def off(slope: _Slope, got: float, size: float) -> float:
+    def index(self, i: int) -> Index:
+        return tuple(int(n) for n in np.unravel_index(i, self.gradient.shape))
+
+    def culprit(self, u: Array) -> int:
+        """The entry to blame for a wrong projection, by halving."""
+        support = np.flatnonzero(u)
+        while len(support) > 1:
+            halves = support[: len(support) // 2], support[len(support) // 2 :]
+            gaps = []
+            for half in halves:
+                part = np.zeros_like(u)
+                part[half] = u[half]
+                got, slope = self.along(part)
+                gaps.append(abs(got - slope.value))
+            support = halves[int(gaps[1] > gaps[0])]
+        return int(support[0])
+
+
+def _row(argument: _Argument, rng: np.random.Generator, entries: int, projections: int) -> Row:
+    """Check a gradient entry by entry, or, if it is large, by projections and a sample of its entries."""
+    flat, name = argument.flat, argument.problem.names[argument.k]
+    shape = argument.gradient.shape
+    if not np.all(np.isfinite(flat)):
+        i = int(np.argmin(np.isfinite(flat)))
+        return Row(name, shape, "all entries", "", math.nan, argument.index(i), flat[i], math.nan, wrong=True)
+    if flat.size <= entries:
+        chosen, signs = list(range(flat.size)), []
+        count = f"all {flat.size} entries" if flat.size > 1 else "its entry"
+    else:
+        largest = np.argsort(-np.abs(flat), kind="stable")[:8]
+        chosen = list(dict.fromkeys([*largest.tolist(), *rng.integers(flat.size, size=8).tolist()]))
+        signs = [rng.choice([-1.0, 1.0], size=flat.size) for _ in range(projections)]
+        count = f"{projections} projections, {len(chosen)} of {flat.size:,} entries"
+    single = {i: argument.at(i) for i in chosen}
+    summed = [(u, *argument.along(u)) for u in signs]
+
+    exact = all(slope.exact for _, slope in single.values()) and all(slope.exact for *_, slope in summed)
+    row = Row(name, shape, count, "complex step" if exact else "central differences")
+    tolerance = max(TOLERANCES[row.method], TOLERANCES.get(str(argument.problem.dtypes[argument.k]), 0))
+    scale = max([abs(x) for got, slope in single.values() for x in (got, slope.value)], default=0.0)
+    compared: list[tuple[float, float]] = []
+    farthest = -1.0
+
+    def off(got: float, slope: _Slope, size: float) -> float:
         """How many times farther off than allowed; at most 1 is right."""
         return abs(got - slope.value) / (tolerance * size + 10 * slope.error + np.finfo(float).tiny)
 
-    compared: list[tuple[float, float]] = []
-    worst: tuple[float, Index | None, float, float] = -1.0, None, 0.0, 0.0
-    for i, slope, got in slopes:
-        index = tuple(int(n) for n in np.unravel_index(i, g.shape))
-        if slope.kink:
-            row.kinks.append(index)
-            continue
+    def compare(got: float, slope: _Slope, size: float, index: Index | None) -> None:
+        nonlocal farthest
         compared.append((got, slope.value))
-        worst = max(worst, (off(slope, got, scale), index, got, slope.value), key=lambda w: w[0])
-    for u, slope, got in summed:
-        size = max(scale, float(np.linalg.norm(flat)))
-        remaining = u.copy()
-        while off(slope, got, size) > 1 and len(row.kinks) < MOST_KINKS:
-            i = _culprit(problem, k, g, remaining, weights)
-            index = tuple(int(n) for n in np.unravel_index(i, g.shape))
-            if not entry(i).kink:
-                worst = max(worst, (off(entry(i), flat[i], scale), index, flat[i], entry(i).value), key=lambda w: w[0])
+        if off(got, slope, size) > farthest:
+            farthest = off(got, slope, size)
+            row.worst, row.got, row.expected = index, got, slope.value
+
+    for i, (got, slope) in single.items():
+        if slope.kink:
+            row.kinks.append(argument.index(i))
+        else:
+            compare(got, slope, scale, argument.index(i))
+    size = max(scale, float(np.linalg.norm(flat)))
+    for u, got, slope in summed:
+        while off(got, slope, size) > 1 and len(row.kinks) < MOST_KINKS:
+            i = argument.culprit(u)
+            if not argument.at(i)[1].kink:
+                compare(*argument.at(i), scale, argument.index(i))
                 break
-            row.kinks.append(index)
-            remaining[i] = 0
-            slope, got = _slope(problem, k, remaining.reshape(g.shape), weights), float(flat @ remaining)
-        if off(slope, got, size) <= 1 or worst[0] > 1:  # else there are too many kinks to tell
-            compared.append((got, slope.value))
+            row.kinks.append(argument.index(i))
+            u[i] = 0
+            got, slope = argument.along(u)
+        # an entry to blame is told before its sum; if there are too many kinks, the sum tells nothing
+        if off(got, slope, size) <= 1 or (farthest <= 1 and len(row.kinks) < MOST_KINKS):
+            compare(got, slope, size, None)
     if compared:
         a, b = np.array(compared).T
         total = np.linalg.norm(a) + np.linalg.norm(b)
         row.ratio = float(np.linalg.norm(a - b) / total) if total else 0.0
-    row.compared, row.wrong = len(compared), worst[0] > 1
-    row.worst, row.got, row.expected = worst[1], float(worst[2]), float(worst[3])
+    row.compared, row.wrong = len(compared), farthest > 1
     return row
-
-
-def _culprit(problem: _Problem, k: int, g: Array, u: Array, weights: Array) -> int:
-    """The entry to blame for a wrong projection, by halving."""
-    support = np.flatnonzero(u)
-    while len(support) > 1:
-        halves = support[: len(support) // 2], support[len(support) // 2 :]
-        gaps = []
-        for half in halves:
-            part = np.zeros_like(u)
-            part[half] = u[half]
-            slope = _slope(problem, k, part.reshape(g.shape), weights)
-            gaps.append(abs(float(g.reshape(-1) @ part) - slope.value))
-        support = halves[int(gaps[1] > gaps[0])]
-    return int(support[0])
 
 
 # -- one slope --------------------------------------------------------------------------------------------------------
