@@ -273,6 +273,25 @@ def test_repr_shows_the_tree():
     assert repr(nn.Dropout(0.5, rng=0)) == "Dropout 0.5: 0 parameters"
 
 
+def test_a_model_lists_a_layer_once_that_it_reaches_twice():
+    class Two(nn.Module):
+        def __init__(self):
+            self.body = nn.Sequential(nn.Linear(2, 2, rng=0), nn.Tanh(), nn.Linear(2, 1, rng=0))
+            self.head = self.body.layers[-1]
+
+    assert repr(Two()).count("Linear 2 -> 1") == 1
+    assert repr(Two()).startswith("Two: 9 parameters")
+
+
+def test_a_model_that_would_contain_itself_is_refused():
+    a, b = nn.Module(), nn.Module()
+    a.child = b
+    for value in (a, [a], {"x": [a]}):
+        with pytest.raises(ValueError, match=r"Module\.parent would be, or contain, the Module itself"):
+            b.parent = value
+    assert list(b.modules()) == [b]
+
+
 # -- initialisers -----------------------------------------------------------------------------------------------------
 
 

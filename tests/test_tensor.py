@@ -515,6 +515,23 @@ def test_a_wrong_rule_is_named():
         tg.clip(x, leaf(0.0))
 
 
+def test_what_a_rule_returns_as_gradient():
+    @tg.op()
+    def forgot(x):
+        return x, (lambda dz: None,)
+
+    @tg.op()
+    def number(x):
+        return 2 * x, (lambda dz: 2.0,)
+
+    x = leaf(1.0)
+    number(x).backward()
+    assert x.grad == 2
+    with pytest.raises(TypeError, match="backward: the gradient from forgot's rule has dtype object"):
+        forgot(x).backward()
+    assert x.grad == 2
+
+
 def test_unbroadcast_refuses_what_was_never_broadcast():
     with pytest.raises(ValueError, match="gave a gradient of shape"):
         unbroadcast(np.ones((2, 3)), (2, 2))

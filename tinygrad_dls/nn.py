@@ -67,6 +67,11 @@ class Module:
     name: str | None = None
 
     def __setattr__(self, attribute: str, value: Any) -> None:
+        if self in _modules_in(value):
+            raise ValueError(
+                f"{type(self).__name__}.{attribute} would be, or contain, the {type(self).__name__} itself; "
+                "a model is a tree of modules."
+            )
         object.__setattr__(self, attribute, value)
         for suffix, member in _listed(value):
             member.name = attribute + suffix
@@ -159,7 +164,7 @@ class Module:
             module.training = False
 
     def __repr__(self) -> str:
-        (top, facts), *within = self._tree("")
+        (top, facts), *within = self._tree("", set())
         count = sum(p.size for p in self.parameters())
         width = max((len(line) for line, _ in within), default=0)
         lines = [f"{top}: {count:,} parameter{'s' * (count != 1)}" + f" ({facts})" * bool(facts)]
@@ -168,18 +173,23 @@ class Module:
     def _describe(self) -> str:
         return type(self).__name__
 
-    def _tree(self, indent: str) -> Iterator[tuple[str, str]]:
-        """Lines of the repr: the module, its own parameters beside it, and the modules within, indented."""
+    def _tree(self, indent: str, seen: set[Parameter | Module]) -> Iterator[tuple[str, str]]:
+        """Lines of the repr: the module, its own parameters beside it, and the modules within, indented; each once."""
         own, within = [], []
         for name, member in self._members():
+            if member in seen:
+                continue
             if isinstance(member, Parameter):
+                seen.add(member)
                 own.append(f"{member.name or name} {member.shape}")
             else:
                 within.append(member)
         called = f"{self.name} ({self._describe()})" if self.name else self._describe()
         yield indent + called, ", ".join(own)
         for member in within:
-            yield from member._tree(indent + "  ")
+            if member not in seen:
+                seen.add(member)
+                yield from member._tree(indent + "  ", seen)
 
 
 def _paths_of(name: str, member: Parameter | Module) -> Iterator[tuple[str, Parameter]]:
@@ -187,6 +197,12 @@ def _paths_of(name: str, member: Parameter | Module) -> Iterator[tuple[str, Para
         yield name, member
     else:
         yield from ((f"{name}.{path}", p) for path, p in member._paths())
+
+
+def _modules_in(value: Any) -> Iterator[Module]:
+    for _, member in _listed(value):
+        if isinstance(member, Module):
+            yield from member.modules()
 
 
 def _listed(value: Any) -> Iterator[tuple[str, Parameter | Module]]:

@@ -314,7 +314,14 @@ class Tensor:
                     if vjp is not None and x._depth:
                         dx = vjp(dz)
                         shape = x._value.shape
-                        if dx.shape != shape:
+                        try:
+                            given = dx.shape
+                        except AttributeError:  # a number, a list; or None, of a rule that forgot to return
+                            dx = as_array(
+                                dx, f"backward: the gradient from {getattr(function, '__name__', None)}'s rule"
+                            )
+                            given = dx.shape
+                        if given != shape:
                             dx = unbroadcast(dx, shape, function)
                         if x in gradients:
                             gradients[x] = gradients[x] + dx

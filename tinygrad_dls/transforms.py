@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls import ops
-from tinygrad_dls.arrays import as_array
+from tinygrad_dls.arrays import as_array, shown
 from tinygrad_dls.nn import Module, Parameter
 from tinygrad_dls.tensor import Tensor, _recording, values
 
@@ -232,7 +232,11 @@ def hvp(f: Function) -> Function:
     slope_along = grad(slope)
 
     def product(x: Any, v: Any) -> Any:
-        expected = {name: p.shape for name, p in x.named_parameters()} if isinstance(x, Module) else np.shape(x)
+        expected = (
+            {name: p.shape for name, p in x.named_parameters()}
+            if isinstance(x, Module)
+            else as_array(x, "hvp: x").shape
+        )
         v = {k: as_array(a, f"v[{k!r}]") for k, a in v.items()} if isinstance(v, Mapping) else as_array(v, "v")
         got = {name: a.shape for name, a in v.items()} if isinstance(v, dict) else v.shape
         if got != expected:
@@ -250,6 +254,8 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
     if not callable(f):
         raise TypeError(f"{who}: expected a function, got {f!r}. Write tg.{who}(f)(x), not tg.{who}(f(x)).")
     chosen = argnums if isinstance(argnums, tuple) else (argnums,)
+    if not chosen or not all(isinstance(i, int) and not isinstance(i, bool) for i in chosen):
+        raise TypeError(f"{who}: argnums must be an int or a tuple of ints, got {shown(argnums)}.")
     names = argument_names(f)
 
     def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -260,6 +266,8 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
                     f"{who}: {function_name(f)} was called with {count} by position; "
                     f"there is no number {i} (argnums counts from 0) to differentiate with respect to."
                 )
+        if len({i % len(args) for i in chosen}) < len(chosen):
+            raise ValueError(f"{who}: argnums={argnums} names an argument twice.")
         level = 1 + max([_level.get(), *(x._level for x in args if isinstance(x, Tensor))])
         varied, leaves = list(args), []
         for i in chosen:
