@@ -13,8 +13,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import multiprocessing
 import os
+import resource
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -25,16 +28,20 @@ from pathlib import Path
 
 import cosmic_ray.commands
 import cosmic_ray.plugins
-from cosmic_ray.config import serialize_config
-from cosmic_ray.mutating import mutate_code
+import dask.array  # noqa: F401  # what the tests import, once for all mutants
+import hypothesis.extra.numpy  # noqa: F401
+import pandas as pd  # noqa: F401
+import pytest
+import sybil.parsers.markdown  # noqa: F401
+from cosmic_ray.mutating import mutate_code, use_mutation
 from cosmic_ray.work_db import use_db
-from cosmic_ray.work_item import WorkerOutcome, WorkResult
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
 ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
 PLAN = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())
 WORKERS = os.cpu_count() or 1
-PYTEST = f"{sys.executable} -m pytest -x -q --assert=plain -p no:cacheprovider -p no:xdist --hypothesis-profile=few"
+PYTEST = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=few"]
 
 
 def main(modules):
@@ -178,41 +185,60 @@ def _leave_to_do(session, explained):
 
 
 def _execute(module, clones, sessions):
-    """Run the tests on the mutants of a module, those of one session in each clone.
-
-    The limits of the shell, in seconds of computing and in kilobytes, end the mutants that loop and grow for ever.
-    """
-    first, then = (" ".join(PLAN["modules"][module][when]) for when in ("first", "then"))
-    script = f"ulimit -v 6000000; (ulimit -t 40; {PYTEST} {first}) && ulimit -t 180 && {PYTEST} {then}"
-    config = BUILD / f"{module}.toml"
-    config.write_text(
-        serialize_config(
-            {
-                "module-path": f"tinygrad_dls/{module}.py",
-                "timeout": PLAN["seconds"],
-                "excluded-modules": [],
-                "test-command": f'sh -c "{script}"',
-                "distributor": {"name": "local"},
-            }
-        )
-    )
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    for clone in clones:  # the tests pass without a mutant, and what they import is compiled for all that follow
-        subprocess.run(["sh", "-c", script], cwd=clone, env=environment, check=True, stdout=subprocess.DEVNULL)
-    workers = [
-        subprocess.Popen([sys.executable, "-m", "cosmic_ray.cli", "exec", config, session], cwd=clone, env=environment)
-        for clone, session in zip(clones, sessions, strict=True)
-    ]
+    """Run the tests on the mutants of a module, those of one session in each clone."""
+    os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
+    start = multiprocessing.get_context("spawn").Process
+    workers = [start(target=_work, args=(module, *pair)) for pair in zip(clones, sessions, strict=True)]
+    for worker in workers:
+        worker.start()
     try:
-        while any(worker.poll() is None for worker in workers):
+        while any(worker.is_alive() for worker in workers):
             time.sleep(20)
             outcomes = [outcome for session in sessions for _, outcome in _outcomes(session)]
             print(f"{module}: {sum(o is not None for o in outcomes)} of {len(outcomes)}", flush=True)
     finally:
         for worker in workers:
             worker.terminate()
-            worker.wait()
+            worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise SystemExit(f"{module}: the tests did not run; do they pass without a mutant?")
+
+
+def _work(module, clone, session):
+    """Run the tests on each mutant of a session, in a process of its own that has NumPy and pytest imported already."""
+    os.chdir(clone)
+    pytest.main(["--version", "--noconftest"])
+    assert "tinygrad_dls" not in sys.modules
+    assert _tests_pass(module, may_compile=True)
+    with use_db(session) as database:
+        for item in database.pending_work_items:
+            (spec,) = item.mutations
+            operator = cosmic_ray.plugins.get_operator(spec.operator_name)()
+            with use_mutation(spec.module_path, operator, spec.occurrence):
+                outcome = TestOutcome.SURVIVED if _tests_pass(module) else TestOutcome.KILLED
+            database.set_result(item.job_id, WorkResult(WorkerOutcome.NORMAL, test_outcome=outcome))
+
+
+def _tests_pass(module, may_compile=False):
+    """Whether the tests pass; a mutant that hangs, loops or grows for ever is ended, as a failure."""
+    child = os.fork()
+    if child:
+        return os.waitpid(child, 0)[1] == 0
+    failed = True
+    try:
+        signal.alarm(PLAN["limits"]["seconds"])
+        resource.setrlimit(resource.RLIMIT_CPU, (PLAN["limits"]["seconds_of_computing"],) * 2)
+        resource.setrlimit(resource.RLIMIT_AS, (PLAN["limits"]["bytes"],) * 2)
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        sys.dont_write_bytecode = not may_compile  # else a mutant's could be taken for the module's
+        sys.path[0] = os.getcwd()
+        for module_name in [name for name in sys.modules if name.split(".")[0] == "tests"]:
+            del sys.modules[module_name]  # of the checkout
+        failed = any(pytest.main([*PYTEST, *PLAN["modules"][module][when]]) for when in ("first", "then"))
+    finally:
+        os._exit(failed)
 
 
 def _outcomes(session):
