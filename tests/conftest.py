@@ -1,11 +1,22 @@
 """Property tests are the same in every `make test`, new and many in `make deep`, few on each mutant."""
 
+from importlib.util import find_spec
+
 from hypothesis import Phase, settings
 
-collect_ignore = ["mutants.py"]  # it needs the tool of `make mutants`
+WITHOUT_JAX = find_spec("jax") is None
+collect_ignore = ["mutants.py"] + ["test_jax.py"] * WITHOUT_JAX  # mutants.py needs the tool of `make mutants`
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=3_000)
 phases = [Phase.explicit, Phase.generate]  # a failure is enough, it need not be the shortest
 settings.register_profile("few", deadline=None, derandomize=True, max_examples=10, phases=phases)
 settings.load_profile("same")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say what did not run, in a line that -q does not hide."""
+    if WITHOUT_JAX:
+        terminalreporter.write_line(
+            'NOT RUN, without JAX: tests/test_jax.py. pip install "tinygrad_dls[jax]"', red=True
+        )
