@@ -21,6 +21,7 @@ import sympy
 import tinygrad_dls as tg
 from examples.hand_derived import two_layer_network
 from tinygrad_dls import nn, ops
+from tinygrad_dls.views import symbolic
 from tinygrad_dls.views.symbolic import SymbolicArray, in_case, same, simplify, symbols, with_symbols
 
 SIZES = (1, 2, 3)
@@ -270,9 +271,8 @@ def test_softmax_gradient_is_a_minus_y_over_m(n_y, m):
     logits = symbols("z", (n_y, m))
     A = np.exp(logits) / np.sum(np.exp(logits), axis=0, keepdims=True)
     assert same(tg.softmax(logits), A)
-    labels = [probabilities(n_y, m)]
-    for classes in itertools.product(range(n_y), repeat=m):
-        labels += [np.array([classes]), np.eye(n_y)[:, classes]]  # as indices, and one-hot
+    indices = [np.array([classes]) for classes in itertools.product(range(n_y), repeat=m)]
+    labels = [*indices, np.eye(n_y)[:, indices[1][0]], probabilities(n_y, m)]  # one-hot, and any probabilities
     for Y in labels:
         Z = variable(logits)
         J = tg.softmax_cross_entropy(Z, Y)
@@ -678,6 +678,18 @@ def test_formulas_are_found_equal_by_algebra():
         (np.exp(SymbolicArray(1) + u), np.exp(SymbolicArray(1)) * np.exp(u)),
         (np.sqrt(u**2 + 2 * u * v + v**2 + 1), np.sqrt((u + v) ** 2 + 1)),
         (np.sin(u * (v + 1)), np.sin(u * v + u)),
+        (np.sqrt(np.exp(u) + 1) ** 3, (np.exp(u) + 1) * np.sqrt(1 + np.exp(u))),
+        (np.exp(2 * np.exp(u)), np.exp(np.exp(u)) ** 2),
+        (np.log(1 + np.exp(-np.exp(u))), np.log(1 + np.exp(np.exp(u))) - np.exp(u)),
+        (np.exp(u) ** (v + 0.5), np.exp(u * v + u / 2)),
+        (
+            symbols("p", positive=True) ** (v + 0.5),
+            symbols("p", positive=True) ** v * np.sqrt(symbols("p", positive=True)),
+        ),
+        (
+            np.log(SymbolicArray(12) / 5),
+            2 * np.log(SymbolicArray(2)) + np.log(SymbolicArray(3)) - np.log(SymbolicArray(5)),
+        ),
         (tg.sigmoid(-u), 1 - tg.sigmoid(u)),
         (tg.softmax(np.stack([u, v]))[0], tg.sigmoid(u - v)),
     ]
@@ -685,8 +697,31 @@ def test_formulas_are_found_equal_by_algebra():
         assert same(a, b), (a, b)
         assert not same(a, b + 1)
         assert same(simplify(a - b), SymbolicArray(0)), (a, b)
-    assert not same(np.sqrt(u**2), u)
-    assert not same(np.log(u**2), 2 * np.log(-u) + 1)
+
+
+def test_formulas_that_differ_are_not_found_equal():
+    """Also where the quick look at numbers is no help: pairs whose difference is small, or 0 at those numbers."""
+    u, p = symbols("u"), symbols("p", positive=True)
+    different = [
+        (np.sqrt(u**2), u), (np.log(u**2), 2 * np.log(-u) + 1), (p ** (u + 0.5), p**u), (np.exp(u / 2), 1),
+        (np.exp(np.exp(u)), np.exp(2 * np.exp(u))), (np.log(1 + np.exp(-np.exp(u))), np.log(1 + np.exp(np.exp(u)))),
+        (np.abs(u), u), (np.maximum(u, 0), u), (u > 0, 1), (np.sin(u), u), (1 / u, np.log(SymbolicArray(0))),
+    ]  # fmt: skip
+    for a, b in different:
+        assert not same(a, b), (a, b)
+        with pytest.MonkeyPatch.context() as blind:
+            blind.setattr(symbolic, "_is_not_zero_somewhere", lambda x: False)
+            assert not same(a, b), (a, b)
+            assert not same(a * 1e-9, b * 1e-9), (a, b)
+
+
+def test_what_is_substituted_is_what_stands_there():
+    A = tg.sigmoid(x2)
+    a = symbols("a", (2,))
+    assert str((A**2 * (1 - A) + np.exp(x2) / A).substitute({A: a})) == str(a**2 * (1 - a) + np.exp(x2) / a)
+    assert str(np.maximum(x2, 0).substitute({SymbolicArray([0, 1]): a, x2: 1})) == "[1, 1]"  # numbers stay
+    with pytest.raises(ValueError, match=r"^substitute: x stands for both a_\{1\} and a_\{2\}\.$"):
+        x0.substitute({np.stack([x0, x0]): a})
 
 
 def test_a_kink_is_decided_by_any_multiple_of_what_it_compares():
@@ -695,3 +730,4 @@ def test_a_kink_is_decided_by_any_multiple_of_what_it_compares():
     assert str(in_case(np.minimum(-3 * u, 0) * (u <= 0), u, 0)) == "0"
     assert str(in_case(np.max(np.stack([u, v, 2 * v - u])), v - u, -1)) == "u"
     assert str(in_case(np.abs(v), u, 1)) == "Abs(v)"
+    assert str(in_case(np.abs(v), SymbolicArray([0, 1]), 1)) == "Abs(v)"  # nothing to learn from numbers

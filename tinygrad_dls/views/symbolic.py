@@ -258,8 +258,13 @@ class SymbolicArray(NDArrayOperatorsMixin):
         Parameters
         ----------
         replacements : mapping of SymbolicArray or Tensor to array_like
-            What stands there now (symbols or formulas, which are recognised as they are written) and, of a shape that
-            broadcasts to it, what shall stand there.
+            What stands there now (symbols or formulas, which are recognised as they are written; numbers stay) and, of
+            a shape that broadcasts to it, what shall stand there.
+
+        Raises
+        ------
+        ValueError
+            If one formula stands in several places that get different replacements.
 
         Examples
         --------
@@ -273,8 +278,10 @@ class SymbolicArray(NDArrayOperatorsMixin):
             old = _entries(values(key))
             new = np.broadcast_to(_entries(values(replacement)), old.shape)
             for x, y in zip(old.flat, new.flat, strict=True):
-                # SymPy writes the 1/a of a sigmoid as 1 + exp(-z); all powers of a are powers of that
-                pairs |= {1 / x: 1 / y} if (1 / x).is_Add and y else {x: y}
+                if (1 / x).is_Add and y:  # SymPy writes the 1/a of a sigmoid as 1 + exp(-z), and all its powers by that
+                    x, y = 1 / x, 1 / y
+                if not x.is_Number and pairs.setdefault(x, y) != y:
+                    raise ValueError(f"substitute: {x} stands for both {pairs[x]} and {y}.")
         return SymbolicArray(_each(lambda x: x.xreplace(pairs), self._entries))
 
     def evaluate(self, numbers: Mapping[Any, Any]) -> np.ndarray[Any, Any]:
@@ -324,13 +331,13 @@ class SymbolicArray(NDArrayOperatorsMixin):
             z, index, dz = inputs  # the rule of indexing, on zeros that are still its own
             np.add.at(z._entries, index, _numbers(dz))
             return None
-        function = _formula(ufunc) if method == "__call__" and not kwargs else None
-        if function is None:
-            raise _without_formula(name)
-        if ufunc is np.matmul:
-            return SymbolicArray(np.matmul(*map(_numbers, inputs)))
-        logical = ufunc in (np.logical_and, np.logical_or, np.logical_not)
-        return SymbolicArray(_each(function, *map(_entries if logical else _numbers, inputs)))
+        if method == "__call__" and not kwargs:
+            if ufunc is np.matmul:
+                return SymbolicArray(np.matmul(*map(_numbers, inputs)))
+            if function := _formula(ufunc):
+                logical = ufunc in (np.logical_and, np.logical_or, np.logical_not)
+                return SymbolicArray(_each(function, *map(_entries if logical else _numbers, inputs)))
+        raise _without_formula(name)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -427,7 +434,6 @@ _UFUNCS: dict[np.ufunc, Callable[..., Expression]] = {
     np.power: lambda x, y: x**y,
     np.negative: lambda x: -x,
     np.positive: lambda x: x,
-    np.matmul: lambda x, y: x * y,  # entry by entry it is not; see __array_ufunc__
     np.expm1: lambda x: sympy.exp(x) - 1,
     np.log1p: lambda x: sympy.log(1 + x),
     np.sqrt: sympy.sqrt,
@@ -583,13 +589,9 @@ def _in_case(x: Expression, known: list[tuple[Expression, int]]) -> Expression:
         for a, b in itertools.permutations(candidates, 2):
             if a in candidates and b in candidates and order(a, b) in (0, -1 if isinstance(kink, sympy.Min) else 1):
                 candidates.remove(b)
-        return (
-            candidates[0]
-            if len(candidates) == 1
-            else kink.func(*candidates)
-            if len(candidates) < len(kink.args)
-            else kink
-        )
+        if len(candidates) == 1:
+            return candidates[0]
+        return kink if len(candidates) == len(_compared(kink)) else kink.func(*candidates)
 
     return x.replace(lambda e: isinstance(e, (*_KINKS, _Relational)), decided)
 
@@ -602,6 +604,8 @@ def _compared(kink: Expression) -> tuple[Expression, ...]:
 def _ratio(x: Expression, z: Expression) -> Expression:
     """The number x / z; 0 if it is none."""
     x, z = sympy.expand(x), sympy.expand(z)
+    if z.is_Number:
+        return 0
     term, coefficient = next(iter(z.as_coefficients_dict().items()))
     ratio = x.as_coefficients_dict()[term] / coefficient
     return ratio if sympy.expand(x - ratio * z) == 0 else 0
@@ -733,14 +737,14 @@ def simplify(formulas: Any) -> SymbolicArray:
 def _is_zero(x: Expression) -> bool:
     if x.is_Number:
         return bool(x == 0)
-    if _is_not_zero_somewhere(x):
+    if x.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo) or _is_not_zero_somewhere(x):
         return False
     return not _in_lowest_terms(_Fractions(x).fraction(x))
 
 
 def _in_lowest_terms(fraction: Expression) -> Any:
     """A fraction of polynomials, as SymPy computes with it fast: an element of the field of all fractions."""
-    letters = fraction.atoms(sympy.Symbol, sympy.NumberSymbol)
+    letters = [atom for atom in fraction.atoms() if not atom.is_Rational]  # pi among them
     field, *_ = sympy.polys.fields.field(sorted(letters, key=str) or [sympy.Dummy()], sympy.QQ)
 
     @functools.cache
@@ -752,7 +756,7 @@ def _in_lowest_terms(fraction: Expression) -> Any:
             return sum((field(n) / field(d) for d, n in numerators.items()), field.zero)
         if x.is_Mul:
             return math.prod(map(element, x.args), start=field.one)
-        if x.is_Pow:
+        if x.is_Pow and x.exp.is_Integer:
             return element(x.base) ** int(x.exp)
         return field.from_expr(x)
 
@@ -797,12 +801,12 @@ class _Fractions:
         rows = sympy.Matrix([[e.get(term, 0) for term in self.columns] for e in exponents])
         basis, pivots = rows.rref() if exponents else (rows, ())
         self.pivots: tuple[int, ...] = pivots
-        self.basis: list[tuple[Expression, Expression]] = []  # the unit of an exponent, and its generator
+        self.basis: list[tuple[Expression, Expression]] = []  # for each pivot, the unit of its powers, and the exponent
         for i, pivot in enumerate(self.pivots):
             powers = [r for r in rows[:, pivot] if r]
             unit = sympy.Rational(1, math.lcm(*(int(r.q) for r in powers))) * sympy.sign(powers[0])
             exponent = sympy.Add(*(unit * r * term for r, term in zip(basis[i, :], self.columns, strict=True)))
-            self.basis.append((unit, self._generator(("exp", exponent), sympy.exp(exponent))))
+            self.basis.append((unit, exponent))
 
     @staticmethod
     def _terms(exponent: Expression) -> dict[Expression, Expression]:
@@ -827,13 +831,20 @@ class _Fractions:
         return self._generator(inside, inside)
 
     def _product(self, exponent: Expression) -> Expression:
+        """The power of e with this exponent, as a product of powers of the basis, and of what stands in logarithms."""
         terms = self._terms(exponent)
+        left = sympy.Add(*(coefficient * term for term, coefficient in terms.items()))
         product = sympy.S.One
-        for pivot, (unit, generator) in zip(self.pivots, self.basis, strict=True):
-            product *= generator ** (terms.get(self.columns[pivot], 0) / unit)
+        for pivot, (unit, part) in zip(self.pivots, self.basis, strict=True):
+            power = terms.get(self.columns[pivot], 0) / unit
+            if sympy.sympify(power).is_Integer:
+                product *= self._generator(("exp", part), sympy.exp(part)) ** power
+                left = sympy.expand_mul(left - power * part)
+        if left:  # an exponent that was hidden when the basis was found
+            product *= self._generator(("exp", left), sympy.exp(left))
         for term, coefficient in _multiplied_out(_inside(exponent)).as_coefficients_dict().items():
             if _is_log(term):
-                product *= self.fraction(term.args[0]) ** coefficient
+                product *= self.fraction(term.args[0] ** coefficient)
         return product
 
     def _logarithm(self, x: Expression) -> Expression:
@@ -841,7 +852,8 @@ class _Fractions:
         numerator, denominator = map(sympy.factor_list, sympy.fraction(sympy.cancel(self.fraction(x))))
         number = numerator[0] / denominator[0]
         powers = dict(numerator[1]) | {factor: -power for factor, power in denominator[1]}
-        total = sympy.log(abs(number))
+        primes = sympy.factorrat(abs(number)).items()
+        total = sympy.Add(*(power * self._generator(("log", p), sympy.log(p)) for p, power in primes))
         for factor, power in powers.items():
             meaning = factor.xreplace(self.meaning)
             if isinstance(meaning, sympy.exp):
