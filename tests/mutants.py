@@ -133,6 +133,7 @@ def _meaning(source):
             node.returns = None
         elif isinstance(node, ast.arguments):  # the bare * of a signature is no product
             node.args, node.posonlyargs, node.kwonlyargs = [*node.posonlyargs, *node.args, *node.kwonlyargs], [], []
+            node.defaults, node.kw_defaults = [*node.defaults, *filter(None, node.kw_defaults)], []
         elif isinstance(node, ast.arg):
             node.annotation = None
         elif isinstance(node, ast.AnnAssign):
