@@ -37,6 +37,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 
@@ -1166,6 +1168,38 @@ def test_good_calls_are_answered(name):
 def test_bad_input_is_answered_rightly_or_refused_clearly(name):
     wrong = [f"{where}: {result}" for where, result in tried(name) if ":" in result]
     assert not wrong, "\n".join(wrong)
+
+
+@given(st.data())
+def test_several_bad_arguments_at_once(data):
+    name = data.draw(st.sampled_from(sorted(CALLS.keys() - ALONE)))
+    call = CALLS[name][data.draw(st.integers(0, len(CALLS[name]) - 1))]
+    bads = [kinds[data.draw(st.integers(0, len(kinds) - 1))] for kinds in map(kinds_of, call.places)]
+    args = [bad.value for bad in bads]
+    named = call._replace(names=(*call.names, *(place.role for place in call.places)))
+    assert ":" not in (result := outcome(named, args, [bad.clean for bad in bads])), (name, bads, result)
+
+
+# Slow with classes in the thousands or a million epochs; and those that errors call by whatever name is passed.
+ALONE = {"confusion_matrix", "fit", "Tensor", "nn.Parameter"}
+
+
+def kinds_of(place):
+    """The corruptions of a place, without the largest, those used up, and those of more levels; and none."""
+    unfit = {
+        "Tensor",
+        "Tensor that requires a gradient",
+        "Tensor of a Tensor",
+        "Parameter",
+        "huge",
+        "huge int",
+        "negative huge int",
+        "generator",
+        "iterator",
+        "map",
+        "dict values",
+    }
+    return [bad for bad in place.instead(place.good) if bad.label not in unfit] + [Bad("good", place.good, place.good)]
 
 
 # Public, and not in the table: what takes nothing, or nothing but names, modes and other people's functions.
