@@ -227,6 +227,16 @@ def test_large_and_small_magnitudes():
         assert gradcheck(np.log, x).rows[0].ratio < 1e-7
 
 
+def test_the_noise_of_a_function_that_cancels_large_terms_is_allowed_for():
+    def f(x):  # 3x, with 1e-10 of noise
+        return (x * 1e6 + 3 * x) - x * 1e6
+
+    (row,) = gradcheck(f, np.array([0.7, 1.1])).rows
+    assert not row.wrong
+    with Planted("multiply", WRONG["0.1 % too large"]), pytest.raises(GradientError):
+        gradcheck(lambda x: 3 * x, np.array([0.7, 1.1]))
+
+
 def test_integers_among_the_arguments_are_left_alone():
     result = gradcheck(lambda x, n: x**n, (np.array([1.5, 2.0]), np.array([2, 3])))
     assert [row.argument for row in result.rows] == ["x"]

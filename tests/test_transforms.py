@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tests.numerical import differences
+from tests.test_ops import CASES
+from tinygrad_dls.views.symbolic import same, symbols
 
 # The two sides take the same roundings in another order: a handful of 1.1e-16 of numbers of order 1.
 EXACT = {"rtol": 1e-13, "atol": 1e-13}
@@ -114,6 +116,32 @@ def test_hvp_is_the_hessian_times_v(seed):
 def test_hvp_of_a_large_argument_needs_no_hessian():
     x = np.ones(200_000)  # its Hessian would take 320 GB
     np.testing.assert_array_equal(tg.hvp(lambda x: np.sum(x**3))(x, 2 * x), 12 * x)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_third_derivatives_of_every_op(name):
+    """The gradient of a sum of second derivatives, by nesting three deep, is the slope of that sum."""
+    f, arrays = CASES[name]
+    places = tuple(range(len(arrays)))
+    weights = np.random.default_rng(0).normal(size=np.shape(f(*arrays)))
+
+    def first(*xs):
+        return np.sum(f(*xs) * weights)
+
+    def slope(*xs):
+        return sum(np.sum(np.sin(np.arange(1.0, g.size + 1)).reshape(g.shape) * g) for g in tg.grad(first, places)(*xs))
+
+    def sum_of_second(*xs):
+        gradients = tg.grad(slope, places)(*xs)
+        return sum(np.sum(np.cos(np.arange(1.0, g.size + 1)).reshape(g.shape) * g) for g in gradients)
+
+    assert not any(row.wrong for row in tg.check.gradcheck(sum_of_second, tuple(arrays)).rows)
+
+
+def test_hessian_of_formulas():
+    x = symbols("x", (2,))
+    H = tg.hessian(lambda x: np.sum(x**3))(x)
+    assert same(H, [[6 * x[0], 0], [0, 6 * x[1]]])
 
 
 def test_float32_stays_float32():

@@ -353,7 +353,7 @@ class Tensor:
         seed = as_array(seed, "the seed")
         if seed.shape != data.shape:
             raise ValueError(f"backward: the seed is {seed.shape}; {called(self.name)} is {data.shape}.")
-        if seed.dtype != data.dtype:
+        if seed.dtype != data.dtype and data.dtype.kind == "f":  # symbols take numbers as they are
             seed = seed.astype(data.dtype)
         if self._depth == 1:  # a leaf would keep the caller's own array as its gradient
             seed = _owned(seed)

@@ -146,7 +146,7 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
             check_level("jacobian", f, y, level)
             rows = []
             for index in np.ndindex(y.shape):
-                one = np.zeros(y.shape, y.dtype)
+                one = np.zeros(y.shape)
                 one[index] = 1
                 rows.append(gradients(y, leaves, one))
             return _stacked(rows, y.shape, leaves)

@@ -165,6 +165,7 @@ def gradcheck(
     if not np.all(np.isfinite(value)):
         raise ValueError(f"gradcheck: {problem.name} is not finite at these inputs, so it has no slope there.")
     weights = np.ones(()) if value.size == 1 else rng.normal(size=value.shape)
+    problem.noise = _noise(problem, weights, rng)
     arguments = [_Argument(problem, k, g, weights) for k, g in enumerate(problem.gradients(weights))]
     rows = [_row(argument, rng, entries, projections) for argument in arguments]
     result = GradCheck(problem.name, rows)
@@ -198,6 +199,7 @@ class _Problem:
             originals = [self.args[i] for i in self.places]
         if not originals:
             raise TypeError("gradcheck: no input is of floats, so there is nothing to differentiate. Write 1.0 for 1.")
+        self.noise = 0.0
         self.dtypes = [x.dtype for x in originals]
         self.arrays = [np.array(x, dtype=np.result_type(x, np.float64)) for x in originals]
 
@@ -343,6 +345,18 @@ def _row(argument: _Argument, rng: np.random.Generator, entries: int, projection
 # -- one slope --------------------------------------------------------------------------------------------------------
 
 
+def _noise(problem: _Problem, weights: Array, rng: np.random.Generator) -> float:
+    """How much the weighted sum of f changes when its inputs change in their last bits: what no slope can see through.
+
+    More than a rounding of the sum itself, where f cancels large terms.
+    """
+    sums = [np.sum(weights * problem.value(problem.arrays))]
+    for _ in range(4):
+        jittered = [x * (1 + np.finfo(float).eps * rng.integers(-64, 65, size=x.shape)) for x in problem.arrays]
+        sums.append(np.sum(weights * problem.value(jittered)))
+    return float(np.ptp(sums)) if np.all(np.isfinite(sums)) else 0.0
+
+
 class _Slope(NamedTuple):
     """The derivative along a direction, its estimated error, and how it was found."""
 
@@ -361,7 +375,7 @@ def _slope(problem: _Problem, k: int, u: Array, weights: Array) -> _Slope:
         return np.sum(weights * value(moved))
 
     with np.errstate(all="ignore"):
-        slope = _central(phi, size=max(1.0, float(np.abs(problem.arrays[k][u != 0]).max(initial=0))))
+        slope = _central(phi, problem.noise, size=max(1.0, float(np.abs(problem.arrays[k][u != 0]).max(initial=0))))
         try:
             step = 1e-40  # its square is below the smallest number, so nothing of second order remains
             exact = float(np.imag(phi(1j * step, problem.complex_value)) / step)
@@ -372,14 +386,14 @@ def _slope(problem: _Problem, k: int, u: Array, weights: Array) -> _Slope:
     return slope._replace(value=exact, error=0.0, exact=True) if agree and not slope.kink else slope
 
 
-def _central(phi: Callable[[float], Any], size: float) -> _Slope:
+def _central(phi: Callable[[float], Any], noise: float, size: float) -> _Slope:
     """Central differences at two steps, extrapolated; with ever smaller steps until their error is small."""
     middle = float(phi(0.0))
     best = _Slope(math.nan, math.inf)
     jumps: list[tuple[float, float, float]] = []
     for step in size * 10.0 ** -np.arange(3, 9):
         plus, minus, half_plus, half_minus = (float(phi(t)) for t in (step, -step, step / 2, -step / 2))
-        rounding = 4 * np.finfo(float).eps * max(abs(plus), abs(minus), abs(middle)) / step
+        rounding = (4 * np.finfo(float).eps * max(abs(plus), abs(minus), abs(middle)) + noise) / step
         wide, narrow = (plus - minus) / (2 * step), (half_plus - half_minus) / step
         right, left = (half_plus - middle) / (step / 2), (middle - half_minus) / (step / 2)
         jumps.append((abs((plus - middle) / step - (middle - minus) / step), abs(right - left), rounding))
