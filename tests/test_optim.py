@@ -173,6 +173,36 @@ def test_schedules(schedule, values):
         assert schedule(step) == pytest.approx(value, abs=1e-15)
 
 
+def test_zero_grad_forgets_every_gradient():
+    a, b = parameters([1.0], [1.0])
+    a.grad = b.grad = np.array([1.0])
+    optim.SGD([a, b], 0.5).zero_grad()
+    assert a.grad is b.grad is None
+
+
+def test_rates_and_decays_may_be_zero():
+    (p,) = parameters([1.0])
+    descend(optim.SGD([p], 0), 1)
+    assert p.data == 1
+    p.grad = np.array([3.0])
+    optim.Adam([p], 0.5, betas=(0, 0)).step()
+    assert p.data == pytest.approx(0.5)  # the step is that of the sign of the gradient
+
+
+def test_adams_learning_rate_is_a_thousandth_by_default():
+    (p,) = parameters([1.0])
+    descend(optim.Adam([p]), 1)
+    assert p.data == pytest.approx(1 - 0.001)
+
+
+def test_a_state_from_before_the_first_step_can_be_loaded():
+    a, b = parameters([1.0], [1.0])
+    optimizer = OPTIMIZERS["Adam"]([b])
+    optimizer.load_state_dict(OPTIMIZERS["Adam"]([a]).state_dict())
+    descend(optimizer, 1)
+    assert optimizer.steps == 1
+
+
 def test_a_graph_in_use_does_not_see_the_update():
     """Stepping between forward and backward changes no gradient: updates replace arrays."""
     (w,) = parameters([2.0])
@@ -230,15 +260,27 @@ W = tg.Tensor([1.0], requires_grad=True, name="W1")
     [
         (lambda: optim.SGD([], 0.1), "SGD got no parameters. Is the iterator used up"),
         (lambda: optim.SGD(tg.nn.LogisticRegression(2), 0.1), "SGD(model.parameters(), lr=...)"),
+        (lambda: optim.SGD(tg.Tensor([1.0], requires_grad=True), 0.1), "SGD(model.parameters(), lr=...)"),
+        (lambda: optim.SGD("W1", 0.1), "SGD(model.parameters(), lr=...)"),
         (lambda: optim.SGD([np.ones(2)], 0.1), "SGD takes parameters (leaf Tensors), got array"),
         (lambda: optim.SGD([W * 2], 0.1), "SGD takes parameters (leaf Tensors), got Tensor"),
         (lambda: optim.SGD([W, W], 0.1), "the same parameter twice"),
         (lambda: optim.SGD([W], -1), "the learning rate must be a finite number >= 0, got -1.0 at step 0."),
         (lambda: optim.SGD([W], float("nan")), "got nan"),
+        (lambda: optim.SGD([W], float("inf")), "got inf at step 0."),
+        (lambda: optim.SGD([W], lambda step: float("inf")), "got inf at step 0."),
+        (lambda: optim.SGD([W], None), "the learning rate must be a number or a function of the step, got None."),
         (lambda: optim.SGD([W], "fast"), "the learning rate must be a number or a function of the step, got 'fast'."),
         (lambda: optim.SGD([W], 0.1, momentum=1), "momentum must be in [0, 1), got 1."),
+        (lambda: optim.SGD([W], 0.1, momentum=-0.5), "momentum must be in [0, 1), got -0.5."),
         (lambda: optim.SGD([W], 0.1, nesterov=True), "nesterov=True needs a momentum > 0"),
         (lambda: optim.SGD([W], 0.1, weight_decay=-1), "weight_decay must be a finite number >= 0, got -1."),
+        (lambda: optim.SGD([W], 0.1, weight_decay=np.inf), "weight_decay must be a finite number >= 0, got inf."),
+        (lambda: optim.Adam([W], betas=(-0.5, 0.9)), "betas must be two numbers in [0, 1), got (-0.5, 0.9)."),
+        (lambda: optim.Adam([W], betas=(0.9,)), "betas must be two numbers in [0, 1), got (0.9,)."),
+        (lambda: optim.Adam([W], betas=(0.9, 0.9, 0.9)), "betas must be two numbers in [0, 1), got (0.9, 0.9, 0.9)."),
+        (lambda: optim.Adam([W], epsilon=np.inf), "epsilon must be a finite number > 0, got inf."),
+        (lambda: optim.SGD([W], 1).load_state_dict(None), "this is not the state of an optimizer"),
         (lambda: optim.Adam([W], betas=(0.9, 1)), "betas must be two numbers in [0, 1), got (0.9, 1)."),
         (lambda: optim.Adam([W], epsilon=0), "epsilon must be a finite number > 0, got 0."),
         (lambda: optim.SGD([W], 1).load_state_dict({"state": []}), "this is not the state of an optimizer"),
