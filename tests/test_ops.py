@@ -147,13 +147,42 @@ def test_second_derivative_is_the_slope_of_the_gradient(name):
         (lambda x: x**0, [0.0, -1.0, 2.0], [0, 0, 0]),
         (lambda x: x ** np.zeros(3), [0.0, -1.0, 2.0], [0, 0, 0]),
         (lambda x: x**1, [0.0, -1.0, 2.0], [1, 1, 1]),
-        (lambda x: 0.0**x, [1.0, 2.0], [0, 0]),
+        (lambda x: x ** np.ones(3), [0.0, -1.0, 2.0], [1, 1, 1]),
+        (lambda x: 0.0**x, [0.0, 1.0, 2.0], [0, 0, 0]),
+        (lambda x: np.zeros(3) ** x, [0.0, 1.0, 2.0], [0, 0, 0]),
     ],
 )
 def test_choice_at_kinks_and_ties(f, x, expected):
     t = tg.Tensor(x, requires_grad=True)
     np.sum(f(t)).backward()
     np.testing.assert_array_equal(t.grad, expected)
+
+
+def test_the_slope_of_a_pole_is_infinite():
+    x = tg.Tensor([0.0], requires_grad=True)
+    with np.errstate(divide="ignore"):
+        (x ** np.array([-1.0])).backward([1.0])
+    assert x.grad == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("f", "expected"),
+    [
+        (tg.relu, [0, 0, 0.5]),
+        (tg.softplus, [np.log1p(np.exp(-0.5)), np.log(2), np.log1p(np.exp(0.5))]),
+        (tg.sigmoid, [1 / (1 + np.exp(0.5)), 0.5, 1 / (1 + np.exp(-0.5))]),
+    ],
+)
+def test_value_close_to_the_kink(f, expected):
+    np.testing.assert_allclose(f(np.array([-0.5, 0, 0.5])), expected, rtol=1e-15)
+
+
+def test_classes_are_rows_and_arrays_are_joined_as_rows_unless_an_axis_is_given():
+    Z = np.array([[0.0, 1.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(tg.softmax(Z), np.full((2, 2), 0.5))
+    np.testing.assert_allclose(tg.log_softmax(Z), np.full((2, 2), np.log(0.5)), rtol=1e-15)
+    assert tg.concatenate([Z, Z]).shape == (4, 2)
+    assert tg.stack([Z, Z, Z]).shape == (3, 2, 2)
 
 
 # -- extremes ---------------------------------------------------------------------------------------------------------
