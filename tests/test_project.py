@@ -25,7 +25,7 @@ def test_import_takes_numpy_alone():
 
 
 LAYERS = [
-    ["arrays"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim"], ["training", "datasets"],
+    ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim"], ["training", "datasets"],
     ["transforms", "anomaly"], ["check.numerical", "check.causes", "check.diagnosis", "views.symbolic"],
 ]  # fmt: skip
 

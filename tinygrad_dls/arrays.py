@@ -7,7 +7,6 @@ their way in. Errors name the op, the roles and the shapes: "operands could not 
 from __future__ import annotations
 
 import functools
-import math
 import reprlib
 import sys
 from collections.abc import Callable
@@ -121,36 +120,6 @@ def _summed_axes(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> tuple[in
     return tuple(i for i, n in enumerate(broadcast) if i < extra or shape[i - extra] != n)
 
 
-# -- changes in place --------------------------------------------------------------------------------------------------
-
-EXACT = 8192  # bytes: up to here, comparing all of them costs no more than comparing a sample
-
-
-def fingerprint(array: Array) -> bytes:
-    """Bytes that tell whether an array was changed in place: all of a small one, those of a sample of a large one."""
-    return (array if array.nbytes <= EXACT else sampled(array)).tobytes()  # type: ignore[no-any-return]
-
-
-def sampled(array: Array) -> Array:
-    """A view of about 256 entries, spread over the array.
-
-    A new batch in the same buffer, or any other change of the whole, shows in it; that of a few entries may not.
-    """
-    if array.flags.forc:
-        return array.ravel(order="K")[:: array.size // 256 | 1]  # an odd step meets every row and column in turn
-    return array[_spread(array.shape)]
-
-
-@functools.lru_cache(maxsize=1024)
-def _spread(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Slices that take about 256 entries: of the longest axis as few as that allows, then of the next."""
-    step, slices = max(1, math.prod(shape) // 256), [slice(None)] * len(shape)
-    for axis in sorted(range(len(shape)), key=shape.__getitem__, reverse=True):
-        slices[axis] = slice(None, None, min(step, shape[axis]))
-        step = max(1, step // shape[axis])
-    return tuple(slices)
-
-
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
@@ -196,19 +165,6 @@ def _mismatch(args: tuple[Any, ...]) -> str:
         return ""
     right = role(args[1], 2)
     return f"expected {right} to be ({a[1]}, m)." + (f" Did you pass {right} transposed?" if a[1] == b[1] else "")
-
-
-def changed_in_place(node: Any, changed: Any) -> RuntimeError:
-    """The error for the result or an argument of a node, a Tensor or its array, that was changed after it was used."""
-    places = [node, *node.inputs]
-    position = next(i for i, x in enumerate(places) if x is changed or getattr(x, "_value", None) is changed)
-    what = role(places[position], position) if position else called(node.name)
-    place = f"argument {position} of {node.op.__name__}" if position else f"the result of {node.op.__name__}"
-    gave = f", which gave {node.name}" if position and node.name else ""
-    return RuntimeError(
-        f"backward: {what} ({place}{gave}) was changed in place after the forward pass, and its gradients depend on "
-        "the old values. Compute the cost again after the change, or change a copy."
-    )
 
 
 def not_differentiated(function: str) -> TypeError:

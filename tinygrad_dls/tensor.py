@@ -26,20 +26,17 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 import numpy as np
 
 from tinygrad_dls.arrays import (
-    EXACT,
     EXPLAINED,
     Array,
     as_array,
     called,
-    changed_in_place,
     explained,
-    fingerprint,
     not_differentiated,
     role,
-    sampled,
     truth,
     unbroadcast,
 )
+from tinygrad_dls.changes import Lent, Watched, changed_in_place, lent, memory, refuse_changed, watched
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -49,7 +46,6 @@ __all__ = ["Tensor", "no_grad", "op"]
 P = ParamSpec("P")
 VJP: TypeAlias = Callable[[Array], Array]
 Rule: TypeAlias = tuple[Array, tuple[VJP | None, ...]]
-Watched: TypeAlias = tuple[tuple[Array, Array, bytes], ...]  # arrays that a caller could change, samples, their bytes
 
 # Whether ops record the graph; or who is to see every Tensor that they record.
 Observer: TypeAlias = Callable[["Tensor"], None]
@@ -117,13 +113,13 @@ class Tensor:
     _grad: Array  # None before the first backward
     _level: int  # 1 for a Tensor of plain arrays, 2 for a Tensor of those, ...
     _depth: int  # 0: no gradient wanted; 1: a leaf that wants one; else 1 + that of the deepest input
-    _lent: _Lent | None  # set once a caller holds the array, and could change it
+    _lent: Lent | None  # set once a caller holds the array, and could change it
     _origin: tuple[Callable[..., Any] | None, tuple[Any, ...], dict[str, Any], tuple[VJP | None, ...], Watched]
     name: str | None
 
     def __init__(self, data: Array, requires_grad: bool = False, *, name: str | None = None) -> None:
         self._value = data = as_array(data, name)
-        self._lent = _lent(data)
+        self._lent = lent(data)
         self._grad = None
         self._level = data._level + 1 if isinstance(data, Tensor) else 1
         self._origin = _LEAF
@@ -172,10 +168,10 @@ class Tensor:
         while waiting:
             t = waiting.pop()
             if t._lent is None or t._lent.array is not t._value:
-                t._lent = _lent(t._value)
+                t._lent = lent(t._value)
             base = getattr(t._value, "base", None)  # a view: the same memory belongs to what it was computed from
             if base is not None:
-                waiting += (x for x in t.inputs if isinstance(x, Tensor) and _memory(x._value) is base)
+                waiting += (x for x in t.inputs if isinstance(x, Tensor) and memory(x._value) is base)
         return self._value
 
     @data.setter
@@ -189,7 +185,7 @@ class Tensor:
                 f"Convert with .astype({str(self._value.dtype)!r}), or make a new Tensor."
             )
         if new is not self._value:  # else `t.data += ...`: what was lent, and its fingerprint, remain
-            self._lent = _lent(new)
+            self._lent = lent(new)
         self._value = new
         self._level = new._level + 1 if isinstance(new, Tensor) else 1
 
@@ -300,17 +296,17 @@ class Tensor:
         for nodes in waiting[:1:-1]:
             for node in nodes:
                 node._grad = dz = gradients.pop(node)
-                function, inputs, _, vjps, watched = node._origin
-                for array, sample, before in watched:
+                function, inputs, _, vjps, compared = node._origin
+                for array, sample, before in compared:
                     if sample.tobytes() != before:
                         raise changed_in_place(node, array)
                 if node._lent is not None:
-                    _refuse_changed(node, node)
+                    refuse_changed(node, node)
                 for x, vjp in zip(inputs, vjps):  # noqa: B905  # inputs without a vjp are constants
                     if not isinstance(x, Tensor):
                         continue
                     if x._lent is not None:
-                        _refuse_changed(node, x)
+                        refuse_changed(node, x)
                     if vjp is not None and x._depth:
                         dx = vjp(dz)
                         shape = x._value.shape
@@ -558,7 +554,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                 if mixed:
                     vjps = tuple(vjp if is_highest else None for vjp, is_highest in zip(vjps, highest, strict=False))
                 node._depth = depth + 1
-                node._origin = apply, args, options, vjps, () if reachable is None else _watched(reachable)
+                node._origin = apply, args, options, vjps, () if reachable is None else watched(reachable)
                 if recording is not True:
                     recording(node)
             else:
@@ -584,51 +580,6 @@ _new = object.__new__
 _NDARRAY = np.ndarray
 _PLAIN = {float, int, bool}  # most other operands: nothing to look into
 _LEAF: Any = None, (), {}, (), ()
-
-
-# -- changes in place -------------------------------------------------------------------------------------------------
-#
-# Rules keep the arrays that they were given, and a change in place would spoil their gradients in silence. A Tensor's
-# array is safe as long as no caller can reach it: optimizers replace arrays. Once `data` hands it out, or where a
-# caller's own array is an operand, a fingerprint is kept, and compared before the products run.
-
-
-class _Lent:
-    """An array in a caller's hands, and its fingerprint when it got there."""
-
-    __slots__ = ("array", "before")
-
-    def __init__(self, array: Array) -> None:
-        self.array, self.before = array, fingerprint(array)
-
-
-def _lent(array: Array) -> _Lent | None:
-    """A note that a caller holds the array; None for what cannot be changed."""
-    return _Lent(array) if getattr(getattr(array, "flags", None), "writeable", False) else None
-
-
-def _watched(reachable: Any) -> Watched:
-    """What to compare before the backward pass: each array, or a sample of it, and its bytes now."""
-    watched: Watched = ()
-    while reachable is not None:
-        array, reachable = reachable
-        sample = array if array.nbytes <= EXACT else sampled(array)
-        watched += ((array, sample, sample.tobytes()),)
-    return watched
-
-
-def _memory(array: Array) -> Any:
-    """The array that owns the memory."""
-    base = getattr(array, "base", None)
-    return array if base is None else base
-
-
-def _refuse_changed(node: Tensor, x: Tensor) -> None:
-    """Raise if the array of x, a node or one of its inputs, was changed since it was lent, after the node was made."""
-    lent: Any = x._lent
-    compared = any(array is lent.array for array, _, _ in node._origin[4])  # with what it was when the node was made
-    if not compared and fingerprint(lent.array) != lent.before:
-        raise changed_in_place(node, x)
 
 
 # -- what goes into an op ---------------------------------------------------------------------------------------------
