@@ -43,7 +43,7 @@ def watched(reachable: Any) -> Watched:
 
 
 def refuse_changed(node: Any, x: Any) -> None:
-    """Raise if the array of a Tensor x, a node or one of its inputs, was changed since it was lent, after the node was made."""
+    """Raise if the array of x, a node or one of its inputs, was changed since it was lent, after the node was made."""
     lent = x._lent
     compared = any(array is lent.array for array, _, _ in node._origin[4])  # with what it was when the node was made
     if not compared and fingerprint(lent.array) != lent.before:
