@@ -32,7 +32,7 @@ import dask.array  # noqa: F401  # what the tests import, once for all mutants
 import hypothesis.extra.numpy  # noqa: F401
 import pandas as pd  # noqa: F401
 import pytest
-import sybil.parsers.markdown  # noqa: F401
+import sympy  # noqa: F401
 from cosmic_ray.mutating import mutate_code, use_mutation
 from cosmic_ray.work_db import use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
@@ -110,13 +110,13 @@ def _mutants(module, source, items):
         if meaning is None or meaning in seen:
             continue
         seen.add(meaning)
-        place = next(i for i, (a, b) in enumerate(zip(lines, mutated.splitlines(), strict=False)) if a != b)
+        row = spec.start_pos[0] - 1
         removed = len(mutated.splitlines()) < len(lines)
         mutant = {
-            "where": ".".join([module, *_scopes(ast.parse(source), place + 1)]),
-            "line": lines[place].strip(),
-            "becomes": "" if removed else mutated.splitlines()[place].strip(),
-            "number": place + 1,
+            "where": ".".join([module, *_scopes(ast.parse(source), row + 1)]),
+            "line": lines[row].strip(),
+            "becomes": "" if removed else mutated.splitlines()[row].strip(),
+            "number": row + 1,
         }
         yield item.job_id, mutant
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.numerical import assert_gradients, assert_second_derivatives
 from tinygrad_dls import losses
+from tinygrad_dls.views import symbolic
 
 RNG = np.random.default_rng(3)
 PROBABILITIES, LABELS = RNG.uniform(0.05, 0.95, (2, 5)), RNG.integers(0, 2, (2, 5)).astype(float)
@@ -110,10 +111,18 @@ def test_a_saturated_prediction_stays_finite_and_right():
         (np.ones((5, 1)), "Y is (5, 1), but {} is (1, 5); expected Y to be (1, 5), one column per example. "
          "Did you forget a transpose? Write Y.T: {} - Y would silently become (5, 5)."),
         (np.ones((1, 4)), "Do X and Y hold the same examples?"),
+        (np.ones(4), "Do X and Y hold the same examples?"),
+        (np.ones((3, 4)), "Do X and Y hold the same examples?"),
+        (np.ones((3, 6)), "Do X and Y hold the same examples?"),
+        (np.ones((2, 5, 1)), "Do X and Y hold the same examples?"),
         (np.ones((3, 5)), "For one-hot columns, the last layer needs one row per class, and softmax_cross_entropy."),
         (1.0, "Y is (), but {} is (1, 5)"),
         ([[0, 1, 2, 1, 0]], "Y holds labels from 0 to 2; expected 0 and 1 (or probabilities between). "
          "For several classes use softmax_cross_entropy"),
+        ([[0, 0.5, 1, -0.5, 1]], "Y holds labels from -0.5 to 1; expected 0 and 1"),
+        ([[0, 0.5, 1, 1.5, 1]], "Y holds labels from 0 to 1.5; expected 0 and 1"),
+        ([[-2, 1, 1, 1, 1]], "Y holds labels from -2 to 1; expected 0 and 1 (or probabilities between). For several"),
+        ([[3, 1, 1, 1, 1]], "Y holds labels from 1 to 3; expected 0 and 1 (or probabilities between). For several"),
         ([[-1, 1, 1, -1, 1]], "For labels -1 and 1, write (Y + 1) / 2."),
         ([[1, 2, 2, 1, 1]], "For labels 1 and 2, write Y - 1."),
         ([[0, 1, np.nan, 1, np.nan]], "Y holds 2 NaN among its 5 labels. Drop those examples"),
@@ -133,6 +142,7 @@ def test_wrong_labels_are_refused_with_what_to_do(loss, Y, text):
     ("Y", "text"),
     [
         (np.array([0, 1, 2, 1]), "expected class indices as (1, 4), or one-hot columns as (3, 4). Write Y.reshape"),
+        (np.array([[0], [1], [2], [1]]), "expected class indices as (1, 4), or one-hot columns as (3, 4)."),
         (np.array([[0.0, 1, 2, 1]]), "Y is (1, 4) of float64; class indices must be integers. Write Y.astype(int)."),
         (np.array([[0, 1, 3, 1]]), "Y holds classes from 0 to 3; Z has 3 rows, so expected 0 to 2. "),
         (np.array([[1, 2, 3, 1]]), "For classes counted from 1, write Y - 1."),
@@ -148,16 +158,33 @@ def test_wrong_classes_are_refused_with_what_to_do(Y, text):
 
 
 @pytest.mark.parametrize(
+    ("Y", "hint"),
+    [
+        ([[1, 2, 3, 1]], "For classes counted from 1, write Y - 1."),
+        ([[0, 2, 3, 1]], ""),
+        ([[1, 2, 4, 1]], ""),
+        ([[-1, 2, 1, 1]], ""),
+    ],
+)
+def test_counting_from_1_is_suggested_where_it_explains_the_classes(Y, hint):
+    with pytest.raises(ValueError, match=re.escape("so expected 0 to 2. " + hint) + "$"):
+        tg.softmax_cross_entropy(np.zeros((3, 4)), Y)
+
+
+@pytest.mark.parametrize(
     ("call", "text"),
     [
         (lambda: tg.binary_cross_entropy(np.array([[2.0, -3.0]]), [[1, 0]]),
          "A has values outside [0, 1], or NaN. It takes probabilities; for logits Z use binary_cross_entropy_with"),
+        (lambda: tg.binary_cross_entropy(np.array([[0.5, 1.5]]), [[1, 0]]), "A has values outside [0, 1], or NaN"),
+        (lambda: tg.binary_cross_entropy(np.array([[0.5, -0.5]]), [[1, 0]]), "A has values outside [0, 1], or NaN"),
         (lambda: tg.binary_cross_entropy(np.array([[np.nan]]), [[1]]), "A has values outside [0, 1], or NaN"),
         (lambda: tg.softmax_cross_entropy(np.zeros((1, 4)), np.zeros((1, 4), int)), "a single class"),
         (lambda: tg.softmax_cross_entropy(np.zeros(4), np.zeros(4, int)), "Z is (4,); expected (n_y, m)"),
         (lambda: tg.binary_cross_entropy_with_logits(np.zeros(4), np.zeros(4)), "Write Z.reshape(1, -1)"),
         (lambda: tg.binary_cross_entropy_with_logits(np.zeros((1, 0)), np.zeros((1, 0))), "there are no examples"),
         (lambda: tg.binary_cross_entropy_with_logits(np.zeros((1, 2, 3)), np.zeros((1, 2, 3))), "Z must be (n_y, m)"),
+        (lambda: tg.mean_squared_error(np.zeros((2, 5)), np.zeros((3, 5))), "Do X and Y hold the same examples?"),
         (lambda: tg.mean_squared_error(np.zeros((1, 2)), [[1, np.inf]]), "Y holds 1 NaN or infinities among its 2"),
     ],
 )  # fmt: skip
@@ -196,6 +223,45 @@ def test_passing_vouches_for_columns_only():
     tg.binary_cross_entropy(np.full((1, 4), 0.5), ones)
     with pytest.raises(ValueError, match="labels from"):
         tg.binary_cross_entropy(np.full((1, 4), 0.5), ones.view(np.int64))
+
+
+def test_passing_vouches_for_no_other_cut():
+    Y = np.array([[1.0, 1.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+    tg.softmax_cross_entropy(np.zeros((3, 3)), Y)
+    tg.softmax_cross_entropy(np.zeros((3, 2)), Y[:, ::2])
+    with pytest.raises(ValueError, match=r"column 0 sums to 2\.5"):
+        tg.softmax_cross_entropy(np.zeros((3, 3)), Y.T)
+    with pytest.raises(ValueError, match=r"column 2 sums to 0\.5"):
+        tg.softmax_cross_entropy(np.zeros((2, 3)), Y[::2])
+    assert tg.binary_cross_entropy(np.array(0.25), Y[0, 0, ...]) == -np.log(0.25)
+
+
+def test_labels_that_have_passed_must_still_fit():
+    Y = np.array([[0.0, 1.0]])
+    for Z in (np.zeros((1, 2)), np.zeros((1, 2), np.float32), np.zeros((1, 2))):
+        assert tg.binary_cross_entropy_with_logits(Z, Y).dtype == Z.dtype
+        with pytest.raises(ValueError, match=r"Y is \(1, 2\), but Z is \(2, 2\)"):
+            tg.binary_cross_entropy_with_logits(np.zeros((2, 2), Z.dtype), Y)
+
+
+def test_a_single_example_needs_no_axes_and_a_single_column_no_others():
+    assert tg.binary_cross_entropy(np.array(0.25), 1.0) == -np.log(0.25)
+    assert tg.binary_cross_entropy_with_logits(np.array(0.0), 1.0) == np.log(2)
+    assert tg.mean_squared_error(np.array(3.0), 1.0) == 4
+    assert tg.softmax_cross_entropy(np.zeros((4, 1)), [[3]]) == pytest.approx(np.log(4))
+
+
+def test_costs_of_symbols_are_formulas():
+    a, y = symbolic.symbols("a", (1, 2)), symbolic.symbols("y", (1, 2))
+    numbers = {a: [[0.25, 0.5]], y: [[0.0, 1.0]]}
+    for loss in (*BINARY, tg.mean_squared_error):
+        assert loss(a, y).evaluate(numbers) == pytest.approx(loss(np.array(numbers[a]), numbers[y]))
+        assert loss(a, [[0, 1]]).evaluate(numbers) == pytest.approx(loss(np.array(numbers[a]), numbers[y]))
+    z, columns = symbolic.symbols("z", (2, 1)), symbolic.symbols("y", (2, 1))
+    numbers = {z: [[0.25], [0.5]], columns: [[0.25], [0.75]]}
+    assert tg.softmax_cross_entropy(z, columns).evaluate(numbers) == pytest.approx(
+        tg.softmax_cross_entropy(np.array(numbers[z]), numbers[columns])
+    )
 
 
 def test_labels_outside_the_columns_in_use_may_be_anything():

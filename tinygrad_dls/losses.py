@@ -58,7 +58,7 @@ def binary_cross_entropy(A: Any, Y: Any) -> Any:
     """
     A, Y = _prepared(A, Y, "A", _check_probabilities)
     a = values(A)
-    if not _holds(lambda: a.size == 0 or (a.min() >= 0 and a.max() <= 1)):
+    if not _holds(lambda: a.min() >= 0 and a.max() <= 1):
         raise ValueError(
             "binary_cross_entropy: A has values outside [0, 1], or NaN. It takes probabilities; "
             "for logits Z use binary_cross_entropy_with_logits(Z, Y)."
@@ -341,7 +341,7 @@ def _holds(condition: Callable[[], Any]) -> bool:
 
 
 def _check_probabilities(y: Array) -> str:
-    if _holds(lambda: y.size == 0 or (y.min() >= 0 and y.max() <= 1)):
+    if _holds(lambda: y.min() >= 0 and y.max() <= 1):
         return ""
     if np.any(np.isnan(y)):
         return f"Y holds {np.sum(np.isnan(y))} NaN among its {y.size} labels. Drop those examples (columns of X and Y)."
