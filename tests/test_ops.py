@@ -9,6 +9,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.numerical import assert_gradients, assert_second_derivatives
 from tinygrad_dls import ops
+from tinygrad_dls.views import symbolic
 
 RNG = np.random.default_rng(7)
 
@@ -177,6 +178,21 @@ def test_value_close_to_the_kink(f, expected):
     np.testing.assert_allclose(f(np.array([-0.5, 0, 0.5])), expected, rtol=1e-15)
 
 
+@pytest.mark.parametrize("name", [*REDUCTIONS, "cumsum"])
+def test_without_options_a_reduction_is_numpys(name):
+    x = distinct(2, 3)
+    np.testing.assert_array_equal(getattr(tg, name)(x), getattr(np, name)(x), strict=True)
+    np.testing.assert_array_equal(getattr(tg, name)(x, axis=0), getattr(np, name)(x, axis=0), strict=True)
+
+
+def test_arrays_of_arrays_can_be_joined_and_methods_take_no_axes():
+    x = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(tg.concatenate(x), np.arange(6))
+    np.testing.assert_array_equal(tg.stack(x), x)
+    assert tg.Tensor([2.0]).reshape().shape == ()
+    np.testing.assert_array_equal(tg.Tensor(x).transpose().data, x.T)
+
+
 def test_classes_are_rows_and_arrays_are_joined_as_rows_unless_an_axis_is_given():
     Z = np.array([[0.0, 1.0], [0.0, 1.0]])
     np.testing.assert_array_equal(tg.softmax(Z), np.full((2, 2), 0.5))
@@ -247,6 +263,21 @@ def test_a_cast_hands_back_the_dtype_and_integers_have_no_gradient():
     with pytest.raises(TypeError, match="astype is not differentiable in its argument 1"):
         h.astype(int)
     assert tg.Tensor([1.5]).astype(int).dtype == int
+
+
+def test_an_exponent_of_a_negative_base_has_no_slope():
+    for base in (np.array([-2.0]), -2.0):
+        y = tg.Tensor([1.0], requires_grad=True)
+        with np.errstate(invalid="ignore"):
+            (base**y).backward([1.0])
+        assert np.isnan(y.grad)
+
+
+def test_parts_of_symbols_have_gradients_of_symbols():
+    x = tg.Tensor(symbolic.symbols("x", (3,)), requires_grad=True)
+    np.sum(x[np.array([0, 0, 1])] ** 2).backward()
+    assert isinstance(x.grad, symbolic.SymbolicArray)
+    np.testing.assert_array_equal(x.grad.evaluate({x: [3.0, 4.0, 5.0]}), [12, 8, 0])
 
 
 def test_numpys_older_names_of_the_limits_of_clip():

@@ -96,8 +96,7 @@ def matmul(a: Array, b: Array) -> Rule:
         column = b if b.ndim > 1 else b[:, None]
         dz = dz if b.ndim > 1 else dz[..., None]
         dz = dz if a.ndim > 1 else dz[..., None, :]
-        da = dz @ np.swapaxes(column, -1, -2)
-        return da if a.ndim > 1 else da[..., 0, :]
+        return dz @ np.swapaxes(column, -1, -2)  # the engine sums over the row that a 1-D a counted as
 
     def db(dz: Array) -> Array:
         if a.ndim == b.ndim == 2:
