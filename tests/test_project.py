@@ -26,7 +26,8 @@ def test_import_takes_numpy_alone():
 
 LAYERS = [
     ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim"], ["training", "datasets"],
-    ["transforms", "anomaly"], ["check.numerical", "check.causes", "check.diagnosis", "views.symbolic"],
+    ["transforms", "anomaly"],
+    ["check.numerical", "check.causes", "check.diagnosis", "views.algebra", "views.symbolic"],
 ]  # fmt: skip
 
 
