@@ -4,8 +4,8 @@ cosmic-ray makes the mutants and runs the tests on them, in clones of the last c
 module chooses among its operators, drops what is no mutant, and reads the results beside the list in mutants.toml of
 the mutants that no test can kill. A mutant in that list is known by its function, its line and what the line becomes.
 
-A run that was interrupted goes on where it was. A later run repeats a module whose text has changed; of the others,
-what survived: tests that are added kill more, not less. After tests were removed, delete build/mutants.
+A run that was interrupted goes on where it was. A later run repeats what survived, and the functions whose text has
+changed: tests that are added kill more, not less. After tests were removed, delete build/mutants.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import cosmic_ray.commands
@@ -49,18 +49,13 @@ def main(modules):
     os.chdir(clones[0])
     rows, survivors, stale = [], [], []
     for module in modules:
-        source = Path(f"tinygrad_dls/{module}.py").read_text()
-        mutants, sessions = _planned(module, source)
+        mutants = _planned(module, Path(f"tinygrad_dls/{module}.py").read_text())
         explained, unmatched = _explained(module, mutants)
-        for session in sessions:
-            _leave_to_do(session, explained)
-        _execute(module, clones, sessions)
-        outcomes = Counter()
-        for job, outcome in (pair for session in sessions for pair in _outcomes(session)):
-            outcomes[outcome] += 1
-            if outcome != "killed" and job not in explained:
-                survivors.append((outcome, mutants[job]))
-        rows.append((module, len(mutants), outcomes["killed"], len(explained)))
+        _leave_to_do(module, explained)
+        _execute(module, clones)
+        outcomes = _outcomes(module)
+        survivors += [(outcomes[job], mutants[job]) for job in mutants.keys() - explained if outcomes[job] != "killed"]
+        rows.append((module, len(mutants), [*outcomes.values()].count("killed"), len(explained)))
         stale += unmatched
     _report(rows, survivors, stale)
     return bool(survivors or stale)
@@ -77,48 +72,56 @@ def _clone(i):
 
 
 def _planned(module, source):
-    """The mutants of a module by cosmic-ray's job numbers, and one session for each worker, made once."""
-    key = hashlib.sha1(repr((source, PLAN["operators"], WORKERS)).encode()).hexdigest()[:10]
-    known = BUILD / f"{module}-{key}.json"
-    sessions = [known.with_suffix(f".{i}.sqlite") for i in range(WORKERS)]
-    if not known.exists():
-        for session in sessions:
-            session.unlink(missing_ok=True)
-        with use_db(":memory:") as every:
-            cosmic_ray.commands.init([Path(f"tinygrad_dls/{module}.py")], every, {})
-            items = every.work_items
-        mutants = dict(_mutants(module, source, items))
-        chosen = [item for item in items if item.job_id in mutants]
-        for i, session in enumerate(sessions):
-            with use_db(session) as database:
-                database.add_work_items(chosen[i::WORKERS])
-        known.write_text(json.dumps(mutants, indent=1))
-    return json.loads(known.read_text()), sessions
+    """The mutants of a module by cosmic-ray's job numbers, and a session for them: made anew when the text changes."""
+    record, session = BUILD / f"{module}.json", BUILD / f"{module}.sqlite"
+    key = [source, PLAN["operators"]["use"]]
+    known = json.loads(record.read_text()) if record.exists() else {"key": None, "mutants": {}}
+    if known["key"] != key:
+        outcomes = _outcomes(module) if known["mutants"] else {}
+        killed = {mutant["identity"] for job, mutant in known["mutants"].items() if outcomes[job] == "killed"}
+        record.unlink(missing_ok=True)
+        with use_db(session) as database:
+            cosmic_ray.commands.init([Path(f"tinygrad_dls/{module}.py")], database, {})
+            items = database.work_items
+            mutants = _mutants(module, source, items)
+            database.clear()
+            database.add_work_items(item for item in items if item.job_id in mutants)
+            still = [job for job, mutant in mutants.items() if mutant["identity"] in killed]
+            database.set_multiple_results(still, WorkResult(WorkerOutcome.NORMAL, test_outcome=TestOutcome.KILLED))
+        known = {"key": key, "mutants": mutants}
+        record.write_text(json.dumps(known, indent=1))
+    return known["mutants"]
 
 
 def _mutants(module, source, items):
     """The mutants that are other programs than the module, and than each other."""
-    used, seen = {f"core/{name}" for name in PLAN["operators"]["use"]}, {_meaning(source)}
-    lines = source.splitlines()
-    for item in items:
-        (spec,) = item.mutations
-        if spec.operator_name not in used:
-            continue
-        operator = cosmic_ray.plugins.get_operator(spec.operator_name)()
-        mutated = mutate_code(source, operator, spec.occurrence)
-        meaning = _meaning(mutated)
+    tree, lines, seen, mutants = ast.parse(source), source.splitlines(), {_meaning(source)}, {}
+    chosen = [
+        item for item in items if item.mutations[0].operator_name.removeprefix("core/") in PLAN["operators"]["use"]
+    ]
+    with multiprocessing.Pool(WORKERS) as pool:
+        made = pool.starmap(_made, [(source, item.mutations[0]) for item in chosen])
+    for item, (mutated, meaning) in zip(chosen, made, strict=True):
         if meaning is None or meaning in seen:
             continue
         seen.add(meaning)
-        row = spec.start_pos[0] - 1
-        removed = len(mutated.splitlines()) < len(lines)
-        mutant = {
-            "where": ".".join([module, *_scopes(ast.parse(source), row + 1)]),
-            "line": lines[row].strip(),
-            "becomes": "" if removed else mutated.splitlines()[row].strip(),
-            "number": row + 1,
-        }
-        yield item.job_id, mutant
+        number = item.mutations[0].start_pos[0]
+        scopes = _scopes(tree, number)
+        first, last = _lines_of(scopes[-1]) if scopes else (number, number)
+        where = ".".join([module, *(scope.name for scope in scopes)])
+        line = lines[number - 1].strip()
+        becomes = "" if len(mutated) < len(lines) else mutated[number - 1].strip()
+        identity = hashlib.sha256(repr((where, lines[first - 1 : last], number - first, becomes)).encode()).hexdigest()
+        mutants[item.job_id] = {
+            "where": where, "line": line, "becomes": becomes, "number": number, "identity": identity,
+        }  # fmt: skip
+    return mutants
+
+
+def _made(source, spec):
+    operator = cosmic_ray.plugins.get_operator(spec.operator_name)()
+    mutated = mutate_code(source, operator, spec.occurrence)
+    return mutated.splitlines(), _meaning(mutated)
 
 
 def _meaning(source):
@@ -146,15 +149,17 @@ def _meaning(source):
 
 
 def _scopes(tree, number):
-    """The names of the classes and functions around a line, from the outermost."""
+    """The classes and functions around a line, from the outermost."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-            if first <= number <= node.end_lineno:
-                return [node.name, *_scopes(node, number)]
-        elif getattr(node, "lineno", number + 1) <= number <= node.end_lineno:
-            return _scopes(node, number)
+        if hasattr(node, "lineno"):
+            first, last = _lines_of(node)
+            if first <= number <= last:
+                return [node] * isinstance(node, (ast.FunctionDef, ast.ClassDef)) + _scopes(node, number)
     return []
+
+
+def _lines_of(node):
+    return min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]), node.end_lineno
 
 
 def _explained(module, mutants):
@@ -175,28 +180,26 @@ def _explained(module, mutants):
 # -- running them -----------------------------------------------------------------------------------------------------
 
 
-def _leave_to_do(session, explained):
+def _leave_to_do(module, explained):
     """Forget every result but the kills, and skip the explained."""
-    with sqlite3.connect(session) as connection:
+    with closing(sqlite3.connect(BUILD / f"{module}.sqlite")) as connection, connection:
         connection.execute("DELETE FROM work_results WHERE test_outcome IS NULL OR test_outcome != 'KILLED'")
-    connection.close()
-    with use_db(session) as database:
-        skipped = {item.job_id for item in database.work_items} & explained
-        database.set_multiple_results(skipped, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+    with use_db(BUILD / f"{module}.sqlite") as database:
+        database.set_multiple_results(explained, WorkResult(WorkerOutcome.SKIPPED))
 
 
-def _execute(module, clones, sessions):
-    """Run the tests on the mutants of a module, those of one session in each clone."""
+def _execute(module, clones):
+    """Run the tests on the mutants of a module, a share of them in each clone."""
     os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
     start = multiprocessing.get_context("spawn").Process
-    workers = [start(target=_work, args=(module, *pair)) for pair in zip(clones, sessions, strict=True)]
+    workers = [start(target=_work, args=(module, clone, i)) for i, clone in enumerate(clones)]
     for worker in workers:
         worker.start()
     try:
         while any(worker.is_alive() for worker in workers):
             time.sleep(20)
-            outcomes = [outcome for session in sessions for _, outcome in _outcomes(session)]
-            print(f"{module}: {sum(o is not None for o in outcomes)} of {len(outcomes)}", flush=True)
+            outcomes = [*_outcomes(module).values()]
+            print(f"{module}: {len(outcomes) - outcomes.count(None)} of {len(outcomes)}", flush=True)
     finally:
         for worker in workers:
             worker.terminate()
@@ -205,14 +208,17 @@ def _execute(module, clones, sessions):
         raise SystemExit(f"{module}: the tests did not run; do they pass without a mutant?")
 
 
-def _work(module, clone, session):
-    """Run the tests on each mutant of a session, in a process of its own that has NumPy and pytest imported already."""
+def _work(module, clone, share):
+    """Run the tests on a share of the mutants, each in a fork of this process, which has imported NumPy and pytest."""
     os.chdir(clone)
     pytest.main(["--version", "--noconftest"])
     assert "tinygrad_dls" not in sys.modules
     assert _tests_pass(module, may_compile=True)
-    with use_db(session) as database:
-        for item in database.pending_work_items:
+    with use_db(BUILD / f"{module}.sqlite") as database:
+        pending = {item.job_id for item in database.pending_work_items}
+        for item in sorted(database.work_items, key=lambda item: item.job_id)[share::WORKERS]:
+            if item.job_id not in pending:
+                continue
             (spec,) = item.mutations
             operator = cosmic_ray.plugins.get_operator(spec.operator_name)()
             with use_mutation(spec.module_path, operator, spec.occurrence):
@@ -242,15 +248,15 @@ def _tests_pass(module, may_compile=False):
         os._exit(failed)
 
 
-def _outcomes(session):
-    """Each job number and "killed", "survived", "skipped", another word for a failure of the tool, or None."""
-    with sqlite3.connect(session) as connection:
-        rows = connection.execute(
-            "SELECT job_id, lower(coalesce(test_outcome, worker_outcome)) FROM work_items LEFT JOIN work_results"
-            " USING (job_id)"
-        ).fetchall()
-    connection.close()
-    return rows
+def _outcomes(module):
+    """For each job number "killed", "survived", "skipped", or None before its turn."""
+    with closing(sqlite3.connect(BUILD / f"{module}.sqlite")) as connection:
+        return dict(
+            connection.execute(
+                "SELECT job_id, lower(coalesce(test_outcome, worker_outcome)) FROM work_items LEFT JOIN work_results"
+                " USING (job_id)"
+            )
+        )
 
 
 # -- what it says -----------------------------------------------------------------------------------------------------
