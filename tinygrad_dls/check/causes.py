@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls import ops
+from tinygrad_dls.arrays import shown
 
 __all__ = ["Step", "cause", "causes"]
 
@@ -126,9 +127,11 @@ def cause(name: str, kinds: str) -> Callable[[Mistake], Mistake]:
     True
     >>> del tg.check.causes["median for mean"]
     """
-    wanted = frozenset(kinds.split())
+    wanted = frozenset(kinds.split() if isinstance(kinds, str) else ())
+    if not isinstance(name, str):
+        raise TypeError(f"cause: name must be a string, got {shown(name)}.")
     if not wanted or not wanted <= {"dA", "dZ", "dW", "db", "Z", "A"}:
-        raise ValueError(f"cause: kinds must be some of 'dA dZ dW db Z A', got {kinds!r}.")
+        raise ValueError(f"cause: kinds must be some of 'dA dZ dW db Z A', got {shown(kinds)}.")
 
     def register(mistake: Mistake) -> Mistake:
         explanation = " ".join((mistake.__doc__ or "").split())

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls import losses, nn, ops
-from tinygrad_dls.arrays import as_array
+from tinygrad_dls.arrays import as_array, shown
 from tinygrad_dls.check.causes import DERIVATIVES, Step, causes
 from tinygrad_dls.tensor import Tensor, values
 
@@ -156,7 +156,8 @@ def diagnose(
     The first wrong one is dW.
     """
     chain = _Chain(model, X, Y, loss)
-    given = _named(chain, gradients, chain.gradients, "gradients") | _named(chain, cache or {}, chain.forward, "cache")
+    given = _named(chain, gradients, chain.gradients, "gradients")
+    given |= _named(chain, {} if cache is None else cache, chain.forward, "cache")
     if not given:
         raise ValueError(f"diagnose: no arrays were given; expected some of {', '.join(chain.gradients)}.")
     given = {name: given[name] for name in chain.names if name in given}
@@ -202,6 +203,8 @@ def diagnose(
 
 def _named(chain: _Chain, arrays: Mapping[str, Any], known: list[str], role: str) -> Arrays:
     """The given arrays under the names that the model has for them."""
+    if not isinstance(arrays, Mapping):
+        raise TypeError(f'diagnose: {role}: expected a dict such as {{"{known[-2]}": ...}}, got {shown(arrays)}.')
     given: Arrays = {}
     for name, x in arrays.items():
         course = str(name).replace("w", "W").replace("z", "Z").replace("a", "A")
@@ -298,12 +301,16 @@ class _Chain:
 
     def __init__(self, model: nn.Sequential, X: Any, Y: Any, loss: Callable[[Any, Any], Any] | None) -> None:
         if not isinstance(model, nn.Sequential):
-            raise TypeError(f"diagnose: expected a Sequential of Linear layers and activations, got {model!r}.")
+            raise TypeError(f"diagnose: expected a Sequential of Linear layers and activations, got {shown(model)}.")
         if any(isinstance(part, nn.Dropout) and part.training and part.keep_prob < 1 for part in model.modules()):
             raise ValueError("diagnose: the model drops out at random. Call model.eval() before.")
         exchanged: dict[int, Any] = {id(p): nn.Parameter(values(p).astype(float)) for p in model.parameters()}
         flat = list(copy.deepcopy(model, exchanged)._flat())
+        if loss is not None and not callable(loss):
+            raise TypeError(f"diagnose: loss: expected a function, such as tg.mean_squared_error, got {shown(loss)}.")
         self.X = as_array(values(X), "X").astype(float)
+        if not np.all(np.isfinite(self.X)):
+            raise ValueError("diagnose: X holds NaN or infinities, so no gradient is defined.")
         self.layers, functions = _layers(flat)
         rows = self.layers[-1].n_out
         if loss in (None, losses.binary_cross_entropy_with_logits, losses.softmax_cross_entropy) and not functions[-1]:

@@ -9,6 +9,7 @@ central differences, extrapolated to step 0, with an estimate of their error.
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array
+from tinygrad_dls.arrays import Array, as_array, positive_integer
+from tinygrad_dls.init import generator
 from tinygrad_dls.nn import Module, Parameter
 from tinygrad_dls.tensor import Tensor, no_grad, values
 from tinygrad_dls.transforms import argument_names, check_level, function_name, gradients, runner
@@ -154,7 +156,8 @@ def gradcheck(
        shape  checked        method        ratio    worst at  autodiff        slope
     x  (2,)   all 2 entries  complex step  ...e-1...  [...]  ...  ok
     """
-    rng = np.random.default_rng(rng)
+    draws = generator(rng, "gradcheck")
+    entries, projections = positive_integer(entries, "entries"), positive_integer(projections, "projections")
     problem = _Problem(f, inputs)
     value = problem.value(problem.arrays)
     if not np.array_equal(value, problem.value(problem.arrays), equal_nan=True):
@@ -164,10 +167,10 @@ def gradcheck(
         )
     if not np.all(np.isfinite(value)):
         raise ValueError(f"gradcheck: {problem.name} is not finite at these inputs, so it has no slope there.")
-    weights = np.ones(()) if value.size == 1 else rng.normal(size=value.shape)
-    problem.noise = _noise(problem, weights, rng)
+    weights = np.ones(()) if value.size == 1 else draws.normal(size=value.shape)
+    problem.noise = _noise(problem, weights, draws)
     arguments = [_Argument(problem, k, g, weights) for k, g in enumerate(problem.gradients(weights))]
-    rows = [_row(argument, rng, entries, projections) for argument in arguments]
+    rows = [_row(argument, draws, entries, projections) for argument in arguments]
     result = GradCheck(problem.name, rows)
     for row in rows:
         if row.wrong:
@@ -192,10 +195,15 @@ class _Problem:
             self.names = list(self.parameters)
             originals = [values(p) for p in self.parameters.values()]
         else:
-            self.args = [x if isinstance(x, Module) else as_array(values(x)) for x in _several(inputs)]
-            names = argument_names(f)
+            several, names = inputs if isinstance(inputs, tuple) else (inputs,), argument_names(f)
+            names += [f"argument {i}" for i in range(len(names) + 1, len(several) + 1)]
+            self.args = [
+                x if isinstance(x, Module) else as_array(values(x), f"gradcheck: {name}")
+                for x, name in zip(several, names, strict=False)
+            ]
+            _refuse_wrong_number(f, self.args, self.name)
             self.places = [i for i, x in enumerate(self.args) if not isinstance(x, Module) and x.dtype.kind == "f"]
-            self.names = [names[i] if i < len(names) else f"argument {i + 1}" for i in self.places]
+            self.names = [names[i] for i in self.places]
             originals = [self.args[i] for i in self.places]
         if not originals:
             raise TypeError("gradcheck: no input is of floats, so there is nothing to differentiate. Write 1.0 for 1.")
@@ -234,8 +242,18 @@ class _Problem:
         return list(found.values() if module else found)
 
 
-def _several(inputs: Any) -> tuple[Any, ...]:
-    return inputs if isinstance(inputs, tuple) else (inputs,)
+def _refuse_wrong_number(f: Callable[..., Any], args: list[Any], name: str) -> None:
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # a builtin
+        return
+    try:
+        signature.bind(*args)
+    except TypeError as error:
+        raise TypeError(
+            f"gradcheck: {name} cannot take these inputs: {error}. A tuple holds one argument each; for a single array "
+            "write a list or an array."
+        ) from None
 
 
 # -- one argument -----------------------------------------------------------------------------------------------------
@@ -280,7 +298,7 @@ class _Argument:
         return int(support[0])
 
 
-def _row(argument: _Argument, rng: np.random.Generator, entries: int, projections: int) -> Row:
+def _row(argument: _Argument, rng: Any, entries: int, projections: int) -> Row:
     """Check a gradient entry by entry, or, if it is large, by projections and a sample of its entries."""
     flat, name = argument.flat, argument.problem.names[argument.k]
     shape = argument.gradient.shape
@@ -292,7 +310,7 @@ def _row(argument: _Argument, rng: np.random.Generator, entries: int, projection
         count = f"all {flat.size} entries" if flat.size > 1 else "its entry"
     else:
         largest = np.argsort(-np.abs(flat), kind="stable")[:8]
-        chosen = list(dict.fromkeys([*largest.tolist(), *rng.integers(flat.size, size=8).tolist()]))
+        chosen = list(dict.fromkeys([*largest.tolist(), *(rng.random(8) * flat.size).astype(int).tolist()]))
         signs = [rng.choice([-1.0, 1.0], size=flat.size) for _ in range(projections)]
         count = f"{projections} projections, {len(chosen)} of {flat.size:,} entries"
     single = {i: argument.at(i) for i in chosen}
@@ -345,14 +363,14 @@ def _row(argument: _Argument, rng: np.random.Generator, entries: int, projection
 # -- one slope --------------------------------------------------------------------------------------------------------
 
 
-def _noise(problem: _Problem, weights: Array, rng: np.random.Generator) -> float:
+def _noise(problem: _Problem, weights: Array, rng: Any) -> float:
     """How much the weighted sum of f changes when its inputs change in their last bits: what no slope can see through.
 
     More than a rounding of the sum itself, where f cancels large terms.
     """
     sums = [np.sum(weights * problem.value(problem.arrays))]
     for _ in range(4):
-        jittered = [x * (1 + np.finfo(float).eps * rng.integers(-64, 65, size=x.shape)) for x in problem.arrays]
+        jittered = [x * (1 + 64 * np.finfo(float).eps * rng.uniform(-1, 1, size=x.shape)) for x in problem.arrays]
         sums.append(np.sum(weights * problem.value(jittered)))
     return float(np.ptp(sums)) if np.all(np.isfinite(sums)) else 0.0
 
