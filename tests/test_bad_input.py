@@ -1097,7 +1097,7 @@ for _option in ("gradients", "cache", "loss", "model"):
          names=("expected",))  # fmt: skip
 for _option, _good in (("name", "a mistake"), ("kinds", "dW")):
     call("check.cause", Place(_option, _good, junk_only), reference=lambda v, good=_good: v == good or refuses(),
-         run=lambda v, option=_option: tg.check.cause(**{"name": "mine", "kinds": "dW"} | {option: v}) and True)  # fmt: skip
+         run=lambda v, option=_option: bool(tg.check.cause(**{"name": "a", "kinds": "dW"} | {option: v})))  # fmt: skip
 
 # -- the harness ------------------------------------------------------------------------------------------------------
 
