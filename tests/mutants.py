@@ -11,6 +11,7 @@ changed: tests that are added kill more, not less. After tests were removed, del
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import json
 import multiprocessing
@@ -41,7 +42,7 @@ ROOT = Path(__file__).parents[1]
 BUILD = ROOT / "build" / "mutants"
 PLAN = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())
 WORKERS = os.cpu_count() or 1
-PYTEST = ["-x", "-q", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-profile=few"]
+PYTEST = ["-x", "-q", "--assert=plain", "--confcutdir=tests", "--hypothesis-profile=few", "-pno:cacheprovider"]
 
 
 def main(modules):
@@ -212,6 +213,7 @@ def _work(module, clone, share):
     """Run the tests on a share of the mutants, each in a fork of this process, which has imported NumPy and pytest."""
     os.chdir(clone)
     pytest.main(["--version", "--noconftest"])
+    gc.freeze()  # what is there already need not be searched for garbage in every fork
     assert "tinygrad_dls" not in sys.modules
     assert _tests_pass(module, may_compile=True)
     with use_db(BUILD / f"{module}.sqlite") as database:
