@@ -265,6 +265,15 @@ def test_a_cast_hands_back_the_dtype_and_integers_have_no_gradient():
     assert tg.Tensor([1.5]).astype(int).dtype == int
 
 
+def test_dot_names_the_argument_that_it_refuses():
+    for position, pair in ((1, (["a"], [1.0])), (2, ([1.0], ["a"]))):
+        with pytest.raises(TypeError, match=f"^dot: argument {position} has dtype <U1, and is not numeric"):
+            tg.dot(*pair)
+    for pair in ((np.ones((2, 2, 2)), np.ones((2, 2))), (np.ones((2, 2)), np.ones((2, 2, 2)))):
+        with pytest.raises(TypeError, match=r"np\.dot of more than two axes is not differentiated"):
+            tg.dot(*pair)
+
+
 def test_an_exponent_of_a_negative_base_has_no_slope():
     for base in (np.array([-2.0]), -2.0):
         y = tg.Tensor([1.0], requires_grad=True)
