@@ -170,8 +170,13 @@ PLANTED = {
     "an update applied before the gradient": (
         "tanh", "dA1", lambda s, p, X, Y: (p["W2"] - 0.5 * s["dW2"]).T @ s["dZ2"]
     ),
-    "float32 rounding": ("tanh", "dW1", lambda s, p, X, Y: s["dW1"].astype(np.float32).astype(float)),
-    "float32 rounding ": ("tanh", "dZ1", lambda s, p, X, Y: s["dZ1"].astype(np.float32).astype(float)),
+    "all zeros": ("tanh", "dW1", lambda s, p, X, Y: np.zeros((4, 4))),
+    "all zeros ": ("relu", "dZ1", lambda s, p, X, Y: np.zeros((4, 7))),
+    "half of the derivative": ("tanh", "dZ1", lambda s, p, X, Y: s["dA1"] * (1 - s["A1"])),
+    "half of the derivative ": ("sigmoid", "dZ1", lambda s, p, X, Y: s["dA1"] * (1 - s["A1"])),
+    "an L2 term": ("tanh", "dW1", lambda s, p, X, Y: s["dW1"] + 0.7 / 7 * p["W1"]),
+    "axis=1 is missing, so the whole array is summed  ": ("tanh", "db1", lambda s, p, X, Y: np.mean(s["dZ1"] * 7)),
+    "the derivative of another activation    ": ("relu", "dZ1", lambda s, p, X, Y: s["dA1"] * (1 - s["Z1"] ** 2)),
     "b is missing": ("tanh", "Z1", lambda s, p, X, Y: p["W1"] @ X),
     "another activation": ("tanh", "A1", lambda s, p, X, Y: sigmoid(s["Z1"])),
     "another activation ": ("relu", "A1", lambda s, p, X, Y: np.tanh(s["Z1"])),
@@ -211,12 +216,13 @@ def test_every_cause_is_planted():
     assert {title.strip() for title in PLANTED} == set(causes)
 
 
-@pytest.mark.parametrize("title", [t for t in PLANTED if PLANTED[t][1] in ("dA1", "dZ1", "dZ2")])
-def test_what_follows_from_a_mistake_is_not_blamed(title):
+@pytest.mark.parametrize("convention", ["of the cost", "of each example"])
+@pytest.mark.parametrize("title", [t for t in PLANTED if PLANTED[t][1] in ("dA1", "dZ1", "dZ2") and t != "all zeros "])
+def test_what_follows_from_a_mistake_is_not_blamed(title, convention):
     """All the arrays, computed on from the wrong one: it is the only one that is wrong."""
     model, X, Y, s, name, wrong = planted(title)
-    if wrong.max() > 2 * np.abs(s[name]).max():
-        wrong = wrong / X.shape[1]  # of each example's loss: the rest of this test is of the cost
+    if title == "Y - A for A - Y ":
+        wrong = wrong / 7  # it is of each example; below, both are tried
     derivative = ACTIVATIONS[PLANTED[title][0]][1](s["Z1"], s["A1"])
     theirs = backward(s) | {name: wrong}
     if name == "dZ2":
@@ -224,11 +230,13 @@ def test_what_follows_from_a_mistake_is_not_blamed(title):
     if name in ("dZ2", "dA1"):
         theirs["dZ1"] = theirs["dA1"] * derivative
     theirs |= {"dW1": theirs["dZ1"] @ X.T, "db1": row_sums(theirs["dZ1"])}
-    result = diagnose(model, X, Y, theirs)
-    assert [f.name for f in result.findings if f.verdict == "wrong"] == [name]
-    later = [f.name for f in result.findings if f.verdict == "follows"]
-    expected = {"dZ2": ["dW2", "db2", "dA1", "dZ1", "dW1", "db1"], "dA1": ["dZ1", "dW1", "db1"], "dZ1": ["dW1", "db1"]}
-    assert later == expected[name]
+    if convention == "of each example":
+        theirs = {k: x * 7 if k[:2] in ("dA", "dZ") else x for k, x in theirs.items()}
+    for given in (theirs, {k: x for k, x in theirs.items() if k != "dA2"}):
+        result = diagnose(model, X, Y, given)
+        assert [(f.name, f.causes) for f in result.findings if f.verdict == "wrong"] == [(name, (title.strip(),))]
+        later = {"dZ2": ["dW2", "db2", "dA1", "dZ1", "dW1", "db1"], "dA1": ["dZ1", "dW1", "db1"], "dZ1": ["dW1", "db1"]}
+        assert [f.name for f in result.findings if f.verdict == "follows"] == later[name]
 
 
 @pytest.mark.parametrize(
@@ -323,6 +331,84 @@ def test_mistakes_are_named_in_float32_too():
     assert (wrong.name, wrong.causes) == ("dW1", ("1/m is missing",))
 
 
+@pytest.mark.parametrize("activation", LAYERS)
+def test_float32_data_with_integer_labels_are_right_to_seven_digits(activation):
+    """``float32 - int64`` is float64, so the dtype of the arrays does not tell."""
+    model, X, Y, _ = problem(activation, seed=5)
+    for p in model.parameters():
+        p.data = p.data.astype(np.float32).astype(float)
+    X = X.astype(np.float32).astype(float)
+    W1, b1, W2, b2 = (p.data.astype(np.float32) for p in model.parameters())
+    g, derivative = ACTIVATIONS[activation]
+    Z1 = W1 @ X.astype(np.float32) + b1
+    A1 = g(Z1)
+    dZ2 = sigmoid(W2 @ A1 + b2) - Y
+    dA1 = W2.T @ dZ2
+    dZ1 = dA1 * derivative(Z1, A1)
+    given = {"dZ2": dZ2, "dW2": dZ2 @ A1.T / 7, "dA1": dA1, "dZ1": dZ1, "dW1": dZ1 @ X.T / 7, "db1": row_sums(dZ1) / 7}
+    assert given["dZ2"].dtype == float
+    result = diagnose(model, X, Y, given)
+    assert {f.verdict for f in result.findings} == {"right"}
+    assert result.findings[0].causes == ("float32 rounding",)
+    assert "dZ2  right, to float32's seven digits, of each example's loss" in str(result)
+    wrong = given | {"dW1": given["dW1"] * 7}
+    assert diagnose(model, X, Y, wrong).first_wrong.causes == ("1/m is missing",)
+
+
+def test_float32_rounding_is_no_excuse_for_a_few_entries():
+    model, X, Y, s = problem()
+    dW1 = s["dW1"].copy()
+    dW1[0, 0] *= 1 + 5e-7
+    assert diagnose(model, X, Y, {"dW1": dW1}).first_wrong.causes == ()
+    rounded = diagnose(model, X, Y, {"dW1": s["dW1"].astype(np.float32).astype(float)})
+    assert rounded.first_wrong is None
+    assert rounded.findings[0].causes == ("float32 rounding",)
+
+
+def test_a_small_entry_beside_large_ones_is_judged_by_its_own_size():
+    """A feature in other units: its column of dW1 is a million times smaller, and of the wrong sign."""
+    model, X, Y, _ = problem()
+    X = X * np.array([[1], [1], [1], [1e-6]])
+    dW1 = by_hand(model, X, Y)["dW1"]
+    dW1[:, 3] *= -1
+    assert diagnose(model, X, Y, {"dW1": dW1}).first_wrong.worst[1] == 3
+    assert diagnose(model, X, Y, {"dW1": dW1.astype(np.float32)}).first_wrong.worst[1] == 3
+
+
+def test_saturated_units_hide_no_update():
+    """Where every unit is saturated, the gradients are alike at any learning rate."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 8)), rng.integers(0, 2, size=(1, 8))
+    model = tg.nn.LogisticRegression(3)
+    model.layers[0].W.data = np.array([[30.0, -60, 90]])
+    dZ = tg.sigmoid(model.layers[0].W.data @ X) - Y
+    right = {"dZ": dZ, "dW": dZ @ X.T / 8, "db": dZ.mean(keepdims=True)}
+    assert diagnose(model, X, Y, right).first_wrong is None
+    wrong = diagnose(model, X, Y, {"dA": rng.normal(size=(1, 8)), **right})
+    assert [(f.name, f.causes) for f in wrong.findings if f.verdict == "wrong"] == [("dA", ())]
+    wrong = diagnose(model, X, Y, right | {"dW": right["dW"] * np.nan})
+    assert wrong.first_wrong.text.startswith("WRONG: it holds NaN")
+
+
+def test_either_slope_of_relu_at_zero_is_right():
+    model, X, Y, _ = problem("relu")
+    for p in model.parameters()[:2]:
+        p.data = p.data * np.array([[0], [1], [1], [1]])
+    s = by_hand(model, X, Y, "relu")
+    assert (s["Z1"][0] == 0).all()
+    dZ1 = s["dA1"] * (s["Z1"] >= 0)
+    result = diagnose(model, X, Y, {"dA1": s["dA1"], "dZ1": dZ1, "dW1": dZ1 @ X.T})
+    assert result.first_wrong is None
+    assert "dZ1  right, with slope 1 of ReLU where Z is 0 (autodiff takes 0)" in str(result)
+
+
+def test_a_cost_with_an_l2_penalty_is_recognised_and_m_of_one_claims_nothing():
+    model, X, Y, s = problem()
+    dW2 = s["dW2"] + 0.3 * model.state_dict()["W2"]
+    assert diagnose(model, X, Y, {"dW2": dW2}).first_wrong.causes == ("an L2 term",)
+    assert diagnose(model, X[:, :1], Y[:, :1], backward(by_hand(model, X[:, :1], Y[:, :1]))).first_wrong is None
+
+
 def test_several_causes_that_fit_are_all_named():
     """With two examples and one unit, some mistakes give the same numbers: it does not choose."""
     model, X, Y, s = problem(n_x=1, n_h=1, m=2)
@@ -405,6 +491,7 @@ def test_a_cause_that_cannot_be_used_is_refused(kinds, doc, text):
     ("call", "error", "text"),
     [
         (lambda m, X, Y: diagnose(m, X, Y, {"dW3": X}), ValueError, "dW3 is none of this model's gradients: dA2, dZ2,"),
+        (lambda m, X, Y: diagnose(m, X, Y, {"dW1": X, "dw1": X}), ValueError, "dW1 was given twice, once as dw1"),
         (lambda m, X, Y: diagnose(m, X, Y, {}), ValueError, "no arrays were given; expected some of dA2, dZ2, dW2"),
         (lambda m, X, Y: diagnose(m, X, Y, {"dW1": "a"}), TypeError, "dW1 has dtype <U1, and is not numeric"),
         (lambda m, X, Y: diagnose(m, X.T, Y, {"dW1": X}), ValueError, "Did you pass X transposed"),

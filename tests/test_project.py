@@ -27,7 +27,7 @@ def test_import_takes_numpy_alone():
 LAYERS = [
     ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim"], ["training", "datasets"],
     ["transforms", "anomaly"],
-    ["check.numerical", "check.causes", "check.diagnosis", "views.algebra", "views.symbolic"],
+    ["check.numerical", "check.causes", "check.chain", "check.diagnosis", "views.algebra", "views.symbolic"],
 ]  # fmt: skip
 
 

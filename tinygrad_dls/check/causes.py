@@ -173,6 +173,12 @@ def _flipped_error(s: Step) -> Array | None:
     return -s.expected if s.last else None
 
 
+@cause("all zeros", "dA dZ dW db")
+def _zeros(s: Step) -> Array:
+    """Every entry is 0, as of an array that np.zeros made and nothing filled."""
+    return np.zeros_like(s.expected)
+
+
 # -- shapes and sums --------------------------------------------------------------------------------------------------
 
 
@@ -202,8 +208,9 @@ def _wrong_axis(s: Step) -> list[Array]:
 @cause("axis=1 is missing, so the whole array is summed", "db")
 def _whole_sum(s: Step) -> list[Array] | None:
     """Each unit has its own b, and the sum of its own row: np.sum(dZ, axis=1, keepdims=True)."""
-    total = s.dZ.sum()
-    return [total, np.full((1, 1), total), np.full(s.expected.shape, total)] if s.expected.size > 1 else None
+    n, total = s.expected.size, s.dZ.sum()
+    sums = (total, total / n, total / n / s.m)  # by np.sum, and by np.mean of dZ without and with its 1/m
+    return [np.full(shape, x) for x in sums for shape in ((), (1, 1), s.expected.shape)] if n > 1 else None
 
 
 @cause("the sum over the examples is missing", "db")
@@ -229,8 +236,14 @@ def _other_derivative(s: Step) -> list[Array]:
     candidates = []
     for name, derivative in DERIVATIVES.items():
         if name != s.activation:
-            candidates += [s.dA * derivative(s.Z, s.A), s.dA * derivative(s.Z, ACTIVATIONS[name](s.Z))]
+            candidates += [s.dA * derivative(s.Z, x) for x in (s.A, ACTIVATIONS[name](s.Z), s.Z)]
     return candidates
+
+
+@cause("half of the derivative", "dZ")
+def _half_derivative(s: Step) -> list[Array]:
+    """The derivatives are 1 - A^2 for tanh and A (1 - A) for the sigmoid, with the square, and with both factors."""
+    return [s.dA * (1 - s.A), s.dA * s.A] if s.activation in ("tanh", "sigmoid") else []
 
 
 @cause("dA where dZ belongs", "dA dZ dW db")
@@ -251,7 +264,7 @@ def _z_for_a(s: Step) -> Array | None:
     return None if s.Z_prev is None else s.dZ @ s.Z_prev.T
 
 
-# -- the wrong time, the wrong digits ---------------------------------------------------------------------------------
+# -- the wrong time, the wrong cost -----------------------------------------------------------------------------------
 
 
 @cause("an update applied before the gradient", "dA dZ dW db")
@@ -275,13 +288,13 @@ def _updated_too_early(s: Step) -> Array | None:
     return s.expected + alpha * slope if alpha > 0 else None
 
 
-@cause("float32 rounding", "dA dZ dW db Z A")
-def _single_precision(s: Step) -> Array | None:
-    """It agrees to float32's seven digits. Some array on the way was float32; nothing else is wrong."""
-    if s.got is None or s.got.shape != s.expected.shape:
+@cause("an L2 term", "dW")
+def _l2_term(s: Step) -> Array | None:
+    """It is the gradient plus a multiple of W, as of a cost with an L2 penalty. The cost asked about here has none."""
+    if s.got is None or s.got.shape != s.W.shape or s.got.size < 3 or not np.any(s.W):
         return None
-    scale = np.abs(s.expected).max(initial=0)
-    return s.got if np.abs(s.got - s.expected).max(initial=0) <= 1e-5 * scale else None
+    factor = np.sum((s.got - s.expected) * s.W) / np.sum(s.W**2)
+    return s.expected + factor * s.W if factor > 0 else None
 
 
 # -- the forward pass -------------------------------------------------------------------------------------------------
