@@ -201,7 +201,10 @@ class Chain:
 
         try:
             grid = np.log(10.0) * np.linspace(-4, 1, 26)
-            best = int(np.argmin([gap(np.exp(x)) for x in grid]))
+            gaps = [gap(np.exp(x)) for x in grid]
+            best = int(np.argmin(gaps))
+            if gaps[best] > 0.5:  # next to the right one, a quarter of it away, they are much smaller
+                return None
             low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
             for _ in range(60):  # golden sections: each leaves 0.62 of the interval, 60 of them 1e-12
                 third = 0.381966 * (high - low)
