@@ -88,6 +88,7 @@ CASES = {
     "logsumexp kept": (lambda z: tg.logsumexp(z, axis=(0, 1), keepdims=True), [away_from_zero(3, 4)]),
     "prod with a zero": (tg.prod, [np.array([2.0, 0.0, 3.0, -1.5])]),
     "prod with two zeros": (lambda x: tg.prod(x, axis=1), [np.array([[2.0, 0.0, 0.0], [0.0, 3.0, 4.0]])]),
+    "prod of many": (lambda x: tg.prod(x, axis=1), [away_from_zero(2, 7)]),
     "var with ddof": (lambda x: tg.var(x, axis=1, ddof=1), [away_from_zero(2, 4)]),
     "std with ddof": (lambda x: tg.std(x, axis=0, ddof=1, keepdims=True), [away_from_zero(3, 2)]),
     "used twice": (lambda x: x * x + x, [away_from_zero(2, 3)]),
