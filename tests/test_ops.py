@@ -184,6 +184,7 @@ def test_without_options_a_reduction_is_numpys(name):
     x = distinct(2, 3)
     np.testing.assert_array_equal(getattr(tg, name)(x), getattr(np, name)(x), strict=True)
     np.testing.assert_array_equal(getattr(tg, name)(x, axis=0), getattr(np, name)(x, axis=0), strict=True)
+    assert getattr(tg, name)(3.0) == getattr(np, name)(3.0)
 
 
 def test_arrays_of_arrays_can_be_joined_and_methods_take_no_axes():
