@@ -114,6 +114,7 @@ def test_a_saturated_prediction_stays_finite_and_right():
         (np.ones(4), "Do X and Y hold the same examples?"),
         (np.ones((3, 4)), "Do X and Y hold the same examples?"),
         (np.ones((3, 6)), "Do X and Y hold the same examples?"),
+        (np.ones((7, 5)), "For one-hot columns, the last layer needs one row per class, and softmax_cross_entropy."),
         (np.ones((2, 5, 1)), "Do X and Y hold the same examples?"),
         (np.ones((3, 5)), "For one-hot columns, the last layer needs one row per class, and softmax_cross_entropy."),
         (1.0, "Y is (), but {} is (1, 5)"),
@@ -185,7 +186,8 @@ def test_counting_from_1_is_suggested_where_it_explains_the_classes(Y, hint):
         (lambda: tg.binary_cross_entropy_with_logits(np.zeros((1, 0)), np.zeros((1, 0))), "there are no examples"),
         (lambda: tg.binary_cross_entropy_with_logits(np.zeros((1, 2, 3)), np.zeros((1, 2, 3))), "Z must be (n_y, m)"),
         (lambda: tg.mean_squared_error(np.zeros((2, 5)), np.zeros((3, 5))), "Do X and Y hold the same examples?"),
-        (lambda: tg.mean_squared_error(np.zeros((1, 2)), [[1, np.inf]]), "Y holds 1 NaN or infinities among its 2"),
+        (lambda: tg.mean_squared_error(np.zeros((0, 5)), np.zeros((3, 5))), "Do X and Y hold the same examples?"),
+        (lambda: tg.mean_squared_error(np.zeros((1, 3)), [[1, np.inf, np.nan]]), "Y holds 2 NaN or infinities among"),
     ],
 )  # fmt: skip
 def test_wrong_outputs_are_refused_with_what_to_do(call, text):
@@ -240,8 +242,15 @@ def test_labels_that_have_passed_must_still_fit():
     Y = np.array([[0.0, 1.0]])
     for Z in (np.zeros((1, 2)), np.zeros((1, 2), np.float32), np.zeros((1, 2))):
         assert tg.binary_cross_entropy_with_logits(Z, Y).dtype == Z.dtype
-        with pytest.raises(ValueError, match=r"Y is \(1, 2\), but Z is \(2, 2\)"):
-            tg.binary_cross_entropy_with_logits(np.zeros((2, 2), Z.dtype), Y)
+        for shape in ((2, 2), (1, 1)):
+            with pytest.raises(ValueError, match=re.escape(f"Y is (1, 2), but Z is {shape}")):
+                tg.binary_cross_entropy_with_logits(np.zeros(shape, Z.dtype), Y)
+
+
+def test_soft_labels_of_another_precision_are_brought_to_that_of_the_output_every_time():
+    A, Y = np.array([[0.3, 0.7]]), np.array([[0.1, 0.2]], np.float32)
+    expected = tg.binary_cross_entropy(A, Y.astype(float))
+    assert [tg.binary_cross_entropy(A, Y) for _ in range(2)] == [expected] * 2
 
 
 def test_a_single_example_needs_no_axes_and_a_single_column_no_others():

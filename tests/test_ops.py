@@ -187,6 +187,12 @@ def test_without_options_a_reduction_is_numpys(name):
     assert getattr(tg, name)(3.0) == getattr(np, name)(3.0)
 
 
+def test_without_options_logsumexp_is_of_all():
+    assert tg.logsumexp(np.zeros((2, 3))) == pytest.approx(np.log(6))
+    assert np.shape(tg.logsumexp(np.zeros((2, 3)))) == ()
+    assert tg.logsumexp(np.zeros((2, 3)), axis=0).shape == (3,)
+
+
 def test_arrays_of_arrays_can_be_joined_and_methods_take_no_axes():
     x = np.arange(6.0).reshape(2, 3)
     np.testing.assert_array_equal(tg.concatenate(x), np.arange(6))
