@@ -1,5 +1,9 @@
 """Function transforms: they nest, they keep their levels apart, and they say what went wrong."""
 
+import threading
+from collections import OrderedDict, namedtuple
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,6 +57,7 @@ def test_argnums_choose_the_arguments():
     np.testing.assert_array_equal(tg.grad(f)(x, y), 2 * x * y)
     np.testing.assert_array_equal(tg.grad(f, 1)(x, y), x * x)
     np.testing.assert_array_equal(tg.grad(f, -1)(x, y), x * x)
+    assert tg.grad(lambda *xs: xs[0] * xs[1] * xs[2], -2)(1.0, 2.0, 3.0) == 3
     both = tg.grad(f, (1, 0))(x, y)
     np.testing.assert_array_equal(both[0], x * x)
     np.testing.assert_array_equal(both[1], 2 * x * y)
@@ -189,8 +194,27 @@ def test_hessian_of_a_module_is_by_pairs_of_names_and_its_product_is_hvp():
 def test_a_frozen_parameter_is_a_constant():
     X, Y = data()
     model = tg.nn.TwoLayerNetwork(3, 4, rng=0)
+    everything = tg.grad(cost(X, Y))(model)
+    H = tg.hessian(cost(X, Y))(model)
     model.layers[0].W.requires_grad = False
-    assert list(tg.grad(cost(X, Y))(model)) == ["b1", "W2", "b2"]
+    J, gradients = tg.value_and_grad(cost(X, Y))(model)
+    assert type(J) is np.float64
+    assert list(gradients) == ["b1", "W2", "b2"]
+    for name, gradient in gradients.items():
+        assert type(gradient) is np.ndarray
+        np.testing.assert_array_equal(gradient, everything[name])
+    smaller = tg.hessian(cost(X, Y))(model)
+    v = {name: np.ones_like(gradient) for name, gradient in gradients.items()}
+    product = tg.hvp(cost(X, Y))(model, v)
+    for name in gradients:
+        for other in gradients:
+            assert type(smaller[name][other]) is np.ndarray
+            np.testing.assert_array_equal(smaller[name][other], H[name][other])
+        assert type(product[name]) is np.ndarray
+        by_hand = sum(np.tensordot(H[name][other], v[other], axes=v[other].ndim) for other in v)
+        np.testing.assert_allclose(product[name], by_hand, **EXACT)
+    with pytest.raises(ValueError, match=r"v is \{'W1': .* expected \{'b1': \(4, 1\), 'W2': \(1, 4\), 'b2'"):
+        tg.hvp(cost(X, Y))(model, {"W1": np.ones((4, 3)), **v})
     for p in model.parameters():
         p.requires_grad = False
     with pytest.raises(TypeError, match="TwoLayerNetwork has no parameter that requires a gradient"):
@@ -209,6 +233,90 @@ def test_a_module_that_the_function_ignores_is_an_error():
     model = tg.nn.LogisticRegression(3)
     with pytest.raises(TypeError, match="<lambda> returned a Tensor that does not depend on its argument"):
         tg.grad(lambda copy: cost(X, Y)(model))(model)
+
+
+def test_dropout_draws_anew_in_each_call_as_in_backward():
+    def model():
+        return tg.nn.Sequential(tg.nn.Linear(4, 5, rng=0), tg.nn.Dropout(0.5, rng=1), tg.nn.Linear(5, 1, rng=2))
+
+    f = lambda model: np.sum(model(np.ones((4, 6))))  # noqa: E731
+    one, other = model(), model()
+    for _ in range(2):
+        gradients = tg.grad(f)(one)
+        f(other).backward()
+        for name, p in other.named_parameters():
+            np.testing.assert_array_equal(gradients[name], p.grad)
+            p.grad = None
+    assert not np.array_equal(tg.grad(f)(one)["W2"], tg.grad(f)(one)["W2"])
+
+
+class Keeper(tg.nn.Module):
+    """A module that keeps what it computed, and things that cannot be copied."""
+
+    def __init__(self):
+        self.W = tg.nn.Parameter([[2.0]])
+        self.h, self.lock, self.seen = 0.0, threading.Lock(), []
+
+    def __call__(self, x):
+        with self.lock:
+            self.h = self.h * 0.5 + self.W
+            self.seen.append(x)
+        return self.W * x
+
+
+def test_a_module_may_keep_a_long_graph_a_lock_and_a_list():
+    model = Keeper()
+    for _ in range(3000):
+        model(1.0)
+    h = model.h
+    assert tg.grad(lambda model: model(3.0)[0, 0])(model)["W"] == 3
+    assert model.h is h  # what the copy sets is lost
+    assert model.seen[-1] == 3.0  # what it shares is not
+
+
+def test_shared_parameters_and_modules_stay_shared_and_keep_their_containers():
+    class Tied(tg.nn.Module):
+        def __init__(self):
+            self.W = tg.nn.Parameter([[2.0]])
+            self.twice = tg.nn.Linear(1, 1, init=[[3.0]])
+            self.again = {"pair": [self.twice, self.W]}
+            self.ordered = OrderedDict(a=(self.twice, 1))
+            self.named = namedtuple("Named", "layer count")(self.twice, 2)
+            self.chain = tg.nn.Sequential(self.twice, np.tanh, tg.nn.Sequential(self.twice))
+            self.method, self.partial = self.scale, partial(self.scale, by=1.0)
+
+        def scale(self, a, by=1.0):
+            return self.W * a * by
+
+    def f(model):
+        layer = model.twice
+        assert layer is not original.twice
+        assert model.W is not original.W
+        assert all(same is layer for same in (model.again["pair"][0], model.ordered["a"][0], model.named.layer))
+        assert [type(model.ordered), type(model.named)] == [OrderedDict, type(original.named)]
+        assert model.chain.layers[0] is model.chain._steps[0][0] is layer
+        assert model.chain.layers[2].layers[0] is model.chain.layers[2]._steps[0][0] is layer
+        assert model.again["pair"][1] is model.W
+        return np.sum(model.method(model.chain(np.ones((1, 1)))) + model.partial(1.0))
+
+    original = Tied()
+    gradients = tg.grad(f)(original)
+    names = {id(p): name for name, p in original.named_parameters()}
+    f_of_original = np.sum(original.method(original.chain(np.ones((1, 1)))) + original.partial(1.0))
+    f_of_original.backward()
+    for p in original.parameters():
+        np.testing.assert_array_equal(gradients[names[id(p)]], p.grad)
+
+
+def test_the_mode_of_a_module_is_left_as_it_is():
+    model = tg.nn.Sequential(tg.nn.Linear(1, 1, rng=0), tg.nn.Dropout(0.5, rng=0))
+
+    def f(model):
+        model.eval()
+        return np.sum(model(np.ones((1, 1))))
+
+    assert tg.grad(f)(model)["b"] == 1
+    assert all(module.training for module in model.modules())
 
 
 # -- levels -----------------------------------------------------------------------------------------------------------
@@ -270,6 +378,47 @@ def test_a_tensor_gives_a_tensor():
     assert not constant.requires_grad
 
 
+def test_a_tensor_that_requires_no_gradient_leaves_the_results_arrays():
+    x, X = np.array([1.0, 2.0]), tg.Tensor([3.0, 4.0])
+    f = lambda x: np.sum(x * x * X)  # noqa: E731
+    value, gradient = tg.value_and_grad(f)(x)
+    results = value, gradient, tg.grad(lambda x, y: np.sum(x * y))(x, X), tg.jacobian(lambda x: x * X)(x)
+    results += tg.hessian(f)(x), tg.hvp(f)(x, x)
+    x = np.array([1.0, 2.0])
+    expected = 3 + 16, [6, 16], [3, 4], np.diag([3, 4]), np.diag([6, 8]), [6, 16]
+    for result, right in zip(results, expected, strict=True):
+        assert isinstance(result, (np.ndarray, np.float64))
+        np.testing.assert_array_equal(result, right)
+    assert tg.grad(lambda x: tg.grad(lambda y: X[0] * y)(1.0) * x)(2.0) == 3
+
+
+def test_a_constant_of_another_transform_remains_one_of_it():
+    def f(x):
+        with tg.no_grad():
+            c = 3.0 * x
+        return tg.grad(lambda y: c * y)(1.0)
+
+    assert tg.grad(f)(2.0) == 0
+    np.testing.assert_array_equal(tg.jacobian(lambda x: tg.value_and_grad(lambda y: f(x) * y)(1.0))(2.0), [0, 0])
+
+
+def test_a_jacobian_of_which_some_rows_depend_on_a_parameter():
+    w = tg.Tensor(3.0, requires_grad=True)
+    J = tg.jacobian(lambda x: np.stack([w * x, 2.0 * x]))(1.0)
+    assert J.requires_grad
+    np.testing.assert_array_equal(J.data, [3, 2])
+
+
+def test_backward_within_the_function_does_not_count_twice():
+    def f(x):
+        J = np.sum(x**2)
+        J.backward()
+        return J
+
+    np.testing.assert_array_equal(tg.grad(f)(np.array([1.0, 2.0])), [2, 4])
+    np.testing.assert_array_equal(tg.jacobian(f)(np.array([1.0, 2.0])), [2, 4])
+
+
 def test_an_exception_in_the_function_leaves_no_trace():
     def f(x):
         raise KeyError("mine")
@@ -295,6 +444,13 @@ def test_an_exception_in_the_function_leaves_no_trace():
         ),
         (lambda: tg.grad(lambda x: x * x)("a"), TypeError, "x has dtype <U1, and is not numeric"),
         (lambda: tg.grad(lambda x: float(x) ** 2)(3.0), TypeError, r"returned a float that does not .*float\(\)"),
+        (lambda: tg.grad(lambda x: (x, x))(3.0), TypeError, "grad: <lambda> returned a tuple, not a Tensor. Return"),
+        (lambda: tg.jacobian(lambda x: [x])(3.0), TypeError, "returned a list, .*; tg.jacobian takes a tuple or"),
+        (
+            lambda: tg.grad(lambda wb: np.sum(wb[0]))([np.ones((1, 2)), np.ones((1, 1))]),
+            ValueError,
+            r"grad: wb is a list of arrays of different shapes. Pass .* several arguments and argnums=\(0, 1, ...\)",
+        ),
         (lambda: tg.grad(lambda x: print(end=""))(3.0), TypeError, "returned None, that .* forget to return"),
         (lambda: tg.grad(lambda x: x.data * 2)(3.0), TypeError, r"<lambda> returned a \w+ that does not depend"),
         (lambda: tg.grad(lambda x: x, 1)(3.0), TypeError, r"called with 1 argument by position; there is no number 1"),

@@ -10,10 +10,9 @@ the parameters of a model that the function merely uses.
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,7 +20,7 @@ import numpy as np
 
 from tinygrad_dls import ops
 from tinygrad_dls.arrays import as_array, shown
-from tinygrad_dls.nn import Module, Parameter
+from tinygrad_dls.nn import Module, Parameter, with_parameters
 from tinygrad_dls.tensor import Tensor, _recording, values
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "value_and_grad"]
@@ -29,8 +28,8 @@ __all__ = ["grad", "hessian", "hvp", "jacobian", "value_and_grad"]
 Function = Callable[..., Any]
 Argnums = int | tuple[int, ...]
 
-# The highest level in use. Tensors that a caller makes are of level 1, unless he nests them by hand.
-_level: ContextVar[int] = ContextVar("tinygrad_dls_level", default=1)
+# That of the innermost transform that runs, or 0. A caller's Tensors are of level 1, unless he nests them by hand.
+_level: ContextVar[int] = ContextVar("tinygrad_dls_level", default=0)
 
 
 def grad(f: Function, argnums: Argnums = 0) -> Function:
@@ -47,8 +46,8 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     -------
     callable
         A function of the same arguments. For an array, it returns the gradient as an array of the same shape and
-        dtype; for a `Module`, a dict of the gradients of its parameters by name (the function gets a copy of the
-        module, and the module's own ``grad`` stays as it is); for several argnums, a tuple.
+        dtype; for a `Module`, a dict of the gradients of its parameters by name, without the frozen ones; for several
+        argnums, a tuple.
 
     Raises
     ------
@@ -59,8 +58,12 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
 
     Notes
     -----
-    If `f` uses Tensors that require gradients, such as the parameters of another model, the gradient is a Tensor that
-    depends on them: a penalty on a gradient can be trained. Under `no_grad` it is a plain array.
+    Of a `Module`, the function gets a copy: the module's own ``grad`` stays as it is, and what ``__call__`` assigns to
+    ``self`` is lost. Random generators are shared, so that each call draws its own mask of dropout.
+
+    If the argument is a Tensor, so is the gradient. If `f` uses other Tensors that require gradients, such as the
+    parameters of another model, the gradient is a Tensor that depends on them: a penalty on a gradient can be trained.
+    Under `no_grad` it is a plain array.
 
     Examples
     --------
@@ -101,7 +104,7 @@ def _value_and_grad(who: str, f: Function, argnums: Argnums) -> Function:
                 f"{who}: {function_name(f)} returned shape {J.shape}, not a single number. Reduce it to a cost first "
                 "(np.sum, np.mean, a loss), or use tg.jacobian."
             )
-        return _outside(J._value), gradients(J, leaves)
+        return _outside(J._value, leaves), gradients(J, leaves)
 
     return both
 
@@ -209,7 +212,7 @@ def hvp(f: Function) -> Function:
     -------
     callable
         A function of x and v. For an array x, v has its shape, and so has the result; for a `Module`, v and the result
-        are dicts by parameter name.
+        are dicts by the names of the parameters that are not frozen.
 
     Raises
     ------
@@ -233,7 +236,7 @@ def hvp(f: Function) -> Function:
 
     def product(x: Any, v: Any) -> Any:
         expected = (
-            {name: p.shape for name, p in x.named_parameters()}
+            {name: p.shape for name, p in x.named_parameters() if p.requires_grad}
             if isinstance(x, Module)
             else as_array(x, "hvp: x").shape
         )
@@ -268,9 +271,9 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
                 )
         if len({i % len(args) for i in chosen}) < len(chosen):
             raise ValueError(f"{who}: argnums={argnums} names an argument twice.")
-        level = 1 + max([_level.get(), *(x._level for x in args if isinstance(x, Tensor))])
+        level = 1 + max([1, _level.get(), *(x._level for x in args if isinstance(x, Tensor))])
         varied, leaves = list(args), []
-        for i in chosen:
+        for i in (i % len(args) for i in chosen):
             name = names[i] if i < len(names) else f"argument {i + 1}"
             try:
                 varied[i], leaf = _varied(args[i], level, name)
@@ -296,17 +299,24 @@ def _varied(x: Any, level: int, name: str) -> tuple[Any, Any]:
             "several arguments and argnums=(0, 1, ...)."
         )
     if not isinstance(x, Module):
-        leaf = _leaf(Tensor, x, level, name)
+        try:
+            leaf = _leaf(Tensor, x, level, name)
+        except ValueError as error:  # not rectangular
+            if not isinstance(x, (list, tuple)):
+                raise
+            raise ValueError(
+                f"{name} is a {type(x).__name__} of arrays of different shapes. Pass them as several arguments and "
+                "argnums=(0, 1, ...)."
+            ) from error
         return leaf, leaf
+    parameters = {name: p for name, p in x.named_parameters() if p.requires_grad}
+    if not parameters:
+        raise TypeError(f"{type(x).__name__} has no parameter that requires a gradient.")
     leaves = {
         name: _leaf(Parameter, p if p._level > 1 else p._value, level, name)  # another transform's, or the model's own
-        for name, p in x.named_parameters()
-        if p.requires_grad
+        for name, p in parameters.items()
     }
-    if not leaves:
-        raise TypeError(f"{type(x).__name__} has no parameter that requires a gradient.")
-    exchanged: dict[int, Any] = {id(p): leaves.get(name, p) for name, p in x.named_parameters()}
-    return copy.deepcopy(x, exchanged), leaves
+    return with_parameters(x, {p: leaves[name] for name, p in parameters.items()}), leaves
 
 
 def _leaf(kind: type[Tensor], data: Any, level: int, name: str, requires_grad: bool = True) -> Tensor:
@@ -318,6 +328,11 @@ def _leaf(kind: type[Tensor], data: Any, level: int, name: str, requires_grad: b
 
 
 def check_level(who: str, f: Function, y: Any, level: int) -> None:
+    if isinstance(y, (tuple, list, dict)):
+        raise TypeError(
+            f"{who}: {function_name(f)} returned a {type(y).__name__}, not a Tensor. Return the cost alone; "
+            "tg.jacobian takes a tuple or a dict of Tensors."
+        )
     if not isinstance(y, Tensor) or y._level != level:
         raise TypeError(
             f"{who}: {function_name(f)} returned {_described(y)} that does not depend on its argument. "
@@ -331,6 +346,8 @@ def _described(y: Any) -> str:
 
 def gradients(y: Tensor, leaves: Any, seed: Any = None) -> Any:
     """The gradients of y with respect to the leaves, in their structure; and leave none behind."""
+    for leaf in _each(leaves):
+        leaf._grad = None  # f may have called backward itself
     if y._depth:
         y.backward(seed)
 
@@ -341,14 +358,22 @@ def gradients(y: Tensor, leaves: Any, seed: Any = None) -> Any:
         x = leaf._value
         if isinstance(x, Tensor) and (not isinstance(dx, Tensor) or dx._level < x._level):
             dx = _leaf(Tensor, dx, x._level, "", requires_grad=False)  # constant, but still of the caller's level
-        return _outside(dx)
+        return _outside(dx, leaf)
 
     return _map(taken, leaves)
 
 
-def _outside(x: Any) -> Any:
-    """What a transform hands to its caller: without a graph where none is recorded."""
-    return x if _recording.get() else values(x)
+def _outside(x: Any, leaves: Any) -> Any:
+    """What a transform hands to its caller: an array, unless a graph is recorded, or the argument was a Tensor.
+
+    A constant of the level of another transform, within which this one runs, stays one of that level.
+    """
+    if not _recording.get():
+        return values(x)
+    if not any(isinstance(leaf._value, Tensor) for leaf in _each(leaves)):
+        while isinstance(x, Tensor) and not x._depth and x._level > _level.get():
+            x = x._value
+    return x
 
 
 def _stacked(rows: list[Any], shape: tuple[int, ...], leaves: Any) -> Any:
@@ -369,6 +394,15 @@ def _map(function: Callable[[Any], Any], x: Any) -> Any:
     if isinstance(x, tuple):
         return tuple(_map(function, item) for item in x)
     return function(x)
+
+
+def _each(leaves: Any) -> Iterator[Tensor]:
+    """All that a dict or a tuple holds, or the thing itself."""
+    if isinstance(leaves, (dict, tuple)):
+        for item in leaves.values() if isinstance(leaves, dict) else leaves:
+            yield from _each(item)
+    else:
+        yield leaves
 
 
 # -- names, for errors ------------------------------------------------------------------------------------------------
