@@ -122,6 +122,45 @@ def test_a_transform_is_watched_too():
     assert "the backward pass of sqrt" in caught(lambda: tg.grad(np.sqrt)(0.0))
 
 
+def test_within_gradcheck_the_line_is_the_call_of_gradcheck():
+    text = caught(lambda: tg.check.gradcheck(np.sqrt, np.zeros(1)))
+    assert re.search(r"its forward pass: .*test_anomaly.py:\d+: text = caught\(lambda: tg.check.gradcheck", text)
+
+
+LARGE = np.float32(3e38)  # float32 ends at 3.4e38
+
+
+def test_a_sum_over_broadcast_uses_that_overflows_is_seen():
+    b = leaf(np.zeros((1, 1), np.float32), "b")
+    text = caught(lambda: (b + np.zeros((1, 10), np.float32)).backward(np.full((1, 10), LARGE)))
+    assert text.splitlines()[0] == "the backward pass of add made an infinity (1 of 1 entries, first at [0, 0]) in db."
+    assert "the gradient that came in: finite" in text
+    assert b.grad is None
+
+
+def test_a_sum_over_several_uses_that_overflows_is_seen():
+    w, c = leaf(np.full(2, 1e-3, np.float32)), np.array([1, LARGE], np.float32)
+
+    def f():
+        h = w * np.float32(1)
+        h.name = "h"
+        np.sum(h * c + h * c).backward()
+
+    text = caught(f)
+    first, second = text.splitlines()
+    assert first.startswith("dh became an infinity (1 of 2 entries, first at [1]) as the sum of the gradients from 2 ")
+    assert first.endswith("uses, each of them finite.")
+    assert re.search(r"h was computed here: .*test_anomaly.py:\d+: h = w \* np.float32\(1\)", second)
+    assert w.grad is None
+
+
+def test_an_infinite_seed_is_not_taken_for_a_sum():
+    w = leaf([1.0], "w")
+    text = caught(lambda: (w * 2).backward([np.inf]))
+    assert text.splitlines()[0].startswith("the backward pass of multiply made an infinity")
+    assert "the gradient that came in: it holds an infinity" in text
+
+
 def test_what_is_not_recorded_is_not_looked_at():
     w = leaf([1.0])
     with tg.detect_anomaly():

@@ -1,8 +1,8 @@
 """Where numbers go wrong: the first op that makes a NaN or an infinity, and the line of your code that called it.
 
 Every op that is recorded for a backward pass is shown to an observer (see `tinygrad_dls.tensor`). Here the observer
-looks at its value, and puts a look at every gradient into its products. Outside the block there is no observer, and
-nothing is looked at.
+looks at its value, and puts a look at every gradient into its products: at what they make, and at the sum that they
+are given where several products led to it. Outside the block there is no observer, and nothing is looked at.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, role
+from tinygrad_dls.arrays import Array, role, unbroadcast
 from tinygrad_dls.nn import Module, Sequential
 from tinygrad_dls.tensor import Tensor, _recording, values
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class AnomalyError(ArithmeticError):
@@ -58,15 +59,18 @@ def detect_anomaly() -> Iterator[None]:
     if not _recording.get():
         yield
         return
-    token = _recording.set(_watch)
+    token = _recording.set(partial(_watch, {}))
     try:
         yield
     finally:
         _recording.reset(token)
 
 
-def _watch(node: Tensor) -> None:
-    """Look at what an op computed, and make its products look at theirs."""
+def _watch(arrived: dict[Tensor, int], node: Tensor) -> None:
+    """Look at what an op computed, and make its products look at theirs, and at what they are given.
+
+    In a backward pass, `arrived` counts the gradients that came to a node until its own turn.
+    """
     function, inputs, options, vjps, watched = node._origin
     place = _place(function)
     where = _first(node._value)
@@ -74,11 +78,20 @@ def _watch(node: Tensor) -> None:
         raise AnomalyError(_forward_text(node, where, place))
 
     def looking(i: int, vjp: Any) -> Any:
+        x = inputs[i]
+
         def look(dz: Array) -> Array:
+            count = arrived.pop(node, 0)  # at the first of the node's products; the sum is the same for the others
+            if count > 1 and (where := _first(dz)) is not None:
+                raise AnomalyError(_sum_text(node, count, dz, where, place))
             dx = vjp(dz)
+            if getattr(dx, "shape", x.shape) != x.shape:
+                dx = unbroadcast(dx, x.shape, function)  # as backward would, but that sum may overflow
             where = _first(dx)
             if where is not None:
                 raise AnomalyError(_backward_text(node, i, dz, dx, where, place))
+            if x.op is not None:
+                arrived[x] = arrived.get(x, 0) + 1
             return dx
 
         return look if vjp is not None else None
@@ -139,6 +152,12 @@ def _backward_text(node: Tensor, i: int, dz: Array, dx: Array, where: tuple[int,
     return "\n".join([text, *place.lines("its forward pass: "), *_inputs(node, dx, where), came])
 
 
+def _sum_text(node: Tensor, count: int, dz: Array, where: tuple[int, ...], place: _Place) -> str:
+    of, z = (f"d{node.name}", node.name) if node.name else (f"the gradient of what {place.op} gave", "it")
+    text = f"{of} became {_kind(dz, where)} as the sum of the gradients from {count} uses, each of them finite."
+    return "\n".join([text, *place.lines(f"{z} was computed here: ")])
+
+
 # -- where it is ------------------------------------------------------------------------------------------------------
 
 
@@ -166,7 +185,7 @@ def _place(function: Any) -> _Place:
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return os.path.dirname(os.path.abspath(frame.f_code.co_filename)) == _PACKAGE
+    return os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE)
 
 
 def _line(frame: FrameType) -> str:
