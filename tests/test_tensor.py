@@ -384,6 +384,16 @@ def test_the_tensor_inside_can_be_replaced_by_one_of_another_level():
     (t * t).backward()
     assert isinstance(t.grad, tg.Tensor)
     assert t.grad.item() == 4
+    other = leaf(leaf(5.0))
+    t.grad = None
+    (t * other).backward()
+    assert (t.grad.item(), other.grad.item()) == (5, 2)
+
+
+def test_limits_of_a_lower_level_are_constants():
+    x = leaf(leaf(2.0))
+    tg.clip(x, tg.Tensor(0.0), tg.Tensor(3.0)).backward()
+    assert x.grad.item() == 1
 
 
 def test_dask_arrays_train_logistic_regression():
@@ -631,6 +641,44 @@ def test_a_seed_of_symbols_may_be_of_numbers():
 
 def test_an_op_keeps_the_documentation_of_its_rule():
     assert tg.tanh.__doc__.startswith("Hyperbolic tangent")
+
+
+def test_a_tensor_knows_what_computed_it():
+    t = leaf(np.ones((2, 3)))
+    z = np.sum(t, axis=0)
+    assert (z.op, z.inputs, z.options) == (tg.sum, (t,), {"axis": 0})
+    assert (t.op, t.inputs, t.options) == (None, (), {})
+
+
+def test_a_rule_without_annotations_gets_lists_as_arrays_and_words_as_they_are():
+    @tg.op()
+    def scaled(x, y, how):
+        return x * getattr(y, how)(), (lambda dz: dz * getattr(y, how)(),)
+
+    x = leaf([1.0, 2.0])
+    np.sum(scaled(x, [3.0, 4.0], "sum")).backward()
+    np.testing.assert_array_equal(x.grad, [7, 7])
+
+
+def test_a_rule_may_give_a_number_as_the_gradient_of_a_number_but_not_nothing():
+    @tg.op()
+    def tripled(x):
+        return x * 3.0, (lambda dz: 3.0,)
+
+    @tg.op()
+    def forgetful(x):
+        return x * 3.0, (lambda dz: None,)
+
+    x = leaf(2.0)
+    tripled(x).backward()
+    assert x.grad == 3
+    with pytest.raises(TypeError, match="the gradient from forgetful's rule has dtype object"):
+        forgetful(x).backward()
+
+
+def test_a_list_that_is_no_array_is_refused_with_the_op_and_the_shapes():
+    with pytest.raises(ValueError, match=r"multiply: argument 1 is \(2,\), .*argument 2 is not a rectangular array"):
+        leaf([1.0, 2.0]) * [[1.0, 2.0], [3.0]]
 
 
 def test_where_takes_its_condition_from_a_tensor():
