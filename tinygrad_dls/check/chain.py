@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -44,8 +43,8 @@ class Chain:
         self.X = as_array(values(X), "X").astype(float)
         if not np.all(np.isfinite(self.X)):
             raise ValueError("diagnose: X holds NaN or infinities, so no gradient is defined.")
-        exchanged: dict[int, Any] = {id(p): nn.Parameter(values(p).astype(float)) for p in model.parameters()}
-        self.layers, functions = _layers(list(copy.deepcopy(model, exchanged)._flat()))
+        own = nn.with_parameters(model, {p: nn.Parameter(values(p).astype(float)) for p in model.parameters()})
+        self.layers, functions = _layers(list(own._flat()))
         rows = self.layers[-1].n_out
         cross_entropies = (
             losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits, losses.softmax_cross_entropy
