@@ -242,6 +242,9 @@ def test_integers_among_the_arguments_are_left_alone():
     assert [row.argument for row in result.rows] == ["x"]
 
 
+DROPS = tg.nn.Sequential(tg.nn.Linear(9, 9, rng=0), tg.nn.Dropout(0.5, rng=0))
+
+
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
@@ -254,8 +257,187 @@ def test_integers_among_the_arguments_are_left_alone():
         ),
         (lambda: gradcheck(lambda x: 1 / x, np.zeros(1)), ValueError, "<lambda> is not finite at these inputs"),
         (lambda: gradcheck(lambda x: x * RNG.random(), 1.0), ValueError, "gives another value each time .* dropout"),
+        (lambda: gradcheck(lambda model: np.sum(model(np.ones((9, 9)))), DROPS), ValueError, r"model.eval\(\)"),
     ],
 )
 def test_errors_say_what_is_wrong_with_the_question(call, error, text):
     with np.errstate(divide="ignore"), pytest.raises(error, match=text):
         call()
+
+
+# -- near kinks -------------------------------------------------------------------------------------------------------
+
+
+@tg.op()
+def halved(x):
+    """ReLU with half its gradient."""
+    return np.maximum(x, 0), (lambda dz: dz * 0.5 * (x > 0),)
+
+
+@tg.op()
+def a_tenth_off(x):
+    return np.maximum(x, 0), (lambda dz: dz * 1.1 * (x > 0),)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("distance", [10.0**-k for k in range(4, 13)])
+def test_a_kink_however_near_is_no_mistake(distance, sign):
+    (row,) = gradcheck(lambda x: np.sum(tg.relu(x)), np.array([sign * distance, 1.0])).rows
+    assert (len(row.kinks) + row.compared, row.wrong) == (2, False)
+    assert distance < 1e-9 or not row.kinks  # steps of 1e-9 still tell a slope of 1 to six digits
+
+
+@pytest.mark.parametrize("distance", [1e-3, 1e-5, 1e-7, 1e-9])
+@pytest.mark.parametrize("f", [halved, a_tenth_off])
+def test_a_wrong_gradient_near_a_kink_is_found(f, distance):
+    with pytest.raises(GradientError):
+        gradcheck(lambda x: np.sum(f(x)), np.array([distance, -1.0]))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 46, 48, 55, 108, 139, 145])  # the last six have kinks close by
+def test_networks_of_relu_pass_and_wrong_ones_do_not(seed):
+    r = np.random.default_rng(seed)
+    X, Y = r.normal(size=(2, 200)), r.integers(0, 2, size=(1, 200))
+    gradcheck(cost_of(X, Y), tg.nn.TwoLayerNetwork(2, 8, activation=tg.nn.ReLU(), rng=seed))
+
+    class Wrong(tg.nn.Module):
+        def __call__(self, a):
+            return a_tenth_off(a)
+
+    with pytest.raises(GradientError):
+        gradcheck(cost_of(X, Y), tg.nn.TwoLayerNetwork(2, 8, activation=Wrong(), rng=seed))
+
+
+def test_two_kinks_that_meet_are_reported():
+    def f(x):  # slopes 1.1 and 1, and the rules say 0
+        return 1.1 * tg.relu(x) - tg.relu(-x)
+
+    (row,) = gradcheck(f, np.array([0.0, 1.0])).rows
+    assert (row.kinks, row.compared, row.wrong) == ([(0,)], 1, False)
+
+
+def test_a_flat_spot_is_no_kink():
+    (row,) = gradcheck(lambda x: x**4 + 0 * np.abs(x - 1), np.array([0.0, 0.5])).rows
+    assert (row.kinks, row.noisy, row.compared) == ([], [], 2)
+
+
+def test_with_too_many_kinks_it_says_that_projections_were_not_compared():
+    x = RNG.uniform(0.5, 1, size=1000)
+    x[:100] = 0
+    (row,) = (result := gradcheck(tg.relu, x)).rows
+    assert not row.wrong
+    assert row.uncompared == 8
+    assert str(result).endswith("8 projections not compared")
+
+
+# -- small entries, and edges -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("x", [1.0, 1e-5, 1e-9, 1e-30])
+def test_a_wrong_gradient_at_the_edge_of_the_domain_is_found(x):
+    @tg.op()
+    def bad_log(x):
+        return np.log(x), (lambda dz: dz * 7 / x,)
+
+    def real_log(x):  # refuses complex numbers
+        return np.sum(bad_log(x)) if isinstance(x, tg.Tensor) else float(x)
+
+    for f in (lambda x: np.sum(bad_log(x)), real_log):
+        with pytest.raises(GradientError):
+            gradcheck(f, np.array([x]))
+    assert gradcheck(lambda x: np.sum(np.log(x)), np.array([x])).rows[0].ratio < 1e-7
+
+
+def test_an_entry_without_a_slope_is_not_called_right():
+    @tg.op()
+    def power(x):  # of no sense below 0, and not for complex numbers
+        return np.power(x, 1.5, dtype=float), (lambda dz: dz * 1.5 * x**0.5,)
+
+    (row,) = (result := gradcheck(power, np.array([0.0, 2.0]))).rows
+    assert (row.edges, row.compared, row.wrong) == ([(0,)], 1, False)
+    assert str(result).endswith(" ok, 1 without a slope, first at [0]")
+    assert "nothing to compare, 1 without a slope" in str(gradcheck(power, np.zeros(1)))
+    assert gradcheck(lambda x: x**1.5, np.zeros(1)).rows[0].method == "complex step"
+
+
+@pytest.mark.parametrize("factor", [1e4, 1e8])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_wrong_sign_beside_a_large_entry_is_found(factor, dtype):
+    @tg.op()
+    def square(x):
+        return x**2, (lambda dz: dz * 2 * x * np.array([1, -1], dtype=x.dtype),)
+
+    with pytest.raises(GradientError, match=r"is wrong at \[1\]: got -2, expected (2|1\.9999\d*|2\.0000\d*) by"):
+        gradcheck(lambda x: np.sum(square(x) * np.array([factor, 1], dtype=dtype)), np.ones(2, dtype))
+
+
+def test_an_entry_below_the_noise_is_said_to_be_too_noisy_to_tell():
+    @tg.op()
+    def square(x):  # real only, so that differences are all there is
+        return np.square(x, dtype=float), (lambda dz: dz * 2 * x * np.array([1, -1]),)
+
+    (row,) = (result := gradcheck(lambda x: np.sum(square(x) * np.array([1e13, 1.0])), np.ones(2))).rows
+    assert (row.noisy, row.compared) == ([(1,)], 1)
+    assert str(result).endswith(" ok, 1 too noisy to tell, first at [1]")
+
+
+def test_a_gradient_that_is_zero_up_to_rounding_is_right():
+    Z = RNG.normal(size=(3, 5))
+    for f in (lambda Z: np.sum(tg.softmax(Z)), lambda Z: tg.softmax_cross_entropy(Z, np.full((3, 5), 1 / 3)) * 0):
+        (row,) = gradcheck(f, Z).rows
+        assert (row.compared, row.noisy, row.wrong) == (15, [], False)
+
+
+def test_a_rule_that_fails_in_float32_alone_is_found():
+    @tg.op()
+    def square(x):
+        return x**2, (lambda dz: dz * x * (2 if x.dtype == np.float64 else 3),)
+
+    gradcheck(square, np.ones(2))
+    with pytest.raises(GradientError, match=r"at \[0\]: got 3.*, expected 2.* by autodiff in float64"):
+        gradcheck(lambda x: np.sum(square(x)), np.ones(2, np.float32))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_gradient_that_is_not_finite_is_called_that(bad):
+    @tg.op()
+    def square(x):
+        return x**2, (lambda dz: dz * 2 * x * np.array([1, bad]),)
+
+    text = rf"the gradient of <lambda> with respect to x is not finite at \[1\]: got {bad}\.\n"
+    with pytest.raises(GradientError, match=text) as error:
+        gradcheck(lambda x: np.sum(square(x)), np.ones(2))
+    assert str(error.value).endswith("WRONG: not finite")
+
+
+# -- what it costs ----------------------------------------------------------------------------------------------------
+
+
+def test_it_takes_few_evaluations():
+    """Of a slope, about six: two for each of two or three steps."""
+    X, Y = RNG.normal(size=(100, 20)), RNG.integers(0, 2, size=(1, 20))
+    calls = []
+
+    def cost(model):
+        calls.append(1)
+        return tg.binary_cross_entropy_with_logits(model(X), Y)
+
+    gradcheck(cost, tg.nn.TwoLayerNetwork(100, 20, rng=0))
+    assert len(calls) < 8 * (24 + 24 + 20 + 1)  # slopes: of W1 and b1, eight projections and sixteen entries, ...
+
+
+def test_frozen_parameters_are_shared_with_the_model():
+    seen = []
+
+    class Frozen(tg.nn.Module):
+        def __init__(self):
+            self.W, self.c = tg.nn.Parameter(np.ones(2)), tg.nn.Parameter(np.ones(3))
+            self.c.requires_grad = False
+
+        def __call__(self):
+            seen.append(self.c)
+            return np.sum(self.W**2) + np.sum(self.c)
+
+    model = Frozen()
+    gradcheck(lambda model: model(), model)
+    assert all(c is model.c for c in seen)
