@@ -1279,7 +1279,8 @@ WITHOUT_ARRAYS = {
     "AnomalyError", "detect_anomaly", "History", "History.plot", "no_grad", "op", "nn.Module", "datasets.Table",
     "Tensor.__format__", "Tensor.__setitem__", "Tensor.__floordiv__", "Tensor.__rfloordiv__",
     "Tensor.__mod__", "Tensor.__rmod__",
-    "check.Diagnosis", "check.Finding", "check.GradCheck", "check.GradientError", "check.Step", "check.causes",
+    "check.Diagnosis", "check.Finding", "check.GradCheck", "check.GradientError", "check.Row",
+    "check.Step", "check.causes",
 }  # fmt: skip
 
 

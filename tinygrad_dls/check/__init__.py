@@ -2,8 +2,8 @@
 
 from tinygrad_dls.check.causes import Step, cause, causes
 from tinygrad_dls.check.diagnosis import Diagnosis, Finding, diagnose
-from tinygrad_dls.check.numerical import GradCheck, GradientError, gradcheck
+from tinygrad_dls.check.numerical import GradCheck, GradientError, Row, gradcheck
 
 __all__ = [
-    "Diagnosis", "Finding", "GradCheck", "GradientError", "Step", "cause", "causes", "diagnose", "gradcheck",
+    "Diagnosis", "Finding", "GradCheck", "GradientError", "Row", "Step", "cause", "causes", "diagnose", "gradcheck",
 ]  # fmt: skip
