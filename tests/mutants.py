@@ -48,18 +48,19 @@ PYTEST = ["-x", "-q", "--assert=plain", "--confcutdir=tests", "--hypothesis-prof
 def main(modules):
     clones = [_clone(i) for i in range(WORKERS)]
     os.chdir(clones[0])
-    rows, survivors, stale = [], [], []
+    rows, survivors, wrong = [], [], []
     for module in modules:
         mutants = _planned(module, Path(f"tinygrad_dls/{module}.py").read_text())
         explained, unmatched = _explained(module, mutants)
-        _leave_to_do(module, explained)
+        _leave_to_do(module)
         _execute(module, clones)
-        outcomes = _outcomes(module)
-        survivors += [(outcomes[job], mutants[job]) for job in mutants.keys() - explained if outcomes[job] != "killed"]
-        rows.append((module, len(mutants), [*outcomes.values()].count("killed"), len(explained)))
-        stale += unmatched
-    _report(rows, survivors, stale)
-    return bool(survivors or stale)
+        killed = {job for job, outcome in _outcomes(module).items() if outcome == "killed"}
+        survivors += [mutant for job, mutant in mutants.items() if job not in killed | explained]
+        wrong += [f"{number} mutants are {wanted}" for number, wanted in unmatched]
+        wrong += [f"a test kills {mutants[job]}" for job in killed & explained]
+        rows.append((module, len(mutants), len(killed - explained), len(explained)))
+    _report(rows, survivors, wrong)
+    return bool(survivors or wrong)
 
 
 def _clone(i):
@@ -181,12 +182,10 @@ def _explained(module, mutants):
 # -- running them -----------------------------------------------------------------------------------------------------
 
 
-def _leave_to_do(module, explained):
-    """Forget every result but the kills, and skip the explained."""
+def _leave_to_do(module):
+    """Forget every result but the kills."""
     with closing(sqlite3.connect(BUILD / f"{module}.sqlite")) as connection, connection:
         connection.execute("DELETE FROM work_results WHERE test_outcome IS NULL OR test_outcome != 'KILLED'")
-    with use_db(BUILD / f"{module}.sqlite") as database:
-        database.set_multiple_results(explained, WorkResult(WorkerOutcome.SKIPPED))
 
 
 def _execute(module, clones):
@@ -255,12 +254,11 @@ def _tests_pass(module, may_compile=False):
 
 
 def _outcomes(module):
-    """For each job number "killed", "survived", "skipped", or None before its turn."""
+    """For each job number "killed", "survived", or None before its turn."""
     with closing(sqlite3.connect(BUILD / f"{module}.sqlite")) as connection:
         return dict(
             connection.execute(
-                "SELECT job_id, lower(coalesce(test_outcome, worker_outcome)) FROM work_items LEFT JOIN work_results"
-                " USING (job_id)"
+                "SELECT job_id, lower(test_outcome) FROM work_items LEFT JOIN work_results USING (job_id)"
             )
         )
 
@@ -268,11 +266,11 @@ def _outcomes(module):
 # -- what it says -----------------------------------------------------------------------------------------------------
 
 
-def _report(rows, survivors, stale):
-    for outcome, mutant in sorted(survivors, key=lambda pair: (pair[1]["where"].split(".")[0], pair[1]["number"])):
-        print(f"{outcome}: {mutant['where']}, line {mutant['number']}\n  - {mutant['line']}\n  + {mutant['becomes']}")
-    for fitting, wanted in stale:
-        print(f"mutants.toml explains {fitting} mutants, of those that it names: {wanted}")
+def _report(rows, survivors, wrong):
+    for mutant in sorted(survivors, key=lambda mutant: (mutant["where"].split(".")[0], mutant["number"])):
+        print(f"survived: {mutant['where']}, line {mutant['number']}\n  - {mutant['line']}\n  + {mutant['becomes']}")
+    for fault in wrong:
+        print(f"mutants.toml explains wrongly: {fault}")
     total = ("all", *(sum(row[i] for row in rows) for i in (1, 2, 3)))
     print(f"{'module':8} {'mutants':>8} {'killed':>8} {'explained':>10} {'score':>8}")
     for module, mutants, killed, explained in [*rows, total]:
