@@ -227,6 +227,19 @@ def test_large_and_small_magnitudes():
         assert gradcheck(np.log, x).rows[0].ratio < 1e-7
 
 
+def test_a_projection_of_gradients_whose_squares_overflow():
+    @tg.op()
+    def power(x, factor):
+        return np.exp(x), (lambda dz: dz * np.exp(x) * factor, None)
+
+    x = np.full(100, 600.0)
+    assert not gradcheck(lambda x: np.sum(power(x, 1)), x).rows[0].wrong
+    factor = np.ones(100)
+    factor[50] = 1.1
+    with pytest.raises(GradientError, match=r"wrong at \[50\]"):
+        gradcheck(lambda x: np.sum(power(x, factor)), x)
+
+
 def test_the_noise_of_a_function_that_cancels_large_terms_is_allowed_for():
     def f(x):  # 3x, with 1e-10 of noise
         return (x * 1e6 + 3 * x) - x * 1e6

@@ -28,8 +28,8 @@ __all__ = ["GradCheck", "GradientError", "Row", "gradcheck"]
 Index = tuple[int, ...]
 
 EPS = float(np.finfo(float).eps)
-# Of the entry itself, and on top of the slope's estimated error. Extrapolated differences are good to 1e-8, where we
-# stop refining them; a complex step differs from float64 rules by roundings.
+# Of the entry itself, and on top of ten times the slope's error, of which we know the order. Extrapolated differences
+# are good to 1e-8, where we stop refining them; a complex step differs from float64 rules by roundings.
 TOLERANCES = {"central differences": 1e-6, "complex step": 1e-9}
 # What sums in rules of few digits may be off, of the largest entry: some hundred of their roundings.
 DTYPES = {"float32": 1e-4, "float16": 3e-2}
@@ -379,7 +379,7 @@ def _row(argument: _Argument, rng: Any, entries: int, projections: int) -> Row:
     row = Row(name, shape, count, "complex step" if exact else "central differences")
     unclear = {"kink": row.kinks, "noise": row.noisy, "edge": row.edges}
     scale = float(np.max(np.abs(flat), initial=0))
-    size = scale * float(np.linalg.norm(flat / (scale or 1)))  # of a projection; their squares may overflow
+    size = scale * float(np.linalg.norm(flat / (scale or 1)))  # of a projection; the squares may overflow
     compared: list[tuple[float, float]] = []
     farthest = -1.0
 
@@ -403,16 +403,18 @@ def _row(argument: _Argument, rng: Any, entries: int, projections: int) -> Row:
         (got, slope), where = argument.along(u), None
         while slope.judge(got, size, size)[0] in ("kink", "wrong") and len(row.kinks) < MOST_KINKS:
             i = argument.culprit(u)
-            if not argument.at(i)[1].kink:
-                if argument.at(i)[1].judge(argument.at(i)[0], scale)[0] == "wrong":  # told instead of its sum
-                    (got, slope), where = argument.at(i), argument.index(i)
+            blamed = argument.at(i)
+            verdict, _ = blamed[1].judge(blamed[0], scale)
+            if verdict == "wrong":  # told instead of its sum
+                (got, slope), where = blamed, argument.index(i)
+            if verdict != "kink":
                 break
-            tell(*argument.at(i), argument.index(i))
+            tell(*blamed, argument.index(i))
             u[i] = 0
             got, slope = argument.along(u)
         tell(got, slope, where)
     if compared:
-        a, b = np.array(compared).T
+        a, b = np.array(compared).T / (np.max(np.abs(compared)) or 1)
         total = np.linalg.norm(a) + np.linalg.norm(b)
         row.ratio = float(np.linalg.norm(a - b) / total) if total else 0.0
     row.compared, row.wrong = len(compared), farthest > 1
@@ -507,6 +509,7 @@ def _central(problem: _Problem, k: int, u: Array, first: float, last: float, eno
         central, bend = (plus - minus) / (2 * step), (plus - 2 * problem.middle + minus) / step
         rounding = max(problem.rounding, 4 * EPS * max(abs(plus), abs(minus))) / step
         change, jump = (central - before[0]) / (ratio**2 - 1), abs(ratio * bend - before[1]) / (ratio - 1)
+        # by noise, two jumps agree seldom, and rarely so far above it
         persistent |= abs(jump - before[2]) < 0.1 * jump and jump > 20 * rounding
         error = abs(change) + jump / 2 + rounding
         if error < best.error:
