@@ -9,86 +9,176 @@ from __future__ import annotations
 
 import functools
 import math
+from types import FunctionType
 from typing import Any, TypeAlias
+
+import numpy as np
 
 from tinygrad_dls.arrays import Array, called, role
 
-EXACT = 8192  # bytes: up to here, comparing all of them costs no more than comparing a sample
+EXACT = 2**15  # bytes: up to here, to compare all of them costs no more than about 1 % of a training step
+STRIDE = 61  # of a larger array of the caller's, one entry in 61 is compared
+WORDS = 509  # sums that stand for a larger array from `Tensor.data`; a prime, so that few columns share the same sums
 
-Watched: TypeAlias = tuple[tuple[Array, Array, bytes], ...]  # arrays that a caller could change, samples, their bytes
+Watched: TypeAlias = tuple[tuple[Array, bool, bytes], ...]  # arrays that a caller could change; see `fingerprint`
 
 
 class Lent:
     """An array in a caller's hands, and its fingerprint when it got there."""
 
-    __slots__ = ("array", "before")
+    __slots__ = ("array", "before", "whole")
 
-    def __init__(self, array: Array) -> None:
-        self.array, self.before = array, fingerprint(array)
+    def __init__(self, array: Array, whole: bool) -> None:
+        self.array, self.whole, self.before = array, whole, fingerprint(array, whole)
 
 
-def lent(array: Array) -> Lent | None:
+def lent(array: Array, whole: bool = False) -> Lent | None:
     """Note that a caller holds the array; None for what cannot be changed."""
-    return Lent(array) if getattr(getattr(array, "flags", None), "writeable", False) else None
+    return Lent(array, whole) if changeable(array) else None
+
+
+def handed_out(array: Array, before: Lent | None) -> Lent | None:
+    """Note that `Tensor.data` hands the array out; from now on all of it is compared."""
+    return before if before is not None and before.array is array and before.whole else lent(array, whole=True)
+
+
+def held(x: Any, array: Any) -> bool:
+    """Whether a caller could change the array that an operand x was made into: not that of a list or a number."""
+    return not isinstance(x, (list, tuple, np.generic)) and changeable(array)
+
+
+def changeable(array: Any) -> bool:
+    """Whether an array is NumPy's and could be written into: itself, what it is a view of, or another's buffer."""
+    if not isinstance(array, np.ndarray):
+        return False
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return True
+        array = array.base
+    return array is not None and not isinstance(array, bytes)
+
+
+def memory(array: Array) -> Any:
+    """The array that owns the memory, or the first that saw it."""
+    while isinstance(base := getattr(array, "base", None), np.ndarray):
+        array = base
+    return array
 
 
 def watched(reachable: Any) -> Watched:
-    """What to compare before the backward pass: each array of a linked list, or a sample of it, and its bytes now."""
+    """What to compare before the backward pass: the arrays of a linked list, lent ones among them, as they are now."""
     found: Watched = ()
     while reachable is not None:
         array, reachable = reachable
-        sample = array if array.nbytes <= EXACT else sampled(array)
-        found += ((array, sample, sample.tobytes()),)
+        whole = False
+        if array.__class__ is Lent:
+            array, whole = array.array, array.whole
+        found += ((array, whole, fingerprint(array, whole)),)
     return found
 
 
-def refuse_changed(node: Any, x: Any) -> None:
-    """Raise if the array of x, a node or one of its inputs, was changed since it was lent, after the node was made."""
+# -- the comparison, before a node's products run ---------------------------------------------------------------------
+
+
+def refuse_changed(node: Any) -> None:
+    """Raise if an array that the node was given was changed since, and its gradients may depend on the old values."""
+    for array, whole, before in node._origin[4]:
+        if fingerprint(array, whole) != before and may_need(node, array):
+            raise changed_in_place(node, array)
+
+
+def refuse_changed_since_lent(node: Any, x: Any) -> None:
+    """The same for the array of x, a node or one of its inputs, that was lent after the node was made."""
     lent = x._lent
-    compared = any(array is lent.array for array, _, _ in node._origin[4])  # with what it was when the node was made
-    if not compared and fingerprint(lent.array) != lent.before:
+    if any(array is lent.array for array, _, _ in node._origin[4]):
+        return  # compared with what it was when the node was made
+    if fingerprint(lent.array, lent.whole) != lent.before and may_need(node, lent.array, of=x):
         raise changed_in_place(node, x)
+
+
+def may_need(node: Any, array: Array, of: Any = None) -> bool:
+    """Whether gradients of the node may depend on the array: not those of ``x + y``; yes, wherever that is unknown.
+
+    A product that depends on it closes over it. Or the value of the node is a view of it, which later nodes were given.
+    """
+    _, inputs, _, vjps, _ = node._origin
+    if any(_leads_to(array, vjp) for x, vjp in zip(inputs, vjps, strict=False) if vjp and getattr(x, "_depth", 0)):
+        return True
+    return of is not node and _leads_to(array, node._value)
+
+
+def _leads_to(array: Array, x: Any) -> bool:
+    """Whether x, which a product closes over, may hold the array. Only rules of our own are known to hide nothing."""
+    if isinstance(x, np.ndarray):
+        return np.may_share_memory(x, array)
+    if isinstance(x, FunctionType) and str(x.__module__).startswith(_PACKAGE):
+        held = [cell.cell_contents for cell in x.__closure__ or ()]
+        return any(_leads_to(array, y) for y in (*held, *(x.__defaults__ or ())))
+    if isinstance(x, tuple):
+        return any(_leads_to(array, y) for y in x)
+    return not (x is None or isinstance(x, (bool, int, float, np.generic, np.dtype)))
+
+
+_PACKAGE = __name__.removesuffix("changes")
 
 
 def changed_in_place(node: Any, changed: Any) -> RuntimeError:
     """The error for the result or an argument of a node, a Tensor or its array, that was changed after it was used."""
     places = [node, *node.inputs]
-    position = next(i for i, x in enumerate(places) if x is changed or getattr(x, "_value", None) is changed)
+    position = next(i for i, x in enumerate(places) if _is(x, changed))
     what = role(places[position], position) if position else called(node.name)
     place = f"argument {position} of {node.op.__name__}" if position else f"the result of {node.op.__name__}"
     gave = f", which gave {node.name}" if position and node.name else ""
     return RuntimeError(
-        f"backward: {what} ({place}{gave}) was changed in place after the forward pass, and its gradients depend on "
-        "the old values. Compute the cost again after the change, or change a copy."
+        f"backward: {what} ({place}{gave}) was changed in place after the forward pass, and its gradients may depend "
+        "on the old values. Compute the cost again after the change, or change a copy."
     )
 
 
-def memory(array: Array) -> Any:
-    """The array that owns the memory."""
-    base = getattr(array, "base", None)
-    return array if base is None else base
+def _is(x: Any, changed: Any) -> bool:
+    """Whether an argument is the Tensor or the array that was changed, or the array was made of its memory."""
+    if x is changed or hasattr(x, "_value"):
+        return x is changed or x._value is changed
+    return not isinstance(x, (list, tuple)) and np.may_share_memory(np.asarray(x), changed)
 
 
-def fingerprint(array: Array) -> bytes:
-    """Bytes that tell whether an array was changed in place: all of a small one, those of a sample of a large one."""
-    return (array if array.nbytes <= EXACT else sampled(array)).tobytes()  # type: ignore[no-any-return]
+# -- fingerprints -----------------------------------------------------------------------------------------------------
 
 
-def sampled(array: Array) -> Array:
-    """A view of about 256 entries, spread over the array.
+def fingerprint(array: Array, whole: bool) -> bytes:
+    """Bytes that tell whether an array was changed in place: all of a small one; of a large one a sample, or sums."""
+    if array.nbytes <= EXACT:
+        return array.tobytes()  # type: ignore[no-any-return]
+    if not array.flags.forc:
+        return array[_places(array.shape)].tobytes()  # type: ignore[no-any-return]
+    if whole and not array.dtype.hasobject:
+        return summed(array if array.flags.c_contiguous else array.T)
+    return array.ravel(order="K")[:: _step(array.size)].tobytes()  # type: ignore[no-any-return]
 
-    A new batch in the same buffer, or any other change of the whole, shows in it; that of a few entries may not.
+
+def summed(array: Array) -> bytes:
+    """All the memory of an array, as rows of 509 integers of 8 bytes, added up over the rows; and what is left over.
+
+    Integers wrap around and lose nothing, so a change of one entry is always seen. Two could cancel only within the
+    same sum: if two columns of the array change places whose distance is a multiple of 509 such integers, say.
     """
-    if array.flags.forc:
-        return array.ravel(order="K")[:: array.size // 256 | 1]  # an odd step meets every row and column in turn
-    return array[_spread(array.shape)]
+    rows, rest = divmod(array.nbytes, 8 * WORDS)
+    sums: bytes = np.add.reduce(np.ndarray((rows, WORDS), np.uint64, array), axis=0).tobytes()
+    left: bytes = array.reshape(-1)[array.size - -(-rest // array.itemsize) :].tobytes()
+    return sums + left
 
 
 @functools.lru_cache(maxsize=1024)
-def _spread(shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Slices that take about 256 entries: of the longest axis as few as that allows, then of the next."""
-    step, slices = max(1, math.prod(shape) // 256), [slice(None)] * len(shape)
-    for axis in sorted(range(len(shape)), key=shape.__getitem__, reverse=True):
-        slices[axis] = slice(None, None, min(step, shape[axis]))
-        step = max(1, step // shape[axis])
-    return tuple(slices)
+def _step(size: int) -> int:
+    """How far apart the sample's entries are: it shares no factor with any axis, so each row has them elsewhere.
+
+    So each row and column of 61 entries or more has one in the sample, and of those of n entries, n in 61 have.
+    """
+    return next(step for step in range(STRIDE, size) if math.gcd(step, size) == 1)
+
+
+@functools.lru_cache(maxsize=16)
+def _places(shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """The indices of the sample of an array that is a part of another."""
+    size = math.prod(shape)
+    return np.unravel_index(np.arange(0, size, _step(size)), shape)

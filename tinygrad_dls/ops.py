@@ -13,6 +13,7 @@ gradient equally among the tied; ``clip`` passes it on the closed interval.
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Sequence
@@ -240,7 +241,9 @@ def clip(x: Array, min: Any = None, max: Any = None) -> Rule:
 
 
 def _limit(x: Any) -> Any:
-    return x if isinstance(x, (int, float)) else as_array(x, "a limit")
+    """A number, or an array of its own: as an option, it is not watched."""
+    x = x if isinstance(x, (int, float)) else as_array(x, "a limit")
+    return x.copy() if hasattr(x, "flags") else x
 
 
 @implements(np.clip)
@@ -472,8 +475,13 @@ def _listed(arrays: Any, name: str) -> list[Any]:
 
 def getitem(x: Any, index: Any) -> Any:
     """Part of an array, ``x[index]``: slices, integers, arrays, masks. Entries taken twice add up their gradients."""
-    plain = tuple(map(values, index)) if isinstance(index, tuple) else values(index)
-    return _getitem(x, index=plain)
+    return _getitem(x, index=tuple(map(_kept_index, index)) if isinstance(index, tuple) else _kept_index(index))
+
+
+def _kept_index(index: Any) -> Any:
+    """A copy of an array or a list, which the caller may change before `backward`."""
+    index = values(index)
+    return copy.deepcopy(index) if hasattr(index, "__len__") else index
 
 
 @op()

@@ -36,7 +36,17 @@ from tinygrad_dls.arrays import (
     truth,
     unbroadcast,
 )
-from tinygrad_dls.changes import Lent, Watched, changed_in_place, lent, memory, refuse_changed, watched
+from tinygrad_dls.changes import (
+    Lent,
+    Watched,
+    handed_out,
+    held,
+    lent,
+    memory,
+    refuse_changed,
+    refuse_changed_since_lent,
+    watched,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -167,10 +177,9 @@ class Tensor:
         waiting = [self]
         while waiting:
             t = waiting.pop()
-            if t._lent is None or t._lent.array is not t._value:
-                t._lent = lent(t._value)
-            base = getattr(t._value, "base", None)  # a view: the same memory belongs to what it was computed from
-            if base is not None:
+            t._lent = handed_out(t._value, t._lent)
+            base = memory(t._value)
+            if base is not t._value:  # a view: the same memory belongs to what it was computed from
                 waiting += (x for x in t.inputs if isinstance(x, Tensor) and memory(x._value) is base)
         return self._value
 
@@ -297,16 +306,15 @@ class Tensor:
             for node in nodes:
                 node._grad = dz = gradients.pop(node)
                 function, inputs, _, vjps, compared = node._origin
-                for array, sample, before in compared:
-                    if sample.tobytes() != before:
-                        raise changed_in_place(node, array)
+                if compared:
+                    refuse_changed(node)
                 if node._lent is not None:
-                    refuse_changed(node, node)
+                    refuse_changed_since_lent(node, node)
                 for x, vjp in zip(inputs, vjps):  # noqa: B905  # inputs without a vjp are constants
                     if not isinstance(x, Tensor):
                         continue
                     if x._lent is not None:
-                        refuse_changed(node, x)
+                        refuse_changed_since_lent(node, x)
                     if vjp is not None and x._depth:
                         dx = vjp(dz)
                         shape = x._value.shape
@@ -517,15 +525,17 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                     if x._depth > depth:
                         depth = x._depth
                     if x._lent is not None and x._lent.array is x._value:
-                        reachable = x._value, reachable
+                        reachable = x._lent, reachable
                     arrays.append(x._value)
                 elif x.__class__ is _NDARRAY and x.dtype.kind in "fiub":
                     reachable = x, reachable
                     arrays.append(x)
+                elif x.__class__ in _PLAIN:
+                    arrays.append(x)
                 else:
-                    arrays.append(
-                        x if x.__class__ in _PLAIN else _operand(x, apply.__name__, args, len(arrays), inputs)
-                    )
+                    arrays.append(_operand(x, apply.__name__, args, len(arrays), inputs))
+                    if held(x, arrays[-1]):
+                        reachable = arrays[-1], reachable
             if options:
                 _refuse_tensors(apply.__name__, options)
             if mixed:  # Tensors of the highest level are differentiated, lower ones are arrays to it
