@@ -414,7 +414,7 @@ def _row(argument: _Argument, rng: Any, entries: int, projections: int) -> Row:
             got, slope = argument.along(u)
         tell(got, slope, where)
     if compared:
-        a, b = np.array(compared).T / (np.max(np.abs(compared)) or 1)
+        a, b = np.ldexp(compared, -np.frexp(np.max(np.abs(compared)))[1]).T  # their squares may overflow
         total = np.linalg.norm(a) + np.linalg.norm(b)
         row.ratio = float(np.linalg.norm(a - b) / total) if total else 0.0
     row.compared, row.wrong = len(compared), farthest > 1
