@@ -154,6 +154,26 @@ def test_a_sum_over_several_uses_that_overflows_is_seen():
     assert w.grad is None
 
 
+def test_a_sum_in_a_leaf_that_overflows_is_seen():
+    c = np.array([1, LARGE], np.float32)
+
+    def of_uses():
+        w = leaf(np.full(2, 1e-3, np.float32), "w")
+        np.sum(w * c + w * c).backward()
+
+    def of_calls():
+        w = leaf(np.full(2, 1e-3, np.float32), "w")
+        for _ in range(2):
+            np.sum(w * c).backward()
+
+    def of_a_conversion():
+        w = leaf(np.full(2, 1e-3, np.float32), "w")
+        np.sum(w * np.array([1, 1e40])).backward()
+
+    for f in of_uses, of_calls, of_a_conversion:
+        assert caught(f).startswith("w.grad became an infinity (1 of 2 entries, first at [1]) as a sum, of several")
+
+
 def test_an_infinite_seed_is_not_taken_for_a_sum():
     w = leaf([1.0], "w")
     text = caught(lambda: (w * 2).backward([np.inf]))

@@ -72,6 +72,10 @@ def _watch(arrived: dict[Tensor, int], node: Tensor) -> None:
     In a backward pass, `arrived` counts the gradients that came to a node until its own turn.
     """
     function, inputs, options, vjps, watched = node._origin
+    if function is None:  # a leaf, whose gradient is complete
+        if (where := _first(node.grad)) is not None:
+            raise AnomalyError(_leaf_text(node, where))
+        return
     place = _place(function)
     where = _first(node._value)
     if where is not None:
@@ -156,6 +160,14 @@ def _sum_text(node: Tensor, count: int, dz: Array, where: tuple[int, ...], place
     of, z = (f"d{node.name}", node.name) if node.name else (f"the gradient of what {place.op} gave", "it")
     text = f"{of} became {_kind(dz, where)} as the sum of the gradients from {count} uses, each of them finite."
     return "\n".join([text, *place.lines(f"{z} was computed here: ")])
+
+
+def _leaf_text(leaf: Tensor, where: tuple[int, ...]) -> str:
+    of = f"{leaf.name}.grad" if leaf.name else f"the gradient of a leaf {leaf.shape}"
+    return (
+        f"{of} became {_kind(leaf.grad, where)} as a sum, of several uses or several calls of backward, or as "
+        f"{leaf.dtype}; each gradient was finite. Set it to None between calls, or scale the cost."
+    )
 
 
 # -- where it is ------------------------------------------------------------------------------------------------------

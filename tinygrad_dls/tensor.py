@@ -57,7 +57,7 @@ P = ParamSpec("P")
 VJP: TypeAlias = Callable[[Array], Array]
 Rule: TypeAlias = tuple[Array, tuple[VJP | None, ...]]
 
-# Whether ops record the graph; or who is to see every Tensor that they record.
+# Whether ops record the graph; or who is to see every Tensor that they record, and every leaf that backward ends at.
 Observer: TypeAlias = Callable[["Tensor"], None]
 _recording: ContextVar[bool | Observer] = ContextVar("tinygrad_dls_recording", default=True)
 
@@ -334,12 +334,15 @@ class Tensor:
                             waiting[x._depth].append(x)
                         else:
                             gradients[x] = _owned(dx) if dx is dz or getattr(dx, "base", None) is not None else dx
+        observer = _recording.get()
         for leaf, dx in gradients.items():  # only now: a rule that fails changes no leaf
             if dx.dtype is not leaf._value.dtype and dx.dtype != leaf._value.dtype:
                 if dx.dtype.kind == "c":
                     raise TypeError(f"backward: the gradient of {called(leaf.name)} is complex; costs must be real.")
                 dx = dx.astype(leaf._value.dtype)
             leaf._grad = dx if leaf._grad is None else leaf._grad + dx
+            if observer is not True and observer:
+                observer(leaf)
 
     def _seed(self, seed: Array | None) -> Array:
         data = self._value
