@@ -763,6 +763,14 @@ def test_writing_into_an_activation_before_backward_raises():
         z.backward([1.0])
 
 
+def test_a_change_through_a_view_of_a_computed_tensor_is_seen():
+    z = np.tanh(leaf([[0.5, 1.0]]))
+    J = np.sum(z * z)
+    z.T.reshape(2).data[0] = 7
+    with changed("argument 1|this Tensor", "argument 1 of multiply|the result of tanh"):
+        J.backward()
+
+
 def test_looking_again_does_not_forgive_a_change():
     z = np.tanh(leaf([0.5]))
     z.data[0] = 0
