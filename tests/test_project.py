@@ -24,6 +24,17 @@ def test_import_takes_numpy_alone():
     assert foreign == set()
 
 
+def test_the_checks_are_loaded_on_first_use():
+    code = (
+        "import sys, tinygrad_dls as tg; loaded = ['tinygrad_dls.check' in sys.modules];"
+        "assert 'check' in dir(tg); tg.check.gradcheck; print(loaded + ['tinygrad_dls.check' in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "[False, True]"
+    with pytest.raises(AttributeError, match="module 'tinygrad_dls' has no attribute 'chekc'"):
+        tg.chekc  # noqa: B018
+
+
 LAYERS = [
     ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim"], ["training", "datasets"],
     ["transforms", "anomaly"], ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],

@@ -11,7 +11,10 @@ Examples are columns: ``X`` is ``(n_x, m)``, ``W`` is ``(n, n_prev)``, ``b`` is 
 (1, 2)
 """
 
-from tinygrad_dls import check, datasets, init, nn, optim
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from tinygrad_dls import datasets, init, nn, optim
 from tinygrad_dls.anomaly import AnomalyError, detect_anomaly
 from tinygrad_dls.losses import (
     binary_cross_entropy,
@@ -71,6 +74,9 @@ from tinygrad_dls.tensor import Tensor, no_grad, op
 from tinygrad_dls.training import History, accuracy, confusion_matrix, fit, minibatches
 from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
+if TYPE_CHECKING:
+    from tinygrad_dls import check
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -83,3 +89,13 @@ __all__ = [
     "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad",
     "var", "where",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "check":  # loaded on first use: training does not need it
+        return importlib.import_module("tinygrad_dls.check")
+    raise AttributeError(f"module 'tinygrad_dls' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "check"})
