@@ -771,6 +771,17 @@ def test_a_change_through_a_view_of_a_computed_tensor_is_seen():
         J.backward()
 
 
+@pytest.mark.parametrize("position", [1, 2])
+def test_a_buffer_of_the_callers_is_watched_in_every_place(position):
+    a = np.array([3.0, 4.0])
+    operands = [leaf([1.0, 2.0])]
+    operands.insert(position - 1, memoryview(a))
+    J = np.sum(tg.multiply(*operands))
+    a[0] = 5
+    with changed(f"argument {position}", f"argument {position} of multiply"):
+        J.backward()
+
+
 def test_looking_again_does_not_forgive_a_change():
     z = np.tanh(leaf([0.5]))
     z.data[0] = 0
