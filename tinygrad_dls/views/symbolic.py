@@ -15,7 +15,6 @@ Formulas speak of real numbers. They say nothing about rounding.
 
 from __future__ import annotations
 
-import copy as copies
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -27,7 +26,7 @@ try:
 except ImportError as error:
     raise ImportError("symbols need SymPy: pip install 'tinygrad_dls[symbolic]'") from error
 
-from tinygrad_dls.nn import Module, Parameter
+from tinygrad_dls.nn import Module, Parameter, with_parameters
 from tinygrad_dls.tensor import Tensor, values
 from tinygrad_dls.views.algebra import (
     Expression,
@@ -369,10 +368,9 @@ def with_symbols(model: M) -> M:
     >>> model(symbolic.symbols("X", (2, 1))).data
     SymbolicArray([[W_{1}*X_{1} + W_{2}*X_{2} + b]])
     """
-    model = copies.deepcopy(model)
-    for name, p in model.named_parameters():
-        Parameter.__init__(p, symbols(name, p.shape), name=name)  # in place: a shared parameter stays shared
-    return model
+    return with_parameters(
+        model, {p: Parameter(symbols(name, p.shape), name=name) for name, p in model.named_parameters()}
+    )
 
 
 # -- NumPy's functions as formulas ------------------------------------------------------------------------------------
