@@ -75,14 +75,14 @@ def _clone(i):
 
 def _planned(module, source):
     """The mutants of a module by cosmic-ray's job numbers, and a session for them: made anew when the text changes."""
-    record, session = BUILD / f"{module}.json", BUILD / f"{module}.sqlite"
+    record, session, fresh = (BUILD / f"{module}.{ending}" for ending in ("json", "sqlite", "new.sqlite"))
     key = [source, PLAN["operators"]["use"]]
     known = json.loads(record.read_text()) if record.exists() else {"key": None, "mutants": {}}
     if known["key"] != key:
         outcomes = _outcomes(module) if known["mutants"] else {}
-        killed = {mutant["identity"] for job, mutant in known["mutants"].items() if outcomes[job] == "killed"}
-        record.unlink(missing_ok=True)
-        with use_db(session) as database:
+        killed = {mutant["identity"] for job, mutant in known["mutants"].items() if outcomes.get(job) == "killed"}
+        fresh.unlink(missing_ok=True)
+        with use_db(fresh) as database:
             cosmic_ray.commands.init([Path(f"tinygrad_dls/{module}.py")], database, {})
             items = database.work_items
             mutants = _mutants(module, source, items)
@@ -91,6 +91,7 @@ def _planned(module, source):
             still = [job for job, mutant in mutants.items() if mutant["identity"] in killed]
             database.set_multiple_results(still, WorkResult(WorkerOutcome.NORMAL, test_outcome=TestOutcome.KILLED))
         known = {"key": key, "mutants": mutants}
+        fresh.replace(session)
         record.write_text(json.dumps(known, indent=1))
     return known["mutants"]
 
