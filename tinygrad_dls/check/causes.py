@@ -32,7 +32,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "sigmoid": 
 class Step:
     """One step of a backward pass, ``dZ1`` say, as a cause sees it: arrays of float64, examples as columns.
 
-    Gradients are those of the cost, with its 1/m. Where the person gave the arrays of earlier steps, these are his.
+    Gradients are those of the cost, with its 1/m. Arrays of earlier steps are the person's own, where they were given.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Step:
     expected : array
         What the step should give, from the arrays before it.
     got : array or None
-        What the person gave; None where he gave only what follows from it.
+        What the person gave; None where only what follows from it was given.
     activation : str
         ``"tanh"``, ``"sigmoid"``, ``"ReLU"``, or another name.
     Y, W, b, Z, A, A_prev, dA, dZ : array
@@ -158,6 +158,16 @@ def _doubled_mean(s: Step) -> Array:
     return s.expected / s.m
 
 
+@cause("a constant factor", "dA dZ dW db")
+def _factor(s: Step) -> Array | None:
+    """Every entry is the same multiple of the gradient, as of another cost or of a mean over another count."""
+    if s.got is None or s.got.shape != s.expected.shape or s.got.size < 3 or not np.any(s.expected):
+        return None
+    factor = np.sum(s.got * s.expected) / np.sum(s.expected**2)
+    known = (-1, s.m, -s.m, 1 / s.m, -1 / s.m)  # these have causes of their own
+    return None if np.any(np.isclose(factor, known, rtol=1e-6)) else factor * s.expected
+
+
 # -- signs ------------------------------------------------------------------------------------------------------------
 
 
@@ -240,10 +250,22 @@ def _other_derivative(s: Step) -> list[Array]:
     return candidates
 
 
-@cause("half of the derivative", "dZ")
-def _half_derivative(s: Step) -> list[Array]:
-    """The derivatives are 1 - A^2 for tanh and A (1 - A) for the sigmoid, with the square, and with both factors."""
-    return [s.dA * (1 - s.A), s.dA * s.A] if s.activation in ("tanh", "sigmoid") else []
+@cause("a slip in the derivative", "dZ")
+def _slip_in_the_derivative(s: Step) -> list[Array]:
+    """The derivative is 1 - A^2 for tanh, A (1 - A) for the sigmoid, and 1 where Z > 0, else 0, for ReLU."""
+    A = s.A
+    slips = {
+        "tanh": [1 - A, 1 + A, 1 + A * A, -A * A],
+        "sigmoid": [A, 1 - A, A * (1 + A), A - 1],
+        "ReLU": [s.Z < 0, s.dA > 0],
+    }
+    return [s.dA * slip for slip in slips.get(s.activation, [])]
+
+
+@cause("the derivative of the sigmoid on top of A - Y", "dZ")
+def _derivative_twice(s: Step) -> Array | None:
+    """A - Y contains the sigmoid's derivative already, which cancels against dA. Do not multiply by it again."""
+    return s.expected * s.A * (1 - s.A) if s.last and s.activation == "sigmoid" else None
 
 
 @cause("dA where dZ belongs", "dA dZ dW db")

@@ -26,7 +26,8 @@ __all__ = ["Diagnosis", "Finding", "diagnose"]
 # more. What was computed in float32 is compared to its digits.
 TOLERANCE, SINGLE, HALF = 1e-9, 1e-5, 1e-2
 ROUNDING = "float32 rounding"
-ZEROS = "all zeros"
+ZEROS, FACTOR = "all zeros", "a constant factor"
+IF_SCALED = ", if that carries the 1/m; if it does not, 1/m is missing here"
 OTHER_SLOPE = ", with slope 1 of ReLU where Z is 0 (autodiff takes 0)"
 WIDTH = 72  # of explanations in the report, which are indented
 
@@ -65,7 +66,7 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Diagnosis:
     """The result of `diagnose`; ``print`` it.
 
@@ -75,10 +76,13 @@ class Diagnosis:
         The model and the number of examples.
     findings : tuple of Finding
         In the order of the computation.
+    hint : str
+        What else to give, if that would help.
     """
 
     title: str
     findings: tuple[Finding, ...]
+    hint: str = ""
 
     @property
     def first_wrong(self) -> Finding | None:
@@ -93,7 +97,9 @@ class Diagnosis:
             lines += [f"  {finding.name:{width}}  {first}", *(f"  {'':{width}}  {line}" for line in more)]
         wrong = self.first_wrong
         lines.append("All of these are right." if wrong is None else f"The first wrong one is {wrong.name}.")
-        return "\n".join(lines)
+        return "\n".join([*lines, self.hint] if self.hint else lines)
+
+    __repr__ = __str__  # what a notebook shows
 
 
 def diagnose(
@@ -166,7 +172,13 @@ def diagnose(
         alpha = chain.already_updated(walk.exact)
         if alpha is not None:
             findings[findings.index(wrong[0])] = _updated_before(wrong[0], alpha)
-    return Diagnosis(f"{type(model).__name__}, {chain.m} examples", tuple(findings))
+    hint = ""
+    if any(not f.causes for f in findings if f.verdict == "wrong") and not any(
+        f.name[:2] in ("dA", "dZ") for f in findings
+    ):
+        n = chain.numbers[-1]
+        hint = f"Give dZ{n} and the other dZ and dA too: they tell which of these only follow."
+    return Diagnosis(f"{type(model).__name__}, {chain.m} examples", tuple(findings), hint)
 
 
 def _named(chain: Chain, arrays: Mapping[str, Any], known: list[str], role: str) -> Arrays:
@@ -179,7 +191,8 @@ def _named(chain: Chain, arrays: Mapping[str, Any], known: list[str], role: str)
         if course not in known and len(chain.layers) == 1:
             course = course.removesuffix("1")
         if course not in known:
-            raise ValueError(f"diagnose: {name} is none of this model's {role}: {', '.join(known)}.")
+            hint = f" Did you mean d{name}?" if f"d{course}" in known else ""
+            raise ValueError(f"diagnose: {name} is none of this model's {role}: {', '.join(known)}.{hint}")
         if course in given:
             raise ValueError(f"diagnose: {course} was given twice, once as {name}.")
         given[course] = as_array(values(x), str(name))
@@ -197,9 +210,11 @@ class _Verdict(NamedTuple):
     note: str = ""
 
     @property
-    def doubt(self) -> int:
-        """How little it explains: right, follows, wrong for a known cause, wrong for none."""
-        return {"right": 0, "follows": 1}.get(self.verdict, 2 if self.causes else 3)
+    def doubt(self) -> float:
+        """How little it explains: right, follows, wrong for a known cause, for a mere factor, for none."""
+        if self.verdict != "wrong":
+            return 0 if self.verdict == "right" else 1
+        return 3 if not self.causes else 2.5 if self.causes == (FACTOR,) else 2
 
 
 class _Walk:
@@ -207,11 +222,18 @@ class _Walk:
 
     def __init__(self, chain: Chain, given: Arrays) -> None:
         self.chain, self.given = chain, given
-        self.exact = {name: x.astype(float) for name, x in given.items()}
+        self.exact = {name: self._in_shape(name, x.astype(float)) for name, x in given.items()}
         self.out: Arrays = {}
         self.doubtful: list[str] = []  # arrays that are not autodiff's: wrong ones, and what follows
         # dA and dZ may lack the 1/m, as those of each example's loss; which, the first that can be explained tells
         self.factor: float | None = None
+        self.unscaled: Arrays = {}  # dA and dZ that nothing explained, as they were given, before that was known
+
+    def _in_shape(self, name: str, x: Array) -> Array:
+        """The array in the model's shape where the course has another for a single unit: w as a column, b a number."""
+        shape = self.chain.reference[name].shape
+        single = name == "dW" and shape[0] == 1 and x.shape in ((shape[1], 1), (shape[1],))
+        return x.reshape(shape) if single or (name[:2] == "db" and x.shape == () and shape == (1, 1)) else x
 
     def take(self, name: str) -> Finding | None:
         """Judge a step if it was given, and go on from it."""
@@ -223,14 +245,14 @@ class _Walk:
         got, factors = self.exact[name], [1.0]
         if name[:2] in ("dA", "dZ") and chain.m > 1:
             factors = [1.0, chain.m] if self.factor in (None, 1.0) else [chain.m, 1.0]
-        judged: list[tuple[_Verdict, float]] = []
-        for factor in factors:
-            judged.append((self.judge(name, got / factor, expected), factor))
-            if self.factor is not None and judged[0][0].doubt < 3:
-                break  # the other convention needs a reason
-        verdict, factor = min(judged, key=lambda v: v[0].doubt)
-        if len(factors) > 1 and verdict.doubt < 3 and self.factor is None:
-            self.factor = factor
+        verdict, factor = self.judge_scaled(name, got, expected, factors)
+        if len(factors) > 1 and self.factor is None:
+            if verdict.doubt < 3:
+                self.factor = factor
+            else:  # shown beside autodiff's own on the nearer scale
+                size, own = np.linalg.norm(got), np.linalg.norm(chain.reference[name]) + 1e-300
+                factor = min(factors, key=lambda f: abs(np.log((size + 1e-300) / (own * f))))
+                self.unscaled[name] = got
         finding = self.finding(name, got, factor, verdict)
         if verdict.inferred is not None:
             self.doubtful.append(verdict.where)
@@ -244,6 +266,22 @@ class _Walk:
         if as_it_is:
             self.doubtful.append(name)
         return finding
+
+    def judge_scaled(self, name: str, got: Array, expected: Array, factors: list[float]) -> tuple[_Verdict, float]:
+        """The verdict under the convention that leaves the least doubt, and that convention's factor."""
+        if self.unscaled and self.factor is None and len(factors) == 1:  # dW or db of a dZ of unknown scale
+            for factor in (self.chain.m, 1.0):
+                out = self.out | {step: x / factor for step, x in self.unscaled.items()}
+                verdict = self.judge(name, got, self.compute(name, out))
+                if verdict.verdict == "follows":
+                    self.factor, self.out = (factor, out) if factor != 1 else (None, self.out)
+                    return verdict._replace(note=IF_SCALED if factor == 1 else ""), 1.0
+        judged: list[tuple[_Verdict, float]] = []
+        for factor in factors:
+            judged.append((self.judge(name, got / factor, expected), factor))
+            if self.factor is not None and judged[0][0].doubt < 3:
+                break  # the other convention needs a reason
+        return min(judged, key=lambda v: v[0].doubt)
 
     def compute(self, name: str, out: Arrays) -> Array:
         last = f"dA{self.chain.numbers[-1]}"
@@ -315,8 +353,6 @@ class _Walk:
 
         if equal(got, reference):
             return _Verdict("right", (ROUNDING,), note=", to float32's seven digits") if rounded else _Verdict("right")
-        if got.shape == () and reference.size == 1 and equal(got.reshape(1, 1), reference):
-            return _Verdict("right", note=f", as a number for {reference.shape}")
         if self._other_slope_at_zero(name, got, equal):
             return _Verdict("right", note=OTHER_SLOPE)
         if self.doubtful and equal(got, expected):
@@ -348,6 +384,19 @@ class _Walk:
             return False
         return equal(got, self.out[f"dA{n}"] * (self.out[f"Z{n}"] >= 0))
 
+    def sources(self, name: str) -> str:
+        """The nearest arrays that a step depends on and that are not autodiff's."""
+
+        def ancestors(step: str) -> set[str]:
+            return {a for b in self.chain.before(step) for a in (b, *ancestors(b))}
+
+        doubtful = ancestors(name) & set(self.doubtful)
+        nearest = [
+            step for step in self.chain.names if step in doubtful and not any(step in ancestors(d) for d in doubtful)
+        ]
+        own = [f"your {step}" if step in self.given else f"the same mistake in {step}" for step in nearest]
+        return " and ".join(own)
+
     def finding(self, name: str, got: Array, factor: float, verdict: _Verdict) -> Finding:
         """The verdict in words and numbers."""
         expected = self.chain.reference[name] * factor
@@ -358,15 +407,22 @@ class _Walk:
             gap = np.abs(got - expected)
             worst = tuple(int(i) for i in np.unravel_index(np.argmax(np.where(np.isnan(gap), np.inf, gap)), gap.shape))
             far = f"\nfarthest apart at {list(worst)}: {got[worst]:.7g} for {expected[worst]:.7g}"
-        sources = [step for step in self.doubtful if step in self.chain.before(name)] or self.doubtful
         if verdict.verdict == "right":
-            text = "right" + verdict.note + of_each
+            given = self.given[name].shape
+            text = (
+                "right"
+                + verdict.note
+                + of_each
+                + f", as {given or 'a number'} for {expected.shape}" * (given != expected.shape)
+            )
         elif verdict.verdict == "follows":
-            text = f"follows: right for your {', '.join(sources)}{of_each}"
+            text = f"follows: right for {self.sources(name)}{verdict.note}{of_each}"
         else:
             shapes = f"shape {got.shape}, expected {expected.shape}" if got.shape != expected.shape else ""
             if verdict.causes:
-                place = f" in {verdict.where}, which was not given" if verdict.where != name else ""
+                place = f", in the {verdict.where} that went into it" if verdict.where != name else ""
+                if FACTOR in verdict.causes and got.shape == expected.shape:
+                    place += f", {np.sum(got * expected) / np.sum(expected**2):.6g}"
                 text = "WRONG: " + "; or ".join(verdict.causes) + place + f" ({shapes})" * bool(shapes)
                 text += "".join("\n" + textwrap.fill(causes[title].explanation, WIDTH) for title in verdict.causes)
             else:
