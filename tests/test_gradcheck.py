@@ -178,6 +178,11 @@ def test_parameters_used_beside_the_layers_count():
     assert (result.rows[0].got, result.rows[0].wrong) in [(2.0, False), (-4.0, False)]
 
 
+def test_a_notebook_shows_the_table():
+    result = gradcheck(np.tanh, 0.5)
+    assert repr(result) == str(result)
+
+
 def test_the_table_prints_in_columns():
     lines = str(gradcheck(lambda w, b: tg.relu(w) * b, (np.array([1.0, 0.0]), np.array(2.0)))).splitlines()
     assert lines[0].split() == ["shape", "checked", "method", "ratio", "worst", "at", "autodiff", "slope"]
@@ -255,6 +260,8 @@ def test_integers_among_the_arguments_are_left_alone():
     assert [row.argument for row in result.rows] == ["x"]
 
 
+X_2 = np.ones((2, 5))
+UNITS = tg.nn.LogisticRegression(2)
 DROPS = tg.nn.Sequential(tg.nn.Linear(9, 9, rng=0), tg.nn.Dropout(0.5, rng=0))
 
 
@@ -268,6 +275,9 @@ DROPS = tg.nn.Sequential(tg.nn.Linear(9, 9, rng=0), tg.nn.Dropout(0.5, rng=0))
             TypeError,
             "<lambda> returned a ndarray that does not",
         ),
+        (lambda: gradcheck(lambda model, x: 0, (UNITS, X_2)), TypeError, "not be checked; pass the model alone"),
+        (lambda: gradcheck(lambda model: model(X_2), [UNITS]), TypeError, r"gradcheck\(lambda model: \.\.\., model\)"),
+        (lambda: gradcheck(lambda W, b: W @ X_2 + b, UNITS.parameters()), TypeError, "require .* pass the model"),
         (lambda: gradcheck(lambda x: 1 / x, np.zeros(1)), ValueError, "<lambda> is not finite at these inputs"),
         (lambda: gradcheck(lambda x: x * RNG.random(), 1.0), ValueError, "gives another value each time .* dropout"),
         (lambda: gradcheck(lambda model: np.sum(model(np.ones((9, 9)))), DROPS), ValueError, r"model.eval\(\)"),

@@ -97,14 +97,14 @@ class Row:
         return ", ".join(says)
 
 
-@dataclass
+@dataclass(repr=False)
 class GradCheck:
-    """The result of `gradcheck`; prints as a table."""
+    """The result of `gradcheck`; shows as a table."""
 
     function: str
     rows: list[Row]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         head = ("", "shape", "checked", "method", "ratio", "worst at", "autodiff", "slope", "")
         lines: list[tuple[str, ...]] = [head]
         for row in self.rows:
@@ -141,7 +141,7 @@ def gradcheck(
     Returns
     -------
     GradCheck
-        A table with a row per argument; ``print`` it.
+        A table with a row per argument.
 
     Raises
     ------

@@ -41,12 +41,10 @@ class Problem:
         else:
             several, names = inputs if isinstance(inputs, tuple) else (inputs,), argument_names(f)
             names += [f"argument {i}" for i in range(len(names) + 1, len(several) + 1)]
-            self.args = [
-                x if isinstance(x, Module) else as_array(values(x), f"gradcheck: {name}")
-                for x, name in zip(several, names, strict=False)
-            ]
+            _refuse_models_in_collections(inputs, several)
+            self.args = [as_array(values(x), f"gradcheck: {name}") for x, name in zip(several, names, strict=False)]
             _refuse_wrong_number(f, self.args, self.name)
-            self.places = [i for i, x in enumerate(self.args) if not isinstance(x, Module) and x.dtype.kind == "f"]
+            self.places = [i for i, x in enumerate(self.args) if x.dtype.kind == "f"]
             self.names = [names[i] for i in self.places]
             self.originals = [self.args[i] for i in self.places]
         if not self.originals:
@@ -118,6 +116,14 @@ class Problem:
         check_level("gradcheck", self.f, y, level)
         found = gradients(y, leaves, self.weights.astype(y.dtype).reshape(y.shape))
         return list(found.values() if module else found)
+
+
+def _refuse_models_in_collections(inputs: Any, several: tuple[Any, ...]) -> None:
+    advice = "pass the model alone, gradcheck(lambda model: ..., model), and let the function hold the data."
+    if any(isinstance(x, Module) for x in [*several, *(inputs if isinstance(inputs, list) else ())]):
+        raise TypeError(f"gradcheck: a model among other inputs would not be checked; {advice}")
+    if isinstance(inputs, list) and any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
+        raise TypeError(f"gradcheck: got a list of Tensors that require gradients; of a model's parameters, {advice}")
 
 
 def _refuse_wrong_number(f: Callable[..., Any], args: list[Any], name: str) -> None:
