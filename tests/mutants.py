@@ -102,7 +102,7 @@ def _mutants(module, source, items):
     chosen = [
         item for item in items if item.mutations[0].operator_name.removeprefix("core/") in PLAN["operators"]["use"]
     ]
-    with multiprocessing.Pool(WORKERS) as pool:
+    with multiprocessing.get_context("fork").Pool(WORKERS) as pool:
         made = pool.starmap(_made, [(source, item.mutations[0]) for item in chosen])
     for item, (mutated, meaning) in zip(chosen, made, strict=True):
         if meaning is None or meaning in seen:
@@ -192,7 +192,7 @@ def _leave_to_do(module):
 def _execute(module, clones):
     """Run the tests on the mutants of a module, a share of them in each clone."""
     os.environ |= {"OPENBLAS_NUM_THREADS": "1"}
-    start = multiprocessing.get_context("spawn").Process
+    start = multiprocessing.get_context("fork").Process
     workers = [start(target=_work, args=(module, clone, i)) for i, clone in enumerate(clones)]
     for worker in workers:
         worker.start()
