@@ -10,13 +10,6 @@ import tinygrad_dls as tg
 from tinygrad_dls import anomaly
 
 
-@pytest.fixture(autouse=True)
-def quiet():
-    """NumPy warns beside the anomaly; here the error alone is of interest."""
-    with np.errstate(all="ignore"):
-        yield
-
-
 def leaf(data, name=None):
     return tg.Tensor(data, requires_grad=True, name=name)
 
@@ -105,6 +98,47 @@ def test_the_layer_and_its_course_names_in_the_backward_pass():
     assert all(p.grad is None for p in model.parameters())
 
 
+def chain():
+    """A model whose activations are both called A1."""
+    layers = tg.nn.Linear(1, 1, init=[[1.0]]), tg.nn.ReLU(), np.sqrt, tg.nn.Linear(1, 1, init=[[1.0]])
+    return tg.nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize("bad", ["slope", "sum"])
+def test_an_input_and_an_output_of_the_same_name_are_told_apart(bad):
+    def f():
+        A = chain().layers[1](leaf([[0.0, 1.0]]))
+        A.name = "A1"
+        A = np.sqrt(A)
+        A.name = "A1"
+        (A if bad == "slope" else A + A).backward([[1e308, 1e308]])
+
+    text = caught(f)
+    if bad == "sum":
+        assert text.startswith(
+            "the gradient of the output of sqrt became an infinity (2 of 2 entries, first at [0, 0])"
+        )
+        assert "  it was computed here: " in text
+        return
+    assert text.splitlines()[0].endswith(
+        "an infinity (1 of 2 entries, first at [0, 0]) in the gradient of the input of sqrt."
+    )
+    assert "  the input of sqrt (1, 2): finite, from 0 to 1" in text
+    assert "the gradient that came in: finite" in text
+    assert "A1" not in text
+
+
+def test_the_layers_of_one_number_are_told_apart():
+    text = caught(lambda: tg.mean_squared_error(chain()(np.array([[0.0, 1.0]])), np.ones((1, 2))).backward())
+    assert "in the gradient of the input of sqrt." in text
+    assert "  in sqrt\n" in text
+    assert "A1" not in text
+    first, relu, _, last = chain().layers
+    text = caught(lambda: tg.nn.Sequential(first, relu, lambda x: x / 0 + 1, last)(np.ones((1, 1))))
+    assert "argument 1 of divide (1, 1): finite" in text
+    assert "A1" not in text
+
+
 def test_within_fit_the_line_is_the_call_of_fit():
     model = tg.nn.LogisticRegression(1)
     model.layers[0].W.data = np.array([[np.inf]])
@@ -174,6 +208,43 @@ def test_a_sum_in_a_leaf_that_overflows_is_seen():
         assert caught(f).startswith("w.grad became an infinity (1 of 2 entries, first at [1]) as a sum, of several")
 
 
+OUTSIDE = "the forward pass, or an earlier backward, did not run in this block of detect_anomaly()"
+
+
+def test_a_gradient_of_a_forward_pass_outside_the_block_is_not_taken_for_a_sum():
+    x = leaf([0.0, 1.0], "x")
+    root = np.sum(np.sqrt(x))
+    text = caught(root.backward)
+    assert text == f"x.grad became an infinity (1 of 2 entries, first at [0]); {OUTSIDE}: run it inside to see the op."
+
+
+def test_a_gradient_of_which_a_part_comes_from_outside_the_block_is_not_taken_for_a_sum():
+    x = leaf([0.0, 1.0], "x")
+    root = np.sqrt(x)
+    assert OUTSIDE in caught(lambda: np.sum(root + x * 2 + x * 3).backward())
+
+
+def test_an_infinite_gradient_from_before_the_block_is_not_taken_for_a_sum():
+    x = leaf([0.0, 1.0], "x")
+    x.grad = np.array([np.inf, 0])
+    assert OUTSIDE in caught(lambda: np.sum(x * 2).backward())
+
+
+def test_a_graph_of_the_block_is_looked_at_wherever_backward_runs():
+    x = leaf([0.0, 1.0], "x")
+    with tg.detect_anomaly():
+        J = np.sum(np.sqrt(x))
+    with np.errstate(divide="ignore"), pytest.raises(tg.AnomalyError, match="backward pass of sqrt made an infinity"):
+        J.backward()
+
+
+def test_numpy_does_not_warn_in_the_block_and_warns_behind_it():
+    with tg.detect_anomaly():
+        tg.Tensor([0.0]) / 0  # not recorded; warnings are errors here
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        tg.Tensor([0.0]) / 0
+
+
 def test_an_infinite_seed_is_not_taken_for_a_sum():
     w = leaf([1.0], "w")
     text = caught(lambda: (w * 2).backward([np.inf]))
@@ -187,7 +258,7 @@ def test_what_is_not_recorded_is_not_looked_at():
         assert np.isinf(np.log(tg.Tensor([0.0])).data).all()
         with tg.no_grad():
             assert np.isinf(np.log(w * 0).data).all()
-    with tg.no_grad(), tg.detect_anomaly():
+    with tg.no_grad(), tg.detect_anomaly(), pytest.warns(RuntimeWarning, match="divide by zero"):
         assert not np.log(w * 0).requires_grad
 
 
@@ -207,7 +278,8 @@ def test_after_the_block_and_after_an_exception_nothing_looks(monkeypatch):
     with pytest.raises(tg.AnomalyError), tg.detect_anomaly():
         np.log(w)
     monkeypatch.setattr(anomaly, "_first", lambda x: pytest.fail("looked"))
-    np.sum(np.log(w)).backward()
+    with np.errstate(divide="ignore"):
+        np.sum(np.log(w)).backward()
     assert np.isinf(w.grad).all()
 
 

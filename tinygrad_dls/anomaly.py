@@ -2,7 +2,8 @@
 
 Every op that is recorded for a backward pass is shown to an observer (see `tinygrad_dls.tensor`). Here the observer
 looks at its value, and puts a look at every gradient into its products: at what they make, and at the sum that they
-are given where several products led to it. Outside the block there is no observer, and nothing is looked at.
+are given where several products led to it. So a graph of the block is looked at wherever `backward` runs, and one that
+was recorded outside it is not, but for what `backward` in the block leaves in the leaves.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def detect_anomaly() -> Iterator[None]:
     """Raise at the first NaN or infinity that an op makes, in the forward or in the backward pass.
 
     Looks at every value that is recorded, so it costs a pass over each. Under `no_grad` nothing is recorded, and
-    nothing is looked at. Where only the backward pass goes wrong, the forward pass has to run in the block too.
+    nothing is looked at. Put the forward and the backward pass into the block: where only the backward pass goes wrong,
+    it is still the forward pass that says which op and which line. NumPy's warnings of the same are silenced.
 
     Raises
     ------
@@ -47,7 +49,7 @@ def detect_anomaly() -> Iterator[None]:
     --------
     >>> import numpy as np, tinygrad_dls as tg
     >>> x = tg.Tensor([0.0, 4.0], requires_grad=True, name="x")
-    >>> with tg.detect_anomaly(), np.errstate(divide="ignore"):
+    >>> with tg.detect_anomaly():
     ...     J = np.sum(np.sqrt(x))
     ...     J.backward()
     Traceback (most recent call last):
@@ -59,24 +61,27 @@ def detect_anomaly() -> Iterator[None]:
     if not _recording.get():
         yield
         return
-    token = _recording.set(partial(_watch, {}))
+    token = _recording.set(partial(_watch, {}, {}))
     try:
-        yield
+        with np.errstate(all="ignore"):  # the error says more than NumPy's warning of the same
+            yield
     finally:
         _recording.reset(token)
 
 
-def _watch(arrived: dict[Tensor, int], node: Tensor) -> None:
+def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node: Tensor) -> None:
     """Look at what an op computed, and make its products look at theirs, and at what they are given.
 
-    In a backward pass, `arrived` counts the gradients that came to a node until its own turn.
+    In a backward pass, `arrived` counts the gradients that came to a node until its own turn; `sums` holds the gradient
+    that a leaf had before, and the sum of those that came.
     """
     function, inputs, options, vjps, watched = node._origin
     if function is None:  # a leaf, whose gradient is complete
+        before, came = sums.pop(node, (None, 0))
         if (where := _first(node.grad)) is not None:
-            raise AnomalyError(_leaf_text(node, where))
+            raise AnomalyError(_leaf_text(node, where, before, came))
         return
-    place = _place(function)
+    place = _place(function.__name__, node)
     where = _first(node._value)
     if where is not None:
         raise AnomalyError(_forward_text(node, where, place))
@@ -96,6 +101,9 @@ def _watch(arrived: dict[Tensor, int], node: Tensor) -> None:
                 raise AnomalyError(_backward_text(node, i, dz, dx, where, place))
             if x.op is not None:
                 arrived[x] = arrived.get(x, 0) + 1
+            elif hasattr(dx, "shape"):
+                before, came = sums.get(x, (x.grad, 0))
+                sums[x] = before, came + values(dx)
             return dx
 
         return look if vjp is not None else None
@@ -124,8 +132,20 @@ def _kind(x: Any, where: tuple[int, ...]) -> str:
     return f"{what} ({bad} of {np.size(x)} entries, first at {list(where)})" if where else what
 
 
-def _inputs(node: Tensor, like: Any, where: tuple[int, ...]) -> list[str]:
-    """One line for each input of an op: its name and shape, its range or what is not finite in it, its entry there."""
+def _repeats(node: Tensor, name: str | None) -> bool:
+    return any(isinstance(x, Tensor) and x.name == name for x in node.inputs) if name else False
+
+
+def _role(node: Tensor, position: int, place: _Place) -> str:
+    """The name of an input, or its place; its place too if the output has that name."""
+    name = role(node.inputs[position - 1], position)
+    if name not in (node.name, place.output):
+        return name
+    return f"the input of {place.op}" if len(node.inputs) == 1 else f"argument {position} of {place.op}"
+
+
+def _inputs(node: Tensor, place: _Place, like: Any, where: tuple[int, ...]) -> list[str]:
+    """One line for each input of an op: its role and shape, its range or what is not finite in it, its entry there."""
     lines = []
     for position, x in enumerate(node.inputs, 1):
         array = values(x)
@@ -135,35 +155,46 @@ def _inputs(node: Tensor, like: Any, where: tuple[int, ...]) -> list[str]:
         text = f"holds {_kind(array, bad)}" if bad is not None else f"finite, from {array.min():g} to {array.max():g}"
         if array.shape == np.shape(values(like)):
             text += f", and {array[where]:g} there"
-        lines.append(f"  {role(x, position)} {array.shape}: {text}")
+        lines.append(f"  {_role(node, position, place)} {array.shape}: {text}")
     return lines
 
 
 def _forward_text(node: Tensor, where: tuple[int, ...], place: _Place) -> str:
-    given = [role(x, i) for i, x in enumerate(node.inputs, 1) if _first(x) is not None]
+    given = [_role(node, i, place) for i, x in enumerate(node.inputs, 1) if _first(x) is not None]
     source = f", which was in {' and '.join(given)} before" if given else ""
     text = f"{place.op} {'gave' if given else 'made'} {_kind(node._value, where)}{source}."
-    return "\n".join([text, *place.lines(), *_inputs(node, node._value, where)])
+    return "\n".join([text, *place.lines(), *_inputs(node, place, node._value, where)])
 
 
 def _backward_text(node: Tensor, i: int, dz: Array, dx: Array, where: tuple[int, ...], place: _Place) -> str:
     x = node.inputs[i]
-    of = f"d{x.name}" if isinstance(x, Tensor) and x.name else f"the gradient of {role(x, i + 1)}"
+    what = _role(node, i + 1, place)
+    of = f"d{what}" if x.name == what else f"the gradient of {what}"
     text = f"the backward pass of {place.op} made {_kind(dx, where)} in {of}."
     came_in = _first(dz)
     came = "finite" if came_in is None else f"it holds {_kind(dz, came_in)}"
-    came = f"  the gradient that came in{f', d{node.name}' if node.name else ''}: {came}"
-    return "\n".join([text, *place.lines("its forward pass: "), *_inputs(node, dx, where), came])
+    z = f", d{node.name}" if node.name and not _repeats(node, node.name) else ""
+    came = f"  the gradient that came in{z}: {came}"
+    return "\n".join([text, *place.lines("its forward pass: "), *_inputs(node, place, dx, where), came])
 
 
 def _sum_text(node: Tensor, count: int, dz: Array, where: tuple[int, ...], place: _Place) -> str:
-    of, z = (f"d{node.name}", node.name) if node.name else (f"the gradient of what {place.op} gave", "it")
+    of, z = f"d{node.name}", node.name
+    if not z or _repeats(node, z):
+        of, z = f"the gradient of the output of {place.op}", "it"
     text = f"{of} became {_kind(dz, where)} as the sum of the gradients from {count} uses, each of them finite."
     return "\n".join([text, *place.lines(f"{z} was computed here: ")])
 
 
-def _leaf_text(leaf: Tensor, where: tuple[int, ...]) -> str:
+def _leaf_text(leaf: Tensor, where: tuple[int, ...], before: Any, came: Any) -> str:
+    """`before` is the gradient from earlier calls, `came` the sum of the gradients that were looked at."""
     of = f"{leaf.name}.grad" if leaf.name else f"the gradient of a leaf {leaf.shape}"
+    total = np.asarray(came).astype(leaf.dtype) + (0 if before is None else values(before))
+    if _first(before) is not None or _first(total) is None:
+        return (
+            f"{of} became {_kind(leaf.grad, where)}; the forward pass, or an earlier backward, did not run in this "
+            "block of detect_anomaly(): run it inside to see the op."
+        )
     return (
         f"{of} became {_kind(leaf.grad, where)} as a sum, of several uses or several calls of backward, or as "
         f"{leaf.dtype}; each gradient was finite. Set it to None between calls, or scale the cost."
@@ -176,24 +207,27 @@ def _leaf_text(leaf: Tensor, where: tuple[int, ...]) -> str:
 class _Place:
     """Where an op was called: the line of the user's code, and the layer if there is one."""
 
-    __slots__ = ("layer", "line", "op")
+    __slots__ = ("layer", "line", "op", "output")
 
-    def __init__(self, op: str, line: str, layer: str) -> None:
-        self.op, self.line, self.layer = op, line, layer
+    def __init__(self, op: str, line: str, layer: str, output: str) -> None:
+        self.op, self.line, self.layer, self.output = op, line, layer, output
 
     def lines(self, before: str = "") -> list[str]:
         return [f"  {before}{self.line}"] * bool(self.line) + [f"  in {self.layer}"] * bool(self.layer)
 
 
-def _place(function: Any) -> _Place:
-    layer, frame = "", sys._getframe(2)
+def _place(op: str, node: Tensor) -> _Place:
+    layer, output, frame = "", "", sys._getframe(2)
     while frame is not None and _is_ours(frame):
-        layer = layer or _layer(frame)
+        if not layer:
+            layer, output = _layer(frame)
         frame = frame.f_back  # type: ignore[assignment]  # the loop ends at None
     line = "" if frame is None else _line(frame)
     while frame is not None and not layer:  # the user's own Module may have called an op
-        layer, frame = _layer(frame), frame.f_back  # type: ignore[assignment]
-    return _Place(function.__name__, line, layer)
+        (layer, output), frame = _layer(frame), frame.f_back  # type: ignore[assignment]
+    if output and not _repeats(node, output):
+        layer += f", whose output is {output}"
+    return _Place(op, line, layer, output)
 
 
 def _is_ours(frame: FrameType) -> bool:
@@ -206,15 +240,14 @@ def _line(frame: FrameType) -> str:
     return f"{name}:{number}: {linecache.getline(name, number, frame.f_globals).strip()}".rstrip(": ")
 
 
-def _layer(frame: FrameType) -> str:
-    """The layer that a frame runs: the one that a Sequential is at, or the module whose method it is."""
+def _layer(frame: FrameType) -> tuple[str, str]:
+    """The layer that a frame runs, and its output: the one that a Sequential is at, or the module of the method."""
     local = frame.f_locals
     if frame.f_code is Sequential.__call__.__code__:
-        layer, output = local.get("layer"), local.get("output")
+        layer, output = local.get("layer"), local.get("output") or ""
         kind = layer._describe() if isinstance(layer, Module) else getattr(layer, "__name__", type(layer).__name__)
-        name = f"{layer.name} ({kind})" if isinstance(layer, Module) and layer.name else kind
-        return name + (f", whose output is {output}" if output else "")
+        return f"{layer.name} ({kind})" if isinstance(layer, Module) and layer.name else kind, output
     module = local.get("self")
     if isinstance(module, Module):
-        return f"{module.name} ({module._describe()})" if module.name else module._describe()
-    return ""
+        return f"{module.name} ({module._describe()})" if module.name else module._describe(), ""
+    return "", ""
