@@ -10,6 +10,7 @@ A kink is proved on either side, and where the rules define the gradient at it (
 
 import importlib
 import itertools
+import random
 import re
 import subprocess
 import sys
@@ -694,6 +695,10 @@ def test_formulas_are_found_equal_by_algebra():
         ),
         (tg.sigmoid(-u), 1 - tg.sigmoid(u)),
         (tg.softmax(np.stack([u, v]))[0], tg.sigmoid(u - v)),
+        (1 - np.tanh(u) ** 2, 1 / np.cosh(u) ** 2),
+        (np.tanh(u), 2 * tg.sigmoid(2 * u) - 1),
+        (np.sinh(u + v), np.sinh(u) * np.cosh(v) + np.cosh(u) * np.sinh(v)),
+        (np.log(2 * np.cosh(u)), np.log(np.exp(u) + np.exp(-u))),
     ]
     for a, b in equal:
         assert same(a, b), (a, b)
@@ -715,6 +720,39 @@ def test_formulas_that_differ_are_not_found_equal():
             blind.setattr(algebra, "_is_not_zero_somewhere", lambda x: False)
             assert not same(a, b), (a, b)
             assert not same(a * 1e-9, b * 1e-9), (a, b)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (np.sin(z) ** 2, 1 - np.cos(z) ** 2),
+        (np.maximum(z, 0), (z + np.abs(z)) / 2),
+        (np.where(z > 0, np.log(z), np.log(-z)), np.log(np.abs(z))),
+        (np.sqrt(z) * np.sqrt(y), np.sqrt(z * y)),  # also below 0, where the roots are not real
+        (1 / np.arctan(y / z), 1 / np.arcsin(y / np.sqrt(z**2 + y**2) * np.sign(z))),  # not defined everywhere
+    ],
+)
+def test_formulas_that_seem_equal_without_a_proof_are_undecided(a, b):
+    with pytest.raises(ValueError, match=r"^same: undecided: equal at all points tried, but no proof found that "):
+        same(a, b)
+    assert not same(a, b + symbols("tiny", (1, 1)) * 1e-15)
+    assert not same(np.concatenate([a, z]), np.concatenate([b, y]))  # the first undecided, the second different
+
+
+@pytest.mark.parametrize("assumption", ["positive", "negative", "integer", "even", "nonzero", "nonpositive"])
+def test_points_where_formulas_are_compared_are_as_assumed(assumption):
+    u = symbols("u", **{assumption: True})
+    with pytest.raises(ValueError, match="equal at all points"):
+        same(np.sin(u) ** 2, 1 - np.cos(u) ** 2)
+    draws = random.Random(1)
+    assert all(getattr(algebra._draw(u.item(), draws, -101, 101), f"is_{assumption}") for _ in range(20))
+
+
+def test_without_a_point_to_compare_at_it_is_undecided():
+    with pytest.raises(ValueError, match="undecided: no point found where both are real, but no proof"):
+        same(np.log(-(y**2) - 1), y)
+    with pytest.raises(ValueError, match="undecided: no point found"):
+        same(np.sin(symbols("u", irrational=True)) ** 2, symbols("u", irrational=True))
 
 
 def test_what_is_substituted_is_what_stands_there():

@@ -18,6 +18,7 @@ import functools
 import itertools
 import math
 import numbers
+import random
 from fractions import Fraction
 from typing import Any
 
@@ -25,6 +26,8 @@ import sympy
 
 Expression = Any  # a SymPy expression
 _KINKS = (sympy.Max, sympy.Min, sympy.Abs)
+_HYPERBOLIC = (sympy.sinh, sympy.cosh, sympy.tanh)
+_NOT_FINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
 _Relational = sympy.core.relational.Relational
 
 
@@ -190,9 +193,11 @@ def is_zero(x: Expression) -> bool:
     """Whether algebra proves that the expression is 0 for all values of its symbols; False says that it does not."""
     if x.is_Number:
         return bool(x == 0)
-    if x.has(sympy.nan, sympy.zoo, sympy.oo, -sympy.oo) or _is_not_zero_somewhere(x):
+    if x.has(*_NOT_FINITE) or _is_not_zero_somewhere(x):
         return False
-    return not _in_lowest_terms(_Fractions(x).fraction(x))
+    if not _in_lowest_terms(_Fractions(x).fraction(x)):
+        return True
+    return x.has(*_HYPERBOLIC) and is_zero(x.rewrite(_HYPERBOLIC, sympy.exp))
 
 
 def _is_not_zero_somewhere(x: Expression) -> bool:
@@ -203,6 +208,48 @@ def _is_not_zero_somewhere(x: Expression) -> bool:
         values[symbol] = -value if symbol.is_negative else value
     result = x.xreplace(values)  # in floats, with 1e-15 of rounding or so
     return bool(result.is_Float) and abs(result) > 1e-6
+
+
+def differs(x: Expression) -> bool | None:
+    """Whether the expression is not 0 at some point: at random fractions where it is real. None: at none it is."""
+    if x.has(*_NOT_FINITE):
+        return True
+    draws = random.Random(0)
+    found = None
+    for low, high in [(0, 101), (-101, 101), (-303, 303)] * 8:  # of 101: many functions are real near 0 alone
+        value = _value(x, {s: _draw(s, draws, low, high) for s in sorted(x.free_symbols, key=str)})
+        if value is not None:
+            found = abs(value) > 1e-40
+        if found:
+            return True
+    return found
+
+
+def _draw(symbol: Expression, draws: random.Random, low: int, high: int) -> Expression:
+    """A random fraction that is what the symbol is assumed to be; nan if that is too special."""
+    for divisor in [101] * 9 + [1] * 9:
+        number = sympy.Rational(draws.randint(low, high), divisor)
+        for n in (number, -number, sympy.S.Zero):
+            if all(getattr(n, f"is_{name}") == truth for name, truth in symbol.assumptions0.items()):
+                return n
+    return sympy.nan
+
+
+def _value(x: Expression, point: dict[Expression, Expression]) -> Expression | None:
+    """The value at a point, with 50 digits; None if a part of the expression is not a real number there."""
+
+    def number(e: Expression) -> Expression:
+        return sympy.N(e.xreplace(point), 50)
+
+    def case(piecewise: Expression) -> Expression:
+        return next((e for e, condition in piecewise.args if condition.xreplace(point) == True), sympy.nan)  # noqa: E712
+
+    x = x.replace(lambda e: isinstance(e, sympy.Piecewise), case)
+    positive = [e.args[0] for e in x.atoms(sympy.log, sympy.Pow) if not (e.is_Pow and e.exp.is_Integer)]
+    if any(not number(e).is_positive for e in positive):
+        return None
+    value = number(x)
+    return value if value.is_Float or value.is_Integer else None
 
 
 def _in_lowest_terms(fraction: Expression) -> Any:
@@ -229,6 +276,8 @@ def _in_lowest_terms(fraction: Expression) -> Any:
 @functools.lru_cache(maxsize=4096)
 def canonical(x: Expression) -> Expression:
     """The expression as a fraction in lowest terms, of polynomials in the symbols and in the functions of them."""
+    if x.has(*_HYPERBOLIC) and is_zero(x):
+        return sympy.S.Zero
     fractions = _Fractions(x)
     return sympy.cancel(fractions.fraction(x)).xreplace(fractions.meaning)
 

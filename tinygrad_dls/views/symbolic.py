@@ -35,6 +35,7 @@ from tinygrad_dls.views.algebra import (
     as_truth,
     canonical,
     decided,
+    differs,
     exact,
     extreme,
     is_zero,
@@ -519,8 +520,10 @@ def in_case(formulas: Any, Z: Any, signs: Any) -> SymbolicArray:
 def same(a: Any, b: Any) -> bool:
     """Whether two arrays of formulas are equal: whether each difference is 0 for all values of the symbols.
 
-    A True is a proof, by algebra: see `simplify`. A False says that no proof was found. Kinks and other functions are
-    equal if their arguments are; `in_case` decides kinks first.
+    A True is a proof, by algebra: see `simplify`. A False is one too, by example: at some point, their values differ
+    (or one is not finite, which is equal to nothing). If neither is found, that is an error. Hyperbolic functions count
+    as the exponentials that they are made of; kinks and other functions are equal if their arguments are, so let
+    `in_case` decide kinks first.
 
     Parameters
     ----------
@@ -530,7 +533,8 @@ def same(a: Any, b: Any) -> bool:
     Raises
     ------
     ValueError
-        If their shapes differ: no broadcasting here.
+        If their shapes differ: no broadcasting here. Or if it is undecided: equal at all points tried, random fractions
+        for the symbols, to 40 digits, but no proof found.
 
     Examples
     --------
@@ -539,11 +543,24 @@ def same(a: Any, b: Any) -> bool:
     >>> z = symbolic.symbols("z", (1, 1))
     >>> symbolic.same(1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))
     True
+    >>> symbolic.same(1 - np.tanh(z) ** 2, 1 / np.cosh(z) ** 2)
+    True
+    >>> symbolic.same(1 - np.tanh(z) ** 2, 1 / np.cosh(z))
+    False
     """
     a, b = _numbers(values(a)), _numbers(values(b))
     if a.shape != b.shape:
         raise ValueError(f"same: the formulas are {a.shape} and {b.shape}; expected one shape.")
-    return all(is_zero(x - y) for x, y in zip(a.flat, b.flat, strict=True))
+    undecided = ""
+    for x, y in zip(a.flat, b.flat, strict=True):
+        if not is_zero(x - y):
+            if different := differs(x - y):
+                return False
+            tried = "no point found where both are real" if different is None else "equal at all points tried"
+            undecided = undecided or f"same: undecided: {tried}, but no proof found that {x} is {y}."
+    if undecided:
+        raise ValueError(f"{undecided} Decide kinks first, with in_case(formulas, z, +1), or rewrite one side.")
+    return True
 
 
 def simplify(formulas: Any) -> SymbolicArray:
