@@ -126,11 +126,15 @@ def changed_in_place(node: Any, changed: Any) -> RuntimeError:
     """The error for the result or an argument of a node, a Tensor or its array, that was changed after it was used."""
     places = [node, *node.inputs]
     position = next(i for i, x in enumerate(places) if _is(x, changed))
-    what = role(places[position], position) if position else called(node.name)
-    place = f"argument {position} of {node.op.__name__}" if position else f"the result of {node.op.__name__}"
-    gave = f", which gave {node.name}" if position and node.name else ""
+    op = node.op.__name__
+    if position:
+        name, gave = role(places[position], position), f", which gave {node.name}" if node.name else ""
+        place = f"argument {position} of {op}{gave}"
+        what = place + "," * bool(gave) if name == f"argument {position}" else f"{name} ({place})"
+    else:
+        what = f"{called(node.name)} (the result of {op})"
     return RuntimeError(
-        f"backward: {what} ({place}{gave}) was changed in place after the forward pass, and its gradients may depend "
+        f"backward: {what} was changed in place after the forward pass, and its gradients may depend "
         "on the old values. Compute the cost again after the change, or change a copy."
     )
 

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 
 import numpy as np
@@ -512,6 +513,11 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
     >>> float(x.grad)
     12.0
     """
+    for function in numpy_functions:
+        if isinstance(function, FunctionType) and not str(function.__module__).startswith("numpy"):
+            raise TypeError(
+                f"op: it takes NumPy's functions, not {function.__name__}. Write @tg.op(), with parentheses."
+            )
 
     def decorate(rule: Callable[P, Rule]) -> Callable[P, Any]:
         inputs = _inputs(rule)
