@@ -198,10 +198,25 @@ def test_a_cost_that_explodes_stops_with_the_likely_cause_and_keeps_the_history(
     model = nn.Sequential(nn.Linear(2, 1, rng=0))
     optimizer = tg.optim.SGD(model.parameters(), lr=1e200)
     with (
-        pytest.raises(FloatingPointError, match=r"the cost is (nan|inf) at epoch \d.*learning rate.*1e\+200") as e,
+        pytest.raises(
+            FloatingPointError, match=r"the cost is (nan|inf) at epoch \d.*learning rate.*1e\+200.*`with tg.det"
+        ) as e,
     ):
         tg.fit(model, X, Y, loss=tg.mean_squared_error, optimizer=optimizer, epochs=10)
     assert 1 <= len(e.value.history) < 10
+
+
+@pytest.mark.parametrize("batch_size", [None, 100])
+def test_a_cost_that_is_nan_before_any_update_is_not_laid_to_the_learning_rate(flower, batch_size):
+    X, Y = flower
+    model = nn.Sequential(nn.Linear(2, 1, rng=0), np.log)
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(FloatingPointError) as e:
+        tg.fit(model, X, Y, loss=tg.mean_squared_error, optimizer=optimizer, epochs=1, batch_size=batch_size, rng=0)
+    assert str(e.value) == (
+        "fit: the cost is nan at epoch 0, before any update: the forward pass itself gives it, or Y holds it. "
+        "Run it in `with tg.detect_anomaly():` to see the op."
+    )
 
 
 @pytest.mark.parametrize(

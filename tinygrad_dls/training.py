@@ -176,7 +176,7 @@ def fit(
         positive_integer(batch_size, "fit: batch_size")
         rng = generator(rng, "fit with a batch_size")
 
-    history = History()
+    history, first = History(), None
     m = X.shape[1]
     model.train()
     bar = _progress_bar(epochs, progress)
@@ -187,13 +187,14 @@ def fit(
             with np.errstate(all="ignore"):  # a cost that explodes is an error below, not a warning
                 for X_batch, Y_batch in batches:
                     J = loss(model(X_batch), Y_batch)
+                    first = float(J) if first is None else first
                     optimizer.zero_grad()
                     J.backward()
                     optimizer.step()
                     cost += float(J) * (X_batch.shape[1] / m)
             history.costs.append(cost)
             if not math.isfinite(cost):
-                raise _diverged(cost, epoch, optimizer, history)
+                raise _diverged(cost, epoch, first, optimizer, history)
             if validation is not None:
                 _validate(model, loss, *validation, history)
             if bar is not None:
@@ -234,10 +235,14 @@ def _validate(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array
         history.validation_accuracies.append(accuracy(predict(X), Y))
 
 
-def _diverged(cost: float, epoch: int, optimizer: Optimizer, history: History) -> FloatingPointError:
+def _diverged(cost: float, epoch: int, first: Any, optimizer: Optimizer, history: History) -> FloatingPointError:
+    if math.isfinite(first):
+        rate = f"{optimizer._rate():g}"
+        cause = f". Most often the learning rate is too large ({rate} now), or X is not standardised."
+    else:
+        cause = ", before any update: the forward pass itself gives it, or Y holds it."
     error = FloatingPointError(
-        f"fit: the cost is {cost} at epoch {epoch}. Most often the learning rate is too large "
-        f"({optimizer._rate():g} now), or X holds NaN or is not standardised."
+        f"fit: the cost is {cost} at epoch {epoch}{cause} Run it in `with tg.detect_anomaly():` to see the op."
     )
     error.history = history  # type: ignore[attr-defined]  # so that nothing is lost
     return error
