@@ -457,7 +457,12 @@ def test_an_exception_in_the_function_leaves_no_trace():
         (lambda: tg.grad(lambda x: x)(x=3.0), TypeError, "called with 0 arguments by position; there is no number 0"),
         (lambda: tg.hvp(lambda x: np.sum(x))(np.ones(2), np.ones(3)), ValueError, r"v is \(3,\); expected \(2,\)"),
         (lambda: tg.jacobian(lambda x: np.ones(2))(1.0), TypeError, "jacobian: <lambda> returned a ndarray that does"),
-        (lambda: tg.hessian(lambda x: 2.0)(1.0), TypeError, "<lambda> returned a float that does not depend"),
+        (lambda: tg.hessian(lambda x: x**3)(np.ones(2)), ValueError,
+         r"^hessian: <lambda> returned shape \(2,\), not a single number. Reduce it to a cost first \(.*loss\)\.$"),
+        (lambda: tg.hvp(lambda x: x**3)(np.ones(2), np.ones(2)), ValueError, r"^hvp: <lambda> returned shape \(2,\)"),
+        (lambda: tg.hessian(lambda x: np.sum(x))(3), TypeError, "^hessian: x has dtype int64"),
+        (lambda: tg.hessian(3.0), TypeError, r"^hessian: expected a function, got 3.0. Write tg.hessian\(f\)\(x\)"),
+        (lambda: tg.hessian(lambda x: 2.0)(1.0), TypeError, "^hessian: <lambda> returned a float that does not depend"),
     ],
 )  # fmt: skip
 def test_errors_name_the_function_and_the_likely_mistake(call, error, text):

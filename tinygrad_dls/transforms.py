@@ -77,7 +77,12 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     >>> tg.grad(lambda model: tg.binary_cross_entropy_with_logits(model(np.eye(2)), Y))(model)
     {'W': array([[-0.25,  0.25]]), 'b': array([[0.]])}
     """
-    both = _value_and_grad("grad", f, argnums)
+    return _grad("grad", f, argnums)
+
+
+def _grad(who: str, f: Function, argnums: Argnums = 0) -> Function:
+    """The same for another transform, which its errors name."""
+    both = _value_and_grad(who, f, argnums)
     return _named("grad", f, lambda *args, **kwargs: both(*args, **kwargs)[1])
 
 
@@ -100,9 +105,10 @@ def _value_and_grad(who: str, f: Function, argnums: Argnums) -> Function:
         J, level, leaves = run(args, kwargs)
         check_level(who, f, J, level)
         if J.size != 1:
+            other = ", or use tg.jacobian" if who in ("grad", "value_and_grad") else ""
             raise ValueError(
                 f"{who}: {function_name(f)} returned shape {J.shape}, not a single number. Reduce it to a cost first "
-                "(np.sum, np.mean, a loss), or use tg.jacobian."
+                f"(np.sum, np.mean, a loss){other}."
             )
         return _outside(J._value, leaves), gradients(J, leaves)
 
@@ -140,13 +146,17 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     array([[1., 2.],
            [3., 4.]])
     """
-    run = runner("jacobian", f, argnums)
+    return _jacobian("jacobian", f, argnums)
+
+
+def _jacobian(who: str, f: Function, argnums: Argnums) -> Function:
+    run = runner(who, f, argnums)
 
     def derivatives(*args: Any, **kwargs: Any) -> Any:
         y, level, leaves = run(args, kwargs)
 
         def of_one(y: Any) -> Any:
-            check_level("jacobian", f, y, level)
+            check_level(who, f, y, level)
             rows = []
             for index in np.ndindex(y.shape):
                 one = np.zeros(y.shape)
@@ -195,7 +205,7 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     array([[3.5 , 1.5 ],
            [1.5 , 0.75]])
     """
-    return _named("hessian", f, jacobian(grad(f, argnums), argnums))
+    return _named("hessian", f, _jacobian("hessian", _grad("hessian", f, argnums), argnums))
 
 
 def hvp(f: Function) -> Function:
@@ -225,14 +235,14 @@ def hvp(f: Function) -> Function:
     >>> tg.hvp(lambda x: np.sum(x ** 3))(np.array([1.0, 2.0]), np.array([1.0, 10.0]))
     array([  6., 120.])
     """
-    gradient = grad(f)
+    gradient = _grad("hvp", f)
 
     def slope(x: Any, v: Any) -> Any:
         g = gradient(x)
         pairs = [(g[name], v[name]) for name in g] if isinstance(g, dict) else [(g, v)]
         return functools.reduce(ops.add, (ops.sum(ops.multiply(g, v)) for g, v in pairs))
 
-    slope_along = grad(slope)
+    slope_along = _grad("hvp", slope)
 
     def product(x: Any, v: Any) -> Any:
         expected = (
