@@ -119,7 +119,8 @@ def diagnose(
         `Linear` layers and activations, such as `LogisticRegression` or `TwoLayerNetwork`, with the parameters at which
         the gradients were computed. It is not changed.
     X : array, shape (n_x, m)
-    Y : array
+        The examples, as columns.
+    Y : array, shape (n_y, m), or (1, m) of class indices
         Labels, as the loss takes them.
     gradients : mapping of str to array
         Some or all of ``dA2, dZ2, dW2, db2, dA1, dZ1, dW1, db1, ...``; of a single layer, ``dA, dZ, dW, db``. The dA
@@ -134,6 +135,7 @@ def diagnose(
     Returns
     -------
     Diagnosis
+        One finding for each array that was given, in the order of the computation.
 
     Raises
     ------
