@@ -1142,3 +1142,18 @@ def test_reading_data_and_putting_the_old_values_back_are_no_change():
     w.data[0] = 1
     J.backward()
     np.testing.assert_array_equal(w.grad, [2.0, 4.0])
+
+
+def test_an_array_that_an_optimizer_replaced_is_watched_no_longer():
+    _, _, model, _, J = network()
+    W2 = model.parameters()[2]
+    W2.data = W2.data.copy()
+    before = W2.data
+    J = tg.binary_cross_entropy_with_logits(model(np.ones((2, 5))), np.ones((1, 5)))
+    J.backward()
+    tg.optim.SGD([W2], lr=0.1).step()
+    assert W2._lent is not None
+    tg.binary_cross_entropy_with_logits(model(np.ones((2, 5))), np.ones((1, 5))).backward()
+    assert W2._lent is None
+    before[...] = 0  # nobody's now
+    tg.binary_cross_entropy_with_logits(model(np.ones((2, 5))), np.ones((1, 5))).backward()

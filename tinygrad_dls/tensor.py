@@ -533,8 +533,11 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Ca
                         mixed, level = level != 0, x._level
                     if x._depth > depth:
                         depth = x._depth
-                    if x._lent is not None and x._lent.array is x._value:
-                        reachable = x._lent, reachable
+                    if x._lent is not None:
+                        if x._lent.array is x._value:
+                            reachable = x._lent, reachable
+                        else:  # an optimizer has replaced the array since, and no caller holds the new one
+                            x._lent = None
                     arrays.append(x._value)
                 elif x.__class__ is _NDARRAY and x.dtype.kind in "fiub":
                     reachable = x, reachable
