@@ -302,7 +302,7 @@ def _row(argument: _Argument, rng: Any, entries: int, projections: int) -> Row:
         a, b = np.ldexp(compared, -np.frexp(np.max(np.abs(compared)))[1]).T  # their squares may overflow
         total = np.linalg.norm(a) + np.linalg.norm(b)
         row.ratio = float(np.linalg.norm(a - b) / total) if total else 0.0
-    row.compared, row.wrong = len(compared), farthest > 1
+    row.compared, row.wrong = len(compared), bool(farthest > 1)
     _hold_to_float64(row, argument)
     return row
 
