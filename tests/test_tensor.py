@@ -1157,3 +1157,22 @@ def test_an_array_that_an_optimizer_replaced_is_watched_no_longer():
     assert W2._lent is None
     before[...] = 0  # nobody's now
     tg.binary_cross_entropy_with_logits(model(np.ones((2, 5))), np.ones((1, 5))).backward()
+
+
+def test_an_op_may_be_meant_by_any_callable_that_is_no_plain_function():
+    class Library:
+        """Such as another library's universal function."""
+
+        def __call__(self, x):
+            return x
+
+    function = Library()
+
+    @tg.op(function)
+    def same(x):
+        return x, (lambda dz: dz,)
+
+    try:
+        assert tg.tensor._implementations[function] is same
+    finally:
+        del tg.tensor._implementations[function]
