@@ -552,6 +552,16 @@ def test_a_wrong_rule_is_named():
         tg.clip(x, leaf(0.0))
 
 
+def test_op_takes_any_function_of_numpys_and_any_ufunc():
+    @tg.op(np.isscalar, np.frompyfunc(abs, 1, 1))
+    def same(x):
+        return x, (lambda dz: dz,)
+
+    for function in list(tg.tensor._implementations):
+        if tg.tensor._implementations[function] is same:
+            del tg.tensor._implementations[function]
+
+
 def test_op_without_parentheses_is_refused():
     def cube(x):
         return x**3, (lambda dz: dz * 3 * x**2,)
