@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tinygrad_dls import ops
-from tinygrad_dls.arrays import shown
+from tinygrad_dls.arrays import Array, shown
 
 __all__ = ["Step", "cause", "causes"]
-
-Array = Any
 
 # What each activation's derivative looks like, from the linear part Z and the activation A.
 DERIVATIVES: dict[str, Callable[[Array, Array], Array]] = {

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls import losses, nn, ops
-from tinygrad_dls.arrays import as_array, shown
+from tinygrad_dls.arrays import Array, as_array, shown
 from tinygrad_dls.check.causes import DERIVATIVES, Step
 from tinygrad_dls.tensor import Tensor, values
 
-Array = Any
 Arrays = dict[str, Array]
 
 
@@ -68,7 +67,8 @@ class Chain:
         self.names = self.forward + self.gradients
         self.reference = self._by_autodiff()
         self.m = self.X.shape[1]
-        self.magnitudes = {name: self._magnitude(name) for name in self.names}
+        sizes = {name: np.abs(x) for name, x in self.reference.items()}
+        self.magnitudes = {name: self._magnitude(name, sizes) for name in self.names}
 
     def _by_autodiff(self) -> Arrays:
         """The values and gradients of every step, from the engine."""
@@ -107,7 +107,7 @@ class Chain:
             "db": [f"dZ{n}"],
         }[kind]
 
-    def compute(self, name: str, out: Arrays, through_dA: bool) -> Array:  # the course's name
+    def compute(self, name: str, out: Arrays, through_dA: bool) -> Array:
         """One step from those before it; the last dZ of a cross-entropy as ``(A - Y)/m``, or from dA if asked to."""
         kind, k, n, below, behind = self.place(name)
         layer = self.layers[k]
@@ -157,10 +157,9 @@ class Chain:
             if_instead=if_instead,
         )  # fmt: skip
 
-    def _magnitude(self, name: str) -> Array:
+    def _magnitude(self, name: str, r: Arrays) -> Array:
         """For each entry, the sum of the magnitudes of the terms that the step adds: what rounding is relative to."""
         kind, k, n, below, behind = self.place(name)
-        r = {key: np.abs(x) for key, x in self.reference.items()}
         a_below = r[f"A{below}"] if k else np.abs(self.X)
         if behind != "end":
             dZ = r[f"W{behind}"].T @ r[f"dZ{behind}"]
@@ -170,7 +169,7 @@ class Chain:
             return r[name] / np.maximum(r[f"A{n}"] * np.abs(1 - r[f"A{n}"]), np.finfo(float).eps)
         return {
             "Z": r[f"W{n}"] @ a_below + r[f"b{n}"],
-            "A": r[f"A{n}"] + 0.0,
+            "A": r[f"A{n}"],
             "dA": dZ if behind != "end" else r[name],
             "dZ": dZ,
             "dW": dZ @ a_below.T,

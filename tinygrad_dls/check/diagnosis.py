@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls import nn
-from tinygrad_dls.arrays import as_array, shown
+from tinygrad_dls.arrays import Array, as_array, shown
 from tinygrad_dls.check.causes import causes
-from tinygrad_dls.check.chain import Array, Arrays, Chain
+from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.tensor import values
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
@@ -175,9 +175,8 @@ def diagnose(
         if alpha is not None:
             findings[findings.index(wrong[0])] = _updated_before(wrong[0], alpha)
     hint = ""
-    if any(not f.causes for f in findings if f.verdict == "wrong") and not any(
-        f.name[:2] in ("dA", "dZ") for f in findings
-    ):
+    unexplained = any(not f.causes for f in findings if f.verdict == "wrong")
+    if unexplained and not any(f.name[:2] in ("dA", "dZ") for f in findings):
         n = chain.numbers[-1]
         hint = f"Give dZ{n} and the other dZ and dA too: they tell which of these only follow."
     return Diagnosis(f"{type(model).__name__}, {chain.m} examples", tuple(findings), hint)
