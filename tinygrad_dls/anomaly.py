@@ -245,9 +245,10 @@ def _layer(frame: FrameType) -> tuple[str, str]:
     local = frame.f_locals
     if frame.f_code is Sequential.__call__.__code__:
         layer, output = local.get("layer"), local.get("output") or ""
-        kind = layer._describe() if isinstance(layer, Module) else getattr(layer, "__name__", type(layer).__name__)
-        return f"{layer.name} ({kind})" if isinstance(layer, Module) and layer.name else kind, output
+        if isinstance(layer, Module):
+            return layer._titled(), output
+        return getattr(layer, "__name__", type(layer).__name__), output
     module = local.get("self")
     if isinstance(module, Module):
-        return f"{module.name} ({module._describe()})" if module.name else module._describe(), ""
+        return module._titled(), ""
     return "", ""

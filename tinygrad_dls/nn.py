@@ -177,6 +177,10 @@ class Module:
     def _describe(self) -> str:
         return type(self).__name__
 
+    def _titled(self) -> str:
+        """The name and what it is, as errors say it: ``layer1 (Linear 2 -> 4)``."""
+        return f"{self.name} ({self._describe()})" if self.name else self._describe()
+
     def _tree(self, indent: str, seen: set[Parameter | Module]) -> Iterator[tuple[str, str]]:
         """Lines of the repr: the module, its own parameters beside it, and the modules within, indented; each once."""
         own, within = [], []
@@ -188,7 +192,7 @@ class Module:
                 own.append(f"{member.name or name} {member.shape}")
             else:
                 within.append(member)
-        called = f"{self.name} ({self._describe()})" if self.name else self._describe()
+        called = self._titled()
         yield indent + called, ", ".join(own)
         for member in within:
             if member not in seen:
@@ -325,7 +329,7 @@ class Linear(Module):
 
     def _shape_error(self, a: Any, shape: tuple[int, ...]) -> str:
         called = a.name if isinstance(a, Tensor) and a.name else self.input_name
-        who = f"{self.name} ({self._describe()})" if self.name else self._describe()
+        who = self._titled()
         text = f"{who}: W is {self.W.shape}, {called} is {shape}; expected {called} to be ({self.n_in}, m). "
         if len(shape) != 2:
             return (
