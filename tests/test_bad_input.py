@@ -475,7 +475,7 @@ def unchanged(*things):
     before = [state_of(x) for x in things]
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever was raised, it must not have changed anything
         after = [state_of(x) for x in things]
         if not all(
             np.array_equal(a, b, equal_nan=True)
@@ -1148,7 +1148,7 @@ def expected(call, args):
         return REFUSE
     try:
         with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore")  # of the reference, which is plain NumPy
             return values_of(call.reference(*args))
     except Exception:  # whatever NumPy makes of it
         return REFUSE
@@ -1171,7 +1171,7 @@ def outcome(call, args, clean, huge=False):
     try:
         with np.errstate(all="ignore"):
             want = [*want, *call.run(*clean)[len(want) :]]  # the gradients
-    except Exception:
+    except Exception:  # of any kind: the clean call must not fail
         return f"wrong: answered {_short(got)}, but not for the same in plain floats"
     coarse = max(np.finfo(a.dtype).eps for a in (*map(_plain, args), np.ones(1)) if _kind(a) == "f")
     if len(got) != len(want) or not all(alike(g, w, coarse) for g, w in zip(got, want, strict=True)):

@@ -356,6 +356,6 @@ def test_tuples_and_tables_are_operands_like_lists():
 def test_a_number_compares_in_the_precision_of_the_array():
     assert (tg.Tensor(np.full(2, 0.1, np.float32)) == 0.1).all()
     with pytest.raises(TypeError, match="less: argument 2 has dtype <U1, and is not numeric"):
-        tg.Tensor([1.0]) < "a"  # noqa: B015
+        tg.Tensor([1.0]) < "a"  # noqa: B015  # the comparison itself raises
     with pytest.raises(ValueError, match=r"less: argument 1 is \(2,\), argument 2 is \(3,\); operands could not"):
-        tg.Tensor([1.0, 2.0]) < np.ones(3)  # noqa: B015
+        tg.Tensor([1.0, 2.0]) < np.ones(3)  # noqa: B015  # as above
