@@ -1,0 +1,287 @@
+"""The graph behind a Tensor as a list of nodes with the course's names: what pictures, derivations and code are read off.
+
+The engine's graph is data: a Tensor knows its op, its inputs and its name. `read` puts it in order, inputs first, and
+gives a name to what has none, by the part it plays: the first argument of a cost is the prediction, the second ``Y``;
+what a layer's linear part multiplies is ``X``; an activation of ``Z1`` is ``A1``. `trace` also notes which module made
+which node.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+from tinygrad_dls.nn import Module, Parameter, Sequential
+from tinygrad_dls.tensor import Tensor, _inputs, _recording
+
+__all__ = ["Node", "read", "trace"]
+
+LOSSES = {
+    "binary_cross_entropy": "A",
+    "binary_cross_entropy_with_logits": "Z",
+    "softmax_cross_entropy": "Z",
+    "mean_squared_error": "A",
+}  # and the letter of what they take
+ACTIVATIONS = {"sigmoid", "tanh", "relu", "softmax", "softplus"}
+
+Path = tuple[str, ...]  # the modules that made a node, the outermost first
+
+
+@dataclass(eq=False, repr=False)
+class Node:
+    """A place in the graph: an input, a parameter, a constant array, or what an op computed.
+
+    Attributes
+    ----------
+    name : str
+        In the course's notation, such as ``"W1"``; no two nodes share one.
+    kind : str
+        ``"parameter"`` (a leaf that requires a gradient), ``"input"`` (an array or a Tensor that does not), ``"value"``
+        (computed), or ``"cost"`` (the root, if it is a single number).
+    x : Tensor or array
+        What stands there.
+    op : str
+        The name of the op that computed it, empty for a leaf.
+    inputs : tuple
+        The op's inputs: nodes, and numbers as they are.
+    extra : tuple, options : dict
+        The op's further arguments, such as an axis, by position and by keyword.
+    modules : tuple of str
+        The modules that made it, the outermost first, as errors call them: ``("layer1 (Linear 2 -> 4)",)``.
+    """
+
+    name: str
+    kind: str
+    x: Any
+    op: str = ""
+    inputs: tuple[Any, ...] = ()
+    extra: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    modules: Path = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of what stands there."""
+        return tuple(self.x.shape)
+
+    @property
+    def identifier(self) -> str:
+        """The name as Python and DOT allow it."""
+        name = re.sub(r"\W", "_", self.name)
+        return name if name.isidentifier() else f"_{name}"
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(x.name if isinstance(x, Node) else repr(x) for x in self.inputs)
+        return f"{self.name} = {self.op}({inputs})" if self.op else f"{self.name}: {self.kind}"
+
+
+def read(root: Tensor, made_in: dict[Tensor, Path] | None = None) -> list[Node]:
+    """The nodes of the graph that ends in a Tensor, each after its inputs; the last one is the root.
+
+    Parameters
+    ----------
+    root : Tensor
+        Usually the cost J.
+    made_in : dict, optional
+        The modules that made each Tensor, as `trace` finds them. Without it, the number in a name tells the layer.
+
+    Raises
+    ------
+    TypeError
+        If `root` is no Tensor.
+    ValueError
+        If it has no graph.
+    """
+    if not isinstance(root, Tensor):
+        raise TypeError(f"expected a Tensor, such as the cost J, got {type(root).__name__}.")
+    if root.op is None:
+        raise ValueError(
+            f"{root.name or 'this Tensor'} has no graph: no op computed it from a Tensor that requires a gradient. "
+            "Was it computed under no_grad(), or from .data?"
+        )
+    nodes: dict[int, Node] = {}
+    for x in _in_order(root):
+        nodes[id(x)] = _node(x, nodes)
+    in_order = list(nodes.values())
+    if root.shape == ():
+        in_order[-1].kind = "cost"
+    _name(in_order)
+    for node in in_order:
+        if made_in is None:
+            node.modules = _layer_by_name(node)
+        elif node.x in made_in if isinstance(node.x, Tensor) else False:
+            node.modules = made_in[node.x]
+    if made_in is not None:
+        _place_parameters(in_order)
+    return in_order
+
+
+def _in_order(root: Tensor) -> Iterator[Any]:
+    """Tensors and arrays, each once and after its inputs; without recursion, as graphs are deep."""
+    seen: set[int] = set()
+    stack: list[tuple[Any, bool]] = [(root, False)]
+    while stack:
+        x, done = stack.pop()
+        if done:
+            yield x
+        elif id(x) not in seen:
+            seen.add(id(x))
+            stack.append((x, True))
+            if isinstance(x, Tensor):
+                stack.extend((y, False) for y in reversed(_arrays(x)) if id(y) not in seen and hasattr(y, "dtype"))
+
+
+def _arrays(x: Tensor) -> tuple[Any, ...]:
+    """The inputs of the op that computed a Tensor, without such arguments as an axis."""
+    return x.inputs[: _number_of_inputs(x)]
+
+
+def _number_of_inputs(x: Tensor) -> int:
+    if x.op is None:
+        return 0
+    annotated = _inputs(x.op.__wrapped__)  # type: ignore[attr-defined]  # set by functools.wraps
+    return len(x.inputs) if not annotated else int(min(annotated, len(x.inputs)))
+
+
+def _node(x: Any, nodes: dict[int, Node]) -> Node:
+    if not isinstance(x, Tensor):
+        return Node("", "input", x)
+    if x.op is None:
+        return Node(x.name or "", "parameter" if x.requires_grad else "input", x)
+    inputs = tuple(nodes.get(id(y), y) for y in _arrays(x))
+    extra = x.inputs[len(inputs) :]
+    return Node(x.name or "", "value", x, x.op.__name__, inputs, extra, x.options)
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def _name(nodes: list[Node]) -> None:
+    """Name what has no name, and number what shares one."""
+    for node in nodes:
+        _name_inputs(node)
+        if not node.name and node.op:
+            node.name = _name_of_value(node)
+    if nodes[-1].kind == "cost" and not nodes[-1].x.name:
+        nodes[-1].name = "J"
+    letters = {"input": "C", "parameter": "P", "value": "U", "cost": "U"}
+    taken = {node.name for node in nodes}
+    counts: dict[str, int] = {}
+    used: set[str] = set()
+    for node in nodes:
+        first = node.name
+        name = first
+        while not name or name in used or (name != first and name in taken):
+            stem = f"{first}_" if first else letters[node.kind]
+            counts[stem] = counts.get(stem, 1 if first else 0) + 1
+            name = f"{stem}{counts[stem]}"
+        node.name = name
+        used.add(name)
+
+
+def _name_inputs(node: Node) -> None:
+    """The leaves that an op takes, by the part they play in it."""
+    inputs = [x if isinstance(x, Node) else None for x in node.inputs]
+    if node.op in LOSSES and len(inputs) == 2:
+        _call(inputs[1], "Y")
+        _call(inputs[0], LOSSES[node.op])
+    elif node.op == "affine":
+        _call(inputs[1], "X")
+    elif node.op == "matmul" and _is_parameter(inputs[0]):
+        _call(inputs[1], "X")
+    elif node.op == "multiply" and inputs[0] and re.fullmatch(r"A\d*", inputs[0].name):
+        _call(inputs[1], "D" + inputs[0].name[1:])  # the mask of dropout, as the course calls it
+
+
+def _call(node: Node | None, name: str) -> None:
+    if node is not None and not node.name and node.kind in ("input", "value"):
+        node.name = name
+
+
+def _is_parameter(node: Node | None) -> bool:
+    return node is not None and node.kind == "parameter"
+
+
+def _name_of_value(node: Node) -> str:
+    """``Z1`` for a linear part with ``W1``, ``A1`` for an activation of ``Z1``; empty for anything else."""
+    first = node.inputs[0] if node.inputs and isinstance(node.inputs[0], Node) else None
+    if first is not None and node.op in ACTIVATIONS and re.fullmatch(r"Z\d*", first.name):
+        return "A" + first.name[1:]
+    weights = first.inputs[0] if first is not None and node.op == "add" and first.op == "matmul" else first
+    if node.op in ("affine", "add") and isinstance(weights, Node) and re.fullmatch(r"[Ww]\d*", weights.name):
+        return "Z" + weights.name[1:]
+    return ""
+
+
+# -- modules ----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def trace() -> Iterator[dict[Tensor, Path]]:
+    """Note for every Tensor that is computed within the block which modules made it.
+
+    Yields
+    ------
+    dict
+        Filled as the ops run; to be passed to `read`.
+    """
+    made_in: dict[Tensor, Path] = {}
+    titles: dict[int, str] = {}
+    outer = _recording.get()
+
+    def note(node: Tensor) -> None:
+        if node.op is not None:
+            running = reversed(list(_running(sys._getframe(2))))
+            made_in[node] = tuple(_title(layer, titles) for layer in running)
+        if outer is not True and outer:
+            outer(node)
+
+    token = _recording.set(note)
+    try:
+        yield made_in
+    finally:
+        _recording.reset(token)
+
+
+def _running(frame: FrameType | None) -> Iterator[Any]:
+    """The modules whose call is under way, the innermost first; of a Sequential, also the layer that it is at."""
+    within: Any = None
+    while frame is not None:
+        local = frame.f_locals
+        if frame.f_code is Sequential.__call__.__code__:
+            if local.get("layer") is not within:  # a function such as np.tanh, or a layer that is one
+                yield local.get("layer")
+            within = local.get("self")
+            yield within
+        elif frame.f_code.co_name == "__call__" and isinstance(local.get("self"), Module):
+            within = local["self"]
+            yield within
+        frame = frame.f_back
+
+
+def _title(layer: Any, titles: dict[int, str]) -> str:
+    """What errors call a layer; the second of that title gets a number."""
+    if id(layer) not in titles:
+        title = layer._titled() if isinstance(layer, Module) else getattr(layer, "__name__", type(layer).__name__)
+        alike = sum(other.split(" #")[0] == title for other in titles.values())
+        titles[id(layer)] = f"{title} #{alike + 1}" if alike else title
+    return titles[id(layer)]
+
+
+def _place_parameters(nodes: list[Node]) -> None:
+    """Parameters stand in the module that first uses them."""
+    for node in nodes:
+        for x in node.inputs:
+            if isinstance(x, Node) and isinstance(x.x, Parameter) and not x.modules:
+                x.modules = node.modules
+
+
+def _layer_by_name(node: Node) -> Path:
+    """The layer that a name such as ``W1`` or ``A1`` speaks of."""
+    numbered = re.fullmatch(r"[WbZA](\d+)(_\d+)?", node.name)
+    return (f"layer{numbered.group(1)}",) if numbered and int(numbered.group(1)) else ()
