@@ -1,0 +1,120 @@
+"""From DOT text to a picture: the one place that runs Graphviz.
+
+Graphviz comes in two ways. Either there is its program ``dot`` on the PATH, or there are its libraries in the wheels of
+pygraphviz, which carry no ``dot``, but lay out and draw as well as it does. Both run in a process of their own: there a
+crash, or a layout that never ends, is an error, and not the end of the program that wanted a picture. What comes back
+is the whole picture or an error in dot's own words, never an empty file.
+
+The same text gives the same bytes, in every process, with the same Graphviz and the same fonts.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+
+__all__ = ["FORMATS", "GraphvizError", "GraphvizNotFoundError", "render"]
+
+FORMATS = ("svg", "png", "pdf")
+
+# What the libraries of pygraphviz need to do what `dot -T<format>` does. It imports what this process would import.
+_DRAW = """
+import sys
+format, *sys.path[:] = sys.argv[1:]
+try:
+    from pygraphviz import AGraph
+    picture = AGraph(string=sys.stdin.buffer.read().decode()).draw(format=format, prog="dot")
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+sys.stdout.buffer.write(picture)
+"""
+
+_TEXT_IS_THERE = "The DOT text itself is there in .source: it can be saved as a .dot file, and drawn elsewhere."
+
+
+class GraphvizError(RuntimeError):
+    """Graphviz did not draw the graph."""
+
+
+class GraphvizNotFoundError(GraphvizError):
+    """There is no Graphviz on this computer."""
+
+
+def render(source: str, format: str, *, seconds: float = 60) -> bytes:
+    """Draw a graph with Graphviz's ``dot``.
+
+    Parameters
+    ----------
+    source : str
+        The graph in the DOT language.
+    format : str
+        ``"svg"``, ``"png"`` or ``"pdf"``.
+    seconds : float
+        How long it may take.
+
+    Returns
+    -------
+    bytes
+        What belongs into a file of that format.
+
+    Raises
+    ------
+    ValueError
+        If the format is another one.
+    GraphvizNotFoundError
+        Without ``dot`` on the PATH and without pygraphviz, saying how to get either.
+    GraphvizError
+        When Graphviz fails, with its own message, when it takes too long, or when it draws nothing.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    command = _command(format)
+    try:
+        done = subprocess.run(
+            command,
+            input=source.encode(errors="replace"),  # a lone surrogate in a name is no reason for no picture
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows a console would flash up
+        )
+    except subprocess.TimeoutExpired:
+        raise GraphvizError(
+            f"Graphviz did not finish within {seconds:g} s. Give it more time, or a smaller graph. {_TEXT_IS_THERE}"
+        ) from None
+    except OSError as error:
+        raise GraphvizError(f"Graphviz ({command[0]}) could not be started: {error}. {_TEXT_IS_THERE}") from error
+    said = done.stderr.decode(errors="replace").strip()
+    # The libraries report what is wrong with a label, and then go on without it; the program exits with 1.
+    if done.returncode or re.search("^Error:", said, re.MULTILINE):
+        raise GraphvizError(f"Graphviz failed (exit status {done.returncode}).\n{_indented(said)}\n{_TEXT_IS_THERE}")
+    if not done.stdout:
+        raise GraphvizError(f"Graphviz drew nothing, and reported no error.\n{_indented(said)}\n{_TEXT_IS_THERE}")
+    return _undated(done.stdout) if format == "pdf" else done.stdout
+
+
+def _command(format: str) -> list[str]:
+    """What to run: ``dot``, or else a Python that draws with the libraries of pygraphviz."""
+    if dot := shutil.which("dot"):
+        return [dot, f"-T{format}"]
+    if find_spec("pygraphviz"):
+        return [sys.executable, "-c", _DRAW, format, *sys.path]
+    raise GraphvizNotFoundError(
+        "there is no Graphviz to draw with: no program `dot` on the PATH, and no pygraphviz. Get one of them:\n"
+        "  with pip:           pip install 'tinygrad_dls[draw]'\n"
+        "  with your system's: apt install graphviz (Linux), brew install graphviz (macOS), "
+        "choco install graphviz (Windows)\n"
+        f"{_TEXT_IS_THERE}"
+    )
+
+
+def _indented(said: str) -> str:
+    return "\n".join(f"  {line}" for line in (said or "It said nothing.").splitlines())
+
+
+def _undated(pdf: bytes) -> bytes:
+    """Without the time at which it was drawn, in as many bytes: a PDF holds the positions of its parts."""
+    return re.sub(rb"/CreationDate \(D:[^)]*\)", lambda date: b" " * len(date[0]), pdf)
