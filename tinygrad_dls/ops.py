@@ -494,8 +494,7 @@ def _scatter(dz: Array, *, index: Any, shape: tuple[int, ...]) -> Rule:
     """Zeros of the shape, with the entries of dz added at the index: what indexing is to its gradient, and back."""
     if isinstance(dz, Tensor):
         return _scatter(dz, index=index, shape=shape), (lambda dx: dx[index],)
-    exact = dz.dtype.kind == "O"  # symbols, which want zeros of their own kind of array
-    z = np.zeros_like(dz, shape=shape) if exact else np.zeros(shape, dtype=dz.dtype)
+    z = np.zeros_like(dz, shape=shape)  # of the same kind of array: symbols want zeros of their own
     np.add.at(z, index, dz)
     return z, (lambda dx: dx[index],)
 

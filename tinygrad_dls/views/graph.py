@@ -1,4 +1,4 @@
-"""The graph behind a Tensor as a list of nodes with the course's names: what pictures, derivations and code are read off.
+"""The graph behind a Tensor as a list of nodes with the course's names: what pictures, derivations and code read.
 
 The engine's graph is data: a Tensor knows its op, its inputs and its name. `read` puts it in order, inputs first, and
 gives a name to what has none, by the part it plays: the first argument of a cost is the prediction, the second ``Y``;
@@ -107,7 +107,7 @@ def read(root: Tensor, made_in: dict[Tensor, Path] | None = None) -> list[Node]:
     nodes: dict[int, Node] = {}
     for x in _in_order(root):
         nodes[id(x)] = _node(x, nodes)
-    in_order = list(nodes.values())
+    in_order = _leaves_late(list(nodes.values()))
     if root.shape == ():
         in_order[-1].kind = "cost"
     _name(in_order)
@@ -134,6 +134,17 @@ def _in_order(root: Tensor) -> Iterator[Any]:
             stack.append((x, True))
             if isinstance(x, Tensor):
                 stack.extend((y, False) for y in reversed(_arrays(x)) if id(y) not in seen and hasattr(y, "dtype"))
+
+
+def _leaves_late(nodes: list[Node]) -> list[Node]:
+    """Leaves just before the first node that uses them: X, W1, b1, Z1, A1, W2, ... as one writes it down."""
+    order: dict[Node, None] = {}
+    for node in nodes:
+        if node.op:
+            data_first = sorted((x for x in node.inputs if isinstance(x, Node) and not x.op), key=_is_parameter)
+            order.update(dict.fromkeys(data_first))
+            order[node] = None
+    return list(order)
 
 
 def _arrays(x: Tensor) -> tuple[Any, ...]:
@@ -190,9 +201,7 @@ def _name_inputs(node: Node) -> None:
     if node.op in LOSSES and len(inputs) == 2:
         _call(inputs[1], "Y")
         _call(inputs[0], LOSSES[node.op])
-    elif node.op == "affine":
-        _call(inputs[1], "X")
-    elif node.op == "matmul" and _is_parameter(inputs[0]):
+    elif node.op == "affine" or (node.op == "matmul" and _is_parameter(inputs[0])):
         _call(inputs[1], "X")
     elif node.op == "multiply" and inputs[0] and re.fullmatch(r"A\d*", inputs[0].name):
         _call(inputs[1], "D" + inputs[0].name[1:])  # the mask of dropout, as the course calls it

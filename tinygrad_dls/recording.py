@@ -1,0 +1,450 @@
+"""An array that writes down what is done to it: the NumPy calls of a computation, as a program.
+
+The one idea: the engine's rules, the losses and the optimizers compute with operators, ``np.*`` functions and array
+methods only. Run once on a `RecordingArray`, which answers NumPy's protocols by computing *and* noting each call, a
+training step becomes a graph of NumPy calls: forward, backward and update in one, without a Tensor left in it.
+
+What a recording would freeze is refused, by name: a Python ``if`` on a value, a conversion to a number, an array that
+is made on the way. The number of examples is no number in the program but the symbol ``m``: the length of an axis is a
+`Dimension`, an int that remembers where it came from.
+"""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from tinygrad_dls.arrays import Array
+from tinygrad_dls.tensor import Tensor
+
+__all__ = ["Call", "Dimension", "Recorder", "RecordingArray", "RecordingError"]
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+CONSTANT = 64  # entries of the largest array that a program may hold as a constant
+
+
+class RecordingError(TypeError):
+    """What a recording cannot hold: it would be right for this run only."""
+
+
+_order = itertools.count()
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class Call:
+    """A NumPy call of a program; or, without a function, one of its inputs.
+
+    Attributes
+    ----------
+    function : callable or None
+        The NumPy function, such as ``np.matmul``; for indexing, `getitem`; None for an input.
+    args : tuple
+        Its arguments: other calls, numbers, constant arrays, and lists or tuples of these.
+    options : dict
+        Its keyword arguments.
+    shape, dtype
+        Of the result, as it was when recorded.
+    name : str
+        Such as ``"Z1"``; empty if it has none.
+    """
+
+    function: Callable[..., Any] | None
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+    name: str = ""
+    order: int = field(default_factory=_order.__next__)
+
+    def calls(self) -> Iterator[Call]:
+        """The calls among the arguments."""
+        return _calls_in((self.args, tuple(self.options.values())))
+
+    def __repr__(self) -> str:
+        if self.function is None:
+            return self.name
+        called = ", ".join([a.name or "..." if isinstance(a, Call) else repr(a) for a in self.args])
+        return f"{self.name or '_'} = {self.function.__name__}({called})"
+
+
+def _calls_in(x: Any) -> Iterator[Call]:
+    if isinstance(x, Call):
+        yield x
+    elif isinstance(x, (tuple, list)):
+        for y in x:
+            yield from _calls_in(y)
+
+
+def reachable(outputs: Iterable[Call]) -> list[Call]:
+    """All the calls that the outputs need, themselves included, each after its arguments."""
+    seen: set[Call] = set()
+    found = []
+    stack = [(call, False) for call in reversed(list(outputs))]
+    while stack:
+        call, done = stack.pop()
+        if done:
+            found.append(call)
+        elif call not in seen:
+            seen.add(call)
+            stack.append((call, True))
+            stack.extend((x, False) for x in reversed(list(call.calls())) if x not in seen)
+    return found
+
+
+# -- functions that NumPy has no name for -----------------------------------------------------------------------------
+
+
+def getitem(x: Array, index: Any) -> Array:
+    """``x[index]``, as a function."""
+    return x[index]
+
+
+def astype(x: Array, dtype: Any) -> Array:
+    """``x.astype(dtype)``, as a function."""
+    return x.astype(dtype)
+
+
+def scattered(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros of the shape, with the entries of dz added at the index."""
+    z = np.zeros(shape, dz.dtype)
+    np.add.at(z, index, dz)
+    return z
+
+
+# -- the number of examples, as a symbol ------------------------------------------------------------------------------
+
+
+class Dimension(int):
+    """The length of an axis that the program does not fix, and what is computed from it: ``m``, ``4 * m``, ``1 / m``.
+
+    An int to Python and to NumPy; to a `Recorder`, the call that it stands for.
+    """
+
+    call: Call
+
+    def __new__(cls, number: int, call: Call) -> Dimension:  # noqa: D102
+        self = super().__new__(cls, number)
+        self.call = call
+        return self
+
+    def __mul__(self, other: Any) -> Any:
+        return _dimension(np.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _dimension(np.multiply, other, self)
+
+    def __add__(self, other: Any) -> Any:
+        return _dimension(np.add, self, other)
+
+    def __radd__(self, other: Any) -> Any:
+        return _dimension(np.add, other, self)
+
+    def __sub__(self, other: Any) -> Any:
+        return _dimension(np.subtract, self, other)
+
+    def __rsub__(self, other: Any) -> Any:
+        return _dimension(np.subtract, other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _dimension(np.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _dimension(np.divide, other, self)
+
+    def __floordiv__(self, other: Any) -> Any:
+        return _dimension(np.floor_divide, self, other)
+
+
+class _Ratio(float):
+    """A number computed from the length of an axis."""
+
+    call: Call
+
+    def __new__(cls, number: float, call: Call) -> _Ratio:
+        self = super().__new__(cls, number)
+        self.call = call
+        return self
+
+    def __mul__(self, other: Any) -> Any:
+        return _dimension(np.multiply, self, other)
+
+    def __rmul__(self, other: Any) -> Any:
+        return _dimension(np.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _dimension(np.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _dimension(np.divide, other, self)
+
+    def __neg__(self) -> Any:
+        return _dimension(np.multiply, -1, self)
+
+
+def _dimension(function: Any, x: Any, y: Any) -> Any:
+    """A number computed from the lengths of axes; anything but numbers answers for itself."""
+    if not (isinstance(x, (int, float)) and isinstance(y, (int, float))):
+        return NotImplemented
+    plain_x, plain_y = _plain(x), _plain(y)
+    number = function(plain_x, plain_y).item()
+    call = Call(function, (_symbol(x), _symbol(y)), {}, (), type(number))
+    return Dimension(number, call) if isinstance(number, int) else _Ratio(number, call)
+
+
+def _symbol(x: Any) -> Any:
+    """The call that a number of a symbol stands for; any other number as it is."""
+    return x.call if isinstance(x, (Dimension, _Ratio)) else x
+
+
+def _plain(x: Any) -> Any:
+    """A number without the memory of its symbol."""
+    return int(x) if isinstance(x, Dimension) else float(x) if isinstance(x, _Ratio) else x
+
+
+# -- the array --------------------------------------------------------------------------------------------------------
+
+
+class Recorder:
+    """What the recording arrays of one recording share.
+
+    Parameters
+    ----------
+    m : int, optional
+        The number of examples: axes of this length, or of a multiple, are `Dimension` objects. None: all are numbers.
+    """
+
+    def __init__(self, m: int | None = None) -> None:
+        self.m = m
+        self.dimension = Call(None, (), {}, (), int, "m")
+
+    def input(self, name: str, value: Any) -> RecordingArray:
+        """An input of the program: an array, or a number such as the learning rate."""
+        array = np.asarray(value)
+        return RecordingArray(self, Call(None, (), {}, array.shape, array.dtype, name), value)
+
+    def constant(self, value: float, dtype: Any) -> RecordingArray:
+        """A number that is an array to the engine, such as the gradient that backward starts from."""
+        call = Call(np.asarray, (value,), {}, (), np.dtype(dtype))
+        return RecordingArray(self, call, np.dtype(dtype).type(value))
+
+    def length(self, n: int) -> int:
+        """The length of an axis, as a symbol if it is a multiple of the number of examples."""
+        if not self.m or not n or n % self.m:
+            return n
+        m = Dimension(self.m, self.dimension)
+        return m if n == self.m else n // self.m * m
+
+    def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Compute a call, and write it down."""
+        value = function(*_each(_value_of, args), **_each(_value_of, options))
+        if not isinstance(value, (np.ndarray, np.generic)):
+            return self.length(value) if type(value) is int else _each(lambda x: x, value)  # np.ndim, np.size
+        operands = _each(lambda x: _operand(x, function), args), _each(lambda x: _operand(x, function), options)
+        return RecordingArray(self, Call(function, *operands, value.shape, value.dtype), value)
+
+
+def _each(function: Callable[[Any], Any], x: Any) -> Any:
+    """Apply a function to what stands in tuples, lists and dicts."""
+    if isinstance(x, (tuple, list)):
+        return type(x)(_each(function, y) for y in x)
+    if isinstance(x, dict):
+        return {key: _each(function, y) for key, y in x.items()}
+    return function(x)
+
+
+def _value_of(x: Any) -> Any:
+    return x.value if isinstance(x, RecordingArray) else _plain(x)
+
+
+def _operand(x: Any, function: Callable[..., Any]) -> Any:
+    """What stands for an argument in the program."""
+    if isinstance(x, RecordingArray):
+        return x.call
+    if isinstance(x, np.ndarray) and x.size > CONSTANT:
+        raise RecordingError(
+            f"the recording would freeze an array {x.shape} that is an argument of np.{function.__name__}{_place()}: "
+            "a random draw, such as a dropout mask, or data from elsewhere. Pass it to the function as an argument."
+        )
+    if isinstance(x, slice):
+        return slice(*(_symbol(i) for i in (x.start, x.stop, x.step)))
+    return x.copy() if isinstance(x, np.ndarray) else _symbol(x)
+
+
+class RecordingArray(NDArrayOperatorsMixin):
+    """An array of numbers that remembers the NumPy calls that computed it; it never changes.
+
+    Parameters
+    ----------
+    recorder : Recorder
+    call : Call
+        What computed it.
+    value : array or number
+        What came out. A Python number keeps its weak dtype, so that float32 stays float32.
+
+    Raises
+    ------
+    RecordingError
+        When it is asked for its truth or its numbers, which a program could not ask again.
+    """
+
+    __slots__ = ("__weakref__", "call", "recorder", "value")
+    __hash__ = object.__hash__  # by identity; == compares entries
+
+    def __init__(self, recorder: Recorder, call: Call, value: Any) -> None:
+        self.recorder, self.call, self.value = recorder, call, value
+
+    # -- what an array has --------------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array; the number of examples in it is a `Dimension`."""
+        return tuple(map(self.recorder.length, self.call.shape))
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.call.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self.recorder.length(int(np.size(self.value)))
+
+    @property
+    def dtype(self) -> Any:
+        """Dtype of the array."""
+        return self.call.dtype
+
+    @property
+    def T(self) -> Any:  # noqa: N802  # NumPy's name
+        """The transpose."""
+        return self._called(np.transpose, self)
+
+    def copy(self) -> RecordingArray:
+        """The array itself, which never changes."""
+        return self
+
+    def reshape(self, *shape: Any) -> Any:
+        """The same entries in another shape."""
+        return self._called(np.reshape, self, shape[0] if len(shape) == 1 else shape)
+
+    def astype(self, dtype: Any) -> Any:
+        """The same numbers in another dtype."""
+        return self if np.dtype(dtype) == self.dtype else self._called(astype, self, np.dtype(dtype))
+
+    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Sum over the axes."""
+        return self._reduced(np.sum, axis, keepdims)
+
+    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Mean over the axes."""
+        return self._reduced(np.mean, axis, keepdims)
+
+    def max(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Largest entry over the axes."""
+        return self._reduced(np.max, axis, keepdims)
+
+    def min(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Smallest entry over the axes."""
+        return self._reduced(np.min, axis, keepdims)
+
+    def all(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Whether all entries over the axes are true."""
+        return self._reduced(np.all, axis, keepdims)
+
+    def any(self, axis: Any = None, *, keepdims: bool = False) -> Any:
+        """Whether any entry over the axes is true."""
+        return self._reduced(np.any, axis, keepdims)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._called(getitem, self, index)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    def __repr__(self) -> str:
+        return f"RecordingArray({self.call!r}, shape={self.call.shape}, dtype={self.dtype})"
+
+    def _reduced(self, function: Callable[..., Any], axis: Any, keepdims: bool) -> Any:
+        return self._called(function, self, axis=axis, keepdims=keepdims)
+
+    def _called(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        return self.recorder.called(function, args, options)
+
+    # -- what would freeze a value ------------------------------------------------------------------------------------
+
+    def _refuse(self, what: str) -> RecordingError:
+        name = self.call.name or (
+            f"the result of np.{self.call.function.__name__}" if self.call.function else "a value"
+        )
+        return RecordingError(
+            f"the recording would freeze {what} {name}{_place()}: the program would do the same for all data. "
+            "Write np.where, np.maximum and the like, which NumPy decides anew each time; "
+            "or compute it outside and pass it as an argument."
+        )
+
+    def __bool__(self) -> bool:
+        raise self._refuse("a Python decision (if, while, and, or) on")
+
+    def __float__(self) -> float:
+        raise self._refuse("the number that Python makes of")
+
+    __int__ = __index__ = __complex__ = item = tolist = __float__
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise self._refuse("a plain array (np.asarray, or a function that is not NumPy's) of")
+
+    # -- NumPy's protocols --------------------------------------------------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Answer ``np.tanh(r)``, ``ndarray @ r`` and the like (NEP 13)."""
+        if any(isinstance(x, Tensor) for x in inputs):
+            return NotImplemented
+        if ufunc is np.add and method == "at" and isinstance(inputs[0], RecordingArray):
+            z, index, dz = inputs  # the rule of indexing, on zeros that are still its own
+            summed = self._called(scattered, dz, index, z.shape)
+            z.call, z.value = summed.call, summed.value
+            return None
+        if method != "__call__" or kwargs:
+            raise RecordingError(f"np.{ufunc.__name__}.{method} with {', '.join(kwargs) or 'these'} is not recorded.")
+        return self._called(ufunc, *inputs)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Answer ``np.sum(r, axis=1)``, ``np.concatenate([r, s])`` and the like (NEP 18)."""
+        if any(issubclass(t, Tensor) for t in types):
+            return NotImplemented
+        if func is np.shape:
+            return args[0].shape
+        if func is np.astype:
+            return args[0].astype(*args[1:])
+        if func in (np.zeros_like, np.ones_like):
+            shape = kwargs.get("shape", args[0].shape)
+            return self._called(np.full, shape, float(func is np.ones_like), dtype=self.dtype)
+        return self._called(func, *args, **kwargs)
+
+
+def _place() -> str:
+    """Where the code outside this package is, in words: its line, and the layer that it is within if there is one."""
+    frame: FrameType | None = sys._getframe(1)
+    layer = ""
+    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+        titled = getattr(frame.f_locals.get("self"), "_titled", None)
+        if not layer and titled is not None:
+            layer = f" in {titled()}"
+        frame = frame.f_back
+    if frame is None:
+        return layer
+    name, number = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(name, number, frame.f_globals).strip()
+    return f"{layer} (line {number} of {os.path.basename(name)}{': ' + text if text else ''})"
