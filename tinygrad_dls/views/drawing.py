@@ -14,7 +14,7 @@ import copy
 import inspect
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,7 @@ DIRECTIONS = ("forward", "backward", "both")
 ENDINGS = (".svg", ".png", ".pdf", ".html", ".dot")
 WHOLE = 4  # rows and columns of the largest array that is shown entry by entry
 RUNS = 30  # boxes of a summary by runs of ops: as many as one still reads
+MANY = 200  # boxes above which the layout is told to stop improving: seconds instead of half a minute
 CAPTION = "no gradients yet: call backward()"
 
 # Okabe and Ito's colours, which a colour-blind eye tells apart: a tint behind dark text, and a tone for strokes that is
@@ -110,7 +111,7 @@ def draw(
     >>> print(draw(J, direction="backward", depth=0).source.splitlines()[0])
     digraph "J" {
     """
-    if direction not in DIRECTIONS:
+    if not isinstance(direction, str) or direction not in DIRECTIONS:
         raise ValueError(f'draw: direction must be "forward", "backward" or "both", got {shown(direction)}.')
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 0):
         raise ValueError(
@@ -219,6 +220,8 @@ class Drawing:
 
             svg = render(self._source, "svg").decode("utf-8")
             return page(svg, self._picture.facts(), title=self._title).encode("utf-8")
+        if format == "png":  # sharp on today's screens
+            return render(self._source.replace("graph [", "graph [dpi=144, ", 1), format)
         return render(self._source, format)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
@@ -238,16 +241,13 @@ class Drawing:
 
 def _write(file: Path, content: bytes) -> None:
     """Write a file as a whole or not at all."""
-    descriptor, beside = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name[:40]}.")
+    beside = file.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        with os.fdopen(descriptor, "wb") as new:
+        with beside.open("xb") as new:
             new.write(content)
-        umask = os.umask(0)  # mkstemp lets nobody else read; a file of open() would follow the umask
-        os.umask(umask)
-        os.chmod(beside, 0o666 & ~umask)
         os.replace(beside, file)
     except BaseException:
-        Path(beside).unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
         raise
 
 
@@ -327,7 +327,12 @@ def _run(model: Module, inputs: tuple[Any, ...], loss: Any) -> list[Node]:
         raise ValueError(
             f"draw: no gradient flows through {kind}: it has no parameter that requires one, or runs under no_grad()."
         )
-    return read(output, made_in)
+    nodes = read(output, made_in)
+    for node in nodes:  # an array that a module made, such as the mask of dropout, stands with what it is used for
+        for x in node.inputs:
+            if isinstance(x, Node) and re.fullmatch(r"[CD]\d*", x.name) and not any(x.x is array for array in given):
+                x.modules = x.modules or node.modules
+    return nodes
 
 
 def _twin(model: Module) -> Module:
@@ -510,7 +515,7 @@ class _Picture:
             lines = (*times, f"d{x.name} {x.shape}")
             names = f"d{node.name if not head.title else head.title} to d{x.name}"
         elif tail.title or head.title:
-            lines = (f"{x.name} {x.shape}",) if tail.title else ()
+            lines = (f"{x.name} {x.shape}",) if tail.title and x is not tail.nodes[-1] else ()
         else:
             lines = (derivative,) if derivative else ()
         tooltip = names + (f": times the local derivative {derivative}" if derivative else "")
@@ -596,12 +601,13 @@ def _formula(node: Node) -> str:
 
 def _local(node: Node, position: int) -> str:
     """The local derivative of an op by its input of that number."""
-    x = [x.name if isinstance(x, Node) else str(x) for x in node.inputs]
+    names = [x.name if isinstance(x, Node) else str(x) for x in node.inputs]
     if node.op == "affine":
-        return "1" if position == 2 else f"{x[1 - position]}ᵀ"
+        return "1" if position == 2 else f"{names[1 - position]}ᵀ"
     if node.op == "multiply":
-        return x[1 - position]
-    return {"tanh": f"1 - {node.name}²", "mean": "1/m"}.get(node.op, "1")
+        return names[1 - position]
+    own = {"add": "1", "tanh": f"1 - {node.name}²", "sigmoid": f"{node.name} (1 - {node.name})", "exp": node.name}
+    return own.get(node.op, "")
 
 
 def _equation(node: Node) -> str:
@@ -626,7 +632,8 @@ def _entries(x: Any) -> list[list[str]] | None:
 
 
 def _entry(number: Any) -> str:
-    text = f"{number:.4g}" if isinstance(number, (float, np.floating)) else str(number)
+    text = f"{number:.3g}" if isinstance(number, (float, np.floating)) else str(number)
+    text = "0" if text == "-0" else text
     return text if len(text) <= 40 else f"{text[:39]}…"  # a formula of a symbolic array
 
 
@@ -670,10 +677,14 @@ def _norm(x: Any) -> str:
 def _text(title: str, picture: _Picture) -> str:
     """The whole graph in the DOT language."""
     caption = "; ".join(picture.notes)
+    hurry = ", nslimit=2, nslimit1=2" * (len(picture.boxes) > MANY)
     lines = [
         f"digraph {_quoted(title)} {{",
         f'  graph [bgcolor="transparent", fontname="{FONT}", fontsize=11, fontcolor="{TONE}", rankdir=TB, nodesep=0.3, '
-        f"ranksep=0.35, labelloc=b, tooltip={_quoted(title)}" + f", label={_quoted(caption)}" * bool(caption) + "]",
+        f"ranksep=0.35, labelloc=b, tooltip={_quoted(title)}"
+        + hurry
+        + f", label={_quoted(caption)}" * bool(caption)
+        + "]",
         f'  node [fontname="{FONT}", fontsize=13, fontcolor="{DARK}", margin="0.09,0.05", height=0, width=0]',
         f'  edge [fontname="{FONT}", fontsize=11, color="{TONE}", fontcolor="{TONE}", arrowsize=0.7]',
         *_within((), picture, "  "),
@@ -746,6 +757,8 @@ def _rows(box: _Box, picture: _Picture) -> Iterator[str]:
     formula = f" = {_escaped(_formula(node))}" if node.op and not backward else ""
     yield f"<B>{_escaped('d' * backward + node.name)}</B>{formula}"
     kind = "frozen" if _kind_in_words(node) == "frozen parameter" else "" if backward else node.op
+    if formula.startswith(f" = {node.op}("):
+        kind = ""  # it is there already
     yield _small(" · ".join(filter(None, [kind, str(node.shape), str(node.x.dtype)])))
     if not backward and (picture.with_values or isinstance(node.x, Parameter)):
         yield _numbers("", node.x, QUIET)
@@ -767,7 +780,7 @@ def _numbers(name: str, x: Any, color: str) -> str:
         "<TR>" + "".join(f'<TD ALIGN="RIGHT">{_small(entry, color)}</TD>' for entry in row) + "</TR>" for row in rows
     )
     matrix = (
-        f'<TABLE BORDER="1" SIDES="LR" COLOR="{color}" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{cells}</TABLE>'
+        f'<TABLE BORDER="1" SIDES="LR" COLOR="{color}" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{cells}</TABLE>'
     )
     if not before:
         return matrix
@@ -780,7 +793,13 @@ def _edge_line(edge: _Edge, direction: str) -> str:
     if edge.backward:  # written as the values flow, so that the picture stands as in the forward direction
         facts.append(f'dir=back, color="{FLOW}", fontcolor="{FLOW}"' + ", style=dashed" * (direction == "both"))
     if edge.lines:
-        facts.append(f"label={_quoted(chr(10).join(edge.lines))}")
+        space = "\N{NO-BREAK SPACE}"  # keeps the text off the line
+        facts.append(f"label={_quoted(chr(10).join(space + line + space for line in edge.lines))}")
+    out_of, into = edge.tail.modules, edge.head.modules
+    if out_of != into[: len(out_of)] and into != out_of[: len(into)]:
+        facts.append("minlen=2")  # the parameters of the next module stand below the last one, not beside it
+    if edge.tail.kind in ("value", "module"):
+        facts.append("weight=4")  # the chain of values is what shall be straight
     tooltip = _quoted(edge.tooltip)
     facts.append(f"tooltip={tooltip}, labeltooltip={tooltip}")
     return f"  {_quoted(edge.tail.id)} -> {_quoted(edge.head.id)} [{', '.join(facts)}]"
@@ -799,7 +818,7 @@ def _escaped(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+    return "".join(c if c.isprintable() or c in "\n\N{NO-BREAK SPACE}" else "\ufffd" for c in text)
 
 
 def _identifier(kind: str, text: str, taken: set[str]) -> str:

@@ -1,0 +1,495 @@
+"""The picture of a graph: what is in its text, what becomes of it without Graphviz, and what is refused."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tinygrad_dls.views import drawing, rendering
+from tinygrad_dls.views.drawing import draw
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(2, 6)), np.array([[0, 1, 1, 0, 1, 0]])
+CLASSES = np.array([[0, 2, 1, 0, 1, 2]])
+LOGITS = tg.binary_cross_entropy_with_logits
+DIRECTIONS = ["forward", "backward", "both"]
+
+
+def network(activation=None):
+    return tg.nn.TwoLayerNetwork(2, 4, activation=activation, rng=1)
+
+
+def deep(layers=5, n=3):
+    steps = [step for i in range(layers - 1) for step in (tg.nn.Linear(n, n, rng=i), tg.nn.ReLU())]
+    return tg.nn.Sequential(*steps, tg.nn.Linear(n, 1, rng=9))
+
+
+def composed():
+    W = tg.Tensor([[0.5, -0.5]], requires_grad=True, name="W")
+    b = tg.Tensor([[0.0]], requires_grad=True, name="b")
+    A = tg.sigmoid(W @ X + b)
+    return -np.mean(Y * np.log(A) + (1 - Y) * np.log(1 - A))
+
+
+def chain(length):
+    z = tg.Tensor(np.ones((2, 2)), requires_grad=True, name="w")
+    for _ in range(length):
+        z = np.tanh(z)
+    return z
+
+
+COSTS = {
+    "logistic regression, composed": composed,
+    "logistic regression, the notes' cost": lambda: tg.binary_cross_entropy(
+        tg.nn.Sequential(tg.nn.Linear(2, 1, rng=0), tg.nn.Sigmoid())(X), Y
+    ),
+    "logistic regression, fused": lambda: LOGITS(tg.nn.LogisticRegression(2)(X), Y),
+    "two layers, sigmoid": lambda: LOGITS(network(tg.nn.Sigmoid())(X), Y),
+    "two layers, tanh": lambda: LOGITS(network(tg.nn.Tanh())(X), Y),
+    "two layers, relu": lambda: LOGITS(network(tg.nn.ReLU())(X), Y),
+    "three classes": lambda: tg.softmax_cross_entropy(tg.nn.TwoLayerNetwork(2, 4, 3, rng=1)(X), CLASSES),
+    "five layers": lambda: LOGITS(deep()(np.ones((3, 6))), Y),
+}
+
+
+def parts(source):
+    """Ids and classes of the SVG, as a page finds them."""
+    tree = ET.fromstring(rendering.render(source, "svg"))
+    return {e.get("id"): e.get("class", "").split() for e in tree.iter() if e.get("id")}
+
+
+def line(source, start):
+    [found] = [text for text in source.splitlines() if text.strip().startswith(f"{start} [")]
+    return found
+
+
+# -- what is in the picture --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("name", COSTS)
+def test_graphviz_draws_every_model_of_the_course_in_every_direction(name, direction):
+    J = COSTS[name]()
+    J.backward()
+    picture = draw(J, direction=direction)
+    found = parts(picture.source)
+    facts = picture._picture.facts()
+    assert {"node", "cost"} <= set(found["node-J"])
+    for id in facts["nodes"]:
+        assert "node" in found[id]
+    for id, module in facts["modules"].items():
+        assert "cluster" in found[id]
+        assert all(held in found for held in module["holds"])
+    for way in facts["parameters"].values():
+        assert "node-J" in way
+        assert all(id in found for id in way)
+
+
+def test_nodes_have_the_names_of_the_course_and_the_class_of_their_kind():
+    source = draw(LOGITS(network()(X), Y)).source
+    kinds = dict(re.findall(r'"node-(\w+)" \[id="node-\w+", class="(\w+)"', source))
+    assert kinds == {
+        "X": "input", "Y": "input", "W1": "parameter", "b1": "parameter", "W2": "parameter", "b2": "parameter",
+        "Z1": "value", "A1": "value", "Z2": "value", "J": "cost",
+    }  # fmt: skip
+
+
+def test_a_node_shows_formula_shape_and_dtype():
+    text = line(draw(LOGITS(network()(X), Y)).source, '"node-Z1"')
+    assert "<B>Z1</B> = W1 @ X + b1" in text
+    assert "(4, 6) · float64" in text
+
+
+def test_small_values_are_shown_whole_and_large_ones_as_a_summary():
+    w = tg.Tensor([[1.0, 2.5], [3.0, -4.0]], requires_grad=True, name="w")
+    v = tg.Tensor(np.arange(100.0), requires_grad=True, name="v")
+    facts = draw(np.sum(w) * np.sum(v))._picture.facts()["nodes"]
+    assert facts["node-w"]["value"] == "[1, 2.5; 3, -4]"
+    assert facts["node-v"]["value"] == "mean 49.5, std 28.9, 0 to 99"
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.array(2.0), "2"),
+        (np.array([[1, 2]]), "[1, 2]"),
+        (np.array([True, False]), "[True, False]"),
+        (np.array([np.nan, np.inf]), "[nan, inf]"),
+        (np.r_[np.nan, np.ones(9)], "mean 1, std 0, 1 to 1; 1 not finite"),
+        (np.full(9, np.nan), "no finite entry"),
+        (np.ones((0, 3)), "no entries"),
+        (np.full(9, 1e308), "mean inf, std inf, 1e+308 to 1e+308"),
+        (np.array([-0.0]), "0"),
+    ],
+)
+def test_numbers_in_words(x, words):
+    assert drawing._in_words(x) == words
+
+
+def test_before_backward_the_picture_says_that_there_are_no_gradients():
+    J = LOGITS(network()(X), Y)
+    before = draw(J)
+    assert 'label="no gradients yet: call backward()"' in before.source
+    assert before._picture.facts()["nodes"]["node-W1"]["gradient"] == "no gradients yet: call backward()"
+    J.backward()
+    after = draw(J)
+    assert "no gradients yet" not in after.source
+    assert "dW1 = " in line(after.source, '"node-W1"')
+    assert after._picture.facts()["nodes"]["node-J"]["gradient"] == "1"
+    assert "dX" not in after.source
+
+
+def test_a_parameter_whose_gradient_was_set_to_none_says_so():
+    w = tg.Tensor([1.0], requires_grad=True, name="w")
+    J = np.sum(w * w)
+    J.backward()
+    w.grad = None
+    assert draw(J)._picture.facts()["nodes"]["node-w"]["gradient"] == "none"
+
+
+def test_hovering_shows_formula_value_gradient_and_norm():
+    w = tg.Tensor([3.0, 4.0], requires_grad=True, name="w")
+    J = np.sum(w)
+    J.backward()
+    [shown] = re.findall(r'tooltip="(w\\n.*?)", label', draw(J).source)
+    assert shown.split(r"\n") == [
+        "w", "parameter, (2,) float64", "value: [3, 4]", "gradient: [1, 1]", "norm: ‖w‖ = 5, ‖dw‖ = 1.414",
+    ]  # fmt: skip
+    svg = rendering.render(draw(J).source, "svg").decode()
+    assert "gradient: [1, 1]" in svg
+    assert "xlink:title" in svg
+
+
+def test_edges_carry_the_local_derivative():
+    source = draw(LOGITS(network()(X), Y)).source
+    assert re.search(r'"node-Z1" -> "node-A1" .*label="\W*1 . A1²\W*"', source)
+    assert re.search(r'"node-A1" -> "node-Z2" .*label="\W*W2ᵀ\W*"', source)
+
+
+def test_both_directions_show_the_flow_of_gradients_beside_the_values():
+    source = draw(LOGITS(network()(X), Y), direction="both").source
+    assert re.search(r'"node-Z2" -> "node-J" .*class="forward"', source)
+    assert re.search(r'"node-Z2" -> "node-J" .*class="backward", dir=back.*style=dashed.*dZ2 \(1, 6\)', source)
+
+
+def test_backward_alone_shows_gradients_and_leaves_out_what_has_none():
+    J = LOGITS(network()(X), Y)
+    J.backward()
+    source = draw(J, direction="backward").source
+    assert 'class="forward"' not in source
+    assert '"node-X"' not in source
+    assert "<B>dZ1</B>" in source
+
+
+def test_colour_is_not_the_only_difference_between_kinds():
+    shapes = {re.sub('(fill)?color="[^"]*"', "", style) for style in drawing.STYLES.values()}
+    assert len(shapes) == len(drawing.STYLES)
+
+
+def _contrast(a, b):
+    def luminance(color):
+        c = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+        return np.where(c <= 0.03928, c / 12.92, ((c + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722] + 0.05
+
+    a, b = luminance(a), luminance(b)
+    return max(a, b) / min(a, b)
+
+
+def test_every_colour_is_legible_on_a_light_and_on_a_dark_page():
+    strokes = [re.search(r' color="(#\w+)"', style)[1] for style in drawing.STYLES.values()]
+    for color in [*strokes, drawing.TONE, drawing.FLOW]:
+        assert _contrast(color, "#FFFFFF") >= 3, color  # WCAG's bound for graphics
+        assert _contrast(color, "#1E1E1E") >= 3, color
+    for style in drawing.STYLES.values():
+        fill = re.search(r'fillcolor="(#\w+)"', style)[1]
+        for text in (drawing.DARK, drawing.QUIET, drawing.GRADIENT):
+            assert _contrast(text, fill) >= 4.5, (text, fill)  # and for text
+
+
+def test_a_frozen_parameter_is_called_so():
+    model = network()
+    model.parameters()[0].requires_grad = False
+    assert "frozen · (4, 2)" in line(draw(model, X).source, '"node-W1"')
+
+
+def test_names_of_any_kind_are_drawn_as_they_are():
+    name = 'a"b\\n <i>&amp;</i> ü\n\x00{|}'
+    w = tg.Tensor([1.0], requires_grad=True, name=name)
+    drawing_of_it = draw(np.sum(w * w))
+    svg = ET.fromstring(rendering.render(drawing_of_it.source, "svg"))
+    titles = [e.get("{http://www.w3.org/1999/xlink}title", "") for e in svg.iter()]
+    assert any(title.startswith('a"b\\n <i>&amp;</i> ü\n\ufffd{|}\nparameter') for title in titles)
+    assert "<i>&amp;</i> ü" in "".join(e.text or "" for e in svg.iter())
+
+
+def test_the_picture_of_formulas_and_of_lazy_arrays_is_drawn():
+    symbolic = pytest.importorskip("tinygrad_dls.views.symbolic")
+    z = tg.Tensor(symbolic.symbols("z", (1, 2)), requires_grad=True, name="z")
+    assert "z_{1}" in draw(np.sum(z * z)).source
+    dask = pytest.importorskip("dask.array")
+    w = tg.Tensor(dask.ones((2, 2)), requires_grad=True, name="w")
+    assert "not computed yet" in draw(np.sum(w * w)).source
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_with_an_input_is_drawn_with_its_modules():
+    source = draw(network(), X, Y, loss=LOGITS).source
+    assert 'subgraph "cluster_module-layer1-Linear-2-4"' in source
+    assert 'graph [id="module-TwoLayerNetwork", class="module"' in source
+    assert "Tanh" not in source  # it would only repeat the op of A1
+
+
+def test_modules_hold_their_nodes_edges_and_modules():
+    modules = draw(network(), X, Y, loss=LOGITS)._picture.facts()["modules"]
+    layer = modules["module-layer1-Linear-2-4"]
+    assert layer["label"] == "layer1 (Linear 2 -> 4)"
+    assert [id for id in layer["holds"] if id.startswith("node")] == ["node-W1", "node-b1", "node-Z1"]
+    assert len([id for id in layer["holds"] if id.startswith("edge")]) == 2
+    assert "module-layer1-Linear-2-4" in modules["module-TwoLayerNetwork"]["holds"]
+
+
+def test_the_way_of_a_gradient_leads_from_the_cost_to_the_parameter():
+    ways = draw(network(), X, Y, loss=LOGITS)._picture.facts()["parameters"]
+    assert [id for id in ways["W2"] if id.startswith("node")] == ["node-W2", "node-Z2", "node-J"]
+    assert {"node-W1", "node-Z1", "node-A1", "node-Z2", "node-J"} == {id for id in ways["W1"] if "node" in id}
+
+
+def test_a_model_is_drawn_from_shapes_alone_without_values():
+    source = draw(network(), (2, 400), (1, 400), loss=LOGITS).source
+    assert "from shapes alone: no values" in source
+    assert "(4, 400)" in line(source, '"node-Z1"')
+    assert "mean" not in line(source, '"node-Z1"')
+    assert "0.693" not in source
+
+
+@pytest.mark.parametrize("labels", [(1, 5), (3, 5)])
+def test_shapes_of_labels_do_for_classes_as_indices_and_one_hot(labels):
+    assert (
+        '"node-J"' in draw(tg.nn.TwoLayerNetwork(2, 4, 3, rng=1), (2, 5), labels, loss=tg.softmax_cross_entropy).source
+    )
+
+
+def test_shapes_take_the_dtype_of_the_model():
+    assert "float64" not in draw(tg.nn.TwoLayerNetwork(2, 4, rng=1, dtype=np.float32), (2, 5)).source
+
+
+def test_drawing_a_model_changes_nothing_of_it():
+    def make():
+        return tg.nn.Sequential(tg.nn.Linear(2, 8, rng=0), tg.nn.Dropout(0.5, rng=3), tg.nn.Linear(8, 1, rng=1))
+
+    drawn, other = make(), make()
+    for inputs in ((X,), ((2, 6),)):
+        assert "Dropout 0.5" in draw(drawn, *inputs).source
+    assert all(p.grad is None for p in drawn.parameters())
+    assert drawn.training
+    np.testing.assert_array_equal(drawn(X).data, other(X).data)  # the same mask: none was drawn from its generator
+
+
+def test_a_model_is_drawn_under_no_grad_too():
+    with tg.no_grad():
+        assert '"node-Z2"' in draw(network(), X).source
+
+
+def test_depth_closes_modules():
+    model = deep()
+    inputs = np.ones((3, 6)), Y
+    assert '"node-Sequential"' in draw(model, *inputs, loss=LOGITS, depth=0).source
+    layers = draw(model, *inputs, loss=LOGITS, depth=1).source
+    assert '"node-layer5-Linear-3-1"' in layers
+    assert "W5 (1, 3), b5 (1, 1)" in layers
+    assert '"node-W5"' not in layers
+    assert draw(model, *inputs, loss=LOGITS, depth=2).source == draw(model, *inputs, loss=LOGITS).source
+    parts(layers)
+
+
+def test_a_closed_module_that_is_used_twice_is_one_box():
+    class Twice(tg.nn.Module):
+        def __init__(self):
+            self.layer = tg.nn.Linear(2, 2, rng=0)
+
+        def __call__(self, x):
+            return self.layer(np.tanh(self.layer(x)))
+
+    found = parts(draw(Twice(), X, depth=1).source)
+    assert len([id for id in found if id.startswith("node-layer")]) == 1
+    assert draw(Twice(), X, depth=1)._picture.facts()["parameters"]["layer.W"]
+
+
+def test_beyond_the_limit_modules_are_closed_and_the_picture_says_so():
+    source = draw(deep(50), (3, 6), limit=120).source
+    assert "boxes are more than limit=120: drawn with depth=1" in source
+    assert "from shapes alone" in source
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 100])
+def test_a_graph_without_modules_is_summarised_by_runs_of_ops(limit):
+    picture = draw(chain(3000), limit=limit)
+    assert len(picture._picture.boxes) <= min(limit, drawing.RUNS)
+    assert f"3,001 boxes are more than limit={limit}: summarised by runs of ops" in picture.source
+    parts(picture.source)
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_thousand_nodes_are_drawn_in_seconds(direction):
+    start = time.perf_counter()
+    parts(draw(deep(240), (3, 6), direction=direction).source)
+    parts(draw(chain(990), direction=direction).source)
+    assert time.perf_counter() - start < 30
+
+
+def test_a_tangled_graph_is_drawn_in_seconds():
+    rng = np.random.default_rng(0)
+    zs = [tg.Tensor(np.full((2, 2), 0.5), requires_grad=True, name="w")] * 2
+    for _ in range(330):
+        zs.append(np.tanh(zs[rng.integers(max(0, len(zs) - 12), len(zs))] + zs[-1]))
+    start = time.perf_counter()
+    parts(draw(zs[-1]).source)
+    assert time.perf_counter() - start < 30
+
+
+# -- the object --------------------------------------------------------------------------------------------------------
+
+STABLE = """
+import numpy as np, tinygrad_dls as tg
+from tinygrad_dls.views.drawing import draw
+model = tg.nn.TwoLayerNetwork(2, 4, rng=1)
+X, Y = np.arange(12.0).reshape(2, 6), np.array([[0, 1, 1, 0, 1, 0]])
+J = tg.binary_cross_entropy_with_logits(model(X), Y)
+J.backward()
+for direction in "forward", "backward", "both":
+    print(draw(J, direction=direction).source)
+    print(draw(model, X, Y, loss=tg.binary_cross_entropy_with_logits, direction=direction).source)
+    print(sorted(draw(model, (2, 6), depth=1)._picture.facts().items()))
+"""
+
+
+def test_the_text_is_the_same_in_every_process():
+    texts = {
+        subprocess.run(
+            [sys.executable, "-c", STABLE],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    [text] = texts
+    assert text.count(b"digraph") == 6
+
+
+@pytest.mark.parametrize(
+    ("ending", "start"),
+    [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF"), ("dot", b"digraph"), ("html", b"<!"), ("SVG", b"<?xml")],
+)
+def test_save_writes_the_format_of_the_ending_and_returns_the_path(tmp_path, ending, start):
+    J = LOGITS(network()(X), Y)
+    path = draw(J).save(str(tmp_path / f"graph.{ending}"))
+    assert path == tmp_path / f"graph.{ending}"
+    assert path.read_bytes()[: len(start)].lower() == start.lower()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_saved_file_has_the_rights_of_any_other(tmp_path):
+    path = draw(composed()).save(tmp_path / "graph.dot")
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_failing_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "graph.dot"
+    path.write_text("old")
+
+    def failing(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="no space left"):
+        draw(composed()).save(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_notebook_shows_the_svg():
+    shown = draw(composed())._repr_mimebundle_(include=None, exclude=None)
+    assert "<svg" in shown["image/svg+xml"]
+    assert shown["text/plain"].startswith("Drawing of J: 16 boxes")
+
+
+def test_without_graphviz_the_text_is_there_and_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(rendering, "find_spec", lambda _: None)
+    picture = draw(composed())
+    for ending in ("svg", "png", "pdf", "html"):
+        with pytest.raises(rendering.GraphvizNotFoundError, match=r"(?s)pip install.*apt install graphviz"):
+            picture.save(tmp_path / f"graph.{ending}")
+    assert list(tmp_path.iterdir()) == []
+    assert picture.save(tmp_path / "graph.dot").read_text(encoding="utf-8") == picture.source
+    shown = picture._repr_mimebundle_()
+    assert list(shown) == ["text/plain"]
+    assert "apt install graphviz" in shown["text/plain"]
+    assert picture.source in shown["text/plain"]
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------------
+
+MODEL = network()
+GOOD = composed()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (lambda: draw(None), TypeError, r"expected a Tensor, such as the cost J, or a model .* got None"),
+        (lambda: draw("J"), TypeError, "got 'J'"),
+        (lambda: draw(X), TypeError, r"got an array of shape \(2, 6\). Only a Tensor remembers"),
+        (lambda: draw(tg.nn.Linear, X), TypeError, r"got the class Linear. Make one first, as in Linear\(...\)"),
+        (lambda: draw(lambda x: x, X), TypeError, "Call the function, and draw what it returns"),
+        (lambda: draw(tg.Tensor([1.0], name="w")), ValueError, "w has no graph: no op computed it"),
+        (lambda: draw(tg.Tensor([1.0], requires_grad=True)), ValueError, "this Tensor has no graph"),
+        (lambda: draw(GOOD, X), TypeError, r"a Tensor is drawn as it was computed.* draw\(model, X, Y, loss=...\)"),
+        (lambda: draw(GOOD, loss=LOGITS), TypeError, "inputs and loss= belong to a model"),
+        (lambda: draw(MODEL), TypeError, r"a model is drawn with an input.* draw\(model, \(2, 400\)\)"),
+        (lambda: draw(MODEL, X.T), ValueError, r"layer1 .* X is \(6, 2\); expected X to be \(2, m\)"),
+        (lambda: draw(MODEL, (3, 400)), ValueError, r"X is \(3, 400\); expected X to be \(2, m\)"),
+        (lambda: draw(MODEL, (2, 0)), ValueError, r"input 1 is the tuple \(2, 0\), which is no shape"),
+        (lambda: draw(MODEL, (2, -4)), ValueError, "which is no shape"),
+        (lambda: draw(MODEL, ()), ValueError, "which is no shape"),
+        (lambda: draw(MODEL, X, (1, 0), loss=LOGITS), ValueError, "input 2 is the tuple"),
+        (lambda: draw(MODEL, X, Y), TypeError, "TwoLayerNetwork does not take 2 inputs.* pass loss= as well"),
+        (lambda: draw(MODEL, X, loss=LOGITS), TypeError, "with loss=, the labels come last"),
+        (lambda: draw(MODEL, X, Y, loss="mse"), TypeError, "loss= takes a function, such as .* got 'mse'"),
+        (lambda: draw(MODEL, X, Y, loss=lambda *_: 1.0), TypeError, "the loss returned 1.0, not a Tensor"),
+        (lambda: draw(tg.nn.Tanh(), X), TypeError, "Tanh returned .* not a Tensor"),
+        (lambda: draw(MODEL, None), TypeError, "X"),
+        (lambda: draw(GOOD, direction="sideways"), ValueError, "forward.*backward.*both.*got 'sideways'"),
+        (lambda: draw(GOOD, direction=["both"]), ValueError, "direction must be"),
+        (lambda: draw(GOOD, direction=X), ValueError, "direction must be"),
+        (lambda: draw(GOOD, depth=-1), ValueError, "depth must be the number of levels of modules .* got -1"),
+        (lambda: draw(GOOD, depth=1.5), ValueError, "depth must be .* got 1.5"),
+        (lambda: draw(GOOD, depth=True), ValueError, "depth must be .* got True"),
+        (lambda: draw(GOOD, limit=0), ValueError, "limit must be a positive integer, got 0"),
+        (lambda: draw(GOOD, limit="all"), ValueError, "limit must be a positive integer, got 'all'"),
+        (lambda: draw(GOOD).save("graph.gif"), ValueError, r"must end in \.svg, \.png, \.pdf, \.html or \.dot"),
+        (lambda: draw(GOOD).save("graph"), ValueError, "must end in"),
+        (lambda: draw(GOOD).save(None), TypeError, "save takes the path of a file"),
+        (lambda: draw(GOOD).save(b"graph.svg"), TypeError, "save takes the path of a file"),
+        (lambda: draw(GOOD).save("no/such/folder/graph.dot"), FileNotFoundError, "there is no folder 'no/such/folder'"),
+    ],
+)
+def test_bad_input_gets_a_clear_error(call, error, text):
+    with pytest.raises(error, match=f"(?s){text}"):
+        call()
+
+
+def test_a_folder_called_like_a_picture_is_not_written_to(tmp_path):
+    (tmp_path / "graph.svg").mkdir()
+    with pytest.raises(ValueError, match="is a folder; name a file in it"):
+        draw(GOOD).save(tmp_path / "graph.svg")
