@@ -417,6 +417,14 @@ def test_a_failing_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_drawing_keeps_the_numbers_of_its_time(tmp_path):
+    w = tg.Tensor(np.ones((2, 2)), requires_grad=True, name="w")
+    picture = draw(np.sum(w * w))
+    first = picture.save(tmp_path / "graph.html").read_text(encoding="utf-8")
+    w.data[:] = 7
+    assert picture.save(tmp_path / "graph.html").read_text(encoding="utf-8") == first
+
+
 def test_a_notebook_shows_the_svg():
     shown = draw(composed())._repr_mimebundle_(include=None, exclude=None)
     assert "<svg" in shown["image/svg+xml"]

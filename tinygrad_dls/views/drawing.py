@@ -41,7 +41,7 @@ CAPTION = "no gradients yet: call backward()"
 # as far from white as from the #1e1e1e of a dark page. Each kind has a shape of its own too.
 STYLES = {
     "parameter": 'shape=box, style=filled, fillcolor="#FBE3B4", color="#B97E00"',
-    "input": 'shape=ellipse, style=filled, fillcolor="#D5ECFB", color="#2F8DC4", margin="0.02,0.02"',
+    "input": 'shape=ellipse, style=filled, fillcolor="#D5ECFB", color="#2F8DC4", margin="0.05,0.03"',
     "value": 'shape=box, style="filled,rounded", fillcolor="#D9F0E8", color="#078C67"',
     "cost": 'shape=box, style="filled,rounded", fillcolor="#F5DCEA", color="#B8608F", peripheries=2, penwidth=1.6',
     "module": 'shape=box3d, style=filled, fillcolor="#EBEBEB", color="#7D7D7D"',
@@ -153,7 +153,7 @@ class Drawing:
     def __init__(self, title: str, picture: _Picture) -> None:
         self._title = title
         self._picture = picture
-        self._source = _text(title, picture)
+        self._source, self._facts = _text(title, picture), picture.facts()  # now: training changes the arrays
 
     @property
     def source(self) -> str:
@@ -219,7 +219,7 @@ class Drawing:
             from tinygrad_dls.views.page import page
 
             svg = render(self._source, "svg").decode("utf-8")
-            return page(svg, self._picture.facts(), title=self._title).encode("utf-8")
+            return page(svg, self._facts, title=self._title).encode("utf-8")
         if format == "png":  # sharp on today's screens
             return render(self._source.replace("graph [", "graph [dpi=144, ", 1), format)
         return render(self._source, format)
@@ -685,7 +685,7 @@ def _text(title: str, picture: _Picture) -> str:
         + hurry
         + f", label={_quoted(caption)}" * bool(caption)
         + "]",
-        f'  node [fontname="{FONT}", fontsize=13, fontcolor="{DARK}", margin="0.09,0.05", height=0, width=0]',
+        f'  node [fontname="{FONT}", fontsize=13, fontcolor="{DARK}", margin="0.16,0.06", height=0, width=0]',
         f'  edge [fontname="{FONT}", fontsize=11, color="{TONE}", fontcolor="{TONE}", arrowsize=0.7]',
         *_within((), picture, "  "),
         *(_edge_line(edge, picture.direction) for edge in picture.edges),
@@ -773,8 +773,10 @@ def _small(text: str, color: str = QUIET) -> str:
 def _numbers(name: str, x: Any, color: str) -> str:
     """A small array as a matrix, a larger one in words."""
     rows = _entries(x)
-    before = f"{name} = " if name else ""
-    if rows is None or len(rows) == len(rows[0]) == 1:
+    if rows is None:
+        return _small(f"{name}: " * bool(name) + _in_words(x), color)
+    before = f"{name} = " * bool(name)
+    if len(rows) == len(rows[0]) == 1:
         return _small(before + _in_words(x), color)
     cells = "".join(
         "<TR>" + "".join(f'<TD ALIGN="RIGHT">{_small(entry, color)}</TD>' for entry in row) + "</TR>" for row in rows
