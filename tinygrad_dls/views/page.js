@@ -130,11 +130,18 @@
       }
       card.replaceChildren(make("h3", name), list);
       card.hidden = false;
+      card.style.left = card.style.top = "0";  // its place limits its width
       const [node, frame] = [element.getBoundingClientRect(), stage.getBoundingClientRect()];
-      const beside = node.right + 8 + card.offsetWidth <= frame.right ? node.right + 8 : node.left - 8 - card.offsetWidth;
-      const room = (size, whole) => Math.max(whole - size - 8, 8);
-      card.style.left = `${limited(beside - frame.left, 8, room(card.offsetWidth, frame.width))}px`;
-      card.style.top = `${limited(node.top - frame.top, 8, room(card.offsetHeight, frame.height))}px`;
+      const [width, height] = [card.offsetWidth, card.offsetHeight];
+      const places = [  // right, left, below, above; none of them covers the node
+        [node.right + 8, node.top, node.right + 8 + width <= frame.right],
+        [node.left - 8 - width, node.top, node.left - 8 - width >= frame.left],
+        [node.left, node.bottom + 8, node.bottom + 8 + height <= frame.bottom],
+        [node.left, node.top - 8 - height, node.top - 8 - height >= frame.top],
+      ];
+      const [left, top] = places.find(([, , fits]) => fits) ?? places[2];
+      card.style.left = `${limited(left - frame.left, 0, Math.max(frame.width - width, 0))}px`;
+      card.style.top = `${limited(top - frame.top, 0, Math.max(frame.height - height, 0))}px`;
     }
     function later() {  // enough time to reach the card with the pointer, to read on or to copy
       clearTimeout(leaving);

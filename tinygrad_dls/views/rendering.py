@@ -104,8 +104,8 @@ def _command(format: str) -> list[str]:
         return [sys.executable, "-c", _DRAW, format, *sys.path]
     raise GraphvizNotFoundError(
         "there is no Graphviz to draw with: no program `dot` on the PATH, and no pygraphviz. Get one of them:\n"
-        "  with pip:           pip install 'tinygrad_dls[draw]'\n"
-        "  with your system's: apt install graphviz (Linux), brew install graphviz (macOS), "
+        "  with pip:       pip install 'tinygrad_dls[draw]'\n"
+        "  for the system: apt install graphviz (Linux), brew install graphviz (macOS), "
         "choco install graphviz (Windows)\n"
         f"{_TEXT_IS_THERE}"
     )
