@@ -1,12 +1,13 @@
-"""Pages in a real browser, without a driver for it: a page that looks at pages, and writes down what it saw."""
+"""Pages in a real browser, without a driver for it: a page that looks at pages, and reports what it saw."""
 
-import html
 import json
-import re
 import shutil
 import subprocess
-from pathlib import Path
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Empty, Queue
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
@@ -14,7 +15,7 @@ BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 _OPTIONS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    *("--window-size=1000,700", "--virtual-time-budget=60000", "--dump-dom"),  # virtual: waiting takes no time
+    "--window-size=1000,700",
 ]
 
 # Every page has a frame of its own, one after the other, so that one start of the browser is enough.
@@ -28,7 +29,7 @@ _LOOK = """<!doctype html><meta charset="utf-8"><body style="margin: 0"><script>
     const loaded = new Promise((resolve) => frame.addEventListener("load", resolve));
     document.body.append(frame);
     await loaded;
-    await new Promise((resolve) => setTimeout(resolve, 100));  // observers of sizes report after the load
+    for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);  // observers of sizes report in the first
     const uncaught = [];
     frame.contentWindow.addEventListener("error", (event) => uncaught.push(event.message));
     try {
@@ -40,27 +41,56 @@ _LOOK = """<!doctype html><meta charset="utf-8"><body style="margin: 0"><script>
     if (uncaught.length) seen[name] = { error: uncaught.join() };
     frame.remove();
   }
-  const result = document.createElement("pre");
-  result.id = "result";
-  result.textContent = JSON.stringify(seen);
-  document.body.append(result);
+  await fetch("/", { method: "POST", body: JSON.stringify(seen) });
 })();
 </script>"""
 
 
-def look(pages):
+@contextmanager
+def _served(page, reports):
+    """The address of the page, whose reports are put into the queue."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(page.encode())
+
+        def do_POST(self):
+            reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def look(pages, seconds=90):
     """What the script of each page returned: of pages, a mapping of names to (HTML, JavaScript)."""
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # the browser may still write to its profile
-        file = Path(folder, "look.html")
-        file.write_text(_LOOK.replace("PAGES", json.dumps(pages).replace("<", r"\u003c")), encoding="utf-8")
-        done = subprocess.run(
-            [BROWSER, *_OPTIONS, f"--user-data-dir={folder}/profile", file.as_uri()],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=120,
-            check=True,
-        )
-    found = re.search(r'<pre id="result">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert found, f"the browser wrote no result: {done.stdout[-500:]} {done.stderr[-2000:]}"
-    return json.loads(html.unescape(found[1]))
+    page = _LOOK.replace("PAGES", json.dumps(pages).replace("<", r"\u003c"))
+    reports = Queue()
+    with (
+        TemporaryDirectory(ignore_cleanup_errors=True) as profile,  # the browser may still be writing to it
+        _served(page, reports) as address,
+        subprocess.Popen(
+            [BROWSER, *_OPTIONS, f"--user-data-dir={profile}", address],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as browser,
+    ):
+        try:
+            return reports.get(timeout=seconds)
+        except Empty:
+            raise AssertionError(f"{BROWSER} reported nothing within {seconds} s") from None
+        finally:
+            browser.terminate()

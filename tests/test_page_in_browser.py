@@ -111,6 +111,7 @@ def test_the_picture_is_fitted_on_load(seen):
 @on_page("""
     const before = camera();
     document.querySelector(".tg-figure").style.height = "300px";
+    await new Promise(requestAnimationFrame);
     await wait(100);
     const [frame, picture] = [view.getBoundingClientRect(), find("graph0").getBoundingClientRect()];
     return [camera()[2] < before[2], picture.top >= frame.top, picture.bottom <= frame.bottom];

@@ -62,7 +62,8 @@
       if (!event.ctrlKey && !figure.closest(".tg-page") && !figure.contains(document.activeElement)) return;
       event.preventDefault();
       const pixels = event.deltaY * (event.deltaMode === WheelEvent.DOM_DELTA_PIXEL ? 1 : 30);
-      camera.zoom(Math.exp(-pixels * (event.ctrlKey ? 0.01 : 0.0015)), ...point(event));  // a pinch comes as ctrl + wheel
+      const speed = event.ctrlKey ? 0.01 : 0.0015;  // a pinch on a touchpad comes as ctrl and a slow wheel
+      camera.zoom(Math.exp(-pixels * speed), ...point(event));
     }, { passive: false });
     view.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
@@ -158,27 +159,30 @@
 
   // -- a figure -----------------------------------------------------------------------------------------------------
 
-  // The opaque box over a module, in the coordinates of the picture. They are read off the outline, not measured: what is
-  // not shown yet has no measure.
+  // The opaque box over a module, in the coordinates of the picture. They are read off the outline, not measured: what
+  // is not shown yet has no measure.
   function lidOf(cluster, label) {
     const outline = cluster.querySelector("polygon, path");
-    const numbers = (outline.getAttribute("points") ?? outline.getAttribute("d")).match(/-?[\d.]+(e-?\d+)?/g).map(Number);
+    const corners = outline.getAttribute("points") ?? outline.getAttribute("d");
+    const numbers = corners.match(/-?[\d.]+(e-?\d+)?/g).map(Number);
     const [xs, ys] = [0, 1].map((axis) => numbers.filter((_, i) => i % 2 === axis));
     const [left, top] = [Math.min(...xs), Math.min(...ys)];
     const [width, height] = [Math.max(...xs) - left, Math.max(...ys) - top];
     const lines = `\u25b8 ${label}`.split("\n");
     const longest = Math.max(...lines.map((line) => line.length));
-    const size = Math.min(14, (width - 8) / (0.55 * longest), (height - 4) / (1.3 * lines.length));  // 0.55: a mean letter
+    // A letter is about 0.55 of its size wide, a line 1.3 high.
+    const size = Math.max(Math.min(14, (width - 8) / (0.55 * longest), (height - 4) / (1.3 * lines.length)), 1);
     const lid = make("g", undefined, cluster);
     lid.setAttribute("class", "tg-lid tg-module");
     const box = make("rect", undefined, cluster);
-    for (const [name, value] of Object.entries({ x: left, y: top, width, height, rx: 6 })) box.setAttribute(name, value);
+    const sides = { x: left, y: top, width, height, rx: 6 };
+    for (const [side, value] of Object.entries(sides)) box.setAttribute(side, value);
     lid.append(box);
     lines.forEach((line, i) => {
       const text = make("text", line, cluster);
       text.setAttribute("x", left + width / 2);
       text.setAttribute("y", top + height / 2 + 1.3 * size * (i - (lines.length - 1) / 2));
-      text.setAttribute("font-size", Math.max(size, 1));
+      text.setAttribute("font-size", size);
       lid.append(text);
     });
     return lid;
@@ -343,8 +347,8 @@
   const page = document.documentElement;
   for (const button of document.querySelectorAll(".tg-theme")) {
     button.addEventListener("click", () => {
-      const dark = (page.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
-      page.dataset.theme = dark ? "light" : "dark";
+      const wanted = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+      page.dataset.theme = (page.dataset.theme ?? wanted) === "dark" ? "light" : "dark";
     });
   }
 })();
