@@ -24,8 +24,8 @@ def edge(number, way, start, end):
 def module(name, left, top, right, bottom):
     corners = f"{left},{bottom} {left},{top} {right},{top} {right},{bottom} {left},{bottom}"
     return f"""<g id="module-{name}" class="cluster module"><title>cluster_{name}</title>
-<polygon fill="none" stroke="black" points="{corners}"/>
-<text text-anchor="middle" x="{(left + right) / 2}" y="{top + 14}" font-size="14.00">{name}</text></g>
+<g id="a_module-{name}"><a xlink:title="what a tooltip= makes"><polygon fill="none" stroke="black" points="{corners}"/>
+<text text-anchor="middle" x="{(left + right) / 2}" y="{top + 14}" font-size="14.00">{name}</text></a></g></g>
 """
 
 
