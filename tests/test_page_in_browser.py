@@ -63,7 +63,9 @@ HELPERS = """
   const drag = (element, dx, dy, options = {}) => {
     const { clientX, clientY } = center(element);
     fire(element, "pointerdown", { clientX, clientY, ...options });
-    fire(element, "pointermove", { clientX: clientX + dx, clientY: clientY + dy, ...options });
+    for (const part of [0.5, 1]) {
+      fire(element, "pointermove", { clientX: clientX + part * dx, clientY: clientY + part * dy, ...options });
+    }
     fire(element, "pointerup", { clientX: clientX + dx, clientY: clientY + dy, ...options });
     fire(element, "click");
   };
