@@ -4,8 +4,11 @@ from importlib.util import find_spec
 
 from hypothesis import Phase, settings
 
+from tests.browser import BROWSER, NAMES
+
 WITHOUT_JAX = find_spec("jax") is None
-collect_ignore = ["mutants.py"] + ["test_jax.py"] * WITHOUT_JAX  # mutants.py needs the tool of `make mutants`
+collect_ignore = ["mutants.py"]  # which needs the tool of `make mutants`
+collect_ignore += ["test_jax.py"] * WITHOUT_JAX + ["test_page_in_browser.py"] * (BROWSER is None)
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=3_000)
@@ -19,4 +22,8 @@ def pytest_terminal_summary(terminalreporter):
     if WITHOUT_JAX:
         terminalreporter.write_line(
             'NOT RUN, without JAX: tests/test_jax.py. pip install "tinygrad_dls[jax]"', red=True
+        )
+    if BROWSER is None:
+        terminalreporter.write_line(
+            f"NOT RUN, without a browser: tests/test_page_in_browser.py. Install one of {', '.join(NAMES)}", red=True
         )

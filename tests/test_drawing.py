@@ -7,12 +7,14 @@ import sys
 import time
 from xml.etree import ElementTree as ET
 
+import dask.array
 import numpy as np
 import pytest
 
 import tinygrad_dls as tg
 from tinygrad_dls.views import drawing, rendering
 from tinygrad_dls.views.drawing import draw
+from tinygrad_dls.views.symbolic import symbols
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(2, 6)), np.array([[0, 1, 1, 0, 1, 0]])
@@ -229,11 +231,9 @@ def test_names_of_any_kind_are_drawn_as_they_are():
 
 
 def test_the_picture_of_formulas_and_of_lazy_arrays_is_drawn():
-    symbolic = pytest.importorskip("tinygrad_dls.views.symbolic")
-    z = tg.Tensor(symbolic.symbols("z", (1, 2)), requires_grad=True, name="z")
+    z = tg.Tensor(symbols("z", (1, 2)), requires_grad=True, name="z")
     assert "z_{1}" in draw(np.sum(z * z)).source
-    dask = pytest.importorskip("dask.array")
-    w = tg.Tensor(dask.ones((2, 2)), requires_grad=True, name="w")
+    w = tg.Tensor(dask.array.ones((2, 2)), requires_grad=True, name="w")
     assert "not computed yet" in draw(np.sum(w * w)).source
 
 

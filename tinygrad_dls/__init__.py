@@ -76,26 +76,36 @@ from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 if TYPE_CHECKING:
     from tinygrad_dls import check
+    from tinygrad_dls.views.drawing import draw
+    from tinygrad_dls.views.source import numpy_source
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "History", "Tensor", "abs", "accuracy", "add", "astype", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip", "concatenate", "confusion_matrix", "cos",
-    "cumsum", "datasets", "detect_anomaly", "divide", "dot", "exp", "expand_dims", "expm1", "fit", "getitem", "grad",
-    "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum",
-    "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative", "nn", "no_grad", "op",
-    "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin", "softmax", "softmax_cross_entropy", "softplus",
-    "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad",
-    "var", "where",
+    "cumsum", "datasets", "detect_anomaly", "divide", "dot", "draw", "exp", "expand_dims", "expm1", "fit", "getitem",
+    "grad", "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max",
+    "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative", "nn", "no_grad",
+    "numpy_source", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin", "softmax",
+    "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes",
+    "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
 
 
+_ON_FIRST_USE = {  # training does not need them
+    "check": "tinygrad_dls.check",
+    "draw": "tinygrad_dls.views.drawing",
+    "numpy_source": "tinygrad_dls.views.source",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "check":  # loaded on first use: training does not need it
-        return importlib.import_module("tinygrad_dls.check")
-    raise AttributeError(f"module 'tinygrad_dls' has no attribute {name!r}")
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module 'tinygrad_dls' has no attribute {name!r}")
+    module = importlib.import_module(_ON_FIRST_USE[name])
+    return getattr(module, name, module)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "check"})
+    return sorted({*globals(), *_ON_FIRST_USE})

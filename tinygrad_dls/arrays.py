@@ -123,6 +123,10 @@ def _summed_axes(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> tuple[in
 # -- errors ------------------------------------------------------------------------------------------------------------
 
 
+class RecordingError(TypeError):
+    """What a recording of NumPy calls cannot hold: it would be right for this run only."""
+
+
 def called(name: str | None) -> str:
     """How errors call a Tensor."""
     return "this Tensor" if name is None else name
@@ -149,7 +153,7 @@ def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
     """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
     reason = _mismatch(args) if "core dimension" in str(error) else ""
-    kinds = ValueError, IndexError, MemoryError, ZeroDivisionError, FloatingPointError
+    kinds = RecordingError, ValueError, IndexError, MemoryError, ZeroDivisionError, FloatingPointError
     kind = next((kind for kind in kinds if isinstance(error, kind)), TypeError)  # one that takes a text alone
     return kind(f"{name}: {roles}; {reason or error}")
 

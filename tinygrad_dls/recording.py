@@ -23,17 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tinygrad_dls.arrays import Array
+from tinygrad_dls.arrays import Array, RecordingError
 from tinygrad_dls.tensor import Tensor
 
 __all__ = ["Call", "Dimension", "Recorder", "RecordingArray", "RecordingError"]
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_LIBRARIES = tuple(os.path.dirname(os.path.abspath(x or "")) + os.sep for x in (__file__, np.__file__))
 CONSTANT = 64  # entries of the largest array that a program may hold as a constant
-
-
-class RecordingError(TypeError):
-    """What a recording cannot hold: it would be right for this run only."""
 
 
 _order = itertools.count()
@@ -438,7 +434,7 @@ def _place() -> str:
     """Where the code outside this package is, in words: its line, and the layer that it is within if there is one."""
     frame: FrameType | None = sys._getframe(1)
     layer = ""
-    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_LIBRARIES):
         titled = getattr(frame.f_locals.get("self"), "_titled", None)
         if not layer and titled is not None:
             layer = f" in {titled()}"

@@ -1,0 +1,415 @@
+"""Programs made shorter: rules, each a small function from one NumPy call to a simpler one that gives the same.
+
+`simplified` goes through a program once, inputs first. Equal calls become one (common subexpressions), the rules are
+tried on each, and what nothing needs is left behind (dead code). The rules are algebra that holds for all numbers; they
+may differ from the original in the last bits, where a division and a product change places, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygrad_dls.recording import Call, Recorder, astype, reachable
+
+__all__ = ["clipped_sigmoid", "sigmoid", "simplified", "softmax"]
+
+Rule: TypeAlias = Callable[[Call], Any]
+
+
+# -- what the patterns of calls are called: the functions that programs may use ---------------------------------------
+
+
+def sigmoid(Z: Any) -> Any:
+    """``1 / (1 + e^-Z)``, without overflow."""
+    return np.exp(np.minimum(Z, 0)) / (1 + np.exp(-np.abs(Z)))
+
+
+def clipped_sigmoid(Z: Any) -> Any:
+    """``1 / (1 + e^-Z)``, without overflow, and kept strictly between 0 and 1."""
+    A = sigmoid(Z)
+    return np.clip(A, np.finfo(A.dtype).smallest_normal, 1 - np.finfo(A.dtype).epsneg)
+
+
+def softmax(Z: Any) -> Any:
+    """Probabilities of the classes, which are the rows, without overflow."""
+    E = np.exp(Z - np.max(Z, axis=0, keepdims=True))
+    return E / np.sum(E, axis=0, keepdims=True)
+
+
+PATTERNS = (sigmoid, clipped_sigmoid, softmax)
+
+
+# -- the pass over a program ------------------------------------------------------------------------------------------
+
+
+def simplified(outputs: Sequence[Call], rules: Sequence[Rule] | None = None) -> list[Call]:
+    """The calls that compute the same outputs as these, with fewer and simpler calls.
+
+    Parameters
+    ----------
+    outputs : sequence of Call
+    rules : sequence of functions, optional
+        Each takes a call to one that gives the same, or to None; by default, all rules of this module.
+
+    Returns
+    -------
+    list of Call
+        One for each output. A name moves to the call that takes its place, unless that has one already.
+    """
+    rules = RULES if rules is None else rules
+    new: dict[Call, Call] = {}
+    known: dict[Any, Call] = {}  # by what it computes: the simplest call for it
+    settled: set[Call] = set()
+
+    def settle(call: Call) -> Call:
+        """The simplest call for one whose arguments are simple already."""
+        key = _key(call)
+        if key not in known:
+            found = next((found for rule in rules if (found := rule(call)) is not None), call)
+            known[key] = call if found is call else built(found)
+            settled.add(known[key])
+        return known[key]
+
+    def built(call: Call) -> Call:
+        """The same for one that a rule has made, of parts that may be new too."""
+        return call if call in settled or call.function is None else settle(_with_arguments(call, built))
+
+    for call in reachable(outputs):
+        new[call] = call if call.function is None else settle(_with_arguments(call, new.__getitem__))
+        new[call].name = new[call].name or call.name
+    return [new[call] for call in outputs]
+
+
+def _with_arguments(call: Call, function: Callable[[Call], Any]) -> Call:
+    """The call with a function applied to the calls among its arguments."""
+    return Call(call.function, _mapped(call.args, function), _mapped(call.options, function), call.shape, call.dtype)
+
+
+def _mapped(x: Any, function: Callable[[Call], Any]) -> Any:
+    if isinstance(x, Call):
+        return function(x)
+    if isinstance(x, (tuple, list)):
+        return type(x)(_mapped(y, function) for y in x)
+    if isinstance(x, dict):
+        return {key: _mapped(y, function) for key, y in x.items()}
+    return x
+
+
+def _key(x: Any) -> Any:
+    """Something hashable that is equal for equal calls."""
+    if isinstance(x, Call):
+        if x.function is None:
+            return x
+        return x.function, _argument_key(x.args), _argument_key(x.options), x.shape, str(x.dtype)
+    return _argument_key(x)
+
+
+def _argument_key(x: Any) -> Any:
+    if isinstance(x, Call):
+        return x
+    if isinstance(x, (tuple, list)):
+        return type(x).__name__, tuple(map(_argument_key, x))
+    if isinstance(x, dict):
+        return tuple((name, _argument_key(y)) for name, y in sorted(x.items()))
+    if isinstance(x, np.ndarray):
+        return x.shape, str(x.dtype), x.tobytes()
+    if isinstance(x, slice):
+        return "slice", *map(_argument_key, (x.start, x.stop, x.step))
+    return type(x).__name__, repr(x)
+
+
+# -- algebra ----------------------------------------------------------------------------------------------------------
+
+
+def _like(call: Call, function: Any, *args: Any, **options: Any) -> Call:
+    """Another call with a result of the same shape and dtype."""
+    return Call(function, args, options, call.shape, call.dtype)
+
+
+def _is(x: Any, *functions: Any) -> bool:
+    return isinstance(x, Call) and any(x.function is function for function in functions)
+
+
+def _number(x: Any) -> Any:
+    """The number that an argument is, or that a call makes an array; else None."""
+    if _is(x, np.asarray):
+        x = x.args[0]
+    return x if isinstance(x, (int, float, np.number)) and not isinstance(x, bool) else None
+
+
+def _fits(x: Any, call: Call) -> bool:
+    """Whether an argument can stand for the result: a call of the same shape and dtype."""
+    return isinstance(x, Call) and x.shape == call.shape and x.dtype == call.dtype
+
+
+def times_one(call: Call) -> Any:
+    """``1 * x``, ``x / 1``, ``x + 0`` and the like are x."""
+    if _is(call, np.multiply, np.divide, np.add, np.subtract):
+        x, y = call.args
+        neutral = 1 if _is(call, np.multiply, np.divide) else 0
+        if _number(y) == neutral and _fits(x, call):
+            return x
+        if _number(x) == neutral and _is(call, np.multiply, np.add) and _fits(y, call):
+            return y
+    return None
+
+
+def plain_constant(call: Call) -> Any:
+    """A number beside an array needs no dtype of its own."""
+    if isinstance(call.function, np.ufunc) and any(_is(x, np.asarray) for x in call.args):
+        others = [x for x in call.args if isinstance(x, Call) and not _is(x, np.asarray)]
+        if any(x.dtype == call.dtype or call.dtype == bool for x in others):
+            return _like(call, call.function, *(x if (n := _number(x)) is None else n for x in call.args))
+    return None
+
+
+def quotient_last(call: Call) -> Any:
+    """``x * (1 / n)`` is ``x / n``, ``x * (c / n)`` is ``c * x / n``, and ``-(x / n)`` is ``-x / n``."""
+    if _is(call, np.multiply):
+        for x, y in (call.args, call.args[::-1]):
+            if _is(y, np.divide) and y.shape == () and _number(y.args[0]) is not None and isinstance(x, Call):
+                return _like(call, np.divide, _like(call, np.multiply, x, _number(y.args[0])), y.args[1])
+    if _is(call, np.negative) and _is(call.args[0], np.divide) and isinstance(call.args[0].args[0], Call):
+        x, y = call.args[0].args
+        return _like(call, np.divide, _like(call, np.negative, x), y)
+    return None
+
+
+def folded(call: Call) -> Any:
+    """Numbers are multiplied now, those in a row of factors too."""
+    if not _is(call, np.multiply):
+        return None
+    x, y = call.args
+    if _number(x) is not None and isinstance(y, Call) and _number(y) is None:
+        x, y = y, x  # the number last, for now
+    number = _number(y)
+    if number is not None and _is(x, np.multiply) and (inner := _number(x.args[1])) is not None:
+        return _like(call, np.multiply, x.args[0], number * inner)
+    return None
+
+
+def negated_number(call: Call) -> Any:
+    """``x * -1`` is ``-x``; ``-(-x)`` is x; ``x - (-y)`` is ``x + y``, and ``x + (-y)`` is ``x - y``."""
+    if _is(call, np.multiply):
+        for x, y in (call.args, call.args[::-1]):
+            if _number(y) == -1 and _fits(x, call):
+                return _like(call, np.negative, x)
+    if _is(call, np.negative) and _is(call.args[0], np.negative):
+        return call.args[0].args[0]
+    if _is(call, np.add, np.subtract) and _is(call.args[1], np.negative):
+        return _like(call, np.subtract if _is(call, np.add) else np.add, call.args[0], call.args[1].args[0])
+    return None
+
+
+def matrix_product(call: Call) -> Any:
+    """``np.dot`` of matrices is ``@``."""
+    if _is(call, np.dot) and all(isinstance(x, Call) and len(x.shape) == 2 for x in call.args):
+        return _like(call, np.matmul, *call.args)
+    return None
+
+
+def squared(call: Call) -> Any:
+    """``x * x`` is ``x ** 2``, and so is ``np.square(x)``."""
+    if _is(call, np.multiply) and call.args[0] is call.args[1] and call.shape:
+        return _like(call, np.power, call.args[0], 2)
+    return _like(call, np.power, call.args[0], 2) if _is(call, np.square) else None
+
+
+def one_part(call: Call) -> Any:
+    """With ``p = max(x, 0)``: ``x - p`` is ``min(x, 0)``, and ``min(x, 0) - p`` is ``-|x|``. To the last bit."""
+    if _is(call, np.subtract) and _is(call.args[1], np.maximum) and _number(call.args[1].args[1]) == 0:
+        x, p = call.args
+        if x is p.args[0]:
+            return _like(call, np.minimum, x, 0)
+        if _is(x, np.minimum) and x.args[0] is p.args[0] and _number(x.args[1]) == 0:
+            return _like(call, np.negative, _like(call, np.abs, x.args[0]))
+    return None
+
+
+def clipped_once(call: Call) -> Any:
+    """What lies between two limits is not changed by them."""
+    if _is(call, np.clip) and len(call.args) == 3:
+        inner, limits = call.args[0], call.args[1:]
+        if _is(inner, np.clip) and inner.args[1:] == limits:
+            return inner
+        if _is(inner, clipped_sigmoid) and limits == _open_interval(call.dtype):
+            return inner
+    return None
+
+
+def _open_interval(dtype: Any) -> tuple[Any, Any]:
+    return np.finfo(dtype).smallest_normal, 1 - np.finfo(dtype).epsneg
+
+
+def without_broadcast(call: Call) -> Any:
+    """An operand need not be broadcast where the other one has the shape of the result; a constant is filled in."""
+    if _is(call, np.broadcast_to):
+        x = call.args[0]
+        while _is(x, np.reshape, np.expand_dims):
+            x = x.args[0]
+        if (number := _number(x)) is not None:
+            return _like(call, np.full, call.args[1], number, dtype=np.dtype(call.dtype))
+        return call.args[0] if _fits(call.args[0], call) else None
+    if isinstance(call.function, np.ufunc) and call.function is not np.matmul and len(call.args) == 2:
+        for i in (0, 1):
+            x, other = call.args[i], call.args[1 - i]
+            if _is(x, np.broadcast_to, np.full) and isinstance(other, Call) and other.shape == call.shape:
+                if _is(x, np.full):
+                    small = x.args[1] if x.dtype == other.dtype else x
+                else:
+                    small = x.args[0]
+                return _like(call, call.function, *((small, other) if i == 0 else (other, small)))
+    return None
+
+
+def same_shape(call: Call) -> Any:
+    """Reshaping to the shape that is there already."""
+    return call.args[0] if _is(call, np.reshape, np.squeeze) and _fits(call.args[0], call) else None
+
+
+def twice_transposed(call: Call) -> Any:
+    """The transpose of the transpose."""
+    if _is(call, np.transpose) and _is(call.args[0], np.transpose) and len(call.args) == len(call.args[0].args) == 1:
+        return call.args[0].args[0]
+    return None
+
+
+def natural_dtype(call: Call) -> Any:
+    """Integers become float64 by themselves in arithmetic with it; a number minus an integer is exact before."""
+    if _is(call, np.subtract) and _number(call.args[0]) is not None and _is(call.args[1], astype):
+        x = call.args[1].args[0]
+        if call.dtype == np.float64 and x.dtype.kind == "i" and x.dtype.itemsize >= 4:
+            return _like(call, np.subtract, call.args[0], x)
+    if isinstance(call.function, np.ufunc) and call.dtype == np.float64:
+        for i, x in enumerate(call.args):
+            others = [y for j, y in enumerate(call.args) if j != i and isinstance(y, Call)]
+            if _is(x, astype) and x.args[0].dtype.kind in "iub" and any(y.dtype == np.float64 for y in others):
+                return _like(call, call.function, *call.args[:i], x.args[0], *call.args[i + 1 :])
+    return None
+
+
+# -- patterns ---------------------------------------------------------------------------------------------------------
+
+
+def known_function(call: Call) -> Any:
+    """A formula that has a name, such as that of the sigmoid, becomes a call of it."""
+    for function in PATTERNS:
+        if call.dtype in _FLOATS and call.function is not None:
+            pattern, argument = _pattern(function, np.dtype(call.dtype))
+            found: list[Call] = []
+            if _matches(pattern, call, argument, found) and _fits(found[0], call):
+                return _like(call, function, found[0])
+    return None
+
+
+_FLOATS = tuple(map(np.dtype, ("f2", "f4", "f8")))
+
+
+@functools.cache
+def _pattern(function: Callable[[Any], Any], dtype: Any) -> tuple[Call, Call]:
+    """The formula of a function, simplified as programs are, and its argument."""
+    z = Recorder().input("Z", np.zeros((2, 3), dtype))
+    rules = RULES[: RULES.index(known_function)]
+    if function is clipped_sigmoid:  # in which the sigmoid is called by its name already
+        low, high = _open_interval(dtype)
+        inner = Call(sigmoid, (z.call,), {}, z.call.shape, dtype)
+        return Call(np.clip, (inner, low, high), {}, z.call.shape, dtype), z.call
+    return simplified([function(z).call], rules)[0], z.call
+
+
+def _matches(pattern: Any, x: Any, argument: Call, found: list[Call]) -> bool:
+    """Whether x is what a pattern says, with one and the same call wherever the pattern has its argument."""
+    if pattern is argument:
+        found.append(x)
+        return isinstance(x, Call) and found[0] is x
+    if isinstance(pattern, Call):
+        return (
+            isinstance(x, Call)
+            and x.function is pattern.function
+            and _matches(pattern.args, x.args, argument, found)
+            and _matches(tuple(pattern.options.items()), tuple(x.options.items()), argument, found)
+        )
+    if isinstance(pattern, tuple):
+        alike = isinstance(x, tuple) and len(x) == len(pattern)
+        return alike and all(_matches(p, y, argument, found) for p, y in zip(pattern, x, strict=True))
+    return not isinstance(x, Call) and bool(pattern == x)
+
+
+def fused_cross_entropy(call: Call) -> Any:
+    """``((1 - y)/(1 - a) - y/a) * a * (1 - a)``, the cost's and the sigmoid's gradients in a row, is ``a - y``.
+
+    With any further factors. Only where a is a sigmoid, which lies strictly between 0 and 1: there it holds exactly.
+    """
+    if not _is(call, np.multiply):
+        return None
+    above, below = _factors(call)
+    for chain in above:
+        parts = _cross_entropy(chain)
+        if parts is None:
+            continue
+        a, y = parts
+        rest = list(above)
+        rest.remove(chain)
+        if a in rest and (beside := next((x for x in rest if _is_one_minus(x, a)), None)) is not None:
+            rest.remove(a)
+            rest.remove(beside)
+            product: Any = Call(np.subtract, (a, y), {}, call.shape, call.dtype)
+            for factor in rest:
+                product = Call(np.multiply, (product, factor), {}, call.shape, call.dtype)
+            for factor in below:
+                product = Call(np.divide, (product, factor), {}, call.shape, call.dtype)
+            return product
+    return None
+
+
+def _factors(x: Any) -> tuple[list[Any], list[Any]]:
+    """What a product of quotients has above and below the line."""
+    above: list[Any] = []
+    below: list[Any] = []
+    stack = [(x, True)]
+    while stack:
+        x, is_above = stack.pop()
+        if _is(x, np.multiply):
+            stack += [(x.args[1], is_above), (x.args[0], is_above)]
+        elif _is(x, np.divide) and is_above:
+            stack += [(x.args[1], False), (x.args[0], True)]
+        else:
+            (above if is_above else below).append(x)
+    return above, below
+
+
+def _cross_entropy(x: Any) -> tuple[Call, Call] | None:
+    """The a and y of ``(1 - y)/(1 - a) - y/a``, where a is a sigmoid."""
+    if not (_is(x, np.subtract) and _is(x.args[0], np.divide) and _is(x.args[1], np.divide)):
+        return None
+    (one_minus_y, one_minus_a), (y, a) = x.args[0].args, x.args[1].args
+    if _is(a, clipped_sigmoid) and _is_one_minus(one_minus_a, a) and _is_one_minus(one_minus_y, y):
+        return a, y
+    return None
+
+
+def _is_one_minus(x: Any, a: Any) -> bool:
+    return _is(x, np.subtract) and _number(x.args[0]) == 1 and x.args[1] is a
+
+
+RULES: tuple[Rule, ...] = (
+    plain_constant,
+    times_one,
+    negated_number,
+    quotient_last,
+    folded,
+    matrix_product,
+    squared,
+    one_part,
+    without_broadcast,
+    same_shape,
+    twice_transposed,
+    natural_dtype,
+    known_function,
+    clipped_once,
+    fused_cross_entropy,
+)

@@ -1,0 +1,353 @@
+"""A step of training as a program: the forward pass, the backward pass and the update, recorded and simplified.
+
+`program` runs the cost once on recording arrays. The names come from the graph: the value of the node ``Z1`` is ``Z1``,
+its gradient ``dZ1``. It records a second time with another number of examples: what differs then would have been
+frozen, and is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.arrays import as_array, shown
+from tinygrad_dls.nn import Module
+from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingError, reachable
+from tinygrad_dls.rewriting import sigmoid, simplified
+from tinygrad_dls.tensor import Tensor, values
+from tinygrad_dls.views.graph import Node, read
+
+__all__ = ["Program", "program"]
+
+EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
+
+
+@dataclass
+class Program:
+    """The calls of a step, by name and in order.
+
+    Attributes
+    ----------
+    data, parameters, state : list of Call
+        The inputs: the examples and labels; the parameters; what the optimizer remembers.
+    m, rate : Call or None
+        The number of examples and the learning rate, where the program needs them.
+    forward, backward, update : list of (str, Call)
+        What is computed, with names. The last of the forward pass is the cost; the update holds the new parameters.
+    recorder : Recorder
+    """
+
+    recorder: Recorder
+    data: list[Call] = field(default_factory=list)
+    parameters: list[Call] = field(default_factory=list)
+    state: list[Call] = field(default_factory=list)
+    rate: Call | None = None
+    forward: list[tuple[str, Call]] = field(default_factory=list)
+    backward: list[tuple[str, Call]] = field(default_factory=list)
+    update: list[tuple[str, Call]] = field(default_factory=list)
+
+    @property
+    def cost(self) -> Call:
+        """The last of the forward pass."""
+        return self.forward[-1][1]
+
+    def outputs(self) -> list[tuple[str, Call]]:
+        """What the program is for: the cost, and the new parameters, or the gradients if there is no update."""
+        gradients = {f"d{p.name}" for p in self.parameters}
+        wanted = self.update or [(name, call) for name, call in self.backward if name in gradients]
+        return [self.forward[-1], *wanted]
+
+    @property
+    def m(self) -> Call | None:
+        """The number of examples, if the outputs need it."""
+        m = self.recorder.dimension
+        return m if m in reachable([call for _, call in self.outputs()]) else None
+
+
+def program(
+    cost: Any,
+    *inputs: Any,
+    loss: Callable[[Any, Any], Any] | None = None,
+    optimizer: Optimizer | None = None,
+) -> Iterator[Program]:
+    """Record a step twice: with the number of examples that is given, or a few, and with another one.
+
+    Parameters
+    ----------
+    cost : Tensor, function or Module
+        The cost itself, whose graph is gone through again; or what computes it from the inputs: a function of them, or
+        with `loss`, a model of all of them but the last, the labels.
+    *inputs : array
+        Examples of the inputs, such as X and Y.
+    loss : function, optional
+        Of a model's output and the labels.
+    optimizer : Optimizer, optional
+        Whose update follows the gradients.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If these do not fit together, or the cost is not a single number with a graph.
+    RecordingError
+        If the program would freeze something.
+    """
+    source = _source(cost, inputs, loss)
+    if optimizer is not None and not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of tg.optim, such as SGD, got {shown(optimizer)}.")
+    m = source.m
+    yield source.recorded(m, optimizer)
+    yield source.recorded(None if m is None else source.other(m), optimizer)
+
+
+# -- where the cost comes from ----------------------------------------------------------------------------------------
+
+
+def _source(cost: Any, inputs: tuple[Any, ...], loss: Any) -> _Graph | _Function:
+    if isinstance(cost, Tensor):
+        if inputs or loss is not None:
+            raise TypeError("a cost that is a Tensor has its inputs already; pass it alone, or pass the function.")
+        return _Graph(cost)
+    if isinstance(cost, Module) and loss is not None:
+        if not callable(loss) or len(inputs) < 2:
+            raise TypeError("with a model, pass the examples, the labels and the loss: (model, X, Y, loss=...).")
+        model = cost
+
+        def cost_of(*arrays: Any) -> Any:
+            return loss(model(*arrays[:-1]), arrays[-1])
+
+        names = ["X", "Y"] if len(inputs) == 2 else [*(f"X{i}" for i in range(1, len(inputs))), "Y"]
+        return _Function(cost_of, inputs, names)
+    if isinstance(cost, Module) or not callable(cost):
+        what = f"the {type(cost).__name__} alone" if isinstance(cost, Module) else shown(cost)
+        raise TypeError(
+            f"expected a cost: a Tensor such as J, a function of X and Y, or a model with its loss, "
+            f"(model, X, Y, loss=...); got {what}."
+        )
+    if loss is not None:
+        raise TypeError("loss= goes with a model; a function returns the cost itself.")
+    return _Function(cost, inputs, _argument_names(cost, len(inputs)))
+
+
+def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
+    try:
+        names = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        names = []
+    return [names[i] if i < len(names) and names[i] not in ("args", "self") else f"C{i + 1}" for i in range(count)]
+
+
+class _Source:
+    """What can be recorded: with the inputs as given, or with another number of columns."""
+
+    arrays: list[Any]  # the inputs
+    fixed: list[int]  # the lengths of axes that are no number of examples
+
+    @property
+    def m(self) -> int | None:
+        """A number of examples of which no other length is a multiple; None if no input is a matrix."""
+        given = self._columns()
+        if given is None or (given >= EXAMPLES and not any(n % given == 0 for n in self.fixed if n)):
+            return given
+        return self.other(EXAMPLES - 1)
+
+    def other(self, m: int) -> int:
+        """The next larger number of examples of which no other length is a multiple."""
+        return next(k for k in range(m + 1, 10**9) if not any(n % k == 0 for n in self.fixed if n))
+
+    def _columns(self) -> int | None:
+        return next((int(x.shape[1]) for x in self.arrays if len(x.shape) == 2), None)
+
+    def _with_examples(self, m: int | None) -> list[Any]:
+        """The inputs with m columns, the same ones over and over, where they have the number of examples."""
+        given = self._columns()
+        if m is None or m == given or not given:
+            return self.arrays
+        columns = np.arange(m) % given
+        return [np.take(x, columns, axis=1) if len(x.shape) == 2 and x.shape[1] == given else x for x in self.arrays]
+
+    def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
+        raise NotImplementedError
+
+
+class _Graph(_Source):
+    """A cost whose graph is gone through again."""
+
+    def __init__(self, root: Tensor) -> None:
+        self.nodes = read(root)
+        if root.shape != ():
+            raise ValueError(f"the cost must be a single number, got {root.name or 'a Tensor'} of shape {root.shape}.")
+        self.leaves = [node for node in self.nodes if not node.op]
+        self.data = [node for node in self.leaves if node.kind == "input"]
+        self.arrays = [values(node.x) for node in self.data]
+        self.fixed = [n for node in self.leaves if node.kind == "parameter" for n in node.shape]
+        given = self._columns()
+        self.fixed += [n for x in self.arrays for n in x.shape if n != given]
+
+    def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
+        recorder = Recorder(m)
+        result = Program(recorder)
+        arrays = dict(zip(self.data, self._with_examples(m), strict=True))
+        tensors: dict[Node, Any] = {}
+        for node in self.leaves:
+            array = recorder.input(node.identifier, arrays.get(node, values(node.x)))
+            (result.parameters if node.kind == "parameter" else result.data).append(array.call)
+            is_tensor = isinstance(node.x, Tensor)
+            tensors[node] = Tensor(array, node.kind == "parameter", name=node.name) if is_tensor else array
+        for node in self.nodes:
+            if node.op:
+                inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]
+                extra, options = (self._lengths(x, recorder) for x in (node.extra, node.options))
+                tensors[node] = node.x.op(*inputs, *extra, **options)
+                tensors[node].name = node.name
+        parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
+        return _finished(result, tensors[self.nodes[-1]], parameters, optimizer)
+
+    def _lengths(self, x: Any, recorder: Recorder) -> Any:
+        """Options such as a shape, in which the number of examples stands as a number, with it as a symbol."""
+        if isinstance(x, dict):
+            return {name: self._lengths(y, recorder) for name, y in x.items()}
+        if isinstance(x, tuple):
+            return tuple(self._lengths(y, recorder) for y in x)
+        given = self._columns()
+        if type(x) is int and given and recorder.m and x >= EXAMPLES and x % given == 0:
+            return recorder.length(x // given * recorder.m)
+        return x
+
+
+class _Function(_Source):
+    """A function that computes the cost."""
+
+    def __init__(self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str]) -> None:
+        self.function, self.names = function, names
+        self.arrays = [as_array(values(x), name) for x, name in zip(inputs, names, strict=True)]
+        J = function(*self.arrays)
+        if not isinstance(J, Tensor) or J.shape != ():
+            raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
+        self.leaves = [node for node in read(J) if node.kind == "parameter"]
+        given = self._columns()
+        self.fixed = [n for node in self.leaves for n in node.shape]
+        self.fixed += [n for x in self.arrays for n in x.shape if n != given]
+
+    def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
+        recorder = Recorder(m)
+        result = Program(recorder)
+        pairs = zip(self.names, self._with_examples(m), strict=True)
+        arrays = [recorder.input(name, x) for name, x in pairs]
+        result.data = [x.call for x in arrays]
+        parameters = {node.x: recorder.input(node.identifier, node.x._value) for node in self.leaves}
+        result.parameters = [x.call for x in parameters.values()]
+        with _holding(parameters):
+            J = self.function(*arrays)
+            if not isinstance(J, Tensor) or J.shape != ():
+                raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
+            return _finished(result, J, {p: p for p in parameters}, optimizer)
+
+
+@contextmanager
+def _holding(parameters: dict[Tensor, RecordingArray]) -> Iterator[None]:
+    """Parameters that hold recording arrays for a while. No other thread may use them meanwhile."""
+    before = [(p, p._value, p._grad, p._lent) for p in parameters]
+    try:
+        for p, array in parameters.items():
+            p._value, p._grad, p._lent = array, None, None
+        yield
+    finally:
+        for p, value, grad, lent in before:
+            p._value, p._grad, p._lent = value, grad, lent
+
+
+# -- from the cost to the program -------------------------------------------------------------------------------------
+
+
+def _finished(result: Program, J: Tensor, parameters: dict[Tensor, Tensor], optimizer: Optimizer | None) -> Program:
+    """The program with its backward pass and its update; `parameters` maps the model's to those of the recording."""
+    if not isinstance(J._value, RecordingArray):
+        raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
+    recorder = result.recorder
+    J.backward(recorder.constant(1.0, J.dtype))
+    nodes = [node for node in read(J) if node.op]
+    forward = [(node.identifier, node.x._value.call) for node in nodes]
+    gradients = [
+        (f"d{node.identifier}", node.x._grad.call) for node in reversed(nodes[:-1]) if node.x._grad is not None
+    ]
+    leaves = {call.name: p for call, p in zip(result.parameters, parameters.values(), strict=True)}
+    gradients += [(f"d{name}", p._grad.call) for name, p in leaves.items() if p._grad is not None]
+    updates = [] if optimizer is None else _updates(result, parameters, optimizer)
+
+    named = [*forward, *gradients, *updates]
+    inputs = {call.name for call in (*result.data, *result.parameters, *result.state)}
+    for name, call in (*forward, *gradients):
+        call.name = call.name or (name if name not in inputs else f"{name}_")
+    new = simplified([call for _, call in named])
+    calls = [(name, call) for (name, _), call in zip(named, new, strict=True)]
+    result.forward, calls = calls[: len(forward)], calls[len(forward) :]
+    result.backward, result.update = calls[: len(gradients)], calls[len(gradients) :]
+    result.backward = _layer_by_layer(result.backward, nodes)
+    _name_activations(result)
+    return result
+
+
+def _layer_by_layer(gradients: list[tuple[str, Call]], nodes: list[Node]) -> list[tuple[str, Call]]:
+    """The gradients as one writes them down: dZ2, dW2, db2, dA1, dZ1, ..."""
+    found = dict(gradients)
+    order: dict[str, None] = {}
+    for node in reversed(nodes):
+        order[f"d{node.identifier}"] = None
+        order.update({f"d{x.identifier}": None for x in node.inputs if isinstance(x, Node) and x.kind == "parameter"})
+    return [(name, found[name]) for name in order if name in found]
+
+
+def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optimizer) -> list[tuple[str, Call]]:
+    """The new parameters, and the new state of the optimizer."""
+    known = set(optimizer.parameters)
+    if not known & parameters.keys():
+        raise ValueError(
+            "the optimizer holds none of the parameters that this cost depends on. Was the model made anew after it?"
+        )
+    rate: Any = result.recorder.input("learning_rate", 0.1)
+    result.rate = rate.call
+    updates: list[tuple[str, Call]] = []
+    states: list[tuple[str, Call]] = []
+    kept, optimizer._state = optimizer._state, {}
+    try:
+        for (p, recorded), call in zip(parameters.items(), result.parameters, strict=True):
+            if p not in known or recorded._grad is None:
+                continue
+            names = [f"{letter}d{call.name}" for letter in _STATES[len(optimizer._start(p))]]
+            before = optimizer._state
+            arrays = kept.get(p) or optimizer._start(Tensor(_plain(p)))
+            states_of_p = tuple(result.recorder.input(name, x) for name, x in zip(names, arrays, strict=True))
+            optimizer._state = {recorded: states_of_p} if states_of_p else before
+            w, new = optimizer._update(recorded, rate)
+            result.state += [x.call for x in states_of_p]
+            updates.append((call.name, w.call))
+            states += [(name, x.call) for name, x in zip(names, new, strict=True)]
+    finally:
+        optimizer._state = kept
+    return updates + states
+
+
+_STATES = {0: "", 1: "V", 3: "VSt"}  # what the course calls the state: Momentum has V, Adam has V and S (and counts)
+
+
+def _plain(p: Tensor) -> Any:
+    return p._value.value if isinstance(p._value, RecordingArray) else values(p)
+
+
+def _name_activations(result: Program) -> None:
+    """The sigmoid of ``Z2`` that a cost holds within is ``A2``."""
+    taken = {call.name for call in reachable([call for _, call in (*result.forward, *result.backward)])}
+    for i, (name, z) in enumerate(list(result.forward)):
+        a = "A" + name[1:]
+        if re.fullmatch(r"Z\d*", name) and a not in taken:
+            found = [c for c in reachable([c for _, c in result.backward]) if c.function is sigmoid and c.args == (z,)]
+            if found and not found[0].name:
+                found[0].name = a
+                result.forward.insert(i + 1, (a, found[0]))

@@ -1,0 +1,153 @@
+"""NumPy calls as text: the expression that a person would write for a call of a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.recording import Call, astype, getitem
+from tinygrad_dls.rewriting import clipped_sigmoid
+
+__all__ = ["expression"]
+
+# How tightly an operator binds, as in Python.
+COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = range(6)
+
+_OPERATORS: dict[Any, tuple[str, int]] = {
+    np.add: ("+", SUM),
+    np.subtract: ("-", SUM),
+    np.multiply: ("*", PRODUCT),
+    np.divide: ("/", PRODUCT),
+    np.floor_divide: ("//", PRODUCT),
+    np.matmul: ("@", PRODUCT),
+    np.greater: (">", COMPARISON),
+    np.greater_equal: (">=", COMPARISON),
+    np.less: ("<", COMPARISON),
+    np.less_equal: ("<=", COMPARISON),
+    np.equal: ("==", COMPARISON),
+    np.not_equal: ("!=", COMPARISON),
+}
+_METHODS = {np.sum: "sum", np.max: "max", np.min: "min", np.mean: "mean", np.all: "all", np.any: "any"}
+_AMBIGUOUS = {np.multiply, np.matmul, np.divide}  # which Python takes from the left, but which eyes may not
+
+
+def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str:
+    """A call as Python writes it; the calls that have names by these.
+
+    Parameters
+    ----------
+    call : Call, number, or what else may be an argument
+    names : mapping of Call to str
+        What stands for a call that has been computed before.
+    top : bool
+        Whether the call itself is to be written out although it has a name.
+    """
+    return _Writer(names).text(call, top)[0]
+
+
+class _Writer:
+    def __init__(self, names: Mapping[Call, str]) -> None:
+        self.names = names
+
+    def text(self, x: Any, top: bool = False) -> tuple[str, int]:
+        """The text of an argument, and how tightly it binds."""
+        if not isinstance(x, Call):
+            return self.literal(x)
+        if x in self.names and not top:
+            return self.names[x], ATOM
+        if x.function is None:
+            return x.name, ATOM
+        if x.function in _OPERATORS:
+            return self.operator(x)
+        if x.function is np.negative:
+            return f"-{self.within(x.args[0], SIGN)}", SIGN
+        if x.function is np.power:
+            return f"{self.within(x.args[0], ATOM)} ** {self.within(x.args[1], SIGN)}", POWER
+        return self.function(x), ATOM
+
+    def within(self, x: Any, binding: int) -> str:
+        """The text of an operand, in parentheses if it binds less than this."""
+        text, own = self.text(x)
+        return f"({text})" if own < binding else text
+
+    def operator(self, x: Call) -> tuple[str, int]:
+        symbol, binding = _OPERATORS[x.function]
+        left, right = x.args
+        tighter = binding if x.function is np.add else binding + 1
+        if binding == COMPARISON:
+            return f"{self.within(left, binding + 1)} {symbol} {self.within(right, binding + 1)}", binding
+        first = self.within(left, binding)
+        if x.function is np.matmul and isinstance(left, Call) and left not in self.names:
+            mixed = left.function in (np.multiply, np.divide)
+            first = self.within(left, binding + 1) if mixed else first
+        return f"{first} {symbol} {self.within(right, tighter)}", binding
+
+    def function(self, x: Call) -> str:
+        function, args, options = x.function, x.args, {k: v for k, v in x.options.items() if _is_set(k, v)}
+        if function is np.asarray:
+            return self.literal(args[0])[0]
+        if function is np.transpose and len(args) == 1 and not options:
+            return f"{self.within(args[0], ATOM)}.T"
+        if function is getitem:
+            return f"{self.within(args[0], ATOM)}[{self.index(args[1])}]"
+        if function is astype:
+            return f"{self.within(args[0], ATOM)}.astype({self.literal(args[1])[0]})"
+        if function is np.reshape and not options:
+            shape = args[1] if isinstance(args[1], tuple) else (args[1],)
+            return f"{self.within(args[0], ATOM)}.reshape({', '.join(self.text(n)[0] for n in shape)})"
+        if function in _METHODS and isinstance(args[0], Call) and args[0] in self.names and len(args) == 1:
+            return f"{self.names[args[0]]}.{_METHODS[function]}({self.arguments((), options)})"
+        return f"{_name(function)}({self.arguments(args, options)})"
+
+    def arguments(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> str:
+        plain = [self.text(x)[0] for x in args]
+        return ", ".join(plain + [f"{name}={self.option(name, x)}" for name, x in options.items()])
+
+    def option(self, name: str, x: Any) -> str:
+        if name == "axis" and isinstance(x, tuple) and len(x) == 1:
+            x = x[0]
+        return self.text(x)[0]
+
+    def index(self, x: Any) -> str:
+        if isinstance(x, tuple):
+            return ", ".join(map(self.index, x)) or "()"
+        if isinstance(x, slice):
+            start, stop, step = ("" if i is None else self.text(i)[0] for i in (x.start, x.stop, x.step))
+            return f"{start}:{stop}" + (f":{step}" if step else "")
+        return "..." if x is Ellipsis else self.text(x)[0]
+
+    def literal(self, x: Any) -> tuple[str, int]:
+        """A number, a constant array, or a list of arguments."""
+        if isinstance(x, tuple):
+            inside = ", ".join(self.text(y)[0] for y in x)
+            return f"({inside}{',' * (len(x) == 1)})", ATOM
+        if isinstance(x, list):
+            return f"[{', '.join(self.text(y)[0] for y in x)}]", ATOM
+        if isinstance(x, np.dtype):
+            return ("float" if x == np.float64 else f"np.{x.name}" if x != np.bool_ else "bool"), ATOM
+        if isinstance(x, np.ndarray):
+            plain = x.dtype in (np.dtype(float), np.dtype(np.int64), np.dtype(bool))
+            return f"np.array({x.tolist()}{'' if plain else f', dtype=np.{x.dtype.name}'})", ATOM
+        if isinstance(x, np.generic):
+            x = x.item()
+        if isinstance(x, float):
+            return self.number(x)
+        return repr(x), SIGN if isinstance(x, int) and x < 0 else ATOM
+
+    def number(self, x: float) -> tuple[str, int]:
+        if x != x or x in (np.inf, -np.inf):
+            return ("np.nan", ATOM) if x != x else ("np.inf", ATOM) if x > 0 else ("-np.inf", SIGN)
+        text = str(int(x)) if x == int(x) and abs(x) < 1e6 else repr(x)
+        return text, SIGN if x < 0 else ATOM
+
+
+def _is_set(name: str, x: Any) -> bool:
+    return not ((name == "keepdims" and x is False) or (name == "axis" and x is None))
+
+
+def _name(function: Any) -> str:
+    if isinstance(function, np.ufunc) or str(function.__module__).startswith("numpy"):
+        return f"np.{'abs' if function is np.abs else function.__name__}"
+    return "sigmoid" if function is clipped_sigmoid else str(function.__name__)
