@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_dls.recording import Call, Recorder, astype, reachable
 
-__all__ = ["clipped_sigmoid", "sigmoid", "simplified", "softmax"]
+__all__ = ["clipped_sigmoid", "factors", "open_interval", "sigmoid", "simplified", "softmax"]
 
 Rule: TypeAlias = Callable[[Call], Any]
 
@@ -213,7 +213,9 @@ def matrix_product(call: Call) -> Any:
 
 
 def squared(call: Call) -> Any:
-    """``x * x`` is ``x ** 2``, and so is ``np.square(x)``."""
+    """``x * x`` is ``x ** 2``, and so is ``np.square(x)``; ``x ** 1`` is x."""
+    if _is(call, np.power) and _number(call.args[1]) == 1 and _fits(call.args[0], call):
+        return call.args[0]
     if _is(call, np.multiply) and call.args[0] is call.args[1] and call.shape:
         return _like(call, np.power, call.args[0], 2)
     return _like(call, np.power, call.args[0], 2) if _is(call, np.square) else None
@@ -236,12 +238,13 @@ def clipped_once(call: Call) -> Any:
         inner, limits = call.args[0], call.args[1:]
         if _is(inner, np.clip) and inner.args[1:] == limits:
             return inner
-        if _is(inner, clipped_sigmoid) and limits == _open_interval(call.dtype):
+        if _is(inner, clipped_sigmoid) and limits == open_interval(call.dtype):
             return inner
     return None
 
 
-def _open_interval(dtype: Any) -> tuple[Any, Any]:
+def open_interval(dtype: Any) -> tuple[Any, Any]:
+    """The limits that keep a probability strictly between 0 and 1."""
     return np.finfo(dtype).smallest_normal, 1 - np.finfo(dtype).epsneg
 
 
@@ -315,7 +318,7 @@ def _pattern(function: Callable[[Any], Any], dtype: Any) -> tuple[Call, Call]:
     z = Recorder().input("Z", np.zeros((2, 3), dtype))
     rules = RULES[: RULES.index(known_function)]
     if function is clipped_sigmoid:  # in which the sigmoid is called by its name already
-        low, high = _open_interval(dtype)
+        low, high = open_interval(dtype)
         inner = Call(sigmoid, (z.call,), {}, z.call.shape, dtype)
         return Call(np.clip, (inner, low, high), {}, z.call.shape, dtype), z.call
     return simplified([function(z).call], rules)[0], z.call
@@ -346,7 +349,7 @@ def fused_cross_entropy(call: Call) -> Any:
     """
     if not _is(call, np.multiply):
         return None
-    above, below = _factors(call)
+    above, below = factors(call)
     for chain in above:
         parts = _cross_entropy(chain)
         if parts is None:
@@ -366,7 +369,7 @@ def fused_cross_entropy(call: Call) -> Any:
     return None
 
 
-def _factors(x: Any) -> tuple[list[Any], list[Any]]:
+def factors(x: Any) -> tuple[list[Any], list[Any]]:
     """What a product of quotients has above and below the line."""
     above: list[Any] = []
     below: list[Any] = []

@@ -25,6 +25,7 @@ import numpy as np
 from tinygrad_dls.arrays import positive_integer, shown
 from tinygrad_dls.nn import Module, Parameter, with_parameters
 from tinygrad_dls.tensor import Tensor, values
+from tinygrad_dls.views.formulas import formula, local
 from tinygrad_dls.views.graph import Node, read, trace
 from tinygrad_dls.views.rendering import GraphvizNotFoundError, render
 
@@ -508,7 +509,7 @@ class _Picture:
                     yield self._edge(node, position, x, tail, head, backward)
 
     def _edge(self, node: Node, position: int, x: Node, tail: _Box, head: _Box, backward: bool) -> _Edge:
-        derivative = "" if tail.title or head.title or x.kind == "input" else _local(node, position)
+        derivative = "" if tail.title or head.title or x.kind == "input" else local(node, position)
         names = f"{x.name} to {head.title or node.name}"
         if backward:
             times = (derivative,) if derivative and self.direction == "backward" else ()
@@ -591,27 +592,8 @@ class _Picture:
 # -- formulas ---------------------------------------------------------------------------------------------------------
 
 
-def _formula(node: Node) -> str:
-    """What an op computes, in the course's notation."""
-    names = [x.name if isinstance(x, Node) else str(x) for x in node.inputs]
-    if node.op == "affine":
-        return "{} @ {} + {}".format(*names)
-    return f"{node.op}({', '.join(names)})"
-
-
-def _local(node: Node, position: int) -> str:
-    """The local derivative of an op by its input of that number."""
-    names = [x.name if isinstance(x, Node) else str(x) for x in node.inputs]
-    if node.op == "affine":
-        return "1" if position == 2 else f"{names[1 - position]}ᵀ"
-    if node.op == "multiply":
-        return names[1 - position]
-    own = {"add": "1", "tanh": f"1 - {node.name}²", "sigmoid": f"{node.name} (1 - {node.name})", "exp": node.name}
-    return own.get(node.op, "")
-
-
 def _equation(node: Node) -> str:
-    return f"{node.name} = {_formula(node)}" if node.op else node.name
+    return f"{node.name} = {formula(node)}" if node.op else node.name
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------
@@ -754,10 +736,10 @@ def _rows(box: _Box, picture: _Picture) -> Iterator[str]:
         return
     [node] = box.nodes
     backward = picture.direction == "backward"
-    formula = f" = {_escaped(_formula(node))}" if node.op and not backward else ""
-    yield f"<B>{_escaped('d' * backward + node.name)}</B>{formula}"
+    equals = f" = {_escaped(formula(node))}" if node.op and not backward else ""
+    yield f"<B>{_escaped('d' * backward + node.name)}</B>{equals}"
     kind = "frozen" if _kind_in_words(node) == "frozen parameter" else "" if backward else node.op
-    if formula.startswith(f" = {node.op}("):
+    if equals.startswith(f" = {node.op}("):
         kind = ""  # it is there already
     yield _small(" · ".join(filter(None, [kind, str(node.shape), str(node.x.dtype)])))
     if not backward and (picture.with_values or isinstance(node.x, Parameter)):

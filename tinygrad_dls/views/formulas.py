@@ -1,0 +1,141 @@
+"""What an op computes, and its local derivatives, as short formulas: the rules themselves, run on recording arrays.
+
+There is no table of derivatives here. The rule of a node's op runs once on arrays that record what is done to them, and
+each of its vector-Jacobian products on a recorded ``dz``. What stands beside ``dz`` in the result is the local
+derivative: of ``dA1 * (1 - A1 ** 2)`` it is ``1 - A1²``, of ``W2.T @ dZ2`` it is ``W2ᵀ``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingError
+from tinygrad_dls.rewriting import RULES, factors, open_interval, simplified
+from tinygrad_dls.tensor import values
+from tinygrad_dls.views.graph import LOSSES, Node
+from tinygrad_dls.views.text import expression
+
+__all__ = ["formula", "local"]
+
+LONGEST = 60  # characters of a local derivative; a longer one says less than none
+
+_known: weakref.WeakKeyDictionary[Node, tuple[str, list[str]]] = weakref.WeakKeyDictionary()
+
+
+def formula(node: Node) -> str:
+    """What the op of a node computes, as NumPy code of its inputs' names: ``W1 @ X + b1``. A long one by its name."""
+    return _formulas(node)[0]
+
+
+def local(node: Node, position: int) -> str:
+    """The local derivative of the op of a node by its input of that number, counted from 0.
+
+    Empty where the gradient is more than a product of ``dz`` with something, as that of softmax is.
+    """
+    derivatives = _formulas(node)[1]
+    return derivatives[position] if position < len(derivatives) else ""
+
+
+def unclipped(call: Call) -> Any:
+    """A probability that is kept between 0 and 1 by less than a rounding is, to a reader, that probability."""
+    is_clip = call.function is np.clip and len(call.args) == 3
+    return call.args[0] if is_clip and call.args[1:] == open_interval(call.dtype) else None
+
+
+RULES_HERE = (unclipped, *RULES)
+
+
+def _formulas(node: Node) -> tuple[str, list[str]]:
+    if node not in _known:
+        try:
+            with np.errstate(all="ignore"):
+                _known[node] = _recorded(node)
+        except (RecordingError, TypeError, ValueError):  # formulas, lazy arrays: what is not NumPy's is not recorded
+            _known[node] = _call(node), []
+    return _known[node]
+
+
+def _recorded(node: Node) -> tuple[str, list[str]]:
+    columns = node.inputs[0].shape[-1:] if node.op in LOSSES and isinstance(node.inputs[0], Node) else ()
+    recorder = Recorder(columns[0] if columns and columns[0] > 1 else None)
+    names: dict[Call, str] = {recorder.dimension: "m"}
+
+    def recorded(x: Any) -> Any:
+        if not isinstance(x, Node):
+            return x
+        plain = np.asarray(values(x.x))
+        if plain.dtype.kind not in "fiub":
+            raise TypeError(f"{x.name} holds formulas, not numbers.")
+        array = recorder.input(x.name, plain)
+        names[array.call] = x.name
+        return array
+
+    arrays = {x: recorded(x) for x in node.inputs if isinstance(x, Node)}
+    inputs = [arrays[x] if isinstance(x, Node) else x for x in node.inputs]
+    value, vjps = node.x.op.__wrapped__(*inputs, *node.extra, **node.options)
+    value.call.name = node.name
+    own = dict(names)
+    derivatives = []
+    dz = recorder.input("dz", np.ones(node.shape, value.dtype))
+    for vjp in vjps:
+        gradient = vjp(dz) if vjp is not None else None
+        (call,) = simplified([gradient.call], RULES_HERE) if isinstance(gradient, RecordingArray) else (None,)
+        derivatives.append("" if call is None else _beside(dz.call, call, {**own, dz.call: "dz"}, node.name))
+    (made,) = simplified([value.call], RULES_HERE)
+    text = expression(made, names)
+    return text if len(text) <= LONGEST else _call(node), derivatives
+
+
+def _call(node: Node) -> str:
+    names = [x.name if isinstance(x, Node) else str(x) for x in node.inputs]
+    return f"{node.op}({', '.join(names)})"
+
+
+def _beside(dz: Call, x: Call, names: dict[Call, str], value: str) -> str:
+    """What stands beside dz in a product; empty if it is none."""
+    called = {c: c.name for c in _within(x) if c.name == value} | names
+    if x is dz:
+        return "1"
+    if x.function in (np.broadcast_to, np.reshape, np.expand_dims):  # a sum's gradient, which all summands get
+        return _beside(dz, x.args[0], names, value)
+    if x.function is np.negative:
+        inner = _beside(dz, x.args[0], names, value)
+        return "" if not inner else f"-{inner}" if " " not in inner else f"-({inner})"
+    if x.function is np.matmul and dz in x.args:
+        (other,) = (c for c in x.args if c is not dz)
+        return _short(expression(other, called, top=False))
+    above, below = factors(x)
+    negative = False
+    if minus := next((c for c in above if c is not dz and isinstance(c, Call) and c.function is np.negative), None):
+        above[above.index(minus)], negative = minus.args[0], True
+    if above.count(dz) != 1 or any(dz in _within(c) for c in (*above, *below) if c is not dz):
+        return ""
+    above.remove(dz)
+    product: Any = 1
+    for factor in above:
+        product = factor if product == 1 else _times(np.multiply, product, factor, x)
+    if negative:
+        product = -product if product == 1 else Call(np.negative, (product,), {}, x.shape, x.dtype)
+    for factor in below:
+        product = _times(np.divide, product, factor, x)
+    return _short(expression(product, called, top=False))
+
+
+def _times(function: Any, left: Any, right: Any, like: Call) -> Call:
+    return Call(function, (left, right), {}, like.shape, like.dtype)
+
+
+def _within(x: Any) -> list[Call]:
+    if not isinstance(x, Call):
+        return []
+    return [x, *(inner for c in x.calls() for inner in _within(c))]
+
+
+def _short(text: str) -> str:
+    """As one writes it: ``1 - A1²`` for ``1 - A1 ** 2``, ``W2ᵀ`` for ``W2.T``."""
+    for code, written in ((" ** 2", "²"), (".T", "ᵀ"), ("np.", ""), (" * ", " ")):
+        text = text.replace(code, written)
+    return text if len(text) <= LONGEST else ""
