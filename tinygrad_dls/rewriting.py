@@ -69,6 +69,7 @@ def simplified(outputs: Sequence[Call], rules: Sequence[Rule] | None = None) -> 
         """The simplest call for one whose arguments are simple already."""
         key = _key(call)
         if key not in known:
+            known[key] = call  # for rules that come back to it
             found = next((found for rule in rules if (found := rule(call)) is not None), call)
             known[key] = call if found is call else built(found)
             settled.add(known[key])
@@ -192,6 +193,15 @@ def folded(call: Call) -> Any:
     return None
 
 
+def computed(call: Call) -> Any:
+    """What is computed of numbers alone is computed now."""
+    if isinstance(call.function, np.ufunc) and call.shape == () and call.args and call.dtype != bool:
+        numbers = [_number(x) for x in call.args]
+        if all(n is not None for n in numbers) and any(_is(x, np.asarray) for x in call.args):
+            return Call(np.asarray, (call.function(*numbers).item(),), {}, (), call.dtype)
+    return None
+
+
 def negated_number(call: Call) -> Any:
     """``x * -1`` is ``-x``; ``-(-x)`` is x; ``x - (-y)`` is ``x + y``, and ``x + (-y)`` is ``x - y``."""
     if _is(call, np.multiply):
@@ -250,12 +260,15 @@ def open_interval(dtype: Any) -> tuple[Any, Any]:
 
 def without_broadcast(call: Call) -> Any:
     """An operand need not be broadcast where the other one has the shape of the result; a constant is filled in."""
-    if _is(call, np.broadcast_to):
+    if _is(call, np.broadcast_to, np.reshape, np.expand_dims):
         x = call.args[0]
         while _is(x, np.reshape, np.expand_dims):
             x = x.args[0]
         if (number := _number(x)) is not None:
-            return _like(call, np.full, call.args[1], number, dtype=np.dtype(call.dtype))
+            shape = call.shape if _is(call, np.expand_dims) else call.args[1]
+            return _like(call, np.full, shape, number, dtype=np.dtype(call.dtype))
+        if not _is(call, np.broadcast_to):
+            return None
         return call.args[0] if _fits(call.args[0], call) else None
     if isinstance(call.function, np.ufunc) and call.function is not np.matmul and len(call.args) == 2:
         for i in (0, 1):
@@ -400,6 +413,7 @@ def _is_one_minus(x: Any, a: Any) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
+    computed,
     plain_constant,
     times_one,
     negated_number,

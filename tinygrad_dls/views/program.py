@@ -190,6 +190,19 @@ class _Graph(_Source):
         given = self._columns()
         self.fixed += [n for x in self.arrays for n in x.shape if n != given]
 
+    @property
+    def m(self) -> int | None:
+        """As of any source; but a graph may be such that its lengths cannot change, and then they are numbers."""
+        m = super().m
+        try:
+            if m is not None:
+                self.recorded(self.other(m), None)
+        except RecordingError:
+            raise
+        except (TypeError, ValueError, IndexError):
+            return None
+        return m
+
     def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
         result = Program(recorder)

@@ -94,9 +94,9 @@ class _Writer:
             return f"{self.within(args[0], ATOM)}[{self.index(args[1])}]"
         if function is astype:
             return f"{self.within(args[0], ATOM)}.astype({self.literal(args[1])[0]})"
-        if function is np.reshape and not options:
+        if function is np.reshape and not options and args[0].shape:
             shape = args[1] if isinstance(args[1], tuple) else (args[1],)
-            return f"{self.within(args[0], ATOM)}.reshape({', '.join(self.text(n)[0] for n in shape)})"
+            return f"{self.within(args[0], ATOM)}.reshape({', '.join(self.text(n)[0] for n in shape) or '()'})"
         if function in _METHODS and isinstance(args[0], Call) and args[0] in self.names and len(args) == 1:
             return f"{self.names[args[0]]}.{_METHODS[function]}({self.arguments((), options)})"
         return f"{_name(function)}({self.arguments(args, options)})"
