@@ -158,6 +158,7 @@ class _Writer:
                 self.assign(name, call)
             elif self.names[call] != name and (name, call) in self.step.outputs():
                 self.lines.append((f"{name} = {self.names[call]}", self.shape(call)))
+                self.taken.add(name)
 
     def update(self, needed: set[Call]) -> None:
         """The update, the optimizer's memory before the parameter; old names for new arrays."""
@@ -176,7 +177,7 @@ class _Writer:
             name = name if name not in self.taken else self.free(f"{name}_")
         if call.function is scattered:
             dz, index, shape = (expression(x, self.names) for x in call.args)
-            self.lines.append((f"{name} = np.zeros({shape}, {dz}.dtype)", self.shape(call)))
+            self.lines.append((f"{name} = np.zeros({shape}, {expression(call.dtype, {})})", self.shape(call)))
             self.lines.append((f"np.add.at({name}, {index}, {dz})", ""))
         else:
             text = expression(call, self.names)
@@ -219,7 +220,7 @@ class _Writer:
         return body
 
     def returned(self, name: str, call: Call) -> str:
-        return name if name in self.taken and self.step.update else self.names.get(call, name)
+        return name if name in self.taken else self.names.get(call, name)
 
     def helpers(self, needed: set[Call]) -> list[Callable[..., Any]]:
         used = [f for f in PATTERNS if any(call.function is f for call in needed)]
