@@ -176,7 +176,8 @@ def quotient_last(call: Call) -> Any:
                 return _like(call, np.divide, _like(call, np.multiply, x, _number(y.args[0])), y.args[1])
     if _is(call, np.negative) and _is(call.args[0], np.divide) and isinstance(call.args[0].args[0], Call):
         x, y = call.args[0].args
-        return _like(call, np.divide, _like(call, np.negative, x), y)
+        if x.dtype == call.dtype:  # truths have no sign
+            return _like(call, np.divide, _like(call, np.negative, x), y)
     return None
 
 
