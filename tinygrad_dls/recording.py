@@ -11,7 +11,6 @@ is made on the way. The number of examples is no number in the program but the s
 
 from __future__ import annotations
 
-import itertools
 import linecache
 import os
 import sys
@@ -30,9 +29,6 @@ __all__ = ["Call", "Dimension", "Recorder", "RecordingArray", "RecordingError"]
 
 _LIBRARIES = tuple(os.path.dirname(os.path.abspath(x or "")) + os.sep for x in (__file__, np.__file__))
 CONSTANT = 64  # entries of the largest array that a program may hold as a constant
-
-
-_order = itertools.count()
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
@@ -59,7 +55,6 @@ class Call:
     shape: tuple[int, ...] = ()
     dtype: Any = None
     name: str = ""
-    order: int = field(default_factory=_order.__next__)
 
     def calls(self) -> Iterator[Call]:
         """The calls among the arguments."""
@@ -119,24 +114,29 @@ def scattered(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
 # -- the number of examples, as a symbol ------------------------------------------------------------------------------
 
 
-class Dimension(int):
-    """The length of an axis that the program does not fix, and what is computed from it: ``m``, ``4 * m``, ``1 / m``.
-
-    An int to Python and to NumPy; to a `Recorder`, the call that it stands for.
-    """
+class _Symbolic:
+    """A number that remembers the call that it stands for, through products and quotients."""
 
     call: Call
-
-    def __new__(cls, number: int, call: Call) -> Dimension:  # noqa: D102
-        self = super().__new__(cls, number)
-        self.call = call
-        return self
 
     def __mul__(self, other: Any) -> Any:
         return _dimension(np.multiply, self, other)
 
     def __rmul__(self, other: Any) -> Any:
         return _dimension(np.multiply, other, self)
+
+    def __truediv__(self, other: Any) -> Any:
+        return _dimension(np.divide, self, other)
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return _dimension(np.divide, other, self)
+
+
+class Dimension(_Symbolic, int):
+    """The length of an axis that the program does not fix, and what is computed from it: ``m``, ``4 * m``, ``1 / m``.
+
+    An int to Python and to NumPy; to a `Recorder`, the call that it stands for.
+    """
 
     def __add__(self, other: Any) -> Any:
         return _dimension(np.add, self, other)
@@ -150,37 +150,12 @@ class Dimension(int):
     def __rsub__(self, other: Any) -> Any:
         return _dimension(np.subtract, other, self)
 
-    def __truediv__(self, other: Any) -> Any:
-        return _dimension(np.divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _dimension(np.divide, other, self)
-
     def __floordiv__(self, other: Any) -> Any:
         return _dimension(np.floor_divide, self, other)
 
 
-class _Ratio(float):
+class _Ratio(_Symbolic, float):
     """A number computed from the length of an axis."""
-
-    call: Call
-
-    def __new__(cls, number: float, call: Call) -> _Ratio:
-        self = super().__new__(cls, number)
-        self.call = call
-        return self
-
-    def __mul__(self, other: Any) -> Any:
-        return _dimension(np.multiply, self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _dimension(np.multiply, other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _dimension(np.divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _dimension(np.divide, other, self)
 
     def __neg__(self) -> Any:
         return _dimension(np.multiply, -1, self)
@@ -192,13 +167,18 @@ def _dimension(function: Any, x: Any, y: Any) -> Any:
         return NotImplemented
     plain_x, plain_y = _plain(x), _plain(y)
     number = function(plain_x, plain_y).item()
-    call = Call(function, (_symbol(x), _symbol(y)), {}, (), type(number))
-    return Dimension(number, call) if isinstance(number, int) else _Ratio(number, call)
+    return _standing_for(number, Call(function, (_symbol(x), _symbol(y)), {}, (), type(number)))
+
+
+def _standing_for(number: float, call: Call) -> Any:
+    symbol: Any = Dimension(number) if isinstance(number, int) else _Ratio(number)
+    symbol.call = call
+    return symbol
 
 
 def _symbol(x: Any) -> Any:
     """The call that a number of a symbol stands for; any other number as it is."""
-    return x.call if isinstance(x, (Dimension, _Ratio)) else x
+    return x.call if isinstance(x, _Symbolic) else x
 
 
 def _plain(x: Any) -> Any:
@@ -236,24 +216,25 @@ class Recorder:
         """The length of an axis, as a symbol if it is a multiple of the number of examples."""
         if not self.m or not n or n % self.m:
             return n
-        m = Dimension(self.m, self.dimension)
-        return m if n == self.m else n // self.m * m
+        m: Dimension = _standing_for(self.m, self.dimension)
+        multiple: int = m if n == self.m else n // self.m * m
+        return multiple
 
     def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Compute a call, and write it down."""
-        value = function(*_each(_value_of, args), **_each(_value_of, options))
+        value = function(*each(_value_of, args), **each(_value_of, options))
         if not isinstance(value, (np.ndarray, np.generic)):
-            return self.length(value) if type(value) is int else _each(lambda x: x, value)  # np.ndim, np.size
-        operands = _each(lambda x: _operand(x, function), args), _each(lambda x: _operand(x, function), options)
+            return self.length(value) if type(value) is int else value  # np.ndim, np.size
+        operands = each(lambda x: _operand(x, function), args), each(lambda x: _operand(x, function), options)
         return RecordingArray(self, Call(function, *operands, value.shape, value.dtype), value)
 
 
-def _each(function: Callable[[Any], Any], x: Any) -> Any:
+def each(function: Callable[[Any], Any], x: Any) -> Any:
     """Apply a function to what stands in tuples, lists and dicts."""
     if isinstance(x, (tuple, list)):
-        return type(x)(_each(function, y) for y in x)
+        return type(x)(each(function, y) for y in x)
     if isinstance(x, dict):
-        return {key: _each(function, y) for key, y in x.items()}
+        return {key: each(function, y) for key, y in x.items()}
     return function(x)
 
 

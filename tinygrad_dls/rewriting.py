@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.recording import Call, Recorder, astype, reachable
+from tinygrad_dls.recording import Call, Recorder, astype, each, reachable
 
 __all__ = ["clipped_sigmoid", "factors", "open_interval", "sigmoid", "simplified", "softmax"]
 
@@ -87,26 +87,16 @@ def simplified(outputs: Sequence[Call], rules: Sequence[Rule] | None = None) -> 
 
 def _with_arguments(call: Call, function: Callable[[Call], Any]) -> Call:
     """The call with a function applied to the calls among its arguments."""
-    return Call(call.function, _mapped(call.args, function), _mapped(call.options, function), call.shape, call.dtype)
+
+    def replaced(x: Any) -> Any:
+        return function(x) if isinstance(x, Call) else x
+
+    return Call(call.function, each(replaced, call.args), each(replaced, call.options), call.shape, call.dtype)
 
 
-def _mapped(x: Any, function: Callable[[Call], Any]) -> Any:
-    if isinstance(x, Call):
-        return function(x)
-    if isinstance(x, (tuple, list)):
-        return type(x)(_mapped(y, function) for y in x)
-    if isinstance(x, dict):
-        return {key: _mapped(y, function) for key, y in x.items()}
-    return x
-
-
-def _key(x: Any) -> Any:
+def _key(call: Call) -> Any:
     """Something hashable that is equal for equal calls."""
-    if isinstance(x, Call):
-        if x.function is None:
-            return x
-        return x.function, _argument_key(x.args), _argument_key(x.options), x.shape, str(x.dtype)
-    return _argument_key(x)
+    return call.function, _argument_key(call.args), _argument_key(call.options), call.shape, str(call.dtype)
 
 
 def _argument_key(x: Any) -> Any:
