@@ -46,8 +46,9 @@ LAYERS = [
     ["arrays"], ["changes"], ["tensor", "init"], ["ops", "recording", "rewriting"], ["losses", "nn"], ["optim"],
     ["training", "datasets"], ["transforms", "anomaly"],
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
-    ["views.algebra", "views.symbolic", "views.graph", "views.text"],
-    ["views.program", "views.source", "views.formulas", "views.rendering", "views.page", "views.drawing"],
+    ["graph", "program"],
+    ["views.algebra", "views.symbolic", "views.text"],
+    ["views.source", "views.formulas", "views.rendering", "views.page", "views.drawing"],
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The picture of a graph: every value with its formula, shape and numbers, every edge with its local derivative.
 
-`draw` reads the graph (see `tinygrad_dls.views.graph`) and writes it down in the DOT language of Graphviz. The one
+`draw` reads the graph (see `tinygrad_dls.graph`) and writes it down in the DOT language of Graphviz. The one
 idea: what is drawn are boxes, and a box holds one node of the graph, a whole module, or a run of ops. So a network of
 fifty layers is the same picture as one of two, with more in each box.
 
@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import positive_integer, shown
+from tinygrad_dls.graph import Node, read, trace
 from tinygrad_dls.nn import Module, Parameter, with_parameters
 from tinygrad_dls.tensor import Tensor, values
 from tinygrad_dls.views.formulas import formula, local
-from tinygrad_dls.views.graph import Node, read, trace
 from tinygrad_dls.views.rendering import GraphvizNotFoundError, render
 
 __all__ = ["Drawing", "draw"]

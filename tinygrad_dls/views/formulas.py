@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.graph import LOSSES, Node
 from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingError
 from tinygrad_dls.rewriting import RULES, factors, open_interval, simplified
 from tinygrad_dls.tensor import values
-from tinygrad_dls.views.graph import LOSSES, Node
 from tinygrad_dls.views.text import expression
 
 __all__ = ["formula", "local"]

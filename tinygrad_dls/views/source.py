@@ -12,9 +12,9 @@ import numpy as np
 
 from tinygrad_dls.arrays import shown
 from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import Call, RecordingError, reachable, scattered
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, sigmoid
-from tinygrad_dls.views.program import Program, program
 from tinygrad_dls.views.text import expression
 
 __all__ = ["NumpySource", "numpy_source"]

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import as_array, shown
+from tinygrad_dls.graph import Node, read
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingError, reachable
 from tinygrad_dls.rewriting import sigmoid, simplified
 from tinygrad_dls.tensor import Tensor, values
-from tinygrad_dls.views.graph import Node, read
 
 __all__ = ["Program", "program"]
 
