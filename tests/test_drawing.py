@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls.views import drawing, rendering
+from tinygrad_dls.views import dot, rendering
 from tinygrad_dls.views.drawing import draw
+from tinygrad_dls.views.numbers import in_words
+from tinygrad_dls.views.picture import RUNS
 from tinygrad_dls.views.symbolic import symbols
 
 RNG = np.random.default_rng(0)
@@ -131,7 +133,7 @@ def test_small_values_are_shown_whole_and_large_ones_as_a_summary():
     ],
 )
 def test_numbers_in_words(x, words):
-    assert drawing._in_words(x) == words
+    assert in_words(x) == words
 
 
 def test_before_backward_the_picture_says_that_there_are_no_gradients():
@@ -190,8 +192,8 @@ def test_backward_alone_shows_gradients_and_leaves_out_what_has_none():
 
 
 def test_colour_is_not_the_only_difference_between_kinds():
-    shapes = {re.sub('(fill)?color="[^"]*"', "", style) for style in drawing.STYLES.values()}
-    assert len(shapes) == len(drawing.STYLES)
+    shapes = {re.sub('(fill)?color="[^"]*"', "", style) for style in dot.STYLES.values()}
+    assert len(shapes) == len(dot.STYLES)
 
 
 def _contrast(a, b):
@@ -204,13 +206,13 @@ def _contrast(a, b):
 
 
 def test_every_colour_is_legible_on_a_light_and_on_a_dark_page():
-    strokes = [re.search(r' color="(#\w+)"', style)[1] for style in drawing.STYLES.values()]
-    for color in [*strokes, drawing.TONE, drawing.FLOW]:
+    strokes = [re.search(r' color="(#\w+)"', style)[1] for style in dot.STYLES.values()]
+    for color in [*strokes, dot.TONE, dot.FLOW]:
         assert _contrast(color, "#FFFFFF") >= 3, color  # WCAG's bound for graphics
         assert _contrast(color, "#1E1E1E") >= 3, color
-    for style in drawing.STYLES.values():
+    for style in dot.STYLES.values():
         fill = re.search(r'fillcolor="(#\w+)"', style)[1]
-        for text in (drawing.DARK, drawing.QUIET, drawing.GRADIENT):
+        for text in (dot.DARK, dot.QUIET, dot.GRADIENT):
             assert _contrast(text, fill) >= 4.5, (text, fill)  # and for text
 
 
@@ -332,7 +334,7 @@ def test_beyond_the_limit_modules_are_closed_and_the_picture_says_so():
 @pytest.mark.parametrize("limit", [1, 2, 7, 100])
 def test_a_graph_without_modules_is_summarised_by_runs_of_ops(limit):
     picture = draw(chain(3000), limit=limit)
-    assert len(picture._picture.boxes) <= min(limit, drawing.RUNS)
+    assert len(picture._picture.boxes) <= min(limit, RUNS)
     assert f"3,001 boxes are more than limit={limit}: summarised by runs of ops" in picture.source
     parts(picture.source)
 

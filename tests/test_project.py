@@ -48,7 +48,8 @@ LAYERS = [
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
     ["graph", "program"],
     ["views.algebra", "views.symbolic", "views.text"],
-    ["views.source", "views.formulas", "views.rendering", "views.page", "views.drawing"],
+    ["views.source", "views.formulas", "views.rendering", "views.page",
+     "views.numbers", "views.picture", "views.dot", "views.target", "views.drawing"],
 ]  # fmt: skip
 
 

@@ -1,0 +1,181 @@
+"""A picture in the DOT language of Graphviz: colours and shapes, what stands in a box, and where things may stand.
+
+The text is made from the picture alone, in its order: the same model gives the same text in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tinygrad_dls.graph import Node
+from tinygrad_dls.nn import Parameter
+from tinygrad_dls.views.formulas import formula
+from tinygrad_dls.views.numbers import entries, in_words
+from tinygrad_dls.views.picture import LISTED, Box, Edge, Modules, Picture, equation
+
+__all__ = ["dot"]
+
+MANY = 200  # boxes above which the layout is told to stop improving: seconds instead of half a minute
+
+# Okabe and Ito's colours, which a colour-blind eye tells apart: a tint behind dark text, and a tone for strokes that is
+# as far from white as from the #1e1e1e of a dark page. Each kind has a shape of its own too.
+STYLES = {
+    "parameter": 'shape=box, style=filled, fillcolor="#FBE3B4", color="#B97E00"',
+    "input": 'shape=ellipse, style=filled, fillcolor="#D5ECFB", color="#2F8DC4", margin="0.05,0.03"',
+    "value": 'shape=box, style="filled,rounded", fillcolor="#D9F0E8", color="#078C67"',
+    "cost": 'shape=box, style="filled,rounded", fillcolor="#F5DCEA", color="#B8608F", peripheries=2, penwidth=1.6',
+    "module": 'shape=box3d, style=filled, fillcolor="#EBEBEB", color="#7D7D7D"',
+}
+TONE, FLOW = "#7D7D7D", "#D55E00"  # of the forward edges and captions; of the gradients
+DARK, QUIET, GRADIENT = "#1A1A1A", "#555555", "#963C00"  # text on a tint
+FONT = "Helvetica,Arial,sans-serif"
+
+
+def dot(title: str, picture: Picture) -> str:
+    """The whole graph in the DOT language."""
+    caption = "; ".join(picture.notes)
+    hurry = ", nslimit=2, nslimit1=2" * (len(picture.boxes) > MANY)
+    lines = [
+        f"digraph {_quoted(title)} {{",
+        f'  graph [bgcolor="transparent", fontname="{FONT}", fontsize=11, fontcolor="{TONE}", rankdir=TB, nodesep=0.3, '
+        f"ranksep=0.35, labelloc=b, tooltip={_quoted(title)}"
+        + hurry
+        + f", label={_quoted(caption)}" * bool(caption)
+        + "]",
+        f'  node [fontname="{FONT}", fontsize=13, fontcolor="{DARK}", margin="0.16,0.06", height=0, width=0]',
+        f'  edge [fontname="{FONT}", fontsize=11, color="{TONE}", fontcolor="{TONE}", arrowsize=0.7]',
+        *_within((), picture, "  "),
+        *(_edge_line(edge, picture.direction) for edge in picture.edges),
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _within(path: Modules, picture: Picture, indent: str) -> Iterator[str]:
+    """The boxes that stand directly in a module, and the modules in it."""
+    opened = set()
+    for box in picture.boxes:
+        inner = box.modules[: len(path) + 1]
+        if box.modules == path:
+            yield f"{indent}{_quoted(box.id)} [{_attributes_of(box, picture)}]"
+        elif box.modules[: len(path)] == path and inner not in opened:
+            opened.add(inner)
+            id, title = picture.modules[inner], _quoted(inner[-1])
+            yield f"{indent}subgraph {_quoted(f'cluster_{id}')} {{"
+            yield (
+                f'{indent}  graph [id={_quoted(id)}, class="module", label={title}, tooltip={title}, labelloc=t, '
+                f'labeljust=l, style="filled,rounded", fillcolor="#8080801A", color="{TONE}", penwidth=0.7]'
+            )
+            yield from _within(inner, picture, indent + "  ")
+            yield f"{indent}}}"
+
+
+def _attributes_of(box: Box, picture: Picture) -> str:
+    kind = {"module": "value"}.get(box.kind, box.kind)
+    tooltip = "\n".join(_tooltip(box, picture))
+    label = "".join(f'<TR><TD ALIGN="CENTER">{row}</TD></TR>' for row in _rows(box, picture))
+    table = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="1">{label}</TABLE>'
+    return f'id={_quoted(box.id)}, class="{kind}", {STYLES[box.kind]}, tooltip={_quoted(tooltip)}, label=<{table}>'
+
+
+def _tooltip(box: Box, picture: Picture) -> Iterator[str]:
+    if box.title:
+        yield box.title
+        yield from (f"{equation(node)}, {node.shape}" for node in box.nodes[:20])
+        if len(box.nodes) > 20:
+            yield f"... and {len(box.nodes) - 20:,} more"
+        return
+    [node] = box.nodes
+    yield equation(node)
+    yield f"{_kind_in_words(node)}, {node.shape} {node.x.dtype}" + f", by {node.op}" * bool(node.op)
+    yield f"value: {picture.value(node)}"
+    yield f"gradient: {picture.gradient(node)}"
+    if norm := picture.norm(node):
+        yield f"norm: {norm}"
+
+
+def _kind_in_words(node: Node) -> str:
+    return "frozen parameter" if node.kind == "input" and isinstance(node.x, Parameter) else node.kind
+
+
+def _rows(box: Box, picture: Picture) -> Iterator[str]:
+    """The lines of a box."""
+    if box.title:
+        yield f"<B>{_escaped(box.title)}</B>"
+        parameters = [f"{node.name} {node.shape}" for node in box.nodes if node.kind == "parameter"]
+        if parameters and not box.title[0].isdigit():
+            more = f" and {len(parameters) - LISTED:,} more" if len(parameters) > LISTED else ""
+            yield _small(", ".join(parameters[:LISTED]) + more)
+        if box.nodes[-1].op:
+            yield _small(f"gives {box.nodes[-1].name} {box.nodes[-1].shape}")
+        return
+    [node] = box.nodes
+    backward = picture.direction == "backward"
+    equals = f" = {_escaped(formula(node))}" if node.op and not backward else ""
+    yield f"<B>{_escaped('d' * backward + node.name)}</B>{equals}"
+    kind = "frozen" if _kind_in_words(node) == "frozen parameter" else "" if backward else node.op
+    if equals.startswith(f" = {node.op}("):
+        kind = ""  # it is there already
+    yield _small(" · ".join(filter(None, [kind, str(node.shape), str(node.x.dtype)])))
+    if not backward and (picture.with_values or isinstance(node.x, Parameter)):
+        yield _numbers("", node.x, QUIET)
+    if picture.has_gradients and node.kind != "input" and node.x._grad is not None:
+        yield _numbers("" if backward else f"d{node.name}", node.x._grad, GRADIENT)
+
+
+def _small(text: str, color: str = QUIET) -> str:
+    return f'<FONT POINT-SIZE="10" COLOR="{color}">{_escaped(text)}</FONT>'
+
+
+def _numbers(name: str, x: Any, color: str) -> str:
+    """A small array as a matrix, a larger one in words."""
+    rows = entries(x)
+    if rows is None:
+        return _small(f"{name}: " * bool(name) + in_words(x), color)
+    before = f"{name} = " * bool(name)
+    if len(rows) == len(rows[0]) == 1:
+        return _small(before + in_words(x), color)
+    cells = "".join(
+        "<TR>" + "".join(f'<TD ALIGN="RIGHT">{_small(entry, color)}</TD>' for entry in row) + "</TR>" for row in rows
+    )
+    matrix = (
+        f'<TABLE BORDER="1" SIDES="LR" COLOR="{color}" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{cells}</TABLE>'
+    )
+    if not before:
+        return matrix
+    row = f"<TR><TD>{_small(before, color)}</TD><TD>{matrix}</TD></TR>"
+    return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">{row}</TABLE>'
+
+
+def _edge_line(edge: Edge, direction: str) -> str:
+    facts = [f"id={_quoted(edge.id)}", f'class="{"backward" if edge.backward else "forward"}"']
+    if edge.backward:  # written as the values flow, so that the picture stands as in the forward direction
+        facts.append(f'dir=back, color="{FLOW}", fontcolor="{FLOW}"' + ", style=dashed" * (direction == "both"))
+    if edge.lines:
+        space = "\N{NO-BREAK SPACE}"  # keeps the text off the line
+        facts.append(f"label={_quoted(chr(10).join(space + line + space for line in edge.lines))}")
+    out_of, into = edge.tail.modules, edge.head.modules
+    if out_of != into[: len(out_of)] and into != out_of[: len(into)]:
+        facts.append("minlen=2")  # the parameters of the next module stand below the last one, not beside it
+    if edge.tail.kind in ("value", "module"):
+        facts.append("weight=4")  # the chain of values is what shall be straight
+    tooltip = _quoted(edge.tooltip)
+    facts.append(f"tooltip={tooltip}, labeltooltip={tooltip}")
+    return f"  {_quoted(edge.tail.id)} -> {_quoted(edge.head.id)} [{', '.join(facts)}]"
+
+
+def _quoted(text: str) -> str:
+    """A string of DOT that stands for the text as it is: DOT knows escapes, and entities of HTML."""
+    text = _printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
+    return '"' + text.replace("\n", "\\n") + '"'
+
+
+def _escaped(text: str) -> str:
+    """Text in a label of DOT's HTML."""
+    text = _printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    return text.replace("\n", "<BR/>")
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() or c in "\n\N{NO-BREAK SPACE}" else "\ufffd" for c in text)
