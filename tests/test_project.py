@@ -43,8 +43,8 @@ def test_a_misspelt_name_is_an_error():
 
 
 LAYERS = [
-    ["arrays"], ["changes"], ["tensor", "init"], ["ops", "recording", "rewriting"], ["losses", "nn"], ["optim"],
-    ["training", "datasets"], ["transforms", "anomaly"],
+    ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim", "frames"],
+    ["recording", "rewriting"], ["training", "datasets"], ["transforms", "anomaly"],
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
     ["graph", "program"],
     ["views.algebra", "views.symbolic", "views.text"],

@@ -8,24 +8,18 @@ was recorded outside it is not, but for what `backward` in the block leaves in t
 
 from __future__ import annotations
 
-import linecache
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import numpy as np
 
+from tinygrad_dls import frames
 from tinygrad_dls.arrays import Array, role, unbroadcast
-from tinygrad_dls.nn import Module, Sequential
 from tinygrad_dls.tensor import Tensor, _recording, values
 
 __all__ = ["AnomalyError", "detect_anomaly"]
-
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
 class AnomalyError(ArithmeticError):
@@ -81,7 +75,7 @@ def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node
         if (where := _first(node.grad)) is not None:
             raise AnomalyError(_leaf_text(node, where, before, came))
         return
-    place = _place(function.__name__, node)
+    place = _Place(function.__name__, node)
     where = _first(node._value)
     if where is not None:
         raise AnomalyError(_forward_text(node, where, place))
@@ -209,46 +203,11 @@ class _Place:
 
     __slots__ = ("layer", "line", "op", "output")
 
-    def __init__(self, op: str, line: str, layer: str, output: str) -> None:
-        self.op, self.line, self.layer, self.output = op, line, layer, output
+    def __init__(self, op: str, node: Tensor) -> None:
+        file, number, text, layer, output = frames.place()
+        self.op, self.output = op, output
+        self.line = f"{file}:{number}: {text}".rstrip(": ") if file else ""
+        self.layer = f"{layer}, whose output is {output}" if output and not _repeats(node, output) else layer
 
     def lines(self, before: str = "") -> list[str]:
         return [f"  {before}{self.line}"] * bool(self.line) + [f"  in {self.layer}"] * bool(self.layer)
-
-
-def _place(op: str, node: Tensor) -> _Place:
-    layer, output, frame = "", "", sys._getframe(2)
-    while frame is not None and _is_ours(frame):
-        if not layer:
-            layer, output = _layer(frame)
-        frame = frame.f_back  # type: ignore[assignment]  # the loop ends at None
-    line = "" if frame is None else _line(frame)
-    while frame is not None and not layer:  # the user's own Module may have called an op
-        (layer, output), frame = _layer(frame), frame.f_back  # type: ignore[assignment]
-    if output and not _repeats(node, output):
-        layer += f", whose output is {output}"
-    return _Place(op, line, layer, output)
-
-
-def _is_ours(frame: FrameType) -> bool:
-    return os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE)
-
-
-def _line(frame: FrameType) -> str:
-    """File, number and text of the line that a frame is at."""
-    name, number = frame.f_code.co_filename, frame.f_lineno
-    return f"{name}:{number}: {linecache.getline(name, number, frame.f_globals).strip()}".rstrip(": ")
-
-
-def _layer(frame: FrameType) -> tuple[str, str]:
-    """The layer that a frame runs, and its output: the one that a Sequential is at, or the module of the method."""
-    local = frame.f_locals
-    if frame.f_code is Sequential.__call__.__code__:
-        layer, output = local.get("layer"), local.get("output") or ""
-        if isinstance(layer, Module):
-            return layer._titled(), output
-        return getattr(layer, "__name__", type(layer).__name__), output
-    module = local.get("self")
-    if isinstance(module, Module):
-        return module._titled(), ""
-    return "", ""

@@ -9,14 +9,13 @@ which node.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
-from tinygrad_dls.nn import Module, Parameter, Sequential
+from tinygrad_dls.frames import running, titled
+from tinygrad_dls.nn import Parameter
 from tinygrad_dls.tensor import Tensor, _inputs, _recording
 
 __all__ = ["Node", "read", "trace"]
@@ -245,8 +244,7 @@ def trace() -> Iterator[dict[Tensor, Path]]:
 
     def note(node: Tensor) -> None:
         if node.op is not None:
-            running = reversed(list(_running(sys._getframe(2))))
-            made_in[node] = tuple(_title(layer, titles) for layer in running)
+            made_in[node] = tuple(_title(layer, titles) for layer in reversed(list(running())))
         if outer is not True and outer:
             outer(node)
 
@@ -257,26 +255,10 @@ def trace() -> Iterator[dict[Tensor, Path]]:
         _recording.reset(token)
 
 
-def _running(frame: FrameType | None) -> Iterator[Any]:
-    """The modules whose call is under way, the innermost first; of a Sequential, also the layer that it is at."""
-    within: Any = None
-    while frame is not None:
-        local = frame.f_locals
-        if frame.f_code is Sequential.__call__.__code__:
-            if local.get("layer") is not within:  # a function such as np.tanh, or a layer that is one
-                yield local.get("layer")
-            within = local.get("self")
-            yield within
-        elif frame.f_code.co_name == "__call__" and isinstance(local.get("self"), Module):
-            within = local["self"]
-            yield within
-        frame = frame.f_back
-
-
 def _title(layer: Any, titles: dict[int, str]) -> str:
     """What errors call a layer; the second of that title gets a number."""
     if id(layer) not in titles:
-        title = layer._titled() if isinstance(layer, Module) else getattr(layer, "__name__", type(layer).__name__)
+        title = titled(layer)
         alike = sum(other.split(" #")[0] == title for other in titles.values())
         titles[id(layer)] = f"{title} #{alike + 1}" if alike else title
     return titles[id(layer)]

@@ -11,23 +11,20 @@ is made on the way. The number of examples is no number in the program but the s
 
 from __future__ import annotations
 
-import linecache
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinygrad_dls.arrays import Array, RecordingError
+from tinygrad_dls.frames import place
 from tinygrad_dls.tensor import Tensor
 
 __all__ = ["Call", "Dimension", "Recorder", "RecordingArray", "RecordingError"]
 
-_LIBRARIES = tuple(os.path.dirname(os.path.abspath(x or "")) + os.sep for x in (__file__, np.__file__))
 CONSTANT = 64  # entries of the largest array that a program may hold as a constant
 
 
@@ -413,15 +410,6 @@ class RecordingArray(NDArrayOperatorsMixin):
 
 def _place() -> str:
     """Where the code outside this package is, in words: its line, and the layer that it is within if there is one."""
-    frame: FrameType | None = sys._getframe(1)
-    layer = ""
-    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_LIBRARIES):
-        titled = getattr(frame.f_locals.get("self"), "_titled", None)
-        if not layer and titled is not None:
-            layer = f" in {titled()}"
-        frame = frame.f_back
-    if frame is None:
-        return layer
-    name, number = frame.f_code.co_filename, frame.f_lineno
-    text = linecache.getline(name, number, frame.f_globals).strip()
-    return f"{layer} (line {number} of {os.path.basename(name)}{': ' + text if text else ''})"
+    file, number, text, layer, _ = place()
+    within = f" in {layer}" if layer else ""
+    return f"{within} (line {number} of {os.path.basename(file)}{': ' + text if text else ''})" if file else within
