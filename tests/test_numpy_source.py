@@ -88,11 +88,11 @@ def test_the_code_of_the_network_is_what_a_student_writes():
         "dW2 = dZ2 @ A1.T",
         "db2 = dZ2.sum(axis=1, keepdims=True)",
         "dA1 = W2.T @ dZ2",
-        "dZ1 = dA1 * (1 - A1 ** 2)",
+        "dZ1 = dA1 * (1 - A1**2)",
         "dW1 = dZ1 @ X.T",
         "db1 = dZ1.sum(axis=1, keepdims=True)",
     ]
-    assert "    Z1 = W1 @ X + b1                      # (4, m)\n    A1 = np.tanh(Z1) " in source
+    assert "    Z1 = W1 @ X + b1  # (4, m)\n    A1 = np.tanh(Z1) " in source
 
 
 def test_the_composed_chain_becomes_a_minus_y():

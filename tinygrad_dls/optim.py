@@ -253,7 +253,8 @@ class Adam(Optimizer):
         t = t + 1  # of this parameter: one that gets its first gradient late is corrected from then on
         m = beta1 * m + (1 - beta1) * dw
         v = beta2 * v + (1 - beta2) * dw * dw
-        m_hat, v_hat = m / (1 - beta1 ** int(t)), v / (1 - beta2 ** int(t))
+        # t is an array: the powers are float64, and of float32 moments they are rounded once, after the subtraction
+        m_hat, v_hat = (x / (1 - beta**t).astype(x.dtype) for x, beta in ((m, beta1), (v, beta2)))
         return w - rate * m_hat / (np.sqrt(v_hat) + self.epsilon), (m, v, t)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from tinygrad_dls.views.text import expression
 
 __all__ = ["NumpySource", "numpy_source"]
 
-WIDTH = 88  # characters in a line
+WIDTH = 88  # characters in a line; the code is as ``ruff format --line-length 88`` leaves it
 
 
 class NumpySource(str):
@@ -82,15 +83,16 @@ def numpy_source(
     >>> source = tg.numpy_source(model, X, Y, loss=tg.binary_cross_entropy_with_logits)
     >>> print(source[source.index("    # backward"):])
         # backward
-        dZ = (A - Y) / m                    # (1, m)
-        dW = dZ @ X.T                       # (1, 2)
+        dZ = (A - Y) / m  # (1, m)
+        dW = dZ @ X.T  # (1, 2)
         db = dZ.sum(axis=1, keepdims=True)  # (1, 1)
         return J, dW, db
     <BLANKLINE>
     """
     if not isinstance(name, str) or not name.isidentifier():
         raise TypeError(f"name must be the name of a function, such as 'step', got {shown(name)}.")
-    first, again = (_Writer(p, name).source() for p in program(cost, *inputs, loss=loss, optimizer=optimizer))
+    with np.errstate(all="ignore"):  # of the examples made up to record with another number of them, say
+        first, again = (_Writer(p, name).source() for p in program(cost, *inputs, loss=loss, optimizer=optimizer))
     if first != again:
         raise _frozen(first, again)
     return NumpySource(first)
@@ -135,10 +137,10 @@ class _Writer:
         self.section("backward", step.backward, needed)
         self.update(needed)
         body = self.text_of_lines()
-        returned = ", ".join(self.returned(name, call) for name, call in outputs)
+        returned = [self.returned(name, call) for name, call in outputs]
         parameters = arguments + ["*"] * bool(numbers) + [call.name for call in numbers]
         helpers = [_source_of(f) for f in self.helpers(needed)]
-        signature = _signature(self.name, parameters)
+        signature = _broken(f"def {self.name}(", parameters, "):", together=True)
         code = "\n".join([signature, *body, _returning(returned)])
         return "\n\n\n".join(["import numpy as np", *helpers, code]) + "\n"
 
@@ -153,9 +155,12 @@ class _Writer:
         wanted = [(name, call) for name, call in named if call in needed and call.function is not None]
         if wanted:
             self.lines.append((f"# {title}", ""))
+        first = {call: name for name, call in reversed(wanted)}
         for name, call in wanted:
             if call not in self.names:
-                self.assign(name, call)
+                for inner in reachable([call]):  # a gradient that several paths lead to waits for all of them
+                    if inner in first and inner not in self.names:
+                        self.assign(first[inner], inner)
             elif self.names[call] != name and (name, call) in self.step.outputs():
                 self.lines.append((f"{name} = {self.names[call]}", self.shape(call)))
                 self.taken.add(name)
@@ -171,34 +176,49 @@ class _Writer:
 
     def assign(self, name: str, call: Call, again: bool = False) -> None:
         """A line for a call, after those for what it needs."""
-        for inner in self.before(call):
+        for inner in self.before(name, call):
             self.assign(self.free("t"), inner)
         if not again:
             name = name if name not in self.taken else self.free(f"{name}_")
         if call.function is scattered:
-            dz, index, shape = (expression(x, self.names) for x in call.args)
-            self.lines.append((f"{name} = np.zeros({shape}, {expression(call.dtype, {})})", self.shape(call)))
+            dz, index, shape = (self.text(x, top=False) for x in call.args)
+            self.lines.append((f"{name} = np.zeros({shape}, {self.text(call.dtype)})", self.shape(call)))
             self.lines.append((f"np.add.at({name}, {index}, {dz})", ""))
         else:
-            text = expression(call, self.names)
-            self.lines.append((f"{name} = {text}", self.shape(call)))
+            self.lines.append((f"{name} = {self.text(call)}", self.shape(call)))
         self.names[call] = name
         self.taken.add(name)
 
-    def before(self, call: Call) -> Iterator[Call]:
+    def text(self, x: Any, top: bool = True) -> str:
+        return expression(x, self.names, top=top, hugging=True)
+
+    def before(self, name: str, call: Call) -> Iterator[Call]:
         """What needs a line of its own before the call: what is used again, and parts of what would be too long."""
-        for inner in reachable([call])[:-1]:
-            if inner in self.names or inner.function is None:
-                continue
-            if inner in self.repeated or inner.function is scattered:
+        for inner in self.within(call):
+            if inner not in self.names and (inner in self.repeated or inner.function is scattered):
                 yield inner
-        while len(expression(call, self.names)) > WIDTH - 20:
-            parts = [c for c in reachable([call])[:-1] if c not in self.names and c.function is not None and c.args]
-            texts = {c: expression(c, self.names) for c in parts if c.function not in (np.transpose, np.asarray)}
+        room = min(WIDTH - 20, WIDTH - len(f"    {name}_1 = {_comment(self.shape(call))}"))
+        while len(self.text(call)) > room:
+            texts = {
+                c: self.text(c) for c in self.within(call) if c.args and c.function not in (np.transpose, np.asarray)
+            }
             short = {c: text for c, text in texts.items() if len(text) < WIDTH - 30 and len(text) > 12}
             if not short:
                 return
             yield max(short, key=lambda c: len(short[c]))
+
+    def within(self, call: Call) -> list[Call]:
+        """The calls that are written out in a line for the call, each after its arguments; not what has a line."""
+        found: dict[Call, None] = {}
+        stack = [(x, False) for x in call.calls()]
+        while stack:
+            x, done = stack.pop()
+            if done:
+                found[x] = None
+            elif x not in self.names and x.function is not None and x not in found:
+                stack.append((x, True))
+                stack.extend((y, False) for y in x.calls())
+        return list(found)
 
     def free(self, stem: str) -> str:
         return next(name for i in range(1, 10**6) if (name := f"{stem}{i}") not in self.taken)
@@ -210,13 +230,12 @@ class _Writer:
     # -- the function around them -------------------------------------------------------------------------------------
 
     def text_of_lines(self) -> list[str]:
-        """The lines, their comments in a column."""
-        width = max([len(line) for line, comment in self.lines if comment and len(line) < WIDTH - 24], default=0)
         body: list[str] = []
         for line, comment in self.lines:
             if line.startswith("#") and body:
                 body.append("")
-            body.append(f"    {line:{width}}  # {comment}" if comment else f"    {line}")
+            text = f"    {line}{_comment(comment)}"
+            body.append(text if len(text) <= WIDTH else _statement(line))
         return body
 
     def returned(self, name: str, call: Call) -> str:
@@ -240,25 +259,56 @@ def _uses(calls: set[Call]) -> dict[Call, int]:
     return uses
 
 
-def _signature(name: str, parameters: list[str]) -> str:
-    """The first line of a function, broken where it is too long."""
-    line = f"def {name}({', '.join(parameters)}):"
-    if len(line) <= WIDTH:
-        return line
-    inside = f"    {', '.join(parameters)}"
-    if len(inside) <= WIDTH:
-        return f"def {name}(\n{inside}\n):"
-    return f"def {name}(\n" + "".join(f"    {p},\n" for p in parameters) + "):"
+def _comment(shape: str) -> str:
+    return f"  # {shape}" if shape else ""
 
 
-def _returning(outputs: str) -> str:
-    line = f"    return {outputs}"
-    if len(line) <= WIDTH:
+def _returning(outputs: list[str]) -> str:
+    line = f"    return {', '.join(outputs)}"
+    return line if len(line) <= WIDTH else _broken("return (", outputs, ")", indent=4)
+
+
+def _statement(line: str) -> str:
+    """A line of the function, broken where it is too long: in the brackets of its last call, list or index."""
+    target, equals, _ = line.partition(" = ") if re.match(r"\w+ = ", line) else ("", "", "")
+    start = target + equals
+    return _fitted(start, line[len(start) :], "", 4)
+
+
+def _fitted(before: str, text: str, after: str, indent: int) -> str:
+    """An expression between what stands before and after it, on one line if it fits."""
+    line = f"{' ' * indent}{before}{text}{after}"
+    node = ast.parse(text, mode="eval").body
+    if len(line) <= WIDTH or not isinstance(node, (ast.Call, ast.List, ast.Tuple, ast.Subscript)):
         return line
-    inside = f"        {outputs}"
-    if len(inside) <= WIDTH:
-        return f"    return (\n{inside}\n    )"
-    return "    return (\n" + "".join(f"        {name},\n" for name in outputs.split(", ")) + "    )"
+
+    def part(x: ast.AST) -> str:
+        return ast.get_source_segment(text, x) or ""
+
+    if isinstance(node, ast.Call):
+        inside = [part(x) for x in (*node.args, *node.keywords)]
+        return _broken(f"{before}{part(node.func)}(", inside, f"){after}", indent=indent, together=True)
+    if isinstance(node, ast.Subscript):
+        inner = _fitted("", part(node.slice), "", indent + 4)
+        return f"{' ' * indent}{before}{part(node.value)}[\n{inner}\n{' ' * indent}]{after}"
+    return _broken(f"{before}{text[0]}", [part(x) for x in node.elts], f"{text[-1]}{after}", indent=indent)
+
+
+def _broken(opening: str, items: list[str], closing: str, *, indent: int = 0, together: bool = False) -> str:
+    """What stands in brackets as ruff breaks it: on one line; on a line of its own if that may be; or item by item."""
+    margin, inside = " " * indent, ", ".join(items)
+    if len(margin + opening + inside + closing) <= WIDTH:
+        return margin + opening + inside + closing
+    if together and indent + 4 + len(inside) <= WIDTH:
+        return f"{margin}{opening}\n{margin}    {inside}\n{margin}{closing}"
+    lines = [_item(item, indent + 4, "," * (len(items) > 1 or not together)) for item in items]
+    return "\n".join([margin + opening, *lines, margin + closing])
+
+
+def _item(text: str, indent: int, comma: str) -> str:
+    """One of the items in brackets; of an option, what follows its name may be broken again."""
+    name, equals, value = text.partition("=") if re.match(r"\w+=", text) else ("", "", text)
+    return _fitted(name + equals, value, comma, indent)
 
 
 def _source_of(function: Callable[..., Any]) -> str:

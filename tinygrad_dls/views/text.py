@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,10 +31,12 @@ _OPERATORS: dict[Any, tuple[str, int]] = {
     np.not_equal: ("!=", COMPARISON),
 }
 _METHODS = {np.sum: "sum", np.max: "max", np.min: "min", np.mean: "mean", np.all: "all", np.any: "any"}
-_AMBIGUOUS = {np.multiply, np.matmul, np.divide}  # which Python takes from the left, but which eyes may not
+_NUMBER = r"\d[\d.]*(e-?\d+)?"
+_SIMPLE = re.compile(rf"-*({_NUMBER}|[^\W\d]\w*(\.[^\W\d]\w*)*)")  # what ruff writes a power of without spaces
+_PLAIN = re.compile(rf"-*({_NUMBER}|\w+)?")  # the bounds of a slice that ruff writes without spaces
 
 
-def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str:
+def expression(call: Any, names: Mapping[Call, str], *, top: bool = True, hugging: bool = False) -> str:
     """A call as Python writes it; the calls that have names by these.
 
     Parameters
@@ -43,13 +46,15 @@ def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str
         What stands for a call that has been computed before.
     top : bool
         Whether the call itself is to be written out although it has a name.
+    hugging : bool
+        Whether powers of simple operands are written without spaces, ``A1**2``, as ruff does it.
     """
-    return _Writer(names).text(call, top)[0]
+    return _Writer(names, hugging).text(call, top)[0]
 
 
 class _Writer:
-    def __init__(self, names: Mapping[Call, str]) -> None:
-        self.names = names
+    def __init__(self, names: Mapping[Call, str], hugging: bool) -> None:
+        self.names, self.hugging = names, hugging
 
     def text(self, x: Any, top: bool = False) -> tuple[str, int]:
         """The text of an argument, and how tightly it binds."""
@@ -62,9 +67,12 @@ class _Writer:
         if x.function in _OPERATORS:
             return self.operator(x)
         if x.function is np.negative:
-            return f"-{self.within(x.args[0], SIGN)}", SIGN
+            text, own = self.text(x.args[0])
+            return f"-({text})" if own < SIGN or own == POWER else f"-{text}", SIGN
         if x.function is np.power:
-            return f"{self.within(x.args[0], ATOM)} ** {self.within(x.args[1], SIGN)}", POWER
+            base, exponent = self.within(x.args[0], ATOM), self.within(x.args[1], SIGN)
+            hug = self.hugging and _SIMPLE.fullmatch(base) and _SIMPLE.fullmatch(exponent)
+            return f"{base}**{exponent}" if hug else f"{base} ** {exponent}", POWER
         return self.function(x), ATOM
 
     def within(self, x: Any, binding: int) -> str:
@@ -114,8 +122,11 @@ class _Writer:
         if isinstance(x, tuple):
             return ", ".join(map(self.index, x)) or "()"
         if isinstance(x, slice):
-            start, stop, step = ("" if i is None else self.text(i)[0] for i in (x.start, x.stop, x.step))
-            return f"{start}:{stop}" + (f":{step}" if step else "")
+            bounds = ["" if i is None else self.text(i)[0] for i in (x.start, x.stop, x.step)]
+            bounds = bounds if bounds[2] else bounds[:2]
+            if all(map(_PLAIN.fullmatch, bounds)):
+                return ":".join(bounds)
+            return " : ".join(bounds).replace(":  :", "::").strip()
         return "..." if x is Ellipsis else self.text(x)[0]
 
     def literal(self, x: Any) -> tuple[str, int]:
@@ -139,7 +150,7 @@ class _Writer:
     def number(self, x: float) -> tuple[str, int]:
         if x != x or x in (np.inf, -np.inf):
             return ("np.nan", ATOM) if x != x else ("np.inf", ATOM) if x > 0 else ("-np.inf", SIGN)
-        text = str(int(x)) if x == int(x) and abs(x) < 1e6 else repr(x)
+        text = str(int(x)) if x == int(x) and abs(x) < 1e6 else repr(x).replace("e+", "e")
         return text, SIGN if x < 0 else ATOM
 
 
