@@ -130,6 +130,7 @@ def test_small_values_are_shown_whole_and_large_ones_as_a_summary():
         (np.ones((0, 3)), "no entries"),
         (np.full(9, 1e308), "mean inf, std inf, 1e+308 to 1e+308"),
         (np.array([-0.0]), "0"),
+        (np.r_[-1.0, np.full(9, -0.0)], "mean -0.1, std 0.3, -1 to 0"),
     ],
 )
 def test_numbers_in_words(x, words):
@@ -214,6 +215,47 @@ def test_every_colour_is_legible_on_a_light_and_on_a_dark_page():
         fill = re.search(r'fillcolor="(#\w+)"', style)[1]
         for text in (dot.DARK, dot.QUIET, dot.GRADIENT):
             assert _contrast(text, fill) >= 4.5, (text, fill)  # and for text
+
+
+def centres(source):
+    """Where the boxes stand in the SVG, by their ids; and how wide it is."""
+    tree = ET.fromstring(rendering.render(source, "svg"))
+    found = {}
+    for group in tree.iter("{http://www.w3.org/2000/svg}g"):
+        if "node" in group.get("class", "").split():
+            outline = next(e for e in group.iter() if e.get("points") or e.get("d") or e.get("rx"))
+            numbers = re.findall(r"-?[\d.]+", outline.get("points") or outline.get("d") or "")
+            corners = np.array(numbers, float).reshape(-1, 2) if numbers else [[outline.get("cx"), outline.get("cy")]]
+            corners = np.array(corners, float)
+            found[group.get("id").removeprefix("node-")] = (corners.min(axis=0) + corners.max(axis=0)) / 2
+    return found, float(tree.get("viewBox").split()[2])
+
+
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("of", ["cost", "model"])
+def test_what_a_deep_network_computes_is_a_column_with_its_parameters_beside(of, direction):
+    x = np.ones((3, 6))
+    if of == "cost":
+        J = LOGITS(deep(10)(x), Y)
+        J.backward()
+        source = draw(J, direction=direction).source
+    else:
+        source = draw(deep(10), x, Y, loss=LOGITS, direction=direction).source
+    at, width = centres(source)
+    column = [f"{letter}{i}" for i in range(1, 11) for letter in "ZA"][:-1]
+    across, down = np.array([at[name] for name in [*column, "J"]]).T
+    assert np.all(np.diff(down) > 0)
+    assert np.ptp(across) < width / 10  # wide boxes in a row push it a little
+    for i in range(1, 11):
+        (left, w), (middle, z), (right, b) = at[f"W{i}"], at[f"Z{i}"], at[f"b{i}"]
+        assert left < middle < right
+        assert w == pytest.approx(z, abs=1)  # Graphviz writes hundredths of a point
+        assert b == pytest.approx(z, abs=1)
+
+
+def test_a_leaf_with_several_uses_stands_beside_none_of_them():
+    w = tg.Tensor([2.0], requires_grad=True, name="w")
+    assert "rank=same" not in draw(np.sum(w * np.tanh(w * w))).source
 
 
 def test_a_frozen_parameter_is_called_so():

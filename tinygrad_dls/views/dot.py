@@ -29,12 +29,16 @@ STYLES = {
 }
 TONE, FLOW = "#7D7D7D", "#D55E00"  # of the forward edges and captions; of the gradients
 DARK, QUIET, GRADIENT = "#1A1A1A", "#555555", "#963C00"  # text on a tint
+ABOVE = ("cost", "value", "input", "parameter")  # which of its inputs an op stands below, in this order
+LEAVES = ABOVE[2:]
+STRETCH = "<TD></TD>" * 4  # Graphviz widens all columns of a table alike: empty ones around a matrix take most of it
 FONT = "Helvetica,Arial,sans-serif"
 
 
 def dot(title: str, picture: Picture) -> str:
     """The whole graph in the DOT language."""
     caption = "; ".join(picture.notes)
+    sides = _sides(picture)
     hurry = ", nslimit=2, nslimit1=2" * (len(picture.boxes) > MANY)
     lines = [
         f"digraph {_quoted(title)} {{",
@@ -45,20 +49,38 @@ def dot(title: str, picture: Picture) -> str:
         + "]",
         f'  node [fontname="{FONT}", fontsize=13, fontcolor="{DARK}", margin="0.16,0.06", height=0, width=0]',
         f'  edge [fontname="{FONT}", fontsize=11, color="{TONE}", fontcolor="{TONE}", arrowsize=0.7]',
-        *_within((), picture, "  "),
-        *(_edge_line(edge, picture.direction) for edge in picture.edges),
+        *_within((), picture, sides, "  "),
+        *(_edge_line(edge, picture.direction, sides) for edge in picture.edges),
         "}",
     ]
     return "\n".join(lines) + "\n"
 
 
-def _within(path: Modules, picture: Picture, indent: str) -> Iterator[str]:
+def _sides(picture: Picture) -> dict[Box, str]:
+    """The leaves that stand beside the op that uses them, as in its formula: W on its left, and b on its right.
+
+    What else an op uses stands above it. So what is computed makes a column, however deep the network is.
+    """
+    sides: dict[Box, str] = {}
+    for head in picture.boxes:
+        inputs = [] if head.title else [x for x in head.nodes[0].inputs if isinstance(x, Node)]
+        above = min(range(len(inputs)), key=lambda i: ABOVE.index(inputs[i].kind), default=0)
+        for i, side in ((above - 1, "left"), (above + 1, "right")):
+            box = picture.box_of.get(inputs[i]) if 0 <= i < len(inputs) and inputs[i] is not inputs[above] else None
+            if box and box.kind in LEAVES and box.modules == head.modules and set(picture.users[box]) == {head}:
+                sides[box] = side
+    return sides
+
+
+def _within(path: Modules, picture: Picture, sides: dict[Box, str], indent: str) -> Iterator[str]:
     """The boxes that stand directly in a module, and the modules in it."""
     opened = set()
     for box in picture.boxes:
         inner = box.modules[: len(path) + 1]
         if box.modules == path:
             yield f"{indent}{_quoted(box.id)} [{_attributes_of(box, picture)}]"
+            if box in sides:
+                yield f"{indent}{{rank=same; {_quoted(box.id)}; {_quoted(picture.users[box][0].id)}}}"
         elif box.modules[: len(path)] == path and inner not in opened:
             opened.add(inner)
             id, title = picture.modules[inner], _quoted(inner[-1])
@@ -67,7 +89,7 @@ def _within(path: Modules, picture: Picture, indent: str) -> Iterator[str]:
                 f'{indent}  graph [id={_quoted(id)}, class="module", label={title}, tooltip={title}, labelloc=t, '
                 f'labeljust=l, style="filled,rounded", fillcolor="#8080801A", color="{TONE}", penwidth=0.7]'
             )
-            yield from _within(inner, picture, indent + "  ")
+            yield from _within(inner, picture, sides, indent + "  ")
             yield f"{indent}}}"
 
 
@@ -142,27 +164,30 @@ def _numbers(name: str, x: Any, color: str) -> str:
     matrix = (
         f'<TABLE BORDER="1" SIDES="LR" COLOR="{color}" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{cells}</TABLE>'
     )
-    if not before:
-        return matrix
-    row = f"<TR><TD>{_small(before, color)}</TD><TD>{matrix}</TD></TR>"
+    named = f"<TD>{_small(before, color)}</TD>" * bool(before)
+    row = f"<TR>{STRETCH}{named}<TD>{matrix}</TD>{STRETCH}</TR>"
     return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">{row}</TABLE>'
 
 
-def _edge_line(edge: Edge, direction: str) -> str:
+def _edge_line(edge: Edge, direction: str, sides: dict[Box, str]) -> str:
     facts = [f"id={_quoted(edge.id)}", f'class="{"backward" if edge.backward else "forward"}"']
-    if edge.backward:  # written as the values flow, so that the picture stands as in the forward direction
-        facts.append(f'dir=back, color="{FLOW}", fontcolor="{FLOW}"' + ", style=dashed" * (direction == "both"))
+    # Gradients too are written as the values flow, and what stands on the right is written last, because Graphviz puts
+    # the tail of an edge above or to the left. So the arrow is at the tail if one of the two was turned around.
+    ends = [edge.tail, edge.head]
+    if sides.get(edge.tail) == "right":
+        ends.reverse()
+    if edge.backward != (sides.get(edge.tail) == "right"):
+        facts.append("dir=back")
+    if edge.backward:
+        facts.append(f'color="{FLOW}", fontcolor="{FLOW}"' + ", style=dashed" * (direction == "both"))
     if edge.lines:
         space = "\N{NO-BREAK SPACE}"  # keeps the text off the line
         facts.append(f"label={_quoted(chr(10).join(space + line + space for line in edge.lines))}")
-    out_of, into = edge.tail.modules, edge.head.modules
-    if out_of != into[: len(out_of)] and into != out_of[: len(into)]:
-        facts.append("minlen=2")  # the parameters of the next module stand below the last one, not beside it
-    if edge.tail.kind in ("value", "module"):
-        facts.append("weight=4")  # the chain of values is what shall be straight
+    if edge.tail.kind not in LEAVES and edge.backward == (direction == "backward"):
+        facts.append("weight=10")  # the chain of values is what shall be straight; with both, their gradients beside
     tooltip = _quoted(edge.tooltip)
     facts.append(f"tooltip={tooltip}, labeltooltip={tooltip}")
-    return f"  {_quoted(edge.tail.id)} -> {_quoted(edge.head.id)} [{', '.join(facts)}]"
+    return f"  {' -> '.join(_quoted(box.id) for box in ends)} [{', '.join(facts)}]"
 
 
 def _quoted(text: str) -> str:

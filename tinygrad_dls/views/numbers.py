@@ -52,7 +52,8 @@ def _summary(x: Any) -> str:
     if not finite.size:
         return "no finite entry"
     with np.errstate(all="ignore"):
-        text = f"mean {finite.mean():.3g}, std {finite.std():.3g}, {finite.min():.3g} to {finite.max():.3g}"
+        mean, std, low, high = map(_entry, (finite.mean(), finite.std(), finite.min(), finite.max()))
+    text = f"mean {mean}, std {std}, {low} to {high}"
     return text + f"; {bad:,} not finite" * bool(bad)
 
 
