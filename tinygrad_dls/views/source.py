@@ -307,6 +307,8 @@ def _broken(opening: str, items: list[str], closing: str, *, indent: int = 0, to
 
 def _item(text: str, indent: int, comma: str) -> str:
     """One of the items in brackets; of an option, what follows its name may be broken again."""
+    if indent + len(text + comma) <= WIDTH:
+        return f"{' ' * indent}{text}{comma}"
     name, equals, value = text.partition("=") if re.match(r"\w+=", text) else ("", "", text)
     return _fitted(name + equals, value, comma, indent)
 
