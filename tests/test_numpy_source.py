@@ -1,18 +1,38 @@
 """The NumPy code of a step: it reads as a student would write it, and its numbers are those of autodiff."""
 
 import ast
+import itertools
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import tinygrad_dls as tg
-from tinygrad_dls.recording import RecordingError
+from examples import (
+    activation_functions,
+    breast_cancer,
+    gradient_descent,
+    logistic_regression,
+    loop_and_vectorized,
+    newton,
+    two_layer_network,
+)
+from tests.programs import OURS, Program, random_program
+from tinygrad_dls.arrays import RecordingError
+from tinygrad_dls.graph import LOSSES, Node, read
+from tinygrad_dls.tensor import values
 
 LOGITS = tg.binary_cross_entropy_with_logits
 X, Y = tg.datasets.planar_flower()
 RNG = np.random.default_rng(0)
+EPS = np.finfo(float).eps
+PROGRAMS = range(2 * settings.default.max_examples)  # 200 ordinarily, 6,000 in the deep profile
 
 
 def network(activation=None, n_y=1):
@@ -52,7 +72,7 @@ def function(source):
 
 def results_of(source):
     *_, last = ast.parse(source).body[-1].body
-    return [name.id for name in last.value.elts]
+    return [name.id for name in getattr(last.value, "elts", [last.value])]
 
 
 def arguments_of(source):
@@ -106,26 +126,70 @@ def test_a_cost_that_was_computed_already_gives_the_same_code():
     assert tg.numpy_source(LOGITS(model(X), Y)) == tg.numpy_source(model, X, Y, loss=LOGITS)
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1}], ids=str
-)
-def test_the_code_trains_as_the_optimizer_does(options):
-    model = network()
-    optimizer = tg.optim.SGD(model.parameters(), lr=0.5, **options)
-    source = tg.numpy_source(model, X, Y, loss=LOGITS, optimizer=optimizer)
+OPTIMIZERS = {
+    "SGD": (tg.optim.SGD, {}),
+    "momentum": (tg.optim.SGD, {"momentum": 0.9}),
+    "Nesterov": (tg.optim.SGD, {"momentum": 0.9, "nesterov": True}),
+    "weight decay": (tg.optim.SGD, {"weight_decay": 0.1}),
+    "all of SGD": (tg.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    "Adam": (tg.optim.Adam, {}),
+    "Adam of other rates": (tg.optim.Adam, {"betas": (0, 0.99), "epsilon": 1e-3}),
+}
+
+
+def trained(dtype, optimizer, options, steps, lr):
+    """The arrays of a network and its optimizer after some steps: those of the code, and those of autodiff."""
+    layers = tg.nn.Linear(2, 4, rng=1, dtype=dtype), tg.nn.Tanh(), tg.nn.Linear(4, 1, rng=2, dtype=dtype)
+    model, x = tg.nn.Sequential(*layers), X.astype(dtype)
+    optimizer = optimizer(model.parameters(), lr=lr, **options)
+    source = tg.numpy_source(model, x, Y, loss=LOGITS, optimizer=optimizer)
     step, results = function(source), results_of(source)
     positional, _ = arguments_of(source)
-    arrays = {"X": X, "Y": Y, **model.state_dict()}
-    arrays |= {name: np.zeros_like(arrays[name.removeprefix("Vd")]) for name in positional if name.startswith("Vd")}
-    for _ in range(20):
-        J = LOGITS(model(X), Y)
+    names = [node.identifier for node in read(LOGITS(model(x), Y)) if node.kind == "parameter"]
+    parameters = dict(zip(names, model.parameters(), strict=True))
+    arrays = {"X": x, "Y": Y, **{name: p.data for name, p in parameters.items()}}
+    for name in set(positional) - arrays.keys():
+        arrays[name] = np.zeros((), int) if name.startswith("td") else np.zeros_like(arrays[name[2:]])
+    for _ in range(steps):
+        J = LOGITS(model(x), Y)
         optimizer.zero_grad()
         J.backward()
         optimizer.step()
-        arrays |= zip(results, step(*(arrays[a] for a in positional), m=400, learning_rate=0.5), strict=True)
-    np.testing.assert_allclose(arrays["J"], J.item(), rtol=1e-12)
-    for name, p in model.named_parameters():
-        np.testing.assert_allclose(arrays[name], p.data, rtol=1e-10, atol=1e-13)  # roundings of 20 steps
+        arrays |= zip(results, step(*(arrays[a] for a in positional), m=400, learning_rate=lr), strict=True)
+    eager = {"J": J.data, **{name: p.data for name, p in parameters.items()}}
+    for name, p in parameters.items():
+        states = optimizer._state.get(p, ())
+        eager |= zip([f"{letter}d{name}" for letter in {0: "", 1: "V", 3: "VSt"}[len(states)]], states, strict=True)
+    assert eager.keys() == set(results)
+    return arrays, eager
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_code_trains_as_the_optimizer_does(name):
+    optimizer, options = OPTIMIZERS[name]
+    arrays, eager = trained(float, optimizer, options, steps=50, lr=0.05)
+    for name, expected in eager.items():
+        # a step adds a rounding or two, and those before grow no faster than the state: 50 steps, a few hundred EPS
+        np.testing.assert_allclose(arrays[name], expected, rtol=500 * EPS, atol=500 * EPS * np.abs(expected).max())
+
+
+def test_the_code_counts_the_steps_of_adam():
+    arrays, _ = trained(float, tg.optim.Adam, {}, steps=7, lr=0.1)
+    assert arrays["tdW1"] == 7
+    assert arrays["tdW1"].dtype == int
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_code_of_float32_trains_in_float32(name):
+    optimizer, options = OPTIMIZERS[name]
+    arrays, eager = trained(np.float32, optimizer, options, steps=10, lr=0.05)
+    for name, expected in eager.items():
+        assert arrays[name].dtype == expected.dtype, name
+        if not name.startswith("td"):
+            assert arrays[name].dtype == np.float32, name
+        # as above, of 10 steps; Adam divides by sqrt(S), near 0 at first, and may double what dW has lost
+        tolerance = 200 * np.finfo(np.float32).eps
+        np.testing.assert_allclose(arrays[name], expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
 
 
 def test_the_code_trains_the_flower_by_itself():
@@ -226,3 +290,298 @@ def test_the_code_is_the_same_in_every_process():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == tg.numpy_source(network(), X, Y, loss=LOGITS)
+
+
+# -- any composition of ops -------------------------------------------------------------------------------------------
+
+
+def with_fresh_data(program, rng, data, columns):
+    """The program with another draw; the input that is data, and the labels, with another number of columns."""
+
+    def shape(x, is_data=True):
+        old, new = columns
+        return (x.shape[0], new) if is_data and x.ndim == 2 and x.shape[1] == old else x.shape
+
+    def labels(op, y):
+        if y.dtype.kind == "i":
+            return rng.integers(0, y.max() + 1, shape(y))
+        if op == "softmax_cross_entropy":
+            return rng.dirichlet(np.ones(len(y)), size=shape(y)[1]).T
+        return rng.uniform(-1, 1, shape(y)) if op == "mean_squared_error" else rng.integers(0, 2, shape(y)) * 1.0
+
+    is_loss = {name.removeprefix("_") for name in LOSSES}
+    steps = [replace(s, args=(labels(s.op, s.args[0]),)) if s.op in is_loss and s.args else s for s in program.steps]
+    return Program(steps, [rng.uniform(-2, 2, shape(x, i == data)) for i, x in enumerate(program.inputs)])
+
+
+def matrix_of_data(program):
+    """The first matrix among several inputs is data; the others are parameters."""
+    return next((i for i, x in enumerate(program.inputs) if x.ndim == 2 and len(program.inputs) > 1), None)
+
+
+def cost_of(program, data, table=OURS):
+    inputs = [x if i == data else tg.Tensor(x, requires_grad=True, name=f"x{i}") for i, x in enumerate(program.inputs)]
+    return program.run(table, inputs)[-1]
+
+
+def gradients_of(J):
+    """By the names of the results of the code."""
+    J.backward()
+    parameters = {node.identifier: node.x for node in read(J) if node.kind == "parameter"}
+    return {"J": J.data, **{f"d{name}": p.grad for name, p in parameters.items()}}
+
+
+def leaves_of(J):
+    """The arguments of the code, and the names of those that are data."""
+    leaves = [node for node in read(J) if not node.op]
+    return {n.identifier: values(n.x) for n in leaves}, [n.identifier for n in leaves if n.kind == "input"]
+
+
+def rounded_anew(rng):
+    """Ops whose every result is off by one rounding, up or down."""
+
+    def off(op):
+        return lambda *args, **options: (z := op(*args, **options)) * (1 + EPS * rng.choice([-1, 1], np.shape(z)))
+
+    return {name: off(op) for name, op in OURS.items()}
+
+
+def outcomes(seed):
+    """What became of the code of a random program: whether it was refused, and what it was held against."""
+    program, rng = random_program(seed), np.random.default_rng(seed)
+    data = matrix_of_data(program)
+    J = cost_of(program, data)
+    try:
+        source = tg.numpy_source(J)
+    except RecordingError:
+        return ["refused"]
+    positional, keywords = arguments_of(source)
+    leaves, names = leaves_of(J)
+    given = next((leaves[name].shape[1] for name in names if leaves[name].ndim == 2), None)
+    compared = []
+    for m in [given, given + 4] if keywords else [given]:
+        fresh = with_fresh_data(program, rng, data, (given, m))
+        try:
+            J = cost_of(fresh, data)
+            expected = gradients_of(J)
+        except RuntimeWarning:  # the draw is too large for an exponential in it
+            compared.append("overflowed")
+            continue
+        except (TypeError, ValueError):  # a mask or a broadcast in it has a fixed length, and autodiff refuses too
+            assert m != given
+            continue
+        arguments, _ = leaves_of(J)
+        varying = {n for n in names if leaves[n].ndim == 2 and leaves[n].shape[1] == given}
+        if any(x.shape != ((len(x), m) if n in varying else leaves[n].shape) for n, x in arguments.items()):
+            continue  # an array computed of the data beforehand, which the code takes as it was
+        results = function(source)(*(arguments[a] for a in positional), **dict.fromkeys(keywords, m))
+        results = dict(zip(results_of(source), results if isinstance(results, tuple) else [results], strict=True))
+        noisy = [gradients_of(cost_of(fresh, data, rounded_anew(rng))) for _ in range(3)]
+        assert results.keys() == expected.keys()
+        for name, x in expected.items():
+            assert results[name].shape == x.shape, name
+            assert np.isfinite(x).all(), name
+            # The code may round otherwise than autodiff, but not more often: its difference is at most that of
+            # autodiff from itself when every step is rounded anew, which has all the sums and cancellations in it.
+            # The largest of three draws is within a factor of 4 of the largest there is.
+            spread = max(np.abs(other[name] - x).max() for other in noisy)
+            assert np.abs(results[name] - x).max() <= 4 * (spread + EPS * np.abs(x).max()), name
+        compared.append("compared" if m == given else "compared with another m")
+    return compared
+
+
+def test_the_code_of_random_programs_gives_the_gradients_of_autodiff_on_fresh_data():
+    counts = Counter()
+    for seed in PROGRAMS:
+        try:
+            counts.update(outcomes(seed))
+        except Exception as error:
+            error.add_note(f"random_program({seed}):{random_program(seed)}")
+            raise
+    # Refused is only a product along the examples: the number of its factors decides how many steps it takes.
+    assert counts["refused"] <= len(PROGRAMS) / 100
+    assert counts["overflowed"] <= len(PROGRAMS) / 100
+    assert counts["compared"] >= 0.98 * len(PROGRAMS)
+    assert counts["compared with another m"] >= len(PROGRAMS) / 25
+
+
+# -- the models of the examples ---------------------------------------------------------------------------------------
+
+
+class Reached(BaseException):  # no example catches it
+    pass
+
+
+def first_cost(run):
+    """The cost that a run calls backward on first; the run ends there."""
+    with mock.patch.object(tg.Tensor, "backward", lambda J, *_: (_ for _ in ()).throw(Reached(J))):
+        try:
+            run()
+        except Reached as reached:
+            return reached.args[0]
+    raise AssertionError("no cost was reached")
+
+
+INPUTS = np.random.default_rng(3).standard_normal((30, 50)), np.random.default_rng(4).integers(0, 2, (1, 50))
+
+
+def breast_cancer_network():
+    model = tg.nn.TwoLayerNetwork(30, 8, rng=1, init=tg.init.xavier)
+    LOGITS(model(INPUTS[0]), INPUTS[1]).backward()
+
+
+def newton_cost():
+    w = tg.Tensor(np.linspace(-0.1, 0.1, 31), requires_grad=True, name="w")
+    newton.logistic_cost(newton.with_ones(INPUTS[0]), INPUTS[1])(w).backward()
+
+
+EXAMPLES = {
+    (logistic_regression, "composed"): logistic_regression.main,
+    (two_layer_network, "table"): two_layer_network.main,
+    (gradient_descent, "by hand"): lambda: gradient_descent.by_hand(X, Y, 1),
+    (gradient_descent, "fit"): lambda: gradient_descent.costs_of(X, Y, lambda p: tg.optim.SGD(p, lr=1.0)),
+    **{
+        (activation_functions, f"{kind} {name}"): lambda g=g, run=run: run(g)
+        for name, g in activation_functions.ACTIVATIONS.items()
+        for kind, run in {
+            "4 units of": lambda g: activation_functions.train(g, X, Y, hidden=4, seed=1),
+            "ten layers of": lambda g: activation_functions.gradient_through_layers(g, X, Y),
+        }.items()
+    },
+    (breast_cancer, "logistic"): lambda: breast_cancer.unpenalised_fit(*INPUTS),
+    (breast_cancer, "network"): breast_cancer_network,
+    (loop_and_vectorized, "autodiff"): lambda: loop_and_vectorized.descend_by_autodiff(*INPUTS),
+    (newton, "cost"): newton_cost,
+}
+
+
+def computed_again(J, leaves):
+    """The cost of the same graph with other arrays at its leaves."""
+    new = {}
+    for node in read(J):
+        if node.op:
+            inputs = [new[x] if isinstance(x, Node) else x for x in node.inputs]
+            new[node] = node.x.op(*inputs, *node.extra, **node.options)
+        else:
+            array, is_parameter = leaves[node.identifier], node.kind == "parameter"
+            new[node] = tg.Tensor(array, is_parameter, name=node.identifier) if is_parameter else array
+    return new[node]
+
+
+@pytest.mark.parametrize(("module", "model"), EXAMPLES, ids=lambda x: getattr(x, "__name__", x))
+def test_the_code_of_the_examples_models_gives_the_gradients_of_autodiff(module, model):
+    J = first_cost(EXAMPLES[module, model])
+    source = tg.numpy_source(J)
+    leaves, data = leaves_of(J)
+    for name in data:  # 23 other examples; labels of 0 and 1
+        rows = len(leaves[name])
+        leaves[name] = RNG.integers(0, 2, (rows, 23)) * 1.0 if name == "Y" else RNG.standard_normal((rows, 23))
+    for name in leaves.keys() - set(data):  # and other parameters
+        leaves[name] = leaves[name] + 0.1 * RNG.standard_normal(leaves[name].shape)
+    positional, keywords = arguments_of(source)
+    assert keywords == ["m"]
+    results = dict(zip(results_of(source), function(source)(*(leaves[a] for a in positional), m=23), strict=True))
+    expected = gradients_of(computed_again(J, leaves))
+    assert results.keys() == expected.keys()
+    for name, x in expected.items():  # sums of up to 30 terms in each of up to 11 layers: 330 roundings at the worst
+        np.testing.assert_allclose(results[name], x, rtol=0, atol=330 * EPS * np.abs(x).max(), err_msg=name)
+
+
+def test_every_example_with_a_model_is_among_these():
+    folder = Path(logistic_regression.__file__).parent
+    with_costs = {path.stem for path in folder.glob("*.py") if "tg.binary_cross_entropy" in path.read_text()}
+    assert with_costs == {module.__name__.split(".")[-1] for module, _ in EXAMPLES}
+
+
+# -- how it is written ------------------------------------------------------------------------------------------------
+
+ACTIVATIONS = {None: None, "sigmoid": tg.nn.Sigmoid(), "ReLU": tg.nn.ReLU()}
+WRITTEN = {
+    **MODELS,
+    **{f"composed, {g}": (tg.nn.Sequential(*network(x).layers, tg.nn.Sigmoid()), None) for g, x in ACTIVATIONS.items()},
+    "five layers of ReLU": (
+        tg.nn.Sequential(*(tg.nn.ReLU() if x.__class__ is tg.nn.Tanh else x for x in five_layers().layers)),
+        LOGITS,
+    ),
+}
+
+
+def sources():
+    """The code of every model, with each optimizer and without; and of random programs."""
+    for (name, (model, loss)), optimizer in itertools.product(WRITTEN.items(), [None, *OPTIMIZERS]):
+        kind, options = OPTIMIZERS.get(optimizer, (None, {}))
+        update = kind and kind(model.parameters(), lr=0.1, **options)
+        y = labels(name, 400)
+        yield tg.numpy_source(model, X, y, loss=loss or tg.binary_cross_entropy, optimizer=update)
+    for seed in range(60):
+        yield tg.numpy_source(cost_of(program := random_program(seed), matrix_of_data(program)))
+    yield tg.numpy_source(network(), X, Y, loss=LOGITS, name="one_step_of_gradient_descent_of_the_two_layer_network")
+
+
+def test_the_code_is_as_ruff_formats_it_and_has_no_dead_lines(tmp_path):
+    for i, source in enumerate(sources()):
+        (tmp_path / f"step{i}.py").write_text(source)
+    ruff = [sys.executable, "-m", "ruff"]
+    style = ["--isolated", "--no-cache", "--line-length=88"]
+    run = subprocess.run([*ruff, "format", *style, "--diff", "."], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    rules = "--select=F,E,W,I"  # pyflakes and pycodestyle: no unused names, no dead lines
+    run = subprocess.run([*ruff, "check", *style, rules, "."], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_lines_that_are_too_long_are_broken_as_ruff_does_it(tmp_path):
+    index = np.arange(40) % 7
+    names = ["the_weights_of_the_first_layer", "the_weights_of_the_second_layer", "the_weights_of_the_third_layer"]
+    Ws = [tg.Tensor(np.ones((7, 2)), requires_grad=True, name=name) for name in names]
+    J = tg.sum(tg.concatenate([W[index] for W in Ws] + [W[:, ::-1] for W in Ws]))
+    source = tg.numpy_source(J)
+    assert max(map(len, source.splitlines())) <= 88
+    assert "np.array(\n" in source
+    (tmp_path / "step.py").write_text(source)
+    command = [sys.executable, "-m", "ruff", "format", "--isolated", "--no-cache", "--diff", "--line-length=88", "."]
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stdout + run.stderr
+    leaves, _ = leaves_of(J)
+    assert function(source)(*(leaves[a] for a in arguments_of(source)[0]))[0] == J.item()
+
+
+def test_an_order_of_gradients_that_several_paths_lead_to_has_no_line_twice():
+    """With an L2 penalty in the cost, dW2 waits for both of its terms."""
+    model = network()
+    W1, _, W2, _ = model.parameters()
+    source = tg.numpy_source(lambda X, Y: LOGITS(model(X), Y) + 0.05 * (np.sum(W1**2) + np.sum(W2**2)), X, Y)
+    assert source.count("dZ2 = (A2 - Y) / m") == source.count("A2 - Y") == 1
+
+
+# -- numbers at the limits --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, float], ids=["float32", "float64"])
+@pytest.mark.parametrize("loss", [LOGITS, tg.binary_cross_entropy, tg.softmax_cross_entropy], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("activation", [tg.nn.Tanh, tg.nn.Sigmoid, tg.nn.ReLU])
+def test_the_code_keeps_its_dtype_and_neither_overflows_nor_warns(dtype, loss, activation):
+    rows = 3 if loss is tg.softmax_cross_entropy else 1
+    layers = [tg.nn.Linear(2, 4, rng=1, dtype=dtype), activation(), tg.nn.Linear(4, rows, rng=2, dtype=dtype)]
+    model = tg.nn.Sequential(*layers, *([tg.nn.Sigmoid()] if loss is tg.binary_cross_entropy else []))
+    y = RNG.integers(0, rows if rows > 1 else 2, (1, 8))
+    source = tg.numpy_source(model, np.ones((2, 8), dtype), y, loss=loss)
+    x = RNG.standard_normal((2, 8)).astype(dtype)
+    for scale in (1, 1000):  # of every Z, the hidden one too: |Z1| up to 1000
+        Z1 = layers[0](x).data
+        x = (x * (scale / np.abs(Z1).max())).astype(dtype)
+        layers[2].W.data = layers[2].W.data * dtype(scale)
+        J = loss(model(x), y)
+        for p in model.parameters():
+            p.grad = None
+        expected = gradients_of(J)
+        leaves, _ = leaves_of(J)
+        leaves["Y"] = y if arguments_of(source)[0][1] == "Y" else leaves["Y"]
+        positional, _ = arguments_of(source)
+        results = dict(zip(results_of(source), function(source)(*(leaves[a] for a in positional), m=8), strict=True))
+        for name, found in results.items():
+            assert found.dtype == dtype, name
+            # sums of 8 examples after two layers, of terms no larger than the inputs times the weights: 50 roundings
+            terms = max(1, np.abs(x).max()) * max(1, np.abs(layers[2].W.data).max())
+            limit = 50 * np.finfo(dtype).eps * terms
+            np.testing.assert_allclose(found, expected[name], rtol=0, atol=limit, err_msg=name)
