@@ -201,7 +201,8 @@ def _name_inputs(node: Node) -> None:
         _call(inputs[1], "Y")
         _call(inputs[0], LOSSES[node.op])
     elif node.op == "affine" or (node.op == "matmul" and _is_parameter(inputs[0])):
-        _call(inputs[1], "X")
+        if inputs[1] is not None and inputs[1].kind == "input":
+            _call(inputs[1], "X")
     elif node.op == "multiply" and inputs[0] and re.fullmatch(r"A\d*", inputs[0].name):
         _call(inputs[1], "D" + inputs[0].name[1:])  # the mask of dropout, as the course calls it
 

@@ -242,7 +242,8 @@ def _value(x: Expression, point: dict[Expression, Expression]) -> Expression | N
         return sympy.N(e.xreplace(point), 50)
 
     def case(piecewise: Expression) -> Expression:
-        return next((e for e, condition in piecewise.args if condition.xreplace(point) == True), sympy.nan)  # noqa: E712
+        # an undecided condition equals neither truth value, and raises if it is asked for its own
+        return next((e for e, condition in piecewise.args if condition.xreplace(point) == sympy.true), sympy.nan)
 
     x = x.replace(lambda e: isinstance(e, sympy.Piecewise), case)
     positive = [e.args[0] for e in x.atoms(sympy.log, sympy.Pow) if not (e.is_Pow and e.exp.is_Integer)]

@@ -425,12 +425,12 @@ def _reduced(ufunc: np.ufunc, x: Any, axis: Any, keepdims: bool) -> SymbolicArra
 
 def _mean(x: Any, axis: Any = None, *, keepdims: bool = False) -> SymbolicArray:
     total = SymbolicArray(x).sum(axis, keepdims=keepdims)
-    return total / (np.size(x) // total.size)  # type: ignore[no-any-return]
+    return total / (np.size(x) // total.size)  # type: ignore[no-any-return]  # NumPy's mixin is untyped
 
 
 def _var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> SymbolicArray:
     total = np.square(x - _mean(x, axis, keepdims=True)).sum(axis, keepdims=keepdims)
-    return total / (np.size(x) // total.size - ddof)  # type: ignore[no-any-return]
+    return total / (np.size(x) // total.size - ddof)  # type: ignore[no-any-return]  # NumPy's mixin is untyped
 
 
 def _std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
