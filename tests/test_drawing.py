@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tests.pictures import ASSETS, PICTURES
 from tinygrad_dls.views import dot, rendering
 from tinygrad_dls.views.drawing import draw
 from tinygrad_dls.views.numbers import in_words
@@ -279,6 +280,17 @@ def test_the_picture_of_formulas_and_of_lazy_arrays_is_drawn():
     assert "z_{1}" in draw(np.sum(z * z)).source
     w = tg.Tensor(dask.array.ones((2, 2)), requires_grad=True, name="w")
     assert "not computed yet" in draw(np.sum(w * w)).source
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_in_the_documentation_is_what_is_drawn_now(name):
+    source = PICTURES[name]().source
+    assert (ASSETS / f"{name}.dot").read_text(encoding="utf-8") == source, "python -m tests.pictures makes it anew"
+    shown, now = (
+        [e.text or dict(e.attrib).get("id") for e in ET.fromstring(svg).iter() if e.tag.endswith(("text", "g"))]
+        for svg in ((ASSETS / f"{name}.svg").read_bytes(), rendering.render(source, "svg"))
+    )
+    assert shown == now  # all that Graphviz and the fonts of a computer do not change
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
