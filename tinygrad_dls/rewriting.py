@@ -162,7 +162,7 @@ def quotient_last(call: Call) -> Any:
     """``x * (1 / n)`` is ``x / n``, ``x * (c / n)`` is ``c * x / n``, and ``-(x / n)`` is ``-x / n``."""
     if _is(call, np.multiply):
         for x, y in (call.args, call.args[::-1]):
-            if _is(y, np.divide) and y.shape == () and _number(y.args[0]) is not None and isinstance(x, Call):
+            if _is(y, np.divide) and y.shape == () and _number(y.args[0]) is not None and _fits(x, call):
                 return _like(call, np.divide, _like(call, np.multiply, x, _number(y.args[0])), y.args[1])
     if _is(call, np.negative) and _is(call.args[0], np.divide) and isinstance(call.args[0].args[0], Call):
         x, y = call.args[0].args
@@ -180,6 +180,8 @@ def folded(call: Call) -> Any:
         x, y = y, x  # the number last, for now
     number = _number(y)
     if number is not None and _is(x, np.multiply) and (inner := _number(x.args[1])) is not None:
+        if not _fits(x.args[0], call) or call.dtype.kind != "f":  # of integers, a product may wrap around
+            return None
         return _like(call, np.multiply, x.args[0], number * inner)
     return None
 
@@ -201,7 +203,7 @@ def negated_number(call: Call) -> Any:
                 return _like(call, np.negative, x)
     if _is(call, np.negative) and _is(call.args[0], np.negative):
         return call.args[0].args[0]
-    if _is(call, np.add, np.subtract) and _is(call.args[1], np.negative):
+    if _is(call, np.add, np.subtract) and _is(call.args[1], np.negative) and call.args[1].dtype == call.dtype:
         return _like(call, np.subtract if _is(call, np.add) else np.add, call.args[0], call.args[1].args[0])
     return None
 
@@ -217,7 +219,7 @@ def squared(call: Call) -> Any:
     """``x * x`` is ``x ** 2``, and so is ``np.square(x)``; ``x ** 1`` is x."""
     if _is(call, np.power) and _number(call.args[1]) == 1 and _fits(call.args[0], call):
         return call.args[0]
-    if _is(call, np.multiply) and call.args[0] is call.args[1] and call.shape:
+    if _is(call, np.multiply) and call.args[0] is call.args[1] and call.shape and call.dtype != bool:
         return _like(call, np.power, call.args[0], 2)
     return _like(call, np.power, call.args[0], 2) if _is(call, np.square) else None
 
@@ -237,9 +239,9 @@ def clipped_once(call: Call) -> Any:
     """What lies between two limits is not changed by them."""
     if _is(call, np.clip) and len(call.args) == 3:
         inner, limits = call.args[0], call.args[1:]
-        if _is(inner, np.clip) and inner.args[1:] == limits:
+        if _is(inner, np.clip) and _argument_key(inner.args[1:]) == _argument_key(limits):
             return inner
-        if _is(inner, clipped_sigmoid) and limits == open_interval(call.dtype):
+        if _is(inner, clipped_sigmoid) and _argument_key(limits) == _argument_key(open_interval(call.dtype)):
             return inner
     return None
 
@@ -256,7 +258,8 @@ def without_broadcast(call: Call) -> Any:
         while _is(x, np.reshape, np.expand_dims):
             x = x.args[0]
         if (number := _number(x)) is not None:
-            shape = call.shape if _is(call, np.expand_dims) else call.args[1]
+            shape = call.shape if _is(call, np.expand_dims) or len(call.args) < 2 else call.args[1]
+            shape = call.shape if -1 in np.atleast_1d(np.asarray(shape, object)) else shape
             return _like(call, np.full, shape, number, dtype=np.dtype(call.dtype))
         if not _is(call, np.broadcast_to):
             return None
@@ -280,22 +283,30 @@ def same_shape(call: Call) -> Any:
 
 def twice_transposed(call: Call) -> Any:
     """The transpose of the transpose."""
-    if _is(call, np.transpose) and _is(call.args[0], np.transpose) and len(call.args) == len(call.args[0].args) == 1:
+    calls = [call, call.args[0]] if call.args else []
+    if calls and all(_is(x, np.transpose) and len(x.args) == 1 and not x.options for x in calls):
         return call.args[0].args[0]
     return None
 
 
 def natural_dtype(call: Call) -> Any:
-    """Integers become float64 by themselves in arithmetic with it; a number minus an integer is exact before."""
-    if _is(call, np.subtract) and _number(call.args[0]) is not None and _is(call.args[1], astype):
-        x = call.args[1].args[0]
-        if call.dtype == np.float64 and x.dtype.kind == "i" and x.dtype.itemsize >= 4:
-            return _like(call, np.subtract, call.args[0], x)
+    """Integers become float64 by themselves in arithmetic with it; ``1 - n`` does afterwards, as it is exact before."""
     if isinstance(call.function, np.ufunc) and call.dtype == np.float64:
         for i, x in enumerate(call.args):
             others = [y for j, y in enumerate(call.args) if j != i and isinstance(y, Call)]
-            if _is(x, astype) and x.args[0].dtype.kind in "iub" and any(y.dtype == np.float64 for y in others):
-                return _like(call, call.function, *call.args[:i], x.args[0], *call.args[i + 1 :])
+            if any(y.dtype == np.float64 for y in others) and (plain := _of_integers(x)) is not None:
+                return _like(call, call.function, *call.args[:i], plain, *call.args[i + 1 :])
+    return None
+
+
+def _of_integers(x: Any) -> Any:
+    """The same number without its conversion to floats, if it is one of integers, or 1 minus one."""
+    if _is(x, astype) and x.args[0].dtype.kind in "iub":
+        return x.args[0]
+    if _is(x, np.subtract) and _number(x.args[0]) == 1 and _is(x.args[1], astype):
+        n = x.args[1].args[0]
+        if n.dtype.kind == "i" and n.dtype.itemsize >= 4:
+            return Call(np.subtract, (1, n), {}, x.shape, n.dtype)
     return None
 
 
@@ -343,7 +354,7 @@ def _matches(pattern: Any, x: Any, argument: Call, found: list[Call]) -> bool:
     if isinstance(pattern, tuple):
         alike = isinstance(x, tuple) and len(x) == len(pattern)
         return alike and all(_matches(p, y, argument, found) for p, y in zip(pattern, x, strict=True))
-    return not isinstance(x, Call) and bool(pattern == x)
+    return not isinstance(x, (Call, np.ndarray)) and bool(pattern == x)
 
 
 def fused_cross_entropy(call: Call) -> Any:
@@ -364,7 +375,7 @@ def fused_cross_entropy(call: Call) -> Any:
         if a in rest and (beside := next((x for x in rest if _is_one_minus(x, a)), None)) is not None:
             rest.remove(a)
             rest.remove(beside)
-            product: Any = Call(np.subtract, (a, y), {}, call.shape, call.dtype)
+            product: Any = Call(np.subtract, (a, y), {}, chain.shape, call.dtype)
             for factor in rest:
                 product = Call(np.multiply, (product, factor), {}, call.shape, call.dtype)
             for factor in below:
