@@ -254,6 +254,17 @@ def test_what_a_deep_network_computes_is_a_column_with_its_parameters_beside(of,
         assert b == pytest.approx(z, abs=1)
 
 
+def test_between_closed_modules_values_and_gradients_run_beside_each_other():
+    source = draw(deep(), np.ones((3, 6)), Y, loss=LOGITS, depth=1, direction="both").source
+    svg = rendering.render(source, "svg").decode()
+    starts = {}
+    for way, d in re.findall(r'class="edge (\w+)">.*?<path [^>]*?d="M([-\d.]+)', svg, re.DOTALL):
+        starts.setdefault(way, []).append(float(d))
+    values, gradients = starts["forward"][1:-1], starts["backward"]  # without X and Y
+    assert len(values) == len(gradients) == 9
+    assert np.all(np.subtract(gradients, values) > 5)  # points: an arrow's head is 5 wide
+
+
 def test_a_leaf_with_several_uses_stands_beside_none_of_them():
     w = tg.Tensor([2.0], requires_grad=True, name="w")
     assert "rank=same" not in draw(np.sum(w * np.tanh(w * w))).source

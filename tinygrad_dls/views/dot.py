@@ -180,9 +180,11 @@ def _edge_line(edge: Edge, direction: str, sides: dict[Box, str]) -> str:
         facts.append("dir=back")
     if edge.backward:
         facts.append(f'color="{FLOW}", fontcolor="{FLOW}"' + ", style=dashed" * (direction == "both"))
-    if edge.lines:
-        space = "\N{NO-BREAK SPACE}"  # keeps the text off the line
-        facts.append(f"label={_quoted(chr(10).join(space + line + space for line in edge.lines))}")
+    # Spaces keep the text off the line; alone, they keep the line off that of the gradient, which has a text.
+    space = "\N{NO-BREAK SPACE}"
+    lines = edge.lines or ("",) * (direction == "both" and edge.tail.kind != "input")
+    if lines:
+        facts.append(f"label={_quoted(chr(10).join(space + line + space for line in lines))}")
     if edge.tail.kind not in LEAVES and edge.backward == (direction == "backward"):
         facts.append("weight=10")  # the chain of values is what shall be straight; with both, their gradients beside
     tooltip = _quoted(edge.tooltip)
