@@ -47,9 +47,10 @@ LAYERS = [
     ["recording", "rewriting"], ["training", "datasets"], ["transforms", "anomaly"],
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
     ["graph", "program"],
-    ["views.algebra", "views.symbolic", "views.text"],
+    ["views.algebra", "views.symbolic", "views.text", "views.latex"],
     ["views.source", "views.formulas", "views.rendering", "views.page",
      "views.numbers", "views.picture", "views.dot", "views.target", "views.drawing"],
+    ["views.derivation", "views.entries", "views.chain", "views.derive"],
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,21 +37,27 @@ class Program:
     ----------
     data, parameters, state : list of Call
         The inputs: the examples and labels; the parameters; what the optimizer remembers.
+    tensors : list of Tensor
+        The model's own, which the parameters stand for.
     m, rate : Call or None
         The number of examples and the learning rate, where the program needs them.
     forward, backward, update : list of (str, Call)
         What is computed, with names. The last of the forward pass is the cost; the update holds the new parameters.
     recorder : Recorder
+    recorded : dict of str to Call
+        What was recorded for these names before it was simplified: each op's rule by itself.
     """
 
     recorder: Recorder
     data: list[Call] = field(default_factory=list)
     parameters: list[Call] = field(default_factory=list)
     state: list[Call] = field(default_factory=list)
+    tensors: list[Tensor] = field(default_factory=list)
     rate: Call | None = None
     forward: list[tuple[str, Call]] = field(default_factory=list)
     backward: list[tuple[str, Call]] = field(default_factory=list)
     update: list[tuple[str, Call]] = field(default_factory=list)
+    recorded: dict[str, Call] = field(default_factory=dict)
 
     @property
     def cost(self) -> Call:
@@ -123,7 +129,7 @@ def _source(cost: Any, inputs: tuple[Any, ...], loss: Any) -> _Graph | _Function
             return loss(model(*arrays[:-1]), arrays[-1])
 
         names = ["X", "Y"] if len(inputs) == 2 else [*(f"X{i}" for i in range(1, len(inputs))), "Y"]
-        return _Function(cost_of, inputs, names)
+        return _Function(cost_of, inputs, names, [p for p in model.parameters() if not p.requires_grad])
     if isinstance(cost, Module) or not callable(cost):
         what = f"the {type(cost).__name__} alone" if isinstance(cost, Module) else shown(cost)
         raise TypeError(
@@ -220,6 +226,7 @@ class _Graph(_Source):
                 tensors[node] = node.x.op(*inputs, *extra, **options)
                 tensors[node].name = node.name
         parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
+        result.tensors = list(parameters)
         return _finished(result, tensors[self.nodes[-1]], parameters, optimizer)
 
     def _lengths(self, x: Any, recorder: Recorder) -> Any:
@@ -237,24 +244,33 @@ class _Graph(_Source):
 class _Function(_Source):
     """A function that computes the cost."""
 
-    def __init__(self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str]) -> None:
+    def __init__(
+        self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str], frozen: Iterable[Tensor] = ()
+    ) -> None:
         self.function, self.names = function, names
         self.arrays = [as_array(values(x), name) for x, name in zip(inputs, names, strict=True)]
         J = function(*self.arrays)
         if not isinstance(J, Tensor) or J.shape != ():
             raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
-        self.leaves = [node for node in read(J) if node.kind == "parameter"]
+        leaves = [node for node in read(J) if node.kind == "parameter"]
+        self.leaves = {node.x: node.identifier for node in leaves}
+        taken = {*names, *self.leaves.values()}
+        for p in frozen:  # the model's, but no gradient goes there
+            name = re.sub(r"\W", "_", p.name or "P")
+            if p not in self.leaves:
+                self.leaves[p] = next(n for i in range(10**6) if (n := f"{name}_{i}" if i else name) not in taken)
+                taken.add(self.leaves[p])
         given = self._columns()
-        self.fixed = [n for node in self.leaves for n in node.shape]
+        self.fixed = [n for p in self.leaves for n in p.shape]
         self.fixed += [n for x in self.arrays for n in x.shape if n != given]
 
     def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
-        result = Program(recorder)
+        result = Program(recorder, tensors=list(self.leaves))
         pairs = zip(self.names, self._with_examples(m), strict=True)
         arrays = [recorder.input(name, x) for name, x in pairs]
         result.data = [x.call for x in arrays]
-        parameters = {node.x: recorder.input(node.identifier, node.x._value) for node in self.leaves}
+        parameters = {p: recorder.input(name, p._value) for p, name in self.leaves.items()}
         result.parameters = [x.call for x in parameters.values()]
         with _holding(parameters):
             J = self.function(*arrays)
@@ -298,6 +314,7 @@ def _finished(result: Program, J: Tensor, parameters: dict[Tensor, Tensor], opti
     inputs = {call.name for call in (*result.data, *result.parameters, *result.state)}
     for name, call in (*forward, *gradients):
         call.name = call.name or (name if name not in inputs else f"{name}_")
+    result.recorded = dict((*forward, *gradients))
     new = simplified([call for _, call in named])
     calls = [(name, call) for (name, _), call in zip(named, new, strict=True)]
     result.forward, calls = calls[: len(forward)], calls[len(forward) :]
@@ -312,8 +329,10 @@ def _layer_by_layer(gradients: list[tuple[str, Call]], nodes: list[Node]) -> lis
     found = dict(gradients)
     order: dict[str, None] = {}
     for node in reversed(nodes):
-        order[f"d{node.identifier}"] = None
-        order.update({f"d{x.identifier}": None for x in node.inputs if isinstance(x, Node) and x.kind == "parameter"})
+        parameters = [x for x in node.inputs if isinstance(x, Node) and x.kind == "parameter"]
+        for name in (f"d{x.identifier}" for x in (node, *parameters)):
+            order.pop(name, None)  # what is used several times waits for the first of its uses
+            order[name] = None
     return [(name, found[name]) for name in order if name in found]
 
 

@@ -12,7 +12,7 @@ is made on the way. The number of examples is no number in the program but the s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,8 @@ def _calls_in(x: Any) -> Iterator[Call]:
     elif isinstance(x, (tuple, list)):
         for y in x:
             yield from _calls_in(y)
+    elif isinstance(x, slice):
+        yield from _calls_in((x.start, x.stop, x.step))
 
 
 def reachable(outputs: Iterable[Call]) -> list[Call]:
@@ -86,6 +88,23 @@ def reachable(outputs: Iterable[Call]) -> list[Call]:
             stack.append((call, True))
             stack.extend((x, False) for x in reversed(list(call.calls())) if x not in seen)
     return found
+
+
+def evaluated(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
+    """What the calls give for these inputs."""
+    outputs = list(outputs)
+    found = dict(inputs)
+
+    def value(x: Any) -> Any:
+        if isinstance(x, slice):
+            return slice(*map(value, (x.start, x.stop, x.step)))
+        return found[x] if isinstance(x, Call) else x
+
+    for call in reachable(outputs):
+        if call not in found:
+            assert call.function is not None, f"{call.name} is an input without a value"
+            found[call] = call.function(*each(value, call.args), **each(value, call.options))
+    return [found[call] for call in outputs]
 
 
 # -- functions that NumPy has no name for -----------------------------------------------------------------------------

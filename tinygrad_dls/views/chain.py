@@ -1,0 +1,251 @@
+"""The chain rule for one example: ``dL/da``, ``da/dz``, their product, and what algebra makes of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import sympy
+
+from tinygrad_dls import losses, ops
+from tinygrad_dls.graph import Node
+from tinygrad_dls.tensor import Tensor
+from tinygrad_dls.views.algebra import Expression
+from tinygrad_dls.views.derivation import Formula, Line, Part, Prose
+from tinygrad_dls.views.entries import Entries, M, number, shorter, symbol
+from tinygrad_dls.views.latex import name
+from tinygrad_dls.views.symbolic import SymbolicArray, same, symbols
+
+__all__ = ["one_example", "ratio", "scalar"]
+
+Numbers = Mapping[str, Any]
+
+
+def letter(identifier: str) -> str:
+    """What an entry is called: ``a2`` for one of A2."""
+    return identifier[:1].lower() + identifier[1:]
+
+
+def scalar(x: Expression) -> Formula:
+    """A formula of entries, with small letters."""
+    small = {s: letter(str(s)) for s in x.free_symbols if s is not M}
+    code = _Printer().doprint(x.xreplace({s: sympy.Symbol(text) for s, text in small.items()}))
+    return Formula(sympy.latex(x, symbol_names={s: name(text) for s, text in small.items()}), code)
+
+
+class _Printer(sympy.printing.str.StrPrinter):  # type: ignore[misc]  # SymPy has no annotations
+    """SymPy's text, with cases as Python writes them."""
+
+    def _print_Piecewise(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        *cases, (last, _) = x.args
+        return "(" + "".join(f"{self._print(e)} if {self._print(c)} else " for e, c in cases) + f"{self._print(last)})"
+
+
+def ratio(above: str, below: str) -> Formula:
+    """A derivative, such as ``dL/da2``, of entries with these names."""
+    return Formula(rf"\frac{{d{name(above)}}}{{d{name(below)}}}", f"d{above}/d{below}")
+
+
+def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | None:
+    """The part of a derivation that speaks of single entries; None if matrices are all there is."""
+    root = entries.root
+    if root.op == "softmax_cross_entropy":
+        return _softmax()
+    if root.op == "binary_cross_entropy_with_logits":
+        return _logits(entries, numbers)
+    targets = [node for node in reversed(entries.nodes) if node in path and _short(entries, node) is not None]
+    targets = [node for node in targets if node is not root and entries.kept(node)]
+    if not any(_short(entries, node).free_symbols - {M} for node in targets):
+        return None  # sums and multiples: nothing to derive for a single entry
+    loss = entries.loss()
+    per_example = loss is not None and not any(_times(M, _short(entries, node)).has(M) for node in targets)
+    top, factor = ("L", M) if per_example else (root.identifier, sympy.S.One)
+    lines = []
+    for node in reversed(targets):
+        value = entries.value(node) if node.op else None
+        if value is not None and sympy.count_ops(value) <= 12:
+            lines.append(_line(Formula(name(letter(node.identifier)), letter(node.identifier)), [value], numbers))
+    if per_example and loss is not None:
+        lines.append(_line(Formula("L", "L"), [loss], numbers, ("The loss of one example.",)))
+    for node in targets:
+        lines += _steps(entries, node, top, factor, numbers)
+    intro = (
+        "In small letters, what happens to one entry of each array" + " and to the loss of its example" * per_example
+    )
+    return Part("One example" if per_example else "Entry by entry", (intro + ".",), tuple(lines))
+
+
+def _short(entries: Entries, node: Node) -> Any:
+    found = entries.gradient(node)
+    return None if found is None else found.short
+
+
+def _steps(entries: Entries, node: Node, top: str, factor: Expression, numbers: Numbers) -> Iterator[Line]:
+    """The lines of the chain rule for one array."""
+    found = entries.gradient(node)
+    assert found is not None
+    assert found.whole is not None
+    small = letter(node.identifier)
+    whole, short = _times(factor, found.whole), _times(factor, found.short)
+    if found.local is None or found.local == 1:
+        yield _line(ratio(top, small), [whole, short], numbers, _because_several(found.above))
+        return
+    (above,) = found.above
+    upper = letter(above.identifier)
+    yield _line(ratio(upper, small), [found.local], numbers, ("The local derivative.",))
+    law = Formula(
+        f"{ratio(top, upper).latex} {ratio(upper, small).latex}",
+        f"{ratio(top, upper).code} * {ratio(upper, small).code}",
+    )
+    first = entries.gradient(above)
+    assert first is not None
+    yield _line(
+        ratio(top, small), [law, _product(_times(factor, first.short), found.local, whole), short], numbers, _CHAIN
+    )
+
+
+def _times(factor: Expression, x: Expression) -> Expression:
+    """A product, summand by summand, so that m and 1/m cancel."""
+    return sympy.Add(*(factor * term for term in sympy.Add.make_args(x)))
+
+
+_CHAIN: Prose = ("The chain rule: their product, simplified.",)
+
+
+def _because_several(above: tuple[Node, ...]) -> Prose:
+    return ("The contributions add up.",) if len(above) > 1 else ()
+
+
+def _product(first: Expression, second: Expression, whole: Expression) -> Any:
+    """Two factors side by side, each in parentheses if it is a sum; just the product if one is a number."""
+    if first.is_Number or second.is_Number:
+        return whole
+    a, b = scalar(first), scalar(second)
+    return Formula(f"{_bracketed(first, a.latex, True)} {_bracketed(second, b.latex, True)}",
+                   f"{_bracketed(first, a.code, False)} * {_bracketed(second, b.code, False)}")  # fmt: skip
+
+
+def _bracketed(x: Expression, text: str, tall: bool) -> str:
+    if not (x.is_Add or text.startswith("-")):
+        return text
+    return rf"\left({text}\right)" if tall else f"({text})"
+
+
+def _line(left: Formula, rights: list[Any], numbers: Numbers, because: Prose = ()) -> Line:
+    """A line of formulas of entries; equal ones are written once."""
+    last = rights[-1]
+    written: list[Formula] = []
+    for x in rights:
+        formula = x if isinstance(x, Formula) else scalar(x)
+        if formula not in written:
+            written.append(formula)
+    value = number(last, numbers) if numbers and not isinstance(last, Formula) else None
+    return Line(left, tuple(written), because, None, value)
+
+
+# -- costs that take logits: the chain that is folded into them -------------------------------------------------------
+
+
+def _logits(entries: Entries, numbers: Numbers) -> Part | None:
+    """Cross-entropy of a sigmoid, taken apart into the two; only if algebra proves that it is the same."""
+    Z, Y = entries.root.inputs
+    if not (isinstance(Z, Node) and isinstance(Y, Node)):
+        return None
+    folded, loss = _short(entries, Z), entries.loss()
+    if folded is None or loss is None:
+        return None
+    a_name = "A" + Z.identifier[1:] if Z.identifier.startswith("Z") else "A"
+    z, y, a = (SymbolicArray(symbol(x)) for x in (Z.identifier, Y.identifier, a_name))
+    sigmoid, (da_dz,) = ops.sigmoid.__wrapped__(z)  # type: ignore[attr-defined]  # set by functools.wraps
+    composed, (dL_da, _) = losses._binary_cross_entropy.__wrapped__(a, y)  # type: ignore[attr-defined]  # the same
+    first, local = dL_da(1).item(), da_dz(1).substitute({sigmoid: a}).item()
+    product = first * local
+    short = shorter(product)
+    in_z = {a.item(): sigmoid.item()}
+    if not same(SymbolicArray(short.xreplace(in_z)), SymbolicArray(folded * M)):
+        return None
+    same_loss = _proved(composed.item().xreplace(in_z), loss)
+    small_z, small_a = letter(Z.identifier), letter(a_name)
+    if numbers:
+        numbers = {a_name: 1 / (1 + np.exp(-np.asarray(numbers[Z.identifier]))), **numbers}
+    because: Prose = ("The loss of one example.",)
+    if same_loss:
+        because = ("The loss of one example. The cost computes it of ", Formula(name(small_z), small_z),
+                   ", as ", scalar(loss), " in a form that does not overflow: the same.")  # fmt: skip
+    law = Formula(
+        f"{ratio('L', small_a).latex} {ratio(small_a, small_z).latex}", f"dL/d{small_a} * d{small_a}/d{small_z}"
+    )
+    lines = (
+        _line(Formula(name(small_a), small_a), [sigmoid.item()], numbers, ("The sigmoid.",)),
+        _line(Formula("L", "L"), [composed.item()], numbers, because),
+        _line(ratio("L", small_a), [first], numbers),
+        _line(ratio(small_a, small_z), [local], numbers, ("The local derivative.",)),
+        _line(ratio("L", small_z), [law, _product(first, local, product), short], numbers, _CHAIN),
+    )
+    intro = "The cost holds the sigmoid within; taken apart, for one entry of each array and the loss of its example:"
+    return Part("One example", (intro,), lines)
+
+
+def _proved(x: Expression, y: Expression) -> bool:
+    try:
+        return same(SymbolicArray(x), SymbolicArray(y))
+    except ValueError:  # undecided
+        return False
+
+
+def _softmax() -> Part | None:
+    """Cross-entropy of a softmax, by indices; only if algebra proves each step, for three classes."""
+    if not _softmax_is_proved():
+        return None
+    sum_law = r"\sum_{k} \frac{\partial L}{\partial a_k} \frac{\partial a_k}{\partial z_j}"
+    steps: list[tuple[str, tuple[str, str], list[tuple[str, str]]]] = [
+        (
+            "Softmax: the probability of class k.",
+            ("a_k", "a[k]"),
+            [(r"\frac{e^{z_k}}{\sum_{j} e^{z_j}}", "exp(z[k]) / sum_j exp(z[j])")],
+        ),
+        (
+            "The loss of one example. Its label y is one-hot, so a single term is left.",
+            ("L", "L"),
+            [(r"-\sum_{k} y_k \log(a_k)", "-sum_k y[k] * log(a[k])")],
+        ),
+        ("", (r"\frac{\partial L}{\partial a_k}", "dL/da[k]"), [(r"-\frac{y_k}{a_k}", "-y[k] / a[k]")]),
+        (
+            "A probability depends on its own logit, and through the sum on all others.",
+            (r"\frac{\partial a_k}{\partial z_j}", "da[k]/dz[j]"),
+            [(r"a_k \left([\,k = j\,] - a_j\right)", "a[k] * ((k == j) - a[j])")],
+        ),
+        (
+            "The chain rule adds up what goes through each probability; the labels of an example sum to 1.",
+            (r"\frac{\partial L}{\partial z_j}", "dL/dz[j]"),
+            [
+                (sum_law, "sum_k dL/da[k] * da[k]/dz[j]"),
+                (r"-y_j + a_j \sum_{k} y_k", "-y[j] + a[j] * sum_k y[k]"),
+                ("a_j - y_j", "a[j] - y[j]"),
+            ],
+        ),
+    ]
+    lines = [
+        Line(Formula(*left), tuple(Formula(*x) for x in rights), (because,) if because else ())
+        for because, left, rights in steps
+    ]
+    intro = "The cost holds the softmax within; taken apart, for one example, which is one column:"
+    return Part("One example", (intro,), tuple(lines))
+
+
+@functools.cache
+def _softmax_is_proved() -> bool:
+    """Whether the rules, run on symbols, give each of those steps."""
+    z, y = symbols("z", (3, 1)), symbols("y", (3, 1))
+    y = y.substitute({y[2:]: 1 - y[:1] - y[1:2]})  # the labels of an example sum to 1
+    composed, folded = (Tensor(z, requires_grad=True) for _ in range(2))
+    A = ops.softmax(composed, 0)
+    (-np.sum(y * np.log(A))).backward()
+    losses.softmax_cross_entropy(folded, y).backward()
+    a = A.data
+    _, (vjp,) = ops.softmax.__wrapped__(z, 0)  # type: ignore[attr-defined]  # set by functools.wraps
+    units = np.eye(3)[:, :, None]
+    jacobian = all(same(vjp(SymbolicArray(unit)), a[k : k + 1] * (unit - a)) for k, unit in enumerate(units))
+    return jacobian and same(A.grad, -y / a) and same(composed.grad, a - y) and same(folded.grad, a - y)

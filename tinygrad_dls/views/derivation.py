@@ -1,0 +1,279 @@
+"""A derivation as an object: its lines, and how they look in LaTeX, Markdown, HTML and a terminal."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.views.latex import code, name
+
+__all__ = ["Derivation", "Formula", "Line", "Part"]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A formula, as LaTeX and as code."""
+
+    latex: str
+    code: str
+
+
+Prose = tuple["str | Formula", ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One equation, ``left = right = right ...``, why it holds, the shape of what it says, and its number if wanted."""
+
+    left: Formula
+    rights: tuple[Formula, ...]
+    because: Prose = ()
+    shape: tuple[str, ...] | None = None
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a derivation, such as the backward pass."""
+
+    title: str
+    introduction: Prose
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The equations of a cost and of its gradients, step by step. Shows itself in a notebook; ``print`` it elsewhere.
+
+    Attributes
+    ----------
+    parts : tuple of Part
+        The forward pass; one example, where there are steps for a single one; the backward pass.
+    formulas : dict of str to str
+        The final formula of each array, by its name, as NumPy code: executed in this order, they give the gradients.
+    """
+
+    parts: tuple[Part, ...]
+    formulas: dict[str, str] = field(default_factory=dict)
+
+    # -- text ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str:
+        """For a terminal: formulas as code."""
+        lines: list[str] = []
+        for part in self.parts:
+            lines += [part.title, "=" * len(part.title)]
+            lines += [_prose(part.introduction, _plain)] * bool(part.introduction) + [""]
+            for line in part.lines:
+                lines += _text(line)
+            lines.append("")
+        return "\n".join(lines).rstrip() + "\n"
+
+    def __str__(self) -> str:
+        return self.text
+
+    __repr__ = __str__
+
+    # -- LaTeX --------------------------------------------------------------------------------------------------------
+
+    @property
+    def markdown(self) -> str:
+        """Markdown with formulas between dollar signs, as notebooks and MkDocs show them."""
+        blocks = []
+        for part in self.parts:
+            blocks.append(f"## {part.title}")
+            if part.introduction:
+                blocks.append(_prose(part.introduction, _dollars))
+            for line in part.lines:
+                if line.because:
+                    blocks.append(_prose(line.because, _dollars))
+                blocks.append(f"$$\n{_equation(line)}\n$$")
+        return "\n\n".join(blocks) + "\n"
+
+    def _repr_markdown_(self) -> str:
+        return self.markdown
+
+    @property
+    def latex(self) -> str:
+        """A document of its own, for ``pdflatex``."""
+        body = []
+        for part in self.parts:
+            body.append(rf"\section*{{{part.title}}}")
+            if part.introduction:
+                body.append(_prose(part.introduction, _dollars, _tex))
+            for line in part.lines:
+                if line.because:
+                    body.append(_prose(line.because, _dollars, _tex))
+                body.append(f"\\[\n{_equation(line)}\n\\]")
+        return "\n".join([_PREAMBLE, *body, r"\end{document}", ""])
+
+    def _repr_latex_(self) -> str:
+        rows = [rf"{_equation(line)} \\" for part in self.parts for line in part.lines]
+        return "$$\n\\begin{gathered}\n" + "\n".join(rows) + "\n\\end{gathered}\n$$"
+
+    # -- HTML ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def html(self) -> str:
+        """A page of its own: formulas as MathML, which browsers show without a script or a network.
+
+        Raises
+        ------
+        ImportError
+            Without latex2mathml.
+        """
+        return _PAGE.format(body=self.fragment)
+
+    @property
+    def fragment(self) -> str:
+        """What is between the body tags of `html`, to be put into another page."""
+        parts = []
+        for part in self.parts:
+            parts.append(f"<h2>{html.escape(part.title)}</h2>")
+            if part.introduction:
+                parts.append(f"<p>{_prose(part.introduction, _mathml, html.escape)}</p>")
+            for line in part.lines:
+                because = f"<p>{_prose(line.because, _mathml, html.escape)}</p>" if line.because else ""
+                parts.append(f'<div class="step">{because}<div class="formula">{_block(_equation(line))}</div></div>')
+        return "\n".join(parts)
+
+
+# -- pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _prose(pieces: Prose, formula: Callable[[Formula], str], plain: Callable[[str], str] = str) -> str:
+    return "".join(formula(x) if isinstance(x, Formula) else plain(x) for x in pieces)
+
+
+def _plain(x: Formula) -> str:
+    return x.code
+
+
+def _dollars(x: Formula) -> str:
+    return f"${x.latex}$"
+
+
+def _tex(text: str) -> str:
+    return re.sub(r"([_&%#])", r"\\\1", text)
+
+
+def _text(line: Line) -> Iterator[str]:
+    if line.because:
+        yield f"  {_prose(line.because, _plain)}"
+    shape = f"   ({', '.join(line.shape)}{',' * (len(line.shape) == 1)})" if line.shape else ""
+    for i, right in enumerate(line.rights):
+        left = line.left.code if i == 0 else " " * len(line.left.code)
+        yield f"    {left} = {right.code}{shape if i == len(line.rights) - 1 else ''}"
+    if line.value is not None:
+        indent = " " * (len(line.left.code) + 7)
+        yield f"    {' ' * len(line.left.code)} = " + _number_text(line.value).replace("\n", "\n" + indent)
+    yield ""
+
+
+def _equation(line: Line) -> str:
+    text = " = ".join([line.left.latex, *(x.latex for x in line.rights)])
+    if line.value is not None:
+        text += f" = {_number_latex(line.value)}"
+    if line.shape:
+        text += rf" \qquad ({', '.join(line.shape)}{',' * (len(line.shape) == 1)})"
+    return text
+
+
+SHOWN = 4  # rows and columns of a matrix that are shown
+
+
+def _number_text(x: Any) -> str:
+    if np.ndim(x) == 0:
+        return f"{np.asarray(x).item():.4g}"
+    with np.printoptions(threshold=SHOWN * 2, edgeitems=2):
+        return np.array2string(np.asarray(x), precision=4, suppress_small=False)
+
+
+def _number_latex(x: Any) -> str:
+    x = np.asarray(x)
+    if x.ndim == 0:
+        return _digits(x.item())
+    if x.ndim > 2:
+        return code(f"array of shape {x.shape}")
+    rows = x[None, :] if x.ndim == 1 else x
+    picked = [[_digits(e) for e in _ends(row, r"\cdots")] for row in _ends(list(rows), None) if row is not None]
+    if len(rows) > SHOWN:
+        picked.insert(2, [r"\vdots" if e != r"\cdots" else r"\ddots" for e in picked[0]])
+    inside = r" \\ ".join(" & ".join(row) for row in picked)
+    return rf"\begin{{bmatrix}} {inside} \end{{bmatrix}}"
+
+
+def _ends(row: Any, between: Any) -> list[Any]:
+    """All of a few, or the first two and the last of many."""
+    return list(row) if len(row) <= SHOWN else [*row[:2], between, row[-1]]
+
+
+def _digits(x: Any) -> str:
+    if isinstance(x, str):
+        return x
+    if not isinstance(x, (int, float, np.number)):
+        return code(str(x))
+    text = f"{x:.4g}"
+    mantissa, e, exponent = text.partition("e")
+    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else text
+
+
+def _mathml(x: Formula) -> str:
+    return _converted(x.latex, "inline")
+
+
+def _block(latex: str) -> str:
+    return _converted(latex, "block")
+
+
+_NAME = r"<mi>(?:log|exp|tanh|max|min)</mi>"
+_BEFORE_A_NAME = re.compile(rf"(?<=</mi>)(?={_NAME})|(?<=</msub>)(?={_NAME})|(?<=</msup>)(?={_NAME})")
+
+
+def _converted(latex: str, display: str) -> str:
+    try:
+        from latex2mathml.converter import convert
+    except ImportError as error:
+        raise ImportError("formulas in HTML need latex2mathml: pip install 'tinygrad_dls[derive]'") from error
+    mathml = convert(latex, display=display)
+    return _BEFORE_A_NAME.sub('<mspace width="0.17em"/>', mathml)
+
+
+def named(identifier: str) -> Formula:
+    """The name of an array."""
+    return Formula(name(identifier), identifier)
+
+
+_PREAMBLE = r"""\documentclass{article}
+\usepackage[utf8]{inputenc}
+\usepackage{amsmath}
+\usepackage[margin=2.5cm]{geometry}
+\allowdisplaybreaks
+\setlength{\parindent}{0pt}
+\begin{document}"""
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Derivation</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
+.step {{ border-left: 3px solid #4477aa; margin: 1rem 0; padding: 0.1rem 1rem; }}
+.step p {{ margin: 0.4rem 0; }}
+.formula {{ overflow-x: auto; padding: 0.2rem 0; font-size: 1.15rem; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""

@@ -1,0 +1,370 @@
+"""Where ``dZ = A - Y`` comes from: the derivation of a cost's gradients, read off its graph, step by step.
+
+The equations are those of the recorded program (see `tinygrad_dls.program`). What an op's rule did when it was recorded
+gives the local derivative: entry by entry as a formula, where it is one, and as a matrix identity where it is not.
+Algebra multiplies and simplifies; what it cannot prove shorter is left as it stands.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.arrays import shown, truth
+from tinygrad_dls.graph import LOSSES, Node, read
+from tinygrad_dls.nn import Module
+from tinygrad_dls.program import Program, program
+from tinygrad_dls.recording import Call, evaluated, reachable
+from tinygrad_dls.tensor import Tensor
+from tinygrad_dls.tensor import values as array_of
+from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose, named
+from tinygrad_dls.views.latex import latex, marked, name
+from tinygrad_dls.views.text import expression
+
+try:
+    from tinygrad_dls.views import chain
+    from tinygrad_dls.views.entries import Entries, as_call
+except ModuleNotFoundError as error:
+    raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
+
+__all__ = ["Derivation", "derive"]
+
+INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
+
+
+def derive(
+    cost: Any,
+    *inputs: Any,
+    loss: Callable[[Any, Any], Any] | None = None,
+    wrt: Any = None,
+    values: bool = False,
+) -> Derivation:
+    """Derive the gradients of a cost in the course's notation: the forward equations, then the chain rule, backward.
+
+    Where the loss is computed entry by entry, one example comes first: ``dL/da`` and ``da/dz``, their product, and what
+    algebra makes of it, ``a - y``. Then all examples at once, with shapes, matrix identities and the sums that
+    broadcasting brings.
+
+    Parameters
+    ----------
+    cost : Tensor, function or Module
+        The cost ``J``, or the function that computes it of arrays, or a model, with `loss`.
+    *inputs : array
+        The arguments of a function; of a model, the examples X and the labels Y.
+    loss : function, optional
+        Of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
+    wrt : str, Tensor, or list of these, optional
+        With respect to what: names such as ``"W1"`` or ``"Z2"``, or the Tensors; by default, all parameters.
+    values : bool, default False
+        Whether each line carries its number too; in the steps for one example, that of the first.
+
+    Returns
+    -------
+    Derivation
+        Shows itself in a notebook, and has ``.text``, ``.markdown``, ``.latex`` and ``.html``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the cost is no single number with a graph, the arguments do not fit together, or `wrt` is not in the graph.
+    RecordingError
+        If a rule cannot be recorded.
+    ImportError
+        Without SymPy.
+
+    Examples
+    --------
+    >>> import tinygrad_dls as tg
+    >>> X, Y = tg.datasets.planar_flower()
+    >>> derivation = tg.derive(tg.nn.LogisticRegression(2), X, Y, loss=tg.binary_cross_entropy_with_logits)
+    >>> derivation.formulas["dZ"], derivation.formulas["dW"]
+    ('(A - Y) / m', 'dZ @ X.T')
+    """
+    J = _cost(cost, inputs, loss)
+    with_values = truth(values, "values")
+    step = next(program(J))
+    return _Writer(step, read(J), wrt, with_values).derivation()
+
+
+def _cost(cost: Any, inputs: tuple[Any, ...], loss: Any) -> Tensor:
+    """The cost as a Tensor with its graph."""
+    if isinstance(cost, Tensor):
+        if inputs or loss is not None:
+            raise TypeError("a cost that is a Tensor has its inputs already; pass it alone, or pass the function.")
+        return cost
+    if isinstance(cost, Module) and loss is not None:
+        if not callable(loss) or len(inputs) < 2:
+            raise TypeError("with a model, pass the examples, the labels and the loss: (model, X, Y, loss=...).")
+        J = loss(cost(*inputs[:-1]), inputs[-1])
+    elif callable(cost) and not isinstance(cost, Module):
+        if loss is not None:
+            raise TypeError("loss= goes with a model; a function returns the cost itself.")
+        J = cost(*inputs)
+    else:
+        what = f"the {type(cost).__name__} alone" if isinstance(cost, Module) else shown(cost)
+        raise TypeError(
+            f"expected a cost: a Tensor such as J, a function of X and Y, or a model with its loss, "
+            f"(model, X, Y, loss=...); got {what}."
+        )
+    if not isinstance(J, Tensor):
+        raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
+    return J
+
+
+class _Writer:
+    """The lines of a derivation, from a program and the nodes of its graph."""
+
+    def __init__(self, step: Program, nodes: list[Node], wrt: Any, with_values: bool) -> None:
+        self.step, self.nodes, self.root = step, nodes, nodes[-1]
+        self.node = {node.identifier: node for node in nodes}
+        self.calls = dict((*step.forward, *step.backward))
+        self.users: dict[Node, list[Node]] = {node: [] for node in nodes}
+        for node in nodes:
+            for x in dict.fromkeys(x for x in node.inputs if isinstance(x, Node)):
+                self.users[x].append(node)
+        self.wanted = self._wanted(wrt)
+        self.path = self._path()
+        self.names = {call: call.name for call in (*step.data, *step.parameters, step.recorder.dimension)}
+        self.inlined: set[Node] = set()
+        self.forward: dict[str, Call] = {}
+        self.backward: dict[str, Call] = {}
+        place = {call: i for i, call in enumerate(reachable([call for _, call in step.forward]))}
+        for identifier, call in sorted(step.forward, key=lambda x: place[x[1]]):
+            if self._is_short(self.node.get(identifier), call):
+                self.inlined.add(self.node[identifier])
+            else:
+                self.forward[identifier] = call
+                self.names.setdefault(call, identifier)
+        before = set(reachable(self.forward.values()))
+        for identifier, call in step.backward:
+            if self._has_line(self.node[identifier[1:]]):
+                self.backward[identifier] = call
+                if call not in before:  # else the forward pass has computed it within a formula
+                    self.names.setdefault(call, identifier)
+        self.entries = Entries(step, nodes, lambda node: node not in self.inlined)
+        self.numbers = self._numbers() if with_values else {}
+
+    # -- what gets a line ---------------------------------------------------------------------------------------------
+
+    def _wanted(self, wrt: Any) -> list[Node]:
+        """The nodes whose gradients are asked for."""
+        able = [node for node in self.nodes if f"d{node.identifier}" in self.calls]
+        if wrt is None:
+            return [node for node in able if node.kind == "parameter"]
+        found = []
+        for x in wrt if isinstance(wrt, (list, tuple)) else [wrt]:
+            node = next((n for n in able if n.x is x or (isinstance(x, str) and x in (n.name, n.identifier))), None)
+            if node is None:
+                what = repr(x) if isinstance(x, str) else x.name or "that Tensor" if isinstance(x, Tensor) else shown(x)
+                raise ValueError(
+                    f"wrt: the cost {self.root.name} has no gradient with respect to {what}; "
+                    f"it has those for {', '.join(n.name for n in able)}."
+                )
+            found.append(node)
+        return found
+
+    def _path(self) -> set[Node]:
+        """What lies between the cost and what is wanted."""
+        found: set[Node] = set()
+        waiting = list(self.wanted)
+        while waiting:
+            node = waiting.pop()
+            if node not in found:
+                found.add(node)
+                waiting += self.users[node]
+        return found
+
+    def _is_short(self, node: Node | None, call: Call) -> bool:
+        """Whether a node without a name, which a single other node uses, is written within the formula of that one."""
+        if node is None or node is self.root or node in self.wanted or len(self.users[node]) > 1:
+            return False
+        nameless = not getattr(node.x, "name", None) and re.fullmatch(r"U\d*", node.name)
+        return bool(nameless) and len(expression(call, self.names)) <= INLINE
+
+    def _has_line(self, node: Node) -> bool:
+        """Whether the gradient with respect to a node is written down."""
+        return node in self.path and node is not self.root and node not in self.inlined
+
+    def _numbers(self) -> dict[str, Any]:
+        """What stands for each name."""
+        leaves = {node.identifier: np.asarray(array_of(node.x)) for node in self.nodes if not node.op}
+        given: dict[Call, Any] = {call: leaves[call.name] for call in (*self.step.data, *self.step.parameters)}
+        m = next((leaves[call.name].shape[1] for call in self.step.data if leaves[call.name].ndim == 2), 1)
+        given[self.step.recorder.dimension] = m
+        found = evaluated(self.calls.values(), given)
+        return leaves | {"m": m} | dict(zip(self.calls, found, strict=True))
+
+    # -- the parts ----------------------------------------------------------------------------------------------------
+
+    def derivation(self) -> Derivation:
+        """All parts, and the final formulas."""
+        forward = [
+            self._line(name, (self._formula(name, call),), self._role(name)) for name, call in self.forward.items()
+        ]
+        finals = dict(self.forward)
+        finals |= {x: self._final(self.node[x[1:]], x, self.backward[x]) for x in self._in_order()}
+        backward = []
+        for identifier in self._in_order():
+            rights, because = self._steps(self.node[identifier[1:]], identifier, finals[identifier])
+            backward.append(self._line(identifier, rights, because))
+        wanted = [named(f"d{node.identifier}") for node in self.wanted]
+        first, J = (x.identifier for x in (self.wanted[0], self.root))
+        of = Formula(rf"\frac{{\partial {name(J)}}}{{\partial {name(first)}}}", f"∂{J}/∂{first}")
+        intro: Prose = (named(f"d{first}"), " stands for ", of, " and so on. Wanted: ", *_listed(wanted), ".")
+        parts = [
+            Part("Forward pass", (), tuple(forward)),
+            chain.one_example(self.entries, self.path, self.numbers),
+            Part("Backward pass", intro, tuple(backward)),
+        ]
+        code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
+        return Derivation(tuple(part for part in parts if part is not None), code)
+
+    def _line(self, identifier: str, rights: tuple[Formula, ...], because: Prose) -> Line:
+        shape = self._shape(self.calls[identifier])
+        return Line(named(identifier), rights, because, shape, self.numbers.get(identifier))
+
+    def _role(self, identifier: str) -> Prose:
+        """What a line of the forward pass is."""
+        node = self.node.get(identifier)
+        if node is None:
+            return ("The sigmoid, which the cost holds within.",)
+        if node is self.root:
+            return ("The cost.",)
+        if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
+            return ()
+        what = re.split(r"[,:`(]", _doc(node))[0].strip().rstrip(".")
+        return (f"{what}.",) if what else ()
+
+    # -- backward -----------------------------------------------------------------------------------------------------
+
+    def _in_order(self) -> list[str]:
+        """The gradients, each after those that it follows from."""
+        place = {call: i for i, call in enumerate(reachable(self.backward.values()))}
+        return sorted(self.backward, key=lambda identifier: place[self.backward[identifier]])
+
+    def _final(self, node: Node, identifier: str, call: Call) -> Call:
+        """The program's formula; or that of the entries, where algebra found a shorter one."""
+        found = self.entries.gradient(node)
+        others = {c for n, c in self.step.backward if n != identifier}
+        follows = self.names.get(call) != identifier or any(c in others for c in reachable([call]))
+        if found is None or found.whole is None or not follows or (found.above and found.short == found.whole):
+            return call
+        return as_call(found.short, self._arrays(), call.shape, self.step.recorder.m) or call
+
+    def _arrays(self) -> dict[str, tuple[tuple[int, ...], Any]]:
+        calls = {call.name: call for call in (*self.step.data, *self.step.parameters)} | self.calls
+        return {name: (call.shape, call.dtype) for name, call in calls.items()}
+
+    def _steps(self, node: Node, identifier: str, call: Call) -> tuple[tuple[Formula, ...], Prose]:
+        """The equal forms of a gradient, and why they hold."""
+        final, users = self._formula(identifier, call), self.users[node]
+        found = self.entries.gradient(node)
+        if found is not None and found.local is not None and found.local != 1:
+            (above,) = found.above
+            slope = _slope(above, node)
+            rights = [
+                Formula(rf"d{name(above.identifier)} \odot {slope.latex}", f"d{above.identifier} * ({slope.code})")
+            ]
+            product = as_call(found.product, self._arrays(), call.shape, self.step.recorder.m)
+            if product is not None:
+                rights.append(Formula(latex(product, {}), expression(product, {})))
+            rights = [x for x in rights if x != final]
+            a, local = chain.ratio(*(chain.letter(x.identifier) for x in (above, node))), chain.scalar(found.local)
+            because = Formula(f"{a.latex} = {local.latex}", f"{a.code} = {local.code}")
+            return (*rights, final), ("Entry by entry, with the local derivative ", because, ".")
+        if len(users) > 1:
+            return (final,), (named(node.identifier), f" is used {len(users)} times, and the contributions add up.")
+        return (final,), self._identity(node, users[0], identifier, call)
+
+    def _identity(self, node: Node, user: Node, identifier: str, call: Call) -> Prose:
+        """Why a gradient is a sum, a matrix product, or the derivative of the cost."""
+        repeated = self._repeated(node, user, identifier)
+        if repeated:
+            return repeated
+        if (indices := self._indices(identifier, call)) is not None:
+            below = named(self._below(user))
+            return (below, " is linear in ", named(node.identifier), ", and the chain rule adds up: ", indices, ".")
+        if user.op in LOSSES:
+            return ("The derivative of the cost.",)
+        return (_doc(user),)
+
+    def _below(self, user: Node) -> str:
+        """The array with a name that a node leads to."""
+        while user in self.inlined:
+            user = self.users[user][0]
+        return user.identifier
+
+    def _repeated(self, node: Node, user: Node, identifier: str) -> Prose:
+        """The explanation of a sum over the axes along which broadcasting repeated an array."""
+        recorded = self.step.recorded[identifier]
+        while recorded.function in (np.reshape, np.squeeze):
+            recorded = recorded.args[0]
+        if recorded.function is not np.sum or node.shape == user.shape or user.op in ("sum", "mean"):
+            return ()
+        larger = self._shape(self.step.recorded[user.identifier]) or ()
+        column = len(node.shape) == 2 and node.shape[1] == 1 and larger == (str(node.shape[0]), "m")
+        user_is = (", ", named(user.identifier), f" is {_tuple(larger)}") if user not in self.inlined else ()
+        times = "each number for all m examples" if column else "its numbers many times"
+        return (
+            "Broadcasting: ", named(node.identifier), f" is {_tuple(tuple(map(str, node.shape)))}", *user_is,
+            f", which uses {times}. Every use moves the cost, so the uses add up.",
+        )  # fmt: skip
+
+    def _indices(self, identifier: str, call: Call) -> Formula | None:
+        """A matrix product entry by entry, as a sum over the index that the two factors share."""
+        if call.function is not np.matmul or any(len(x.shape) != 2 for x in call.args):
+            return None
+        shared = "i" if call.args[0].shape[1] == self.step.recorder.m else "k"
+        row, column = [x for x in "jkl" if x != shared][:2] if call.shape[1] != self.step.recorder.m else ("j", "i")
+        factors = []
+        for x, indices in zip(call.args, (row + shared, shared + column), strict=True):
+            if x.function is np.transpose and len(x.args) == 1:
+                x, indices = x.args[0], indices[::-1]
+            if x not in self.names:
+                return None
+            factors.append((self.names[x], indices))
+        left = rf"{_indexed(identifier, row + column)}"
+        written = " ".join(_indexed(*x) for x in factors)
+        code = " * ".join(f"{n}[{i[0]}, {i[1]}]" for n, i in factors)
+        return Formula(rf"{left} = \sum_{{{shared}}} {written}", f"{identifier}[{row}, {column}] = sum_{shared} {code}")
+
+    # -- pieces -------------------------------------------------------------------------------------------------------
+
+    def _formula(self, identifier: str, call: Call) -> Formula:
+        other = self.names.get(call)
+        if other is not None and other != identifier:
+            return named(other)
+        return Formula(latex(call, self.names), expression(call, self.names))
+
+    def _shape(self, call: Call) -> tuple[str, ...] | None:
+        return tuple("m" if n == self.step.recorder.m else str(n) for n in call.shape) or None
+
+
+def _doc(node: Node) -> str:
+    """What an op says of itself."""
+    return (inspect.getdoc(node.x.op) or node.op.replace("_", " ")).splitlines()[0]
+
+
+def _slope(above: Node, below: Node) -> Formula:
+    a, b = above.identifier, below.identifier
+    return Formula(rf"\frac{{\partial {name(a)}}}{{\partial {name(b)}}}", f"∂{a}/∂{b}")
+
+
+def _indexed(identifier: str, indices: str) -> str:
+    return marked(name(identifier), f"_{{{indices}}}")
+
+
+def _tuple(shape: tuple[str, ...]) -> str:
+    return f"({', '.join(shape)}{',' * (len(shape) == 1)})"
+
+
+def _listed(formulas: list[Formula]) -> Prose:
+    pieces: list[Any] = []
+    for i, x in enumerate(formulas):
+        pieces += [] if not i else [" and " if i == len(formulas) - 1 else ", "]
+        pieces.append(x)
+    return tuple(pieces)

@@ -1,0 +1,253 @@
+"""A program's arrays entry by entry: one number of each as a SymPy expression.
+
+Where an array is computed entry by entry, as ``dA * A * (1 - A)`` is and ``W.T @ dZ`` is not, one formula says it all.
+It is read off what the rules did when they were recorded, and algebra takes it from there: multiplied, simplified, and
+turned back into NumPy calls.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sympy
+
+from tinygrad_dls.graph import Node
+from tinygrad_dls.program import Program
+from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingError, astype
+from tinygrad_dls.rewriting import open_interval, simplified
+from tinygrad_dls.views.algebra import Expression, as_number, canonical, is_zero
+from tinygrad_dls.views.symbolic import SymbolicArray
+
+__all__ = ["Entries", "Gradient", "M", "as_call", "number", "shorter", "symbol"]
+
+LONGEST = 40  # operations of the longest formula that is simplified: SymPy takes its time
+DEEPEST = 50  # nodes without a name that are written within each other
+M = sympy.Symbol("m", positive=True)  # the number of examples
+
+
+class NoEntriesError(Exception):
+    """An array is not computed entry by entry."""
+
+
+def symbol(identifier: str) -> Expression:
+    """An entry of the array of this name."""
+    return sympy.Symbol(identifier, real=True)
+
+
+# -- from calls to formulas -------------------------------------------------------------------------------------------
+
+
+def _entry(call: Any, known: Callable[[Call], Expression | None]) -> Expression:
+    """The formula of an entry of a call's result; `known` has those that are not to be taken apart."""
+    if not isinstance(call, Call):
+        return _constant(call)
+    found = known(call)
+    if found is not None:
+        return found
+    function, args = call.function, call.args
+    if function is np.asarray or function is np.full:
+        return _constant(args[function is np.full])
+    if function is astype or _repeats(call):
+        return as_number(_entry(args[0], known))
+    if function is np.clip and args[1:] == open_interval(call.dtype):
+        return _entry(args[0], known)  # less than a rounding away
+    entrywise = function in (np.where, np.clip) or (isinstance(function, np.ufunc) and not function.signature)
+    if function is None or not entrywise or call.options:
+        raise NoEntriesError
+    try:
+        result = function(*(x if x is None else SymbolicArray(_entry(x, known)) for x in args))
+    except TypeError:  # no formula for the function
+        raise NoEntriesError from None
+    expression: Expression = result.item()
+    return expression
+
+
+def _constant(x: Any) -> Expression:
+    if isinstance(x, (int, float, np.number)) and np.isfinite(x):
+        return SymbolicArray(x).item()
+    raise NoEntriesError
+
+
+def _repeats(call: Call) -> bool:
+    """Whether a call only repeats entries, as broadcasting does by itself."""
+    if call.function not in (np.broadcast_to, np.reshape, np.expand_dims) or not isinstance(call.args[0], Call):
+        return False
+    x = call.args[0]
+    alone = all(n == 1 for n in x.shape)
+    return alone or (call.function is np.broadcast_to and len(x.shape) == len(call.shape))
+
+
+# -- gradients --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The gradient of the cost with respect to one entry of an array.
+
+    Attributes
+    ----------
+    above : tuple of Node
+        The arrays with names from whose gradients it follows.
+    product : expression
+        In terms of those, as symbols such as ``dA2``.
+    local : expression or None
+        The local derivative, ``product`` without the gradient, if it follows from a single one.
+    whole, short : expression or None
+        All the way from the cost, multiplied and then simplified; None where matrices are multiplied on the way.
+    """
+
+    above: tuple[Node, ...]
+    product: Expression
+    local: Expression | None
+    whole: Expression | None
+    short: Expression | None
+
+
+class Entries:
+    """The formulas of a program's arrays and gradients.
+
+    Parameters
+    ----------
+    step : Program
+    nodes : list of Node
+        Of the same graph.
+    kept : function
+        Whether a node's array has a name, or is written within the formula that uses it.
+    """
+
+    def __init__(self, step: Program, nodes: list[Node], kept: Callable[[Node], bool]) -> None:
+        self.step, self.nodes, self.root, self.kept = step, nodes, nodes[-1], kept
+        self.values: dict[Call, Node] = {}
+        self.gradients: dict[Call, Node] = {}
+        for node in nodes:
+            if node.op:
+                self.values.setdefault(step.recorded[node.identifier], node)
+        for node in reversed(nodes):
+            if (call := step.recorded.get(f"d{node.identifier}")) is not None:
+                self.gradients.setdefault(call, node)
+        self.gradient = functools.cache(self._gradient)
+
+    def value(self, node: Node) -> Expression | None:
+        """An array's entry in terms of the arrays that it is computed from; None if that is not one formula."""
+        try:
+            return self._expression(self.step.recorded[node.identifier], self.step.recorded[node.identifier])
+        except NoEntriesError:
+            return None
+
+    def loss(self) -> Expression | None:
+        """The loss L of one example, if the cost is the mean of such over the examples."""
+        total = sympy.Dummy()
+        found: list[Expression] = []
+
+        def summed(call: Call) -> Expression | None:
+            if call.function not in (np.sum, np.mean) or not isinstance(call.args[0], Call) or np.prod(call.shape) != 1:
+                return None
+            if call.function is np.mean and call.args[0].shape != (1, self.step.recorder.m):
+                raise NoEntriesError
+            found.append(self._expression(call.args[0]))
+            return total / M if call.function is np.mean else total
+
+        try:
+            call = self.step.recorded[self.root.identifier]
+            cost = self._expression(call, call, summed)
+        except NoEntriesError:
+            return None
+        factor = sympy.cancel(cost * M / total) if len(found) == 1 else total
+        return None if factor.has(total, M) else factor * found[0]
+
+    def _gradient(self, node: Node) -> Gradient | None:
+        """How the gradient of an entry follows from others; None if it is not computed entry by entry."""
+        call = self.step.recorded.get(f"d{node.identifier}")
+        if call is None:
+            return None
+        try:
+            product = self._expression(call, call if self.gradients[call] is node else None)
+        except NoEntriesError:
+            return None
+        by_symbol = {symbol(f"d{u.identifier}"): u for u in self.gradients.values()}
+        letters = [s for s in by_symbol if s in product.free_symbols]
+        above = tuple(by_symbol[s] for s in letters)
+        local = product.xreplace({letters[0]: sympy.S.One}) if len(letters) == 1 else None  # products are linear
+        found = [self.gradient(u) for u in above]
+        if any(g is None or g.whole is None for g in found):
+            return Gradient(above, product, local, None, None)
+        whole = product.xreplace({s: g.short for s, g in zip(letters, found, strict=True) if g is not None})
+        return Gradient(above, product, local, whole, shorter(whole))
+
+    def _expression(
+        self, call: Call, top: Call | None = None, special: Callable[[Call], Expression | None] = lambda _: None
+    ) -> Expression:
+        """The formula of a call in terms of the arrays with names, although the call at the top may have one."""
+        depth = 0
+
+        def known(x: Call) -> Expression | None:
+            nonlocal depth
+            if x is self.step.recorder.dimension:
+                return M
+            if x.function is None:
+                return symbol(x.name)
+            value, gradient = self.values.get(x), self.gradients.get(x)
+            if value is not None and x is not top and self.kept(value):
+                return symbol(value.identifier)
+            if gradient is not None and x is not top and gradient is not self.root and self.kept(gradient):
+                return symbol(f"d{gradient.identifier}")
+            depth += value is not None or gradient is not None
+            if depth > DEEPEST:
+                raise NoEntriesError
+            return special(x)
+
+        return _entry(call, known)
+
+
+# -- algebra, and back to calls ---------------------------------------------------------------------------------------
+
+
+def shorter(x: Expression) -> Expression:
+    """The formula simplified, where algebra finds a shorter one and proves it equal; else as it is."""
+    if sympy.count_ops(x) > LONGEST or x.has(sympy.Piecewise, sympy.Max, sympy.Min, sympy.Abs):
+        return x
+    lowest = canonical(x)
+    best = min((x, lowest, sympy.factor(lowest)), key=sympy.count_ops)
+    return best if sympy.count_ops(best) < sympy.count_ops(x) and is_zero(best - x) else x
+
+
+def as_call(
+    x: Expression, arrays: Mapping[str, tuple[tuple[int, ...], Any]], shape: tuple[int, ...], m: int | None
+) -> Call | None:
+    """The NumPy calls that compute an array by its entries' formula; None if that gives another shape, or cannot be.
+
+    Parameters
+    ----------
+    x : expression
+    arrays : mapping of str to (shape, dtype)
+        What the symbols of these names stand for; ``m`` needs none.
+    shape : tuple of int
+        What the result has to have.
+    m : int, optional
+        The number of examples.
+    """
+    if x.has(sympy.Piecewise, sympy.Max, sympy.Min):
+        return None
+    recorder = Recorder(m)
+    letters = sorted(x.free_symbols, key=str)
+    try:
+        operands = [
+            recorder.length(m) if m and s is M else recorder.input(str(s), np.ones(*arrays[str(s)])) for s in letters
+        ]
+        with np.errstate(all="ignore"):
+            result = sympy.lambdify(letters, x, modules="numpy")(*operands)
+    except (RecordingError, TypeError, ValueError, KeyError, NameError):
+        return None
+    if not isinstance(result, RecordingArray) or result.call.shape != shape:
+        return None
+    return simplified([result.call])[0]
+
+
+def number(x: Expression, numbers: Mapping[str, Any]) -> float:
+    """The value of a formula for the first entry of each array."""
+    entries = {s: float(np.asarray(numbers[str(s)]).flat[0]) for s in x.free_symbols}
+    return float(sympy.N(x.xreplace({s: sympy.Float(v, 17) for s, v in entries.items()})))
