@@ -259,7 +259,7 @@ def without_broadcast(call: Call) -> Any:
             x = x.args[0]
         if (number := _number(x)) is not None:
             shape = call.shape if _is(call, np.expand_dims) or len(call.args) < 2 else call.args[1]
-            shape = call.shape if -1 in np.atleast_1d(np.asarray(shape, object)) else shape
+            shape = call.shape if -1 in (shape if isinstance(shape, tuple) else (shape,)) else shape
             return _like(call, np.full, shape, number, dtype=np.dtype(call.dtype))
         if not _is(call, np.broadcast_to):
             return None
