@@ -24,7 +24,7 @@ from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingErro
 from tinygrad_dls.rewriting import sigmoid, simplified
 from tinygrad_dls.tensor import Tensor, values
 
-__all__ = ["Program", "program"]
+__all__ = ["Program", "cost_of", "program"]
 
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
 
@@ -115,6 +115,11 @@ def program(
 # -- where the cost comes from ----------------------------------------------------------------------------------------
 
 
+def cost_of(cost: Any, *inputs: Any, loss: Callable[[Any, Any], Any] | None = None) -> Tensor:
+    """The cost with its graph, of any of what `program` takes."""
+    return _source(cost, inputs, loss).J
+
+
 def _source(cost: Any, inputs: tuple[Any, ...], loss: Any) -> _Graph | _Function:
     if isinstance(cost, Tensor):
         if inputs or loss is not None:
@@ -152,6 +157,7 @@ def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
 class _Source:
     """What can be recorded: with the inputs as given, or with another number of columns."""
 
+    J: Tensor
     arrays: list[Any]  # the inputs
     fixed: list[int]  # the lengths of axes that are no number of examples
 
@@ -186,6 +192,7 @@ class _Graph(_Source):
     """A cost whose graph is gone through again."""
 
     def __init__(self, root: Tensor) -> None:
+        self.J = root
         self.nodes = read(root)
         if root.shape != ():
             raise ValueError(f"the cost must be a single number, got {root.name or 'a Tensor'} of shape {root.shape}.")
@@ -249,7 +256,7 @@ class _Function(_Source):
     ) -> None:
         self.function, self.names = function, names
         self.arrays = [as_array(values(x), name) for x, name in zip(inputs, names, strict=True)]
-        J = function(*self.arrays)
+        self.J = J = function(*self.arrays)
         if not isinstance(J, Tensor) or J.shape != ():
             raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
         leaves = [node for node in read(J) if node.kind == "parameter"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -32,7 +33,9 @@ def scalar(x: Expression) -> Formula:
     """A formula of entries, with small letters."""
     small = {s: letter(str(s)) for s in x.free_symbols if s is not M}
     code = _Printer().doprint(x.xreplace({s: sympy.Symbol(text) for s, text in small.items()}))
-    return Formula(sympy.latex(x, symbol_names={s: name(text) for s, text in small.items()}), code)
+    formula = sympy.latex(x, symbol_names={s: name(text) for s, text in small.items()})
+    formula = re.sub(r"\{?\\left\(([^()\\]*?) ?\\right\)\}?", r"(\1)", formula)  # parentheses that need not grow
+    return Formula(formula, code)
 
 
 class _Printer(sympy.printing.str.StrPrinter):  # type: ignore[misc]  # SymPy has no annotations
@@ -62,19 +65,35 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | N
     loss = entries.loss()
     per_example = loss is not None and not any(_times(M, _short(entries, node)).has(M) for node in targets)
     top, factor = ("L", M) if per_example else (root.identifier, sympy.S.One)
-    lines = []
+    lines, written, defined = [], set(), set()
     for node in reversed(targets):
         value = entries.value(node) if node.op else None
         if value is not None and sympy.count_ops(value) <= 12:
             lines.append(_line(Formula(name(letter(node.identifier)), letter(node.identifier)), [value], numbers))
+            written |= value.free_symbols
+            defined.add(symbol(node.identifier))
     if per_example and loss is not None:
         lines.append(_line(Formula("L", "L"), [loss], numbers, ("The loss of one example.",)))
+        written |= loss.free_symbols
     for node in targets:
         lines += _steps(entries, node, top, factor, numbers)
+        written |= _times(factor, _short(entries, node)).free_symbols
     intro = (
-        "In small letters, what happens to one entry of each array" + " and to the loss of its example" * per_example
+        "In small letters, what happens to one entry of each array" + per_example * " and to the loss of its example"
     )
-    return Part("One example" if per_example else "Entry by entry", (intro + ".",), tuple(lines))
+    title = "One example" if per_example else "Entry by entry"
+    return Part(title, (f"{intro}.", *_in_numbers(written - defined - {M}, numbers)), tuple(lines))
+
+
+def _in_numbers(letters: set[Expression], numbers: Numbers) -> Prose:
+    """What the letters that have no line of their own stand for in the first example."""
+    if not numbers or not letters:
+        return ()
+    pieces: list[Any] = [" In numbers, the first of them: "]
+    for i, s in enumerate(sorted(letters, key=str)):
+        small, value = letter(str(s)), f"{number(s, numbers):.4g}"
+        pieces += [", "] * bool(i) + [Formula(f"{name(small)} = {value}", f"{small} = {value}")]
+    return (*pieces, ".")
 
 
 def _short(entries: Entries, node: Node) -> Any:
@@ -184,8 +203,8 @@ def _logits(entries: Entries, numbers: Numbers) -> Part | None:
         _line(ratio(small_a, small_z), [local], numbers, ("The local derivative.",)),
         _line(ratio("L", small_z), [law, _product(first, local, product), short], numbers, _CHAIN),
     )
-    intro = "The cost holds the sigmoid within; taken apart, for one entry of each array and the loss of its example:"
-    return Part("One example", (intro,), lines)
+    intro = "The cost holds the sigmoid within; taken apart, for one entry of each array and the loss of its example."
+    return Part("One example", (intro, *_in_numbers({z.item(), y.item()}, numbers)), lines)
 
 
 def _proved(x: Expression, y: Expression) -> bool:

@@ -219,7 +219,7 @@ def _digits(x: Any) -> str:
         return x
     if not isinstance(x, (int, float, np.number)):
         return code(str(x))
-    text = f"{x:.4g}"
+    text = f"{x + 0.0:.4g}"  # without the sign of a zero
     mantissa, e, exponent = text.partition("e")
     return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else text
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from tinygrad_dls.arrays import shown, truth
 from tinygrad_dls.graph import LOSSES, Node, read
-from tinygrad_dls.nn import Module
-from tinygrad_dls.program import Program, program
+from tinygrad_dls.program import Program, cost_of, program
 from tinygrad_dls.recording import Call, evaluated, reachable
 from tinygrad_dls.tensor import Tensor
 from tinygrad_dls.tensor import values as array_of
@@ -84,35 +83,10 @@ def derive(
     >>> derivation.formulas["dZ"], derivation.formulas["dW"]
     ('(A - Y) / m', 'dZ @ X.T')
     """
-    J = _cost(cost, inputs, loss)
+    J = cost_of(cost, *inputs, loss=loss)
     with_values = truth(values, "values")
     step = next(program(J))
     return _Writer(step, read(J), wrt, with_values).derivation()
-
-
-def _cost(cost: Any, inputs: tuple[Any, ...], loss: Any) -> Tensor:
-    """The cost as a Tensor with its graph."""
-    if isinstance(cost, Tensor):
-        if inputs or loss is not None:
-            raise TypeError("a cost that is a Tensor has its inputs already; pass it alone, or pass the function.")
-        return cost
-    if isinstance(cost, Module) and loss is not None:
-        if not callable(loss) or len(inputs) < 2:
-            raise TypeError("with a model, pass the examples, the labels and the loss: (model, X, Y, loss=...).")
-        J = loss(cost(*inputs[:-1]), inputs[-1])
-    elif callable(cost) and not isinstance(cost, Module):
-        if loss is not None:
-            raise TypeError("loss= goes with a model; a function returns the cost itself.")
-        J = cost(*inputs)
-    else:
-        what = f"the {type(cost).__name__} alone" if isinstance(cost, Module) else shown(cost)
-        raise TypeError(
-            f"expected a cost: a Tensor such as J, a function of X and Y, or a model with its loss, "
-            f"(model, X, Y, loss=...); got {what}."
-        )
-    if not isinstance(J, Tensor):
-        raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
-    return J
 
 
 class _Writer:
@@ -269,12 +243,13 @@ class _Writer:
             rights = [
                 Formula(rf"d{name(above.identifier)} \odot {slope.latex}", f"d{above.identifier} * ({slope.code})")
             ]
-            product = as_call(found.product, self._arrays(), call.shape, self.step.recorder.m)
-            if product is not None:
+            local = as_call(found.local, self._arrays(), node.shape, self.step.recorder.m)
+            if local is not None:
+                product = _times(Call(None, (), {}, call.shape, call.dtype, f"d{above.identifier}"), local)
                 rights.append(Formula(latex(product, {}), expression(product, {})))
             rights = [x for x in rights if x != final]
-            a, local = chain.ratio(*(chain.letter(x.identifier) for x in (above, node))), chain.scalar(found.local)
-            because = Formula(f"{a.latex} = {local.latex}", f"{a.code} = {local.code}")
+            a, value = chain.ratio(*(chain.letter(x.identifier) for x in (above, node))), chain.scalar(found.local)
+            because = Formula(f"{a.latex} = {value.latex}", f"{a.code} = {value.code}")
             return (*rights, final), ("Entry by entry, with the local derivative ", because, ".")
         if len(users) > 1:
             return (final,), (named(node.identifier), f" is used {len(users)} times, and the contributions add up.")
@@ -347,6 +322,13 @@ class _Writer:
 def _doc(node: Node) -> str:
     """What an op says of itself."""
     return (inspect.getdoc(node.x.op) or node.op.replace("_", " ")).splitlines()[0]
+
+
+def _times(gradient: Call, local: Call) -> Call:
+    """Their product, with the factors in a row."""
+    if local.function is np.multiply:
+        return _times(_times(gradient, local.args[0]), local.args[1])
+    return Call(np.multiply, (gradient, local), {}, gradient.shape, gradient.dtype)
 
 
 def _slope(above: Node, below: Node) -> Formula:

@@ -107,10 +107,13 @@ class _Writer:
     def product(self, x: Call) -> tuple[str, int]:
         left, right = x.args
         if x.function is np.divide:
-            if _size(right) == 1 and _size(left) > 1:
-                if isinstance(left, Call) and left.function is np.negative and left not in self.names:
-                    return rf"-\frac{{1}}{{{self.formula(right)[0]}}} {self.within(left.args[0], PRODUCT)}", SUM
-                return rf"\frac{{1}}{{{self.formula(right)[0]}}} {self.within(left, PRODUCT)}", PRODUCT
+            if _size(right) == 1 and (_size(left) > 1 or _is_sum(left)):
+                below = self.formula(right)[0]
+                if self.is_negative(left):
+                    return rf"-\frac{{1}}{{{below}}} {self.within(left.args[0], PRODUCT)}", SUM
+                above = self.formula(left)[0] if _is_sum(left) else self.within(left, PRODUCT)
+                sign, above = ("-", above[1:]) if above.startswith("-") else ("", above)
+                return rf"{sign}\frac{{1}}{{{below}}} {above}", SUM if sign else PRODUCT
             return rf"\frac{{{self.formula(left)[0]}}}{{{self.formula(right)[0]}}}", PRODUCT
         first, second = self.within(left, PRODUCT), self.within(right, PRODUCT)
         if second.startswith("-"):
@@ -144,9 +147,13 @@ class _Writer:
             if upper and inside.endswith("]}"):
                 inside, upper = inside[:-1] + "(i)}", ""
             return f"{symbols} {marked(inside, upper + lower)}", PRODUCT
+        sign, argument = ("-", argument.args[0]) if self.is_negative(argument) else ("", argument)
         text = self.formula(argument)[0]
-        minus = argument.function is np.negative
-        return f"{symbols} {_parentheses(text)}{upper}{lower}", SUM if minus else PRODUCT
+        return f"{sign}{symbols} {_parentheses(text)}{upper}{lower}", SUM if sign else PRODUCT
+
+    def is_negative(self, x: Any) -> bool:
+        """Whether an argument is written with a minus in front."""
+        return isinstance(x, Call) and x.function is np.negative and x not in self.names
 
     def function(self, x: Call) -> tuple[str, int]:
         function, args = x.function, x.args
@@ -205,6 +212,10 @@ def code(text: str) -> str:
 
 def _size(x: Any) -> int:
     return int(np.prod(x.shape)) if isinstance(x, Call) else int(np.size(x)) if isinstance(x, np.ndarray) else 1
+
+
+def _is_sum(x: Any) -> bool:
+    return isinstance(x, Call) and x.function is np.sum
 
 
 def _parentheses(text: str) -> str:

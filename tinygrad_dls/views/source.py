@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import keyword
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -115,7 +116,8 @@ class _Writer:
     def __init__(self, step: Program, name: str) -> None:
         self.step, self.name = step, name
         self.names: dict[Call, str] = {}
-        self.taken: set[str] = {"np", name, *(f.__name__ for f in PATTERNS)}
+        self.taken: set[str] = {"np", name, "m", "learning_rate", *(f.__name__ for f in PATTERNS)}
+        self.written: dict[tuple[str, Call], str] = {}  # of what has a name in the program: that in the code
         self.lines: list[tuple[str, str]] = []  # a line and its comment
 
     def source(self) -> str:
@@ -126,7 +128,6 @@ class _Writer:
         numbers = [call for call in (step.m, step.rate) if call is not None and call in needed]
         for call in numbers:
             self.names[call] = call.name
-            self.taken.add(call.name)
         uses = _uses(needed)
         self.repeated = {
             call
@@ -137,17 +138,21 @@ class _Writer:
         self.section("backward", step.backward, needed)
         self.update(needed)
         body = self.text_of_lines()
-        returned = [self.returned(name, call) for name, call in outputs]
+        returned = [self.written.get((name, call)) or self.names[call] for name, call in outputs]
         parameters = arguments + ["*"] * bool(numbers) + [call.name for call in numbers]
         helpers = [_source_of(f) for f in self.helpers(needed)]
         signature = _broken(f"def {self.name}(", parameters, "):", together=True)
         code = "\n".join([signature, *body, _returning(returned)])
-        return "\n\n\n".join(["import numpy as np", *helpers, code]) + "\n"
+        imports = ["import numpy as np"] if any("np." in text for text in (*helpers, code)) else []
+        return "\n\n\n".join([*imports, *helpers, code]) + "\n"
 
     def argument(self, call: Call) -> str:
-        self.names[call] = call.name
-        self.taken.add(call.name)
-        return call.name
+        name = call.name
+        while name in self.taken or keyword.iskeyword(name):
+            name += "_"
+        self.names[call] = name
+        self.taken.add(name)
+        return name
 
     # -- lines --------------------------------------------------------------------------------------------------------
 
@@ -161,18 +166,20 @@ class _Writer:
                 for inner in reachable([call]):  # a gradient that several paths lead to waits for all of them
                     if inner in first and inner not in self.names:
                         self.assign(first[inner], inner)
-            elif self.names[call] != name and (name, call) in self.step.outputs():
+            elif self.names[call] != name and (name, call) in self.step.outputs() and name not in self.taken:
                 self.lines.append((f"{name} = {self.names[call]}", self.shape(call)))
+                self.written[name, call] = name
                 self.taken.add(name)
 
     def update(self, needed: set[Call]) -> None:
         """The update, the optimizer's memory before the parameter; old names for new arrays."""
         updates = [(name, call) for name, call in self.step.update if call in needed]
-        states = {call.name: call for call in self.step.state}
+        states = {call.name for call in self.step.state}
+        old = {call.name: self.names[call] for call in (*self.step.parameters, *self.step.state) if call in self.names}
         if updates:
             self.lines.append(("# update", ""))
         for name, call in sorted(updates, key=lambda update: (_of(update[0], self.step), update[0] not in states)):
-            self.assign(name, call, again=True)
+            self.assign(old.get(name, name), call, again=True)
 
     def assign(self, name: str, call: Call, again: bool = False) -> None:
         """A line for a call, after those for what it needs."""
@@ -237,9 +244,6 @@ class _Writer:
             text = f"    {line}{_comment(comment)}"
             body.append(text if len(text) <= WIDTH else _statement(line))
         return body
-
-    def returned(self, name: str, call: Call) -> str:
-        return name if name in self.taken else self.names.get(call, name)
 
     def helpers(self, needed: set[Call]) -> list[Callable[..., Any]]:
         used = [f for f in PATTERNS if any(call.function is f for call in needed)]
