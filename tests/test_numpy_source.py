@@ -554,6 +554,27 @@ def test_an_order_of_gradients_that_several_paths_lead_to_has_no_line_twice():
     assert source.count("dZ2 = (A2 - Y) / m") == source.count("A2 - Y") == 1
 
 
+@pytest.mark.parametrize("name", ["m", "np", "sigmoid", "step", "lambda", "learning_rate", "W 1", "J", "A", "Z", "t1"])
+def test_a_parameter_may_have_any_name(name):
+    W = tg.Tensor(np.ones((1, 2)), requires_grad=True, name=name)
+    J = LOGITS(W @ X, Y)
+    optimizer = tg.optim.SGD([W], lr=0.5, momentum=0.9)
+    step = function(tg.numpy_source(J, optimizer=optimizer))
+    cost, w, _ = step(X, Y, np.ones((1, 2)), np.zeros((1, 2)), m=400, learning_rate=0.5)
+    J.backward()
+    optimizer.step()
+    np.testing.assert_allclose(cost, J.item(), rtol=1e-14)  # as of the models: a few roundings
+    np.testing.assert_allclose(w, W.data, rtol=1e-12)
+
+
+def test_a_parameter_named_as_the_gradient_of_another_is_not_taken_for_it():
+    W, dW = (tg.Tensor(np.array([x, 5.0]), requires_grad=True, name=name) for x, name in [(2.0, "W"), (3.0, "dW")])
+    cost, of_W, of_dW = function(tg.numpy_source(np.sum(W * dW)))(W.data, dW.data)
+    assert cost == 31
+    np.testing.assert_array_equal(of_W, [3, 5])
+    np.testing.assert_array_equal(of_dW, [2, 5])
+
+
 # -- numbers at the limits --------------------------------------------------------------------------------------------
 
 

@@ -73,7 +73,7 @@ TABLE = {
     ),
     "quotient_last": (
         {"x * (1 / s)": "divide(multiply(x, 1), s)", "2 / s * x": "divide(multiply(x, 2), s)"}
-        | {"-(x / y)": "divide(negative(x), y)"},
+        | {"-(x / y)": "divide(negative(x), y)", "-(s / x)": "divide(negative(s), x)"},
         ["x * (1 / r)", "x * (s / 2)", "-(truths / x)", "f * (0.1 / s)", "small * (2 / s)", "-(1 / x)"],
     ),
     "folded": (

@@ -167,7 +167,7 @@ def quotient_last(call: Call) -> Any:
     if _is(call, np.negative) and _is(call.args[0], np.divide) and isinstance(call.args[0].args[0], Call):
         x, y = call.args[0].args
         if x.dtype == call.dtype:  # truths have no sign
-            return _like(call, np.divide, _like(call, np.negative, x), y)
+            return _like(call, np.divide, Call(np.negative, (x,), {}, x.shape, x.dtype), y)
     return None
 
 
@@ -376,10 +376,9 @@ def fused_cross_entropy(call: Call) -> Any:
             rest.remove(a)
             rest.remove(beside)
             product: Any = Call(np.subtract, (a, y), {}, chain.shape, call.dtype)
-            for factor in rest:
-                product = Call(np.multiply, (product, factor), {}, call.shape, call.dtype)
-            for factor in below:
-                product = Call(np.divide, (product, factor), {}, call.shape, call.dtype)
+            for function, beside in [(np.multiply, x) for x in rest] + [(np.divide, x) for x in below]:
+                shape = np.broadcast_shapes(product.shape, getattr(beside, "shape", ()))
+                product = Call(function, (product, beside), {}, shape, call.dtype)
             return product
     return None
 
