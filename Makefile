@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs pytest deep mutants bench soak format clean
+.PHONY: demo test lint types docs pytest deep mutants bench bench-quick soak format clean
 
 demo: .venv/demo
 	$(BIN)/python -m examples.demo demo_output
@@ -28,11 +28,17 @@ deep: .venv/test .venv/jax
 mutants: .venv/test .venv/mutants
 	$(BIN)/python -m tests.mutants
 
-bench: .venv/test
-	$(BIN)/python -m benchmarks.eager_step
-	$(BIN)/python -m benchmarks.memory
-	$(BIN)/python -m benchmarks.graph_size
-	$(BIN)/python -m benchmarks.import_time
+# Each part can be run alone; --quick tries it in about a minute and leaves the documentation as it is.
+PARTS := steps growth memory first_call products import_time graph_size
+
+bench: .venv/bench $(PARTS:%=bench-%)
+	$(BIN)/python -m benchmarks.report
+
+bench-quick: .venv/bench
+	for part in $(PARTS); do $(BIN)/python -m benchmarks.$$part --quick || exit 1; done
+
+bench-%: .venv/bench
+	$(BIN)/python -m benchmarks.$*
 
 soak: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from statistics import median
 
 import numpy as np
 
 import tinygrad_dls as tg
+from benchmarks.results import Results, arguments
 
 
 def chain(n: int) -> tuple[tg.Tensor, int]:
@@ -32,22 +34,24 @@ def wide(n: int) -> tuple[tg.Tensor, int]:
 
 
 def main() -> None:
-    print("\nBackward pass, microseconds per edge, medians of 5\n")
-    print("| graph | edges | us per edge |")
-    print("|---|---|---|")
+    """Measure three kinds of graph at three sizes each."""
+    quick = arguments(__doc__).quick
+    results = Results("graph_size", quick=quick)
     for make, sizes in (
         (chain, (100, 1_000, 10_000, 100_000)),
         (doublings, (30, 60, 600)),
         (wide, (100, 1_000, 10_000)),
     ):
-        for n in sizes:
+        for n in sizes[: 2 if quick else None]:
             cost, edges = make(n)
             times = []
             for _ in range(5):
                 start = time.perf_counter()
                 cost.backward()
                 times.append(time.perf_counter() - start)
-            print(f"| {make.__name__} | {edges:,} | {np.median(times) / edges * 1e6:.2f} |")
+            each = median(times) / edges * 1e6
+            results.add(("graph", "edges"), {"graph": make.__name__, "edges": edges, "microseconds": round(each, 3)})
+            print(f"{make.__name__}, {edges:,} edges: {each:.2f} us per edge")
 
 
 if __name__ == "__main__":

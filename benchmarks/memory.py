@@ -1,37 +1,78 @@
-"""Peak memory of a training step, beside the data: the engine against hand-written NumPy."""
+"""Peak memory of a training step beyond the data, in fresh processes: what the system saw, not what NumPy counted."""
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Callable
+import dataclasses
+import gc
+import json
+import sys
+from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers import by_hand, eager, problem
+from benchmarks.fresh import in_fresh_process, problem_of, text_of
+from benchmarks.problems import DTYPES, Problem
+from benchmarks.results import Results, arguments
+from benchmarks.turns import made
+
+PEERS = ["compiled", "eager", "NumPy, planned", "NumPy, plain", "JAX jit", "PyTorch"]
+SHAPES = [(2, 4, 1), (32, 64, 1), (100, 1)]
+EXAMPLES = 1_000_000
 
 
-def peak(step: Callable[[], float]) -> float:
-    """Largest number of bytes that NumPy and Python held at once in the third of three steps."""
-    step()
-    step()
-    tracemalloc.start()
-    step()
-    _, largest = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return largest
+def _status(entry: str) -> int:
+    """Bytes by /proc/self/status: ``VmRSS``, held now, or ``VmHWM``, the most since the start or `_reset`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(entry + ":"))
+
+
+def _reset() -> None:
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+@np.errstate(all="ignore")  # the hand-written sigmoid overflows, as the course's does
+def peak(name: str, problem: Problem) -> int:
+    """Bytes that a peer holds at most in three steps, beside X and Y.
+
+    Buffers that it makes beforehand count. A small problem comes first, so that libraries are loaded and compiled. What
+    a framework copies into a layout of its own takes the place of the data that it was copied from.
+    """
+    small = made(name, dataclasses.replace(problem, m=64), {})
+    for _ in range(3):
+        small.step()
+    gc.collect()
+    problem.data  # noqa: B018
+    before = _status("VmRSS")
+    peer = made(name, problem, {})
+    vars(problem).pop("data")
+    gc.collect()
+    _reset()
+    for _ in range(3):
+        peer.step()
+    peer.finish()
+    return _status("VmHWM") - before
 
 
 def main() -> None:
-    print("\nPeak memory of a step, without the data, traced by tracemalloc\n")
-    print("| network | m | dtype | by hand, MB | engine, MB | ratio |")
-    print("|---|---|---|---|---|---|")
-    for n_x, n_h, m in [(32, 64, 100_000), (2, 4, 1_000_000)]:
-        for dtype in (np.float64, np.float32):
-            data = problem(n_x, n_h, m, dtype)
-            with np.errstate(all="ignore"):  # the hand-written sigmoid overflows, as the course's does
-                hand, engine = peak(by_hand(*data)), peak(eager(*data))
-            row = f"| {n_x}-{n_h}-1 | {m:,} | {dtype.__name__}"
-            print(f"{row} | {hand / 1e6:.0f} | {engine / 1e6:.0f} | {engine / hand:.2f} |")
+    """Measure every peer at a million examples, or the one that the command line names."""
+    if len(sys.argv) == 3:
+        print(json.dumps(peak(sys.argv[1], problem_of(sys.argv[2]))))
+        return
+    quick = arguments(__doc__).quick
+    results = Results("memory", quick=quick)
+    for sizes in SHAPES[: 1 if quick else None]:
+        for dtype in DTYPES:
+            problem = Problem(sizes, EXAMPLES, dtype)
+            peers = {name: in_fresh_process("benchmarks.memory", name, text_of(problem)) for name in PEERS}
+            row = {
+                "network": problem.network,
+                "m": problem.m,
+                "dtype": dtype,
+                "data": sum(a.nbytes for a in problem.data),
+            }
+            results.add(("network", "m", "dtype"), {**row, "peers": peers})
+            held = (f"{name} {b / 1e6:,.1f}" if isinstance(b, int) else f"{name}: {b}" for name, b in peers.items())
+            print(f"{problem}, MB: {', '.join(held)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 
 import tinygrad_dls as tg
-from benchmarks.peers import machine, problem
+from benchmarks.machine import machine
+from benchmarks.problems import Problem
 
 STEPS = 1_000_000
 
@@ -24,9 +25,10 @@ def resident() -> float:
 
 def curve(steps: int, points: int) -> Iterator[tuple[int, float, int, float]]:
     """Train, and look every so often: steps so far, MB held, objects that only the collector can free, cost."""
-    X, Y, parameters = problem(2, 4, 400, np.float32)
+    problem = Problem((2, 4, 1), 400, "float32")
+    X, Y = problem.data
     model = tg.nn.TwoLayerNetwork(2, 4, rng=0, dtype=np.float32)
-    model.load_state_dict(parameters)
+    model.load_state_dict(problem.parameters)
     optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     gc.collect()
     gc.disable()  # so that a cycle would stay and be counted
@@ -43,7 +45,7 @@ def curve(steps: int, points: int) -> Iterator[tuple[int, float, int, float]]:
 
 
 def main(steps: int = STEPS) -> None:
-    print(f"\n{steps:,} steps at 2-4-1, m = 400, float32, with momentum ({machine()})\n")
+    print(f"\n{steps:,} steps at 2-4-1, m = 400, float32, with momentum ({', '.join(map(str, machine().values()))})\n")
     print("| steps | MB held | in reference cycles | cost |")
     print("|---|---|---|---|")
     start = time.perf_counter()

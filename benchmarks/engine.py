@@ -1,0 +1,52 @@
+"""The engine's own steps: eager, as the tutorial writes it, and compiled by ``tg.compile``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tinygrad_dls as tg
+from benchmarks.peers import Parameters, Peer
+from benchmarks.problems import Problem
+
+
+def _trained(problem: Problem) -> tuple[tg.nn.Module, Callable, tg.optim.Optimizer]:
+    """The model at its first parameters, its loss, and plain gradient descent."""
+    layers: list[Callable] = []
+    for n_in, n_out in zip(problem.sizes, problem.sizes[1:], strict=False):
+        layers += [tg.nn.Linear(n_in, n_out, init=tg.init.zeros, dtype=problem.dtype), tg.nn.Tanh()]
+    model = tg.nn.Sequential(*layers[:-1])
+    _restart(model, problem.parameters)
+    loss = tg.binary_cross_entropy_with_logits if problem.binary else tg.softmax_cross_entropy
+    return model, loss, tg.optim.SGD(model.parameters(), lr=problem.learning_rate)
+
+
+def _parameters(model: tg.nn.Module) -> Parameters:
+    state = model.state_dict()
+    return state if "W1" in state else {name + "1": value for name, value in state.items()}
+
+
+def _restart(model: tg.nn.Module, parameters: Parameters) -> None:
+    model.load_state_dict(dict(zip(model.state_dict(), parameters.values(), strict=True)))
+
+
+def eager(problem: Problem) -> Peer:
+    """Record a graph, walk it back, update."""
+    X, Y = problem.data
+    model, loss, optimizer = _trained(problem)
+
+    def step() -> float:
+        J = loss(model(X), Y)
+        optimizer.zero_grad()
+        J.backward()
+        optimizer.step()
+        return float(J)
+
+    return Peer(step, lambda: _parameters(model), lambda parameters: _restart(model, parameters))
+
+
+def compiled(problem: Problem) -> Peer:
+    """The same step, compiled."""
+    X, Y = problem.data
+    model, loss, optimizer = _trained(problem)
+    step = tg.compile(model, loss, optimizer)
+    return Peer(lambda: step(X, Y), lambda: _parameters(model), lambda parameters: _restart(model, parameters))

@@ -1,0 +1,261 @@
+"""Peers side by side: each in a process of its own, all in one run, taking short turns.
+
+Libraries with thread pools of their own disturb each other within one process, so every peer gets a process, and only
+one process works at a time. Where a peer has settings to choose from (threads, layouts, optimizers), its process races
+them first and keeps the fastest. Before anything is timed, all peers must arrive at the same costs and parameters.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers import Peer
+from benchmarks.problems import Problem
+
+Options = dict[str, Any]
+
+
+def combined(**choices: Sequence[Any]) -> list[Options]:
+    """Every combination of some settings."""
+    return [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a peer is made, and what it may choose from."""
+
+    make: str
+    options: list[Options] = field(default_factory=lambda: [{}])  # tried within its process
+    environments: list[dict[str, str]] = field(default_factory=lambda: [{}])  # one process each
+
+
+BLAS = combined(blas_threads=[2, 1])
+XLA = [{}, {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}]
+PEERS = {
+    "compiled": Entry("engine.compiled"),
+    "eager": Entry("engine.eager", BLAS),
+    "NumPy, planned": Entry("by_hand.planned", BLAS),
+    "NumPy, plain": Entry("by_hand.plain", BLAS),
+    "JAX jit": Entry("frameworks.jax_jit", combined(examples=["columns", "rows"]), XLA),
+    "JAX jit, not waiting": Entry("frameworks.jax_jit", combined(examples=["columns", "rows"], wait=[False]), XLA),
+    "torch.compile": Entry("frameworks.torch_compile", combined(formulation=["functional", "module"], threads=[2, 1])),
+    "PyTorch": Entry("frameworks.torch_eager", combined(update=["by hand", "foreach", "fused"], threads=[2, 1])),
+    "autograd": Entry("frameworks.autograd", BLAS),
+    "MyGrad": Entry("frameworks.mygrad", BLAS),
+}
+REFERENCE = "NumPy, plain"
+CHECKED_STEPS = 3
+PAUSE = 0.03  # seconds after a turn, in which the threads of its libraries go to sleep
+
+
+def made(name: str, problem: Problem, options: Options) -> Peer:
+    """Build a peer; ``blas_threads`` limits NumPy's BLAS in this process."""
+    options = dict(options)
+    if threads := options.pop("blas_threads", None):
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads, user_api="blas")
+    module, function = PEERS[name].make.split(".")
+    return getattr(importlib.import_module(f"benchmarks.{module}"), function)(problem, **options)
+
+
+def first_steps(peer: Peer) -> tuple[list[float], dict[str, np.ndarray]]:
+    """The first costs, and the parameters after them."""
+    costs = [float(peer.step()) for _ in range(CHECKED_STEPS)]
+    return costs, {name: np.array(value) for name, value in peer.parameters().items()}
+
+
+def check_equal(found: tuple[list[float], dict], expected: tuple[list[float], dict], problem: Problem) -> None:
+    """Raise if two peers differ by more than rounding, in the costs or in what the steps changed.
+
+    float32 loses up to three of its seven digits in sums over 1,000,000 examples, and nearly as many of a change that
+    is small beside the parameter.
+    """
+    digits = 1e-3 if problem.dtype == "float32" else 1e-8
+    np.testing.assert_allclose(found[0], expected[0], rtol=digits / 10)
+    assert found[1].keys() == expected[1].keys()
+    for name, first in problem.parameters.items():
+        move = np.abs(expected[1][name] - first).max()
+        bound = digits * (move + problem.learning_rate / 100)
+        np.testing.assert_allclose(found[1][name], expected[1][name], rtol=0, atol=bound, err_msg=name)
+
+
+# -- in a peer's process ----------------------------------------------------------------------------------------------
+
+
+def _turn(peer: Peer, problem: Problem, seconds: float) -> float:
+    """Seconds per step, over about as many seconds, from the first parameters on, after a few steps that do not count.
+
+    The same steps are taken in every turn; and a training that ran on for hours would meet other numbers.
+    """
+    peer.restart(problem.parameters)
+    once, warm = 0.0, time.perf_counter()
+    while once == 0.0 or time.perf_counter() - warm < seconds / 4:
+        start = time.perf_counter()
+        peer.step()
+        peer.finish()
+        once = time.perf_counter() - start
+    steps = max(1, int(seconds / once))
+    step = peer.step
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    peer.finish()
+    return (time.perf_counter() - start) / steps
+
+
+@np.errstate(all="ignore")  # by hand, what is exact elsewhere may overflow
+def _serve(connection: Connection, name: str, problem: Problem) -> None:
+    """Answer the requests of `Worker` until there is none."""
+    peer: Any = None
+    try:
+        problem.data  # noqa: B018
+        connection.send("ready")
+        while (request := connection.recv()) is not None:
+            if request[0] == "turn":
+                connection.send(_turn(peer, problem, request[1]))
+                continue
+            best, results = None, []
+            for options in PEERS[name].options:
+                peer = None
+                peer = made(name, problem, options)
+                results.append(first_steps(peer))
+                single = len(PEERS[name].options) == 1
+                took = 0.0 if single else min(_turn(peer, problem, request[1]) for _ in range(3))
+                if best is None or took < best[0]:
+                    best = took, options
+            took, options = best
+            if options != PEERS[name].options[-1]:
+                peer = None
+                peer = made(name, problem, options)
+            _turn(peer, problem, 0)
+            connection.send((took or _turn(peer, problem, request[1]), options, results))
+    except EOFError:
+        return
+    except Exception:
+        connection.send(traceback.format_exc())
+
+
+# -- in the process that asks -----------------------------------------------------------------------------------------
+
+
+class PeerFailedError(Exception):
+    """A peer's process reported an error."""
+
+
+class Worker:
+    """A peer in its own process."""
+
+    def __init__(self, name: str, problem: Problem, environment: dict[str, str]) -> None:
+        self.name, self.problem, self.environment = name, problem, environment
+        context = multiprocessing.get_context("spawn")
+        self._connection, there = context.Pipe()
+        self._process = context.Process(target=_serve, args=(there, name, problem), daemon=True)
+        before = os.environ.copy()
+        os.environ.update(environment)
+        try:
+            self._process.start()
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        there.close()
+        if self._answer() != "ready":
+            raise AssertionError("a peer's process must first say that it is ready")
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            raise PeerFailedError(f"the process of {self.name} ended") from None
+        if isinstance(answer, str) and answer.startswith("Traceback"):
+            raise PeerFailedError(answer)
+        return answer
+
+    def choose(self, seconds: float) -> float:
+        """Build the peer with its fastest options; returns about how long a step takes."""
+        self._connection.send(("choose", seconds))
+        self.estimate, self.options, self.results = self._answer()
+        return self.estimate
+
+    def turn(self, seconds: float) -> float:
+        """Seconds per step."""
+        self._connection.send(("turn", seconds))
+        return self._answer()
+
+    def end(self) -> None:
+        """Let the process go."""
+        with contextlib.suppress(OSError):
+            self._connection.send(None)
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.kill()
+            self._process.join()
+
+
+def _fastest(name: str, problem: Problem, seconds: float) -> Worker:
+    """The peer's worker in the environment that suits it best."""
+    best: Worker | None = None
+    for environment in PEERS[name].environments:
+        worker = Worker(name, problem, environment)
+        try:
+            worker.choose(seconds)
+        except BaseException:
+            worker.end()
+            raise
+        if best is None or worker.estimate < best.estimate:
+            best, worker = worker, best
+        if worker is not None:
+            worker.end()
+    assert best is not None
+    return best
+
+
+def side_by_side(
+    problem: Problem, names: Iterable[str], *, budget: float, rounds: tuple[int, int], turn: float
+) -> dict[str, Any]:
+    """Time the peers in turns, for about `budget` seconds and within `rounds`; each turn lasts `turn` or one step.
+
+    Returns for each peer its settings and the seconds per step in every round, or the error that it raised.
+    """
+    workers: list[Worker] = []
+    found: dict[str, Any] = {}
+    try:
+        for name in names:
+            try:
+                workers.append(_fastest(name, problem, turn))
+            except PeerFailedError as error:
+                found[name] = {"error": str(error).strip().splitlines()[-1]}
+        expected = next((w for w in workers if w.name == REFERENCE), workers[0]).results[0]
+        for worker in workers:
+            for result in worker.results:
+                try:
+                    check_equal(result, expected, problem)
+                except AssertionError as error:
+                    raise AssertionError(f"{worker.name} differs at {problem}: {error}") from None
+        once = sum(1.3 * max(turn, 2 * w.estimate) + PAUSE for w in workers)
+        number = int(np.clip(budget / once, *rounds))
+        seconds: dict[str, list[float]] = {worker.name: [] for worker in workers}
+        for i in range(number):
+            first = i % len(workers)
+            for worker in workers[first:] + workers[:first]:
+                time.sleep(PAUSE)
+                seconds[worker.name].append(float(f"{worker.turn(turn):.4g}"))
+        for worker in workers:
+            settings = {**worker.options, **worker.environment}
+            found[worker.name] = {"settings": settings, "seconds": seconds[worker.name]}
+    finally:
+        for worker in workers:
+            worker.end()
+    return {name: found[name] for name in names}
