@@ -183,21 +183,22 @@ def _planned_sigmoid(problem: Problem) -> Peer:
     n_h = problem.sizes[1]
     flat = Flat(problem.parameters)
     P, G = flat.P, flat.G
-    W1, b1, W2, b2 = flat.values
-    dW1, db1, dW2, db2 = flat.gradients
-    db1, db2 = db1.reshape(n_h), db2.reshape(1)
+    W1, b1, W2, _ = flat.values
+    dW1, db1, _, _ = flat.gradients
+    db1 = db1.reshape(n_h)
+    Wb2, dWb2 = (array[-n_h - 1 :].reshape(1, n_h + 1) for array in (P, G))  # W2 and b2, next to each other
     rate, one = dtype(problem.learning_rate / m), dtype(1)
-    A1, dZ1 = np.empty((n_h, m), dtype), np.empty((n_h, m), dtype)
+    A1_1 = np.ones((n_h + 1, m), dtype)  # A1 above a row of ones, by which b2 is multiplied
+    A1, dZ1 = A1_1[:-1], np.empty((n_h, m), dtype)
     Z2, E = np.empty((1, m), dtype), np.empty((1, m), dtype)
     ones, is_0, z = np.ones(m, dtype), (1 - Y).ravel(), Z2.ravel()
-    XT, A1T, W2T = X.T, A1.T, W2.T
+    XT, A1_1T, W2T = X.T, A1_1.T, W2.T
 
     def step() -> float:
         np.dot(W1, X, A1)
         np.add(A1, b1, A1)
         np.tanh(A1, A1)
-        np.dot(W2, A1, Z2)
-        np.add(Z2, b2, Z2)
+        np.dot(Wb2, A1_1, Z2)
         np.negative(Z2, E)
         np.exp(E, E)
         np.add(E, one, E)
@@ -206,8 +207,7 @@ def _planned_sigmoid(problem: Problem) -> Peer:
         J += ones.dot(z)
         np.reciprocal(E, E)
         np.subtract(E, Y, E)  # dZ2, times m
-        np.dot(E, A1T, dW2)
-        np.dot(E, ones, db2)
+        np.dot(E, A1_1T, dWb2)
         np.multiply(W2T, E, dZ1)
         np.multiply(A1, A1, A1)
         np.subtract(one, A1, A1)
