@@ -401,10 +401,11 @@ def test_the_code_of_random_programs_gives_the_gradients_of_autodiff_on_fresh_da
         except Exception as error:
             error.add_note(f"random_program({seed}):{random_program(seed)}")
             raise
-    # Refused is only a product along the examples: the number of its factors decides how many steps it takes.
-    assert counts["refused"] <= len(PROGRAMS) / 100
+    # Refused is a product along the examples, whose factors decide how many steps it takes, and a length such as m + 2.
+    # Of 1,500 programs these are 16.
+    assert counts["refused"] <= len(PROGRAMS) / 50
     assert counts["overflowed"] <= len(PROGRAMS) / 100
-    assert counts["compared"] >= 0.98 * len(PROGRAMS)
+    assert counts["compared"] >= 0.97 * len(PROGRAMS)
     assert counts["compared with another m"] >= len(PROGRAMS) / 25
 
 
