@@ -10,10 +10,14 @@ from typing import Any
 from examples import (
     activation_functions,
     breast_cancer,
+    derive_the_gradients,
+    draw_the_graph,
+    from_picture_to_code,
     gradient_descent,
     logistic_regression,
     loop_and_vectorized,
     newton,
+    numpy_code,
     two_layer_network,
 )
 
@@ -25,6 +29,10 @@ EXAMPLES = (
     activation_functions,
     gradient_descent,
     newton,
+    draw_the_graph,
+    derive_the_gradients,
+    numpy_code,
+    from_picture_to_code,
 )
 
 

@@ -1,6 +1,7 @@
 """Every example runs, and its numbers are what its text says they are."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +14,14 @@ from examples import (
     activation_functions,
     breast_cancer,
     demo,
+    derive_the_gradients,
+    draw_the_graph,
+    from_picture_to_code,
     gradient_descent,
     logistic_regression,
     loop_and_vectorized,
     newton,
+    numpy_code,
     two_layer_network,
 )
 
@@ -274,6 +279,106 @@ def test_newton_runs_without_statsmodels(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "statsmodels.api", None)
     assert newton.main()["statsmodels"] is None
     assert "pip install statsmodels" in capsys.readouterr().out
+
+
+# -- the three readers of the graph ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def graph(folder):
+    return draw_the_graph.main(folder)
+
+
+def test_edges_of_the_pictures_carry_the_local_derivatives_of_the_notes(graph):
+    assert graph["edges"]["A", "J"] == "((1 - Y) / (1 - A) - Y / A) / m"
+    assert graph["edges"]["Z", "A"] == "A (1 - A)"
+    assert graph["edges"]["W", "Z"] == "Xᵀ"
+    assert graph["edges"]["Z1", "A1"] == "1 - A1²"
+    assert graph["edges"]["A1", "Z2"] == "W2ᵀ"
+    for text in graph["edges"].values():
+        assert any(text in picture.source for picture in graph["pictures"].values()), text
+
+
+def test_a_deep_network_is_four_boxes_with_its_modules_closed(graph):
+    assert repr(graph["pictures"]["five_layers_graph"]).startswith("Drawing of J: 22 boxes")
+    assert repr(graph["pictures"]["five_layers_closed_graph"]).startswith("Drawing of J: 4 boxes")
+
+
+def test_graphs_are_written_as_svg_and_as_pages(graph, folder):
+    for name in graph["pictures"]:
+        assert "</svg>" in (folder / f"{name}.svg").read_text(encoding="utf-8")
+        assert "tg-figure" in (folder / f"{name}.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def derived(folder):
+    return derive_the_gradients.main(folder)
+
+
+def test_the_derivation_arrives_at_a_minus_y_and_at_the_gradients(derived):
+    assert "= a - y\n" in derived["logistic_regression"].text
+    assert derived["logistic_regression"].formulas["dZ"] == "(A - Y) / m"
+    assert derived["two_layer_network"].formulas["dZ1"] == "dA1 * (1 - A1 ** 2)"
+    assert len(derived["differences"]) == 6
+    assert max(derived["differences"].values()) < 1e-14  # a few roundings of 1.1e-16, in sums that hardly cancel
+
+
+def test_derivations_are_written_as_pages_markdown_and_latex(derived, folder):
+    for name in ("logistic_regression", "two_layer_network"):
+        assert "<math" in (folder / f"{name}_derivation.html").read_text(encoding="utf-8")
+        assert (folder / f"{name}_derivation.md").read_text(encoding="utf-8") == derived[name].markdown
+        assert (folder / f"{name}_derivation.tex").read_text(encoding="utf-8").startswith(r"\documentclass")
+
+
+@pytest.fixture(scope="module")
+def typed(folder):
+    return numpy_code.main(folder)
+
+
+def test_the_printed_code_trains_the_flower_as_fit_does(typed):
+    assert typed["logistic_regression"]["costs"][-1] == pytest.approx(0.673146, abs=1e-6)
+    published = [(row, cost) for row, cost in COURSE["c1w3.flower"]["expected"]["costs"] if row < numpy_code.EPOCHS]
+    assert len(published) == 5
+    costs = typed["two_layer_network"]["costs"]
+    assert [f"{costs[row]:.6f}" for row, _ in published] == [f"{cost:.6f}" for _, cost in published]
+    for result in typed.values():
+        assert result["difference"] < 1e-9  # the last bits of the sums differ, and grow over 5,000 steps
+
+
+def test_the_printed_code_is_a_file_that_needs_numpy_alone(typed, folder):
+    for name in ("logistic_regression", "two_layer_network"):
+        text = (folder / f"{name}_step.py").read_text(encoding="utf-8")
+        assert text == typed[name]["source"]
+        assert [line for line in text.splitlines() if "import" in line] == ["import numpy as np"]
+
+
+@pytest.fixture(scope="module")
+def walk(folder):
+    from_picture_to_code.main(folder)
+    return (folder / "from_picture_to_code.html").read_text(encoding="utf-8")
+
+
+def test_the_page_has_picture_derivation_and_code_of_both_models(walk):
+    for ident in from_picture_to_code.MODELS:
+        section = walk.split(f'<section class="model" id="{ident}">')[1].split('<section class="model"')[0]
+        assert section.count("<svg") == section.count('class="tg-facts"') == 1
+        assert section.count('class="step"') >= 12
+        assert "<mi>" in section
+        assert "def step(X, Y, W" in section
+    assert "dZ = (A - Y) / m" in walk
+    assert "dZ2 = (A2 - Y) / m" in walk
+
+
+def test_the_page_loads_nothing_and_its_links_lead_somewhere(walk):
+    names = re.findall(r'\sid="([^"]+)"', walk)
+    assert len(names) == len(set(names))
+    links = [link for link in re.findall(r'<(?:a|link)\b[^>]*?\shref="([^"]*)"', walk) if link != "data:,"]
+    assert len(links) >= 10
+    assert {link.removeprefix("#") for link in links} <= set(names)
+    assert not re.search(r"\ssrc=|@import|url\((?!#)|\bfetch\(|<iframe|<object", walk)
+    assert set(re.findall(r"https?://[\w./]+", walk)) <= {
+        "http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink", "http://www.w3.org/1998/Math/MathML",
+    }  # fmt: skip
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------
