@@ -5,10 +5,12 @@ from importlib.util import find_spec
 from hypothesis import Phase, settings
 
 from tests.browser import BROWSER, NAMES
+from tests.latex import PDFLATEX
 
 WITHOUT_JAX = find_spec("jax") is None
 collect_ignore = ["mutants.py"]  # which needs the tool of `make mutants`
 collect_ignore += ["test_jax.py"] * WITHOUT_JAX + ["test_page_in_browser.py"] * (BROWSER is None)
+collect_ignore += ["test_latex.py"] * (PDFLATEX is None)
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=3_000)
@@ -27,3 +29,5 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             f"NOT RUN, without a browser: tests/test_page_in_browser.py. Install one of {', '.join(NAMES)}", red=True
         )
+    if PDFLATEX is None:
+        terminalreporter.write_line("NOT RUN, without pdflatex: tests/test_latex.py.", red=True)

@@ -7,6 +7,7 @@ frozen, and is refused.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -107,9 +108,8 @@ def program(
     source = _source(cost, inputs, loss)
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be one of tg.optim, such as SGD, got {shown(optimizer)}.")
-    m = source.m
-    yield source.recorded(m, optimizer)
-    yield source.recorded(None if m is None else source.other(m), optimizer)
+    with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
+        yield from source.twice(optimizer)
 
 
 # -- where the cost comes from ----------------------------------------------------------------------------------------
@@ -158,8 +158,13 @@ class _Source:
     """What can be recorded: with the inputs as given, or with another number of columns."""
 
     J: Tensor
+    shapes: list[tuple[int, ...]]  # of the parameters
     arrays: list[Any]  # the inputs
-    fixed: list[int]  # the lengths of axes that are no number of examples
+
+    def twice(self, optimizer: Optimizer | None) -> tuple[Program, Program]:
+        """Two recordings, with different numbers of examples."""
+        m = self.m
+        return self.recorded(m, optimizer), self.recorded(None if m is None else self.other(m), optimizer)
 
     @property
     def m(self) -> int | None:
@@ -168,6 +173,12 @@ class _Source:
         if given is None or (given >= EXAMPLES and not any(n % given == 0 for n in self.fixed if n)):
             return given
         return self.other(EXAMPLES - 1)
+
+    @functools.cached_property
+    def fixed(self) -> list[int]:
+        """The lengths of axes that are no number of examples."""
+        given = self._columns()
+        return [n for shape in self.shapes for n in shape] + [n for x in self.arrays for n in x.shape if n != given]
 
     def other(self, m: int) -> int:
         """The next larger number of examples of which no other length is a multiple."""
@@ -199,22 +210,16 @@ class _Graph(_Source):
         self.leaves = [node for node in self.nodes if not node.op]
         self.data = [node for node in self.leaves if node.kind == "input"]
         self.arrays = [values(node.x) for node in self.data]
-        self.fixed = [n for node in self.leaves if node.kind == "parameter" for n in node.shape]
-        given = self._columns()
-        self.fixed += [n for x in self.arrays for n in x.shape if n != given]
+        self.shapes = [node.shape for node in self.leaves if node.kind == "parameter"]
 
-    @property
-    def m(self) -> int | None:
+    def twice(self, optimizer: Optimizer | None) -> tuple[Program, Program]:
         """As of any source; but a graph may be such that its lengths cannot change, and then they are numbers."""
-        m = super().m
         try:
-            if m is not None:
-                self.recorded(self.other(m), None)
+            return super().twice(optimizer)
         except RecordingError:
             raise
         except (TypeError, ValueError, IndexError):
-            return None
-        return m
+            return self.recorded(None, optimizer), self.recorded(None, optimizer)
 
     def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
@@ -232,6 +237,8 @@ class _Graph(_Source):
                 extra, options = (self._lengths(x, recorder) for x in (node.extra, node.options))
                 tensors[node] = node.x.op(*inputs, *extra, **options)
                 tensors[node].name = node.name
+                if tensors[node].ndim != len(node.shape):
+                    raise ValueError(f"{node.name} has other axes if there is another number of examples.")
         parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
         result.tensors = list(parameters)
         return _finished(result, tensors[self.nodes[-1]], parameters, optimizer)
@@ -260,24 +267,22 @@ class _Function(_Source):
         if not isinstance(J, Tensor) or J.shape != ():
             raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
         leaves = [node for node in read(J) if node.kind == "parameter"]
-        self.leaves = {node.x: node.identifier for node in leaves}
-        taken = {*names, *self.leaves.values()}
+        self.tensors = {node.x: node.identifier for node in leaves}
+        taken = {*names, *self.tensors.values()}
         for p in frozen:  # the model's, but no gradient goes there
             name = re.sub(r"\W", "_", p.name or "P")
-            if p not in self.leaves:
-                self.leaves[p] = next(n for i in range(10**6) if (n := f"{name}_{i}" if i else name) not in taken)
-                taken.add(self.leaves[p])
-        given = self._columns()
-        self.fixed = [n for p in self.leaves for n in p.shape]
-        self.fixed += [n for x in self.arrays for n in x.shape if n != given]
+            if p not in self.tensors:
+                self.tensors[p] = next(n for i in range(10**6) if (n := f"{name}_{i}" if i else name) not in taken)
+                taken.add(self.tensors[p])
+        self.shapes = [p.shape for p in self.tensors]
 
     def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
-        result = Program(recorder, tensors=list(self.leaves))
+        result = Program(recorder, tensors=list(self.tensors))
         pairs = zip(self.names, self._with_examples(m), strict=True)
         arrays = [recorder.input(name, x) for name, x in pairs]
         result.data = [x.call for x in arrays]
-        parameters = {p: recorder.input(name, p._value) for p, name in self.leaves.items()}
+        parameters = {p: recorder.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
         with _holding(parameters):
             J = self.function(*arrays)

@@ -34,7 +34,7 @@ def scalar(x: Expression) -> Formula:
     small = {s: letter(str(s)) for s in x.free_symbols if s is not M}
     code = _Printer().doprint(x.xreplace({s: sympy.Symbol(text) for s, text in small.items()}))
     formula = sympy.latex(x, symbol_names={s: name(text) for s, text in small.items()})
-    formula = re.sub(r"\{?\\left\(([^()\\]*?) ?\\right\)\}?", r"(\1)", formula)  # parentheses that need not grow
+    formula = re.sub(r"\\left\(([^()\\]*?) ?\\right\)", r"(\1)", formula)  # parentheses that need not grow
     return Formula(formula, code)
 
 

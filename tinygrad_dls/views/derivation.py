@@ -89,10 +89,10 @@ class Derivation:
         for part in self.parts:
             blocks.append(f"## {part.title}")
             if part.introduction:
-                blocks.append(_prose(part.introduction, _dollars))
+                blocks.append(_prose(part.introduction, _dollars, code="`{}`".format))
             for line in part.lines:
                 if line.because:
-                    blocks.append(_prose(line.because, _dollars))
+                    blocks.append(_prose(line.because, _dollars, code="`{}`".format))
                 blocks.append(f"$$\n{_equation(line)}\n$$")
         return "\n\n".join(blocks) + "\n"
 
@@ -106,10 +106,10 @@ class Derivation:
         for part in self.parts:
             body.append(rf"\section*{{{part.title}}}")
             if part.introduction:
-                body.append(_prose(part.introduction, _dollars, _tex))
+                body.append(_prose(part.introduction, _dollars, _tex, _tex_code))
             for line in part.lines:
                 if line.because:
-                    body.append(_prose(line.because, _dollars, _tex))
+                    body.append(_prose(line.because, _dollars, _tex, _tex_code))
                 body.append(f"\\[\n{_equation(line)}\n\\]")
         return "\n".join([_PREAMBLE, *body, r"\end{document}", ""])
 
@@ -137,9 +137,9 @@ class Derivation:
         for part in self.parts:
             parts.append(f"<h2>{html.escape(part.title)}</h2>")
             if part.introduction:
-                parts.append(f"<p>{_prose(part.introduction, _mathml, html.escape)}</p>")
+                parts.append(f"<p>{_prose(part.introduction, _mathml, html.escape, _html_code)}</p>")
             for line in part.lines:
-                because = f"<p>{_prose(line.because, _mathml, html.escape)}</p>" if line.because else ""
+                because = f"<p>{_prose(line.because, _mathml, html.escape, _html_code)}</p>" if line.because else ""
                 parts.append(f'<div class="step">{because}<div class="formula">{_block(_equation(line))}</div></div>')
         return "\n".join(parts)
 
@@ -147,8 +147,19 @@ class Derivation:
 # -- pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _prose(pieces: Prose, formula: Callable[[Formula], str], plain: Callable[[str], str] = str) -> str:
-    return "".join(formula(x) if isinstance(x, Formula) else plain(x) for x in pieces)
+def _prose(
+    pieces: Prose,
+    formula: Callable[[Formula], str],
+    plain: Callable[[str], str] = str,
+    code: Callable[[str], str] = str,
+) -> str:
+    """Prose with its formulas; and with what docstrings have between double backquotes, as code."""
+
+    def written(text: str) -> str:
+        spans = re.split("``(.*?)``", text)
+        return "".join(code(span) if i % 2 else plain(span) for i, span in enumerate(spans))
+
+    return "".join(formula(x) if isinstance(x, Formula) else written(x) for x in pieces)
 
 
 def _plain(x: Formula) -> str:
@@ -160,7 +171,16 @@ def _dollars(x: Formula) -> str:
 
 
 def _tex(text: str) -> str:
-    return re.sub(r"([_&%#])", r"\\\1", text)
+    special = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}
+    return re.sub(r"[\\^~_&%#${}]", lambda x: special.get(x[0], f"\\{x[0]}"), text)
+
+
+def _tex_code(text: str) -> str:
+    return rf"\texttt{{{_tex(text)}}}"
+
+
+def _html_code(text: str) -> str:
+    return f"<code>{html.escape(text)}</code>"
 
 
 def _text(line: Line) -> Iterator[str]:

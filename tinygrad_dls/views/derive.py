@@ -129,6 +129,8 @@ class _Writer:
         able = [node for node in self.nodes if f"d{node.identifier}" in self.calls]
         if wrt is None:
             return [node for node in able if node.kind == "parameter"]
+        if isinstance(wrt, (list, tuple)) and not wrt:
+            raise ValueError("wrt is empty: name what to derive with respect to, such as wrt='W2'.")
         found = []
         for x in wrt if isinstance(wrt, (list, tuple)) else [wrt]:
             node = next((n for n in able if n.x is x or (isinstance(x, str) and x in (n.name, n.identifier))), None)
@@ -324,9 +326,9 @@ def _doc(node: Node) -> str:
     return (inspect.getdoc(node.x.op) or node.op.replace("_", " ")).splitlines()[0]
 
 
-def _times(gradient: Call, local: Call) -> Call:
+def _times(gradient: Call, local: Any) -> Call:
     """Their product, with the factors in a row."""
-    if local.function is np.multiply:
+    if isinstance(local, Call) and local.function is np.multiply:
         return _times(_times(gradient, local.args[0]), local.args[1])
     return Call(np.multiply, (gradient, local), {}, gradient.shape, gradient.dtype)
 

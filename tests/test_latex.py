@@ -1,0 +1,37 @@
+"""Derivations compile as documents; `conftest.py` leaves this out, with a word, where there is no LaTeX."""
+
+import subprocess
+
+import pytest
+
+import tinygrad_dls as tg
+from tests.latex import PDFLATEX
+from tests.programs import random_program
+from tests.test_derive import derivations
+from tests.test_numpy_source import cost_of
+from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part
+
+
+def test_the_document_compiles(tmp_path):
+    documents = [derivation.latex for _, derivation in derivations()]
+    documents += [tg.derive(cost_of(random_program(seed), None)).latex for seed in range(12)]
+    body = [text.partition(r"\begin{document}")[2].partition(r"\end{document}")[0] for text in documents]
+    whole = documents[0].partition(r"\begin{document}")[0] + r"\begin{document}" + "\n".join(body) + r"\end{document}"
+    compile_(whole, tmp_path)
+
+
+def compile_(document, folder):
+    assert PDFLATEX is not None
+    (folder / "derivation.tex").write_text(document, encoding="utf-8")
+    run = subprocess.run(
+        [PDFLATEX, "-interaction=nonstopmode", "-halt-on-error", "derivation.tex"],
+        cwd=folder, capture_output=True, text=True, errors="replace", timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert (folder / "derivation.pdf").stat().st_size > 10_000
+
+
+def test_a_document_that_is_wrong_does_not_compile(tmp_path):
+    line = Line(Formula(r"\undefined", "?"), (Formula("x^{2}^{3}", "?"),))
+    with pytest.raises(AssertionError, match="Undefined control sequence"):
+        compile_(Derivation((Part("Wrong", (), (line,)),)).latex, tmp_path)
