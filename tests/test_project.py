@@ -26,7 +26,7 @@ def test_import_takes_numpy_alone():
 
 @pytest.mark.parametrize(
     ("name", "module"),
-    [("check", "check"), ("draw", "views.drawing"), ("numpy_source", "views.source")],
+    [("check", "check"), ("compile", "compiling"), ("draw", "views.drawing"), ("numpy_source", "views.source")],
 )
 def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
     code = (
@@ -44,9 +44,12 @@ def test_a_misspelt_name_is_an_error():
 
 LAYERS = [
     ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim", "frames"],
-    ["recording", "rewriting"], ["training", "datasets"], ["transforms", "anomaly"],
+    ["recording", "rewriting"], ["graph", "program"],
+    ["compiling.lowering", "compiling.tiling", "compiling.updating", "compiling.writing", "compiling.planning",
+     "compiling.memory", "compiling.threads", "compiling.running", "compiling.guards", "compiling.recorded",
+     "compiling.report", "compiling.function", "compiling.step", "compiling.api"],
+    ["training", "datasets"], ["transforms", "anomaly"],
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
-    ["graph", "program"],
     ["views.algebra", "views.symbolic", "views.text", "views.latex"],
     ["views.source", "views.formulas", "views.rendering", "views.page",
      "views.numbers", "views.picture", "views.dot", "views.target", "views.drawing"],

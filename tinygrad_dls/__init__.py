@@ -76,6 +76,7 @@ from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 if TYPE_CHECKING:
     from tinygrad_dls import check
+    from tinygrad_dls.compiling import compile
     from tinygrad_dls.views.derive import derive
     from tinygrad_dls.views.drawing import draw
     from tinygrad_dls.views.source import numpy_source
@@ -84,11 +85,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AnomalyError", "History", "Tensor", "abs", "accuracy", "add", "astype", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip", "concatenate", "confusion_matrix", "cos",
-    "cumsum", "datasets", "derive", "detect_anomaly", "divide", "dot", "draw", "exp", "expand_dims", "expm1", "fit",
-    "getitem", "grad", "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax", "logsumexp", "matmul",
-    "max", "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative", "nn",
-    "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin", "softmax",
+    "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip", "compile", "concatenate", "confusion_matrix",
+    "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide", "dot", "draw", "exp", "expand_dims", "expm1",
+    "fit", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax", "logsumexp",
+    "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative",
+    "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin", "softmax",
     "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes",
     "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
@@ -96,6 +97,7 @@ __all__ = [
 
 _ON_FIRST_USE = {  # training does not need them
     "check": "tinygrad_dls.check",
+    "compile": "tinygrad_dls.compiling",
     "derive": "tinygrad_dls.views.derive",
     "draw": "tinygrad_dls.views.drawing",
     "numpy_source": "tinygrad_dls.views.source",

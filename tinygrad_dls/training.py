@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, positive_integer, shown
+from tinygrad_dls.arrays import Array, as_array, positive_integer, shown, truth
 from tinygrad_dls.init import generator
 from tinygrad_dls.nn import Module, evaluating
 from tinygrad_dls.optim import Optimizer
@@ -101,6 +101,7 @@ def fit(
     validation: tuple[Array, Array] | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    compile: bool = False,
 ) -> History:
     """Train a model: for each epoch, ``J = loss(model(X), Y)``, ``J.backward()``, ``optimizer.step()``.
 
@@ -130,6 +131,9 @@ def fit(
         Show tqdm's bar, in a terminal, on runs of more than a second.
     callbacks : sequence of functions
         Called after each epoch as ``callback(epoch, cost, model)``; a true answer ends the training.
+    compile : bool, default False
+        Whether the step is recorded and replayed as planned NumPy calls, see `tinygrad_dls.compile`: the same training
+        up to rounding, in less time. The gradients are left in ``p.grad`` if there are callbacks to look at them.
 
     Returns
     -------
@@ -141,6 +145,8 @@ def fit(
         If the data do not fit each other, or the optimizer holds none of the model's parameters.
     FloatingPointError
         If the cost becomes NaN or infinite; its ``history`` attribute holds the history so far.
+    RecordingError
+        With `compile`: if the step cannot be recorded.
 
     Examples
     --------
@@ -176,6 +182,11 @@ def fit(
         positive_integer(batch_size, "fit: batch_size")
         rng = generator(rng, "fit with a batch_size")
 
+    take_step = _eager_step(model, loss, optimizer)
+    if truth(compile, "fit: compile"):
+        from tinygrad_dls.compiling import compile as compiled  # only training that is compiled needs it
+
+        take_step = compiled(model, loss, optimizer, gradients=bool(callbacks))
     history, first = History(), None
     m = X.shape[1]
     model.train()
@@ -186,12 +197,9 @@ def fit(
             cost = 0.0
             with np.errstate(all="ignore"):  # a cost that explodes is an error below, not a warning
                 for X_batch, Y_batch in batches:
-                    J = loss(model(X_batch), Y_batch)
-                    first = float(J) if first is None else first
-                    optimizer.zero_grad()
-                    J.backward()
-                    optimizer.step()
-                    cost += float(J) * (X_batch.shape[1] / m)
+                    J = take_step(X_batch, Y_batch)
+                    first = J if first is None else first
+                    cost += J * (X_batch.shape[1] / m)
             history.costs.append(cost)
             if not math.isfinite(cost):
                 raise _diverged(cost, epoch, first, optimizer, history)
@@ -209,6 +217,21 @@ def fit(
         if bar is not None:
             bar.close()
     return history
+
+
+def _eager_step(
+    model: Module, loss: Callable[[Any, Any], Any], optimizer: Optimizer
+) -> Callable[[Array, Array], float]:
+    """The step of the loop: it returns the cost from before the update."""
+
+    def step(X: Array, Y: Array) -> float:
+        J = loss(model(X), Y)
+        optimizer.zero_grad()
+        J.backward()
+        optimizer.step()
+        return float(J)
+
+    return step
 
 
 def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Array, Array]:

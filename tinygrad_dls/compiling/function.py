@@ -1,0 +1,180 @@
+"""A compiled function of arrays: the calls of one run, simplified, with their results in planned memory."""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.arrays import Array, RecordingError, as_array
+from tinygrad_dls.compiling.guards import around, unchanged
+from tinygrad_dls.compiling.lowering import factored, lowered
+from tinygrad_dls.compiling.memory import aligned
+from tinygrad_dls.compiling.recorded import lines_of
+from tinygrad_dls.compiling.running import part
+from tinygrad_dls.compiling.writing import Writer, copied, safe
+from tinygrad_dls.graph import read
+from tinygrad_dls.recording import Call, Recorder, RecordingArray
+from tinygrad_dls.rewriting import simplified
+from tinygrad_dls.tensor import Tensor, values
+
+__all__ = ["CompiledFunction"]
+
+REMEMBERED = 32  # plans
+
+
+class CompiledFunction:
+    """A recorded function of arrays, made by `tinygrad_dls.compile`.
+
+    Attributes
+    ----------
+    source : str
+        The program that runs, for arguments as in the last call.
+    """
+
+    def __init__(self, function: Callable[..., Any], fallback: bool) -> None:
+        self.function, self._fallback = function, fallback
+        self._lock = threading.RLock()
+        self._known: list[tuple[Any, Any, Any]] = []  # shapes and dtypes; numbers from around; what runs
+        self._now: Any = None
+
+    def __call__(self, *arguments: Array) -> Any:
+        """What the function gives for these arrays: new arrays each time."""
+        arrays = [as_array(values(x), f"argument {i + 1}") for i, x in enumerate(arguments)]
+        types = [(x.shape, x.dtype) for x in arrays]
+        with self._lock:
+            found = next((run for t, numbers, run in self._known if t == types and unchanged(numbers)), None)
+            if found is None:
+                numbers = list(around(self.function))
+                try:
+                    found = self._recorded(arrays)
+                except RecordingError as error:
+                    if not self._fallback:
+                        raise
+                    found = _Eager(self.function, str(error))
+                self._known = [*self._known[-REMEMBERED:], (types, numbers, found)]
+            self._now = found
+            return found(*arrays)
+
+    def _recorded(self, arrays: list[Array]) -> _Run:
+        if any(type(x) is not np.ndarray and not isinstance(x, np.generic) for x in arrays):
+            raise RecordingError("compiled functions take NumPy arrays.")
+        names = self._names(len(arrays))
+        runs = []
+        for _ in range(2):
+            recorder = Recorder()
+            inputs = [recorder.input(name, np.asarray(x)) for name, x in zip(names, arrays, strict=True)]
+            result = self.function(*inputs)
+            outputs: list[Call] = []
+            form = _form(result, outputs)
+            runs.append((form, simplified(outputs), [x.call for x in inputs]))
+        (form, outputs, given), (_, again, _) = runs
+        if lines_of(outputs, None) != lines_of(again, None):
+            raise RecordingError(
+                "the function would be frozen: recorded twice, its calls differ. Does it draw random numbers? "
+                "Pass them as an argument."
+            )
+        return _Run(form, outputs, dict(zip(given, map(safe, names), strict=True)))
+
+    def _names(self, count: int) -> list[str]:
+        try:
+            names = list(inspect.signature(self.function).parameters)
+        except (TypeError, ValueError):
+            names = []
+        return [names[i] if i < len(names) and names[i] not in ("args", "self") else f"C{i + 1}" for i in range(count)]
+
+    @property
+    def source(self) -> str:
+        """The program that runs, for arguments as in the last call."""
+        return str(self._last().source)
+
+    def explain(self) -> str:
+        """What runs, for arguments as in the last call."""
+        return str(self._last().explain())
+
+    def _last(self) -> Any:
+        if self._now is None:
+            raise RuntimeError("the function has not run yet, so nothing is recorded; call it before.")
+        return self._now
+
+    def __repr__(self) -> str:
+        return f"CompiledFunction({getattr(self.function, '__name__', type(self.function).__name__)})"
+
+
+class _Eager:
+    """The function itself, and why it is not recorded."""
+
+    source = ""
+
+    def __init__(self, function: Callable[..., Any], obstacle: str) -> None:
+        self.function, self.obstacle = function, obstacle
+
+    def __call__(self, *arrays: Array) -> Any:
+        return self.function(*arrays)
+
+    def explain(self) -> str:
+        return f"Runs eagerly: {self.obstacle}"
+
+
+class _Run:
+    """A program with its memory."""
+
+    def __init__(self, form: Any, outputs: list[Call], given: dict[Call, str]) -> None:
+        outputs = factored(lowered(outputs, lambda n: n))
+        results = [Call(copied, (c,), {}, c.shape, c.dtype) for c in outputs]
+        writer = Writer(None, None, given, set(), {})
+        writer.function("function", list(given.values()), results)
+        writer.f.lines.append((f"return {', '.join(map(writer.any, results))},", ""))
+        self.form, self.code = form, writer.code
+        self.source = self.code.text()
+        memory = [aligned(n, dtype) for dtype, n in self.code.slots]
+        namespace = {"np": np, "part": part, "memory": memory, **self.code.constants}
+        exec(builtins.compile(self.source, "<compiled function>", "exec"), namespace)
+        self.run: Callable[..., Any] = namespace["function"]
+
+    def __call__(self, *arrays: Array) -> Any:
+        results = iter(self.run(*arrays))
+        return _filled(self.form, results)
+
+    def explain(self) -> str:
+        code = self.code
+        return (
+            f"{code.function.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {code.in_place} results "
+            f"are written over an argument, {code.reused} into memory that was used before."
+        )
+
+
+_HOLE = object()
+
+
+def _form(result: Any, outputs: list[Call]) -> Any:
+    """The tuples, lists and dicts of a result, with holes for arrays, which are collected."""
+    if isinstance(result, Tensor):
+        if result.op is not None:
+            leaves = [node.name for node in read(result) if node.kind == "parameter"]
+            raise RecordingError(
+                f"the function depends on {', '.join(leaves)}, which would be frozen. Pass all arrays as arguments; "
+                "for a step of training, compile(model, loss, optimizer)."
+            )
+        result = result._value
+    if isinstance(result, RecordingArray):
+        outputs.append(result.call)
+        return _HOLE
+    if isinstance(result, (tuple, list)):
+        parts = [_form(x, outputs) for x in result]
+        return parts if isinstance(result, list) else tuple(parts)
+    if isinstance(result, dict):
+        return {key: _form(x, outputs) for key, x in result.items()}
+    raise RecordingError(f"the function gave {type(result).__name__}, which does not depend on its arguments.")
+
+
+def _filled(form: Any, results: Any) -> Any:
+    if form is _HOLE:
+        return next(results)
+    if isinstance(form, dict):
+        return {key: _filled(x, results) for key, x in form.items()}
+    return type(form)(_filled(x, results) for x in form)

@@ -1,0 +1,121 @@
+"""What a plan needs to run: memory, and its functions with the names of the arrays that they use."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.arrays import Array
+from tinygrad_dls.compiling.memory import Home, aligned
+from tinygrad_dls.compiling.planning import Plan
+from tinygrad_dls.compiling.threads import LANES, one_blas_thread, shared
+from tinygrad_dls.compiling.writing import Code
+
+__all__ = ["Runner", "part"]
+
+
+def part(memory: Array, shape: tuple[int, ...]) -> Array:
+    """The first entries of a piece of memory, as an array of this shape."""
+    size = 1
+    for n in shape:
+        size *= n
+    return memory[:size].reshape(shape)
+
+
+class Runner:
+    """Runs a plan on the parameters of a home.
+
+    Attributes
+    ----------
+    run : list of functions
+        For each side of the home, what computes a step from the data, the learning rate and the counts.
+    version : int
+        Of the home that the functions were made for.
+    """
+
+    def __init__(self, plan: Plan, threads: int) -> None:
+        self.plan = plan
+        self.version = -1
+        self.run: list[Callable[..., Any]] = []
+        self.workers = min(threads, self._lanes()) if plan.tiles else 1
+        self.compiled = {id(code): builtins.compile(code.text(), "<compiled step>", "exec") for code in plan.codes()}
+        self.memory: dict[tuple[int, int], list[Array]] = {}
+        dtype = plan.layout.dtype
+        self.scratch = [aligned(plan.sums, dtype) for _ in range(self.workers)] if plan.tiles else []
+        self.lanes = np.empty((self._lanes(), plan.sums), dtype) if plan.tiles else None
+
+    def _lanes(self) -> int:
+        return min(LANES, len(self._tiles()))
+
+    def _tiles(self) -> list[tuple[int, int]]:
+        m, width = self.plan.m or 0, self.plan.width
+        return [(start, min(start + width, m)) for start in range(0, m, width)]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the arrays that it writes into, besides the parameters."""
+        plan = self.plan
+        tiles = self.workers * sum(code.bytes for code in plan.tiles.values())
+        others = sum(code.bytes for code in (plan.whole, plan.update) if code is not None)
+        sums = (self.workers + self._lanes()) * plan.sums * np.dtype(plan.layout.dtype).itemsize if plan.tiles else 0
+        return tiles + others + sums
+
+    def bind(self, home: Home) -> None:
+        """Make the functions for the memory of a home."""
+        self.run = [self._step(home.sides[now].flat, home.sides[1 - now].flat) for now in (0, 1)]
+        self.version = home.version
+
+    def _step(self, before: Array, after: Array) -> Callable[..., Any]:
+        plan = self.plan
+        if plan.whole is not None:
+            gradients = aligned(plan.layout.size, plan.layout.dtype)
+            return self._function(plan.whole, 0, before=before, after=after, gradients=gradients)
+        assert self.lanes is not None
+        assert plan.update is not None
+        total, size, lanes = aligned(plan.sums, plan.layout.dtype), plan.layout.size, self.lanes
+        update = self._function(plan.update, 0, before=before, after=after, gradients=total[:size], sums=total)
+        columns = [
+            {
+                width: self._function(code, worker, before=before, after=after, gradients=own[:size], sums=own)
+                for width, code in plan.tiles.items()
+            }
+            for worker, own in enumerate(self.scratch)
+        ]
+        tiles, count = self._tiles(), len(lanes)
+        groups = [tiles[i * len(tiles) // count : (i + 1) * len(tiles) // count] for i in range(count)]
+        split, data, scratch, workers = plan.split, len(plan.data), self.scratch, self.workers
+
+        def step(*arguments: Any) -> Any:
+            arrays = arguments[:data]
+
+            def lane(worker: int, i: int) -> None:
+                first, own, sums = True, lanes[i], scratch[worker]
+                for start, stop in groups[i]:
+                    columns[worker][stop - start](
+                        *[x[..., start:stop] if cut else x for x, cut in zip(arrays, split, strict=True)]
+                    )
+                    if first:
+                        own[...] = sums
+                        first = False
+                    else:
+                        np.add(own, sums, own)
+
+            with one_blas_thread():
+                shared(range(count), lane, workers)
+            np.add.reduce(lanes, 0, None, total)
+            return update(*arguments)
+
+        return step
+
+    def _function(self, code: Code, worker: int, **arrays: Any) -> Callable[..., Any]:
+        """The function of a text, whose names stand for these arrays and for memory of the worker's own."""
+        key = id(code), worker
+        if key not in self.memory:
+            self.memory[key] = [aligned(n, dtype) for dtype, n in code.slots]
+        namespace = {"np": np, "part": part, "m": self.plan.m, "memory": self.memory[key], **code.constants, **arrays}
+        exec(self.compiled[id(code)], namespace)
+        function: Callable[..., Any] = namespace[code.function.name]
+        return function

@@ -1,0 +1,212 @@
+"""`compile`: a training step that is recorded once, and then replayed as planned NumPy calls."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls import losses
+from tinygrad_dls.arrays import Array, RecordingError, as_array
+from tinygrad_dls.compiling.guards import Guard
+from tinygrad_dls.compiling.memory import Home
+from tinygrad_dls.compiling.planning import plan
+from tinygrad_dls.compiling.recorded import examples, recorded
+from tinygrad_dls.compiling.report import explained
+from tinygrad_dls.compiling.running import Runner
+from tinygrad_dls.compiling.threads import available
+from tinygrad_dls.nn import Module
+from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.program import Program
+from tinygrad_dls.tensor import values
+
+__all__ = ["CompiledStep"]
+
+REMEMBERED = 32  # plans
+
+
+class _Ready:
+    """What there is for data of one shape and dtype: plans, or the reason why there is none."""
+
+    def __init__(self, types: Any, guard: Guard) -> None:
+        self.types, self.guard = types, guard
+        self.program: Program | None = None
+        self.checks: list[Any] = []  # of the labels
+        self.runner: Runner | None = None
+        self.others: dict[bool, Runner] = {}  # by whether the counts of the optimizer's state are alike
+        self.home: Any = None
+        self.given: list[Any] = []  # parameters that are not updated
+        self.obstacle = ""
+
+
+class CompiledStep:
+    """A recorded step of training: ``step(X, Y)`` updates the model, and returns the cost from before.
+
+    Made by `tinygrad_dls.compile`.
+
+    Attributes
+    ----------
+    source : str
+        The program that runs, for the data of the last call.
+    """
+
+    def __init__(
+        self,
+        model: Module,
+        loss: Callable[[Any, Any], Any],
+        optimizer: Optimizer,
+        *,
+        gradients: bool = False,
+        fallback: bool = False,
+        threads: int | None = None,
+        tile: int | None = None,
+    ) -> None:
+        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self._keep, self._fallback, self._tile = gradients, fallback, tile
+        self._threads = threads
+        self._lock = threading.RLock()
+        self._known: list[_Ready] = []
+        self._homes: list[Home] = []
+        self._now: _Ready | None = None
+        self._passed: Callable[[], Any] = lambda: None  # the labels that were checked last
+
+    def __call__(self, X: Array, Y: Array) -> float:
+        """Compute the cost and its gradients, and update the parameters; return the cost from before the update."""
+        with self._lock:
+            now = self._now
+            if (
+                now is None
+                or type(X) is not np.ndarray
+                or type(Y) is not np.ndarray
+                or now.types != (X.shape, X.dtype, Y.shape, Y.dtype)
+                or not now.guard.holds()
+            ):
+                X, Y = as_array(values(X), "X"), as_array(values(Y), "Y")
+                now = self._found(X, Y)
+            if self._passed() is not Y:
+                self._check(now, Y)
+            runner, optimizer, home = now.runner, self.optimizer, now.home
+            if runner is None:
+                return self._eager(X, Y)
+            rate = optimizer._rate()
+            home.ready(optimizer)
+            if runner.plan.counts:
+                counts = home.counts(optimizer)
+                runner = self._for_counts(now, counts)
+                arguments = (X, Y, *[p._value for p in now.given], rate, *counts[: len(runner.plan.counts)])
+            elif now.given:
+                arguments = (X, Y, *[p._value for p in now.given], rate)
+            else:
+                arguments = (X, Y, rate)
+            if runner.version != home.version:
+                runner.bind(home)
+            result = runner.run[home.now](*arguments)
+            counts, gradients = (), ()
+            if result.__class__ is tuple:
+                n = 1 + len(runner.plan.counts)
+                result, counts, gradients = result[0], result[1:n], result[n:]
+                if runner.plan.is_flat:
+                    counts *= len(home.parameters)
+            steps = optimizer.steps + 1
+            try:
+                home.install(optimizer, steps, counts, gradients)
+            except BaseException:  # Ctrl-C between two parameters: finish what was begun
+                home.install(optimizer, steps, counts, gradients)
+                raise
+            home.now = 1 - home.now
+            cost: float = result
+            return cost
+
+    # -- what is known ------------------------------------------------------------------------------------------------
+
+    def _found(self, X: Array, Y: Array) -> _Ready:
+        """The plans for these data, and for the model and the optimizer as they are; made if there are none."""
+        types = X.shape, X.dtype, Y.shape, Y.dtype
+        self._passed = lambda: None
+        for ready in self._known:
+            if ready.types == types and ready.guard.holds():
+                self._now = ready
+                return ready
+        ready = _Ready(types, Guard(self.model, self.loss, self.optimizer))
+        self._now = None
+        try:
+            if type(X) is not np.ndarray or type(Y) is not np.ndarray:
+                raise RecordingError(f"compiled steps take NumPy arrays, got {type(X).__name__}, {type(Y).__name__}.")
+            ready.program, ready.checks = recorded(self.model, self.loss, self.optimizer, X, Y)
+            self._plan(ready, X, Y)
+        except RecordingError as error:
+            if not self._fallback:
+                raise
+            ready.obstacle = str(error)
+        self._known = [*self._known[-REMEMBERED:], ready]
+        self._now = ready
+        return ready
+
+    def _plan(self, ready: _Ready, X: Array, Y: Array, alike: bool = True) -> Runner:
+        step = ready.program
+        assert step is not None
+        planned = plan(step, examples(X, Y), alike=alike, gradients=self._keep, tile=self._tile)
+        ready.runner = runner = Runner(planned, self._threads or available())
+        ready.others[alike] = runner
+        tensors = {call.name: p for call, p in zip(step.parameters, step.tensors, strict=True)}
+        names = [member for block in planned.layout.blocks for member in block.members]
+        ready.given = [p for name, p in tensors.items() if name not in names]
+        parameters = [tensors[name] for name in names]
+        kinds = [x.dtype == planned.layout.dtype for x in self.optimizer._start(parameters[0])]
+        for home in self._homes:
+            if home.serves(planned.layout, parameters, kinds):
+                ready.home = home
+                break
+        else:
+            ready.home = Home(planned.layout, parameters, names, kinds)
+            self._homes = [*self._homes[-REMEMBERED:], ready.home]
+        return runner
+
+    def _for_counts(self, ready: _Ready, counts: list[Any]) -> Runner:
+        """The plan for Adam's counts of steps: of one number for all parameters, or of one for each."""
+        alike = all(int(x) == int(counts[0]) for x in counts)
+        if alike not in ready.others:
+            (xs, xt), (ys, yt) = ready.types[:2], ready.types[2:]
+            self._plan(ready, np.broadcast_to(np.zeros((), xt), xs), np.broadcast_to(np.zeros((), yt), ys), alike)
+        return ready.others[alike]
+
+    def _check(self, ready: _Ready, Y: Array) -> None:
+        """Refuse labels that the eager loss would refuse; labels that have passed are remembered."""
+        for check in ready.checks:
+            losses._check_once(Y, check)
+        try:
+            self._passed = weakref.ref(Y)
+        except TypeError:
+            self._passed = lambda: None
+
+    def _eager(self, X: Array, Y: Array) -> float:
+        J = self.loss(self.model(X), Y)
+        self.optimizer.zero_grad()
+        J.backward()
+        self.optimizer.step()
+        return float(J)
+
+    # -- what it says of itself ---------------------------------------------------------------------------------------
+
+    @property
+    def source(self) -> str:
+        """The program that runs, for the data of the last call."""
+        runner = self._last().runner
+        return "" if runner is None else runner.plan.text()
+
+    def explain(self) -> str:
+        """What was recorded, fused, reused and tiled, for the data of the last call; and why something was not."""
+        ready = self._last()
+        return f"Runs eagerly: {ready.obstacle}" if ready.runner is None else explained(ready.runner)
+
+    def _last(self) -> _Ready:
+        if self._now is None:
+            raise RuntimeError("the step has not run yet, so nothing is recorded; call step(X, Y) before.")
+        return self._now
+
+    def __repr__(self) -> str:
+        loss = getattr(self.loss, "__name__", type(self.loss).__name__)
+        return f"CompiledStep({type(self.model).__name__}, {loss}, {type(self.optimizer).__name__})"

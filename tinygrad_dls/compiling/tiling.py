@@ -1,0 +1,139 @@
+"""Tiles: whether a program goes through the examples one run of columns after another, and how wide a run is.
+
+Every call is one of four kinds: it works on the examples, each for itself; it sums over them; it comes before these or
+after. A program can be tiled if nothing that works on the examples needs a sum over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.compiling.lowering import total, with_ones
+from tinygrad_dls.recording import Call, getitem, reachable
+
+__all__ = ["CACHE", "Kinds", "kinds", "width", "worthwhile"]
+
+CACHE = 768 * 1024  # bytes of a tile's arrays, which shall stay in the second-level cache (1 MB on today's servers)
+NARROWEST = 256  # columns; below, starting calls and packing the weights for each product cost too much
+FEWEST = 4  # tiles
+
+REDUCTIONS = (np.sum, np.max, np.min, np.prod, np.all, np.any, np.mean)
+
+
+@dataclass
+class Kinds:
+    """What the calls of a program do to the examples.
+
+    Attributes
+    ----------
+    axis : dict
+        For each call that works on the examples, the axis that they lie on, counted from the end: -1 or -2.
+    sums : list of Call
+        What sums over them.
+    obstacle : str
+        Why the program cannot be tiled; empty if it can.
+    """
+
+    axis: dict[Call, int] = field(default_factory=dict)
+    sums: list[Call] = field(default_factory=list)
+    obstacle: str = ""
+
+
+def kinds(outputs: Sequence[Call], m: int | None) -> Kinds:
+    """Which calls work on the examples, which sum over them, and whether the program can be tiled."""
+    found = Kinds()
+    if m is None:
+        found.obstacle = "no array has the examples as its columns"
+        return found
+    after: set[Call] = set()
+    for call in reachable(outputs):
+        axes = [i - len(call.shape) for i, n in enumerate(call.shape) if n and n % m == 0]
+        args = list(call.calls())
+        examples = [x for x in args if x in found.axis]
+        if axes and (len(axes) > 1 or call.shape[axes[0]] != m):
+            found.obstacle = f"{_said(call)} has the examples on its axes more than once"
+        elif axes:
+            found.axis[call] = axes[0]
+            if any(x in after for x in args):
+                found.obstacle = f"{_said(call)} needs a sum over all examples before it goes on with each of them"
+            elif call.function is not None and not _apart(call, axes[0], found.axis):
+                found.obstacle = f"{_said(call)} does not work on each example by itself"
+        elif examples:
+            found.sums.append(call)
+            after.add(call)
+            if not _adds_up(call, found.axis):
+                found.obstacle = f"{_said(call)} takes all examples, but is no sum over them"
+        elif any(x in after for x in args):
+            after.add(call)
+        if found.obstacle:
+            return found
+    if not found.sums:
+        found.obstacle = "nothing is summed over the examples"
+    elif any(call in found.axis for call in outputs):
+        found.obstacle = "an output holds a column for each example"
+    elif len({s.dtype for s in found.sums}) > 1 or any(s.dtype.kind != "f" for s in found.sums):
+        found.obstacle = "the sums over the examples are not of one dtype"
+    return found
+
+
+def _said(call: Call) -> str:
+    function = getattr(call.function, "__name__", "")
+    return f"{call.name} ({function})" if call.name and function else call.name or f"np.{function}"
+
+
+def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
+    """Whether a call that works on the examples does to each what it would do to it alone."""
+    f: Callable[..., Any] | None = call.function
+    args = [x for x in call.args if isinstance(x, Call)]
+    if f in (np.dot, np.matmul):
+        a, b = args
+        if len(a.shape) != 2 or len(b.shape) != 2:
+            return False
+        return (axis == -1 and a not in axes) if b in axes else axis == -2
+    if isinstance(f, np.ufunc) or f is np.where:
+        return all(axes.get(x, axis) == axis for x in args)
+    if f is np.transpose:
+        return len(call.args) == 1 and not call.options and len(call.shape) == 2
+    if f in (np.ones, np.full, with_ones):
+        return True
+    if f in REDUCTIONS:
+        x = args[0]
+        over = call.options.get("axis")
+        over = over if isinstance(over, tuple) else (over,)
+        kept = bool(call.options.get("keepdims"))
+        return None not in over and all(i % len(x.shape) - len(x.shape) != axes[x] for i in over) and kept
+    if f is np.broadcast_to:
+        return axes.get(args[0], axis) == axis
+    if f is getitem:
+        index = call.args[1]
+        index = index if isinstance(index, tuple) else (index,)
+        place = len(args[0].shape) + axes.get(args[0], 0)
+        plain = all(isinstance(i, slice) for i in index) and args[0] in axes and axes[args[0]] == axis
+        return plain and (place >= len(index) or index[place] == slice(None))
+    return False
+
+
+def _adds_up(call: Call, axes: dict[Call, int]) -> bool:
+    """Whether a call that takes the examples is the sum of what it makes of some of them, and of the others."""
+    f = call.function
+    args = [x for x in call.args if isinstance(x, Call)]
+    if f is np.dot:
+        a, b = args
+        return axes.get(a) == -1 and axes.get(b) == (-2 if len(b.shape) == 2 else -1)
+    if f is total:
+        return all(x in axes for x in args) and args[0].shape == args[1].shape
+    return f is np.sum
+
+
+def width(bytes_per_example: int) -> int:
+    """Columns in a tile: what fits into the cache, in multiples of 64."""
+    return int(max(NARROWEST, CACHE // max(1, bytes_per_example) // 64 * 64))
+
+
+def worthwhile(m: int, width: int, bytes_per_example: int) -> bool:
+    """Whether there are several tiles, and the whole does not fit into the cache anyway."""
+    return m >= FEWEST * width and m * bytes_per_example > 2 * CACHE
