@@ -187,7 +187,7 @@ def settings(rows: list[Row]) -> str:
             if "settings" in row["peers"].get(name, {}):
                 options = {k: v for k, v in row["peers"][name]["settings"].items() if k != "wait"}
                 text = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in options.items()) or "none to choose"
-                text = text.replace("XLA_FLAGS --xla_cpu_multi_thread_eigen=false", "one thread")
+                text = text.replace("XLA FLAGS --xla_cpu_multi_thread_eigen=false", "one thread")
                 chosen[text] = chosen.get(text, 0) + 1
         if chosen and set(chosen) != {"none to choose"}:
             by_count = sorted(chosen.items(), key=lambda item: -item[1])
@@ -312,7 +312,7 @@ def draw(rows: list[Row]) -> None:
     style = {
         "svg.fonttype": "path", "svg.hashsalt": "benchmarks", "font.size": 10, "text.color": ink, "axes.edgecolor": ink,
         "axes.labelcolor": ink, "xtick.color": ink, "ytick.color": ink, "axes.spines.top": False,
-        "axes.spines.right": False,
+        "axes.spines.right": False, "axes.facecolor": "none",
     }  # fmt: skip
     with mpl.rc_context(style):
         figure, panels = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained", sharey=False)
@@ -332,9 +332,13 @@ def draw(rows: list[Row]) -> None:
                         label=TITLES[name],
                     )
             ax.set_xlabel(label)
-            ax.set_ylabel("microseconds per step")
+            for one in (ax.xaxis, ax.yaxis):
+                one.set_major_formatter("{x:,.0f}")
+            ax.minorticks_off()
             ax.grid(visible=True, color=ink, alpha=0.25, lw=0.6)
-        panels[0].legend(frameon=False, labelcolor="linecolor")
+        panels[0].set_ylabel("microseconds per step")
+        lines, names = panels[0].get_legend_handles_labels()
+        figure.legend(lines, names, loc="outside upper center", ncols=6, frameon=False, labelcolor="linecolor")
         figure.savefig(PLOT.with_suffix(".svg"), transparent=True, metadata={"Date": None})
         plt.close(figure)
 

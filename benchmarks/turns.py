@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from multiprocessing.connection import Connection
@@ -57,6 +57,7 @@ PEERS = {
 }
 REFERENCE = "NumPy, plain"
 CHECKED_STEPS = 3
+RACE = 4  # turns by which settings are chosen: the best of them, as noise only adds
 PAUSE = 0.03  # seconds after a turn, in which the threads of its libraries go to sleep
 
 
@@ -127,21 +128,19 @@ def _serve(connection: Connection, name: str, problem: Problem) -> None:
             if request[0] == "turn":
                 connection.send(_turn(peer, problem, request[1]))
                 continue
-            best, results = None, []
-            for options in PEERS[name].options:
-                peer = None
+            _, seconds, choices = request
+            took, results = [], []
+            for options in choices:
+                peer = None  # the one before may be large
                 peer = made(name, problem, options)
                 results.append(first_steps(peer))
-                single = len(PEERS[name].options) == 1
-                took = 0.0 if single else min(_turn(peer, problem, request[1]) for _ in range(3))
-                if best is None or took < best[0]:
-                    best = took, options
-            took, options = best
-            if options != PEERS[name].options[-1]:
+                took.append(min(_turn(peer, problem, seconds) for _ in range(RACE)))
+            fastest = int(np.argmin(took))
+            if choices[fastest] != choices[-1]:
                 peer = None
-                peer = made(name, problem, options)
-            _turn(peer, problem, 0)
-            connection.send((took or _turn(peer, problem, request[1]), options, results))
+                peer = made(name, problem, choices[fastest])
+                _turn(peer, problem, 0)
+            connection.send((took[fastest], choices[fastest], results))
     except EOFError:
         return
     except Exception:
@@ -183,9 +182,9 @@ class Worker:
             raise PeerFailedError(answer)
         return answer
 
-    def choose(self, seconds: float) -> float:
-        """Build the peer with its fastest options; returns about how long a step takes."""
-        self._connection.send(("choose", seconds))
+    def choose(self, seconds: float, options: list[Options]) -> float:
+        """Build the peer with the fastest of these options; returns about how long a step takes."""
+        self._connection.send(("choose", seconds, options))
         self.estimate, self.options, self.results = self._answer()
         return self.estimate
 
@@ -204,13 +203,18 @@ class Worker:
             self._process.join()
 
 
-def _fastest(name: str, problem: Problem, seconds: float) -> Worker:
-    """The peer's worker in the environment that suits it best."""
+def _fastest(name: str, problem: Problem, seconds: float, known: Options | None) -> Worker:
+    """The peer's worker in the environment, and with the options, that suit it best, or that are known to."""
     best: Worker | None = None
-    for environment in PEERS[name].environments:
+    environments, options = PEERS[name].environments, PEERS[name].options
+    if known is not None:
+        variables = {key for environment in environments for key in environment}
+        environments = [{key: value for key, value in known.items() if key in variables}]
+        options = [{key: value for key, value in known.items() if key not in variables}]
+    for environment in environments:
         worker = Worker(name, problem, environment)
         try:
-            worker.choose(seconds)
+            worker.choose(seconds, options)
         except BaseException:
             worker.end()
             raise
@@ -223,9 +227,17 @@ def _fastest(name: str, problem: Problem, seconds: float) -> Worker:
 
 
 def side_by_side(
-    problem: Problem, names: Iterable[str], *, budget: float, rounds: tuple[int, int], turn: float
+    problem: Problem,
+    names: Iterable[str],
+    *,
+    budget: float,
+    rounds: tuple[int, int],
+    turn: float,
+    known: Mapping[str, Options] | None = None,
 ) -> dict[str, Any]:
     """Time the peers in turns, for about `budget` seconds and within `rounds`; each turn lasts `turn` or one step.
+
+    Settings that are `known` are taken, and the others are found by a race.
 
     Returns for each peer its settings and the seconds per step in every round, or the error that it raised.
     """
@@ -234,7 +246,7 @@ def side_by_side(
     try:
         for name in names:
             try:
-                workers.append(_fastest(name, problem, turn))
+                workers.append(_fastest(name, problem, turn, (known or {}).get(name)))
             except PeerFailedError as error:
                 found[name] = {"error": str(error).strip().splitlines()[-1]}
         expected = next((w for w in workers if w.name == REFERENCE), workers[0]).results[0]
