@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import tinygrad_dls as tg
 from benchmarks.peers import Parameters, Peer
@@ -49,4 +50,4 @@ def compiled(problem: Problem) -> Peer:
     X, Y = problem.data
     model, loss, optimizer = _trained(problem)
     step = tg.compile(model, loss, optimizer)
-    return Peer(lambda: step(X, Y), lambda: _parameters(model), lambda parameters: _restart(model, parameters))
+    return Peer(partial(step, X, Y), lambda: _parameters(model), lambda parameters: _restart(model, parameters))

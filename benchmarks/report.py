@@ -347,8 +347,8 @@ def _ran(row: Row, name: str) -> bool:
     return "seconds" in row["peers"].get(name, {})
 
 
-def main() -> None:
-    """Write what has been measured into the page."""
+def written(page: str) -> str:
+    """The page with its tables made from what has been measured."""
     steps, growth, memory = (load(part)["rows"] for part in ("steps", "growth", "memory"))
     made: dict[str, Callable[[], str]] = {
         "machine": lambda: machine_line(load("steps")["machine"]),
@@ -364,15 +364,19 @@ def main() -> None:
         "import_time": lambda: import_table(load("import_time")["rows"]),
         "graph_size": lambda: graph_table(load("graph_size")["rows"]),
     }
-    page = PAGE.read_text()
     for name, make in made.items():
         place = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
         if not place.search(page):
             raise ValueError(f"{PAGE.name} has no place for the table of {name}: <!-- {name} --> ... <!-- /{name} -->")
         content = make()
         page = place.sub(lambda found, content=content: f"{found[1]}\n{content}\n\n{found[2]}", page)
-    PAGE.write_text(page)
-    draw(growth)
+    return page
+
+
+def main() -> None:
+    """Write what has been measured into the page, and draw the plot."""
+    PAGE.write_text(written(PAGE.read_text()))
+    draw(load("growth")["rows"])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from benchmarks.problems import DTYPES, SHAPES, Problem
 from benchmarks.turns import PEERS, REFERENCE, check_equal, first_steps, made
 
 SHRUNK = [Problem(sizes, min(m, 40), dtype) for sizes, m in SHAPES for dtype in DTYPES]
-WITHOUT_EXTRA = ["NumPy, planned", "eager"]
+WITHOUT_EXTRA = ["NumPy, planned", "eager", "compiled"]
 
 
 @pytest.mark.parametrize("problem", SHRUNK, ids=str)
