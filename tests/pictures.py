@@ -6,6 +6,7 @@ The DOT text lies beside each SVG. It is what is compared: the SVG has also the 
 from pathlib import Path
 
 import tinygrad_dls as tg
+from examples import by_pencil
 
 ASSETS = Path(__file__).parents[1] / "docs" / "assets"
 
@@ -23,7 +24,13 @@ def two_layer_network():
     return tg.draw(network, (2, 400), (1, 400), loss=tg.binary_cross_entropy_with_logits)
 
 
-PICTURES = {make.__name__: make for make in (logistic_regression, two_layer_network)}
+def from_picture_to_code():
+    _, J = by_pencil.logistic_regression()
+    J.backward()
+    return tg.draw(J, direction="both")
+
+
+PICTURES = {make.__name__: make for make in (logistic_regression, two_layer_network, from_picture_to_code)}
 
 
 if __name__ == "__main__":
