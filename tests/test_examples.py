@@ -318,7 +318,7 @@ def derived(folder):
 def test_the_derivation_arrives_at_a_minus_y_and_at_the_gradients(derived):
     assert "= a - y\n" in derived["logistic_regression"].text
     assert derived["logistic_regression"].formulas["dZ"] == "(A - Y) / m"
-    assert derived["two_layer_network"].formulas["dZ1"] == "dA1 * (1 - A1 ** 2)"
+    assert derived["two_layer_network"].formulas["dZ1"] == "dA1 * (1 - A1**2)"
     assert len(derived["differences"]) == 6
     assert max(derived["differences"].values()) < 1e-14  # a few roundings of 1.1e-16, in sums that hardly cancel
 
