@@ -98,7 +98,7 @@ LOCAL = {
     "sigmoid": "da1/dz1 = a1*(1 - a1)",
     "relu": "da1/dz1 = (1 if z1 > 0 else 0)",
 }
-PRODUCT = {"tanh": "(1 - A1 ** 2)", "sigmoid": "A1 * (1 - A1)", "relu": "(Z1 > 0)"}
+PRODUCT = {"tanh": "(1 - A1**2)", "sigmoid": "A1 * (1 - A1)", "relu": "(Z1 > 0)"}
 
 
 @pytest.mark.parametrize("name", LOCAL)

@@ -2,7 +2,7 @@
 
 There is no table of derivatives here. The rule of a node's op runs once on arrays that record what is done to them, and
 each of its vector-Jacobian products on a recorded ``dz``. What stands beside ``dz`` in the result is the local
-derivative: of ``dA1 * (1 - A1 ** 2)`` it is ``1 - A1²``, of ``W2.T @ dZ2`` it is ``W2ᵀ``.
+derivative: of ``dA1 * (1 - A1**2)`` it is ``1 - A1²``, of ``W2.T @ dZ2`` it is ``W2ᵀ``.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _within(x: Any) -> list[Call]:
 
 
 def _short(text: str) -> str:
-    """As one writes it: ``1 - A1²`` for ``1 - A1 ** 2``, ``W2ᵀ`` for ``W2.T``."""
-    for code, written in ((" ** 2", "²"), (".T", "ᵀ"), ("np.", ""), (" * ", " ")):
+    """As one writes it: ``1 - A1²`` for ``1 - A1**2``, ``W2ᵀ`` for ``W2.T``."""
+    for code, written in ((" ** 2", "²"), ("**2", "²"), (".T", "ᵀ"), ("np.", ""), (" * ", " ")):
         text = text.replace(code, written)
     return text if len(text) <= LONGEST else ""

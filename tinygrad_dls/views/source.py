@@ -197,7 +197,7 @@ class _Writer:
         self.taken.add(name)
 
     def text(self, x: Any, top: bool = True) -> str:
-        return expression(x, self.names, top=top, hugging=True)
+        return expression(x, self.names, top=top)
 
     def before(self, name: str, call: Call) -> Iterator[Call]:
         """What needs a line of its own before the call: what is used again, and parts of what would be too long."""

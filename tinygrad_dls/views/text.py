@@ -36,7 +36,7 @@ _SIMPLE = re.compile(rf"-*({_NUMBER}|[^\W\d]\w*(\.[^\W\d]\w*)*)")  # what ruff w
 _PLAIN = re.compile(rf"-*({_NUMBER}|\w+)?")  # the bounds of a slice that ruff writes without spaces
 
 
-def expression(call: Any, names: Mapping[Call, str], *, top: bool = True, hugging: bool = False) -> str:
+def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str:
     """A call as Python writes it; the calls that have names by these.
 
     Parameters
@@ -46,15 +46,13 @@ def expression(call: Any, names: Mapping[Call, str], *, top: bool = True, huggin
         What stands for a call that has been computed before.
     top : bool
         Whether the call itself is to be written out although it has a name.
-    hugging : bool
-        Whether powers of simple operands are written without spaces, ``A1**2``, as ruff does it.
     """
-    return _Writer(names, hugging).text(call, top)[0]
+    return _Writer(names).text(call, top)[0]
 
 
 class _Writer:
-    def __init__(self, names: Mapping[Call, str], hugging: bool) -> None:
-        self.names, self.hugging = names, hugging
+    def __init__(self, names: Mapping[Call, str]) -> None:
+        self.names = names
 
     def text(self, x: Any, top: bool = False) -> tuple[str, int]:
         """The text of an argument, and how tightly it binds."""
@@ -71,7 +69,7 @@ class _Writer:
             return f"-({text})" if own < SIGN or own == POWER else f"-{text}", SIGN
         if x.function is np.power:
             base, exponent = self.within(x.args[0], ATOM), self.within(x.args[1], SIGN)
-            hug = self.hugging and _SIMPLE.fullmatch(base) and _SIMPLE.fullmatch(exponent)
+            hug = _SIMPLE.fullmatch(base) and _SIMPLE.fullmatch(exponent)  # as ruff does it
             return f"{base}**{exponent}" if hug else f"{base} ** {exponent}", POWER
         return self.function(x), ATOM
 
@@ -96,7 +94,7 @@ class _Writer:
         function, args, options = x.function, x.args, {k: v for k, v in x.options.items() if _is_set(k, v)}
         if function is np.asarray:
             return self.literal(args[0])[0]
-        if function is np.transpose and len(args) == 1 and not options:
+        if function is np.transpose and (len(args) == 1 or args[1] is None) and not options:
             return f"{self.within(args[0], ATOM)}.T"
         if function is getitem:
             return f"{self.within(args[0], ATOM)}[{self.index(args[1])}]"
