@@ -2,6 +2,7 @@
 
 import pytest
 
+from examples import from_picture_to_code
 from tests.browser import look
 from tests.test_page import FACTS, SVG
 from tinygrad_dls.views.page import SCRIPT, STYLE, page, widget
@@ -85,7 +86,7 @@ def on_page(script, *, html=ALONE):
 
 @pytest.fixture(scope="module")
 def all_seen():
-    return look(LOOKS)
+    return look({name: (html() if callable(html) else html, script) for name, (html, script) in LOOKS.items()})
 
 
 @pytest.fixture
@@ -544,3 +545,75 @@ def test_without_modules_and_parameters_there_are_no_controls_for_them(seen):
 )
 def test_two_figures_on_a_page_do_not_meddle(seen):
     assert seen == [6, 2, True, False, True, True, True, 2]
+
+
+# -- the page of the demo, with both models ---------------------------------------------------------------------------
+
+
+@on_page(
+    """
+    const [one, two] = all(".tg-figure");
+    const buttons = [...two.querySelectorAll(".tg-side button")];
+    buttons.find((each) => each.textContent === "W1").click();
+    const lit = [...two.querySelectorAll(".node.tg-lit")].map((each) => each.id.split("-").at(-1)).sort().join(" ");
+    return [all(".tg-figure[data-ready]").length, lit, one.querySelectorAll(".tg-lit").length,
+      performance.getEntriesByType("resource").length];
+""",
+    html=from_picture_to_code.page,
+)
+def test_both_pictures_of_the_demo_are_alive_and_nothing_is_loaded(seen):
+    assert seen == [2, "A1 J W1 Z1 Z2", 0, 0]
+
+
+@on_page(
+    """
+    const found = [];
+    for (const width of [340, 700, 1100, 1600]) {
+      frameElement.style.width = `${width}px`;
+      await wait(50);
+      const page = document.documentElement;
+      const within = all(".formula, pre, .tg-figure, p, h1, h2, h3, h4, nav").filter((each) =>
+        each.getBoundingClientRect().right > width + 0.5).length;
+      found.push([page.clientWidth, page.scrollWidth, within]);
+    }
+    return found;
+""",
+    html=from_picture_to_code.page,
+)
+def test_the_page_of_the_demo_fits_a_phone_and_a_wide_screen(seen):
+    assert [(scroll - client, wider) for client, scroll, wider in seen] == [(0, 0)] * 4
+
+
+@on_page(
+    """
+    const channels = (color) => color.match(/[\\d.]+/g).map(Number);
+    const linear = (c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    const light = (color) => {
+      const [r, g, b] = channels(color).map((c) => linear(c / 255));
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (element) => {
+      for (let e = element; e; e = e.parentElement) {
+        const color = getComputedStyle(e).backgroundColor;
+        if (channels(color)[3] !== 0) return color;
+      }
+    };
+    const contrast = (element) => {
+      const [a, b] = [light(getComputedStyle(element).color), light(behind(element))].sort((x, y) => y - x);
+      return (a + 0.05) / (b + 0.05);
+    };
+    const worst = {};
+    for (const theme of ["light", "dark"]) {
+      document.documentElement.dataset.theme = theme;
+      const texts = all("p, h1, h2, h3, h4, a, math, code, .comment, button").filter((each) =>
+        isShown(each) && !each.closest("svg"));
+      worst[theme] = [light(behind(document.body)) > 0.5, texts.length > 150, Math.min(...texts.map(contrast))];
+    }
+    return worst;
+""",
+    html=from_picture_to_code.page,
+)
+def test_texts_on_the_page_of_the_demo_stand_out_in_light_and_dark(seen):
+    assert seen["light"][:2] == [True, True]
+    assert seen["dark"][:2] == [False, True]
+    assert min(seen["light"][2], seen["dark"][2]) >= 4.5  # what WCAG asks of text
