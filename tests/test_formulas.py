@@ -37,7 +37,7 @@ TABLE = {
     "power": (
         lambda: x**y,
         "x**y",
-        ["y x ** where(logical_and(x == 0, y == 0), 1, y - 1)", "x ** y log(where(x == 0, 1, x))"],
+        ["y x ** where(logical_and(x == 0, y == 0), 1, y - 1)", "x**y log(where(x == 0, 1, x))"],
     ),
     "power of a number": (lambda: z**3, "z**3", ["3 z²"]),
     "negative": (lambda: -z, "-z", ["-1"]),
