@@ -133,7 +133,7 @@ def fit(
         Called after each epoch as ``callback(epoch, cost, model)``; a true answer ends the training.
     compile : bool, default False
         Whether the step is recorded and replayed as planned NumPy calls, see `tinygrad_dls.compile`: the same training
-        up to rounding, in less time. The gradients are left in ``p.grad`` if there are callbacks to look at them.
+        up to rounding, in less time.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def fit(
     if truth(compile, "fit: compile"):
         from tinygrad_dls.compiling import compile as compiled  # only training that is compiled needs it
 
-        take_step = compiled(model, loss, optimizer, gradients=bool(callbacks))
+        take_step = compiled(model, loss, optimizer, gradients=True)
     history, first = History(), None
     m = X.shape[1]
     model.train()

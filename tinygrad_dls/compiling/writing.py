@@ -33,6 +33,10 @@ __all__ = ["Code", "Function", "Writer", "copied", "safe"]
 
 _REDUCE = {np.sum: "add", np.max: "maximum", np.min: "minimum", np.prod: "multiply"}
 _VIEWS = (np.transpose, np.broadcast_to, np.expand_dims, np.squeeze, np.swapaxes, np.reshape)
+_FRESH = (
+    np.where, np.concatenate, np.stack, np.cumsum, np.sum, np.prod, np.max, np.min, np.mean, np.std, np.var, np.any,
+    np.all, getitem, scattered, *PATTERNS,
+)  # fmt: skip  # whose results are arrays of their own, indexing among them where it is no view
 _BY_KEYWORD = (np.maximum, np.minimum)  # whose third argument by position is deprecated
 _RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), "np"}
 
@@ -309,7 +313,9 @@ class Writer:
             self.names[call] = self.into[call]
             self.write(f"{self.into[call]}[...] = {self.any(call.args[0])}", comment)
         else:
-            self.assigned(call, f"{self.called(f)}({self.arguments(call)})")
+            text = f"{self.called(f)}({self.arguments(call)})"
+            fresh = isinstance(f, np.ufunc) or f in _FRESH
+            self.assigned(call, text if fresh else f"{text}.copy()")  # it may be a view of memory that is used again
 
     def write(self, line: str, comment: str = "") -> None:
         """Append a line."""
@@ -318,7 +324,8 @@ class Writer:
     def assigned(self, call: Call, text: str) -> None:
         """A line that makes a new array, or a number."""
         name = self.into.get(call) or self.name(call, "s" if call.shape == () else "t")
-        self.write(f"{name}{'[...]' if call in self.into and call.shape else ''} = {text}", self.comment(call))
+        filled = call in self.into and not name.endswith("]")
+        self.write(f"{name}{'[...]' if filled else ''} = {text}", self.comment(call))
         self.names[call] = name
 
     def comment(self, call: Call) -> str:
