@@ -547,6 +547,24 @@ def test_two_figures_on_a_page_do_not_meddle(seen):
     assert seen == [6, 2, True, False, True, True, True, 2]
 
 
+TOUCH = """
+    const touch = () => getComputedStyle(view).touchAction;
+    const before = touch();
+    view.focus();
+    return [before, touch()];
+"""
+
+
+@on_page(TOUCH)
+def test_a_finger_moves_the_picture_that_is_a_page_of_its_own(seen):
+    assert seen == ["none", "none"]
+
+
+@on_page(TOUCH, html=TWO)
+def test_a_finger_scrolls_past_a_picture_among_other_things_until_it_is_chosen(seen):
+    assert seen == ["pan-y", "none"]
+
+
 # -- the page of the demo, with both models ---------------------------------------------------------------------------
 
 
