@@ -75,6 +75,13 @@ def test_logistic_regression_of_composed_layers_line_by_line():
     ]
 
 
+def test_few_examples_make_no_difference_to_the_formulas():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 1, rng=0), tg.nn.Sigmoid())
+    for m in (2, 3, 4):
+        derivation = tg.derive(model, X[:, :m], Y[:, :m], loss=tg.binary_cross_entropy)
+        assert derivation.text == tg.derive(model, X, Y, loss=tg.binary_cross_entropy).text, m
+
+
 def test_the_cost_of_logits_is_taken_apart():
     derivation = tg.derive(tg.nn.LogisticRegression(2), X, Y, loss=tg.binary_cross_entropy_with_logits)
     assert lines(derivation, "One example") == [

@@ -245,7 +245,7 @@ class _Writer:
             rights = [
                 Formula(rf"d{name(above.identifier)} \odot {slope.latex}", f"d{above.identifier} * ({slope.code})")
             ]
-            local = as_call(found.local, self._arrays(), node.shape, self.step.recorder.m)
+            local = as_call(found.local, self._arrays(), call.shape, self.step.recorder.m)
             if local is not None:
                 product = _times(Call(None, (), {}, call.shape, call.dtype, f"d{above.identifier}"), local)
                 rights.append(Formula(latex(product, {}), expression(product, {})))
