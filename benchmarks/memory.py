@@ -37,7 +37,7 @@ def peak(name: str, problem: Problem) -> int:
     Buffers that it makes beforehand count. A small problem comes first, so that libraries are loaded and compiled. What
     a framework copies into a layout of its own takes the place of the data that it was copied from.
     """
-    small = made(name, dataclasses.replace(problem, m=64), {})
+    small = made(name, dataclasses.replace(problem, m=50), {})
     for _ in range(3):
         small.step()
     gc.collect()
