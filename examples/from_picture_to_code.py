@@ -11,17 +11,15 @@ from __future__ import annotations
 import html
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import numpy as np
-
 import tinygrad_dls as tg
 from examples import by_pencil
-from tinygrad_dls.views.derivation import Derivation, Line, Part, named
-from tinygrad_dls.views.page import SCRIPT, STYLE, widget
-from tinygrad_dls.views.rendering import render
+from tinygrad_dls.views.derivation import Derivation
+from tinygrad_dls.views.page import SCRIPT, STYLE
 
 MODELS = {
     "logistic": (
@@ -42,15 +40,6 @@ def template(name: str) -> Template:
     return Template(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
-def given(model: tg.nn.Module) -> str:
-    """Write down the numbers that a reader with a pencil starts from."""
-    arrays = {"X": by_pencil.X, "Y": by_pencil.Y, **model.state_dict()}
-    lines = tuple(
-        Line(named(name), (), shape=tuple(map(str, x.shape)), value=np.asarray(x)) for name, x in arrays.items()
-    )
-    return _body(Derivation((Part("", (), lines),)))
-
-
 def _body(derivation: Derivation) -> str:
     """The derivation within a page that has headings above its own."""
     text = derivation.fragment.replace("<h2></h2>", "")
@@ -66,18 +55,17 @@ def code(source: str) -> str:
 def section(ident: str) -> str:
     """The part of the page about one model."""
     title, make, what = MODELS[ident]
-    model, J = make()
+    _, J = make()
     derivation, source = tg.derive(J, values=True), tg.numpy_source(J)
     J.backward()
-    picture = tg.draw(J, direction="both")
-    figure = widget(render(picture.source, "svg").decode(), picture._facts, f"{ident}-graph")
+    given, *parts = derivation.parts
     return template("from_picture_to_code_model.html").substitute(
         ident=ident,
         title=html.escape(title),
         what=html.escape(what),
-        given=given(model),
-        picture=figure,
-        derivation=_body(derivation),
+        given=_body(Derivation((replace(given, title=""),))),
+        picture=tg.draw(J, direction="both").widget(f"{ident}-graph"),
+        derivation=_body(Derivation(tuple(parts))),
         code=code(source),
     )
 

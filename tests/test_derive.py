@@ -371,7 +371,7 @@ def test_names_are_written_as_the_course_does():
         r"dW^{[2]} = dZ^{[2]} \, A^{[1]T}",
         r"db^{[2]} = \sum_{i=1}^{m} dZ^{[2](i)}",
         r"dA^{[1]} = W^{[2]T} \, dZ^{[2]}",
-        r"\frac{dL}{dz^{[2]}} = \frac{dL}{da^{[2]}} \frac{da^{[2]}}{dz^{[2]}}",
+        r"\frac{dL}{dz^{[2]}} = \frac{dL}{da^{[2]}} \, \frac{da^{[2]}}{dz^{[2]}}",
     ):
         assert formula in markdown
 

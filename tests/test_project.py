@@ -26,7 +26,13 @@ def test_import_takes_numpy_alone():
 
 @pytest.mark.parametrize(
     ("name", "module"),
-    [("check", "check"), ("compile", "compiling"), ("draw", "views.drawing"), ("numpy_source", "views.source")],
+    [
+        ("check", "check"),
+        ("compile", "compiling"),
+        ("derive", "views.derive"),
+        ("draw", "views.drawing"),
+        ("numpy_source", "views.source"),
+    ],
 )
 def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
     code = (

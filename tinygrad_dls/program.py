@@ -67,9 +67,9 @@ class Program:
 
     def outputs(self) -> list[tuple[str, Call]]:
         """What the program is for: the cost, and the new parameters, or the gradients if there is no update."""
-        gradients = {f"d{p.name}" for p in self.parameters}
-        wanted = self.update or [(name, call) for name, call in self.backward if name in gradients]
-        return [self.forward[-1], *wanted]
+        gradients = dict(self.backward)
+        names = [name for p in self.parameters if (name := f"d{p.name}") in gradients]
+        return [self.forward[-1], *(self.update or [(name, gradients[name]) for name in names])]
 
     @property
     def m(self) -> Call | None:

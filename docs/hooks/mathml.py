@@ -16,7 +16,7 @@ log = logging.getLogger("mkdocs.hooks.mathml")
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.DOTALL)
 NAME = r"<mi>(?:log|exp|tanh|max|min)</mi>"
-BEFORE_A_NAME = re.compile(rf"(?<=</mi>)(?={NAME})|(?<=</msub>)(?={NAME})|(?<=</msup>)(?={NAME})")
+BEFORE_A_NAME = re.compile("|".join(rf"(?<={end})(?={NAME})" for end in ("</mi>", "</msub>", "</msup>", r"\)</mo>")))
 LEFT_OVER = re.compile(r"\\[A-Za-z]+|<mi>&")
 
 

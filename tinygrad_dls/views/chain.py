@@ -115,7 +115,7 @@ def _steps(entries: Entries, node: Node, top: str, factor: Expression, numbers: 
     upper = letter(above.identifier)
     yield _line(ratio(upper, small), [found.local], numbers, ("The local derivative.",))
     law = Formula(
-        f"{ratio(top, upper).latex} {ratio(upper, small).latex}",
+        rf"{ratio(top, upper).latex} \, {ratio(upper, small).latex}",
         f"{ratio(top, upper).code} * {ratio(upper, small).code}",
     )
     first = entries.gradient(above)
@@ -194,7 +194,7 @@ def _logits(entries: Entries, numbers: Numbers) -> Part | None:
         because = ("The loss of one example. The cost computes it of ", Formula(name(small_z), small_z),
                    ", as ", scalar(loss), " in a form that does not overflow: the same.")  # fmt: skip
     law = Formula(
-        f"{ratio('L', small_a).latex} {ratio(small_a, small_z).latex}", f"dL/d{small_a} * d{small_a}/d{small_z}"
+        rf"{ratio('L', small_a).latex} \, {ratio(small_a, small_z).latex}", f"dL/d{small_a} * d{small_a}/d{small_z}"
     )
     lines = (
         _line(Formula(name(small_a), small_a), [sigmoid.item()], numbers, ("The sigmoid.",)),
@@ -218,7 +218,7 @@ def _softmax() -> Part | None:
     """Cross-entropy of a softmax, by indices; only if algebra proves each step, for three classes."""
     if not _softmax_is_proved():
         return None
-    sum_law = r"\sum_{k} \frac{\partial L}{\partial a_k} \frac{\partial a_k}{\partial z_j}"
+    sum_law = r"\sum_{k} \frac{\partial L}{\partial a_k} \, \frac{\partial a_k}{\partial z_j}"
     steps: list[tuple[str, tuple[str, str], list[tuple[str, str]]]] = [
         (
             "Softmax: the probability of class k.",

@@ -192,14 +192,15 @@ def _text(line: Line) -> Iterator[str]:
         yield f"    {left} = {right.code}{shape if i == len(line.rights) - 1 else ''}"
     if line.value is not None:
         indent = " " * (len(line.left.code) + 7)
-        yield f"    {' ' * len(line.left.code)} = " + _number_text(line.value).replace("\n", "\n" + indent)
+        left = " " * len(line.left.code) if line.rights else line.left.code
+        yield f"    {left} = " + _number_text(line.value).replace("\n", "\n" + indent)
     yield ""
 
 
 def _equation(line: Line) -> str:
     text = " = ".join([line.left.latex, *(x.latex for x in line.rights)])
     if line.value is not None:
-        text += f" = {_number_latex(line.value)}"
+        text += f" = {{{_number_latex(line.value)}}}"  # in braces, brackets keep their height, a minus its place
     if line.shape:
         text += rf" \qquad ({', '.join(line.shape)}{',' * (len(line.shape) == 1)})"
     return text
@@ -253,7 +254,9 @@ def _block(latex: str) -> str:
 
 
 _NAME = r"<mi>(?:log|exp|tanh|max|min)</mi>"
-_BEFORE_A_NAME = re.compile(rf"(?<=</mi>)(?={_NAME})|(?<=</msub>)(?={_NAME})|(?<=</msup>)(?={_NAME})")
+_BEFORE_A_NAME = re.compile(
+    rf"(?<=</mi>)(?={_NAME})|(?<=</msub>)(?={_NAME})|(?<=</msup>)(?={_NAME})|(?<=\)</mo>)(?={_NAME})"
+)
 
 
 def _converted(latex: str, display: str) -> str:

@@ -192,12 +192,22 @@ class _Writer:
         of = Formula(rf"\frac{{\partial {name(J)}}}{{\partial {name(first)}}}", f"∂{J}/∂{first}")
         intro: Prose = (named(f"d{first}"), " stands for ", of, " and so on. Wanted: ", *_listed(wanted), ".")
         parts = [
+            self._given(),
             Part("Forward pass", (), tuple(forward)),
             chain.one_example(self.entries, self.path, self.numbers),
             Part("Backward pass", intro, tuple(backward)),
         ]
         code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
         return Derivation(tuple(part for part in parts if part is not None), code)
+
+    def _given(self) -> Part | None:
+        """The numbers to start from."""
+        leaves = [node for node in self.nodes if not node.op and self.numbers]
+        lines = [
+            Line(named(x.identifier), (), (), tuple(map(str, x.shape)) or None, self.numbers[x.identifier])
+            for x in leaves
+        ]
+        return Part("Given", (), tuple(lines)) if lines else None
 
     def _line(self, identifier: str, rights: tuple[Formula, ...], because: Prose) -> Line:
         shape = self._shape(self.calls[identifier])

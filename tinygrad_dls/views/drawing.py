@@ -181,6 +181,23 @@ class Drawing:
         _write(file, self._in_format(ending[1:]))
         return file
 
+    def widget(self, ident: str = "graph") -> str:
+        """The interactive picture as a piece of HTML, for a page that also holds `views.page`'s STYLE and SCRIPT.
+
+        Parameters
+        ----------
+        ident : str, default "graph"
+            Tells it from other pictures on the page.
+
+        Raises
+        ------
+        RuntimeError
+            If Graphviz is missing, saying how to get it.
+        """
+        from tinygrad_dls.views.page import widget
+
+        return widget(render(self._source, "svg").decode("utf-8"), self._facts, ident)
+
     def _in_format(self, format: str) -> bytes:
         if format == "dot":
             return self._source.encode("utf-8")
