@@ -17,10 +17,11 @@ def main() -> None:
         __doc__,
         only={"default": "", "help": "problems whose name holds this text; the other rows are kept"},
         again={"action": "store_true", "help": "keep the settings that the last run chose for the peers"},
+        seconds={"type": float, "default": 45.0, "help": "about how long the turns at each problem take"},
         peers={"nargs": "*", "choices": list(PEERS), "default": list(PEERS)},
     )
     problems = [problem for problem in PROBLEMS if chosen.only in str(problem)]
-    effort = {"budget": 45.0, "rounds": (15, 61), "turn": 0.05}
+    effort = {"budget": chosen.seconds, "rounds": (11, 61), "turn": 0.05}
     if chosen.quick:
         problems = [Problem((2, 4, 1), 400, "float32")] if not chosen.only else problems
         effort = {"budget": 2.0, "rounds": (3, 5), "turn": 0.02}
