@@ -380,7 +380,13 @@ def _layer(z: Call, own: set[Call]) -> tuple[Call, Call, Call] | None:
     """The A, W and b of ``W A + b``, all of one dtype."""
     if calls(z, np.add) and calls(z.args[0], np.dot) and z.args[1] in own:
         (w, a), b = z.args[0].args, z.args[1]
-        fits = w in own and w.shape[:1] == b.shape[:1] == z.shape[:1] and b.shape[1:] == (1,) and len(a.shape) == 2
+        fits = (
+            w in own
+            and w is not b
+            and w.shape[:1] == b.shape[:1] == z.shape[:1]
+            and b.shape[1:] == (1,)
+            and len(a.shape) == 2
+        )
         if fits and w.dtype == a.dtype == b.dtype == z.dtype:
             return a, w, b
     return None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.compiling import tiling
 from tinygrad_dls.compiling.lowering import calls, factored, is_number, joined_layers, lowered, side_by_side
 from tinygrad_dls.compiling.updating import Layout, Update, flat_update, layout
@@ -111,14 +112,20 @@ class _Planner:
 
         outputs = lowered(outputs, step.recorder.length)
         outputs = factored(outputs)
-        outputs, self.pairs = joined_layers(outputs, step.parameters, step.data, self.examples)
+        learned = [p for p in step.parameters if p.name in updated]
+        outputs, self.pairs = joined_layers(outputs, learned, step.data, self.examples)
 
         self.cost = outputs[0]
-        self.kept = [Call(copied, (c,), {}, c.shape, c.dtype) for c in outputs[len(outputs) - len(kept) :]]
-        self.updates = _updates(step, dict(zip(names, outputs, strict=True)))
+        by_name = dict(zip(names, outputs, strict=True))
+        self.updates = _updates(step, by_name)
+        dtypes = sorted({str(u.parameter.dtype) for u in self.updates})
+        if len(dtypes) > 1:
+            raise RecordingError(f"the parameters are of several dtypes, {' and '.join(dtypes)}; a plan needs one.")
         self.layout = layout(self.updates, self.pairs)
-        one_dtype = len({u.parameter.dtype for u in self.updates}) == 1
-        self.flat = flat_update(self.updates, self.layout.size) if one_dtype else None
+        members = [f"d{member}" for block in self.layout.blocks for member in block.members]
+        found = [by_name[name] for name in members if name in kept]
+        self.kept = [Call(copied, (c,), {}, c.shape, c.dtype) for c in found]
+        self.flat = flat_update(self.updates, self.layout.size)
         if self.flat is not None and self.flat.counts and not alike:
             self.flat = None
         owned = {u.parameter for u in self.updates}
@@ -161,7 +168,7 @@ class _Planner:
     def _whole(self) -> Code:
         """One function for all of the step."""
         writer = Writer(self.examples, self.m, self.given, self.fixed, self.into)
-        writer.code.setup += self.views
+        writer.start(self.views)
         wanted = [self._cost(), *self.gradients, *self.new, *self.new_counts]
         writer.function("step", [*self._names_of_data(), "learning_rate", *self.counts], wanted + self.kept)
         self._return(writer)
@@ -170,7 +177,7 @@ class _Planner:
     def _tile(self, width: int) -> Code:
         """The function that computes what the columns of a tile contribute to the sums over the examples."""
         writer = Writer(self.examples, width, self.given, self.fixed, self.places)
-        writer.code.setup += self.views + self.views_of_sums
+        writer.start(self.views + self.views_of_sums)
         writer.function("columns", self._names_of_data(), self.kinds.sums)
         return writer.code
 
@@ -179,7 +186,7 @@ class _Planner:
         into = {call: name for call, name in self.into.items() if call not in self.places}
         fixed = self.fixed | {call for call in self.places if call.shape}
         writer = Writer(self.examples, self.m, {**self.given, **self.places}, fixed, into)
-        writer.code.setup += self.views + self.views_of_sums
+        writer.start(self.views + self.views_of_sums)
         wanted = [self._cost(), *self.gradients, *self.new, *self.new_counts]
         writer.function("update", [*self._names_of_data(), "learning_rate", *self.counts], wanted + self.kept)
         self._return(writer)

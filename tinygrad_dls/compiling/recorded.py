@@ -11,7 +11,7 @@ from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.program import Program, program
+from tinygrad_dls.program import Program, _source, program
 from tinygrad_dls.recording import Call, reachable
 
 __all__ = ["examples", "lines_of", "recorded"]
@@ -34,22 +34,32 @@ def recorded(
     Raises
     ------
     RecordingError
-        If the step cannot be recorded, or is another one with another number of examples.
+        If the step cannot be recorded, or is another one each time.
     """
     m = examples(X, Y)
-    if m is not None and m > EXAMPLES and X.ndim == Y.ndim == 2 and X.shape[1] == Y.shape[1]:
-        X, Y = X[:, :EXAMPLES], Y[:, :EXAMPLES]
     Y = Y.copy()  # a new array, so that the checks that it passes are those of this step
-    first, second = program(model, X, Y, loss=loss, optimizer=optimizer)
-    checks = [check for (_, check), passed in list(losses._passed.items()) if passed() is Y]
-    a, b = (lines_of([call for _, call in p.outputs()], p.recorder.m) for p in (first, second))
-    if a != b:
-        one, other = next((x, y) for x, y in zip([*a, ""], [*b, ""], strict=False) if x != y)
+    x, y = X, Y
+    if m is not None and m > EXAMPLES and X.ndim == Y.ndim == 2 and X.shape[1] == Y.shape[1]:
+        x, y = X[:, :EXAMPLES], Y[:, :EXAMPLES]
+    first, second = program(model, x, y, loss=loss, optimizer=optimizer)
+    checks = [check for (_, check), passed in list(losses._passed.items()) if passed() is Y or passed() is y]
+    if _differing(first, second) is not None:  # it is another one for other numbers of examples: this one, then
+        source = _source(model, (X, Y), loss)
+        with np.errstate(all="ignore"):
+            first, second = (source.recorded(None, optimizer) for _ in range(2))
+    if (differing := _differing(first, second)) is not None:
+        one, other = differing
         raise RecordingError(
             f"the step would be frozen: recorded twice, a call is first {_said(one)}, then {_said(other)}. Does it "
-            "draw random numbers, or count on a fixed number of examples? Pass what changes as an argument."
+            "draw random numbers? Pass what changes as an argument."
         )
     return first, checks
+
+
+def _differing(first: Program, second: Program) -> tuple[Any, Any] | None:
+    """The first calls in which two recordings differ."""
+    a, b = (lines_of([call for _, call in p.outputs()], p.recorder.m) for p in (first, second))
+    return next(((x, y) for x, y in zip([*a, ""], [*b, ""], strict=False) if x != y), None)
 
 
 def _said(line: Any) -> str:

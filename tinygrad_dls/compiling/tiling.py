@@ -47,7 +47,7 @@ def kinds(outputs: Sequence[Call], m: int | None) -> Kinds:
     """Which calls work on the examples, which sum over them, and whether the program can be tiled."""
     found = Kinds()
     if m is None:
-        found.obstacle = "no array has the examples as its columns"
+        found.obstacle = "the program is not the same for other numbers of examples"
         return found
     after: set[Call] = set()
     for call in reachable(outputs):

@@ -154,6 +154,12 @@ class Writer:
 
     # -- one function -------------------------------------------------------------------------------------------------
 
+    def start(self, lines: list[str]) -> None:
+        """The first lines of the setup, whose names are taken."""
+        self.code.setup += lines
+        for line in lines:
+            self.taken.update(line.split(" = ")[0].split(", "))
+
     def function(self, name: str, arguments: list[str], wanted: Iterable[Call]) -> Function:
         """Write the function that computes the calls; its last line is left to the caller."""
         self.f = Function(name, arguments)
@@ -191,7 +197,9 @@ class Writer:
             x = call.args[0]
             return x.function is not None and not self.is_view(x) and x.function not in (with_ones, side_by_side)
         if f is getitem:
-            return _basic(call.args[1])
+            index = call.args[1]
+            number = call.shape == () and index is not Ellipsis and not (isinstance(index, tuple) and Ellipsis in index)
+            return _basic(index) and not number
         if f is with_ones:
             return call.args[0] not in self.given
         return f in _VIEWS
@@ -549,11 +557,10 @@ class Writer:
 
 
 def _basic(index: Any) -> bool:
-    """Whether indexing gives a view."""
+    """Whether indexing gives a view, or a number."""
     index = index if isinstance(index, tuple) else (index,)
-    return all(i is None or i is Ellipsis or isinstance(i, slice) or type(i) is int for i in index) and any(
-        not isinstance(i, int) for i in index
-    )
+    plain = (int, np.integer, slice, type(None), type(Ellipsis))
+    return all(isinstance(i, plain) and not isinstance(i, bool) for i in index)
 
 
 def _order(wanted: list[Call], known: set[Call]) -> list[Call]:
