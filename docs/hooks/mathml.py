@@ -10,23 +10,20 @@ import html as entities
 import logging
 import re
 
-from latex2mathml.converter import convert
+from tinygrad_dls.views.derivation import mathml
 
 log = logging.getLogger("mkdocs.hooks.mathml")
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\s*\\[(\[](.*?)\\[)\]]\s*</\1>', re.DOTALL)
-NAME = r"<mi>(?:log|exp|tanh|max|min)</mi>"
-BEFORE_A_NAME = re.compile("|".join(rf"(?<={end})(?={NAME})" for end in ("</mi>", "</msub>", "</msup>", r"\)</mo>")))
 LEFT_OVER = re.compile(r"\\[A-Za-z]+|<mi>&")
 
 
 def on_page_content(html, page, **_):
     def formula(match):
         element, latex = match.group(1), entities.unescape(match.group(2)).strip()
-        mathml = convert(latex, display="block" if element == "div" else "inline")
-        mathml = BEFORE_A_NAME.sub('<mspace width="0.17em"/>', mathml)  # "y log(a)", not "ylog(a)"
-        if unknown := LEFT_OVER.search(mathml):
+        converted = mathml(latex, display="block" if element == "div" else "inline")
+        if unknown := LEFT_OVER.search(converted):
             log.warning("%s: latex2mathml does not know %r in %r", page.file.src_uri, unknown.group(), latex)
-        return f'<div class="formula">{mathml}</div>' if element == "div" else mathml
+        return f'<div class="formula">{converted}</div>' if element == "div" else converted
 
     return FORMULA.sub(formula, html)

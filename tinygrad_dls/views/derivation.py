@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_dls.views.latex import code, name
 
-__all__ = ["Derivation", "Formula", "Line", "Part"]
+__all__ = ["Derivation", "Formula", "Line", "Part", "mathml", "named"]
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,9 @@ class Derivation:
                 parts.append(f"<p>{_prose(part.introduction, _mathml, html.escape, _html_code)}</p>")
             for line in part.lines:
                 because = f"<p>{_prose(line.because, _mathml, html.escape, _html_code)}</p>" if line.because else ""
-                parts.append(f'<div class="step">{because}<div class="formula">{_block(_equation(line))}</div></div>')
+                parts.append(
+                    f'<div class="step">{because}<div class="formula">{mathml(_equation(line), "block")}</div></div>'
+                )
         return "\n".join(parts)
 
 
@@ -246,26 +248,26 @@ def _digits(x: Any) -> str:
 
 
 def _mathml(x: Formula) -> str:
-    return _converted(x.latex, "inline")
-
-
-def _block(latex: str) -> str:
-    return _converted(latex, "block")
+    return mathml(x.latex, "inline")
 
 
 _NAME = r"<mi>(?:log|exp|tanh|max|min)</mi>"
-_BEFORE_A_NAME = re.compile(
-    rf"(?<=</mi>)(?={_NAME})|(?<=</msub>)(?={_NAME})|(?<=</msup>)(?={_NAME})|(?<=\)</mo>)(?={_NAME})"
-)
+_BEFORE_A_NAME = re.compile("|".join(rf"(?<={end})(?={_NAME})" for end in ("</mi>", "</msub>", "</msup>", r"\)</mo>")))
 
 
-def _converted(latex: str, display: str) -> str:
+def mathml(latex: str, display: str) -> str:
+    """A formula in MathML; `display` is "inline" or "block".
+
+    Raises
+    ------
+    ImportError
+        Without latex2mathml.
+    """
     try:
         from latex2mathml.converter import convert
     except ImportError as error:
         raise ImportError("formulas in HTML need latex2mathml: pip install 'tinygrad_dls[derive]'") from error
-    mathml = convert(latex, display=display)
-    return _BEFORE_A_NAME.sub('<mspace width="0.17em"/>', mathml)
+    return _BEFORE_A_NAME.sub('<mspace width="0.17em"/>', convert(latex, display=display))  # "y log(a)", not "ylog(a)"
 
 
 def named(identifier: str) -> Formula:
