@@ -63,7 +63,7 @@ TABLE = {
     "max": (lambda: np.max(x), "x.max()", [""]),
     "min": (lambda: np.min(x, axis=1), "x.min(axis=1)", [""]),
     "prod": (lambda: np.prod(x), "np.prod(x)", [""]),
-    "var": (lambda: np.var(x), "np.var(x, ddof=0)", [""]),
+    "var": (lambda: np.var(x), "np.var(x, ddof=0)", ["2 (x - x.mean(keepdims=True)) / 6"]),
     "std": (lambda: np.std(x), "np.std(x, ddof=0)", [""]),
     "cumsum": (lambda: np.cumsum(x), "np.cumsum(x)", [""]),
     "reshape": (lambda: x.reshape(3, 2), "x.reshape(3, 2)", ["1"]),

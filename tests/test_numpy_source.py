@@ -622,3 +622,19 @@ def test_the_code_keeps_its_dtype_and_neither_overflows_nor_warns(dtype, loss, a
             terms = max(1, np.abs(x).max()) * max(1, np.abs(layers[2].W.data).max())
             limit = 50 * np.finfo(dtype).eps * terms
             np.testing.assert_allclose(found, expected[name], rtol=0, atol=limit, err_msg=name)
+
+
+# -- the notation of the course, written out ---------------------------------------------------------------------------
+
+w, b = tg.Tensor(np.array([[0.3], [-0.2]]), requires_grad=True, name="w"), tg.Tensor(0.1, requires_grad=True, name="b")
+
+
+def written_out(X, Y):
+    """Logistic regression as the notes write it, with a number b."""
+    A = tg.sigmoid(np.dot(w.T, X) + b)
+    return -np.mean(Y * np.log(A) + (1 - Y) * np.log(1 - A))
+
+
+def test_the_sum_for_a_number_b_is_written_as_one():
+    source = tg.numpy_source(written_out, X, Y)
+    assert "    db = dZ.sum()\n" in source

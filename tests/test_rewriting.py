@@ -104,6 +104,7 @@ TABLE = {
             "np.reshape(one, shape=(1, 1))": "full((1, 1), 1.0, dtype=dtype('float64'))",
             "np.expand_dims(one, 0)": "full((1,), 1.0, dtype=dtype('float64'))",
             "np.zeros_like(x) + y": "add(0.0, y)",
+            "x * np.reshape(s, (1, 1))": "multiply(x, s)",
         },
         [
             "np.broadcast_to(r, (2, 3)) * r",
@@ -111,11 +112,26 @@ TABLE = {
             "np.broadcast_to(r, (4, 2, 3)) * x",
             "np.zeros_like(x) + f",
             "np.reshape(x, (3, 2))",
+            "f * np.reshape(s, (1, 1))",
+            "v * np.reshape(s, (1, 1))",
         ],
     ),
     "same_shape": (
         {"np.reshape(x, (2, 3))": "x", "np.reshape(x, (2, -1))": "x", "np.squeeze(x)": "x"},
         ["np.reshape(x, (3, 2))", "np.squeeze(r)", "np.transpose(c)"],
+    ),
+    "sum_without_axes": (
+        {
+            "np.sum(x, axis=(0, 1), keepdims=True).reshape(())": "sum(x, axis=None, keepdims=False)",
+            "np.sum(x, axis=-1, keepdims=True).reshape(2)": "sum(x, axis=-1, keepdims=False)",
+            "np.squeeze(np.sum(x, axis=0, keepdims=True))": "sum(x, axis=0, keepdims=False)",
+            "np.sum(x, keepdims=True).reshape(())": "sum(x, axis=None, keepdims=False)",
+        },
+        [
+            "np.sum(x, axis=1, keepdims=True).reshape(1, 2)",
+            "np.sum(x, axis=1).reshape(1, 2)",
+            "np.squeeze(np.max(x, axis=0, keepdims=True))",
+        ],
     ),
     "twice_transposed": (
         {"x.T.T": "x", "np.transpose(np.transpose(c))": "c"},

@@ -160,7 +160,7 @@ def _number_of_inputs(x: Tensor) -> int:
 
 def _node(x: Any, nodes: dict[int, Node]) -> Node:
     if not isinstance(x, Tensor):
-        return Node("", "input", x)
+        return Node(getattr(getattr(x, "call", None), "name", ""), "input", x)  # what is recorded may have a name
     if x.op is None:
         return Node(x.name or "", "parameter" if x.requires_grad else "input", x)
     inputs = tuple(nodes.get(id(y), y) for y in _arrays(x))
@@ -200,11 +200,17 @@ def _name_inputs(node: Node) -> None:
     if node.op in LOSSES and len(inputs) == 2:
         _call(inputs[1], "Y")
         _call(inputs[0], LOSSES[node.op])
-    elif node.op == "affine" or (node.op == "matmul" and _is_parameter(inputs[0])):
+    elif node.op in ("multiply", "matmul") and len(inputs) == 2 and any(map(_is_logarithm, inputs)):
+        x = inputs[0] if _is_logarithm(inputs[1]) else inputs[1]
+        if x is not None and x.kind == "input":  # Y * np.log(A), in a cost that is written out
+            _call(x, "Y")
+    elif node.op == "affine" or (node.op == "matmul" and _is_parameter(_untransposed(inputs[0]))):
         if inputs[1] is not None and inputs[1].kind == "input":
             _call(inputs[1], "X")
     elif node.op == "multiply" and inputs[0] and re.fullmatch(r"A\d*", inputs[0].name):
         _call(inputs[1], "D" + inputs[0].name[1:])  # the mask of dropout, as the course calls it
+    elif node.op in ACTIVATIONS and inputs[0] and (number := _number_of_weights(inputs[0])) is not None:
+        _call(inputs[0], "Z" + number)  # a linear part without b
 
 
 def _call(node: Node | None, name: str) -> None:
@@ -216,15 +222,38 @@ def _is_parameter(node: Node | None) -> bool:
     return node is not None and node.kind == "parameter"
 
 
+def _untransposed(x: Any) -> Node | None:
+    """What a transpose, as in ``w.T @ X``, is of; any other node itself."""
+    x = x.inputs[0] if isinstance(x, Node) and x.op == "transpose" else x
+    return x if isinstance(x, Node) else None
+
+
+def _is_logarithm(x: Node | None) -> bool:
+    """Whether a node is ``np.log(A)``, or its transpose."""
+    x = _untransposed(x)
+    a = x.inputs[0] if x is not None and x.op == "log" else None
+    return isinstance(a, Node) and bool(a.op) and re.fullmatch(r"A\d*", a.name) is not None
+
+
 def _name_of_value(node: Node) -> str:
     """``Z1`` for a linear part with ``W1``, ``A1`` for an activation of ``Z1``; empty for anything else."""
     first = node.inputs[0] if node.inputs and isinstance(node.inputs[0], Node) else None
     if first is not None and node.op in ACTIVATIONS and re.fullmatch(r"Z\d*", first.name):
         return "A" + first.name[1:]
-    weights = first.inputs[0] if first is not None and node.op == "add" and first.op == "matmul" else first
-    if node.op in ("affine", "add") and isinstance(weights, Node) and re.fullmatch(r"[Ww]\d*", weights.name):
-        return "Z" + weights.name[1:]
-    return ""
+    number = None
+    if node.op in ("affine", "add") and first is not None:
+        number = _number_of_weights(first) if first.op else _number_in("[Ww]", first)
+    return "" if number is None else "Z" + number
+
+
+def _number_of_weights(node: Node) -> str | None:
+    """The ``1`` of the ``W1`` in ``W1 @ X`` or ``W1.T @ X``, empty of a ``w``; None for any other node."""
+    return _number_in("[Ww]", _untransposed(node.inputs[0])) if node.op == "matmul" else None
+
+
+def _number_in(letter: str, node: Node | None) -> str | None:
+    found = node and re.fullmatch(rf"{letter}(\d*)", node.name)
+    return found.group(1) if found else None
 
 
 # -- modules ----------------------------------------------------------------------------------------------------------

@@ -267,7 +267,8 @@ def without_broadcast(call: Call) -> Any:
     if isinstance(call.function, np.ufunc) and call.function is not np.matmul and len(call.args) == 2:
         for i in (0, 1):
             x, other = call.args[i], call.args[1 - i]
-            if _is(x, np.broadcast_to, np.full) and isinstance(other, Call) and other.shape == call.shape:
+            single = _is(x, np.reshape, np.expand_dims) and x.args[0].shape == () and _fits(other, call)
+            if (single or _is(x, np.broadcast_to, np.full)) and getattr(other, "shape", None) == call.shape:
                 if _is(x, np.full):
                     small = x.args[1] if x.dtype == other.dtype else x
                 else:
@@ -279,6 +280,18 @@ def without_broadcast(call: Call) -> Any:
 def same_shape(call: Call) -> Any:
     """Reshaping to the shape that is there already."""
     return call.args[0] if _is(call, np.reshape, np.squeeze) and _fits(call.args[0], call) else None
+
+
+def sum_without_axes(call: Call) -> Any:
+    """Summing with ``keepdims=True``, and then taking those axes away, is summing without it."""
+    if not (_is(call, np.reshape, np.squeeze) and _is(call.args[0], np.sum) and call.args[0].options.get("keepdims")):
+        return None
+    x, axis = call.args[0].args[0], call.args[0].options.get("axis")
+    rank = len(x.shape)
+    axes = range(rank) if axis is None else [i % rank for i in (axis if isinstance(axis, tuple) else (axis,))]
+    if call.shape != tuple(n for i, n in enumerate(x.shape) if i not in axes):
+        return None
+    return _like(call, np.sum, x, axis=None if call.shape == () else axis, keepdims=False)
 
 
 def twice_transposed(call: Call) -> Any:
@@ -425,6 +438,7 @@ RULES: tuple[Rule, ...] = (
     one_part,
     without_broadcast,
     same_shape,
+    sum_without_axes,
     twice_transposed,
     natural_dtype,
     known_function,
