@@ -128,6 +128,7 @@ class _Planner:
         self.flat = flat_update(self.updates, self.layout.size)
         if self.flat is not None and self.flat.counts and not alike:
             self.flat = None
+        self.plain = self.flat.calls if self.flat is not None else set()
         owned = {u.parameter for u in self.updates}
         self.data = [*step.data, *(p for p in step.parameters if p not in owned)]
         self._name_what_is_there()
@@ -167,7 +168,7 @@ class _Planner:
 
     def _whole(self) -> Code:
         """One function for all of the step."""
-        writer = Writer(self.examples, self.m, self.given, self.fixed, self.into)
+        writer = Writer(self.examples, self.m, self.given, self.fixed, self.into, self.plain)
         writer.start(self.views)
         wanted = [self._cost(), *self.gradients, *self.new, *self.new_counts]
         writer.function("step", [*self._names_of_data(), "learning_rate", *self.counts], wanted + self.kept)
@@ -176,7 +177,7 @@ class _Planner:
 
     def _tile(self, width: int) -> Code:
         """The function that computes what the columns of a tile contribute to the sums over the examples."""
-        writer = Writer(self.examples, width, self.given, self.fixed, self.places)
+        writer = Writer(self.examples, width, self.given, self.fixed, self.places, self.plain)
         writer.start(self.views + self.views_of_sums)
         writer.function("columns", self._names_of_data(), self.kinds.sums)
         return writer.code
@@ -185,7 +186,7 @@ class _Planner:
         """The function that follows when the sums are there."""
         into = {call: name for call, name in self.into.items() if call not in self.places}
         fixed = self.fixed | {call for call in self.places if call.shape}
-        writer = Writer(self.examples, self.m, {**self.given, **self.places}, fixed, into)
+        writer = Writer(self.examples, self.m, {**self.given, **self.places}, fixed, into, self.plain)
         writer.start(self.views + self.views_of_sums)
         wanted = [self._cost(), *self.gradients, *self.new, *self.new_counts]
         writer.function("update", [*self._names_of_data(), "learning_rate", *self.counts], wanted + self.kept)

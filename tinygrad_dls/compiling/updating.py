@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,8 @@ class Flat:
     gradients: dict[str, Call]  # by parameter
     inputs: dict[str, Call]  # P, V, S; dP
     new: list[Call]  # of the parameters, and of each array of state
-    counts: list[tuple[Call, Call]] = field(default_factory=list)  # states that are numbers, and their new values
+    counts: list[tuple[Call, Call]]  # states that are numbers, and their new values
+    calls: set[Call]  # all of these, whose length is no number of examples
 
 
 def flat_update(updates: Sequence[Update], size: int) -> Flat | None:
@@ -147,7 +148,7 @@ def flat_update(updates: Sequence[Update], size: int) -> Flat | None:
 
     new = [flat(first.new), *(flat(s) for _, s in arrays)]
     counts = [(s, flat(n)) for s, n in first.state if s.dtype != dtype]
-    return Flat(gradients, {c.name: c for c in inputs.values()}, new, counts)
+    return Flat(gradients, {c.name: c for c in inputs.values()}, new, counts, {*inputs.values(), *made.values()})
 
 
 def _template(update: Update) -> tuple[Any, Call] | None:

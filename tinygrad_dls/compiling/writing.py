@@ -128,8 +128,8 @@ class Writer:
         Those of them whose memory stays where it is.
     into : dict of Call to str
         Where the results that somebody waits for are to be written.
-    examples : set of Call
-        The calls whose recorded number of examples stands for `width`.
+    plain : set of Call
+        Those whose lengths are no number of examples, even if they are multiples of it.
     """
 
     def __init__(
@@ -139,10 +139,11 @@ class Writer:
         given: Mapping[Call, str],
         fixed: set[Call],
         into: dict[Call, str],
+        plain: set[Call] | None = None,
     ) -> None:
         self.recorded, self.width = recorded, width
         self.code = Code()
-        self.given, self.into = given, into
+        self.given, self.into, self.plain = given, into, plain or set()
         self.fixed = set(fixed)
         self.names: dict[Call, str] = dict(given)
         self.taken = {*_RESERVED, *given.values()}
@@ -524,7 +525,7 @@ class Writer:
     def lengths(self, call: Call) -> tuple[int, ...]:
         """The shape of a result for the examples that the functions are for."""
         m, w = self.recorded, self.width
-        if not m or w is None:
+        if not m or w is None or call in self.plain:
             return call.shape
         return tuple(n // m * w if n and n % m == 0 else n for n in call.shape)
 

@@ -1,0 +1,721 @@
+"""A compiled step is the eager step: the same numbers up to rounding, and as safe."""
+
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_dls as tg
+from tests.programs import OURS, random_program
+from tinygrad_dls import nn
+from tinygrad_dls.compiling import threads
+from tinygrad_dls.recording import RecordingError
+
+LOGITS = tg.binary_cross_entropy_with_logits
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(3, 50))
+Y = (RNG.random((1, 50)) < 0.5).astype(float)
+
+# Sums of a few hundred products in another order: some hundred roundings at the most. They grow over the steps of a
+# training by what the step multiplies differences with, which is near 1 at the rates used here.
+TOLERANCE = {"float64": 1e-12, "float32": 2e-4}
+
+
+def network(dtype=float, seed=0):
+    return nn.TwoLayerNetwork(3, 4, rng=seed, dtype=dtype)
+
+
+def sgd(model, **options):
+    return tg.optim.SGD(model.parameters(), **{"lr": 0.5, **options})
+
+
+def eager(model, loss, optimizer):
+    """The loop's step, as anyone would write it."""
+
+    def step(X, Y):
+        J = loss(model(X), Y)
+        optimizer.zero_grad()
+        J.backward()
+        optimizer.step()
+        return float(J)
+
+    return step
+
+
+def assert_alike(one, other, what=""):
+    """Equal up to rounding, relative to the largest entry."""
+    one, other = np.asarray(one), np.asarray(other)
+    assert one.dtype == other.dtype, what
+    scale = max(1.0, np.abs(one).max(initial=0))
+    np.testing.assert_allclose(other, one, rtol=0, atol=TOLERANCE.get(str(one.dtype), 0) * scale, err_msg=what)
+
+
+def assert_same_training(make, loss, optimizer, data, **options):
+    """Train a model eagerly and its twin compiled, and compare costs, parameters, gradients and state at each step."""
+    a, b = make(), make()
+    oa, ob = optimizer(a), optimizer(b)
+    slow, fast = eager(a, loss, oa), tg.compile(b, loss, ob, gradients=True, **options)
+    for i, (x, y) in enumerate(data):
+        J, cost = slow(x, y), fast(x, y)
+        assert type(cost) is float
+        assert cost == pytest.approx(J, rel=10 * TOLERANCE[str(a.parameters()[0].dtype)], abs=1e-12), i
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            assert_alike(p.data, q._value, f"{p.name} after step {i}")
+            if p.grad is None:
+                assert q.grad is None
+            else:
+                assert_alike(p.grad, q.grad, f"d{p.name} of step {i}")
+    before, after = oa.state_dict(), ob.state_dict()
+    assert before["steps"] == after["steps"]
+    for s, t in zip(before["state"], after["state"], strict=True):
+        assert len(s) == len(t)
+        for u, v in zip(s, t, strict=True):
+            assert_alike(u, v, "state")
+    return fast
+
+
+# -- the same numbers -------------------------------------------------------------------------------------------------
+
+OPTIMIZERS = {
+    "plain": lambda m: sgd(m),
+    "momentum": lambda m: sgd(m, lr=0.1, momentum=0.9),
+    "nesterov": lambda m: sgd(m, lr=0.1, momentum=0.9, nesterov=True),
+    "decay": lambda m: sgd(m, weight_decay=0.1),
+    "adam": lambda m: tg.optim.Adam(m.parameters(), lr=0.01),
+    "schedule": lambda m: sgd(m, lr=tg.optim.inverse_time_decay(0.5, rate=0.1)),
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("tile", [None, 16])
+def test_every_optimizer_trains_as_the_eager_one(optimizer, dtype, tile):
+    data = [(X.astype(dtype), Y.astype(dtype))] * 30
+    assert_same_training(lambda: network(dtype), LOGITS, OPTIMIZERS[optimizer], data, tile=tile)
+
+
+def layers(draw, n_in, dtype):
+    """A random net: the layers, and the rows of its output."""
+    made = []
+    for seed in range(draw(st.integers(1, 4))):
+        n_out = draw(st.integers(1, 5))
+        made.append(nn.Linear(n_in, n_out, rng=seed, dtype=dtype))
+        activation = draw(st.sampled_from([None, nn.Tanh, nn.Sigmoid, nn.ReLU, np.sin]))
+        made += [] if activation is None else [activation() if isinstance(activation, type) else activation]
+        n_in = n_out
+    return made, n_in
+
+
+@st.composite
+def trainings(draw):
+    """A net, a loss that fits, data in batches of several sizes, an optimizer, a dtype, tiles and threads."""
+    dtype = draw(st.sampled_from(["float64", "float32"]))
+    n_x = draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 100)))
+    made, n_y = layers(draw, n_x, dtype)
+    kinds = ["logits", "squares", "penalty", "mean"] + ["classes", "one-hot"] * (n_y > 1)
+    kind = draw(st.sampled_from(kinds))
+
+    def batch(m):
+        x = rng.normal(size=(n_x, m)).astype(dtype)
+        if kind == "classes":
+            return x, rng.integers(0, n_y, (1, m))
+        if kind == "one-hot":
+            return x, np.eye(n_y, dtype=dtype)[:, rng.integers(0, n_y, m)]
+        return x, (rng.random((n_y, m)) < 0.5).astype(dtype)
+
+    first = made[0].W
+    loss = {
+        "logits": LOGITS,
+        "squares": tg.mean_squared_error,
+        "penalty": lambda z, y: LOGITS(z, y) + 0.01 * np.sum(first * first),
+        "mean": lambda z, y: np.mean((z - y) ** 2) + 0.1 * np.mean(np.tanh(z)),
+        "classes": tg.softmax_cross_entropy,
+        "one-hot": tg.softmax_cross_entropy,
+    }[kind]
+    sizes = draw(st.lists(st.integers(1, 90), min_size=1, max_size=3))
+    tile = draw(st.sampled_from([None, 1, 7, 16, 64]))
+    return made, loss, kind, [batch(m) for m in sizes * 3], draw(st.sampled_from(sorted(OPTIMIZERS))), tile
+
+
+@settings(max_examples=60)
+@given(trainings(), st.integers(1, 3))
+def test_random_networks_train_as_the_eager_ones(training, workers):
+    made, loss, kind, data, optimizer, tile = training
+    start = [p.data.copy() for p in nn.Sequential(*made).parameters()]
+    results = []
+    for compiled in (False, True):
+        model = nn.Sequential(*made)
+        for p, data_ in zip(model.parameters(), start, strict=True):
+            p.data = data_.copy()
+        steps = OPTIMIZERS[optimizer](model)
+        step = tg.compile(model, loss, steps, tile=tile, threads=workers) if compiled else eager(model, loss, steps)
+        costs = [step(x, y) for x, y in data]
+        results.append((costs, [p.data.copy() for p in model.parameters()]))
+    (costs, values), (others, _) = results
+    dtype = str(values[0].dtype)
+    # a penalised weight may grow, and a kink may be crossed earlier by rounding: only moderate trainings compare
+    if max(np.abs(v).max() for v in values) < 50 and np.isfinite(costs).all():
+        loose = 1e3 if kind != "logits" or optimizer == "adam" else 10  # Adam divides by gradients that may be tiny
+        np.testing.assert_allclose(others, costs, rtol=loose * TOLERANCE[dtype], atol=loose * TOLERANCE[dtype])
+
+
+class Composition(nn.Module):
+    """A random program of our ops, whose inputs are the parameters."""
+
+    def __init__(self, program):
+        self.program = program
+        self.P = [nn.Parameter(x) for x in program.inputs]
+
+    def __call__(self, X):
+        return self.program.run(OURS, self.P)[-1]
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_random_compositions_of_ops_are_compiled(block):
+    """No composition is refused; buffers that are used again, views of them, and writing over arguments show here."""
+    for seed in range(40 * block, 40 * (block + 1)):
+        a, b = (Composition(random_program(seed)) for _ in range(2))
+        oa, ob = (tg.optim.SGD(m.parameters(), lr=1e-3, momentum=0.5 * (seed % 2)) for m in (a, b))
+        loss = lambda z, y: z * np.mean(y)  # noqa: E731  # the data enter too
+        slow, fast = eager(a, loss, oa), tg.compile(b, loss, ob, gradients=True)
+        x = y = np.ones((1, 9))
+        for _ in range(2):
+            J, cost = slow(x, y), fast(x, y)
+            # the operands are of order 1, at most a few hundred roundings apart
+            assert cost == pytest.approx(J, rel=1e-10, abs=1e-10), seed
+            for p, q in zip(a.parameters(), b.parameters(), strict=True):
+                for one, other in ((p.data, q.data), (p.grad, q.grad)):
+                    if one is not None:
+                        scale = 1e-9 * max(1.0, np.abs(one).max())
+                        np.testing.assert_allclose(other, one, rtol=1e-9, atol=scale, err_msg=f"{seed} {p.name}")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_huge_logits_give_no_warning_and_nothing_infinite(dtype):
+    model = nn.Sequential(nn.Linear(1, 1, init=np.array([[1000.0]]), dtype=dtype))
+    step = tg.compile(model, LOGITS, sgd(model, lr=0.0))
+    x = np.array([[1.0, -1.0, 1.0, -1.0]], dtype)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert step(x, np.array([[1, 0, 0, 1]], dtype)) == 500.0
+
+
+def test_perfect_predictions_cost_as_little_as_eagerly():
+    """No digits are lost where the terms of the cost cancel."""
+    model = nn.Sequential(nn.Linear(1, 1, init=np.array([[30.0]])))
+    x, y = np.array([[1.0, -1.0]]), np.array([[1.0, 0.0]])
+    J = float(LOGITS(model(x), y))
+    assert tg.compile(model, LOGITS, sgd(model))(x, y) == pytest.approx(J, rel=1e-14)
+
+
+# -- threads and tiles ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tile", [7, 10, 64])
+def test_results_do_not_depend_on_the_number_of_threads(tile):
+    x, y = np.random.default_rng(1).normal(size=(3, 1000)), (np.arange(1000)[None] % 3 == 0).astype(float)
+    found = []
+    for workers in (1, 2, 3, 8):
+        model = network()
+        step = tg.compile(model, LOGITS, sgd(model), tile=tile, threads=workers)
+        found.append(([step(x, y) for _ in range(5)], model.state_dict()))
+    for costs, state in found[1:]:
+        assert costs == found[0][0]
+        assert all((state[name] == found[0][1][name]).all() for name in state)
+
+
+def test_a_million_examples_take_little_memory():
+    x, y = np.zeros((3, 200_000)), np.zeros((1, 200_000))
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model), threads=2)
+    step(x, y)
+    assert step._now.runner.bytes < 8 * 2**20  # eagerly, twenty arrays of up to 6 MB
+    assert "tiles" in step.explain()
+
+
+def test_why_a_step_is_not_tiled_is_said():
+    model = network()
+    step = tg.compile(model, lambda z, y: LOGITS(z - np.mean(z), y), sgd(model), tile=8)
+    step(X, Y)
+    assert "needs a sum over all examples before it goes on with each of them" in step.explain()
+
+
+def test_blas_has_its_threads_back_after_several_steps_at_once():
+    before = [pool["num_threads"] for pool in threads._blas().info()]
+    with threads.one_blas_thread(), threads.one_blas_thread():
+        assert {pool["num_threads"] for pool in threads._blas().info()} == {1}
+    assert [pool["num_threads"] for pool in threads._blas().info()] == before
+
+
+def test_without_threadpoolctl_there_is_one_thread(monkeypatch):
+    monkeypatch.setattr(threads, "_controller", None)
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert threads.available() == 1
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model), tile=8)
+    assert step(X, Y) == pytest.approx(float(LOGITS(network()(X), Y)), rel=1e-12)
+
+
+def test_compiled_steps_of_two_models_in_two_threads_do_not_touch_each_other():
+    x, y = np.random.default_rng(1).normal(size=(3, 600)), (np.arange(600)[None] % 3 == 0).astype(float)
+
+    def train(seed, tile, out):
+        model = network(seed=seed)
+        step = tg.compile(model, LOGITS, sgd(model), tile=tile, threads=2)
+        out[seed] = [step(x, y) for _ in range(100)]
+
+    alone, together = {}, {}
+    for seed, tile in enumerate((None, 50)):
+        train(seed, tile, alone)
+    workers = [threading.Thread(target=train, args=(s, tile, together)) for s, tile in enumerate((None, 50))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert together == alone
+
+
+def test_one_step_called_from_two_threads_takes_turns():
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model))
+    step(X, Y)
+    workers = [threading.Thread(target=lambda: [step(X, Y) for _ in range(200)]) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    twin = network()
+    slow = eager(twin, LOGITS, sgd(twin))
+    for _ in range(601):
+        slow(X, Y)
+    for p, q in zip(twin.parameters(), model.parameters(), strict=True):
+        np.testing.assert_allclose(q.data, p.data, rtol=1e-9)  # 601 steps, some of 1e-13 apart
+    assert step.optimizer.steps == 601
+
+
+# -- a consistent model -----------------------------------------------------------------------------------------------
+
+
+def pair(**options):
+    """A model trained eagerly, and its twin compiled."""
+    a, b = network(), network()
+    oa, ob = sgd(a, **options), sgd(b, **options)
+    return a, b, oa, ob, eager(a, LOGITS, oa), tg.compile(b, LOGITS, ob)
+
+
+def assert_equal_models(a, b):
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        assert_alike(p.data, q.data, p.name)
+
+
+def change_in_place(model, optimizer):
+    model.parameters()[0].data[0] *= 0.5
+
+
+def replace(model, optimizer):
+    W = model.parameters()[0]
+    W.data = W.data * 0.5
+
+
+def load(model, optimizer):
+    model.load_state_dict({name: value * 0.5 for name, value in model.state_dict().items()})
+
+
+def step_eagerly(model, optimizer):
+    eager(model, LOGITS, optimizer)(X, Y)
+
+
+def reset_optimizer(model, optimizer):
+    state = optimizer.state_dict()
+    optimizer.load_state_dict({**state, "state": [tuple(0.5 * x for x in s) for s in state["state"]], "steps": 3})
+
+
+def freeze(model, optimizer):
+    model.parameters()[0].requires_grad = False
+
+
+def thaw(model, optimizer):
+    freeze(model, optimizer)
+    eager(model, LOGITS, optimizer)(X, Y)
+    model.parameters()[0].requires_grad = True
+
+
+def replace_frozen(model, optimizer):
+    freeze(model, optimizer)
+    replace(model, optimizer)
+
+
+def replace_parameter(model, optimizer):
+    layer = next(m for m in model.modules() if isinstance(m, nn.Linear))
+    layer.b = nn.Parameter(layer.b.data + 0.25)
+
+
+def slower(model, optimizer):
+    optimizer.lr = 0.05
+
+
+def scheduled(model, optimizer):
+    optimizer.lr = lambda step: 0.5 / (1 + step)
+
+
+def more_momentum(model, optimizer):
+    optimizer.momentum = 0.5
+
+
+def more_decay(model, optimizer):
+    optimizer.weight_decay = 0.3
+
+
+CHANGES = [
+    change_in_place, replace, load, step_eagerly, reset_optimizer, freeze, thaw, replace_frozen, replace_parameter,
+    slower, scheduled, more_momentum, more_decay,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_a_change_between_two_steps_is_seen(change, momentum):
+    if change is more_momentum and not momentum:
+        momentum = 0.8
+    a, b, oa, ob, slow, fast = pair(momentum=momentum, lr=0.1)
+    for _ in range(3):
+        slow(X, Y), fast(X, Y)
+    change(a, oa)
+    change(b, ob)
+    for _ in range(3):
+        assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
+        assert_equal_models(a, b)
+
+
+def test_frozen_from_the_start():
+    a, b, *_, slow, fast = pair()
+    for model in (a, b):
+        for p in model.parameters()[:2]:
+            p.requires_grad = False
+    before = b.parameters()[0].data.copy()
+    for _ in range(3):
+        slow(X, Y), fast(X, Y)
+    assert_equal_models(a, b)
+    assert (b.parameters()[0].data == before).all()
+
+
+def test_numbers_around_the_loss_are_live():
+    model = network()
+    strength = 0.0
+
+    def loss(z, y):
+        return LOGITS(z, y) + strength * sum(np.sum(p**2) for p in model.parameters())
+
+    step = tg.compile(model, loss, sgd(model, lr=0.0))
+    plain = step(X, Y)
+    strength = 2.0
+    squares = sum(np.sum(p.data**2) for p in model.parameters())
+    assert step(X, Y) == pytest.approx(plain + 2 * squares, rel=1e-12)
+
+
+def test_numbers_of_a_module_are_live():
+    class Scaled(nn.Module):
+        def __init__(self):
+            self.layer, self.factor = nn.Linear(3, 1, rng=0), 1.0
+
+        def __call__(self, a):
+            return self.factor * self.layer(a)
+
+    model = Scaled()
+    step = tg.compile(model, LOGITS, sgd(model, lr=0.0))
+    for factor in (1.0, 3.0, 1.0):
+        model.factor = factor
+        assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)), rel=1e-12)
+    assert len(step._known) == 2  # the first one is remembered
+
+
+def test_arrays_that_somebody_holds_keep_their_values():
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model))
+    held = []
+    for i in range(8):
+        step(X, Y)
+        W, b = model.parameters()[:2]
+        if i % 3 == 0:
+            whole, part = W.data, b.data[1:]
+            held += [(whole, whole.copy()), (part, part.copy())]
+            part_of_last = model.parameters()[3]._value[0]  # a view that `data` knows nothing of
+            held.append((part_of_last, part_of_last.copy()))
+    for array, value in held:
+        np.testing.assert_array_equal(array, value)
+
+
+def test_a_graph_made_before_a_step_keeps_the_values_that_it_was_computed_from():
+    a, b, *_, slow, fast = pair()
+    for _ in range(2):
+        slow(X, Y), fast(X, Y)
+    J, K = LOGITS(a(X), Y), LOGITS(b(X), Y)
+    for _ in range(3):
+        slow(X, Y), fast(X, Y)
+    for model, cost in ((a, J), (b, K)):
+        for p in model.parameters():
+            p.grad = None
+        cost.backward()
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        assert_alike(p.grad, q.grad)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("tile", [None, 8])
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_an_interrupted_step_leaves_the_model_before_or_after_it(error, tile, momentum):
+    """A trace function raises at the k-th line that runs within the step, for every k."""
+    twin = network()
+    optimizer = sgd(twin, momentum=momentum)
+    whole = tg.compile(twin, LOGITS, optimizer, tile=tile, threads=1)
+    states = []
+    for _ in range(3):
+        whole(X, Y)
+        states.append((twin.state_dict(), optimizer.state_dict()))
+
+    outcomes = set()
+    for k in range(0, 400, 7):
+        model = network()
+        optimizer = sgd(model, momentum=momentum)
+        step = tg.compile(model, LOGITS, optimizer, tile=tile, threads=1)
+        step(X, Y)
+        remaining = k
+
+        def trace(frame, event, arg):
+            nonlocal remaining
+            file = frame.f_code.co_filename
+            if file != "<compiled step>" and not file.endswith(("compiling/step.py", "compiling/memory.py")):
+                return None  # in contextlib and locks, a trace function can raise where Ctrl-C cannot
+            if event == "line":
+                remaining -= 1
+                if remaining == -1:
+                    raise error
+            return trace
+
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            step(X, Y)
+            interrupted = False
+        except error:
+            interrupted = True
+        finally:
+            sys.settrace(before)
+        now = model.state_dict(), optimizer.state_dict()["state"], optimizer.steps
+        matching = [
+            i
+            for i, (values, state) in enumerate(states)
+            if all((values[name] == now[0][name]).all() for name in values)
+            and all(
+                (s == t).all() for a, b in zip(state["state"], now[1], strict=True) for s, t in zip(a, b, strict=True)
+            )
+            and state["steps"] == now[2]
+        ]
+        assert len(matching) == 1, k
+        outcomes.add((interrupted, matching[0]))
+        if not interrupted:
+            break
+        step(X, Y)  # and it goes on from there
+        assert optimizer.steps == matching[0] + 2
+        assert all((model.state_dict()[name] == states[matching[0] + 1][0][name]).all() for name in states[0][0])
+    assert (True, 0) in outcomes
+    assert (False, 1) in outcomes
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+def message(f, *args):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        f(*args)
+    return type(caught.value), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        (X, Y + 1), (X, np.full_like(Y, np.nan)), (X, Y[0]), (X, Y.T), (X[:2], Y), (X.T, Y), (X, Y[:, :-1]),
+        (X[:, :20], Y[:, :20] * 2), (X, "labels"),
+    ],
+)  # fmt: skip
+def test_bad_data_are_refused_in_the_words_of_the_eager_step(x, y):
+    _, b, *_, slow, fast = pair()
+    fast(X, Y)
+    state = b.state_dict()
+    assert message(fast, x, y) == message(slow, x, y)
+    assert all((b.state_dict()[name] == state[name]).all() for name in state)
+    assert fast(X, Y) == pytest.approx(float(LOGITS(network()(X), Y)), abs=1)
+
+
+def test_labels_are_checked_again_when_they_are_another_array():
+    *_, fast = pair()
+    for _ in range(3):
+        fast(X, Y)
+    with pytest.raises(ValueError, match="Y holds labels from 0 to 2"):
+        fast(X, 2 * Y)
+
+
+def test_class_indices_are_checked():
+    model = nn.Sequential(nn.Linear(3, 4, rng=0))
+    step = tg.compile(model, tg.softmax_cross_entropy, sgd(model))
+    classes = np.arange(50)[None] % 4
+    step(X, classes)
+    with pytest.raises(ValueError, match="Y holds classes from 1 to 4"):
+        step(X, classes + 1)
+
+
+def test_a_wrong_learning_rate_is_refused_before_anything_changes():
+    _, b, _, ob, _, fast = pair()
+    fast(X, Y)
+    state = b.state_dict()
+    ob.lr = -1.0
+    with pytest.raises(ValueError, match="learning rate must be a finite number"):
+        fast(X, Y)
+    assert all((b.state_dict()[name] == state[name]).all() for name in state)
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        self.layer = nn.Linear(3, 1, rng=0)
+
+    def __call__(self, a):
+        z = self.layer(a)
+        return z if np.sum(z.data if isinstance(z, tg.Tensor) else z) > 0 else -z
+
+
+def test_a_decision_on_a_value_is_refused_by_name_or_runs_eagerly():
+    model = Branching()
+    with pytest.raises(RecordingError, match="would freeze a Python decision"):
+        tg.compile(model, LOGITS, sgd(model))(X, Y)
+    a, b = Branching(), Branching()
+    slow, fast = eager(a, LOGITS, sgd(a)), tg.compile(b, LOGITS, sgd(b), fallback=True)
+    for _ in range(3):
+        assert fast(X, Y) == slow(X, Y)  # to the last bit
+    assert fast.explain().startswith("Runs eagerly: ")
+    assert "a Python decision" in fast.explain()
+
+
+@pytest.mark.parametrize("units", [3, 40])
+def test_dropout_is_refused_and_can_be_switched_off(units):
+    """A mask of few entries could be mistaken for a constant; two recordings differ."""
+    model = nn.Sequential(nn.Linear(3, units, rng=0), nn.Dropout(0.5, rng=0), nn.Linear(units, 1, rng=1))
+    step = tg.compile(model, LOGITS, sgd(model))
+    with pytest.raises(RecordingError, match="random"):
+        step(X[:, :8], Y[:, :8])
+    model.eval()
+    assert step(X, Y) > 0
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda m: tg.compile(m), "compile takes a model with its loss and optimizer"),
+        (lambda m: tg.compile(m, LOGITS, 0.1), "compile takes a model with its loss and optimizer"),
+        (lambda m: tg.compile(m, LOGITS, sgd(network())), "the optimizer holds none of this model's parameters"),
+        (lambda m: tg.compile(m, LOGITS, sgd(m), threads=0), "compile: threads must be a positive integer, got 0"),
+        (lambda m: tg.compile(m, LOGITS, sgd(m), tile=1.5), "compile: tile must be a positive integer, got 1.5"),
+        (lambda m: tg.compile(m, LOGITS, sgd(m), gradients="W1"), "compile: gradients must be True or False"),
+        (lambda m: tg.compile(m, LOGITS, sgd(m), fallback=1), "compile: fallback must be True or False"),
+        (lambda m: tg.compile(3), "compile takes a model with its loss and optimizer, or a function, got 3"),
+        (lambda m: tg.compile(np.sin, LOGITS), "go with a model, not with a function"),
+        (lambda m: tg.compile(m, LOGITS, sgd(m)).explain(), "has not run yet"),
+        (lambda m: tg.compile(np.sin).source, "has not run yet"),
+    ],
+)
+def test_errors(make, text):
+    with pytest.raises((TypeError, ValueError, RuntimeError), match=text):
+        make(network())
+
+
+# -- functions of arrays ----------------------------------------------------------------------------------------------
+
+
+def test_a_function_of_arrays_is_compiled():
+    def f(W, x):
+        return np.tanh(W @ x), tg.softmax(W @ x) * 2 + 1
+
+    compiled = tg.compile(f)
+    W = RNG.normal(size=(2, 3))
+    for x in (X, X[:, :7], X):
+        for one, other in zip(f(W, x), compiled(W, x), strict=True):
+            assert_alike(one, other)
+    assert "def function(" in compiled.source
+    assert "NumPy calls" in compiled.explain()
+
+
+def test_a_function_gives_new_arrays_each_time_in_the_form_of_its_result():
+    f = tg.compile(lambda a, b: {"sum": a + b, "list": [a, (a - b,)]})
+    first = f(np.ones(3), np.full(3, 2.0))
+    f(np.zeros(3), np.zeros(3))
+    np.testing.assert_array_equal(first["sum"], np.full(3, 3.0))
+    np.testing.assert_array_equal(first["list"][0], np.ones(3))
+    np.testing.assert_array_equal(first["list"][1][0], np.full(3, -1.0))
+
+
+def test_a_function_that_would_be_frozen_is_refused_or_runs_eagerly():
+    rng = np.random.default_rng(0)
+    with pytest.raises(RecordingError, match="random numbers"):
+        tg.compile(lambda a: a + rng.normal(size=3))(np.ones(3))
+    with pytest.raises(RecordingError, match="depends on W, b"):
+        tg.compile(nn.Linear(3, 1, rng=0).__call__)(X)
+    f = tg.compile(lambda a: a if a[0] > 0 else -a, fallback=True)
+    assert (f(np.array([-1.0])) == 1).all()
+    assert "Runs eagerly" in f.explain()
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def test_the_source_is_the_program_with_the_names_of_the_course():
+    *_, fast = pair()
+    fast(X, Y)
+    for line in ("W1b1.dot(X_with_1, Z1)", "tanh(Z1, A1)", "subtract(parameters, ", "return float("):
+        assert line in fast.source
+    compile(fast.source, "source", "exec")
+
+
+def test_the_update_is_two_calls_and_nothing_is_summed_by_axis():
+    *_, fast = pair()
+    fast(X, Y)
+    assert "NumPy calls were recorded" in fast.explain()
+    lines = fast.source.splitlines()
+    assert sum("parameters" in line and "(" in line and line.startswith("    ") for line in lines) == 1
+    assert ".sum(" not in fast.source
+    assert "add.reduce" not in fast.source
+
+
+# -- fit --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_fit_compiled_is_fit(batch_size):
+    found = []
+    for compiled in (False, True):
+        model = network()
+        seen = []
+        history = tg.fit(
+            model, X, Y, loss=LOGITS, optimizer=sgd(model), epochs=5, batch_size=batch_size,
+            rng=None if batch_size is None else 0, validation=(X, Y), compile=compiled,
+            callbacks=[lambda epoch, cost, m, seen=seen: seen.append((cost, m.parameters()[0].grad.copy()))],
+        )  # fmt: skip
+        found.append((history, seen, model.state_dict()))
+    (a, seen, state), (b, again, other) = found
+    np.testing.assert_allclose(b.costs, a.costs, rtol=1e-12)
+    np.testing.assert_allclose(b.validation_costs, a.validation_costs, rtol=1e-12)
+    for (J, dW), (cost, dV) in zip(seen, again, strict=True):
+        assert cost == pytest.approx(J, rel=1e-12)
+        assert_alike(dW, dV)
+    assert all(np.allclose(state[name], other[name], rtol=1e-12) for name in state)
+
+
+def test_fit_refuses_to_compile_what_cannot_be_recorded():
+    model = Branching()
+    with pytest.raises(RecordingError, match="a Python decision"):
+        tg.fit(model, X, Y, loss=LOGITS, optimizer=sgd(model), epochs=1, compile=True)
+    with pytest.raises(TypeError, match="fit: compile must be True or False"):
+        tg.fit(model, X, Y, loss=LOGITS, optimizer=sgd(model), epochs=1, compile="yes")
