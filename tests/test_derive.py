@@ -143,27 +143,70 @@ def test_un_broadcasting_is_explained_where_it_happens():
 
 def test_the_softmax_is_taken_apart_by_indices():
     model, loss = MODELS["three classes"]
-    derivation = tg.derive(model, X, labels_of("three classes"), loss=loss)
+    derivation = tg.derive(loss(model(X), labels_of("three classes")))
     assert lines(derivation, "One example")[-1] == (
         "dL/dz[j] = sum_k dL/da[k] * da[k]/dz[j] = -y[j] + a[j] * sum_k y[k] = a[j] - y[j]"
     )
     assert derivation.formulas["dZ2"] == "(softmax(Z2) - Y) / m"
+    derivation = tg.derive(model, X, labels_of("three classes"), loss=loss)
+    assert derivation.formulas["dZ2"] == "(softmax(Z2) - (np.array([[0], [1], [2]]) == Y)) / m"
+    assert "The derivative of the cost, in which a truth counts as 1." in derivation.text
+
+
+def textbook_cost(X, Y):
+    """As the course's exercises write it, with weights that are a column."""
+    A = tg.sigmoid(w.T @ X + b)
+    return -np.mean(Y * np.log(A) + (1 - Y) * np.log(1 - A))
+
+
+w = tg.Tensor([[0.1], [-0.2]], requires_grad=True, name="w")
+b = tg.Tensor([[0.3]], requires_grad=True, name="b")
 
 
 def test_a_cost_of_plain_numpy_is_simplified_as_well():
-    w = tg.Tensor([[0.1, -0.2]], requires_grad=True, name="w")
-    b = tg.Tensor([[0.3]], requires_grad=True, name="b")
-    y = tg.Tensor(Y.astype(float), name="y")
-    z = w @ X + b
-    z.name = "z"
-    a = tg.sigmoid(z)
-    a.name = "a"
-    derivation = tg.derive(-np.mean(y * np.log(a) + (1 - y) * np.log(1 - a)))
-    c1 = "(1 - y), an array without a name"
-    assert lines(derivation, "One example")[1] == "L = -c1*log(1 - a) - y*log(a)", c1
-    assert lines(derivation, "One example")[-1].endswith(" = a*c1 + a*y - y"), c1
-    assert derivation.formulas["dz"] == "(C1 * a + a * y - y) / m"
-    assert "a is used 2 times, and the contributions add up." in derivation.text
+    derivation = tg.derive(textbook_cost, X, Y)
+    assert lines(derivation, "One example")[1] == "L = -y*log(a) - (1 - y)*log(1 - a)"
+    assert lines(derivation, "One example")[-1].endswith(" = a - y")
+    assert derivation.formulas["dZ"] == "(A - Y) / m"
+    assert "A is used 2 times, and the contributions add up." in derivation.text
+
+
+def test_what_algebra_does_not_know_of_stays():
+    """The graph of a Tensor has 1 - Y as an array without a name: that it is 1 - Y is not in it."""
+    derivation = tg.derive(textbook_cost(X, Y))
+    assert lines(derivation, "One example")[-1].endswith(" = a*c1 + a*y - y")
+    assert derivation.formulas["dZ"] == "(A * C1 + A * Y - Y) / m"
+
+
+# -- formulas as mathematics is written -------------------------------------------------------------------------------
+
+W1 = tg.Tensor(RNG.standard_normal((4, 2)), requires_grad=True, name="W1")
+DROPPED = (RNG.random((4, 400)) < 0.8).astype(float)
+FORMULAS = {  # a product of entries within one of matrices, sums over what are no examples, one number over and over
+    "dropout": (lambda: np.sum(W1.T @ (np.tanh(W1 @ X) * DROPPED / 0.8)),
+                r"W^{[1]T} \, \left(\frac{1}{0.8} A^{[1]} \odot D^{[1]}\right)"),
+    "L2": (lambda: 0.07 * np.sum(W1**2), r"J = 0.07 \sum_{j, k} ((W^{[1]})^{2})_{jk}"),
+    "means of rows": (lambda: np.sum(W1.mean(axis=1) ** 2), r"\frac{1}{2} \sum_{k} W^{[1]}_{jk}"),
+    "ones": (lambda: np.sum(W1 @ X), r"dW^{[1]} = \mathbf{1}_{4 \times m} \, X^{T}"),
+    "norm": (lambda: np.sqrt(np.sum(W1**2)), r"\frac{dJ}{dw^{[1]}} = \frac{w^{[1]}}{J}"),
+    "minus": (lambda: np.sum(W1 - (W1 - W1 * W1)), r"W^{[1]} - (W^{[1]} - (W^{[1]})^{2})"),
+    "power of a fraction": (lambda: np.sum((W1 / (W1**2 + 1)) ** 2),
+                            r"\left(\frac{W^{[1]}}{(W^{[1]})^{2} + 1}\right)^{2}"),
+    "logarithms": (lambda: np.sum(np.log1p(np.exp(-np.abs(W1)))), r"\log(1 + e^{-\left|W^{[1]}\right|})"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas_have_the_parentheses_and_indices_that_they_need(name):
+    cost, expected = FORMULAS[name]
+    assert expected in tg.derive(cost()).markdown
+
+
+def test_several_rows_have_the_loss_of_an_entry():
+    model, two = tg.nn.Sequential(tg.nn.Linear(2, 2, rng=0), tg.nn.Sigmoid()), np.concatenate([Y, 1 - Y])
+    derivation = tg.derive(model, X, two, loss=tg.binary_cross_entropy)
+    assert "The loss of one entry; that of an example is the sum over its 2 rows." in derivation.text
+    assert "The loss of one example." not in derivation.text
 
 
 # -- the numbers ------------------------------------------------------------------------------------------------------

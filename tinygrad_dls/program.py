@@ -25,7 +25,7 @@ from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingErro
 from tinygrad_dls.rewriting import sigmoid, simplified
 from tinygrad_dls.tensor import Tensor, values
 
-__all__ = ["Program", "cost_of", "program"]
+__all__ = ["Program", "program"]
 
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
 
@@ -40,6 +40,10 @@ class Program:
         The inputs: the examples and labels; the parameters; what the optimizer remembers.
     tensors : list of Tensor
         The model's own, which the parameters stand for.
+    given : list of array
+        What stands for the data, with the number of examples as it was given.
+    nodes : list of Node
+        Of the graph of the cost.
     m, rate : Call or None
         The number of examples and the learning rate, where the program needs them.
     forward, backward, update : list of (str, Call)
@@ -54,6 +58,8 @@ class Program:
     parameters: list[Call] = field(default_factory=list)
     state: list[Call] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
+    given: list[Any] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
     rate: Call | None = None
     forward: list[tuple[str, Call]] = field(default_factory=list)
     backward: list[tuple[str, Call]] = field(default_factory=list)
@@ -115,11 +121,6 @@ def program(
 # -- where the cost comes from ----------------------------------------------------------------------------------------
 
 
-def cost_of(cost: Any, *inputs: Any, loss: Callable[[Any, Any], Any] | None = None) -> Tensor:
-    """The cost with its graph, of any of what `program` takes."""
-    return _source(cost, inputs, loss).J
-
-
 def _source(cost: Any, inputs: tuple[Any, ...], loss: Any) -> _Graph | _Function:
     if isinstance(cost, Tensor):
         if inputs or loss is not None:
@@ -157,7 +158,6 @@ def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
 class _Source:
     """What can be recorded: with the inputs as given, or with another number of columns."""
 
-    J: Tensor
     shapes: list[tuple[int, ...]]  # of the parameters
     arrays: list[Any]  # the inputs
 
@@ -203,7 +203,6 @@ class _Graph(_Source):
     """A cost whose graph is gone through again."""
 
     def __init__(self, root: Tensor) -> None:
-        self.J = root
         self.nodes = read(root)
         if root.shape != ():
             raise ValueError(f"the cost must be a single number, got {root.name or 'a Tensor'} of shape {root.shape}.")
@@ -223,7 +222,7 @@ class _Graph(_Source):
 
     def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
-        result = Program(recorder)
+        result = Program(recorder, given=self.arrays)
         arrays = dict(zip(self.data, self._with_examples(m), strict=True))
         tensors: dict[Node, Any] = {}
         for node in self.leaves:
@@ -241,7 +240,9 @@ class _Graph(_Source):
                     raise ValueError(f"{node.name} has other axes if there is another number of examples.")
         parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
         result.tensors = list(parameters)
-        return _finished(result, tensors[self.nodes[-1]], parameters, optimizer)
+        result = _finished(result, tensors[self.nodes[-1]], parameters, optimizer)
+        result.nodes = self.nodes
+        return result
 
     def _lengths(self, x: Any, recorder: Recorder) -> Any:
         """Options such as a shape, in which the number of examples stands as a number, with it as a symbol."""
@@ -263,7 +264,7 @@ class _Function(_Source):
     ) -> None:
         self.function, self.names = function, names
         self.arrays = [as_array(values(x), name) for x, name in zip(inputs, names, strict=True)]
-        self.J = J = function(*self.arrays)
+        J = function(*self.arrays)
         if not isinstance(J, Tensor) or J.shape != ():
             raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
         leaves = [node for node in read(J) if node.kind == "parameter"]
@@ -278,7 +279,7 @@ class _Function(_Source):
 
     def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
-        result = Program(recorder, tensors=list(self.tensors))
+        result = Program(recorder, tensors=list(self.tensors), given=self.arrays)
         pairs = zip(self.names, self._with_examples(m), strict=True)
         arrays = [recorder.input(name, x) for name, x in pairs]
         result.data = [x.call for x in arrays]
@@ -313,7 +314,8 @@ def _finished(result: Program, J: Tensor, parameters: dict[Tensor, Tensor], opti
         raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
     recorder = result.recorder
     J.backward(recorder.constant(1.0, J.dtype))
-    nodes = [node for node in read(J) if node.op]
+    result.nodes = read(J)
+    nodes = [node for node in result.nodes if node.op]
     forward = [(node.identifier, node.x._value.call) for node in nodes]
     gradients = [
         (f"d{node.identifier}", node.x._grad.call) for node in reversed(nodes[:-1]) if node.x._grad is not None

@@ -16,23 +16,25 @@ from tinygrad_dls.tensor import Tensor
 from tinygrad_dls.views.algebra import Expression
 from tinygrad_dls.views.derivation import Formula, Line, Part, Prose
 from tinygrad_dls.views.entries import Entries, M, number, shorter, symbol
-from tinygrad_dls.views.latex import name
+from tinygrad_dls.views.latex import digits, name
 from tinygrad_dls.views.symbolic import SymbolicArray, same, symbols
 
 __all__ = ["one_example", "ratio", "scalar"]
 
 Numbers = Mapping[str, Any]
+MOST = 12  # arrays that are gone through for one example
 
 
 def letter(identifier: str) -> str:
-    """What an entry is called: ``a2`` for one of A2."""
-    return identifier[:1].lower() + identifier[1:]
+    """What an entry is called: ``a2`` for one of A2. The cost is one number, and stays J."""
+    return identifier if identifier.startswith("J") else identifier[:1].lower() + identifier[1:]
 
 
 def scalar(x: Expression) -> Formula:
     """A formula of entries, with small letters."""
     small = {s: letter(str(s)) for s in x.free_symbols if s is not M}
     code = _Printer().doprint(x.xreplace({s: sympy.Symbol(text) for s, text in small.items()}))
+    x = x.replace(lambda e: e.is_Rational and e.q > 1000, lambda e: sympy.Float(e, 12))  # as the program has it
     formula = sympy.latex(x, symbol_names={s: name(text) for s, text in small.items()})
     formula = re.sub(r"\\left\(([^()\\]*?) ?\\right\)", r"(\1)", formula)  # parentheses that need not grow
     return Formula(formula, code)
@@ -60,7 +62,7 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | N
         return _logits(entries, numbers)
     targets = [node for node in reversed(entries.nodes) if node in path and _short(entries, node) is not None]
     targets = [node for node in targets if node is not root and entries.kept(node)]
-    if not any(_short(entries, node).free_symbols - {M} for node in targets):
+    if len(targets) > MOST or not any(_short(entries, node).free_symbols - {M} for node in targets):
         return None  # sums and multiples: nothing to derive for a single entry
     loss = entries.loss()
     per_example = loss is not None and not any(_times(M, _short(entries, node)).has(M) for node in targets)
@@ -73,7 +75,7 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | N
             written |= value.free_symbols
             defined.add(symbol(node.identifier))
     if per_example and loss is not None:
-        lines.append(_line(Formula("L", "L"), [loss], numbers, ("The loss of one example.",)))
+        lines.append(_line(Formula("L", "L"), [loss], numbers, (_loss_of(entries),)))
         written |= loss.free_symbols
     for node in targets:
         lines += _steps(entries, node, top, factor, numbers)
@@ -91,9 +93,15 @@ def _in_numbers(letters: set[Expression], numbers: Numbers) -> Prose:
         return ()
     pieces: list[Any] = [" In numbers, the first of them: "]
     for i, s in enumerate(sorted(letters, key=str)):
-        small, value = letter(str(s)), f"{number(s, numbers):.4g}"
-        pieces += [", "] * bool(i) + [Formula(f"{name(small)} = {value}", f"{small} = {value}")]
+        small, value = letter(str(s)), number(s, numbers)
+        pieces += [", "] * bool(i) + [Formula(f"{name(small)} = {{{digits(value)}}}", f"{small} = {value:.4g}")]
     return (*pieces, ".")
+
+
+def _loss_of(entries: Entries) -> str:
+    if entries.rows == 1:
+        return "The loss of one example."
+    return f"The loss of one entry; that of an example is the sum over its {entries.rows} rows."
 
 
 def _short(entries: Entries, node: Node) -> Any:
@@ -189,9 +197,9 @@ def _logits(entries: Entries, numbers: Numbers) -> Part | None:
     small_z, small_a = letter(Z.identifier), letter(a_name)
     if numbers:
         numbers = {a_name: 1 / (1 + np.exp(-np.asarray(numbers[Z.identifier]))), **numbers}
-    because: Prose = ("The loss of one example.",)
+    because: Prose = (_loss_of(entries),)
     if same_loss:
-        because = ("The loss of one example. The cost computes it of ", Formula(name(small_z), small_z),
+        because = (f"{_loss_of(entries)} The cost computes it of ", Formula(name(small_z), small_z),
                    ", as ", scalar(loss), " in a form that does not overflow: the same.")  # fmt: skip
     law = Formula(
         rf"{ratio('L', small_a).latex} \, {ratio(small_a, small_z).latex}", f"dL/d{small_a} * d{small_a}/d{small_z}"
@@ -226,7 +234,7 @@ def _softmax() -> Part | None:
             [(r"\frac{e^{z_k}}{\sum_{j} e^{z_j}}", "exp(z[k]) / sum_j exp(z[j])")],
         ),
         (
-            "The loss of one example. Its label y is one-hot, so a single term is left.",
+            "The loss of one example. If its label y is one-hot, a single term is left.",
             ("L", "L"),
             [(r"-\sum_{k} y_k \log(a_k)", "-sum_k y[k] * log(a[k])")],
         ),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.views.latex import code, name
+from tinygrad_dls.views.latex import SHOWN, matrix, name
 
 __all__ = ["Derivation", "Formula", "Line", "Part", "mathml", "named"]
 
@@ -202,49 +202,17 @@ def _text(line: Line) -> Iterator[str]:
 def _equation(line: Line) -> str:
     text = " = ".join([line.left.latex, *(x.latex for x in line.rights)])
     if line.value is not None:
-        text += f" = {{{_number_latex(line.value)}}}"  # in braces, brackets keep their height, a minus its place
+        text += f" = {{{matrix(line.value)}}}"  # in braces, brackets keep their height, a minus its place
     if line.shape:
         text += rf" \qquad ({', '.join(line.shape)}{',' * (len(line.shape) == 1)})"
     return text
 
 
-SHOWN = 4  # rows and columns of a matrix that are shown
-
-
 def _number_text(x: Any) -> str:
     if np.ndim(x) == 0:
         return f"{np.asarray(x).item():.4g}"
-    with np.printoptions(threshold=SHOWN * 2, edgeitems=2):
+    with np.printoptions(threshold=SHOWN**2, edgeitems=2, linewidth=100):
         return np.array2string(np.asarray(x), precision=4, suppress_small=False)
-
-
-def _number_latex(x: Any) -> str:
-    x = np.asarray(x)
-    if x.ndim == 0:
-        return _digits(x.item())
-    if x.ndim > 2:
-        return code(f"array of shape {x.shape}")
-    rows = x[None, :] if x.ndim == 1 else x
-    picked = [[_digits(e) for e in _ends(row, r"\cdots")] for row in _ends(list(rows), None) if row is not None]
-    if len(rows) > SHOWN:
-        picked.insert(2, [r"\vdots" if e != r"\cdots" else r"\ddots" for e in picked[0]])
-    inside = r" \\ ".join(" & ".join(row) for row in picked)
-    return rf"\begin{{bmatrix}} {inside} \end{{bmatrix}}"
-
-
-def _ends(row: Any, between: Any) -> list[Any]:
-    """All of a few, or the first two and the last of many."""
-    return list(row) if len(row) <= SHOWN else [*row[:2], between, row[-1]]
-
-
-def _digits(x: Any) -> str:
-    if isinstance(x, str):
-        return x
-    if not isinstance(x, (int, float, np.number)):
-        return code(str(x))
-    text = f"{x + 0.0:.4g}"  # without the sign of a zero
-    mantissa, e, exponent = text.partition("e")
-    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else text
 
 
 def _mathml(x: Formula) -> str:
@@ -294,7 +262,7 @@ _PAGE = """<!DOCTYPE html>
 body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
 .step {{ border-left: 3px solid #4477aa; margin: 1rem 0; padding: 0.1rem 1rem; }}
 .step p {{ margin: 0.4rem 0; }}
-.formula {{ overflow-x: auto; padding: 0.2rem 0; font-size: 1.15rem; }}
+.formula {{ overflow: auto hidden; padding: 0.2rem 0; font-size: 1.15rem; }}
 </style>
 </head>
 <body>

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import shown, truth
-from tinygrad_dls.graph import LOSSES, Node, read
-from tinygrad_dls.program import Program, cost_of, program
+from tinygrad_dls.graph import LOSSES, Node
+from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import Call, evaluated, reachable
 from tinygrad_dls.tensor import Tensor
 from tinygrad_dls.tensor import values as array_of
@@ -83,16 +83,16 @@ def derive(
     >>> derivation.formulas["dZ"], derivation.formulas["dW"]
     ('(A - Y) / m', 'dZ @ X.T')
     """
-    J = cost_of(cost, *inputs, loss=loss)
     with_values = truth(values, "values")
-    step = next(program(J))
-    return _Writer(step, read(J), wrt, with_values).derivation()
+    step = next(program(cost, *inputs, loss=loss))
+    return _Writer(step, wrt, with_values).derivation()
 
 
 class _Writer:
     """The lines of a derivation, from a program and the nodes of its graph."""
 
-    def __init__(self, step: Program, nodes: list[Node], wrt: Any, with_values: bool) -> None:
+    def __init__(self, step: Program, wrt: Any, with_values: bool) -> None:
+        nodes = step.nodes
         self.step, self.nodes, self.root = step, nodes, nodes[-1]
         self.node = {node.identifier: node for node in nodes}
         self.calls = dict((*step.forward, *step.backward))
@@ -119,7 +119,7 @@ class _Writer:
                 self.backward[identifier] = call
                 if call not in before:  # else the forward pass has computed it within a formula
                     self.names.setdefault(call, identifier)
-        self.entries = Entries(step, nodes, lambda node: node not in self.inlined)
+        self.entries = Entries(step, lambda node: node not in self.inlined)
         self.numbers = self._numbers() if with_values else {}
 
     # -- what gets a line ---------------------------------------------------------------------------------------------
@@ -167,12 +167,12 @@ class _Writer:
 
     def _numbers(self) -> dict[str, Any]:
         """What stands for each name."""
-        leaves = {node.identifier: np.asarray(array_of(node.x)) for node in self.nodes if not node.op}
-        given: dict[Call, Any] = {call: leaves[call.name] for call in (*self.step.data, *self.step.parameters)}
-        m = next((leaves[call.name].shape[1] for call in self.step.data if leaves[call.name].ndim == 2), 1)
-        given[self.step.recorder.dimension] = m
+        data = dict(zip(self.step.data, self.step.given, strict=True))
+        parameters = dict(zip(self.step.parameters, map(array_of, self.step.tensors), strict=True))
+        m = next((x.shape[1] for x in self.step.given if len(x.shape) == 2), 1)
+        given: dict[Call, Any] = {**data, **parameters, self.step.recorder.dimension: m}
         found = evaluated(self.calls.values(), given)
-        return leaves | {"m": m} | dict(zip(self.calls, found, strict=True))
+        return {call.name: x for call, x in given.items()} | dict(zip(self.calls, found, strict=True))
 
     # -- the parts ----------------------------------------------------------------------------------------------------
 
@@ -202,12 +202,12 @@ class _Writer:
 
     def _given(self) -> Part | None:
         """The numbers to start from."""
-        leaves = [node for node in self.nodes if not node.op and self.numbers]
-        lines = [
-            Line(named(x.identifier), (), (), tuple(map(str, x.shape)) or None, self.numbers[x.identifier])
-            for x in leaves
-        ]
-        return Part("Given", (), tuple(lines)) if lines else None
+        if not self.numbers:
+            return None
+        names = [call.name for call in (*self.step.data, *self.step.parameters)]
+        arrays = {name: np.asarray(self.numbers[name]) for name in names}
+        lines = [Line(named(n), (), (), tuple(map(str, x.shape)) or None, x) for n, x in arrays.items()]
+        return Part("Given", (), tuple(lines))
 
     def _line(self, identifier: str, rights: tuple[Formula, ...], because: Prose) -> Line:
         shape = self._shape(self.calls[identifier])
@@ -218,7 +218,7 @@ class _Writer:
         node = self.node.get(identifier)
         if node is None:
             return ("The sigmoid, which the cost holds within.",)
-        if node is self.root:
+        if node is self.root or node.op in LOSSES:
             return ("The cost.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
@@ -233,10 +233,13 @@ class _Writer:
         return sorted(self.backward, key=lambda identifier: place[self.backward[identifier]])
 
     def _final(self, node: Node, identifier: str, call: Call) -> Call:
-        """The program's formula; or that of the entries, where algebra found a shorter one."""
+        """The program's formula; or that of the entries, where algebra found a shorter one.
+
+        The program's stands if it is the result of fusion already, and mentions no other gradient.
+        """
         found = self.entries.gradient(node)
         others = {c for n, c in self.step.backward if n != identifier}
-        follows = self.names.get(call) != identifier or any(c in others for c in reachable([call]))
+        follows = self.names.get(call) != identifier or any(c in others for c in reachable([call]) if c is not call)
         if found is None or found.whole is None or not follows or (found.above and found.short == found.whole):
             return call
         return as_call(found.short, self._arrays(), call.shape, self.step.recorder.m) or call
@@ -257,8 +260,8 @@ class _Writer:
             ]
             local = as_call(found.local, self._arrays(), call.shape, self.step.recorder.m)
             if local is not None:
-                product = _times(Call(None, (), {}, call.shape, call.dtype, f"d{above.identifier}"), local)
-                rights.append(Formula(latex(product, {}), expression(product, {})))
+                product = _in_a_row(Call(None, (), {}, call.shape, call.dtype, f"d{above.identifier}"), local)
+                rights.append(Formula(latex(product, {}, self.step.recorder.m), expression(product, {})))
             rights = [x for x in rights if x != final]
             a, value = chain.ratio(*(chain.letter(x.identifier) for x in (above, node))), chain.scalar(found.local)
             because = Formula(f"{a.latex} = {value.latex}", f"{a.code} = {value.code}")
@@ -276,8 +279,14 @@ class _Writer:
             below = named(self._below(user))
             return (below, " is linear in ", named(node.identifier), ", and the chain rule adds up: ", indices, ".")
         if user.op in LOSSES:
-            return ("The derivative of the cost.",)
-        return (_doc(user),)
+            truths = any(c.function is np.equal for c in reachable([call]))
+            return ("The derivative of the cost" + ", in which a truth counts as 1" * truths + ".",)
+        _, colon, why = re.sub("``.*?``", "", _doc(user)).partition(":")
+        return (
+            (f"{why.strip().capitalize()}",)
+            if colon and len(why.split()) > 3 and user not in self.inlined
+            else ("The chain rule.",)
+        )
 
     def _below(self, user: Node) -> str:
         """The array with a name that a node leads to."""
@@ -325,7 +334,7 @@ class _Writer:
         other = self.names.get(call)
         if other is not None and other != identifier:
             return named(other)
-        return Formula(latex(call, self.names), expression(call, self.names))
+        return Formula(latex(call, self.names, self.step.recorder.m), expression(call, self.names))
 
     def _shape(self, call: Call) -> tuple[str, ...] | None:
         return tuple("m" if n == self.step.recorder.m else str(n) for n in call.shape) or None
@@ -336,10 +345,10 @@ def _doc(node: Node) -> str:
     return (inspect.getdoc(node.x.op) or node.op.replace("_", " ")).splitlines()[0]
 
 
-def _times(gradient: Call, local: Any) -> Call:
-    """Their product, with the factors in a row."""
+def _in_a_row(gradient: Call, local: Any) -> Call:
+    """The product of a gradient and a local derivative, with its factors in a row."""
     if isinstance(local, Call) and local.function is np.multiply:
-        return _times(_times(gradient, local.args[0]), local.args[1])
+        return _in_a_row(_in_a_row(gradient, local.args[0]), local.args[1])
     return Call(np.multiply, (gradient, local), {}, gradient.shape, gradient.dtype)
 
 

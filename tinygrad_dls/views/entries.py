@@ -97,7 +97,8 @@ class Gradient:
     local : expression or None
         The local derivative, ``product`` without the gradient, if it follows from a single one.
     whole, short : expression or None
-        All the way from the cost, multiplied and then simplified; None where matrices are multiplied on the way.
+        All the way from the cost, multiplied and then, if it is a product, simplified; None where matrices are
+        multiplied on the way.
     """
 
     above: tuple[Node, ...]
@@ -113,13 +114,12 @@ class Entries:
     Parameters
     ----------
     step : Program
-    nodes : list of Node
-        Of the same graph.
     kept : function
         Whether a node's array has a name, or is written within the formula that uses it.
     """
 
-    def __init__(self, step: Program, nodes: list[Node], kept: Callable[[Node], bool]) -> None:
+    def __init__(self, step: Program, kept: Callable[[Node], bool]) -> None:
+        nodes = step.nodes
         self.step, self.nodes, self.root, self.kept = step, nodes, nodes[-1], kept
         self.values: dict[Call, Node] = {}
         self.gradients: dict[Call, Node] = {}
@@ -139,9 +139,13 @@ class Entries:
             return None
 
     def loss(self) -> Expression | None:
-        """The loss L of one example, if the cost is the mean of such over the examples."""
+        """The loss L of one example, if the cost is the mean of such over the examples.
+
+        Of one entry, if there are several rows, whose losses add up; `rows` says how many.
+        """
         total = sympy.Dummy()
         found: list[Expression] = []
+        self.rows = 1
 
         def summed(call: Call) -> Expression | None:
             if call.function not in (np.sum, np.mean) or not isinstance(call.args[0], Call) or np.prod(call.shape) != 1:
@@ -149,6 +153,7 @@ class Entries:
             if call.function is np.mean and call.args[0].shape != (1, self.step.recorder.m):
                 raise NoEntriesError
             found.append(self._expression(call.args[0]))
+            self.rows = call.args[0].shape[0] if len(call.args[0].shape) == 2 else 1
             return total / M if call.function is np.mean else total
 
         try:
@@ -176,7 +181,7 @@ class Entries:
         if any(g is None or g.whole is None for g in found):
             return Gradient(above, product, local, None, None)
         whole = product.xreplace({s: g.short for s, g in zip(letters, found, strict=True) if g is not None})
-        return Gradient(above, product, local, whole, shorter(whole))
+        return Gradient(above, product, local, whole, shorter(whole) if above else whole)
 
     def _expression(
         self, call: Call, top: Call | None = None, special: Callable[[Call], Expression | None] = lambda _: None

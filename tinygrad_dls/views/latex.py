@@ -7,6 +7,7 @@ product is ``\odot``; a division by a number is a fraction in front.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,12 +17,20 @@ from tinygrad_dls.recording import Call, astype, getitem
 from tinygrad_dls.rewriting import clipped_sigmoid, sigmoid
 from tinygrad_dls.views.text import expression
 
-__all__ = ["latex", "marked", "name"]
+__all__ = ["SHOWN", "digits", "latex", "marked", "matrix", "name"]
 
-SUM, PRODUCT, ATOM = range(3)  # how tightly an operator binds
+# What a formula is on the outside: that decides where it needs parentheses within another one.
+SUM, TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM = range(6)
+_FITS = {  # what may stand as it is in a sum, beside a number, in a product of entries, of matrices, below a power
+    SUM: {TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM},
+    TOTAL: {TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM},
+    ENTRYWISE: {ENTRYWISE, FRACTION, ATOM},
+    MATRIX: {MATRIX, FRACTION, ATOM},
+    ATOM: {ATOM},
+}
 
 _FUNCTIONS = {
-    np.tanh: r"\tanh", np.exp: r"\exp", np.log: r"\log", np.sin: r"\sin", np.cos: r"\cos",
+    np.tanh: r"\tanh", np.log: r"\log", np.sin: r"\sin", np.cos: r"\cos",
     np.maximum: r"\max", np.minimum: r"\min", sigmoid: r"\sigma", clipped_sigmoid: r"\sigma",
 }  # fmt: skip
 _RELATIONS = {
@@ -38,13 +47,13 @@ def name(identifier: str) -> str:
         return f"{course[1]}^{{[{course[2]}]}}"
     match = re.fullmatch(r"(d?)([A-Za-z]+)_?(\d*)(.*)", identifier)
     if match is None or match[4]:
-        return rf"\mathrm{{{identifier.replace('_', chr(92) + '_')}}}"
+        return rf"\mathrm{{{''.join(map(_letter, identifier))}}}"
     d, base, index, _ = match.groups()
     word = base if len(base) == 1 else rf"\mathrm{{{base}}}"
     return f"{d}{word}" + (f"_{{{index}}}" if index else "")
 
 
-def latex(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str:
+def latex(call: Any, names: Mapping[Call, str], m: int | None = None, *, top: bool = True) -> str:
     """A call as a formula; the calls that have names by these.
 
     Parameters
@@ -52,104 +61,126 @@ def latex(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str:
     call : Call, number, or what else may be an argument
     names : mapping of Call to str
         The names, as identifiers, of calls that have been computed before.
+    m : int, optional
+        The number of examples, when it was recorded: what columns of this number are.
     top : bool
         Whether the call itself is to be written out although it has a name.
     """
-    return _Writer(names).formula(call, top)[0]
+    return _Writer(names, m).formula(call, top)[0]
 
 
 class _Writer:
-    def __init__(self, names: Mapping[Call, str]) -> None:
-        self.names = names
+    def __init__(self, names: Mapping[Call, str], m: int | None) -> None:
+        self.names, self.m = names, m
 
     def formula(self, x: Any, top: bool = False) -> tuple[str, int]:
-        """The formula of an argument, and how tightly it binds."""
+        """The formula of an argument, and what it is on the outside."""
         if not isinstance(x, Call):
             return self.number(x)
         if x in self.names and not top:
             return name(self.names[x]), ATOM
         if x.function is None:
             return name(x.name), ATOM
-        if x.function is np.asarray:
-            return self.number(x.args[0])
+        if x.function is np.asarray or x.function is np.full:
+            return self.number(x.args[x.function is np.full])
         if x.function in (np.add, np.subtract):
             return self.sum(x)
         if x.function in (np.multiply, np.divide, np.matmul):
             return self.product(x)
         if x.function is np.negative:
-            return f"-{self.within(x.args[0], PRODUCT)}", SUM
+            return f"-{self.within(x.args[0], SUM)}", SUM
         if x.function in (np.sum, np.mean) and isinstance(x.args[0], Call):
             return self.total(x)
         return self.function(x)
 
-    def within(self, x: Any, binding: int) -> str:
-        """The formula of an operand, in parentheses if it binds less than this."""
+    def within(self, x: Any, outer: int) -> str:
+        """The formula of an operand, in parentheses where it needs them."""
         text, own = self.formula(x)
-        return _parentheses(text) if own < binding else text
+        return text if own in _FITS[outer] else _parentheses(text)
 
     def number(self, x: Any) -> tuple[str, int]:
         """A number, or whatever it is, as code."""
         if isinstance(x, (int, float, np.generic)) and not isinstance(x, (bool, np.bool_)):
-            text = expression(x, {})
-            mantissa, e, exponent = text.partition("e")
-            text = rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else text.replace("np.inf", r"\infty")
-            return text, SUM if text.startswith("-") else PRODUCT if e else ATOM
+            return digits(x, 12), SUM if float(x) < 0 else ATOM
+        if isinstance(x, np.ndarray) and x.ndim == 2:
+            return matrix(x), ATOM
         return code(expression(x, self.names)), ATOM
 
     def sum(self, x: Call) -> tuple[str, int]:
         left, right = x.args
         sign = "+" if x.function is np.add else "-"
-        second = self.within(right, SUM if x.function is np.add else PRODUCT)
-        if second.startswith("-"):
-            second = _parentheses(second)
-        return f"{self.within(left, SUM)} {sign} {second}", SUM
+        first, second = self.formula(left)[0], self.within(right, SUM)
+        if x.function is np.add and self.formula(right)[1] == SUM:
+            second = self.formula(right)[0]
+            sign, second = ("-", second[1:].lstrip()) if second.startswith("-") else ("+", second)
+        return f"{first} {sign} {second}", SUM
 
     def product(self, x: Call) -> tuple[str, int]:
         left, right = x.args
+        if x.function is np.matmul:
+            return rf"{self.matrix(left)} \, {self.matrix(right)}", MATRIX
         if x.function is np.divide:
             if _size(right) == 1 and (_size(left) > 1 or _is_sum(left)):
-                below = self.formula(right)[0]
-                if self.is_negative(left):
-                    return rf"-\frac{{1}}{{{below}}} {self.within(left.args[0], PRODUCT)}", SUM
-                above = self.formula(left)[0] if _is_sum(left) else self.within(left, PRODUCT)
-                sign, above = ("-", above[1:]) if above.startswith("-") else ("", above)
-                return rf"{sign}\frac{{1}}{{{below}}} {above}", SUM if sign else PRODUCT
-            return rf"\frac{{{self.formula(left)[0]}}}{{{self.formula(right)[0]}}}", PRODUCT
-        first, second = self.within(left, PRODUCT), self.within(right, PRODUCT)
-        if second.startswith("-"):
-            second = _parentheses(second)
-        if x.function is np.matmul:
-            return rf"{first} \, {second}", PRODUCT
+                sign, left = ("-", left.args[0]) if self.is_negative(left) else ("", left)
+                return self.scaled(rf"{sign}\frac{{1}}{{{self.formula(right)[0]}}}", left)
+            return rf"\frac{{{self.formula(left)[0]}}}{{{self.formula(right)[0]}}}", FRACTION
         if _size(left) == 1 or _size(right) == 1:
-            number_first = isinstance(left, Call) and not isinstance(right, Call)
-            first, second = (second, first) if number_first else (first, second)
-            return (rf"{first} \cdot {second}" if second[:1].isdigit() else f"{first} {second}"), PRODUCT
-        return rf"{first} \odot {second}", PRODUCT
+            scalar, other = (right, left) if _size(right) == 1 and _size(left) != 1 else (left, right)
+            if isinstance(scalar, Call) and _size(other) == 1 and not isinstance(other, Call):
+                scalar, other = other, scalar
+            return self.scaled(self.within(scalar, TOTAL), other)
+        first, second = self.within(left, ENTRYWISE), self.within(right, ENTRYWISE)
+        return rf"{first} \odot {second}", ENTRYWISE
+
+    def scaled(self, factor: str, x: Any) -> tuple[str, int]:
+        """A number times a formula."""
+        text, own = self.formula(x)
+        sign = "-" if factor.startswith("-") else ""
+        if own == TOTAL and text.startswith("-"):
+            sign, text = ("" if sign else "-"), text[1:]
+        text = text if own in _FITS[TOTAL] else _parentheses(text)
+        between = r" \cdot " if text[:1].isdigit() else " "
+        whole = f"{factor.removeprefix('-')}{between}{text}"
+        return sign + whole, SUM if sign else own if own in (TOTAL, MATRIX) else ENTRYWISE
+
+    def matrix(self, x: Any) -> str:
+        """A factor of a matrix product; a matrix of one number over and over as that number times ones."""
+        if isinstance(x, Call) and x not in self.names and _size(x) > 1 and x.function in (np.full, np.broadcast_to):
+            filled = x.args[x.function is np.full]
+            if _size(filled) == 1:
+                shape = r" \times ".join("m" if n == self.m else str(n) for n in x.shape)
+                ones, factor = rf"\mathbf{{1}}_{{{shape}}}", self.within(filled, TOTAL)
+                return ones if factor == "1" else rf"\left({factor} \, {ones}\right)"
+        return self.within(x, MATRIX)
 
     def total(self, x: Call) -> tuple[str, int]:
-        """A sum or a mean over axes; of a matrix, over its columns (the examples), its rows, or both."""
+        """A sum or a mean over axes of a matrix: over the examples, which are its columns, or over other entries."""
         argument, axis = x.args[0], x.options.get("axis", x.args[1] if len(x.args) > 1 else None)
-        ndim = len(argument.shape)
-        axes = tuple(range(ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        axes = tuple(i % ndim for i in axes if -ndim <= i < ndim)
-        if ndim != 2 or not axes:
+        shape = argument.shape
+        axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = tuple(i % len(shape) for i in axes)
+        if len(shape) != 2:
             return self.generic(x)
-        rows, columns = (i in axes and (argument.shape[i] > 1 or len(axes) == 1) for i in (0, 1))
-        if not (rows or columns):
-            columns = True
-        symbols = (r"\sum_{j}" if rows else "") + (r"\sum_{i=1}^{m}" if columns else "")
+        rows, columns = (i in axes and (shape[i] > 1 or len(axes) == 1) for i in (0, 1))
+        columns = columns or not rows
+        examples = columns and shape[1] == self.m
+        symbols = r"\sum_{i=1}^{m}" if examples else ""
+        indices = ("j" if rows or (columns and not examples and shape[0] > 1) else "") + "k" * (
+            columns and not examples
+        )
+        summed = ("j" if rows else "") + "k" * (columns and not examples)
+        symbols = (rf"\sum_{{{', '.join(summed)}}}" if summed else "") + symbols
         if x.function is np.mean:
-            counts = [n for i, n in ((0, str(argument.shape[0])), (1, "m")) if (rows, columns)[i]]
-            symbols = rf"\frac{{1}}{{{' '.join(counts)}}} {symbols}"
-        upper, lower = r"^{(i)}" if columns else "", "_{j}" if rows else ""
-        if (argument in self.names or argument.function is None) and argument.name:
+            counts = [str(shape[0])] * rows + ["m" if examples else str(shape[1])] * columns
+            symbols = rf"\frac{{1}}{{{r' '.join(counts)}}} {symbols}"
+        upper, lower = "^{(i)}" * examples, f"_{{{indices}}}" * bool(indices)
+        if argument in self.names or argument.function is None:
             inside = name(self.names.get(argument, argument.name))
             if upper and inside.endswith("]}"):
                 inside, upper = inside[:-1] + "(i)}", ""
-            return f"{symbols} {marked(inside, upper + lower)}", PRODUCT
+            return f"{symbols} {marked(inside, upper + lower)}", TOTAL
         sign, argument = ("-", argument.args[0]) if self.is_negative(argument) else ("", argument)
-        text = self.formula(argument)[0]
-        return f"{sign}{symbols} {_parentheses(text)}{upper}{lower}", SUM if sign else PRODUCT
+        return f"{sign}{symbols} {_parentheses(self.formula(argument)[0])}{upper}{lower}", TOTAL
 
     def is_negative(self, x: Any) -> bool:
         """Whether an argument is written with a minus in front."""
@@ -161,22 +192,26 @@ class _Writer:
             inside = self.within(args[0], ATOM)
             return (inside[:-1] + "T}" if inside.endswith("]}") else marked(inside, "^{T}")), ATOM
         if function is np.power:
-            inside = self.within(args[0], ATOM)
-            power = self.formula(args[1])[0]
-            return marked(f"({inside})" if "^" in inside else inside, f"^{{{power}}}"), ATOM
+            inside, own = self.formula(args[0])
+            inside = inside if own == ATOM and "^" not in inside else _parentheses(inside)
+            return f"{inside}^{{{self.formula(args[1])[0]}}}", ATOM
+        if function is np.exp:
+            return f"e^{{{self.formula(args[0])[0]}}}", FRACTION
+        if function is np.log1p:
+            return rf"\log{_parentheses(f'1 + {self.within(args[0], SUM)}')}", ATOM
         if function is np.sqrt:
             return rf"\sqrt{{{self.formula(args[0])[0]}}}", ATOM
         if function is np.abs:
             return rf"\left|{self.formula(args[0])[0]}\right|", ATOM
         if function in _RELATIONS:
             return rf"[\,{self.formula(args[0])[0]} {_RELATIONS[function]} {self.formula(args[1])[0]}\,]", ATOM
-        if function in (np.broadcast_to, np.reshape, np.expand_dims, astype) and _size(args[0]) == 1:
+        if function is astype or (function in (np.broadcast_to, np.reshape, np.expand_dims) and _size(args[0]) == 1):
             return self.formula(args[0])  # the same number for every entry
         if function in _FUNCTIONS and not x.options:
             inside = ", ".join(self.formula(y)[0] for y in args)
             return f"{_FUNCTIONS[function]}{_parentheses(inside)}", ATOM
         if function in _EXTREMES and isinstance(args[0], Call) and x.options.get("axis") == 0:
-            return rf"{_EXTREMES[function]}_{{j}} {self.within(args[0], ATOM)}", PRODUCT
+            return rf"{_EXTREMES[function]}_{{j}} {self.within(args[0], ATOM)}", TOTAL
         return self.generic(x)
 
     def generic(self, x: Call) -> tuple[str, int]:
@@ -208,6 +243,52 @@ def code(text: str) -> str:
     ):
         text = text.replace(plain, written)
     return rf"\mathtt{{{text.replace(' ', chr(92) + ' ')}}}"
+
+
+def digits(x: Any, count: int = 4) -> str:
+    """A number, rounded to so many digits."""
+    text = f"{x + 0.0:.{count}g}"  # without the sign of a zero
+    mantissa, e, exponent = text.partition("e")
+    text = rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else text
+    return text.replace("inf", r"\infty").replace("nan", r"\mathrm{NaN}")
+
+
+SHOWN = 6  # rows and columns of a matrix that are shown
+
+
+def matrix(x: Any) -> str:
+    """The numbers of an array: all of a few rows and columns, the first two and the last of many."""
+    x = np.asarray(x)
+    if x.ndim == 0:
+        return digits(x.item())
+    if x.ndim > 2:
+        return code(f"array of shape {x.shape}")
+    rows = x[None, :] if x.ndim == 1 else x
+    picked = [
+        [e if isinstance(e, str) else digits(e) for e in _ends(row, r"\cdots")]
+        for row in _ends(list(rows), None)
+        if row is not None
+    ]
+    if len(rows) > SHOWN:
+        picked.insert(2, [r"\vdots" if e != r"\cdots" else r"\ddots" for e in picked[0]])
+    inside = r" \\ ".join(" & ".join(row) for row in picked)
+    return rf"\begin{{bmatrix}} {inside} \end{{bmatrix}}"
+
+
+def _ends(row: Any, between: Any) -> list[Any]:
+    """All of a few, or the first two and the last of many."""
+    return list(row) if len(row) <= SHOWN else [*row[:2], between, row[-1]]
+
+
+def _letter(x: str) -> str:
+    """A letter of a name: those that are not English as LaTeX has them, or without their accents."""
+    if x == "_":
+        return r"\_"
+    if x.isascii():
+        return x
+    if match := re.fullmatch(r"GREEK SMALL LETTER (\w+)", unicodedata.name(x, "")):
+        return rf"\{match[1].lower()} "
+    return unicodedata.normalize("NFKD", x).encode("ascii", "ignore").decode() or "?"
 
 
 def _size(x: Any) -> int:
