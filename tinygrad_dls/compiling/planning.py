@@ -134,6 +134,8 @@ class _Planner:
         self._name_what_is_there()
         self._place_what_comes_out()
         self.kinds = tiling.kinds([self._cost(), *self.gradients, *self.new, *self.kept], self.examples)
+        if any(self.kinds.axis.get(c, -1) != -1 for c in self.data):
+            self.kinds.obstacle = self.kinds.obstacle or "the examples are not the columns of all data"
 
     def plan(self, tile: int | None) -> Plan:
         """The plan, with tiles or without."""

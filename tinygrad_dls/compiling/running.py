@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Callable
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -41,9 +43,10 @@ class Runner:
         self.version = -1
         self.run: list[Callable[..., Any]] = []
         self.workers = min(threads, self._lanes()) if plan.tiles else 1
-        self.compiled = {id(code): builtins.compile(code.text(), "<compiled step>", "exec") for code in plan.codes()}
-        self.memory: dict[tuple[int, int], list[Array]] = {}
+        self.texts = {id(code): _texts(code) for code in plan.codes()}
+        self.common: dict[tuple[int, int], dict[str, Any]] = {}  # by function and worker: the names of both sides
         dtype = plan.layout.dtype
+        self.total = aligned(plan.sums or plan.layout.size, dtype)
         self.scratch = [aligned(plan.sums, dtype) for _ in range(self.workers)] if plan.tiles else []
         self.lanes = np.empty((self._lanes(), plan.sums), dtype) if plan.tiles else None
 
@@ -69,17 +72,16 @@ class Runner:
         self.version = home.version
 
     def _step(self, before: Array, after: Array) -> Callable[..., Any]:
-        plan = self.plan
+        plan, total, sides = self.plan, self.total, {"before": before, "after": after}
         if plan.whole is not None:
-            gradients = aligned(plan.layout.size, plan.layout.dtype)
-            return self._function(plan.whole, 0, before=before, after=after, gradients=gradients)
+            return self._function(plan.whole, 0, sides, gradients=total)
         assert self.lanes is not None
         assert plan.update is not None
-        total, size, lanes = aligned(plan.sums, plan.layout.dtype), plan.layout.size, self.lanes
-        update = self._function(plan.update, 0, before=before, after=after, gradients=total[:size], sums=total)
+        size, lanes = plan.layout.size, self.lanes
+        update = self._function(plan.update, 0, sides, gradients=total[:size], sums=total)
         columns = [
             {
-                width: self._function(code, worker, before=before, after=after, gradients=own[:size], sums=own)
+                width: self._function(code, worker, sides, gradients=own[:size], sums=own)
                 for width, code in plan.tiles.items()
             }
             for worker, own in enumerate(self.scratch)
@@ -110,12 +112,35 @@ class Runner:
 
         return step
 
-    def _function(self, code: Code, worker: int, **arrays: Any) -> Callable[..., Any]:
-        """The function of a text, whose names stand for these arrays and for memory of the worker's own."""
+    def _function(self, code: Code, worker: int, sides: dict[str, Array], **arrays: Array) -> Callable[..., Any]:
+        """The function of a text, whose names stand for these arrays and for memory of the worker's own.
+
+        What does not lie in one of the flat arrays is the same for both sides, so that it stays in the cache.
+        """
         key = id(code), worker
-        if key not in self.memory:
-            self.memory[key] = [aligned(n, dtype) for dtype, n in code.slots]
-        namespace = {"np": np, "part": part, "m": self.plan.m, "memory": self.memory[key], **code.constants, **arrays}
-        exec(self.compiled[id(code)], namespace)
-        function: Callable[..., Any] = namespace[code.function.name]
-        return function
+        common, own, body = self.texts[id(code)]
+        if key not in self.common:
+            memory = [aligned(n, dtype) for dtype, n in code.slots]
+            names = {"np": np, "part": part, "m": self.plan.m, "memory": memory, **code.constants, **arrays}
+            exec(common, names)
+            self.common[key] = names
+        names = {**self.common[key], **sides}
+        exec(own, names)
+        # Python remembers in the code of a function where its global names were found: for each side its own copy.
+        return FunctionType(body.replace(), names)
+
+
+def _texts(code: Code) -> tuple[CodeType, CodeType, CodeType]:
+    """The lines of the setup that both sides share, the others, and the function, compiled by Python."""
+    sides = {"before", "after"}
+    common, own = [], []
+    for line in code.setup:
+        names, _, value = line.partition(" = ")
+        if sides & set(re.findall(r"\w+", value)):
+            sides.update(names.split(", "))
+            own.append(line)
+        else:
+            common.append(line)
+    texts = "\n".join(common), "\n".join(own), code.function.text()
+    first, second, module = (builtins.compile(text, "<compiled step>", "exec") for text in texts)
+    return first, second, next(x for x in module.co_consts if isinstance(x, CodeType))

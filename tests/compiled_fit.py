@@ -1,0 +1,5 @@
+"""A plugin for pytest, ``-p tests.compiled_fit``: every training by `fit` runs compiled."""
+
+import tinygrad_dls as tg
+
+tg.fit.__kwdefaults__["compile"] = True
