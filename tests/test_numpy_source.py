@@ -638,3 +638,39 @@ def written_out(X, Y):
 def test_the_sum_for_a_number_b_is_written_as_one():
     source = tg.numpy_source(written_out, X, Y)
     assert "    db = dZ.sum()\n" in source
+
+
+COSTS = {
+    "sum": lambda X, Y: -(1 / X.shape[1]) * total(X, Y),
+    "sum, of floats": lambda X, Y: -(1.0 / X.shape[1]) * total(X, Y),
+    "L2": lambda X, Y: -1 / X.shape[1] * total(X, Y) + 0.7 / (2 * X.shape[1]) * np.sum(w**2),
+    "product": lambda X, Y: -total(X, Y) * (0.5 * X.shape[1]),
+    "without a degree of freedom": lambda X, Y: -total(X, Y) * (1 - 1 / X.shape[1]) / (X.shape[1] - 1.0),
+}
+
+
+def total(X, Y):
+    A = tg.sigmoid(w.T @ X + b)
+    return np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A))
+
+
+@pytest.mark.parametrize("name", COSTS)
+@pytest.mark.parametrize("m", [5, 400])
+def test_what_a_cost_computes_from_the_number_of_examples_stays_a_formula(name, m):
+    cost = COSTS[name]
+    source = tg.numpy_source(cost, X[:, :m], Y[:, :m])
+    for other in (5, 13, 400):
+        x, y = RNG.standard_normal((2, other)), RNG.integers(0, 2, (1, other))
+        w.grad = b.grad = None
+        J = cost(x, y)
+        J.backward()
+        found = function(source)(x, y, w.data, b.data, m=other)
+        # sums of up to 400 terms, which are of one sign but for those of the gradients
+        for value, expected in zip(found, (J.data, w.grad, b.grad), strict=True):
+            np.testing.assert_allclose(value, expected, rtol=400 * EPS, atol=400 * EPS * np.abs(J.data))
+
+
+def test_an_l2_penalty_is_written_with_m():
+    source = tg.numpy_source(COSTS["L2"], X, Y)
+    assert "0.35 / m" in source
+    assert "w * 0.7 / m" in source

@@ -7,7 +7,18 @@ import pytest
 
 import tinygrad_dls as tg
 from tinygrad_dls.arrays import RecordingError
-from tinygrad_dls.recording import Call, Dimension, Recorder, RecordingArray, getitem, reachable, scattered
+from tinygrad_dls.recording import (
+    Call,
+    Dimension,
+    Recorder,
+    RecordingArray,
+    differ_in_numbers,
+    evaluated,
+    getitem,
+    reachable,
+    remember_lengths,
+    scattered,
+)
 
 X = np.array([[1.0, -2, 3], [4, 5, -6]])
 M = 7
@@ -108,6 +119,8 @@ def test_a_tensor_of_recording_arrays_keeps_the_calls_to_itself():
         (lambda m: m / 2, float),
         (lambda m: -(1 / m), float),
         (lambda m: 3 * (2 / m), float),
+        (lambda m: 1 - 1 / m, float),
+        (lambda m: -m, Dimension),
     ],
 )
 def test_numbers_of_the_number_of_examples_remember_it(compute, kind):
@@ -184,3 +197,45 @@ def test_what_no_program_has_is_refused(call, text):
 
 def test_a_recording_error_is_a_type_error():
     assert issubclass(RecordingError, TypeError)
+
+
+# -- numbers that have forgotten the number of examples ----------------------------------------------------------------
+
+FORGOTTEN = {
+    "1.0 / m": lambda m: 1.0 / m,
+    "0.35 / m": lambda m: 0.7 / (2 * m),
+    "-0.5 * m": lambda m: -0.5 * m,
+    "m": float,
+    "-m + 1": lambda m: 1.0 - m,
+    "-1 / m + 1": lambda m: 1.0 - 1.0 / m,
+    "2 / (m - 1)": lambda m: 2.0 / (m - 1),
+    "0.1 / m": lambda m: np.float64(0.1) / m,
+}
+
+
+def scaled(scale, ms=(7, 8, 9)):
+    recorders = [Recorder(m) for m in ms]
+    arrays = [recorder.input("x", np.ones((2, m))) for recorder, m in zip(recorders, ms, strict=True)]
+    outputs = [[(x * scale(x.shape[1])).call] for x in arrays]
+    differ = differ_in_numbers(*outputs)
+    remember_lengths(list(zip(recorders, outputs, strict=True)))
+    for recorder, (call,), m in zip(recorders, outputs, ms, strict=True):
+        (value,) = evaluated([call], {recorder.dimension: m, call.args[0]: np.ones((2, m))})
+        np.testing.assert_allclose(value, np.full((2, m), scale(m)), rtol=1e-15)  # a rounding or two
+    return differ, outputs
+
+
+@pytest.mark.parametrize("case", FORGOTTEN)
+def test_a_number_that_was_computed_from_the_number_of_examples_is_found_again(case):
+    differ, outputs = scaled(FORGOTTEN[case])
+    assert differ
+    assert not differ_in_numbers(*outputs)
+    ((call,), *_) = outputs
+    assert "m" in [inner.name for inner in reachable([call])]
+
+
+@pytest.mark.parametrize("case", [lambda m: 2.0**m, lambda m: float(np.random.default_rng(m).random())])
+def test_other_numbers_that_differ_are_left_alone(case):
+    differ, outputs = scaled(case)
+    assert differ
+    assert differ_in_numbers(*outputs)

@@ -73,6 +73,7 @@ TABLE = {
     ),
     "quotient_last": (
         {"x * (1 / s)": "divide(multiply(x, 1), s)", "2 / s * x": "divide(multiply(x, 2), s)"}
+        | {"-1 * (3 / s)": "divide(-3, s)", "0.5 / s * 4": "divide(2.0, s)"}
         | {"-(x / y)": "divide(negative(x), y)", "-(s / x)": "divide(negative(s), x)"},
         ["x * (1 / r)", "x * (s / 2)", "-(truths / x)", "f * (0.1 / s)", "small * (2 / s)", "-(1 / x)"],
     ),
@@ -105,6 +106,8 @@ TABLE = {
             "np.expand_dims(one, 0)": "full((1,), 1.0, dtype=dtype('float64'))",
             "np.zeros_like(x) + y": "add(0.0, y)",
             "x * np.reshape(s, (1, 1))": "multiply(x, s)",
+            "2 * np.broadcast_to(r, (2, 3))": "broadcast_to(multiply(2, r), (2, 3))",
+            "np.reshape(s, (1, 1)) - 1": "reshape(subtract(s, 1), (1, 1))",
         },
         [
             "np.broadcast_to(r, (2, 3)) * r",
@@ -114,6 +117,7 @@ TABLE = {
             "np.reshape(x, (3, 2))",
             "f * np.reshape(s, (1, 1))",
             "v * np.reshape(s, (1, 1))",
+            "np.reshape(s, (1, 1)) > 1",
         ],
     ),
     "same_shape": (
@@ -345,7 +349,8 @@ def without_the_share(call):
 
 def without_the_last_bits(call):
     """tanh(x) is tanh(x) less a tenth of a billionth: wrong, by more than rounding."""
-    if call.function is np.tanh and isinstance(call.args[0], Call) and call.args[0].function is not np.multiply:
+    done = np.multiply, np.broadcast_to, np.reshape, np.expand_dims  # a product may be broadcast afterwards
+    if call.function is np.tanh and isinstance(call.args[0], Call) and call.args[0].function not in done:
         inner = Call(np.multiply, (call.args[0], 1 - 1e-10), {}, call.shape, call.dtype)
         return Call(np.tanh, (inner,), {}, call.shape, call.dtype)
     return None

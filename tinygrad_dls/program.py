@@ -21,8 +21,16 @@ from tinygrad_dls.arrays import as_array, shown
 from tinygrad_dls.graph import Node, read
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingError, reachable
-from tinygrad_dls.rewriting import sigmoid, simplified
+from tinygrad_dls.recording import (
+    Call,
+    Recorder,
+    RecordingArray,
+    RecordingError,
+    differ_in_numbers,
+    reachable,
+    remember_lengths,
+)
+from tinygrad_dls.rewriting import sigmoid, simplified, softmax
 from tinygrad_dls.tensor import Tensor, values
 
 __all__ = ["Program", "program"]
@@ -164,7 +172,11 @@ class _Source:
     def twice(self, optimizer: Optimizer | None) -> tuple[Program, Program]:
         """Two recordings, with different numbers of examples."""
         m = self.m
-        return self.recorded(m, optimizer), self.recorded(None if m is None else self.other(m), optimizer)
+        steps = [self.raw(k, optimizer) for k in (m, None if m is None else self.other(m))]
+        if m is not None and differ_in_numbers(*map(_calls, steps)):
+            steps.append(self.raw(self.other(self.other(m)), optimizer))
+            remember_lengths([(step.recorder, _calls(step)) for step in steps])
+        return _finished(steps[0]), _finished(steps[1])
 
     @property
     def m(self) -> int | None:
@@ -196,6 +208,11 @@ class _Source:
         return [np.take(x, columns, axis=1) if len(x.shape) == 2 and x.shape[1] == given else x for x in self.arrays]
 
     def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
+        """A single recording."""
+        return _finished(self.raw(m, optimizer))
+
+    def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
+        """A recording before it is simplified."""
         raise NotImplementedError
 
 
@@ -220,7 +237,7 @@ class _Graph(_Source):
         except (TypeError, ValueError, IndexError):
             return self.recorded(None, optimizer), self.recorded(None, optimizer)
 
-    def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
+    def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
         result = Program(recorder, given=self.arrays)
         arrays = dict(zip(self.data, self._with_examples(m), strict=True))
@@ -240,7 +257,7 @@ class _Graph(_Source):
                     raise ValueError(f"{node.name} has other axes if there is another number of examples.")
         parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
         result.tensors = list(parameters)
-        result = _finished(result, tensors[self.nodes[-1]], parameters, optimizer)
+        result = _differentiated(result, tensors[self.nodes[-1]], parameters, optimizer)
         result.nodes = self.nodes
         return result
 
@@ -277,7 +294,7 @@ class _Function(_Source):
                 taken.add(self.tensors[p])
         self.shapes = [p.shape for p in self.tensors]
 
-    def recorded(self, m: int | None, optimizer: Optimizer | None) -> Program:
+    def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
         result = Program(recorder, tensors=list(self.tensors), given=self.arrays)
         pairs = zip(self.names, self._with_examples(m), strict=True)
@@ -289,7 +306,7 @@ class _Function(_Source):
             J = self.function(*arrays)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
-            return _finished(result, J, {p: p for p in parameters}, optimizer)
+            return _differentiated(result, J, {p: p for p in parameters}, optimizer)
 
 
 @contextmanager
@@ -308,7 +325,9 @@ def _holding(parameters: dict[Tensor, RecordingArray]) -> Iterator[None]:
 # -- from the cost to the program -------------------------------------------------------------------------------------
 
 
-def _finished(result: Program, J: Tensor, parameters: dict[Tensor, Tensor], optimizer: Optimizer | None) -> Program:
+def _differentiated(
+    result: Program, J: Tensor, parameters: dict[Tensor, Tensor], optimizer: Optimizer | None
+) -> Program:
     """The program with its backward pass and its update; `parameters` maps the model's to those of the recording."""
     if not isinstance(J._value, RecordingArray):
         raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
@@ -323,19 +342,28 @@ def _finished(result: Program, J: Tensor, parameters: dict[Tensor, Tensor], opti
     leaves = {call.name: p for call, p in zip(result.parameters, parameters.values(), strict=True)}
     gradients += [(f"d{name}", p._grad.call) for name, p in leaves.items() if p._grad is not None]
     updates = [] if optimizer is None else _updates(result, parameters, optimizer)
-
-    named = [*forward, *gradients, *updates]
     inputs = {call.name for call in (*result.data, *result.parameters, *result.state)}
     for name, call in (*forward, *gradients):
         call.name = call.name or (name if name not in inputs else f"{name}_")
     result.recorded = dict((*forward, *gradients))
-    new = simplified([call for _, call in named])
-    calls = [(name, call) for (name, _), call in zip(named, new, strict=True)]
-    result.forward, calls = calls[: len(forward)], calls[len(forward) :]
-    result.backward, result.update = calls[: len(gradients)], calls[len(gradients) :]
-    result.backward = _layer_by_layer(result.backward, nodes)
-    _name_activations(result)
+    result.forward, result.backward, result.update = forward, gradients, updates
     return result
+
+
+def _calls(step: Program) -> list[Call]:
+    """All that has a name in a program."""
+    return [call for _, call in (*step.forward, *step.backward, *step.update)]
+
+
+def _finished(step: Program) -> Program:
+    """The program made shorter."""
+    new = iter(simplified(_calls(step)))
+    step.forward, step.backward, step.update = (
+        [(name, next(new)) for name, _ in part] for part in (step.forward, step.backward, step.update)
+    )
+    step.backward = _layer_by_layer(step.backward, [node for node in step.nodes if node.op])
+    _name_activations(step)
+    return step
 
 
 def _layer_by_layer(gradients: list[tuple[str, Call]], nodes: list[Node]) -> list[tuple[str, Call]]:
@@ -388,7 +416,7 @@ def _plain(p: Tensor) -> Any:
 
 
 def _name_activations(result: Program) -> None:
-    """The sigmoid of ``Z2`` that a cost holds within is ``A2``."""
+    """The sigmoid or the softmax of ``Z2`` that a cost holds within is ``A2``."""
     taken = {call.name for call in reachable([call for _, call in (*result.forward, *result.backward)])}
     for i, (name, z) in enumerate(list(result.forward)):
         a = "A" + name[1:]

@@ -132,6 +132,11 @@ def _number(x: Any) -> Any:
     return x if isinstance(x, (int, float, np.number)) and not isinstance(x, bool) else None
 
 
+def _is_plain(x: Any) -> bool:
+    """Whether an argument is a number of Python's."""
+    return isinstance(x, (int, float)) and not isinstance(x, (bool, np.number))
+
+
 def _fits(x: Any, call: Call) -> bool:
     """Whether an argument can stand for the result: a call of the same shape and dtype."""
     return isinstance(x, Call) and x.shape == call.shape and x.dtype == call.dtype
@@ -162,6 +167,8 @@ def quotient_last(call: Call) -> Any:
     """``x * (1 / n)`` is ``x / n``, ``x * (c / n)`` is ``c * x / n``, and ``-(x / n)`` is ``-x / n``."""
     if _is(call, np.multiply):
         for x, y in (call.args, call.args[::-1]):
+            if _is_plain(x) and _is(y, np.divide) and _is_plain(y.args[0]) and call.shape == ():
+                return _like(call, np.divide, x * y.args[0], y.args[1])
             if _is(y, np.divide) and y.shape == () and _number(y.args[0]) is not None and _fits(x, call):
                 return _like(call, np.divide, _like(call, np.multiply, x, _number(y.args[0])), y.args[1])
     if _is(call, np.negative) and _is(call.args[0], np.divide) and isinstance(call.args[0].args[0], Call):
@@ -196,7 +203,7 @@ def computed(call: Call) -> Any:
 
 
 def negated_number(call: Call) -> Any:
-    """``x * -1`` is ``-x``; ``-(-x)`` is x; ``x - (-y)`` is ``x + y``, and ``x + (-y)`` is ``x - y``."""
+    """``x * -1`` is ``-x``; ``-(-x)`` is x; ``-(x - y)`` is ``y - x``; ``x - (-y)`` is ``x + y``, and so on."""
     if _is(call, np.multiply):
         for x, y in (call.args, call.args[::-1]):
             if _number(y) == -1 and _fits(x, call):
@@ -267,13 +274,19 @@ def without_broadcast(call: Call) -> Any:
     if isinstance(call.function, np.ufunc) and call.function is not np.matmul and len(call.args) == 2:
         for i in (0, 1):
             x, other = call.args[i], call.args[1 - i]
-            single = _is(x, np.reshape, np.expand_dims) and x.args[0].shape == () and _fits(other, call)
-            if (single or _is(x, np.broadcast_to, np.full)) and getattr(other, "shape", None) == call.shape:
-                if _is(x, np.full):
-                    small = x.args[1] if x.dtype == other.dtype else x
-                else:
-                    small = x.args[0]
-                return _like(call, call.function, *((small, other) if i == 0 else (other, small)))
+            single = _is(x, np.reshape, np.expand_dims) and x.args[0].shape == ()
+            if not (single or _is(x, np.broadcast_to, np.full)):
+                continue
+            if _is(x, np.full):
+                small = x.args[1] if x.dtype == getattr(other, "dtype", None) else x
+            else:
+                small = x.args[0]
+            args = (small, other) if i == 0 else (other, small)
+            if _is_plain(other) and isinstance(small, Call) and small.dtype == call.dtype:  # broadcast afterwards
+                inner = Call(call.function, args, {}, small.shape, call.dtype)
+                return _like(call, x.function, inner, *x.args[1:], **x.options)
+            if isinstance(other, Call) and other.shape == call.shape and (not single or other.dtype == call.dtype):
+                return _like(call, call.function, *args)
     return None
 
 

@@ -600,7 +600,7 @@ def _one(dtype: np.dtype[Any]) -> Any:
 
 _new = object.__new__
 _NDARRAY = np.ndarray
-_PLAIN = {float, int, bool}  # most other operands: nothing to look into
+_PLAIN: set[type] = {float, int, bool}  # most other operands: nothing to look into
 _LEAF: Any = None, (), {}, (), ()
 
 
