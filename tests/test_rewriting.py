@@ -68,8 +68,9 @@ TABLE = {
             "x - (-y)": "add(x, y)",
             "x + (-y)": "subtract(x, y)",
             "1 + (-y)": "subtract(1, y)",
+            "-(x - y)": "subtract(y, x)",
         },
-        ["x / -1", "-x + y", "n * -1.0", "x + (-u)", "x - (-u)"],  # -u wraps around, to 255
+        ["x / -1", "-x + y", "-(1 - x)", "-(x - u)", "n * -1.0", "x + (-u)", "x - (-u)"],  # -u wraps around, to 255
     ),
     "quotient_last": (
         {"x * (1 / s)": "divide(multiply(x, 1), s)", "2 / s * x": "divide(multiply(x, 2), s)"}
@@ -192,6 +193,9 @@ TABLE = {
         {
             CHAIN.format(a=A): "subtract(clipped_sigmoid(x), y)",
             "s * (" + CHAIN.format(a=A) + ")": "multiply(s, subtract(clipped_sigmoid(x), y))",
+            f"(-y / s / {A} + (1 - y) / s / (1 - {A})) * {A} * (1 - {A})": "divide(subtract(clipped_sigmoid(x), y), s)",
+            f"(y / {A} - (1 - y) / (1 - {A})) * {A} * (1 - {A})": "subtract(y, clipped_sigmoid(x))",
+            f"(s * y / {A} + -(s * (1 - y)) / (1 - {A})) * {A} * (1 - {A})": f"multiply(subtract(y, {A}), s)",
         },
         [
             CHAIN.format(a="x"),
@@ -199,6 +203,8 @@ TABLE = {
             CHAIN.format(a=A).replace("* (1 - ", "* (2 - "),
             CHAIN.format(a=A).replace("- y / ", "- x / "),
             f"((1 - y) / (1 - {A}) - y / {A}) * {A}",
+            f"((1 - y) / (1 - {A}) + y / {A}) * {A} * (1 - {A})",
+            f"(-y / s / {A} + (1 - y) / (1 - {A})) * {A} * (1 - {A})",
         ],
     ),
 }
@@ -362,6 +368,6 @@ def test_a_wrong_rule_is_noticed(wrong):
     for seed in range(60):
         try:
             check(seed, [wrong, *RULES])
-        except (AssertionError, RuntimeWarning):  # or an overflow
+        except (AssertionError, RuntimeWarning, RecursionError):  # or an overflow, or a rule that feeds itself
             noticed += 1
     assert noticed

@@ -210,6 +210,10 @@ def negated_number(call: Call) -> Any:
                 return _like(call, np.negative, x)
     if _is(call, np.negative) and _is(call.args[0], np.negative):
         return call.args[0].args[0]
+    if _is(call, np.negative) and _is(call.args[0], np.subtract):
+        x, y = call.args[0].args
+        if _fits(x, call) and isinstance(y, Call) and y.dtype == call.dtype and call.dtype in _FLOATS:
+            return _like(call, np.subtract, y, x)
     if _is(call, np.add, np.subtract) and _is(call.args[1], np.negative) and call.args[1].dtype == call.dtype:
         return _like(call, np.subtract if _is(call, np.add) else np.add, call.args[0], call.args[1].args[0])
     return None
@@ -395,13 +399,15 @@ def fused_cross_entropy(call: Call) -> Any:
         parts = _cross_entropy(chain)
         if parts is None:
             continue
-        a, y = parts
+        a, y, sign, own_above, own_below = parts
         rest = list(above)
         rest.remove(chain)
         if a in rest and (beside := next((x for x in rest if _is_one_minus(x, a)), None)) is not None:
             rest.remove(a)
             rest.remove(beside)
             product: Any = Call(np.subtract, (a, y), {}, chain.shape, call.dtype)
+            product = product if sign > 0 else Call(np.negative, (product,), {}, chain.shape, call.dtype)
+            rest, below = [*own_above, *rest], [*own_below, *below]
             for function, beside in [(np.multiply, x) for x in rest] + [(np.divide, x) for x in below]:
                 shape = np.broadcast_shapes(product.shape, getattr(beside, "shape", ()))
                 product = Call(function, (product, beside), {}, shape, call.dtype)
@@ -425,14 +431,53 @@ def factors(x: Any) -> tuple[list[Any], list[Any]]:
     return above, below
 
 
-def _cross_entropy(x: Any) -> tuple[Call, Call] | None:
-    """The a and y of ``(1 - y)/(1 - a) - y/a``, where a is a sigmoid."""
-    if not (_is(x, np.subtract) and _is(x.args[0], np.divide) and _is(x.args[1], np.divide)):
+def _cross_entropy(x: Any) -> tuple[Call, Call, int, list[Any], list[Any]] | None:
+    """The a and y of ``(1 - y)/(1 - a) - y/a``, where a is a sigmoid; and the sign and the factors of both terms."""
+    if not _is(x, np.add, np.subtract):
         return None
-    (one_minus_y, one_minus_a), (y, a) = x.args[0].args, x.args[1].args
-    if _is(a, clipped_sigmoid) and _is_one_minus(one_minus_a, a) and _is_one_minus(one_minus_y, y):
-        return a, y
+    terms = [_signed(term) for term in x.args]
+    if _is(x, np.subtract):
+        terms[1] = (-terms[1][0], *terms[1][1:])
+    for (sign, above, below), (other_sign, other_above, other_below) in (terms, terms[::-1]):
+        for one_minus_y in above:
+            y = one_minus_y.args[1] if _is(one_minus_y, np.subtract) else None
+            if sign != -other_sign or y is None or not _is_one_minus(one_minus_y, y) or y not in other_above:
+                continue
+            a = next((x for x in other_below if _is(x, clipped_sigmoid)), None)
+            one_minus_a = next((x for x in below if a is not None and _is_one_minus(x, a)), None)
+            if a is None or one_minus_a is None:
+                continue
+            common = _without(above, one_minus_y), _without(below, one_minus_a)
+            if all(map(_alike, common, (_without(other_above, y), _without(other_below, a)))):
+                return a, y, sign, *common
     return None
+
+
+def _signed(x: Any) -> tuple[int, list[Any], list[Any]]:
+    """The sign of a product of quotients, and what it has above and below the line."""
+    sign = 1
+    all_above, below = factors(x)
+    above: list[Any] = []
+    for factor in all_above:
+        if _is(factor, np.negative):
+            inner_sign, inner_above, inner_below = _signed(factor.args[0])
+            sign *= -inner_sign
+            above, below = above + inner_above, below + inner_below
+        else:
+            above.append(factor)
+    return sign, above, below
+
+
+def _without(xs: list[Any], x: Any) -> list[Any]:
+    """The others, once."""
+    place = next(i for i, y in enumerate(xs) if y is x)
+    return xs[:place] + xs[place + 1 :]
+
+
+def _alike(xs: list[Any], ys: list[Any]) -> bool:
+    """Whether two products have the same factors."""
+    keys = [sorted(repr(id(x) if isinstance(x, Call) else _argument_key(x)) for x in zs) for zs in (xs, ys)]
+    return keys[0] == keys[1]
 
 
 def _is_one_minus(x: Any, a: Any) -> bool:

@@ -217,7 +217,8 @@ class _Writer:
         """What a line of the forward pass is."""
         node = self.node.get(identifier)
         if node is None:
-            return ("The sigmoid, which the cost holds within.",)
+            what = "softmax" if self.root.op == "softmax_cross_entropy" else "sigmoid"
+            return (f"The {what} that the cost holds within.",)
         if node is self.root or node.op in LOSSES:
             return ("The cost.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
