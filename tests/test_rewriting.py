@@ -107,6 +107,7 @@ TABLE = {
             "np.expand_dims(one, 0)": "full((1,), 1.0, dtype=dtype('float64'))",
             "np.zeros_like(x) + y": "add(0.0, y)",
             "x * np.reshape(s, (1, 1))": "multiply(x, s)",
+            "np.zeros_like(x) - 1": "full((2, 3), -1.0, dtype=dtype('float64'))",
             "2 * np.broadcast_to(r, (2, 3))": "broadcast_to(multiply(2, r), (2, 3))",
             "np.reshape(s, (1, 1)) - 1": "reshape(subtract(s, 1), (1, 1))",
         },
@@ -194,8 +195,8 @@ TABLE = {
             CHAIN.format(a=A): "subtract(clipped_sigmoid(x), y)",
             "s * (" + CHAIN.format(a=A) + ")": "multiply(s, subtract(clipped_sigmoid(x), y))",
             f"(-y / s / {A} + (1 - y) / s / (1 - {A})) * {A} * (1 - {A})": "divide(subtract(clipped_sigmoid(x), y), s)",
-            f"(y / {A} - (1 - y) / (1 - {A})) * {A} * (1 - {A})": "subtract(y, clipped_sigmoid(x))",
-            f"(s * y / {A} + -(s * (1 - y)) / (1 - {A})) * {A} * (1 - {A})": f"multiply(subtract(y, {A}), s)",
+            f"(y / {A} - (1 - y) / (1 - {A})) * {A} * (1 - {A})": "negative(subtract(clipped_sigmoid(x), y))",
+            f"(s * y / {A} + -(s * (1 - y)) / (1 - {A})) * {A} * (1 - {A})": f"multiply(negative(subtract({A}, y)), s)",
         },
         [
             CHAIN.format(a="x"),
