@@ -57,6 +57,8 @@ class Program:
     forward, backward, update : list of (str, Call)
         What is computed, with names. The last of the forward pass is the cost; the update holds the new parameters.
     recorder : Recorder
+    frozen : list of (float, str)
+        Numbers in the graph of a cost that are those of the m that was given, and which: ``(0.2, "1/m")``.
     recorded : dict of str to Call
         What was recorded for these names before it was simplified: each op's rule by itself.
     """
@@ -68,6 +70,7 @@ class Program:
     tensors: list[Tensor] = field(default_factory=list)
     given: list[Any] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
+    frozen: list[tuple[float, str]] = field(default_factory=list)
     rate: Call | None = None
     forward: list[tuple[str, Call]] = field(default_factory=list)
     backward: list[tuple[str, Call]] = field(default_factory=list)
@@ -239,7 +242,7 @@ class _Graph(_Source):
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
-        result = Program(recorder, given=self.arrays)
+        result = Program(recorder, given=self.arrays, frozen=self._frozen())
         arrays = dict(zip(self.data, self._with_examples(m), strict=True))
         tensors: dict[Node, Any] = {}
         for node in self.leaves:
@@ -261,6 +264,14 @@ class _Graph(_Source):
         result.nodes = self.nodes
         return result
 
+    def _frozen(self) -> list[tuple[float, str]]:
+        """The factors and divisors that may be the number of examples, or a number divided by it."""
+        given = self._columns()
+        factors = [x for node in self.nodes if node.op in ("multiply", "divide") for x in node.inputs]
+        numbers = dict.fromkeys(float(x) for x in factors if isinstance(x, (int, float)) and not isinstance(x, bool))
+        texts = [(x, _in_m(x, given)) for x in numbers if given]
+        return [(x, text) for x, text in texts if text]
+
     def _lengths(self, x: Any, recorder: Recorder) -> Any:
         """Options such as a shape, in which the number of examples stands as a number, with it as a symbol."""
         if isinstance(x, dict):
@@ -271,6 +282,21 @@ class _Graph(_Source):
         if type(x) is int and given and recorder.m and x >= EXAMPLES and x % given == 0:
             return recorder.length(x // given * recorder.m)
         return x
+
+
+def _in_m(x: float, m: int) -> str:
+    """``-1/m``, ``0.35/m`` or ``2m``, where a number is simpler so; else nothing."""
+    of_m, per_m = float(f"{x / m:.12g}"), float(f"{x * m:.12g}")
+    usual = (1, 2, 0.5)
+    if abs(of_m) in usual:
+        return f"{of_m:g}m".replace("1m", "m")
+    few = _digits(per_m) < min(_digits(x), 4) and abs(per_m) <= 10  # 0.000875 is 0.35/400
+    return f"{per_m:g}/m" if abs(per_m) in usual or few else ""
+
+
+def _digits(x: float) -> int:
+    """How many digits a number has, without zeros on the left and right."""
+    return len(f"{x:.12e}".partition("e")[0].replace(".", "").replace("-", "").strip("0"))
 
 
 class _Function(_Source):
@@ -421,7 +447,11 @@ def _name_activations(result: Program) -> None:
     for i, (name, z) in enumerate(list(result.forward)):
         a = "A" + name[1:]
         if re.fullmatch(r"Z\d*", name) and a not in taken:
-            found = [c for c in reachable([c for _, c in result.backward]) if c.function is sigmoid and c.args == (z,)]
+            found = [
+                c
+                for c in reachable([c for _, c in result.backward])
+                if c.function in (sigmoid, softmax) and c.args == (z,)
+            ]
             if found and not found[0].name:
                 found[0].name = a
                 result.forward.insert(i + 1, (a, found[0]))
