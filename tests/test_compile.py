@@ -332,7 +332,9 @@ def step_eagerly(model, optimizer):
 
 def reset_optimizer(model, optimizer):
     state = optimizer.state_dict()
-    optimizer.load_state_dict({**state, "state": [tuple(0.5 * x for x in s) for s in state["state"]], "steps": 3})
+    optimizer.load_state_dict(
+        {**state, "state": [tuple((x * 0.5).astype(x.dtype) for x in s) for s in state["state"]], "steps": 3}
+    )
 
 
 def freeze(model, optimizer):
@@ -390,6 +392,35 @@ def test_a_change_between_two_steps_is_seen(change, momentum):
     for _ in range(3):
         assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
         assert_equal_models(a, b)
+
+
+@pytest.mark.parametrize("change", [replace, load, step_eagerly, reset_optimizer, freeze, thaw, slower])
+def test_adam_sees_a_change_between_two_steps(change):
+    """After `thaw`, its parameters have taken different numbers of steps, and are corrected differently."""
+    a, b = network(), network()
+    oa, ob = (tg.optim.Adam(m.parameters(), lr=0.01) for m in (a, b))
+    slow, fast = eager(a, LOGITS, oa), tg.compile(b, LOGITS, ob)
+    for _ in range(3):
+        slow(X, Y), fast(X, Y)
+    change(a, oa)
+    change(b, ob)
+    for _ in range(5):
+        assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-11)  # Adam divides by what may be small
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        np.testing.assert_allclose(q.data, p.data, rtol=1e-9)
+    for s, t in zip(oa.state_dict()["state"], ob.state_dict()["state"], strict=True):
+        assert [int(x) for x in s[2:]] == [int(x) for x in t[2:]]
+
+
+@pytest.mark.parametrize("tile", [None, 8])
+def test_memory_maps_lists_and_columns_in_another_order_are_data_too(tile, tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model, lr=0.0), tile=tile)
+    J = float(LOGITS(model(X), Y))
+    for x in (X, np.load(tmp_path / "X.npy", mmap_mode="r"), np.asfortranarray(X), X.tolist(), tg.Tensor(X), X[:, ::1]):
+        assert step(x, Y) == pytest.approx(J, rel=1e-13)
+    assert step(X, Y.astype(int)) == pytest.approx(J, rel=1e-13)
 
 
 def test_frozen_from_the_start():

@@ -222,9 +222,12 @@ class _Planner:
     def _name_what_is_there(self) -> None:
         """The names of what a function starts from, and the lines that make views of the flat arrays."""
         size, states = self.layout.size, self.layout.states
-        self.given: dict[Call, str] = {c: safe(c.name) for c in self.data}
-        self.fixed: set[Call] = set()
         self.regions = ["parameters", *(f"state{k}" for k in range(1, states + 1))]
+        self.used: set[str] = {"parameters", "gradients", "before", "after", "sums", "learning_rate"}
+        self.used |= {f"{new}state{k}" for new in ("", "new_") for k in range(1, states + 1)} | {"new_parameters"}
+        self.blocks = {b.name: self._unique(b.name) for b in self.layout.blocks}
+        self.given: dict[Call, str] = {c: self._unique(c.name) for c in self.data}
+        self.fixed: set[Call] = set()
         self.views = []
         for k, region in enumerate(self.regions):
             span = f"{k * size}:{(k + 1) * size}"
@@ -237,7 +240,8 @@ class _Planner:
                 self._view(whole, self.regions[k], block)
                 for member in block.members:
                     call = arrays[member][k]
-                    self.given[call] = name = safe(call.name)
+                    name = whole if len(block.members) == 1 else self._unique(call.name)
+                    self.given[call] = name
                     self.fixed.add(call)
                     if name != whole:
                         self.views.append(f"{name} = {whole}{block.index(member)}")
@@ -249,15 +253,26 @@ class _Planner:
                 self.given[call] = {"P": "parameters", "dP": "gradients", "VdP": "state1", "SdP": "state2"}[name]
                 self.fixed.add(call)
         counts = [s for u in self.updates for s, _ in u.state if not _is_array(s, u)]
-        self.counts = [safe(s.name) for s in counts][: 1 if self.flat is not None else None]
         for s in counts:
-            self.given[s] = self.counts[0] if self.flat is not None else safe(s.name)
+            self.given[s] = (
+                self.given[counts[0]] if self.flat is not None and s is not counts[0] else self._unique(s.name)
+            )
+        self.counts = list(dict.fromkeys(self.given[s] for s in counts))
 
     def _roots(self) -> list[Call]:
         return [self.cost, *(c for u in self.updates for c in (u.new, *(new for _, new in u.state)))]
 
+    def _unique(self, name: str) -> str:
+        """A name that means nothing else, with those of the arrays that go with it."""
+        name = safe(name)
+        kin = ("", "d", "new_", *(f"{new}{region}_" for new in ("", "new_") for region in self.regions[1:]))
+        while any(f"{prefix}{name}" in self.used for prefix in kin):
+            name += "_"
+        self.used |= {f"{prefix}{name}" for prefix in kin}
+        return name
+
     def _block(self, name: str, region: int = 0) -> str:
-        return safe(name) if region == 0 else f"{self.regions[region]}_{name}"
+        return self.blocks[name] if region == 0 else f"{self.regions[region]}_{self.blocks[name]}"
 
     def _view(self, name: str, region: str, block: Any) -> None:
         self.views.append(f"{name} = {region}[{block.start}:{block.stop}].reshape({block.shape})")
@@ -280,14 +295,14 @@ class _Planner:
             return
         self.new_counts = [new for _, new in self.flat.counts]
         for block in self.layout.blocks:
-            self._view(f"d{block.name}", "gradients", block)
+            self._view(f"d{self.blocks[block.name]}", "gradients", block)
             found = [self.flat.gradients[member] for member in block.members]
             both = {g.args[0] for g in found if calls(g, getitem)}
             if len(found) == 2 and len(both) == 1 and all(calls(g, getitem) for g in found):
-                self.gradients.append(self._written(both.pop(), f"d{block.name}"))
+                self.gradients.append(self._written(both.pop(), f"d{self.blocks[block.name]}"))
             else:
                 for member, g in zip(block.members, found, strict=True):
-                    self.gradients.append(self._written(g, f"d{block.name}{block.index(member)}"))
+                    self.gradients.append(self._written(g, f"d{self.blocks[block.name]}{block.index(member)}"))
         for region, call in zip(self.regions, self.flat.new, strict=True):
             self.new.append(self._written(call, f"new_{region}"))
 

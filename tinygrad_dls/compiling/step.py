@@ -42,6 +42,11 @@ class _Ready:
         self.obstacle = ""
 
 
+def _plain(x: Array) -> Array:
+    """An array of a kind that NumPy derives from its own, such as a memory map, as one of these."""
+    return np.asarray(x) if isinstance(x, np.ndarray) else x
+
+
 class CompiledStep:
     """A recorded step of training: ``step(X, Y)`` updates the model, and returns the cost from before.
 
@@ -84,7 +89,7 @@ class CompiledStep:
                 or now.types != (X.shape, X.dtype, Y.shape, Y.dtype)
                 or not now.guard.holds()
             ):
-                X, Y = as_array(values(X), "X"), as_array(values(Y), "Y")
+                X, Y = (_plain(as_array(values(x), name)) for x, name in ((X, "X"), (Y, "Y")))
                 now = self._found(X, Y)
             if self._passed() is not Y:
                 self._check(now, Y)

@@ -7,6 +7,7 @@ what depends on nothing. What NumPy cannot write into a given array, it makes an
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import math
 import re
@@ -38,7 +39,7 @@ _FRESH = (
     np.all, getitem, scattered, *PATTERNS,
 )  # fmt: skip  # whose results are arrays of their own, indexing among them where it is no view
 _BY_KEYWORD = (np.maximum, np.minimum)  # whose third argument by position is deprecated
-_RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), "np"}
+_RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), *dir(builtins), "np"}
 
 
 @dataclass
