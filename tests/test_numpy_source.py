@@ -674,3 +674,30 @@ def test_an_l2_penalty_is_written_with_m():
     source = tg.numpy_source(COSTS["L2"], X, Y)
     assert "0.35 / m" in source
     assert "w * 0.7 / m" in source
+
+
+FROZEN = {
+    "sum": ["-0.2 may stand for -1/m: there were 5 examples."],
+    "sum, of floats": ["-0.2 may stand for -1/m: there were 5 examples."],
+    "product": ["2.5 may stand for 0.5m: there were 5 examples."],
+    "L2": ["-0.2 may stand for -1/m: there were 5 examples."],  # 0.07 is as simple a number as 0.35 / 5
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_numbers_of_a_cost_that_may_be_the_number_of_examples_are_named(name):
+    source = tg.numpy_source(COSTS[name](X[:, :5], Y[:, :5]))
+    comment = " ".join(line.strip("# ") for line in source.splitlines() if line.startswith("    # "))
+    for text in FROZEN[name]:
+        assert comment.startswith(f"{text} To have m in its place, pass the function that computes J. forward")
+
+
+def test_a_penalty_of_the_given_number_of_examples_is_named_where_the_number_shows_it():
+    source = tg.numpy_source(COSTS["L2"](X, Y))
+    assert "    # -0.0025 may stand for -1/m and 0.0008749999999999999 for 0.35/m: " in source
+    assert source.splitlines()[source.splitlines().index("    # forward") - 1] == ""
+
+
+@pytest.mark.parametrize("number", [0.05, 0.25, 1.0, 3, 1 / 3])
+def test_any_other_number_is_not_called_the_number_of_examples(number):
+    assert "may stand for" not in tg.numpy_source(written_out(X, Y) + number * np.sum(w**2))

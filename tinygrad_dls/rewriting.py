@@ -286,6 +286,9 @@ def without_broadcast(call: Call) -> Any:
             else:
                 small = x.args[0]
             args = (small, other) if i == 0 else (other, small)
+            if _is(x, np.full) and _is_plain(other) and _is_plain(x.args[1]) and x.dtype == call.dtype == np.float64:
+                value = [x.args[1], other] if i == 0 else [other, x.args[1]]
+                return _like(call, np.full, x.args[0], call.function(*value).item(), **x.options)
             if _is_plain(other) and isinstance(small, Call) and small.dtype == call.dtype:  # broadcast afterwards
                 inner = Call(call.function, args, {}, small.shape, call.dtype)
                 return _like(call, x.function, inner, *x.args[1:], **x.options)

@@ -53,7 +53,8 @@ def numpy_source(
     ----------
     cost : Tensor, function or Module
         The cost ``J``, whose graph is read; or the function that computes it of arrays; or a model, with `loss`. Only
-        what is passed as a function or a model is run again, and searched for what the code would freeze.
+        what is passed as a function or a model is run again, and searched for what the code would freeze. In the graph
+        of a ``J``, a number such as ``1/m`` has no memory of m: it stays as it was, and a comment in the code says so.
     *inputs : array
         Examples of the arguments of a function; of a model, the examples X and the labels Y.
     loss : function, optional
@@ -137,7 +138,7 @@ class _Writer:
         self.section("forward", step.forward, needed)
         self.section("backward", step.backward, needed)
         self.update(needed)
-        body = self.text_of_lines()
+        body = [*self.notes(), *self.text_of_lines()]
         returned = [self.written.get((name, call)) or self.names[call] for name, call in outputs]
         parameters = arguments + ["*"] * bool(numbers) + [call.name for call in numbers]
         helpers = [_source_of(f) for f in self.helpers(needed)]
@@ -236,6 +237,19 @@ class _Writer:
 
     # -- the function around them -------------------------------------------------------------------------------------
 
+    def notes(self) -> list[str]:
+        """What to say of numbers that may be the number of examples."""
+        if not self.step.frozen:
+            return []
+        given = next(x.shape[1] for x in self.step.given if len(x.shape) == 2)
+        numbers = _listed([f"{expression(x, {})} for {text}" for x, text in self.step.frozen])
+        note = (
+            f"{numbers.replace(' for ', ' may stand for ', 1)}: there were {given} examples. To have m in its place, "
+            f"pass the function that computes {self.step.forward[-1][0]}."
+        )
+        lines = textwrap.wrap(note, WIDTH - 6, break_long_words=False, break_on_hyphens=False)
+        return [*(f"    # {line}" for line in lines), ""]
+
     def text_of_lines(self) -> list[str]:
         body: list[str] = []
         for line, comment in self.lines:
@@ -261,6 +275,10 @@ def _uses(calls: set[Call]) -> dict[Call, int]:
         for x in call.calls():
             uses[x] = uses.get(x, 0) + 1
     return uses
+
+
+def _listed(texts: list[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _comment(shape: str) -> str:
