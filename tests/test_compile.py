@@ -154,7 +154,8 @@ def test_random_networks_train_as_the_eager_ones(training, workers):
             p.data = data_.copy()
         steps = OPTIMIZERS[optimizer](model)
         step = tg.compile(model, loss, steps, tile=tile, threads=workers) if compiled else eager(model, loss, steps)
-        costs = [step(x, y) for x, y in data]
+        with np.errstate(all="ignore"):  # some diverge
+            costs = [step(x, y) for x, y in data]
         results.append((costs, [p.data.copy() for p in model.parameters()]))
     (costs, values), (others, _) = results
     dtype = str(values[0].dtype)
