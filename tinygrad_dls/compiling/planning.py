@@ -172,6 +172,7 @@ class _Planner:
         """One function for all of the step."""
         writer = Writer(self.examples, self.m, self.given, self.fixed, self.into, self.plain)
         writer.start(self.views)
+        writer.scratch = self._scratch()
         wanted = [self._cost(), *self.gradients, *self.new, *self.new_counts]
         writer.function("step", [*self._names_of_data(), "learning_rate", *self.counts], wanted + self.kept)
         self._return(writer)
@@ -190,10 +191,15 @@ class _Planner:
         fixed = self.fixed | {call for call in self.places if call.shape}
         writer = Writer(self.examples, self.m, {**self.given, **self.places}, fixed, into, self.plain)
         writer.start(self.views + self.views_of_sums)
+        writer.scratch = self._scratch()
         wanted = [self._cost(), *self.gradients, *self.new, *self.new_counts]
         writer.function("update", [*self._names_of_data(), "learning_rate", *self.counts], wanted + self.kept)
         self._return(writer)
         return writer.code
+
+    def _scratch(self) -> set[Call]:
+        """The flat gradients, which nothing needs after the update unless they are to be kept."""
+        return {self.flat.inputs["dP"]} if self.flat is not None and not self.kept else set()
 
     def _return(self, writer: Writer) -> None:
         """The last line: the cost, in Python's numbers, and the new counts."""

@@ -146,6 +146,7 @@ class Writer:
         self.code = Code()
         self.given, self.into, self.plain = given, into, plain or set()
         self.fixed = set(fixed)
+        self.scratch: set[Call] = set()  # what is given, but may be written over
         self.names: dict[Call, str] = dict(given)
         self.taken = {*_RESERVED, *given.values()}
         self.free: list[int] = []
@@ -378,7 +379,8 @@ class Writer:
             return None
         args = [x for x in call.args if isinstance(x, Call)]
         for x in args:
-            free = self.end.get(x) == self.at and x in self.fixed and x not in self.given and x not in self.into
+            own = x not in self.given or x in self.scratch
+            free = self.end.get(x) == self.at and x in self.fixed and own and x not in self.into
             free = free and not self.is_view(x) and x not in self.constants and x.function is not with_ones
             alone = all(y is x or self.root(y) is not x for y in args)
             if free and alone and x.shape == call.shape and x.dtype == call.dtype and x not in self.alike:
