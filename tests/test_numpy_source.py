@@ -701,3 +701,44 @@ def test_a_penalty_of_the_given_number_of_examples_is_named_where_the_number_sho
 @pytest.mark.parametrize("number", [0.05, 0.25, 1.0, 3, 1 / 3])
 def test_any_other_number_is_not_called_the_number_of_examples(number):
     assert "may stand for" not in tg.numpy_source(written_out(X, Y) + number * np.sum(w**2))
+
+
+def lines_of(source):
+    return [line.split("  # (")[0].strip() for line in source.partition("def step")[2].splitlines()[1:] if line]
+
+
+def test_logistic_regression_written_out_is_the_code_of_the_notes():
+    assert lines_of(tg.numpy_source(COSTS["sum"], X, Y)) == [
+        "# forward",
+        "Z = w.T @ X + b",
+        "A = sigmoid(Z)",
+        "J = -np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A)) / m",
+        "# backward",
+        "dZ = (A - Y) / m",
+        "db = dZ.sum()",
+        "dw = X @ dZ.T",
+        "return J, dw, db",
+    ]
+
+
+def test_what_has_no_name_and_one_use_is_written_within_the_formula_that_uses_it():
+    W = tg.Tensor(np.ones((1, 2)), requires_grad=True, name="W")
+
+    def cost(X, Y):
+        U = np.sqrt(1 + np.exp(W @ X))  # all but W @ X and its sum with 1 are in two formulas, and get lines
+        return np.mean(np.square(U - Y)) + np.mean(U)
+
+    lines = lines_of(tg.numpy_source(cost, X, Y))
+    assert [line for line in lines if line.startswith("U")] == [
+        "U2 = np.exp(W @ X)",
+        "U4 = np.sqrt(1 + U2)",
+        "U5 = U4 - Y",
+    ]
+    assert "J = np.mean(U5**2) + U4.mean()" in lines
+
+
+def test_a_nameless_value_with_a_long_formula_keeps_its_line():
+    W = tg.Tensor(np.ones((1, 2)), requires_grad=True, name="W")
+    source = tg.numpy_source(lambda X, Y: np.mean(np.exp(np.sin(np.cos(W @ X + Y) * 0.123456789) - 0.987654321)), X, Y)
+    assert max(len(line) for line in lines_of(source)) < 70
+    assert any(re.match(r"U\d+ = ", line) for line in lines_of(source))

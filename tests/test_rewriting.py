@@ -74,13 +74,13 @@ TABLE = {
     ),
     "quotient_last": (
         {"x * (1 / s)": "divide(multiply(x, 1), s)", "2 / s * x": "divide(multiply(x, 2), s)"}
-        | {"-1 * (3 / s)": "divide(-3, s)", "0.5 / s * 4": "divide(2.0, s)"}
+        | {"-1 * (3 / s)": "divide(-3, s)", "0.5 / s * 4": "divide(2.0, s)", "-(1 / s)": "divide(-1, s)"}
         | {"-(x / y)": "divide(negative(x), y)", "-(s / x)": "divide(negative(s), x)"},
         ["x * (1 / r)", "x * (s / 2)", "-(truths / x)", "f * (0.1 / s)", "small * (2 / s)", "-(1 / x)"],
     ),
     "folded": (
-        {"x * 2 * 3": "multiply(x, 6)", "3 * (x * 2)": "multiply(x, 6)"},
-        ["x * 2", "x / 2 * 3", "x * y * 3", "small * 2 * 0.5", "n * 2 * 3"],
+        {"x * 2 * 3": "multiply(x, 6)", "3 * (x * 2)": "multiply(x, 6)", "-(2 * x)": "multiply(-2, x)"},
+        ["x * 2", "-(n * 2)", "-(x * y)", "x / 2 * 3", "x * y * 3", "small * 2 * 0.5", "n * 2 * 3"],
     ),
     "matrix_product": (
         {"np.dot(x, w)": "matmul(x, w)"},
@@ -142,6 +142,10 @@ TABLE = {
     "twice_transposed": (
         {"x.T.T": "x", "np.transpose(np.transpose(c))": "c"},
         ["np.transpose(c, (1, 2, 0)).T", "np.transpose(c.T, (1, 2, 0))", "np.transpose(c, axes=(1, 2, 0)).T", "x.T"],
+    ),
+    "transposed_product": (
+        {"(x @ y.T).T": "matmul(y, transpose(x))", "(x.T @ y).T": "matmul(transpose(y), x)"},
+        ["(x @ w).T", "np.transpose(c @ np.transpose(c))", "(v @ x.T).T"],
     ),
     "natural_dtype": (
         {

@@ -2,7 +2,8 @@
 
 `simplified` goes through a program once, inputs first. Equal calls become one (common subexpressions), the rules are
 tried on each, and what nothing needs is left behind (dead code). The rules are algebra that holds for all numbers; they
-may differ from the original in the last bits, where a division and a product change places, and nowhere else.
+may differ from the original in the last bits, where a division and a product change places or a product of matrices is
+transposed, and nowhere else.
 """
 
 from __future__ import annotations
@@ -171,6 +172,8 @@ def quotient_last(call: Call) -> Any:
                 return _like(call, np.divide, x * y.args[0], y.args[1])
             if _is(y, np.divide) and y.shape == () and _number(y.args[0]) is not None and _fits(x, call):
                 return _like(call, np.divide, _like(call, np.multiply, x, _number(y.args[0])), y.args[1])
+    if _is(call, np.negative) and _is(call.args[0], np.divide) and call.shape == () and _is_plain(call.args[0].args[0]):
+        return _like(call, np.divide, -call.args[0].args[0], call.args[0].args[1])
     if _is(call, np.negative) and _is(call.args[0], np.divide) and isinstance(call.args[0].args[0], Call):
         x, y = call.args[0].args
         if x.dtype == call.dtype:  # truths have no sign
@@ -179,7 +182,11 @@ def quotient_last(call: Call) -> Any:
 
 
 def folded(call: Call) -> Any:
-    """Numbers are multiplied now, those in a row of factors too."""
+    """Numbers are multiplied now, those in a row of factors too; of ``-(2 * x)``, the number gets the sign."""
+    if _is(call, np.negative) and _is(call.args[0], np.multiply) and call.dtype in _FLOATS:
+        product = call.args[0]
+        if any(map(_is_plain, product.args)) and product.dtype == call.dtype:
+            return _like(call, np.multiply, *(-x if _is_plain(x) else x for x in product.args))
     if not _is(call, np.multiply):
         return None
     x, y = call.args
@@ -316,10 +323,25 @@ def sum_without_axes(call: Call) -> Any:
 
 def twice_transposed(call: Call) -> Any:
     """The transpose of the transpose."""
-    calls = [call, call.args[0]] if call.args else []
-    if calls and all(_is(x, np.transpose) and len(x.args) == 1 and not x.options for x in calls):
-        return call.args[0].args[0]
+    return call.args[0].args[0] if _is_transpose(call) and _is_transpose(call.args[0]) else None
+
+
+def transposed_product(call: Call) -> Any:
+    """``(A @ B.T).T`` is ``B @ A.T``, and ``(A.T @ B).T`` is ``B.T @ A``."""
+    product = call.args[0] if _is_transpose(call) else None
+    if product is None or not _is(product, np.matmul) or not any(map(_is_transpose, product.args)):
+        return None
+    if all(isinstance(x, Call) and len(x.shape) == 2 for x in product.args):
+        return _like(call, np.matmul, *map(_transposed, product.args[::-1]))
     return None
+
+
+def _is_transpose(x: Any) -> bool:
+    return _is(x, np.transpose) and (len(x.args) == 1 or x.args[1] is None) and not x.options
+
+
+def _transposed(x: Call) -> Any:
+    return x.args[0] if _is_transpose(x) else Call(np.transpose, (x,), {}, x.shape[::-1], x.dtype)
 
 
 def natural_dtype(call: Call) -> Any:
@@ -501,6 +523,7 @@ RULES: tuple[Rule, ...] = (
     same_shape,
     sum_without_axes,
     twice_transposed,
+    transposed_product,
     natural_dtype,
     known_function,
     clipped_once,

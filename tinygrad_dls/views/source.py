@@ -17,7 +17,7 @@ from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import Call, RecordingError, reachable, scattered
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, sigmoid
-from tinygrad_dls.views.text import expression
+from tinygrad_dls.views.text import expression, is_written_within
 
 __all__ = ["NumpySource", "numpy_source"]
 
@@ -129,11 +129,15 @@ class _Writer:
         numbers = [call for call in (step.m, step.rate) if call is not None and call in needed]
         for call in numbers:
             self.names[call] = call.name
-        uses = _uses(needed)
+        self.nodes = {node.identifier: node for node in step.nodes}
+        self.outputs = {call: name for name, call in outputs}
+        self.uses = _uses(needed)
         self.repeated = {
             call
             for call in needed
-            if uses.get(call, 0) > 1 and call.function not in (None, np.transpose, np.asarray) and call.dtype is not int
+            if self.uses.get(call, 0) > 1
+            and call.function not in (None, np.transpose, np.asarray)
+            and call.dtype is not int
         }
         self.section("forward", step.forward, needed)
         self.section("backward", step.backward, needed)
@@ -162,15 +166,26 @@ class _Writer:
         if wanted:
             self.lines.append((f"# {title}", ""))
         first = {call: name for name, call in reversed(wanted)}
+        first |= {call: name for call, name in self.outputs.items() if call in first and self.is_nameless(first[call])}
         for name, call in wanted:
             if call not in self.names:
                 for inner in reachable([call]):  # a gradient that several paths lead to waits for all of them
-                    if inner in first and inner not in self.names:
+                    if inner in first and inner not in self.names and not self.is_within(first[inner], inner):
                         self.assign(first[inner], inner)
             elif self.names[call] != name and (name, call) in self.step.outputs() and name not in self.taken:
                 self.lines.append((f"{name} = {self.names[call]}", self.shape(call)))
                 self.written[name, call] = name
                 self.taken.add(name)
+
+    def is_nameless(self, name: str) -> bool:
+        """Whether a name is a number only: that of a value that has none, or of its gradient."""
+        return re.fullmatch(r"d?U\d*", name) is not None and name not in self.outputs.values()
+
+    def is_within(self, name: str, call: Call) -> bool:
+        """Whether a call is written within the formulas that use it."""
+        node = self.nodes.get(name) or self.nodes.get(name.removeprefix("d"))
+        users = 1 if call.function in (np.transpose, np.asarray) else self.uses.get(call, 0)
+        return call not in self.outputs and is_written_within(node, users, call, self.names)
 
     def update(self, needed: set[Call]) -> None:
         """The update, the optimizer's memory before the parameter; old names for new arrays."""

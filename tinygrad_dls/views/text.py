@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.graph import Node
 from tinygrad_dls.recording import Call, astype, getitem
 from tinygrad_dls.rewriting import clipped_sigmoid
 
-__all__ = ["expression"]
+__all__ = ["expression", "is_written_within"]
+
+INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
 
 # How tightly an operator binds, as in Python.
 COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = range(6)
@@ -48,6 +51,25 @@ def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str
         Whether the call itself is to be written out although it has a name.
     """
     return _Writer(names).text(call, top)[0]
+
+
+def is_written_within(node: Node | None, users: int, call: Call, names: Mapping[Call, str]) -> bool:
+    """Whether what a node stands for is written within the formula that uses it, instead of on a line of its own.
+
+    Parameters
+    ----------
+    node : Node or None
+        Of the graph. None, a node with a name, and one that the course has a name for get a line.
+    users : int
+        How many formulas use it: for more than one, it gets a line.
+    call : Call
+        Its formula, which is to be short.
+    names : mapping of Call to str
+        What stands for calls that have lines already.
+    """
+    if node is None or getattr(node.x, "name", None) or not re.fullmatch(r"U\d*", node.name):
+        return False
+    return users <= 1 and len(expression(call, names)) <= INLINE
 
 
 class _Writer:
