@@ -157,7 +157,9 @@ def jax_jit(problem: Problem, *, examples: str = "columns", wait: bool = True) -
     jax.config.update("jax_enable_x64", problem.dtype == "float64")
     by_rows = examples == "rows"
     rate = problem.learning_rate
-    X, Y = (jax.device_put(np.ascontiguousarray(array.T) if by_rows else array) for array in problem.data)
+    X, Y = jax.block_until_ready(
+        [jax.device_put(np.ascontiguousarray(array.T) if by_rows else array) for array in problem.data]
+    )
     classes = 1 if by_rows else 0
     shapes = {name: first.shape for name, first in problem.parameters.items()}
     ends = np.cumsum([first.size for first in problem.parameters.values()])[:-1]
