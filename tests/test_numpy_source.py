@@ -742,3 +742,15 @@ def test_a_nameless_value_with_a_long_formula_keeps_its_line():
     source = tg.numpy_source(lambda X, Y: np.mean(np.exp(np.sin(np.cos(W @ X + Y) * 0.123456789) - 0.987654321)), X, Y)
     assert max(len(line) for line in lines_of(source)) < 70
     assert any(re.match(r"U\d+ = ", line) for line in lines_of(source))
+
+
+@pytest.mark.parametrize("dtype", [int, float, np.float32])
+@pytest.mark.parametrize("loss", [LOGITS, tg.mean_squared_error], ids=lambda f: f.__name__)
+def test_the_code_of_a_cost_in_float32_stays_so_whatever_the_labels_are(loss, dtype):
+    model = tg.nn.Linear(2, 1, rng=1, dtype=np.float32)
+    x, y = X.astype(np.float32), Y.astype(dtype)
+    source = tg.numpy_source(loss(model(x), y))
+    for found in function(source)(x, y, model.W.data, model.b.data, m=400):
+        assert found.dtype == np.float32
+    if dtype is not np.float32:
+        assert source == tg.numpy_source(lambda X, Y: loss(model(X), Y), x, y)

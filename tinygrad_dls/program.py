@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import as_array, shown
-from tinygrad_dls.graph import Node, read
+from tinygrad_dls.graph import LOSSES, Node, read
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.recording import (
@@ -219,6 +219,9 @@ class _Source:
         raise NotImplementedError
 
 
+_NARROW = (np.dtype(np.float16), np.dtype(np.float32))
+
+
 class _Graph(_Source):
     """A cost whose graph is gone through again."""
 
@@ -228,6 +231,7 @@ class _Graph(_Source):
             raise ValueError(f"the cost must be a single number, got {root.name or 'a Tensor'} of shape {root.shape}.")
         self.leaves = [node for node in self.nodes if not node.op]
         self.data = [node for node in self.leaves if node.kind == "input"]
+        self.labels = {x for node in self.nodes if node.op in LOSSES for x in node.inputs[1:] if x in self.data}
         self.arrays = [values(node.x) for node in self.data]
         self.shapes = [node.shape for node in self.leaves if node.kind == "parameter"]
 
@@ -246,8 +250,11 @@ class _Graph(_Source):
         arrays = dict(zip(self.data, self._with_examples(m), strict=True))
         tensors: dict[Node, Any] = {}
         for node in self.leaves:
-            array = recorder.input(node.identifier, arrays.get(node, values(node.x)))
+            value = arrays.get(node, values(node.x))
+            cast = value.dtype if node in self.labels and value.dtype in _NARROW else None
+            array = recorder.input(node.identifier, value if cast is None else value.astype(float))
             (result.parameters if node.kind == "parameter" else result.data).append(array.call)
+            array = array if cast is None else array.astype(cast)  # as the loss did it, of integers say
             is_tensor = isinstance(node.x, Tensor)
             tensors[node] = Tensor(array, node.kind == "parameter", name=node.name) if is_tensor else array
         for node in self.nodes:
