@@ -254,8 +254,41 @@ def test_what_would_be_frozen_is_refused_by_name(cost, text):
 
 def test_a_random_mask_is_refused_and_the_layer_named():
     model = tg.nn.Sequential(tg.nn.Linear(2, 4, rng=0), tg.nn.Dropout(0.5, rng=0), tg.nn.Linear(4, 1, rng=0))
-    with pytest.raises(RecordingError, match=r"would freeze an array \(4, 400\) .* in Dropout 0.5"):
+    with pytest.raises(RecordingError, match=r"would freeze an array \(4, m\) .* in Dropout 0.5"):
         tg.numpy_source(model, X, Y, loss=LOGITS)
+
+
+@pytest.mark.parametrize("m", [5, 400])
+@pytest.mark.parametrize("make", [lambda m: RNG.random((4, m)), lambda m: RNG.random((4, 1))], ids=["mask", "column"])
+def test_a_random_array_is_refused_however_small_it_is(make, m):
+    layer1, layer2 = tg.nn.Linear(2, 4, rng=0), tg.nn.Linear(4, 1, rng=0)
+
+    def cost(X, Y):
+        return LOGITS(layer2(layer1(X) * make(X.shape[1])), Y)
+
+    with pytest.raises(RecordingError, match=r"freeze an array \(4, [m1]\) .*np.multiply .*line \d+ of test_numpy_so"):
+        tg.numpy_source(cost, X[:, :m], Y[:, :m])
+
+
+def test_a_small_mask_of_dropout_is_refused_and_the_layer_named():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 4, rng=0), tg.nn.Dropout(0.5, rng=0), tg.nn.Linear(4, 1, rng=0))
+    with pytest.raises(
+        RecordingError, match=r"would freeze an array \(4, m\) .* in Dropout 0.5 .*Pass it to the function"
+    ):
+        tg.numpy_source(model, X[:, :5], Y[:, :5], loss=LOGITS)
+
+
+@pytest.mark.parametrize("cost", [lambda X: LOGITS(network()(X), Y[:, :5]), lambda X: np.mean(network()(X) * Y[:, :5])])
+def test_an_array_from_outside_is_named_as_the_likely_mistake(cost):
+    with pytest.raises(
+        RecordingError, match=r"works with 5 examples, as given, and fails with 7: .*\n.* not an argument"
+    ):
+        tg.numpy_source(cost, X[:, :5])
+
+
+def test_an_array_that_is_the_same_for_all_examples_is_a_constant():
+    source = tg.numpy_source(lambda X, Y: LOGITS(network()(X * np.array([[1.0], [2.0]])), Y), X, Y)
+    assert "np.array([[1.0], [2.0]])" in source
 
 
 @pytest.mark.parametrize(
@@ -263,9 +296,18 @@ def test_a_random_mask_is_refused_and_the_layer_named():
     [
         ((None,), {}, "expected a cost"),
         ((network(),), {}, "the TwoLayerNetwork alone"),
-        ((LOGITS(network()(X), Y), X), {}, "has its inputs already"),
+        ((LOGITS(network()(X), Y), X), {}, r"a Tensor is taken as it was computed.* \(model, X, Y, loss=...\)"),
+        ((network(), X, Y), {"loss": "bce"}, "loss= takes a function, such as .* got 'bce'"),
+        ((network(), X), {"loss": LOGITS}, "with loss=, the labels come last"),
         ((network(), X, Y), {"loss": LOGITS, "optimizer": 0.1}, "optimizer must be one of tg.optim"),
-        ((network(), X, Y), {"loss": LOGITS, "name": "a b"}, "name must be the name of a function"),
+        *(
+            ((network(), X, Y), {"loss": LOGITS, "name": name}, f"name must be the name of a function.* got {name!r}")
+            for name in ["a b", "1x", "for", "None", 3]
+        ),
+        *(
+            ((network(), X, Y), {"loss": LOGITS, "name": name}, f"name='{name}' is what the code calls something else")
+            for name in ["np", "sigmoid", "softmax", "float"]
+        ),
         ((lambda X: X, X), {}, "must return the cost"),
         ((tg.Tensor(1.0),), {}, "has no graph"),
         ((network()(X),), {}, "must be a single number"),

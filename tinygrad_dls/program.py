@@ -33,7 +33,7 @@ from tinygrad_dls.recording import (
 from tinygrad_dls.rewriting import sigmoid, simplified, softmax
 from tinygrad_dls.tensor import Tensor, values
 
-__all__ = ["Program", "program"]
+__all__ = ["Program", "program", "refuse_what_does_not_fit"]
 
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
 
@@ -132,14 +132,33 @@ def program(
 # -- where the cost comes from ----------------------------------------------------------------------------------------
 
 
+def refuse_what_does_not_fit(cost: Any, inputs: tuple[Any, ...], loss: Any, caller: str = "") -> None:
+    """Refuse inputs and a loss that do not go with each other or with what is to be looked at.
+
+    Raises
+    ------
+    TypeError
+        If a Tensor comes with either; if the loss is no function, or comes without labels. With the name of `caller`.
+    """
+    start = f"{caller}: " * bool(caller)
+    if isinstance(cost, Tensor) and (inputs or loss is not None):
+        raise TypeError(
+            f"{start}a Tensor is taken as it was computed, so inputs and loss= belong to a model: "
+            f"write {caller}(J), or {caller}(model, X, Y, loss=...)."
+        )
+    if loss is not None and not callable(loss):
+        raise TypeError(
+            f"{start}loss= takes a function, such as tg.binary_cross_entropy_with_logits, got {shown(loss)}."
+        )
+    if loss is not None and isinstance(cost, Module) and len(inputs) < 2:
+        raise TypeError(f"{start}with loss=, the labels come last: {caller}(model, X, Y, loss=...).")
+
+
 def _source(cost: Any, inputs: tuple[Any, ...], loss: Any) -> _Graph | _Function:
+    refuse_what_does_not_fit(cost, inputs, loss)
     if isinstance(cost, Tensor):
-        if inputs or loss is not None:
-            raise TypeError("a cost that is a Tensor has its inputs already; pass it alone, or pass the function.")
         return _Graph(cost)
     if isinstance(cost, Module) and loss is not None:
-        if not callable(loss) or len(inputs) < 2:
-            raise TypeError("with a model, pass the examples, the labels and the loss: (model, X, Y, loss=...).")
         model = cost
 
         def cost_of(*arrays: Any) -> Any:
@@ -336,10 +355,25 @@ class _Function(_Source):
         parameters = {p: recorder.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
         with _holding(parameters):
-            J = self.function(*arrays)
+            J = self._called(arrays, m)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
             return _differentiated(result, J, {p: p for p in parameters}, optimizer)
+
+    def _called(self, arrays: list[RecordingArray], m: int | None) -> Any:
+        """The cost of recording arrays; with another number of examples than was given, it may fail."""
+        try:
+            return self.function(*arrays)
+        except RecordingError:
+            raise
+        except Exception as error:
+            if m in (None, self._columns()):
+                raise
+            raise RecordingError(
+                f"the function works with {self._columns()} examples, as given, and fails with {m}: {error}\n"
+                "Most likely it uses an array that is not an argument, such as labels or a mask from outside, or makes "
+                "one of a fixed shape. Pass that array as an argument."
+            ) from error
 
 
 @contextmanager

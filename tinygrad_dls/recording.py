@@ -24,7 +24,16 @@ from tinygrad_dls.arrays import Array, RecordingError
 from tinygrad_dls.frames import place
 from tinygrad_dls.tensor import _PLAIN, Tensor
 
-__all__ = ["Call", "Dimension", "Recorder", "RecordingArray", "RecordingError", "differ_in_numbers", "remember_lengths"]
+__all__ = [
+    "Call",
+    "Dimension",
+    "Recorder",
+    "RecordingArray",
+    "RecordingError",
+    "differ_in_numbers",
+    "refuse_arrays_that_differ",
+    "remember_lengths",
+]
 
 ROUNDINGS = 4 * np.finfo(float).eps  # of a number that is computed from m in a few steps
 CONSTANT = 64  # entries of the largest array that a program may hold as a constant
@@ -314,6 +323,7 @@ class Recorder:
     def __init__(self, m: int | None = None) -> None:
         self.m = m
         self.dimension = Call(None, (), {}, (), int, "m")
+        self.places: dict[int, str] = {}  # where the constant arrays come in, by their ids
 
     def input(self, name: str, value: Any) -> RecordingArray:
         """An input of the program: an array, or a number such as the learning rate."""
@@ -338,8 +348,32 @@ class Recorder:
         value = function(*each(_value_of, args), **each(_value_of, options))
         if not isinstance(value, (np.ndarray, np.generic)):
             return self.length(value) if type(value) is int else value  # np.ndim, np.size
-        operands = each(lambda x: _operand(x, function), args), each(lambda x: _operand(x, function), options)
-        return RecordingArray(self, Call(function, *operands, value.shape, value.dtype), value)
+        arguments, settings = (each(lambda x: self._operand(x, function), x) for x in (args, options))
+        return RecordingArray(self, Call(function, arguments, settings, value.shape, value.dtype), value)
+
+    def freezing(self, x: Array, function: Callable[..., Any], where: str) -> RecordingError:
+        """The error for an array that is made on the way."""
+        lengths = ["m" if n == self.m else str(n) for n in x.shape]
+        shape = f"({', '.join(lengths)}{',' * (len(lengths) == 1)})"
+        return RecordingError(
+            f"the recording would freeze an array {shape} that is an argument of np.{function.__name__}{where}: "
+            "a random draw, such as a dropout mask, or data from elsewhere. Pass it to the function as an argument."
+        )
+
+    def _operand(self, x: Any, function: Callable[..., Any]) -> Any:
+        """What stands for an argument in the program."""
+        if isinstance(x, RecordingArray):
+            return x.call
+        if isinstance(x, np.ndarray) and x.size > CONSTANT:
+            raise self.freezing(x, function, _place())
+        if isinstance(x, slice):
+            return slice(*(_symbol(i) for i in (x.start, x.stop, x.step)))
+        if isinstance(x, np.ndarray):
+            x = x.copy()
+            if x.shape:
+                self.places[id(x)] = _place()
+            return x
+        return _symbol(x)
 
 
 def each(function: Callable[[Any], Any], x: Any) -> Any:
@@ -355,18 +389,28 @@ def _value_of(x: Any) -> Any:
     return x.value if isinstance(x, RecordingArray) else _plain(x)
 
 
-def _operand(x: Any, function: Callable[..., Any]) -> Any:
-    """What stands for an argument in the program."""
-    if isinstance(x, RecordingArray):
-        return x.call
-    if isinstance(x, np.ndarray) and x.size > CONSTANT:
-        raise RecordingError(
-            f"the recording would freeze an array {x.shape} that is an argument of np.{function.__name__}{_place()}: "
-            "a random draw, such as a dropout mask, or data from elsewhere. Pass it to the function as an argument."
-        )
-    if isinstance(x, slice):
-        return slice(*(_symbol(i) for i in (x.start, x.stop, x.step)))
-    return x.copy() if isinstance(x, np.ndarray) else _symbol(x)
+def refuse_arrays_that_differ(first: tuple[Recorder, Sequence[Call]], second: tuple[Recorder, Sequence[Call]]) -> None:
+    """Refuse arrays that are made on the way, and are others each time or for other numbers of examples.
+
+    Parameters
+    ----------
+    first, second : (Recorder, sequence of Call)
+        Two recordings of the same computation: what they are recorded with, and their outputs.
+
+    Raises
+    ------
+    RecordingError
+        With the place of the first such array.
+    """
+    for call, again in _aligned([first[1], second[1]]):
+        for x, y in zip(call.args, again.args, strict=True):
+            if (
+                isinstance(x, np.ndarray)
+                and isinstance(y, np.ndarray)
+                and not np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+            ):
+                assert call.function is not None
+                raise first[0].freezing(x, call.function, first[0].places.get(id(x), ""))
 
 
 class RecordingArray(NDArrayOperatorsMixin):

@@ -15,13 +15,16 @@ import numpy as np
 from tinygrad_dls.arrays import shown
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
-from tinygrad_dls.recording import Call, RecordingError, reachable, scattered
+from tinygrad_dls.recording import Call, RecordingError, reachable, refuse_arrays_that_differ, scattered
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, sigmoid
 from tinygrad_dls.views.text import expression, is_written_within
 
 __all__ = ["NumpySource", "numpy_source"]
 
 WIDTH = 88  # characters in a line; the code is as ``ruff format --line-length 88`` leaves it
+
+
+TAKEN = {"np", "float", "bool", *(f.__name__ for f in PATTERNS)}  # what the code uses by these names
 
 
 class NumpySource(str):
@@ -91,11 +94,17 @@ def numpy_source(
         return J, dW, db
     <BLANKLINE>
     """
-    if not isinstance(name, str) or not name.isidentifier():
-        raise TypeError(f"name must be the name of a function, such as 'step', got {shown(name)}.")
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        kind = ValueError if isinstance(name, str) else TypeError
+        raise kind(f"name must be the name of a function, such as 'step', got {shown(name)}.")
+    if name in TAKEN:
+        raise ValueError(f"name={shown(name)} is what the code calls something else; take another one, such as 'step'.")
     with np.errstate(all="ignore"):  # of the examples made up to record with another number of them, say
-        first, again = (_Writer(p, name).source() for p in program(cost, *inputs, loss=loss, optimizer=optimizer))
+        steps = list(program(cost, *inputs, loss=loss, optimizer=optimizer))
+        first, again = (_Writer(step, name).source() for step in steps)
     if first != again:
+        one, other = ((step.recorder, list(step.recorded.values())) for step in steps)
+        refuse_arrays_that_differ(one, other)
         raise _frozen(first, again)
     return NumpySource(first)
 
@@ -117,7 +126,7 @@ class _Writer:
     def __init__(self, step: Program, name: str) -> None:
         self.step, self.name = step, name
         self.names: dict[Call, str] = {}
-        self.taken: set[str] = {"np", name, "m", "learning_rate", *(f.__name__ for f in PATTERNS)}
+        self.taken: set[str] = {*TAKEN, name, "m", "learning_rate"}
         self.written: dict[tuple[str, Call], str] = {}  # of what has a name in the program: that in the code
         self.lines: list[tuple[str, str]] = []  # a line and its comment
 

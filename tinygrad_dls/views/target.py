@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_dls.arrays import shown
 from tinygrad_dls.graph import Node, read, trace
 from tinygrad_dls.nn import Module, with_parameters
+from tinygrad_dls.program import refuse_what_does_not_fit
 from tinygrad_dls.tensor import Tensor
 
 __all__ = ["is_shape", "nodes_of"]
@@ -23,20 +24,16 @@ __all__ = ["is_shape", "nodes_of"]
 
 def nodes_of(target: Any, inputs: tuple[Any, ...], loss: Any) -> list[Node]:
     """The nodes of the graph behind a Tensor, or of a run of a model."""
+    refuse_what_does_not_fit(target, inputs, loss, "draw")
     if isinstance(target, Tensor):
-        return _read(target, inputs, loss)
+        return _read(target)
     if isinstance(target, Module):
         return _run(target, inputs, loss)
     raise _no_target(target)
 
 
-def _read(target: Tensor, inputs: tuple[Any, ...], loss: Any) -> list[Node]:
+def _read(target: Tensor) -> list[Node]:
     """The nodes behind a Tensor."""
-    if inputs or loss is not None:
-        raise TypeError(
-            "draw: a Tensor is drawn as it was computed, so inputs and loss= belong to a model: "
-            "write draw(J), or draw(model, X, Y, loss=...)."
-        )
     if target.op is None:
         raise ValueError(
             f"draw: {target.name or 'this Tensor'} has no graph: no op computed it from a Tensor that requires a "
@@ -74,12 +71,6 @@ def _run(model: Module, inputs: tuple[Any, ...], loss: Any) -> list[Node]:
             f"draw: a model is drawn with an input, or with its shape: draw(model, X) or draw(model, (2, 400)). "
             f"Got {kind} alone."
         )
-    if loss is not None and not callable(loss):
-        raise TypeError(
-            f"draw: loss= takes a function, such as tg.binary_cross_entropy_with_logits, got {shown(loss)}."
-        )
-    if loss is not None and len(inputs) < 2:
-        raise TypeError("draw: with loss=, the labels come last: draw(model, X, Y, loss=...).")
     twin = _twin(model)
     given = [_made_up(x, model, position) if is_shape(x) else x for position, x in enumerate(inputs, 1)]
     if loss is not None and is_shape(inputs[-1]):
