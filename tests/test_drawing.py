@@ -178,6 +178,35 @@ def test_edges_carry_the_local_derivative():
     assert re.search(r'"node-A1" -> "node-Z2" .*label="\W*W2ᵀ\W*"', source)
 
 
+def test_the_edge_of_what_broadcasting_repeats_says_that_its_gradient_is_summed():
+    W, b, c = (
+        tg.Tensor(np.ones(n), requires_grad=True, name=x) for n, x in [((3, 3), "W1"), ((3, 1), "b1"), ((), "c")]
+    )
+    source = draw(np.sum((W @ np.ones((3, 4)) + b) * c)).source
+    assert 'label="\N{NO-BREAK SPACE}sum over examples\N{NO-BREAK SPACE}"' in line(source, '"node-Z1" -> "node-b1"')
+    assert "Z1, summed over all entries" in line(source, '"node-U2" -> "node-c"')
+    assert "sum" not in line(source, '"node-U1" -> "node-Z1"')
+
+
+def test_what_is_used_twice_gets_a_part_of_its_gradient_from_each_use():
+    W = tg.Tensor(np.ones((2, 2)), requires_grad=True, name="W1")
+    J = np.mean(np.square(W @ np.tanh(W @ X)))
+    backward = [x for x in draw(J, direction="both").source.splitlines() if 'class="backward"' in x and "dW1" in x]
+    assert len(backward) == 2
+    assert all("one part of dW1 (2, 2)" in x for x in backward)
+    assert "one part" not in draw(np.mean(np.tanh(W @ X)), direction="both").source
+
+
+def test_matrices_stand_in_brackets():
+    W = tg.Tensor(np.array([[1.0, 2], [3, 4]]), requires_grad=True, name="W1")
+    box = line(draw(np.sum(W)).source, '"node-W1"')
+    assert [re.findall(f'SIDES="{side}"', box) for side in ("LTB", "RTB", "LR")] == [
+        ['SIDES="LTB"'],
+        ['SIDES="RTB"'],
+        [],
+    ]
+
+
 def test_both_directions_show_the_flow_of_gradients_beside_the_values():
     source = draw(LOGITS(network()(X), Y), direction="both").source
     assert re.search(r'"node-Z2" -> "node-J" .*class="forward"', source)

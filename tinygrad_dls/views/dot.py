@@ -161,8 +161,13 @@ def _numbers(name: str, x: Any, color: str) -> str:
     cells = "".join(
         "<TR>" + "".join(f'<TD ALIGN="RIGHT">{_small(entry, color)}</TD>' for entry in row) + "</TR>" for row in rows
     )
+    entries_of = f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{cells}</TABLE>'
+    left, right = (
+        f'<TD BORDER="1" SIDES="{side}TB" COLOR="{color}" WIDTH="4" FIXEDSIZE="TRUE" HEIGHT="1"></TD>' for side in "LR"
+    )
     matrix = (
-        f'<TABLE BORDER="1" SIDES="LR" COLOR="{color}" CELLBORDER="0" CELLSPACING="0" CELLPADDING="2">{cells}</TABLE>'
+        f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">'
+        f"<TR>{left}<TD>{entries_of}</TD>{right}</TR></TABLE>"
     )
     named = f"<TD>{_small(before, color)}</TD>" * bool(before)
     row = f"<TR>{STRETCH}{named}<TD>{matrix}</TD>{STRETCH}</TR>"

@@ -18,11 +18,11 @@ from tinygrad_dls.rewriting import RULES, factors, open_interval, simplified
 from tinygrad_dls.tensor import values
 from tinygrad_dls.views.text import expression
 
-__all__ = ["formula", "local"]
+__all__ = ["formula", "local", "summed"]
 
 LONGEST = 60  # characters of a local derivative; a longer one says less than none
 
-_known: weakref.WeakKeyDictionary[Node, tuple[str, list[str]]] = weakref.WeakKeyDictionary()
+_known: weakref.WeakKeyDictionary[Node, tuple[str, list[str], list[str]]] = weakref.WeakKeyDictionary()
 
 
 def formula(node: Node) -> str:
@@ -39,6 +39,15 @@ def local(node: Node, position: int) -> str:
     return derivatives[position] if position < len(derivatives) else ""
 
 
+def summed(node: Node, position: int) -> str:
+    """Over what the gradient of an input is summed, because broadcasting repeated it: ``"examples"``, ``"axis 0"``.
+
+    Empty where it is not.
+    """
+    sums = _formulas(node)[2]
+    return sums[position] if position < len(sums) else ""
+
+
 def unclipped(call: Call) -> Any:
     """A probability that is kept between 0 and 1 by less than a rounding is, to a reader, that probability."""
     is_clip = call.function is np.clip and len(call.args) == 3
@@ -48,17 +57,17 @@ def unclipped(call: Call) -> Any:
 RULES_HERE = (unclipped, *RULES)
 
 
-def _formulas(node: Node) -> tuple[str, list[str]]:
+def _formulas(node: Node) -> tuple[str, list[str], list[str]]:
     if node not in _known:
         try:
             with np.errstate(all="ignore"):
                 _known[node] = _recorded(node)
         except (RecordingError, TypeError, ValueError):  # formulas, lazy arrays: what is not NumPy's is not recorded
-            _known[node] = _call(node), []
+            _known[node] = _call(node), [], []
     return _known[node]
 
 
-def _recorded(node: Node) -> tuple[str, list[str]]:
+def _recorded(node: Node) -> tuple[str, list[str], list[str]]:
     columns = node.inputs[0].shape[-1:] if node.op in LOSSES and isinstance(node.inputs[0], Node) else ()
     recorder = Recorder(columns[0] if columns and columns[0] > 1 else None)
     names: dict[Call, str] = {recorder.dimension: "m"}
@@ -78,15 +87,29 @@ def _recorded(node: Node) -> tuple[str, list[str]]:
     value, vjps = node.x.op.__wrapped__(*inputs, *node.extra, **node.options)
     value.call.name = node.name
     own = dict(names)
-    derivatives = []
+    derivatives, sums = [], []
     dz = recorder.input("dz", np.ones(node.shape, value.dtype))
-    for vjp in vjps:
+    for vjp, x in zip(vjps, inputs, strict=False):
         gradient = vjp(dz) if vjp is not None else None
         (call,) = simplified([gradient.call], RULES_HERE) if isinstance(gradient, RecordingArray) else (None,)
         derivatives.append("" if call is None else _beside(dz.call, call, {**own, dz.call: "dz"}, node.name))
+        sums.append("" if call is None else _axes_in_words(call.shape, np.shape(values(x))))
     (made,) = simplified([value.call], RULES_HERE)
     text = expression(made, names)
-    return text if len(text) <= LONGEST else _call(node), derivatives
+    return text if len(text) <= LONGEST else _call(node), derivatives, sums
+
+
+def _axes_in_words(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    """The axes along which a shape was repeated."""
+    extra = len(broadcast) - len(shape)
+    axes = [i for i, n in enumerate(broadcast) if i < extra or shape[i - extra] != n]
+    if not axes:
+        return ""
+    if axes == [1] and len(broadcast) == 2:
+        return "examples"
+    if len(axes) == len(broadcast):
+        return "all entries"
+    return f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"
 
 
 def _call(node: Node) -> str:

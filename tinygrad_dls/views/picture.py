@@ -8,13 +8,14 @@ order, and has an id that follows from it.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_dls.graph import Node
 from tinygrad_dls.nn import Parameter
-from tinygrad_dls.views.formulas import formula, local
+from tinygrad_dls.views.formulas import formula, local, summed
 from tinygrad_dls.views.numbers import in_words, norm
 
 __all__ = ["CAPTION", "LISTED", "RUNS", "Box", "Edge", "Modules", "Picture", "boxes_of", "equation"]
@@ -154,6 +155,7 @@ class Picture:
             if self.direction == ("forward" if backward else "backward"):
                 continue
             seen = set()
+            found = []
             for node in nodes:
                 head = self.box_of.get(node)
                 for position, x in enumerate(node.inputs):
@@ -164,20 +166,25 @@ class Picture:
                         if (x, head) in seen:
                             continue
                         seen.add((x, head))
-                    yield self._edge(node, position, x, tail, head, backward)
+                    found.append((node, position, x, tail, head))
+            uses = Counter(x for _, _, x, _, _ in found)
+            for node, position, x, tail, head in found:
+                yield self._edge(node, position, x, tail, head, backward, uses[x])
 
-    def _edge(self, node: Node, position: int, x: Node, tail: Box, head: Box, backward: bool) -> Edge:
-        derivative = "" if tail.title or head.title or x.kind == "input" else local(node, position)
+    def _edge(self, node: Node, position: int, x: Node, tail: Box, head: Box, backward: bool, uses: int) -> Edge:
+        derivative = "" if tail.title or head.title or x.kind == "input" else _derivative(node, position)
         names = f"{x.name} to {head.title or node.name}"
         if backward:
             times = (derivative,) if derivative and self.direction == "backward" else ()
-            lines = (*times, f"d{x.name} {x.shape}")
-            names = f"d{node.name if not head.title else head.title} to d{x.name}"
+            part = "one part of " * (uses > 1)  # of what is used several times, the contributions add up
+            lines = (*times, f"{part}d{x.name} {x.shape}")
+            names = f"d{node.name if not head.title else head.title} to {part}d{x.name}"
         elif tail.title or head.title:
             lines = (f"{x.name} {x.shape}",) if tail.title and x is not tail.nodes[-1] else ()
         else:
             lines = (derivative,) if derivative else ()
-        tooltip = names + (f": times the local derivative {derivative}" if derivative else "")
+        tooltip = names + (f": {derivative}" if derivative.startswith("sum ") else "")
+        tooltip += f": times the local derivative {derivative}" if derivative and tooltip == names else ""
         return Edge(tail, head, lines, tooltip, backward)
 
     def facts(self) -> dict[str, Any]:
@@ -245,6 +252,14 @@ class Picture:
         if self.has_gradients and node.kind != "input":
             norms.append((f"d{node.name}", node.x._grad))
         return ", ".join(f"‖{name}‖ = {norm(x)}" for name, x in norms if x is not None and norm(x))
+
+
+def _derivative(node: Node, position: int) -> str:
+    """The local derivative, and the sum over what broadcasting repeated."""
+    derivative, over = local(node, position), summed(node, position)
+    if not over:
+        return derivative
+    return f"{derivative}, summed over {over}" if derivative not in ("", "1") else f"sum over {over}"
 
 
 def equation(node: Node) -> str:
