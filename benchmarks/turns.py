@@ -58,6 +58,9 @@ PEERS = {
 REFERENCE = "NumPy, plain"
 CHECKED_STEPS = 3
 RACE = 4  # turns by which settings are chosen: the best of them, as noise only adds
+QUIET = 0.1  # of a processor for other processes: where more is lost, a turn is repeated
+CLOCK = 0.02  # seconds by which the system's count of processor time may be off
+PATIENCE = 60.0  # seconds spent on repeated turns, at most, for a problem
 PAUSE = 0.03  # seconds after a turn, in which the threads of its libraries go to sleep
 
 
@@ -96,11 +99,13 @@ def check_equal(found: tuple[list[float], dict], expected: tuple[list[float], di
 # -- in a peer's process ----------------------------------------------------------------------------------------------
 
 
-def _turn(peer: Peer, problem: Problem, seconds: float) -> float:
+def _turn(peer: Peer, problem: Problem, seconds: float) -> tuple[float, float]:
     """Seconds per step, over about as many seconds, from the first parameters on, after a few steps that do not count.
 
-    The same steps are taken in every turn; and a training that ran on for hours would meet other numbers.
+    The same steps are taken in every turn; and a training that ran on for hours would meet other numbers. The second
+    number says how much of a processor went to other processes meanwhile.
     """
+    began, busy, own = time.perf_counter(), _busy(), time.process_time()
     peer.restart(problem.parameters)
     once, warm = 0.0, time.perf_counter()
     while once == 0.0 or time.perf_counter() - warm < seconds / 4:
@@ -114,7 +119,19 @@ def _turn(peer: Peer, problem: Problem, seconds: float) -> float:
     for _ in range(steps):
         step()
     peer.finish()
-    return (time.perf_counter() - start) / steps
+    end = time.perf_counter()
+    others = _busy() - busy - (time.process_time() - own)
+    return (end - start) / steps, max(0.0, others - CLOCK) / (end - began)
+
+
+def _busy() -> float:
+    """Seconds of processor time that this machine has spent in all, or lost to its neighbours, as far as it says."""
+    try:
+        with open("/proc/stat") as file:
+            user, nice, system, _, _, *interrupts = map(int, file.readline().split()[1:9])
+    except (OSError, ValueError):
+        return 0.0
+    return (user + nice + system + sum(interrupts)) / os.sysconf("SC_CLK_TCK")
 
 
 @np.errstate(all="ignore")  # by hand, what is exact elsewhere may overflow
@@ -134,7 +151,7 @@ def _serve(connection: Connection, name: str, problem: Problem) -> None:
                 peer = None  # the one before may be large
                 peer = made(name, problem, options)
                 results.append(first_steps(peer))
-                took.append(min(_turn(peer, problem, seconds) for _ in range(RACE)))
+                took.append(min(_turn(peer, problem, seconds)[0] for _ in range(RACE)))
             fastest = int(np.argmin(took))
             if choices[fastest] != choices[-1]:
                 peer = None
@@ -188,8 +205,8 @@ class Worker:
         self.estimate, self.options, self.results = self._answer()
         return self.estimate
 
-    def turn(self, seconds: float) -> float:
-        """Seconds per step."""
+    def turn(self, seconds: float) -> tuple[float, float]:
+        """Seconds per step, and how much of a processor went to other processes."""
         self._connection.send(("turn", seconds))
         return self._answer()
 
@@ -258,15 +275,26 @@ def side_by_side(
                     raise AssertionError(f"{worker.name} differs at {problem}: {error}") from None
         once = sum(1.3 * max(turn, 2 * w.estimate) + PAUSE for w in workers)
         number = int(np.clip(budget / once, *rounds))
-        seconds: dict[str, list[float]] = {worker.name: [] for worker in workers}
+        turns: dict[str, list[tuple[float, float]]] = {worker.name: [] for worker in workers}
+        patience = PATIENCE
         for i in range(number):
             first = i % len(workers)
             for worker in workers[first:] + workers[:first]:
                 time.sleep(PAUSE)
-                seconds[worker.name].append(float(f"{worker.turn(turn):.4g}"))
+                taken = worker.turn(turn)
+                while taken[1] > QUIET and patience > 0:
+                    start = time.perf_counter()
+                    time.sleep(0.1)
+                    taken = min(taken, worker.turn(turn), key=lambda one: one[1])  # not by how fast it was
+                    patience -= time.perf_counter() - start
+                turns[worker.name].append(taken)
         for worker in workers:
-            settings = {**worker.options, **worker.environment}
-            found[worker.name] = {"settings": settings, "seconds": seconds[worker.name]}
+            taken_by = turns[worker.name]
+            found[worker.name] = {
+                "settings": {**worker.options, **worker.environment},
+                "seconds": [float(f"{seconds:.4g}") for seconds, _ in taken_by],
+                "disturbed": sum(share > QUIET for _, share in taken_by),
+            }
     finally:
         for worker in workers:
             worker.end()
