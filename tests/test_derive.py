@@ -171,9 +171,16 @@ def test_a_cost_of_plain_numpy_is_simplified_as_well():
     assert "A is used 2 times, and the contributions add up." in derivation.text
 
 
-def test_what_algebra_does_not_know_of_stays():
-    """The graph of a Tensor has 1 - Y as an array without a name: that it is 1 - Y is not in it."""
+def test_one_minus_the_labels_is_known_in_a_cost_that_was_computed_already():
     derivation = tg.derive(textbook_cost(X, Y))
+    assert lines(derivation, "One example")[-1].endswith(" = a - y")
+    assert derivation.formulas["dZ"] == "(A - Y) / m"
+
+
+def test_what_algebra_does_not_know_of_stays():
+    """The graph of a Tensor has 0.9 - Y as an array without a name: that it is 0.9 - Y is not in it."""
+    A = tg.sigmoid(w.T @ X + b)
+    derivation = tg.derive(-np.mean(Y * np.log(A) + (0.9 - Y) * np.log(1 - A)))
     assert lines(derivation, "One example")[-1].endswith(" = a*c1 + a*y - y")
     assert derivation.formulas["dZ"] == "(A * C1 + A * Y - Y) / m"
 

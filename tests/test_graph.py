@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls.graph import read
+from tinygrad_dls.graph import complements, read
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 5)), RNG.integers(0, 2, (1, 5)).astype(float)
@@ -60,3 +60,22 @@ def test_what_is_multiplied_with_another_logarithm_is_no_label():
 def test_a_product_with_a_computed_value_is_no_linear_part_of_a_parameter():
     names = [node.name for node in read(np.sum(np.tanh(w * 2).T @ X))]
     assert not {"X", "Z"} & set(names)
+
+
+def test_an_input_that_is_one_minus_the_labels_is_recognised_in_a_cross_entropy():
+    nodes = {node.name: node for node in read(cross_entropy(tg.sigmoid(w.T @ X + b)))}
+    assert complements(list(nodes.values())) == {nodes["C1"]: nodes["Y"]}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda A: Y * np.log(A) + (0.9 - Y) * np.log(1 - A),  # other numbers
+        lambda A: Y * np.log(A) + (1 - Y) * np.log(2 - A),  # no 1 - A
+        lambda A: Y * np.log(A) + (1 - Y) * (1 - A),  # no logarithm
+        lambda A: Y * np.log(A) + (1 - Y[0]) * np.log(1 - A),  # another shape
+        lambda A: Y * np.log(A) + tg.Tensor(1 - Y, name="weights") * np.log(1 - A),  # with a name of its own
+    ],
+)
+def test_no_other_input_is(other):
+    assert not complements(read(np.sum(other(tg.sigmoid(w.T @ X + b)))))

@@ -796,3 +796,26 @@ def test_the_code_of_a_cost_in_float32_stays_so_whatever_the_labels_are(loss, dt
         assert found.dtype == np.float32
     if dtype is not np.float32:
         assert source == tg.numpy_source(lambda X, Y: loss(model(X), Y), x, y)
+
+
+@pytest.mark.parametrize("name", ["sum", "product"])
+def test_a_cost_that_was_written_out_already_speaks_of_one_minus_the_labels_too(name):
+    lines = lines_of(tg.numpy_source(COSTS[name](X, Y)))
+    number = {"sum": "0.0025", "product": "200"}[name]
+    assert lines[lines.index("# forward") + 1 :] == [
+        "Z = w.T @ X + b",
+        "A = sigmoid(Z)",
+        {
+            "sum": "J = -0.0025 * np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A))",
+            "product": "J = -np.sum(Y * np.log(A) + (1 - Y) * np.log(1 - A)) * 200",
+        }[name],
+        "# backward",
+        f"dZ = (A - Y) * {number}",
+        "db = dZ.sum()",
+        "dw = X @ dZ.T",
+        "return J, dw, db",
+    ]
+    y = RNG.integers(0, 2, (1, 400))
+    expected = COSTS[name](X, y)
+    found = function(tg.numpy_source(COSTS[name](X, Y)))(X, y, w.data, b.data)[0]
+    np.testing.assert_allclose(found, expected.data, rtol=400 * EPS)  # a sum of 400 terms of one sign

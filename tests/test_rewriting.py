@@ -79,8 +79,19 @@ TABLE = {
         ["x * (1 / r)", "x * (s / 2)", "-(truths / x)", "f * (0.1 / s)", "small * (2 / s)", "-(1 / x)"],
     ),
     "folded": (
-        {"x * 2 * 3": "multiply(x, 6)", "3 * (x * 2)": "multiply(x, 6)", "-(2 * x)": "multiply(-2, x)"},
-        ["x * 2", "-(n * 2)", "-(x * y)", "x / 2 * 3", "x * y * 3", "small * 2 * 0.5", "n * 2 * 3"],
+        {"x * 2 * 3": "multiply(x, 6)", "3 * (x * 2)": "multiply(x, 6)", "-(2 * x)": "multiply(-2, x)"}
+        | {"-x * -2": "multiply(x, 2)", "-2 * -x": "multiply(x, 2)"},
+        [
+            "x * 2",
+            "-(n * 2)",
+            "-(x * y)",
+            "-x * 2",
+            "-n * -2",
+            "x / 2 * 3",
+            "x * y * 3",
+            "small * 2 * 0.5",
+            "n * 2 * 3",
+        ],
     ),
     "matrix_product": (
         {"np.dot(x, w)": "matmul(x, w)"},

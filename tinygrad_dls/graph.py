@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tinygrad_dls.frames import running, titled
 from tinygrad_dls.nn import Parameter
-from tinygrad_dls.tensor import Tensor, _inputs, _recording
+from tinygrad_dls.tensor import Tensor, _inputs, _recording, values
 
-__all__ = ["Node", "read", "trace"]
+__all__ = ["Node", "complements", "read", "trace"]
 
 LOSSES = {
     "binary_cross_entropy": "A",
@@ -254,6 +256,41 @@ def _number_of_weights(node: Node) -> str | None:
 def _number_in(letter: str, node: Node | None) -> str | None:
     found = node and re.fullmatch(rf"{letter}(\d*)", node.name)
     return found.group(1) if found else None
+
+
+def complements(nodes: list[Node]) -> dict[Node, Node]:
+    """The inputs that are ``1 - Y``, computed before the graph began, each with its ``Y``.
+
+    They stand as in a cross-entropy, ``(1 - Y) * np.log(1 - A)``, and have those numbers to the last one.
+    """
+    labels = [node for node in nodes if node.kind == "input" and node.name == "Y"]
+    found: dict[Node, Node] = {}
+    for node in nodes:
+        inputs = [x for x in node.inputs if isinstance(x, Node)]
+        if node.op in ("multiply", "matmul") and len(inputs) == 2:
+            for x, other in (inputs, inputs[::-1]):
+                if x.kind == "input" and not getattr(x.x, "name", None) and _is_logarithm_of_complement(other):
+                    for y in labels:
+                        if y is not x and _is_complement(values(x.x), values(y.x)):
+                            found[x] = y
+    return found
+
+
+def _is_logarithm_of_complement(x: Node) -> bool:
+    """Whether a node is ``np.log(1 - A)``, or its transpose."""
+    logarithm = _untransposed(x)
+    difference = logarithm.inputs[0] if logarithm is not None and logarithm.op == "log" else None
+    if not isinstance(difference, Node) or difference.op != "subtract" or isinstance(difference.inputs[0], Node):
+        return False
+    a = difference.inputs[1]
+    return difference.inputs[0] == 1 and isinstance(a, Node) and re.fullmatch(r"A\d*", a.name) is not None
+
+
+def _is_complement(x: Any, y: Any) -> bool:
+    if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray)) or x.shape != y.shape:
+        return False
+    other = 1 - y
+    return x.dtype == other.dtype and np.array_equal(x, other)
 
 
 # -- modules ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import as_array, shown
-from tinygrad_dls.graph import LOSSES, Node, read
+from tinygrad_dls.graph import LOSSES, Node, complements, read
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.recording import (
@@ -248,7 +248,8 @@ class _Graph(_Source):
         self.nodes = read(root)
         if root.shape != ():
             raise ValueError(f"the cost must be a single number, got {root.name or 'a Tensor'} of shape {root.shape}.")
-        self.leaves = [node for node in self.nodes if not node.op]
+        self.complements = complements(self.nodes)
+        self.leaves = [node for node in self.nodes if not node.op and node not in self.complements]
         self.data = [node for node in self.leaves if node.kind == "input"]
         self.labels = {x for node in self.nodes if node.op in LOSSES for x in node.inputs[1:] if x in self.data}
         self.arrays = [values(node.x) for node in self.data]
@@ -276,6 +277,7 @@ class _Graph(_Source):
             array = array if cast is None else array.astype(cast)  # as the loss did it, of integers say
             is_tensor = isinstance(node.x, Tensor)
             tensors[node] = Tensor(array, node.kind == "parameter", name=node.name) if is_tensor else array
+        tensors |= {x: 1 - tensors[y] for x, y in self.complements.items()}
         for node in self.nodes:
             if node.op:
                 inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]

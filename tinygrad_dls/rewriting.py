@@ -193,6 +193,8 @@ def folded(call: Call) -> Any:
     if _number(x) is not None and isinstance(y, Call) and _number(y) is None:
         x, y = y, x  # the number last, for now
     number = _number(y)
+    if number is not None and number < 0 and _is(x, np.negative) and _fits(x.args[0], call) and call.dtype in _FLOATS:
+        return _like(call, np.multiply, x.args[0], -number)
     if number is not None and _is(x, np.multiply) and (inner := _number(x.args[1])) is not None:
         if not _fits(x.args[0], call) or call.dtype.kind != "f":  # of integers, a product may wrap around
             return None
@@ -488,6 +490,8 @@ def _signed(x: Any) -> tuple[int, list[Any], list[Any]]:
             inner_sign, inner_above, inner_below = _signed(factor.args[0])
             sign *= -inner_sign
             above, below = above + inner_above, below + inner_below
+        elif _is_plain(factor) and factor < 0:
+            sign, above = -sign, [*above, -factor]
         else:
             above.append(factor)
     return sign, above, below
