@@ -2,4 +2,6 @@
 
 import tinygrad_dls as tg
 
-tg.fit.__kwdefaults__["compile"] = True
+
+def pytest_configure():
+    tg.fit.__kwdefaults__["compile"] = True

@@ -185,6 +185,14 @@ def test_what_algebra_does_not_know_of_stays():
     assert derivation.formulas["dZ"] == "(A * C1 + A * Y - Y) / m"
 
 
+def test_numbers_that_may_be_the_number_of_examples_are_pointed_out():
+    few = X[:, :5]
+    text = tg.derive(np.sum(tg.sigmoid(w.T @ few + b)) / 5).text
+    assert "may stand for" in text
+    assert "there were 5 examples. To have m in its place, pass the function that computes J." in text
+    assert "may stand for" not in tg.derive(textbook_cost, X, Y).text
+
+
 # -- formulas as mathematics is written -------------------------------------------------------------------------------
 
 W1 = tg.Tensor(RNG.standard_normal((4, 2)), requires_grad=True, name="W1")

@@ -220,7 +220,9 @@ def _mathml(x: Formula) -> str:
 
 
 _NAME = r"<mi>(?:log|exp|tanh|max|min)</mi>"
-_BEFORE_A_NAME = re.compile("|".join(rf"(?<={end})(?={_NAME})" for end in ("</mi>", "</msub>", "</msup>", "&#x00029;</mo>")))
+_BEFORE_A_NAME = re.compile(
+    "|".join(rf"(?<={end})(?={_NAME})" for end in ("</mi>", "</msub>", "</msup>", "&#x00029;</mo>"))
+)
 
 
 def mathml(latex: str, display: str) -> str:

@@ -22,7 +22,7 @@ from tinygrad_dls.tensor import Tensor
 from tinygrad_dls.tensor import values as array_of
 from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose, named
 from tinygrad_dls.views.latex import latex, marked, name
-from tinygrad_dls.views.text import expression
+from tinygrad_dls.views.text import expression, is_written_within, remark
 
 try:
     from tinygrad_dls.views import chain
@@ -31,8 +31,6 @@ except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
 
 __all__ = ["Derivation", "derive"]
-
-INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
 
 
 def derive(
@@ -108,7 +106,7 @@ class _Writer:
         self.backward: dict[str, Call] = {}
         place = {call: i for i, call in enumerate(reachable([call for _, call in step.forward]))}
         for identifier, call in sorted(step.forward, key=lambda x: place[x[1]]):
-            if self._is_short(self.node.get(identifier), call):
+            if self._is_within(self.node.get(identifier), call):
                 self.inlined.add(self.node[identifier])
             else:
                 self.forward[identifier] = call
@@ -154,12 +152,11 @@ class _Writer:
                 waiting += self.users[node]
         return found
 
-    def _is_short(self, node: Node | None, call: Call) -> bool:
-        """Whether a node without a name, which a single other node uses, is written within the formula of that one."""
-        if node is None or node is self.root or node in self.wanted or len(self.users[node]) > 1:
+    def _is_within(self, node: Node | None, call: Call) -> bool:
+        """Whether a node is written within the formula that uses it, as in the printed code."""
+        if node is None or node is self.root or node in self.wanted:
             return False
-        nameless = not getattr(node.x, "name", None) and re.fullmatch(r"U\d*", node.name)
-        return bool(nameless) and len(expression(call, self.names)) <= INLINE
+        return is_written_within(node, len(self.users[node]), call, self.names)
 
     def _has_line(self, node: Node) -> bool:
         """Whether the gradient with respect to a node is written down."""
@@ -193,7 +190,7 @@ class _Writer:
         intro: Prose = (named(f"d{first}"), " stands for ", of, " and so on. Wanted: ", *_listed(wanted), ".")
         parts = [
             self._given(),
-            Part("Forward pass", (), tuple(forward)),
+            Part("Forward pass", (remark(self.step),) if self.step.frozen else (), tuple(forward)),
             chain.one_example(self.entries, self.path, self.numbers),
             Part("Backward pass", intro, tuple(backward)),
         ]

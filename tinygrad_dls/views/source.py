@@ -17,7 +17,7 @@ from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import Call, RecordingError, reachable, refuse_arrays_that_differ, scattered
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, sigmoid
-from tinygrad_dls.views.text import expression, is_written_within
+from tinygrad_dls.views.text import expression, is_written_within, remark
 
 __all__ = ["NumpySource", "numpy_source"]
 
@@ -263,16 +263,8 @@ class _Writer:
 
     def notes(self) -> list[str]:
         """What to say of numbers that may be the number of examples."""
-        if not self.step.frozen:
-            return []
-        given = next(x.shape[1] for x in self.step.given if len(x.shape) == 2)
-        numbers = _listed([f"{expression(x, {})} for {text}" for x, text in self.step.frozen])
-        note = (
-            f"{numbers.replace(' for ', ' may stand for ', 1)}: there were {given} examples. To have m in its place, "
-            f"pass the function that computes {self.step.forward[-1][0]}."
-        )
-        lines = textwrap.wrap(note, WIDTH - 6, break_long_words=False, break_on_hyphens=False)
-        return [*(f"    # {line}" for line in lines), ""]
+        lines = textwrap.wrap(remark(self.step), WIDTH - 6, break_long_words=False, break_on_hyphens=False)
+        return [*(f"    # {line}" for line in lines), ""] if lines else []
 
     def text_of_lines(self) -> list[str]:
         body: list[str] = []
@@ -299,10 +291,6 @@ def _uses(calls: set[Call]) -> dict[Call, int]:
         for x in call.calls():
             uses[x] = uses.get(x, 0) + 1
     return uses
-
-
-def _listed(texts: list[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def _comment(shape: str) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.graph import Node
+from tinygrad_dls.program import Program
 from tinygrad_dls.recording import Call, astype, getitem
 from tinygrad_dls.rewriting import clipped_sigmoid
 
-__all__ = ["expression", "is_written_within"]
+__all__ = ["expression", "is_written_within", "remark"]
 
 INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
 
@@ -70,6 +71,22 @@ def is_written_within(node: Node | None, users: int, call: Call, names: Mapping[
     if node is None or getattr(node.x, "name", None) or not re.fullmatch(r"U\d*", node.name):
         return False
     return users <= 1 and len(expression(call, names)) <= INLINE
+
+
+def remark(step: Program) -> str:
+    """A warning of numbers in the graph of a cost that may stand for the number of examples; empty without such."""
+    if not step.frozen:
+        return ""
+    given = next(x.shape[1] for x in step.given if len(x.shape) == 2)
+    numbers = _listed([f"{expression(x, {})} for {text}" for x, text in step.frozen])
+    return (
+        f"{numbers.replace(' for ', ' may stand for ', 1)}: there were {given} examples. To have m in its place, "
+        f"pass the function that computes {step.forward[-1][0]}."
+    )
+
+
+def _listed(texts: list[str]) -> str:
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 class _Writer:
