@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks import report
 from benchmarks.problems import DTYPES, SHAPES, Problem
 from benchmarks.turns import PEERS, REFERENCE, check_equal, first_steps, made
 
@@ -50,3 +51,8 @@ def test_a_peer_with_another_cost_is_caught():
 def test_every_peer_has_a_maker():
     modules = {entry.make.split(".")[0] for entry in PEERS.values()}
     assert modules == {"engine", "by_hand", "frameworks"}
+
+
+def test_the_page_shows_what_was_measured():
+    page = report.PAGE.read_text()
+    assert report.written(page) == page
