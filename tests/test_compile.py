@@ -214,6 +214,37 @@ def test_perfect_predictions_cost_as_little_as_eagerly():
     assert tg.compile(model, LOGITS, sgd(model))(x, y) == pytest.approx(J, rel=1e-14)
 
 
+@pytest.mark.parametrize("name", ["m", "learning_rate", "rate"])
+@pytest.mark.parametrize("tile", [None, 16])
+def test_a_parameter_may_be_called_what_the_program_calls_its_own(name, tile):
+    class Named(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(3, 1, rng=0)
+            setattr(self, name, nn.Parameter(np.array(0.7)))
+
+        def __call__(self, a):
+            return self.layer(a) * getattr(self, name)
+
+    assert_same_training(Named, LOGITS, sgd, [(X, Y)] * 3, tile=tile)
+
+
+def test_a_function_of_an_m_of_its_own():
+    f = tg.compile(lambda a, m: a * m)
+    assert (f(np.ones(3), np.array(2.0)) == 2).all()
+    assert (f(np.ones(3), np.array(5.0)) == 5).all()
+
+
+def test_a_constant_array_beside_a_product():
+    class Shifted(nn.Module):
+        def __init__(self):
+            self.W = nn.Parameter(np.full((1, 3), 0.1))
+
+        def __call__(self, a):
+            return self.W @ a + np.ones((1, 1))
+
+    assert_same_training(Shifted, LOGITS, sgd, [(X, Y)] * 3)
+
+
 # -- threads and tiles ------------------------------------------------------------------------------------------------
 
 
@@ -424,6 +455,20 @@ def test_memory_maps_lists_and_columns_in_another_order_are_data_too(tile, tmp_p
     assert step(X, Y.astype(int)) == pytest.approx(J, rel=1e-13)
 
 
+@pytest.mark.parametrize("momenta", [(0.9, 0, 0, 0.9), (0, 0.5, 0, 0.9, 0)])
+@pytest.mark.parametrize("tile", [None, 16])
+def test_a_momentum_of_0_forgets_the_velocity_as_the_eager_step_does(momenta, tile):
+    a, b, oa, ob, slow, _ = pair(momentum=momenta[0], lr=0.1)
+    fast = tg.compile(b, LOGITS, ob, tile=tile)
+    for momentum in momenta:
+        oa.momentum = ob.momentum = momentum
+        for _ in range(2):
+            assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
+            assert_equal_models(a, b)
+        for s, t in zip(oa.state_dict()["state"], ob.state_dict()["state"], strict=True):
+            assert len(s) == len(t)
+
+
 def test_frozen_from_the_start():
     a, b, *_, slow, fast = pair()
     for model in (a, b):
@@ -464,6 +509,30 @@ def test_numbers_of_a_module_are_live():
         model.factor = factor
         assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)), rel=1e-12)
     assert len(step._known) == 2  # the first one is remembered
+
+
+def without_graph(gate):
+    with tg.no_grad():
+        return gate * 1.0
+
+
+@pytest.mark.parametrize("read", [lambda g: g.data, lambda g: g.detach(), without_graph], ids=["data", "detach", "no"])
+@pytest.mark.parametrize("tile", [None, 16])
+def test_parameters_that_are_read_without_a_gradient_are_live(read, tile):
+    class Gated(nn.Module):
+        def __init__(self):
+            self.layer, self.gate = nn.Linear(3, 1, rng=0), nn.Parameter(np.ones((1, 1)))
+
+        def __call__(self, a):
+            return self.layer(a) * read(self.gate)
+
+    model = Gated()
+    step = tg.compile(model, LOGITS, sgd(model, lr=0.0), tile=tile)
+    for value in (1.0, 3.0):
+        model.gate.data = np.full((1, 1), value)
+        assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)), rel=1e-12)
+    model.gate.data[...] = 0.5
+    assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)), rel=1e-12)
 
 
 def test_arrays_that_somebody_holds_keep_their_values():
@@ -557,6 +626,58 @@ def test_an_interrupted_step_leaves_the_model_before_or_after_it(error, tile, mo
         assert all((model.state_dict()[name] == states[matching[0] + 1][0][name]).all() for name in states[0][0])
     assert (True, 0) in outcomes
     assert (False, 1) in outcomes
+
+
+def interrupted_at(k, files, act):
+    """Do something, with a trace function that raises at the k-th line within these files; where it did."""
+    remaining, where = k, None
+
+    def trace(frame, event, arg):
+        nonlocal remaining, where
+        if not frame.f_code.co_filename.endswith(files) or frame.f_code.co_name.startswith("<"):
+            return None
+        if event == "line":
+            remaining -= 1
+            if remaining == -1:
+                where = frame.f_code.co_filename, frame.f_lineno
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return where
+
+
+def test_a_step_that_is_interrupted_while_it_takes_new_memory_goes_on_as_the_eager_one():
+    """Somebody holds the old arrays, one was replaced; at every line on the way, Ctrl-C leaves nothing half done."""
+    k, where = 0, True
+    while where:
+        a, b, oa, ob, slow, fast = pair(momentum=0.9)
+        for _ in range(2):
+            slow(X, Y), fast(X, Y)
+        held = [p.data for p in b.parameters()]
+        slow(X, Y), fast(X, Y)
+        for model in (a, b):
+            W = model.parameters()[0]
+            W.data = W.data * 0.5
+        where = interrupted_at(
+            k, ("compiling/memory.py", "compiling/step.py", "compiling/running.py"), lambda fast=fast: fast(X, Y)
+        )
+        if ob.steps > oa.steps:
+            slow(X, Y)
+        for columns in (slice(None), slice(None), slice(20), slice(None)):
+            assert_equal_models(a, b)
+            x, y = X[:, columns], Y[:, columns]
+            assert fast(x, y) == pytest.approx(slow(x, y), rel=1e-12), where
+        assert len(held) == 4
+        k += 1
+    assert k > 100
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def program(
     RecordingError
         If the program would freeze something.
     """
-    source = _source(cost, inputs, loss)
+    source = _source(cost, inputs, loss, optimizer)
     if optimizer is not None and not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be one of tg.optim, such as SGD, got {shown(optimizer)}.")
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
@@ -154,7 +154,7 @@ def refuse_what_does_not_fit(cost: Any, inputs: tuple[Any, ...], loss: Any, call
         raise TypeError(f"{start}with loss=, the labels come last: {caller}(model, X, Y, loss=...).")
 
 
-def _source(cost: Any, inputs: tuple[Any, ...], loss: Any) -> _Graph | _Function:
+def _source(cost: Any, inputs: tuple[Any, ...], loss: Any, optimizer: Any = None) -> _Graph | _Function:
     refuse_what_does_not_fit(cost, inputs, loss)
     if isinstance(cost, Tensor):
         return _Graph(cost)
@@ -165,7 +165,7 @@ def _source(cost: Any, inputs: tuple[Any, ...], loss: Any) -> _Graph | _Function
             return loss(model(*arrays[:-1]), arrays[-1])
 
         names = ["X", "Y"] if len(inputs) == 2 else [*(f"X{i}" for i in range(1, len(inputs))), "Y"]
-        return _Function(cost_of, inputs, names, [p for p in model.parameters() if not p.requires_grad])
+        return _Function(cost_of, inputs, names, [*model.parameters(), *getattr(optimizer, "parameters", ())])
     if isinstance(cost, Module) or not callable(cost):
         what = f"the {type(cost).__name__} alone" if isinstance(cost, Module) else shown(cost)
         raise TypeError(
@@ -331,7 +331,7 @@ class _Function(_Source):
     """A function that computes the cost."""
 
     def __init__(
-        self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str], frozen: Iterable[Tensor] = ()
+        self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str], others: Iterable[Tensor] = ()
     ) -> None:
         self.function, self.names = function, names
         self.arrays = [as_array(values(x), name) for x, name in zip(inputs, names, strict=True)]
@@ -340,8 +340,9 @@ class _Function(_Source):
             raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
         leaves = [node for node in read(J) if node.kind == "parameter"]
         self.tensors = {node.x: node.identifier for node in leaves}
-        taken = {*names, *self.tensors.values()}
-        for p in frozen:  # the model's, but no gradient goes there
+        self.in_graph = set(self.tensors.values())
+        taken = {*names, *self.in_graph}
+        for p in others:  # which may be read without a gradient: frozen, as an array, or under no_grad
             name = re.sub(r"\W", "_", p.name or "P")
             if p not in self.tensors:
                 self.tensors[p] = next(n for i in range(10**6) if (n := f"{name}_{i}" if i else name) not in taken)
@@ -360,7 +361,14 @@ class _Function(_Source):
             J = self._called(arrays, m)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
-            return _differentiated(result, J, {p: p for p in parameters}, optimizer)
+            return self._read(_differentiated(result, J, {p: p for p in parameters}, optimizer))
+
+    def _read(self, result: Program) -> Program:
+        """The program without the parameters that it does not read."""
+        read_ = {*reachable(_calls(result)), *(call for call in result.parameters if call.name in self.in_graph)}
+        kept = [(call, p) for call, p in zip(result.parameters, result.tensors, strict=True) if call in read_]
+        result.parameters, result.tensors = [call for call, _ in kept], [p for _, p in kept]
+        return result
 
     def _called(self, arrays: list[RecordingArray], m: int | None) -> Any:
         """The cost of recording arrays; with another number of examples than was given, it may fail."""
@@ -455,6 +463,7 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
             "the optimizer holds none of the parameters that this cost depends on. Was the model made anew after it?"
         )
     rate: Any = result.recorder.input("learning_rate", 0.1)
+    rate.call.dtype = float  # a number of Python's, as m is
     result.rate = rate.call
     updates: list[tuple[str, Call]] = []
     states: list[tuple[str, Call]] = []
@@ -465,7 +474,9 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
                 continue
             names = [f"{letter}d{call.name}" for letter in _STATES[len(optimizer._start(p))]]
             before = optimizer._state
-            arrays = kept.get(p) or optimizer._start(Tensor(_plain(p)))
+            arrays = kept.get(p, ())
+            if len(arrays) != len(names):  # none yet, or those of another momentum
+                arrays = optimizer._start(Tensor(_plain(p)))
             states_of_p = tuple(result.recorder.input(name, x) for name, x in zip(names, arrays, strict=True))
             optimizer._state = {recorded: states_of_p} if states_of_p else before
             w, new = optimizer._update(recorded, rate)

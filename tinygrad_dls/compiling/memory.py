@@ -44,6 +44,18 @@ class _Side:
         self.references = getrefcount(self.shown)
 
 
+class _Pair:
+    """Both sides; and for each, the parameters with their views of this one, and of the other.
+
+    `version` is another object for each pair, for those who must not hold the pair itself: its references are counted.
+    """
+
+    __slots__ = ("sides", "triples", "version")
+
+    def __init__(self, a: _Side, b: _Side, *triples: list[tuple[Tensor, Array, Array]]) -> None:
+        self.sides, self.triples, self.version = (a, b), triples, object()
+
+
 class Home:
     """The two sides, and which of them holds the values.
 
@@ -61,12 +73,10 @@ class Home:
         self, layout: Layout, parameters: Sequence[Tensor], names: Sequence[str], kinds: Sequence[bool]
     ) -> None:
         self.layout, self.parameters, self.names, self.kinds = layout, list(parameters), list(names), tuple(kinds)
-        self.sides = [self._side(), self._side()]
         self.now = 0
         self.state: list[Any] = [None] * len(self.names)  # what the optimizer was given last
-        self.version = 0
-        self._pair()
-        self.held = max(getrefcount(w) for _, _, w in self.triples[0])  # by nobody but us; counted as `unseen` counts
+        self.pair = self._pair([self._side(), self._side()])
+        self.held = max(getrefcount(w) for _, _, w in self.pair.triples[0])  # by nobody but us; counted as in `ready`
 
     def serves(self, layout: Layout, parameters: Sequence[Tensor], kinds: Sequence[bool]) -> bool:
         """Whether these parameters live here already, laid out like this."""
@@ -76,45 +86,52 @@ class Home:
     def _side(self) -> _Side:
         return _Side(self.layout, self.names)
 
-    def _pair(self) -> None:
-        """For each side, the parameters with their views of this one, and of the other."""
-        a, b = self.sides
-        self.version += 1
-        self.triples = [
+    def _pair(self, sides: Sequence[_Side]) -> _Pair:
+        a, b = sides
+        return _Pair(
+            a,
+            b,
             list(zip(self.parameters, a.views, b.views, strict=True)),
             list(zip(self.parameters, b.views, a.views, strict=True)),
-        ]
+        )
+
+    def _take(self, place: int, side: _Side) -> None:
+        """Put new memory in the place of a side, by one assignment: Ctrl-C comes before it or after it."""
+        sides = list(self.pair.sides)
+        sides[place] = side
+        self.pair = self._pair(sides)
 
     def ready(self, optimizer: Optimizer) -> None:
         """See to it that the values are here, and that nobody sees the memory of the next ones."""
-        held = self.held
-        for p, here, there in self.triples[self.now]:
-            if p._value is not here or getrefcount(there) > held:
-                self._settle(optimizer)
-                break
-        other = self.sides[1 - self.now]
-        if getrefcount(other.shown) > other.references:
-            self._renew()
+        pair: Any = self.pair
+        now, held = self.now, self.held
+        other = pair.sides[1 - now]
+        settled = getrefcount(other.shown) <= other.references
+        if settled:
+            for p, here, there in pair.triples[now]:
+                if p._value is not here or getrefcount(there) > held:
+                    settled = False
+                    break
+        if not settled:
+            pair = other = here = there = None  # references, which are counted
+            self._settle(optimizer)
+        state = optimizer._state
         if self.kinds:
-            state = optimizer._state
             for p, known in zip(self.parameters, self.state, strict=True):
                 if state.get(p) is not known:
                     self._gather(optimizer)
                     break
 
     def _settle(self, optimizer: Optimizer) -> None:
-        if any(p._value is not here for p, here, _ in self.triples[self.now]):
+        now, held = self.now, self.held
+        other = self.pair.sides[1 - now]
+        seen = getrefcount(other.shown) > other.references
+        for _, _, there in self.pair.triples[now]:
+            seen = seen or getrefcount(there) > held
+        if seen:
+            self._take(1 - now, self._side())
+        if any(p._value is not here for p, here, _ in self.pair.triples[now]):
             self._gather(optimizer)
-        held = self.held
-        for _, _, there in self.triples[self.now]:
-            if getrefcount(there) > held:
-                self._renew()
-                break
-
-    def _renew(self) -> None:
-        """New memory for the next values."""
-        self.sides[1 - self.now] = self._side()
-        self._pair()
 
     def _gather(self, optimizer: Optimizer) -> None:
         """Copy in what was replaced from outside: parameters, and the state of the optimizer."""
@@ -122,33 +139,39 @@ class Home:
         known = [optimizer._state.get(p) for p in self.parameters]
         for p, view, own, state in zip(self.parameters, side.views, side.state, known, strict=True):
             view[...] = p._value
-            arrays = state or optimizer._start(p)
-            for new, x in zip(own, [x for x, kind in zip(arrays, self.kinds, strict=True) if kind], strict=True):
+            arrays = zip(self._whole(optimizer, p, state), self.kinds, strict=True)
+            for new, x in zip(own, [x for x, kind in arrays if kind], strict=True):
                 new[...] = x
-        self.sides[self.now] = side
-        self._pair()
+        self._take(self.now, side)  # from here on, until the parameters are given their views, all is gathered again
         self.state = known
         for p, view in zip(self.parameters, side.views, strict=True):
             p._value = view
 
+    def _whole(self, optimizer: Optimizer, p: Tensor, state: Any) -> Any:
+        """The state of a parameter, or that before its first step if there is none, or one of another momentum."""
+        return state if state and len(state) == len(self.kinds) else optimizer._start(p)
+
     def counts(self, optimizer: Optimizer) -> list[Any]:
         """The numbers in the state of the optimizer, by parameter."""
-        states = (known or optimizer._start(p) for p, known in zip(self.parameters, self.state, strict=True))
+        states = (self._whole(optimizer, p, known) for p, known in zip(self.parameters, self.state, strict=True))
         return [x for state in states for x, kind in zip(state, self.kinds, strict=True) if not kind]
 
     def install(self, optimizer: Optimizer, steps: int, counts: Sequence[Any], gradients: Sequence[Any]) -> None:
         """Give the parameters and the optimizer what a step has computed; may be done again if it was interrupted."""
-        for p, _, there in self.triples[self.now]:
+        for p, _, there in self.pair.triples[self.now]:
             p._value = there
             p._grad = None
         if self.kinds:
             remaining = iter(counts)
             new = []
-            for p, arrays in zip(self.parameters, self.sides[1 - self.now].state, strict=True):
+            for p, arrays in zip(self.parameters, self.pair.sides[1 - self.now].state, strict=True):
                 own = iter(arrays)
                 optimizer._state[p] = state = tuple(next(own if kind else remaining) for kind in self.kinds)
                 new.append(state)
             self.state = new
+        elif optimizer._state:  # of a momentum that is 0 now: forgotten, as by the eager step
+            for p in self.parameters:
+                optimizer._state.pop(p, None)
         for p, gradient in zip(self.parameters, gradients, strict=False):
             p._grad = gradient
         optimizer.steps = steps

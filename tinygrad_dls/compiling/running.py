@@ -34,13 +34,13 @@ class Runner:
     ----------
     run : list of functions
         For each side of the home, what computes a step from the data, the learning rate and the counts.
-    version : int
-        Of the home that the functions were made for.
+    version : object
+        Of the pair of sides that the functions were made for.
     """
 
     def __init__(self, plan: Plan, threads: int) -> None:
         self.plan = plan
-        self.version = -1
+        self.version: object = None
         self.run: list[Callable[..., Any]] = []
         self.workers = min(threads, self._lanes()) if plan.tiles else 1
         self.texts = {id(code): _texts(code) for code in plan.codes()}
@@ -68,8 +68,9 @@ class Runner:
 
     def bind(self, home: Home) -> None:
         """Make the functions for the memory of a home."""
-        self.run = [self._step(home.sides[now].flat, home.sides[1 - now].flat) for now in (0, 1)]
-        self.version = home.version
+        a, b = (side.flat for side in home.pair.sides)
+        self.run = [self._step(a, b), self._step(b, a)]
+        self.version = home.pair.version
 
     def _step(self, before: Array, after: Array) -> Callable[..., Any]:
         plan, total, sides = self.plan, self.total, {"before": before, "after": after}

@@ -106,7 +106,7 @@ class CompiledStep:
                 arguments = (X, Y, *[p._value for p in now.given], rate)
             else:
                 arguments = (X, Y, rate)
-            if runner.version != home.version:
+            if runner.version is not home.pair.version:
                 runner.bind(home)
             result = runner.run[home.now](*arguments)
             counts, gradients = (), ()
