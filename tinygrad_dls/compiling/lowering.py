@@ -68,11 +68,14 @@ ARITHMETIC = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", n
 
 
 def is_number(x: Any) -> bool:
-    """Whether x is a number that depends on the number of examples and the learning rate alone."""
+    """Whether x is a number that depends on the number of examples and the learning rate alone.
+
+    Not by their names: a parameter may be called m, or learning_rate.
+    """
     if not isinstance(x, Call):
         return number(x) is not None
     if x.function is None:
-        return x.name in ("m", "learning_rate") and x.shape == ()
+        return x.dtype is int or x.dtype is float  # Python's numbers have Python's types: these two symbols alone
     return x.shape == () and (x.function in ARITHMETIC or x.function is np.asarray) and all(map(is_number, x.args))
 
 
@@ -380,7 +383,7 @@ def joined_layers(
 
 def _layer(z: Call, own: set[Call]) -> tuple[Call, Call, Call] | None:
     """The A, W and b of ``W A + b``, all of one dtype."""
-    if calls(z, np.add) and calls(z.args[0], np.dot) and z.args[1] in own:
+    if calls(z, np.add) and calls(z.args[0], np.dot) and isinstance(z.args[1], Call) and z.args[1] in own:
         (w, a), b = z.args[0].args, z.args[1]
         fits = (
             w in own

@@ -229,7 +229,9 @@ class Writer:
 
     def changes(self, x: Call) -> bool:
         """Whether a number may be another one at the next step."""
-        return "learning_rate" in self.number(x)
+        if x.function is None:
+            return x.name == "learning_rate"  # the other symbol is m
+        return any(map(self.changes, x.calls()))
 
     def once(self, call: Call) -> None:
         """What depends on nothing is computed when the plan is made."""
