@@ -213,7 +213,25 @@ LOWERING = (
 
 def lowered(outputs: Sequence[Call], length: Callable[[int], Any]) -> list[Call]:
     """The same in terms of cheap NumPy calls; `length` gives the length of an axis as a symbol."""
-    return simplified(outputs, (means_as_sums(length), *LOWERING))
+    return _parts_by_subtraction(simplified(outputs, (means_as_sums(length), *LOWERING)))
+
+
+def _parts_by_subtraction(outputs: list[Call]) -> list[Call]:
+    """Beside ``p = max(z, 0)``, ``n = min(z, 0)`` is ``z - p`` and ``-|z|`` is ``n - p``, to the last bit.
+
+    A difference of arrays is the cheapest call there is.
+    """
+    found = [c for c in reachable(outputs) if calls(c, np.maximum, np.minimum, np.copysign)]
+    positive = {c.args[0]: c for c in found if calls(c, np.maximum) and number(c.args[1]) == 0}
+    negative = {z: like(p, np.subtract, z, p) for z, p in positive.items()}
+    others: dict[Call, Call] = {}
+    for call in found:
+        if (z := call.args[0]) in positive and call.dtype == positive[z].dtype:
+            if calls(call, np.minimum) and number(call.args[1]) == 0:
+                others[call] = negative[z]
+            elif calls(call, np.copysign) and number(call.args[1]) == -1:
+                others[call] = like(call, np.subtract, negative[z], positive[z])
+    return simplified(exchanged(outputs, others), ()) if others else outputs
 
 
 # -- numbers last -----------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ _FRESH = (
     np.all, getitem, scattered, *PATTERNS,
 )  # fmt: skip  # whose results are arrays of their own, indexing among them where it is no view
 _BY_KEYWORD = (np.maximum, np.minimum)  # whose third argument by position is deprecated
+FEW = 4096  # entries of an array up to which its memory does not matter
 _RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), *dir(builtins), "np"}
 
 
@@ -415,8 +416,20 @@ class Writer:
         if not same or call.function is np.power:
             return self.number(x)
         if number(x) is not None:
+            if call.function in _BY_KEYWORD and math.prod(self.lengths(call)) <= FEW:
+                return self.filled(number(x), call)
             return self.constant(number(x), dtype)
         return self.live(x, dtype)
+
+    def filled(self, value: Any, call: Call) -> str:
+        """The name of an array that is one number over and over: for extremes, faster than the number."""
+        key = ("filled", repr(value), str(call.dtype), self.shape(call))
+        if key not in self.places:
+            self.places[key] = name = self.unique("zeros" if value == 0 else "filled")
+            self.code.own += math.prod(self.lengths(call)) * np.dtype(call.dtype).itemsize
+            text = f"np.full({self.shape(call)}, {self.number(value)}, {self.dtype(call.dtype)})"
+            self.code.setup.append(f"{name} = {text}")
+        return self.places[key]
 
     def constant(self, value: Any, dtype: Any) -> str:
         """The name of a number as an array without axes."""
