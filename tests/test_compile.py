@@ -1,7 +1,9 @@
 """A compiled step is the eager step: the same numbers up to rounding, and as safe."""
 
+import functools
 import sys
 import threading
+import types
 import warnings
 
 import numpy as np
@@ -243,6 +245,44 @@ def test_a_constant_array_beside_a_product():
             return self.W @ a + np.ones((1, 1))
 
     assert_same_training(Shifted, LOGITS, sgd, [(X, Y)] * 3)
+
+
+MANY = np.random.default_rng(2).normal(size=(3, 10_000))
+BY_THE_NUMBER = {
+    "weight": lambda z, y: LOGITS(z, y) * min(1.0, 5000 / z.shape[1]),
+    "more than 5000": lambda z, y: LOGITS(z, y) * (2 if z.shape[1] > 5000 else 1),
+    "less than 5": lambda z, y: LOGITS(z, y) * (2 if z.shape[1] < 5 else 1),
+    "the first 5000": lambda z, y: LOGITS(z[:, :5000], y[:, :5000]),
+    "the last 4500": lambda z, y: LOGITS(z[:, -4500:], y[:, -4500:]),
+    "the 5000th": lambda z, y: LOGITS(z, y) + np.mean(z[:, 5000]) if z.shape[1] > 5000 else LOGITS(z, y),
+    "half": lambda z, y: LOGITS(z[:, : (z.shape[1] + 1) // 2], y[:, : (y.shape[1] + 1) // 2]),
+    "odd": lambda z, y: LOGITS(z, y) * (1 + z.shape[1] % 2),
+}
+
+
+@pytest.mark.parametrize("loss", BY_THE_NUMBER)
+@pytest.mark.parametrize("m", [1, 2, 3, 5, 8, 10_000])
+def test_what_python_decides_by_the_number_of_examples_is_decided_for_this_number(loss, m):
+    x, y = MANY[:, :m].copy(), (MANY[:1, :m] > 0).astype(float)
+    assert_same_training(network, BY_THE_NUMBER[loss], lambda model: sgd(model, lr=0.01), [(x, y)] * 2)
+
+
+@pytest.mark.parametrize("m", [2, 3, 12, 10_000])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_program_that_is_the_same_for_any_number_of_examples_is_known_as_such(m, dtype):
+    """Shapes that coincide with the layers' and many examples are recorded with another number, and stay general."""
+    x, y = MANY[:, :m].astype(dtype), (MANY[:1, :m] > 0).astype(dtype)
+    losses = [
+        LOGITS, tg.mean_squared_error, lambda z, y: LOGITS(z - np.mean(z), y), lambda z, y: np.mean((z - y) ** 2),
+        lambda z, y: 0.5 / z.shape[1] * np.sum(np.where(y > 0, z, -z)), lambda z, y: LOGITS(z[:, ::-1], y[:, ::-1]),
+        lambda z, y: tg.binary_cross_entropy(tg.sigmoid(z), y), lambda z, y: LOGITS(z, y) * z.size,
+        lambda z, y: tg.softmax_cross_entropy(np.concatenate([z, -z, z * z]), y.astype(int)),
+    ]  # fmt: skip
+    for loss in losses:
+        model = network(dtype)
+        step = tg.compile(model, loss, sgd(model, lr=0.01), threads=1)
+        step(x, y)
+        assert "not the same for other numbers" not in step.explain()
 
 
 # -- threads and tiles ------------------------------------------------------------------------------------------------
@@ -535,6 +575,213 @@ def test_parameters_that_are_read_without_a_gradient_are_live(read, tile):
     assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)), rel=1e-12)
 
 
+class Knobs(nn.Module):
+    """A module that takes numbers from everywhere, and a loss as an object's method that does."""
+
+    from_class = 1.0
+
+    def __init__(self):
+        self.layer = nn.Linear(3, 1, rng=0)
+        self.array = np.ones((1, 1))
+        self.column = np.ones((3, 1))
+        self.nested = {"a": {"k": [1.0]}}
+        self.space = types.SimpleNamespace(k=1.0)
+        self.constant = tg.Tensor(np.ones((1, 1)))
+        self.after = nn.Sequential(lambda z: z * KNOBS["lambda"])
+
+    def __call__(self, x):
+        return self.after(self.forward(x * self.column) * self.constant)
+
+    def forward(self, x):
+        z = self.layer(x) * self.array * self.nested["a"]["k"][0] * self.space.k * self.from_class
+        return helped(z)
+
+
+class Costs:
+    from_class = 1.0
+
+    def __init__(self):
+        self.k, self.list = 1.0, [1.0]
+
+    def __call__(self, z, y):
+        return self.cost(z, y)
+
+    def cost(self, z, y, factor=1.0):
+        return LOGITS(z, y) * self.k * self.list[0] * self.from_class * factor
+
+
+KNOBS = {"lambda": 1.0, "helper": 1.0}
+WEIGHT = np.ones((1, 1))
+
+
+def helped(z):
+    return z * KNOBS["helper"] * WEIGHT
+
+
+TURNS = {
+    "an array": lambda m, c: m.array.fill(2.0),
+    "a column": lambda m, c: m.column.fill(2.0),
+    "an array replaced": lambda m, c: setattr(m, "array", np.full((1, 1), 2.0)),
+    "nested containers": lambda m, c: m.nested["a"]["k"].__setitem__(0, 2.0),
+    "a namespace": lambda m, c: setattr(m.space, "k", 2.0),
+    "a constant Tensor": lambda m, c: m.constant.data.fill(2.0),
+    "a class": lambda m, c: setattr(Knobs, "from_class", 2.0),
+    "a class, hidden by the module": lambda m, c: setattr(m, "from_class", 2.0),
+    "a layer that is a lambda": lambda m, c: KNOBS.update({"lambda": 2.0}),
+    "a helper": lambda m, c: KNOBS.update(helper=2.0),
+    "a global array": lambda m, c: WEIGHT.fill(2.0),
+    "the loss": lambda m, c: setattr(c, "k", 2.0),
+    "a list of the loss": lambda m, c: c.list.__setitem__(0, 2.0),
+    "the class of the loss": lambda m, c: setattr(Costs, "from_class", 2.0),
+    "the loss, hiding its class": lambda m, c: setattr(c, "from_class", 2.0),
+    "a default": lambda m, c: setattr(Costs.cost, "__defaults__", (2.0,)),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS.values(), ids=TURNS)
+@pytest.mark.parametrize("kind", ["object", "method", "partial"])
+def test_numbers_and_arrays_that_the_code_takes_from_around_it_are_live(turn, kind, monkeypatch):
+    monkeypatch.setattr(Knobs, "from_class", 1.0)
+    monkeypatch.setattr(Costs, "from_class", 1.0)
+    monkeypatch.setattr(Costs.cost, "__defaults__", (1.0,))
+    monkeypatch.setitem(KNOBS, "lambda", 1.0)
+    monkeypatch.setitem(KNOBS, "helper", 1.0)
+    try:
+        model, costs = Knobs(), Costs()
+        loss = {"object": costs, "method": costs.cost, "partial": functools.partial(costs.cost)}[kind]
+        step = tg.compile(model, loss, sgd(model, lr=0.0))
+        before = [step(X, Y) for _ in range(2)]
+        assert len(step._known) == 1
+        turn(model, costs)
+        J = float(loss(model(X), Y))
+        assert step(X, Y) == pytest.approx(J, rel=1e-12)
+        assert before[0] == before[1] != pytest.approx(J, rel=1e-3)
+    finally:
+        WEIGHT.fill(1.0)
+
+
+def test_a_parameter_from_elsewhere_that_is_read_without_a_gradient_is_live():
+    teacher = nn.Linear(3, 1, rng=5)
+    model = nn.Sequential(nn.Linear(3, 1, rng=0))
+    step = tg.compile(model, lambda z, y: LOGITS(z, y) * np.sum(teacher.W.data), sgd(model, lr=0.0))
+    for _ in range(3):
+        assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)) * teacher.W.data.sum(), rel=1e-12)
+        teacher.W.data = teacher.W.data * 0.5 + 1
+
+
+@pytest.mark.parametrize("change", ["append", "shorten", "replace"])
+def test_the_optimizer_may_be_given_other_parameters(change):
+    a, b = network(), network()
+    oa, ob = (tg.optim.SGD(m.parameters()[:3], lr=0.1) for m in (a, b))
+    slow, fast = eager(a, LOGITS, oa), tg.compile(b, LOGITS, ob)
+    slow(X, Y), fast(X, Y)
+    for model, optimizer in ((a, oa), (b, ob)):
+        if change == "append":
+            optimizer.parameters.append(model.parameters()[3])
+        elif change == "shorten":
+            del optimizer.parameters[0]
+        else:
+            optimizer.parameters = model.parameters()[2:]
+    for _ in range(3):
+        assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            assert_alike(p.data, q.data)
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        self.layer, self.calls = nn.Linear(3, 1, rng=0), 0
+
+    def __call__(self, a):
+        self.calls += 1
+        return self.layer(a)
+
+
+class Remembering(Counting):
+    def __call__(self, a):
+        self.last = self.layer(a)
+        return self.last
+
+
+class Listing(Counting):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __call__(self, a):
+        self.seen.append(a.shape[1])
+        return self.layer(a)
+
+
+class Averaging(Counting):
+    def __init__(self):
+        super().__init__()
+        self.mean = np.zeros((3, 1))
+
+    def __call__(self, a):
+        self.mean = 0.9 * self.mean + 0.1 * np.mean(a, axis=1, keepdims=True)
+        return self.layer(a)
+
+
+class Clipping(Counting):
+    def __call__(self, a):
+        self.layer.W.data = np.clip(self.layer.W.data, -0.01, 0.01)
+        return self.layer(a)
+
+
+FORWARD_CHANGES = {
+    Counting: "Counting.calls", Remembering: "Remembering.last", Listing: "Listing.seen", Averaging: "Averaging.mean",
+    Clipping: "layer.W",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name"), FORWARD_CHANGES.items(), ids=lambda x: getattr(x, "__name__", ""))
+def test_what_a_forward_pass_changes_is_refused_by_name_and_put_back(kind, name):
+    model, before = kind(), kind()
+    with pytest.raises(RecordingError, match=f"would freeze {name}, which the code changes"):
+        tg.compile(model, LOGITS, sgd(model))(X, Y)
+    assert vars(model).keys() == vars(before).keys()
+    assert model.calls == 0
+    assert (model.layer.W.data == before.layer.W.data).all()
+    assert not isinstance(getattr(model, "mean", None), tg.recording.RecordingArray)
+    assert getattr(model, "seen", []) == []
+    a, b = kind(), kind()
+    slow, fast = eager(a, LOGITS, sgd(a)), tg.compile(b, LOGITS, sgd(b), fallback=True)
+    for _ in range(3):
+        assert fast(X, Y) == slow(X, Y)  # to the last bit
+    assert a.calls == b.calls
+    assert getattr(a, "seen", []) == getattr(b, "seen", [])
+    assert np.array_equal(getattr(a, "mean", 0), getattr(b, "mean", 0))
+
+
+def test_dropout_that_runs_eagerly_draws_what_it_would_have_drawn():
+    costs = []
+    for compiled in (False, True):
+        model = nn.Sequential(nn.Linear(3, 40, rng=0), nn.Dropout(0.5, rng=0), nn.Linear(40, 1, rng=1))
+        optimizer = sgd(model)
+        step = tg.compile(model, LOGITS, optimizer, fallback=True) if compiled else eager(model, LOGITS, optimizer)
+        costs.append([step(X, Y) for _ in range(4)])
+    assert costs[0] == costs[1]
+
+
+def test_a_function_that_changes_what_is_around_it_is_refused():
+    calls = 0
+
+    def f(a):
+        nonlocal calls
+        calls += 1
+        return a + 1
+
+    with pytest.raises(RecordingError, match="would freeze calls, which the code changes"):
+        tg.compile(f)(X)
+    assert calls == 0
+    scale = np.ones((3, 1))
+    g = tg.compile(lambda a: a * scale)
+    np.testing.assert_array_equal(g(X), X)
+    scale *= 2
+    np.testing.assert_array_equal(g(X), 2 * X)
+
+
 def test_arrays_that_somebody_holds_keep_their_values():
     model = network()
     step = tg.compile(model, LOGITS, sgd(model))
@@ -720,6 +967,56 @@ def test_class_indices_are_checked():
     step(X, classes)
     with pytest.raises(ValueError, match="Y holds classes from 1 to 4"):
         step(X, classes + 1)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda z, y: LOGITS(z, 1 - y), lambda z, y: LOGITS(z, y[:1]), lambda z, y: LOGITS(z, (y + 1) / 2),
+        lambda z, y: LOGITS(z[:, ::2], y[:, ::2]), lambda z, y: LOGITS(z, y) + LOGITS(z, 1 - y),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("m", [1, 3, 50])
+def test_labels_that_the_loss_computes_of_y_are_checked_as_eagerly(loss, m):
+    a, b = network(), network()
+    slow, fast = eager(a, loss, sgd(a)), tg.compile(b, loss, sgd(b))
+    x, y = X[:, :m].copy(), Y[:, :m].copy()
+    fast(x, y), slow(x, y)
+    for wrong in (y * 0 + 3, y * 0 - 2, np.full_like(y, np.nan)):
+        assert message(fast, x, wrong) == message(slow, x, wrong)
+    assert fast(x, y) == pytest.approx(slow(x, y), rel=1e-12)
+
+
+def test_labels_that_come_from_the_model_are_refused_unless_they_are_probabilities():
+    model = network()
+    step = tg.compile(model, lambda z, y: LOGITS(z, tg.sigmoid(z).detach()), sgd(model))
+    assert step(X, Y) == pytest.approx(float(LOGITS(network()(X), tg.sigmoid(network()(X)).data)), rel=1e-12)
+    with pytest.raises(RecordingError, match=r"labels that are computed from more than Y.*pass them as Y"):
+        tg.compile(model, lambda z, y: LOGITS(z, 0.01 * z.detach() + 0.5), sgd(model))(X, Y)
+
+
+PROBABILITIES = {
+    "sigmoid": tg.sigmoid,
+    "written out": lambda z: 1 / (1 + np.exp(-z)),
+    "tanh": lambda z: (1 + np.tanh(z)) / 2,
+    "softmax": lambda z: tg.softmax(np.concatenate([z, -z]))[:1],
+    "clipped": lambda z: np.clip(0.2 * z + 0.5, 0.01, 0.99),
+    "squared": lambda z: 1 / (1 + z**2),
+}
+
+
+@pytest.mark.parametrize("activation", PROBABILITIES)
+def test_the_cross_entropy_of_what_can_only_be_probabilities_is_compiled(activation):
+    loss = lambda z, y: tg.binary_cross_entropy(PROBABILITIES[activation](z), y)  # noqa: E731
+    assert_same_training(network, loss, lambda m: sgd(m, lr=0.01), [(X, Y)] * 3)
+
+
+@pytest.mark.parametrize("activation", [lambda z: z, np.exp, lambda z: 2 * np.tanh(z), lambda z: 1 / (2 + z)])
+def test_the_cross_entropy_of_what_may_leave_the_unit_interval_is_refused(activation):
+    model = nn.Sequential(nn.Linear(3, 1, init=np.full((1, 3), 1e-3)))
+    loss = lambda z, y: tg.binary_cross_entropy(activation(z * 0.1) * 0.5 + 0.4, y)  # noqa: E731
+    with pytest.raises(RecordingError, match=r"probabilities A outside \[0, 1\].*binary_cross_entropy_with_logits"):
+        tg.compile(model, loss, sgd(model))(X, Y)
 
 
 def test_a_wrong_learning_rate_is_refused_before_anything_changes():

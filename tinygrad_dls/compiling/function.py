@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import Array, RecordingError, as_array
-from tinygrad_dls.compiling.guards import around, unchanged
+from tinygrad_dls.compiling.guards import Surroundings
 from tinygrad_dls.compiling.lowering import factored, lowered
 from tinygrad_dls.compiling.memory import aligned
 from tinygrad_dls.compiling.recorded import lines_of
@@ -39,7 +39,7 @@ class CompiledFunction:
     def __init__(self, function: Callable[..., Any], fallback: bool) -> None:
         self.function, self._fallback = function, fallback
         self._lock = threading.RLock()
-        self._known: list[tuple[Any, Any, Any]] = []  # shapes and dtypes; numbers from around; what runs
+        self._known: list[tuple[Any, Any, Any]] = []  # shapes and dtypes; what is around; what runs
         self._now: Any = None
 
     def __call__(self, *arguments: Array) -> Any:
@@ -47,16 +47,21 @@ class CompiledFunction:
         arrays = [as_array(values(x), f"argument {i + 1}") for i, x in enumerate(arguments)]
         types = [(x.shape, x.dtype) for x in arrays]
         with self._lock:
-            found = next((run for t, numbers, run in self._known if t == types and unchanged(numbers)), None)
+            found = next((run for t, around, run in self._known if t == types and around.holds()), None)
             if found is None:
-                numbers = list(around(self.function))
+                around = Surroundings([self.function])
                 try:
-                    found = self._recorded(arrays)
+                    try:
+                        found = self._recorded(arrays)
+                    except BaseException:
+                        around.restore()
+                        raise
+                    around.refuse_changes()
                 except RecordingError as error:
                     if not self._fallback:
                         raise
                     found = _Eager(self.function, str(error))
-                self._known = [*self._known[-REMEMBERED:], (types, numbers, found)]
+                self._known = [*self._known[-REMEMBERED:], (types, around, found)]
             self._now = found
             return found(*arrays)
 

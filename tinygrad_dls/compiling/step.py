@@ -135,12 +135,19 @@ class CompiledStep:
             if ready.types == types and ready.guard.holds():
                 self._now = ready
                 return ready
-        ready = _Ready(types, Guard(self.model, self.loss, self.optimizer))
+        guard = Guard(self.model, self.loss, self.optimizer)
+        ready = _Ready(types, guard)
         self._now = None
         try:
             if type(X) is not np.ndarray or type(Y) is not np.ndarray:
                 raise RecordingError(f"compiled steps take NumPy arrays, got {type(X).__name__}, {type(Y).__name__}.")
-            ready.program, ready.checks = recorded(self.model, self.loss, self.optimizer, X, Y)
+            try:
+                ready.program, ready.checks = recorded(self.model, self.loss, self.optimizer, X, Y)
+            except BaseException:
+                guard.restore()
+                raise
+            guard.refuse_changes()
+            guard.forget(ready.program.tensors)
             self._plan(ready, X, Y)
         except RecordingError as error:
             if not self._fallback:
