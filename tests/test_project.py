@@ -52,7 +52,7 @@ LAYERS = [
     ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim", "frames"],
     ["recording", "rewriting"], ["graph", "program"],
     ["compiling.lowering", "compiling.tiling", "compiling.updating", "compiling.writing", "compiling.planning",
-     "compiling.memory", "compiling.threads", "compiling.running", "compiling.guards", "compiling.recorded",
+     "compiling.memory", "compiling.threads", "compiling.running", "compiling.guards", "compiling.ranges", "compiling.recorded",
      "compiling.report", "compiling.function", "compiling.step", "compiling.api"],
     ["training", "datasets"], ["transforms", "anomaly"],
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],

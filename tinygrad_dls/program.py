@@ -330,6 +330,8 @@ def _digits(x: float) -> int:
 class _Function(_Source):
     """A function that computes the cost."""
 
+    recorder: Callable[[int | None], Recorder] = Recorder
+
     def __init__(
         self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str], others: Iterable[Tensor] = ()
     ) -> None:
@@ -350,10 +352,13 @@ class _Function(_Source):
         self.shapes = [p.shape for p in self.tensors]
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
-        recorder = Recorder(m)
+        return self.recorded_by(self.recorder(m), self._with_examples(m), optimizer)
+
+    def recorded_by(self, recorder: Recorder, inputs: list[Any], optimizer: Optimizer | None) -> Program:
+        """A recording before it is simplified."""
+        m = recorder.m
         result = Program(recorder, tensors=list(self.tensors), given=self.arrays)
-        pairs = zip(self.names, self._with_examples(m), strict=True)
-        arrays = [recorder.input(name, x) for name, x in pairs]
+        arrays = [recorder.input(name, x) for name, x in zip(self.names, inputs, strict=True)]
         result.data = [x.call for x in arrays]
         parameters = {p: recorder.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]

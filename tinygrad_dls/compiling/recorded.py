@@ -9,10 +9,11 @@ import numpy as np
 
 from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError
+from tinygrad_dls.compiling.ranges import within_unit_interval
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.program import Program, _source, program
-from tinygrad_dls.recording import Call, reachable
+from tinygrad_dls.program import Program, _source
+from tinygrad_dls.recording import Call, Recorder, RecordingArray, evaluated, reachable
 
 __all__ = ["examples", "lines_of", "recorded"]
 
@@ -38,13 +39,18 @@ def recorded(
     """
     m = examples(X, Y)
     x, y = X, Y
+    source: Any
     if m is not None and m > EXAMPLES and X.ndim == Y.ndim == 2 and X.shape[1] == Y.shape[1]:
         x, y = X[:, :EXAMPLES], Y[:, :EXAMPLES]
     y = y.copy()  # a new array, so that the checks that it passes are those of this step
-    first, second = program(model, x, y, loss=loss, optimizer=optimizer)
-    checks = [check for (_, check), passed in list(losses._passed.items()) if passed() is y]
-    if _differing(first, second) is not None:  # it is another one for other numbers of examples: this one, then
-        source = _source(model, (X, Y), loss)
+    source = _source(model, (x, y), loss, optimizer)
+    source.recorder = _Keeping
+    with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
+        first, second = source.twice(optimizer)
+        same = _differing(first, second) is None and _holds_for(source, first, m, (X, Y))
+    if not same:  # it is another one for other numbers of examples: this one, then
+        source = _source(model, (X, Y), loss, optimizer)
+        source.recorder = _Keeping
         with np.errstate(all="ignore"):
             first, second = (source.recorded(None, optimizer) for _ in range(2))
     if (differing := _differing(first, second)) is not None:
@@ -53,8 +59,184 @@ def recorded(
             f"the step would be frozen: recorded twice, a call is first {_said(one)}, then {_said(other)}. Does it "
             "draw random numbers? Pass what changes as an argument."
         )
-    first.given, first.nodes, first.recorded = [], [], {}  # which hold arrays, and serve pictures only
+    checks = _checks(first)
+    for step in (first, second):
+        step.given, step.nodes, step.recorded = [], [], {}  # which hold arrays, and serve pictures only
+        step.recorder.kept = []
     return first, checks
+
+
+# -- whether the program is that of this number of examples -----------------------------------------------------------
+
+
+class _Shapes(Recorder):
+    """Records shapes and dtypes only: its arrays are one entry, seen many times over, and hardly cost anything."""
+
+    def input(self, name: str, value: Any) -> RecordingArray:
+        return super().input(name, _hollow(value) if np.shape(value) else value)
+
+    def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        def shaped(*args: Any, **options: Any) -> Any:
+            return _shaped(function, args, options)
+
+        shaped.__name__ = getattr(function, "__name__", "a function")
+        result = super().called(shaped, args, options)
+        if isinstance(result, RecordingArray):
+            result.call.function = function
+            result.value = _hollow(result.value) if np.shape(result.value) else result.value
+        return result
+
+
+def _hollow(x: Array) -> Array:
+    """An array of the same shape and dtype that holds a single zero."""
+    return np.broadcast_to(np.zeros((), x.dtype), x.shape)
+
+
+def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """What a function gives for hollow arrays; where its shape is known beforehand, without going through them."""
+    corners = [x[(slice(0, 1),) * x.ndim] if isinstance(x, np.ndarray) else x for x in args]
+    if function in (np.matmul, np.dot) and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in args):
+        a, b = args
+        if a.shape[1] == b.shape[0]:
+            return np.broadcast_to(function(*corners), (a.shape[0], b.shape[1]))
+    elif isinstance(function, np.ufunc) and function.signature is None and not options:
+        shape = np.broadcast_shapes(*map(np.shape, args))
+        return np.broadcast_to(function(*corners), shape) if shape else function(*args)
+    elif function in _REDUCTIONS and len(args) == 1 and args[0].ndim:
+        axis, keep = options.get("axis"), bool(options.get("keepdims"))
+        shape = args[0].shape
+        axes = range(len(shape)) if axis is None else [i % len(shape) for i in np.atleast_1d(axis)]
+        shape = tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes)
+        result = function(corners[0], **options)
+        return np.broadcast_to(result, shape) if shape else result
+    return function(*args, **options)
+
+
+_NUMBERS = (int, float, np.number)
+_REDUCTIONS = (np.sum, np.prod, np.max, np.min, np.mean, np.all, np.any)
+
+
+def _holds_for(source: Any, step: Program, m: int | None, arrays: tuple[Array, ...]) -> bool:
+    """Whether a program is the one for m examples, although it may have been recorded with another number of them.
+
+    Python may have decided by that number, as in ``2 if m > 5000 else 1``.
+    """
+    if m is None or step.recorder.m in (None, m):
+        return True
+    try:
+        other = source.recorded_by(_Shapes(), list(arrays), None)
+    except Exception:  # whatever goes wrong with m examples: the recording with them will say it
+        return False
+    pairs = zip(step.recorded.values(), other.recorded.values(), strict=False)
+    return step.recorded.keys() == other.recorded.keys() and _alike(list(pairs), step.recorder, m)
+
+
+def _alike(pairs: list[tuple[Any, Any]], recorder: Recorder, m: int) -> bool:
+    """Whether calls that were recorded with a symbol do for m examples what others do that were recorded with m."""
+    seen: set[tuple[Call, Call]] = set()
+    while pairs:
+        x, y = pairs.pop()
+        if isinstance(x, Call) and (x.dtype is int or x.dtype is float):  # a number that is computed from m
+            (x,) = evaluated([x], {recorder.dimension: m})
+        if isinstance(x, Call) and isinstance(y, Call):
+            if (x, y) in seen:
+                continue
+            seen.add((x, y))
+            shape = tuple(n // recorder.m * m if recorder.m and n and n % recorder.m == 0 else n for n in x.shape)
+            if (x.function, shape, x.dtype) != (y.function, y.shape, y.dtype) or x.options.keys() != y.options.keys():
+                return False
+            if x.function is None and x.name != y.name:
+                return False
+            pairs += [(x.args, y.args), (tuple(x.options.values()), tuple(y.options.values()))]
+        elif isinstance(x, (tuple, list)) and isinstance(y, (tuple, list)):
+            if len(x) != len(y):
+                return False
+            pairs += zip(x, y, strict=True)
+        elif isinstance(x, slice) and isinstance(y, slice):
+            pairs += [(x.start, y.start), (x.stop, y.stop), (x.step, y.step)]
+        elif isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
+            if np.shape(x) != np.shape(y) or not np.array_equal(x, y):
+                return False
+        elif isinstance(x, _NUMBERS) and isinstance(y, _NUMBERS):
+            if not np.isclose(x, y, rtol=1e-12, atol=0, equal_nan=True):  # some roundings: 1/m is computed twice
+                return False
+        elif isinstance(x, Call) or isinstance(y, Call) or repr(x) != repr(y):
+            return False
+    return True
+
+
+# -- what the losses ask of their arguments ---------------------------------------------------------------------------
+
+
+class _Keeping(Recorder):
+    """Keeps all its arrays alive, so that the labels among them can be found again."""
+
+    def __init__(self, m: int | None = None) -> None:
+        super().__init__(m)
+        self.kept: list[Any] = []
+
+    def input(self, name: str, value: Any) -> RecordingArray:
+        self.kept.append(super().input(name, value))
+        return self.kept[-1]  # type: ignore[no-any-return]
+
+    def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        self.kept.append(super().called(function, args, options))
+        return self.kept[-1]
+
+
+def _checks(step: Program) -> list[Check]:
+    """The checks of labels that the eager loss makes of each new array, as functions of Y.
+
+    Raises
+    ------
+    RecordingError
+        If a loss checks something at each step that a program does not.
+    """
+    for node in step.nodes:
+        if node.op == "binary_cross_entropy":
+            a = getattr(node.inputs[0], "x", node.inputs[0])
+            a = getattr(a, "_value", a)
+            if isinstance(a, RecordingArray) and not within_unit_interval(a.call):
+                raise RecordingError(
+                    "binary_cross_entropy refuses probabilities A outside [0, 1] at each step; a program does not look "
+                    "at A, and nothing in it keeps A there. Let the model end with a sigmoid, or give the logits to "
+                    "binary_cross_entropy_with_logits."
+                )
+    checks: dict[Check, None] = {}
+    Y = step.data[-1]
+    for (_, check), passed in list(losses._passed.items()):
+        y = passed()
+        if not isinstance(y, RecordingArray) or y.recorder is not step.recorder:
+            continue
+        inputs = {call for call in reachable([y.call]) if call.function is None}
+        if y.call is Y:
+            checks[check] = None
+        elif Y in inputs and inputs <= {Y, step.recorder.dimension}:
+            checks[_of_labels(y.call, check, Y, step.recorder)] = None
+        elif check is not losses._check_finite and not (
+            check is losses._check_probabilities and within_unit_interval(y.call)
+        ):
+            raise RecordingError(
+                "the loss checks labels that are computed from more than Y, at each step anew; a program does not look "
+                "at them. Compute them outside, and pass them as Y."
+            )
+    return list(checks)
+
+
+def _of_labels(call: Call, check: Check, Y: Call, recorder: Recorder) -> Check:
+    """The check of labels that the loss computes from Y, such as ``1 - Y``."""
+
+    def checked(y: Array) -> str:
+        try:
+            (labels,) = evaluated([call], {Y: y, recorder.dimension: y.shape[-1] if y.shape else 1})
+        except Exception as error:  # an array that Y is cut from may not be what the loss expects
+            return str(error)
+        return check(labels)
+
+    return checked
+
+
+# -- two recordings ---------------------------------------------------------------------------------------------------
 
 
 def _differing(first: Program, second: Program) -> tuple[Any, Any] | None:
