@@ -285,6 +285,47 @@ def test_a_program_that_is_the_same_for_any_number_of_examples_is_known_as_such(
         assert "not the same for other numbers" not in step.explain()
 
 
+def test_adam_squares_the_mean_gradient_not_the_sum():
+    """In float32, the square of the sum of these gradients is infinite, and that of their mean is not."""
+
+    class Line(nn.Module):
+        def __init__(self):
+            self.W = nn.Parameter(np.ones((1, 1), "f4"))
+
+        def __call__(self, a):
+            return self.W @ a
+
+    x, y = np.full((1, 100_000), 1e7, "f4"), np.full((1, 100_000), 1e9, "f4")
+    adam = lambda model: tg.optim.Adam(model.parameters(), lr=1.0)  # noqa: E731
+    for tile in (None, 1000):
+        assert_same_training(Line, tg.mean_squared_error, adam, [(x, y)] * 3, tile=tile)
+
+
+def test_long_sums_of_float32_lose_no_more_digits_than_eagerly():
+    """One dot product of 10^6 equal numbers would be off by 1e-4."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(3, 1_000_000)), (rng.random((1, 1_000_000)) < 0.5).astype(float)
+    losses = [
+        lambda z, y: LOGITS(z - 0.5 * np.mean(z), y),  # the mean is needed first: no tiles
+        lambda z, y: np.mean((z - y) ** 2) + np.mean(z) ** 2 + np.mean(np.sum(z * z, axis=1) / z.shape[1]),
+        lambda z, y: tg.mean_squared_error(z - np.mean(z, axis=1, keepdims=True), y),
+    ]
+    for loss in losses:
+        found = []
+        for dtype, compiled in ((float, False), ("f4", False), ("f4", True)):
+            model = network(dtype)
+            optimizer = sgd(model, lr=0.0)
+            step = tg.compile(model, loss, optimizer, gradients=True) if compiled else eager(model, loss, optimizer)
+            cost = step(x.astype(dtype), y.astype(dtype))
+            found.append([cost, *(p.grad.astype(float) for p in model.parameters())])
+        exact, plain, planned = found
+        for a, b, c in zip(exact, plain, planned, strict=True):
+            scale = np.abs(a).max()
+            # as good as eagerly, or 1e-5: products of matrices are summed by BLAS, in both
+            assert np.abs(c - a).max() <= max(2 * np.abs(b - a).max(), 1e-5 * scale)
+        assert "Not tiled" in step.explain()
+
+
 # -- threads and tiles ------------------------------------------------------------------------------------------------
 
 
@@ -762,6 +803,96 @@ def test_dropout_that_runs_eagerly_draws_what_it_would_have_drawn():
         step = tg.compile(model, LOGITS, optimizer, fallback=True) if compiled else eager(model, LOGITS, optimizer)
         costs.append([step(X, Y) for _ in range(4)])
     assert costs[0] == costs[1]
+
+
+METHODS = {
+    ".clip": lambda z, y: LOGITS(z, y.clip(0.1, 0.9)),
+    ".ravel": lambda z, y: LOGITS(z, y.ravel().reshape(1, -1)),
+    ".argmax": lambda z, y: LOGITS(z, y) + 0 * y.argmax(),
+    ".std": lambda z, y: LOGITS(z, y) * y.std(),
+    ".dot": lambda z, y: LOGITS(z, y) + 0 * y.dot(y.T)[0, 0],
+    ".round": lambda z, y: LOGITS(z, y.round()),
+    ".nbytes": lambda z, y: LOGITS(z, y) + 0 * y.nbytes,
+    "would lose what is written into Y": lambda z, y: (y.__setitem__((0, 0), y[0, 0]), LOGITS(z, y))[1],
+}
+
+
+@pytest.mark.parametrize(("name", "loss"), METHODS.items(), ids=METHODS)
+def test_a_method_that_is_not_recorded_is_named_or_runs_eagerly(name, loss):
+    model = network()
+    with pytest.raises(RecordingError, match=f"{name} of Y" if name[0] == "." else name):
+        tg.compile(model, loss, sgd(model))(X, Y.copy())
+    a, b = network(), network()
+    slow, fast = eager(a, loss, sgd(a)), tg.compile(b, loss, sgd(b), fallback=True)
+    for columns in (slice(None), slice(20), slice(None)):
+        x, y = X[:, columns], Y[:, columns].copy()
+        assert fast(x, y) == slow(x, y)
+    assert fast.explain().startswith("Runs eagerly: ")
+    assert len(fast._known) == 2
+
+
+def test_what_cannot_be_planned_runs_eagerly_and_bad_data_are_not_remembered(monkeypatch):
+    a, b = network(), network()
+    slow, fast = eager(a, LOGITS, sgd(a)), tg.compile(b, LOGITS, sgd(b), fallback=True)
+    assert message(fast, X, 2 * Y) == message(slow, X, 2 * Y)
+    assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
+    assert "NumPy calls" in fast.explain()
+
+    def plan(*args, **options):
+        raise IndexError("no such thing")
+
+    monkeypatch.setattr("tinygrad_dls.compiling.step.plan", plan)
+    assert fast(X[:, :9], Y[:, :9]) == pytest.approx(slow(X[:, :9], Y[:, :9]), rel=1e-12)
+    assert fast.explain() == "Runs eagerly: IndexError: no such thing"
+
+
+def test_a_module_that_counts_its_calls_is_recorded_once_where_it_runs_eagerly(monkeypatch):
+    from tinygrad_dls.compiling import step as module
+
+    model, recordings = Counting(), []
+    record = module.recorded
+    monkeypatch.setattr(module, "recorded", lambda *args: (recordings.append(1), record(*args))[1])
+    step = tg.compile(model, LOGITS, sgd(model), fallback=True)
+    for _ in range(4):
+        step(X, Y)
+    assert (model.calls, len(recordings)) == (4, 1)
+
+
+def test_no_grad_is_refused_as_by_the_eager_step():
+    a, b, *_, slow, fast = pair()
+    for _ in range(2):
+        with tg.no_grad():
+            errors = []
+            for step in (slow, fast):
+                with pytest.raises(RuntimeError) as caught:
+                    step(X, Y)
+                errors.append(str(caught.value))
+        assert errors[0] == errors[1]
+        assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
+        assert_equal_models(a, b)
+
+
+def test_gradients_of_the_optimizer_that_no_step_computes_are_forgotten():
+    def make():
+        model, other = network(), nn.Parameter(np.ones(2))
+        other.grad = np.ones(2)
+        frozen = model.parameters()[1]
+        frozen.grad, frozen.requires_grad = np.ones(frozen.shape), False
+        return model, other, frozen, tg.optim.SGD([*model.parameters(), other], lr=0.1)
+
+    found = []
+    for compiled in (False, True):
+        model, other, frozen, optimizer = make()
+        (tg.compile if compiled else eager)(model, LOGITS, optimizer)(X, Y)
+        found.append((other.data.tolist(), other.grad, frozen.grad))
+    assert found[0] == found[1] == ([1.0, 1.0], None, None)
+
+
+@pytest.mark.parametrize("name", ["model", "loss", "optimizer"])
+def test_a_step_is_of_one_model_loss_and_optimizer(name):
+    *_, fast = pair()
+    with pytest.raises(AttributeError, match=name):
+        setattr(fast, name, getattr(fast, name))
 
 
 def test_a_function_that_changes_what_is_around_it_is_refused():

@@ -308,6 +308,10 @@ def _plus(x: Any, q: float) -> Any:
     return x if q == 0 else x + q if q > 0 else x - -q
 
 
+class MissingError(RecordingError, AttributeError):
+    """Of an attribute that arrays have and recordings do not; to ``hasattr``, one that is not there."""
+
+
 # -- the array --------------------------------------------------------------------------------------------------------
 
 
@@ -502,6 +506,20 @@ class RecordingArray(NDArrayOperatorsMixin):
     def __getitem__(self, index: Any) -> Any:
         return self._called(getitem, self, index)
 
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise RecordingError(
+            f"the recording would lose what is written into {self._called_what()}{_place()}. Make a new array, with "
+            "np.where, np.concatenate and the like."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "base" or not hasattr(np.ndarray, name):
+            raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}")
+        raise MissingError(
+            f"the recording does not know .{name} of {self._called_what()}{_place()}. Write it with operators and "
+            "np.* functions, such as np.clip(Y, 0, 1) for Y.clip(0, 1); or compute it outside and pass it on."
+        )
+
     def __len__(self) -> int:
         return len(self.value)
 
@@ -514,15 +532,17 @@ class RecordingArray(NDArrayOperatorsMixin):
     def _called(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return self.recorder.called(function, args, options)
 
+    def _called_what(self) -> str:
+        """How errors call the array."""
+        function = self.call.function
+        return self.call.name or (f"the result of np.{function.__name__}" if function else "a value")
+
     # -- what would freeze a value ------------------------------------------------------------------------------------
 
     def _refuse(self, what: str) -> RecordingError:
-        name = self.call.name or (
-            f"the result of np.{self.call.function.__name__}" if self.call.function else "a value"
-        )
         return RecordingError(
-            f"the recording would freeze {what} {name}{_place()}: the program would do the same for all data. "
-            "Write np.where, np.maximum and the like, which NumPy decides anew each time; "
+            f"the recording would freeze {what} {self._called_what()}{_place()}: the program would do the same for all "
+            "data. Write np.where, np.maximum and the like, which NumPy decides anew each time; "
             "or compute it outside and pass it as an argument."
         )
 

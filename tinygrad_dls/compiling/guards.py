@@ -262,6 +262,15 @@ class Surroundings:
         for put, state in self._generators:
             put(state)
 
+    def accept(self) -> None:
+        """Take all of it as it is now."""
+        self._containers = [(now, now.copy()) for now, _ in self._containers]
+        self._places = [(place, key, place[key]) for place, key, _ in self._places if _has(place, key)]
+        self._depths = [(p, p._depth) for p, _ in self._depths]
+        self._variables = [(get, get()) for get, _ in self._variables]
+        self._arrays = [(x, x.tobytes()) for x, _ in self._arrays]
+        self._tensors = [(t, t._value, _entries(t._value)) for t, _, _ in self._tensors]
+
     def refuse_changes(self) -> None:
         """Put back what a recording has changed, and raise if there is any.
 
@@ -327,6 +336,10 @@ def _entries(x: Any) -> bytes:
     """The bytes of an array that is compared by its entries; none of another."""
     small = type(x) is np.ndarray and x.size <= _ENTRIES and not x.dtype.hasobject
     return x.tobytes() if small else b""
+
+
+def _has(place: Any, key: Any) -> bool:
+    return key in place if isinstance(place, dict) else key < len(place)
 
 
 def _refill(array: Any, entries: bytes) -> None:

@@ -21,7 +21,7 @@ from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program
-from tinygrad_dls.tensor import values
+from tinygrad_dls.tensor import _recording, values
 
 __all__ = ["CompiledStep"]
 
@@ -39,6 +39,7 @@ class _Ready:
         self.others: dict[bool, Runner] = {}  # by whether the counts of the optimizer's state are alike
         self.home: Any = None
         self.given: list[Any] = []  # parameters that are not updated
+        self.rest: list[Any] = []  # parameters of the optimizer that are not updated
         self.obstacle = ""
 
 
@@ -54,6 +55,8 @@ class CompiledStep:
 
     Attributes
     ----------
+    model, loss, optimizer
+        What it was made of. For others, compile another step.
     source : str
         The program that runs, for the data of the last call.
     """
@@ -69,7 +72,7 @@ class CompiledStep:
         threads: int | None = None,
         tile: int | None = None,
     ) -> None:
-        self.model, self.loss, self.optimizer = model, loss, optimizer
+        self._model, self._loss, self._optimizer = model, loss, optimizer
         self._keep, self._fallback, self._tile = gradients, fallback, tile
         self._threads = threads
         self._lock = threading.RLock()
@@ -81,6 +84,8 @@ class CompiledStep:
     def __call__(self, X: Array, Y: Array) -> float:
         """Compute the cost and its gradients, and update the parameters; return the cost from before the update."""
         with self._lock:
+            if _recording.get() is False:  # under no_grad, with the error of the eager step
+                return self._eager(X, Y)
             now = self._now
             if (
                 now is None
@@ -93,9 +98,12 @@ class CompiledStep:
                 now = self._found(X, Y)
             if self._passed() is not Y:
                 self._check(now, Y)
-            runner, optimizer, home = now.runner, self.optimizer, now.home
+            runner, optimizer, home = now.runner, self._optimizer, now.home
             if runner is None:
-                return self._eager(X, Y)
+                J = self._eager(X, Y)
+                self._remember(now)  # not before: with bad data, the eager step fails too
+                now.guard.accept()  # as the step itself has left it
+                return J
             rate = optimizer._rate()
             home.ready(optimizer)
             if runner.plan.counts:
@@ -122,6 +130,8 @@ class CompiledStep:
                 home.install(optimizer, steps, counts, gradients)
                 raise
             home.now = 1 - home.now
+            for p in now.rest:
+                p._grad = None
             cost: float = result
             return cost
 
@@ -135,27 +145,34 @@ class CompiledStep:
             if ready.types == types and ready.guard.holds():
                 self._now = ready
                 return ready
-        guard = Guard(self.model, self.loss, self.optimizer)
+        guard = Guard(self._model, self._loss, self._optimizer)
         ready = _Ready(types, guard)
         self._now = None
         try:
             if type(X) is not np.ndarray or type(Y) is not np.ndarray:
                 raise RecordingError(f"compiled steps take NumPy arrays, got {type(X).__name__}, {type(Y).__name__}.")
             try:
-                ready.program, ready.checks = recorded(self.model, self.loss, self.optimizer, X, Y)
+                ready.program, ready.checks = recorded(self._model, self._loss, self._optimizer, X, Y)
             except BaseException:
                 guard.restore()
                 raise
             guard.refuse_changes()
             guard.forget(ready.program.tensors)
             self._plan(ready, X, Y)
-        except RecordingError as error:
+        except Exception as error:
             if not self._fallback:
                 raise
-            ready.obstacle = str(error)
-        self._known = [*self._known[-REMEMBERED:], ready]
-        self._now = ready
+            kind = "" if isinstance(error, RecordingError) else f"{type(error).__name__}: "
+            ready = _Ready(types, guard)
+            ready.obstacle = f"{kind}{error}"
+            return ready
+        self._remember(ready)
         return ready
+
+    def _remember(self, ready: _Ready) -> None:
+        if self._now is not ready:
+            self._known = [*(x for x in self._known[-REMEMBERED:] if x is not ready), ready]
+            self._now = ready
 
     def _plan(self, ready: _Ready, X: Array, Y: Array, alike: bool = True) -> Runner:
         step = ready.program
@@ -167,7 +184,7 @@ class CompiledStep:
         names = [member for block in planned.layout.blocks for member in block.members]
         ready.given = [p for name, p in tensors.items() if name not in names]
         parameters = [tensors[name] for name in names]
-        kinds = [x.dtype == planned.layout.dtype for x in self.optimizer._start(parameters[0])]
+        kinds = [x.dtype == planned.layout.dtype for x in self._optimizer._start(parameters[0])]
         for home in self._homes:
             if home.serves(planned.layout, parameters, kinds):
                 ready.home = home
@@ -175,6 +192,8 @@ class CompiledStep:
         else:
             ready.home = Home(planned.layout, parameters, names, kinds)
             self._homes = [*self._homes[-REMEMBERED:], ready.home]
+        updated = set(parameters)
+        ready.rest = [p for p in self._optimizer.parameters if p not in updated]
         return runner
 
     def _for_counts(self, ready: _Ready, counts: list[Any]) -> Runner:
@@ -195,13 +214,28 @@ class CompiledStep:
             self._passed = lambda: None
 
     def _eager(self, X: Array, Y: Array) -> float:
-        J = self.loss(self.model(X), Y)
-        self.optimizer.zero_grad()
+        J = self._loss(self._model(X), Y)
+        self._optimizer.zero_grad()
         J.backward()
-        self.optimizer.step()
+        self._optimizer.step()
         return float(J)
 
     # -- what it says of itself ---------------------------------------------------------------------------------------
+
+    @property
+    def model(self) -> Module:
+        """The model that is trained."""
+        return self._model
+
+    @property
+    def loss(self) -> Callable[[Any, Any], Any]:
+        """The function of the model's output and the labels that is minimised."""
+        return self._loss
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What updates the parameters."""
+        return self._optimizer
 
     @property
     def source(self) -> str:
@@ -220,5 +254,5 @@ class CompiledStep:
         return self._now
 
     def __repr__(self) -> str:
-        loss = getattr(self.loss, "__name__", type(self.loss).__name__)
-        return f"CompiledStep({type(self.model).__name__}, {loss}, {type(self.optimizer).__name__})"
+        loss = getattr(self._loss, "__name__", type(self._loss).__name__)
+        return f"CompiledStep({type(self._model).__name__}, {loss}, {type(self._optimizer).__name__})"
