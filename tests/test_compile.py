@@ -365,6 +365,20 @@ def test_blas_has_its_threads_back_after_several_steps_at_once():
     assert [pool["num_threads"] for pool in threads._blas().info()] == before
 
 
+def test_blas_has_its_threads_back_wherever_ctrl_c_comes():
+    before = [pool["num_threads"] for pool in threads._blas().info()]
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model), tile=25, threads=2)
+    step(X, Y)
+    k, where = 0, True
+    while where:
+        where = interrupted_at(k, ("compiling/threads.py", "compiling/running.py"), lambda: step(X, Y))
+        assert [pool["num_threads"] for pool in threads._blas().info()] == before, where
+        assert not threads._holders, where
+        k += 1
+    assert k > 30
+
+
 def test_without_threadpoolctl_there_is_one_thread(monkeypatch):
     monkeypatch.setattr(threads, "_controller", None)
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)

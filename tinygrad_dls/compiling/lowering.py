@@ -17,12 +17,13 @@ from tinygrad_dls.arrays import Array
 from tinygrad_dls.recording import Call, astype, each, getitem, reachable
 from tinygrad_dls.rewriting import clipped_sigmoid, open_interval, sigmoid, simplified, softmax
 
-__all__ = ["factored", "is_number", "joined_layers", "lowered", "side_by_side", "total", "with_ones"]
+__all__ = ["factored", "is_number", "joined_layers", "lowered", "side_by_side", "total", "total_in_runs", "with_ones"]
 
 Rule: TypeAlias = Callable[[Call], Any]
 
 FLOATS = (np.dtype("f4"), np.dtype("f8"))
 COMPARISONS = (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
+RUN = 4096  # entries of a long sum that are added up in one go
 CHEAP_COPY = 2  # rows of X for each row of Z, up to which a copy of X costs less than adding b and summing dZ do
 
 
@@ -32,6 +33,13 @@ CHEAP_COPY = 2  # rows of X for each row of Z, up to which a copy of X costs les
 def total(x: Array, y: Array) -> Any:
     """The sum of all products of entries."""
     return x.ravel().dot(y.ravel())
+
+
+def total_in_runs(x: Array, y: Array) -> Any:
+    """The same for many float32 in a row: BLAS adds them up one by one, and each run by itself loses fewer digits."""
+    whole = len(x) // RUN * RUN
+    runs = np.matmul(x[:whole].reshape(-1, 1, RUN), y[:whole].reshape(-1, RUN, 1))
+    return np.add.reduce(runs, None) + x[whole:].dot(y[whole:])
 
 
 def with_ones(x: Array) -> Array:
@@ -252,8 +260,12 @@ class _Scale:
         return _Scale(1 / self.number, self.below, self.above)
 
     def moderate(self) -> bool:
-        """Whether a product with it can neither overflow nor underflow where the program would not."""
-        return 2.0**-40 < abs(self.number) < 2.0**40
+        """Whether a product with it stays far from overflow and underflow, unless the program itself comes near them.
+
+        It is one number, with the learning rate above or m below at the most: what is of the order of 1/m may be summed
+        first, which takes m times the room that the mean does, but not be squared first.
+        """
+        return 2.0**-40 < abs(self.number) < 2.0**40 and len(self.above) <= 1 and len(self.below) <= 1
 
     def as_call(self) -> Any:
         value: Any = self.number

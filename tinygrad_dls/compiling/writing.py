@@ -21,10 +21,13 @@ from tinygrad_dls.compiling.lowering import (
     ARITHMETIC,
     COMPARISONS,
     FLOATS,
+    RUN,
+    calls,
     is_number,
     number,
     side_by_side,
     total,
+    total_in_runs,
     with_ones,
 )
 from tinygrad_dls.recording import Call, astype, getitem, scattered
@@ -33,6 +36,7 @@ from tinygrad_dls.rewriting import PATTERNS
 __all__ = ["Code", "Function", "Writer", "copied", "safe"]
 
 _REDUCE = {np.sum: "add", np.max: "maximum", np.min: "minimum", np.prod: "multiply"}
+LONG = 4 * RUN
 _VIEWS = (np.transpose, np.broadcast_to, np.expand_dims, np.squeeze, np.swapaxes, np.reshape)
 _FRESH = (
     np.where, np.concatenate, np.stack, np.cumsum, np.sum, np.prod, np.max, np.min, np.mean, np.std, np.var, np.any,
@@ -299,7 +303,17 @@ class Writer:
         comment = self.comment(call)
         if f is total:
             x, y = (self.raveled(a) for a in call.args)
-            self.assigned(call, f"{x}.dot({y})")
+            if not self.is_long(call.args[0]):
+                self.assigned(call, f"{x}.dot({y})")
+            elif calls(call.args[1], np.ones):
+                self.assigned(call, f"{self.called(np.add)}.reduce({x})")
+            else:
+                self.code.constants["total_in_runs"] = total_in_runs
+                self.assigned(call, f"total_in_runs({x}, {y})")
+        elif f is np.dot and calls(call.args[1], np.ones) and self.is_long(call.args[1]) and call.shape != ():
+            x = self.operand(call.args[0], call)
+            kept = ", keepdims=True" if len(call.shape) == 2 else ""
+            self.write(f"{self.called(np.add)}.reduce({x}, 1, out={self.target(call)}{kept})", comment)
         elif f is np.dot and all(isinstance(x, Call) for x in call.args):
             a, b = (self.operand(x, call) for x in call.args)
             if call.shape == ():
@@ -330,6 +344,10 @@ class Writer:
             text = f"{self.called(f)}({self.arguments(call)})"
             fresh = isinstance(f, np.ufunc) or f in _FRESH
             self.assigned(call, text if fresh else f"{text}.copy()")  # it may be a view of memory that is used again
+
+    def is_long(self, x: Call) -> bool:
+        """Whether BLAS would lose digits in the sum of so many entries: NumPy adds in pairs, and is as fast there."""
+        return bool(x.dtype == np.float32 and math.prod(self.lengths(x)) > LONG)
 
     def write(self, line: str, comment: str = "") -> None:
         """Append a line."""
