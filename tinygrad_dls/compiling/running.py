@@ -106,8 +106,14 @@ class Runner:
                     else:
                         np.add(own, sums, own)
 
-            with one_blas_thread():
+            one = one_blas_thread()
+            try:
+                one.begin()
                 shared(range(count), lane, workers)
+                one.end()
+            except BaseException:
+                one.end()
+                raise
             np.add.reduce(lanes, 0, None, total)
             return update(*arguments)
 

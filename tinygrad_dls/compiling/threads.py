@@ -9,9 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from contextvars import copy_context
 from typing import Any
 
@@ -22,8 +21,8 @@ LANES = 8
 _guard = threading.Lock()
 _pools: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
 _controller: Any = None
-_limiter: Any = None
-_holders = 0
+_holders: set[Any] = set()  # those who want BLAS to have one thread
+_before: list[tuple[Any, int]] = []  # the libraries, with the threads that they had when the first of these came
 
 
 def available() -> int:
@@ -44,26 +43,39 @@ def _blas() -> Any:
     return _controller
 
 
-@contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread within the block, however many blocks there are at once."""
-    global _limiter, _holders
-    controller = _blas()
-    if controller is None:
-        yield
-        return
-    with _guard:
-        if _holders == 0:
-            _limiter = controller.limit(limits=1)
-        _holders += 1
-    try:
-        yield
-    finally:
+class one_blas_thread:  # noqa: N801  # used as a function
+    """Hold BLAS to one thread within the block, however many blocks there are at once.
+
+    Ctrl-C may come between the entry of a block and its body. Whoever cannot have that calls `begin` and `end` within
+    ``try``, and `end` again if that raises: it does no harm, however far these have come.
+    """
+
+    def begin(self) -> None:
+        """Hold it, from here on."""
+        controller = _blas()
+        if controller is None:
+            return
         with _guard:
-            _holders -= 1
-            if _holders == 0:
-                _limiter.restore_original_limits()
-                _limiter = None
+            if not _holders:
+                _before[:] = [(library, library.get_num_threads()) for library in controller.lib_controllers]
+            _holders.add(self)
+            for library, _ in _before:
+                library.set_num_threads(1)
+
+    def end(self) -> None:
+        """Let go; the last who does gives BLAS its threads back. May be done again if it was interrupted."""
+        with _guard:
+            if _holders <= {self}:
+                for library, number in _before:
+                    library.set_num_threads(number)
+                _before.clear()
+            _holders.discard(self)
+
+    def __enter__(self) -> None:
+        self.begin()
+
+    def __exit__(self, *error: object) -> None:
+        self.end()
 
 
 def shared(tasks: range, work: Callable[[int, int], None], threads: int) -> None:
@@ -81,8 +93,9 @@ def shared(tasks: range, work: Callable[[int, int], None], threads: int) -> None
                 return
             work(worker, task)
 
-    helpers = [_pool().submit(copy_context().run, run, worker) for worker in range(1, threads)]
+    helpers: list[Any] = []
     try:
+        helpers.extend(_pool().submit(copy_context().run, run, worker) for worker in range(1, threads))
         run(0)
     finally:
         waiting.clear()
