@@ -119,7 +119,8 @@ class Surroundings:
         if (wrapped := getattr(x, "__wrapped__", None)) is not None:
             self._waiting.append((wrapped, name))
         where = x.__name__ if isinstance(x, ModuleType) else _home(x if isinstance(x, type) else type(x))
-        if where.split(".")[0] in _OTHERS and not isinstance(x, SimpleNamespace):
+        others = {*_OTHERS, _PACKAGE} if isinstance(x, (type, ModuleType)) else _OTHERS
+        if where.split(".")[0] in others and not isinstance(x, SimpleNamespace):
             return
         self._objects.append((x, set()))
         if not isinstance(x, (type, ModuleType)) and callable(x):
