@@ -725,6 +725,30 @@ def test_a_parameter_from_elsewhere_that_is_read_without_a_gradient_is_live():
         teacher.W.data = teacher.W.data * 0.5 + 1
 
 
+def test_a_parameter_of_the_loss_may_be_frozen_and_thawed():
+    found = []
+    for compiled in (False, True):
+        model, scale = network(), nn.Parameter(np.ones((1, 1)), name="scale")
+        optimizer = tg.optim.SGD([*model.parameters(), scale], lr=0.1)
+        loss = lambda z, y, scale=scale: LOGITS(z * scale, y)  # noqa: E731
+        step = (tg.compile if compiled else eager)(model, loss, optimizer)
+        for wanted in (True, False, True):
+            scale.requires_grad = wanted
+            found += [(step(X, Y), scale.data[0, 0]) for _ in range(3)]
+    np.testing.assert_allclose(found[9:], found[:9], rtol=1e-12)
+
+
+def test_the_data_of_a_weight_can_be_changed_in_place_entry_by_entry():
+    a, b, *_, slow, fast = pair()
+    for _ in range(3):
+        for model in (a, b):
+            W = model.parameters()[0]
+            W.data.flat[1] = 0.5
+            W.data[2] *= 2
+        assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
+        assert_equal_models(a, b)
+
+
 @pytest.mark.parametrize("change", ["append", "shorten", "replace"])
 def test_the_optimizer_may_be_given_other_parameters(change):
     a, b = network(), network()

@@ -116,8 +116,7 @@ class Surroundings:
 
     def _other(self, x: Any, name: str) -> None:
         """A module of Python's, a class or another object: what counts is what the code names."""
-        if (wrapped := getattr(x, "__wrapped__", None)) is not None:
-            self._waiting.append((wrapped, name))
+        self._waiting.append((getattr(x, "__dict__", {}).get("__wrapped__"), name))
         where = x.__name__ if isinstance(x, ModuleType) else _home(x if isinstance(x, type) else type(x))
         others = {*_OTHERS, _PACKAGE} if isinstance(x, (type, ModuleType)) else _OTHERS
         if where.split(".")[0] in others and not isinstance(x, SimpleNamespace):
@@ -302,7 +301,8 @@ class Guard(Surroundings):
         self.model = model.parameters()
         self.values = [(p, p._value, p._value.copy()) for p in self.model]
         methods = [f for base in _users(type(optimizer)) for f in vars(base).values() if isinstance(f, FunctionType)]
-        super().__init__([model, loss, *methods], own=self.model)
+        own = set(self.model)
+        super().__init__([model, loss, *methods, *(p for p in optimizer.parameters if p not in own)], own)
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
         self.hyperparameters = attrgetter(*names, "parameters", "parameters")  # twice, so that there are two at least
         self.numbers = *(getattr(optimizer, name) for name in names), *[optimizer.parameters.copy()] * 2
@@ -310,10 +310,10 @@ class Guard(Surroundings):
     def holds(self) -> bool:
         """Whether all of it is as it was."""
         try:
-            same = self.hyperparameters(self.optimizer) == self.numbers
+            same = bool(self.hyperparameters(self.optimizer) == self.numbers)
         except Exception:  # of other parameters, say
             return False
-        return bool(same) and Surroundings.holds(self)
+        return same and Surroundings.holds(self)
 
     def changes(self) -> list[str]:
         """The names of what is not as it was."""

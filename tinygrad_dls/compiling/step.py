@@ -149,9 +149,10 @@ class CompiledStep:
         ready = _Ready(types, guard)
         self._now = None
         try:
-            if type(X) is not np.ndarray or type(Y) is not np.ndarray:
-                raise RecordingError(f"compiled steps take NumPy arrays, got {type(X).__name__}, {type(Y).__name__}.")
             try:
+                if type(X) is not np.ndarray or type(Y) is not np.ndarray:
+                    kinds = type(X).__name__, type(Y).__name__
+                    raise RecordingError(f"compiled steps take NumPy arrays, got {', '.join(kinds)}.")
                 ready.program, ready.checks = recorded(self._model, self._loss, self._optimizer, X, Y)
             except BaseException:
                 guard.restore()
