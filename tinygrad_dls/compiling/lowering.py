@@ -267,6 +267,14 @@ class _Scale:
         """
         return 2.0**-40 < abs(self.number) < 2.0**40 and len(self.above) <= 1 and len(self.below) <= 1
 
+    def said(self) -> str:
+        """The factor as a comment."""
+        symbols = "".join(getattr(x, "name", "") for x in self.above)
+        plain = symbols == "m" * len(self.above) and not self.below
+        return (
+            f"times {self.number:g}{symbols}".replace(" 1m", " m").replace("-1m", "-m") if plain else "but for a factor"
+        )
+
     def as_call(self) -> Any:
         value: Any = self.number
         for factor in self.above:
@@ -289,11 +297,17 @@ def _scale(x: Any) -> _Scale | None:
     return _Scale(above=(x,))
 
 
-def factored(outputs: Sequence[Call]) -> list[Call]:
+def factored(outputs: Sequence[Call], notes: dict[str, str] | None = None) -> list[Call]:
     """Numbers are multiplied last: behind products and sums, where the arrays are smallest.
 
     So the ``1/m`` of the cost moves from dZ, through all of the backward pass, which is linear, to the gradients; and
-    with the learning rate it becomes one number.
+    where the update is linear in these too, it becomes one number with the learning rate.
+
+    Parameters
+    ----------
+    outputs : sequence of Call
+    notes : dict, optional
+        Filled with what the results, by name, are now multiples of themselves by: ``{"dZ2": "times m"}``.
     """
     parts: dict[Call, tuple[Call, _Scale]] = {}
     whole: dict[Call, Call] = {}
@@ -311,7 +325,10 @@ def factored(outputs: Sequence[Call]) -> list[Call]:
 
     for call in reachable(outputs):
         parts[call] = _split(call, core) or (_rebuilt(call, full), _Scale())
-        parts[call][0].name = parts[call][0].name or call.name
+        inner, scale = parts[call]
+        inner.name = inner.name or call.name
+        if notes is not None and call.name and inner.name == call.name and inner.function and scale != _Scale():
+            notes[call.name] = scale.inverse().said()
     return simplified([full(call) for call in outputs], ())
 
 

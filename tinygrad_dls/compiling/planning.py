@@ -111,9 +111,13 @@ class _Planner:
         self.recorded = sum(call.function is not None for call in reachable(outputs))
 
         outputs = lowered(outputs, step.recorder.length)
-        outputs = factored(outputs)
+        self.notes: dict[str, str] = {}
+        outputs = factored(outputs, self.notes)
         learned = [p for p in step.parameters if p.name in updated]
         outputs, self.pairs = joined_layers(outputs, learned, step.data, self.examples)
+        for w, b in self.pairs:
+            if f"d{w.name}" in self.notes:
+                self.notes[f"d{w.name}{b.name}"] = self.notes[f"d{w.name}"]
 
         self.cost = outputs[0]
         by_name = dict(zip(names, outputs, strict=True))
@@ -171,6 +175,7 @@ class _Planner:
     def _whole(self) -> Code:
         """One function for all of the step."""
         writer = Writer(self.examples, self.m, self.given, self.fixed, self.into, self.plain)
+        writer.notes = self.notes
         writer.start(self.views)
         writer.scratch = self._scratch()
         wanted = [self._cost(), *self.gradients, *self.new, *self.new_counts]
@@ -181,6 +186,7 @@ class _Planner:
     def _tile(self, width: int) -> Code:
         """The function that computes what the columns of a tile contribute to the sums over the examples."""
         writer = Writer(self.examples, width, self.given, self.fixed, self.places, self.plain)
+        writer.notes = self.notes
         writer.start(self.views + self.views_of_sums)
         writer.function("columns", self._names_of_data(), self.kinds.sums)
         return writer.code
@@ -190,6 +196,7 @@ class _Planner:
         into = {call: name for call, name in self.into.items() if call not in self.places}
         fixed = self.fixed | {call for call in self.places if call.shape}
         writer = Writer(self.examples, self.m, {**self.given, **self.places}, fixed, into, self.plain)
+        writer.notes = self.notes
         writer.start(self.views + self.views_of_sums)
         writer.scratch = self._scratch()
         wanted = [self._cost(), *self.gradients, *self.new, *self.new_counts]

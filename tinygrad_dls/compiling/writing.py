@@ -152,6 +152,7 @@ class Writer:
         self.given, self.into, self.plain = given, into, plain or set()
         self.fixed = set(fixed)
         self.scratch: set[Call] = set()  # what is given, but may be written over
+        self.notes: dict[str, str] = {}  # by name, for the comment of a line
         self.names: dict[Call, str] = dict(given)
         self.taken = {*_RESERVED, *given.values()}
         self.free: list[int] = []
@@ -361,8 +362,8 @@ class Writer:
         self.names[call] = name
 
     def comment(self, call: Call) -> str:
-        """The shape of a result, as the comment of its line."""
-        return self.shape(call) if call.shape else ""
+        """The comment of a line: the shape of its result, and by what it differs from what its name says."""
+        return ", ".join(x for x in (self.shape(call) * bool(call.shape), self.notes.get(call.name, "")) if x)
 
     # -- memory -------------------------------------------------------------------------------------------------------
 
