@@ -187,6 +187,7 @@ class _Planner:
         """The function that computes what the columns of a tile contribute to the sums over the examples."""
         writer = Writer(self.examples, width, self.given, self.fixed, self.places, self.plain)
         writer.notes = self.notes
+        writer.strided = {c for c in self.data if c in self.kinds.axis}
         writer.start(self.views + self.views_of_sums)
         writer.function("columns", self._names_of_data(), self.kinds.sums)
         return writer.code

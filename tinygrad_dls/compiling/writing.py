@@ -152,6 +152,7 @@ class Writer:
         self.given, self.into, self.plain = given, into, plain or set()
         self.fixed = set(fixed)
         self.scratch: set[Call] = set()  # what is given, but may be written over
+        self.strided: set[Call] = set()  # what is given as a run of columns of a larger array
         self.notes: dict[str, str] = {}  # by name, for the comment of a line
         self.names: dict[Call, str] = dict(given)
         self.taken = {*_RESERVED, *given.values()}
@@ -319,6 +320,8 @@ class Writer:
             a, b = (self.operand(x, call) for x in call.args)
             if call.shape == ():
                 self.assigned(call, f"{a}.dot({b})")
+            elif any(self.root(x) in self.strided for x in call.args):  # which np.dot would copy, or go through by hand
+                self.write(f"{self.called(np.matmul)}({a}, {b}, {self.target(call)})", comment)
             else:
                 self.write(f"{a}.dot({b}, {self.target(call)})", comment)
         elif isinstance(f, np.ufunc) and f.nout == 1 and call.shape != ():
