@@ -157,7 +157,7 @@ class _Planner:
         if not result.why_whole and self.m is not None:
             self._place_sums()
             bytes_per_example = self._tile(64).bytes // 64 + self._bytes_of_data()
-            result.width = tile or tiling.width(bytes_per_example)
+            result.width = tile or tiling.width(self.m, bytes_per_example)
             if tile is None and not tiling.worthwhile(self.m, result.width, bytes_per_example):
                 result.why_whole = f"{self.m} examples fit into the cache, or are too few for tiles that do"
             elif result.width >= self.m:
