@@ -41,7 +41,7 @@ def peak(name: str, problem: Problem) -> int:
     for _ in range(3):
         small.step()
     gc.collect()
-    problem.data  # noqa: B018
+    problem.data  # noqa: B018  # made here, before the peak is read
     before = _status("VmRSS")
     peer = made(name, problem, {})
     vars(problem).pop("data")

@@ -139,7 +139,7 @@ def _serve(connection: Connection, name: str, problem: Problem) -> None:
     """Answer the requests of `Worker` until there is none."""
     peer: Any = None
     try:
-        problem.data  # noqa: B018
+        problem.data  # noqa: B018  # made here, and kept by the problem
         connection.send("ready")
         while (request := connection.recv()) is not None:
             if request[0] == "turn":
@@ -160,7 +160,7 @@ def _serve(connection: Connection, name: str, problem: Problem) -> None:
             connection.send((took[fastest], choices[fastest], results))
     except EOFError:
         return
-    except Exception:
+    except Exception:  # whatever a peer raises, the process that waits for it has to hear
         connection.send(traceback.format_exc())
 
 

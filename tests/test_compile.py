@@ -297,7 +297,7 @@ def test_adam_squares_the_mean_gradient_not_the_sum():
             return self.W @ a
 
     x, y = np.full((1, 100_000), 1e7, "f4"), np.full((1, 100_000), 1e9, "f4")
-    adam = lambda model: tg.optim.Adam(model.parameters(), lr=1.0)  # noqa: E731
+    adam = lambda model: tg.optim.Adam(model.parameters(), lr=1.0)  # noqa: E731  # used once, in the next lines
     for tile in (None, 1000):
         assert_same_training(Line, tg.mean_squared_error, adam, [(x, y)] * 3, tile=tile)
 
@@ -730,7 +730,7 @@ def test_a_parameter_of_the_loss_may_be_frozen_and_thawed():
     for compiled in (False, True):
         model, scale = network(), nn.Parameter(np.ones((1, 1)), name="scale")
         optimizer = tg.optim.SGD([*model.parameters(), scale], lr=0.1)
-        loss = lambda z, y, scale=scale: LOGITS(z * scale, y)  # noqa: E731
+        loss = lambda z, y, scale=scale: LOGITS(z * scale, y)  # noqa: E731  # used once, in the next lines
         step = (tg.compile if compiled else eager)(model, loss, optimizer)
         for wanted in (True, False, True):
             scale.requires_grad = wanted
@@ -1178,14 +1178,14 @@ PROBABILITIES = {
 
 @pytest.mark.parametrize("activation", PROBABILITIES)
 def test_the_cross_entropy_of_what_can_only_be_probabilities_is_compiled(activation):
-    loss = lambda z, y: tg.binary_cross_entropy(PROBABILITIES[activation](z), y)  # noqa: E731
+    loss = lambda z, y: tg.binary_cross_entropy(PROBABILITIES[activation](z), y)  # noqa: E731  # used once, in the next lines
     assert_same_training(network, loss, lambda m: sgd(m, lr=0.01), [(X, Y)] * 3)
 
 
 @pytest.mark.parametrize("activation", [lambda z: z, np.exp, lambda z: 2 * np.tanh(z), lambda z: 1 / (2 + z)])
 def test_the_cross_entropy_of_what_may_leave_the_unit_interval_is_refused(activation):
     model = nn.Sequential(nn.Linear(3, 1, init=np.full((1, 3), 1e-3)))
-    loss = lambda z, y: tg.binary_cross_entropy(activation(z * 0.1) * 0.5 + 0.4, y)  # noqa: E731
+    loss = lambda z, y: tg.binary_cross_entropy(activation(z * 0.1) * 0.5 + 0.4, y)  # noqa: E731  # used once, in the next lines
     with pytest.raises(RecordingError, match=r"probabilities A outside \[0, 1\].*binary_cross_entropy_with_logits"):
         tg.compile(model, loss, sgd(model))(X, Y)
 

@@ -267,7 +267,7 @@ def test_the_final_formulas_of_random_programs_give_the_gradients_of_autodiff():
     for seed in PROGRAMS:
         try:
             outcomes.append(outcome(seed))
-        except Exception as error:
+        except Exception as error:  # raised again, with the program that it came of
             error.add_note(f"random_program({seed}):{random_program(seed)}")
             raise
     assert outcomes.count("equal") >= 0.98 * len(PROGRAMS)

@@ -440,7 +440,7 @@ def test_the_code_of_random_programs_gives_the_gradients_of_autodiff_on_fresh_da
     for seed in PROGRAMS:
         try:
             counts.update(outcomes(seed))
-        except Exception as error:
+        except Exception as error:  # raised again, with the program that it came of
             error.add_note(f"random_program({seed}):{random_program(seed)}")
             raise
     # Refused is a product along the examples, whose factors decide how many steps it takes, and a length such as m + 2.

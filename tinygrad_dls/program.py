@@ -33,7 +33,7 @@ from tinygrad_dls.recording import (
 from tinygrad_dls.rewriting import sigmoid, simplified, softmax
 from tinygrad_dls.tensor import Tensor, values
 
-__all__ = ["Program", "program", "refuse_what_does_not_fit"]
+__all__ = ["Program", "argument_names", "program", "refuse_what_does_not_fit"]
 
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
 
@@ -174,10 +174,11 @@ def _source(cost: Any, inputs: tuple[Any, ...], loss: Any, optimizer: Any = None
         )
     if loss is not None:
         raise TypeError("loss= goes with a model; a function returns the cost itself.")
-    return _Function(cost, inputs, _argument_names(cost, len(inputs)))
+    return _Function(cost, inputs, argument_names(cost, len(inputs)))
 
 
-def _argument_names(function: Callable[..., Any], count: int) -> list[str]:
+def argument_names(function: Callable[..., Any], count: int) -> list[str]:
+    """What a function calls its first arguments; C1, C2, ... where it has no names for them."""
     try:
         names = list(inspect.signature(function).parameters)
     except (TypeError, ValueError):

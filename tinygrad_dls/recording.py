@@ -85,8 +85,11 @@ def _calls_in(x: Any) -> Iterator[Call]:
         yield from _calls_in((x.start, x.stop, x.step))
 
 
-def reachable(outputs: Iterable[Call]) -> list[Call]:
-    """All the calls that the outputs need, themselves included, each after its arguments."""
+def reachable(outputs: Iterable[Call], known: Callable[[Call], bool] = lambda _: False) -> list[Call]:
+    """All the calls that the outputs need, themselves included, each after its arguments.
+
+    Left out are those that are `known`, and what only they need.
+    """
     seen: set[Call] = set()
     found = []
     stack = [(call, False) for call in reversed(list(outputs))]
@@ -94,7 +97,7 @@ def reachable(outputs: Iterable[Call]) -> list[Call]:
         call, done = stack.pop()
         if done:
             found.append(call)
-        elif call not in seen:
+        elif call not in seen and not known(call):
             seen.add(call)
             stack.append((call, True))
             stack.extend((x, False) for x in reversed(list(call.calls())) if x not in seen)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import inspect
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from tinygrad_dls.compiling.recorded import lines_of
 from tinygrad_dls.compiling.running import part
 from tinygrad_dls.compiling.writing import Writer, copied, safe
 from tinygrad_dls.graph import read
+from tinygrad_dls.program import argument_names
 from tinygrad_dls.recording import Call, Recorder, RecordingArray
 from tinygrad_dls.rewriting import simplified
 from tinygrad_dls.tensor import Tensor, values
@@ -68,7 +68,7 @@ class CompiledFunction:
     def _recorded(self, arrays: list[Array]) -> _Run:
         if any(type(x) is not np.ndarray and not isinstance(x, np.generic) for x in arrays):
             raise RecordingError("compiled functions take NumPy arrays.")
-        names = self._names(len(arrays))
+        names = argument_names(self.function, len(arrays))
         runs = []
         for _ in range(2):
             recorder = Recorder()
@@ -84,13 +84,6 @@ class CompiledFunction:
                 "Pass them as an argument."
             )
         return _Run(form, outputs, dict(zip(given, map(safe, names), strict=True)))
-
-    def _names(self, count: int) -> list[str]:
-        try:
-            names = list(inspect.signature(self.function).parameters)
-        except (TypeError, ValueError):
-            names = []
-        return [names[i] if i < len(names) and names[i] not in ("args", "self") else f"C{i + 1}" for i in range(count)]
 
     @property
     def source(self) -> str:

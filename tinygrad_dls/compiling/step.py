@@ -160,7 +160,7 @@ class CompiledStep:
             guard.refuse_changes()
             guard.forget(ready.program.tensors)
             self._plan(ready, X, Y)
-        except Exception as error:
+        except Exception as error:  # whatever cannot be recorded or planned may still run eagerly
             if not self._fallback:
                 raise
             kind = "" if isinstance(error, RecordingError) else f"{type(error).__name__}: "

@@ -71,10 +71,6 @@ class Layout:
         """Entries of the parameters."""
         return self.blocks[-1].stop
 
-    def empty(self) -> Array:
-        """A flat array for the parameters and the state."""
-        return np.empty((1 + self.states) * self.size, self.dtype)
-
     def views(self, flat: Array, region: int = 0) -> dict[str, Array]:
         """The parts of a flat array by parameter; of the parameters themselves, or of the k-th array of state."""
         found = {}

@@ -30,7 +30,7 @@ from tinygrad_dls.compiling.lowering import (
     total_in_runs,
     with_ones,
 )
-from tinygrad_dls.recording import Call, astype, getitem, scattered
+from tinygrad_dls.recording import Call, astype, getitem, reachable, scattered
 from tinygrad_dls.rewriting import PATTERNS
 
 __all__ = ["Code", "Function", "Writer", "copied", "safe"]
@@ -175,7 +175,7 @@ class Writer:
         self.f = Function(name, arguments)
         self.code.function = self.f
         wanted = list(wanted)
-        self.order = _order(wanted, set(self.given))
+        self.order = reachable(wanted, known=lambda call: call in self.given or is_number(call))
         self.alike = {x.args[0] for x in self.order if x.function is with_ones}
         for i, call in enumerate(self.order):
             for x in (call, *call.calls()):
@@ -602,21 +602,3 @@ def _basic(index: Any) -> bool:
     index = index if isinstance(index, tuple) else (index,)
     plain = (int, np.integer, slice, type(None), type(Ellipsis))
     return all(isinstance(i, plain) and not isinstance(i, bool) for i in index)
-
-
-def _order(wanted: list[Call], known: set[Call]) -> list[Call]:
-    """The calls to compute, each after its arguments."""
-    seen = set(known)
-    order = []
-    stack = [(call, False) for call in reversed(wanted)]
-    while stack:
-        call, done = stack.pop()
-        if done:
-            order.append(call)
-        elif call not in seen:
-            seen.add(call)
-            if is_number(call):
-                continue
-            stack.append((call, True))
-            stack.extend((x, False) for x in reversed(list(call.calls())) if x not in seen)
-    return order
