@@ -50,10 +50,11 @@ def test_a_misspelt_name_is_an_error():
 
 LAYERS = [
     ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim", "frames"],
-    ["recording", "rewriting"], ["graph", "program"],
-    ["compiling.lowering", "compiling.tiling", "compiling.updating", "compiling.writing", "compiling.planning",
-     "compiling.memory", "compiling.threads", "compiling.running", "compiling.guards", "compiling.ranges",
-     "compiling.recorded", "compiling.report", "compiling.function", "compiling.step", "compiling.api"],
+    ["calls", "recording", "rewriting"], ["graph", "program"],
+    ["compiling.lowering", "compiling.factoring", "compiling.joining", "compiling.storage", "compiling.updating",
+     "compiling.tiling", "compiling.writing", "compiling.placing", "compiling.planning", "compiling.memory",
+     "compiling.threads", "compiling.running", "compiling.guards", "compiling.ranges", "compiling.recorded",
+     "compiling.function", "compiling.step", "compiling.api"],
     ["training", "datasets"], ["transforms", "anomaly"],
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
     ["views.algebra", "views.symbolic", "views.text", "views.latex"],

@@ -6,7 +6,8 @@ from hypothesis import settings
 
 import tinygrad_dls as tg
 from tests.programs import OURS, random_program
-from tinygrad_dls.recording import Call, Recorder, RecordingArray, each, reachable
+from tinygrad_dls.calls import Call, each, reachable
+from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.rewriting import RULES, clipped_sigmoid, open_interval, sigmoid, simplified, softmax
 
 EPS = np.finfo(float).eps

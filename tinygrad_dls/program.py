@@ -18,18 +18,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import as_array, shown
+from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.graph import LOSSES, Node, complements, read
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.recording import (
-    Call,
-    Recorder,
-    RecordingArray,
-    RecordingError,
-    differ_in_numbers,
-    reachable,
-    remember_lengths,
-)
+from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths
 from tinygrad_dls.rewriting import sigmoid, simplified, softmax
 from tinygrad_dls.tensor import Tensor, values
 

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinygrad_dls.arrays import Array, RecordingError
+from tinygrad_dls.calls import Call, astype, each, getitem, reachable, scattered
 from tinygrad_dls.frames import place
 from tinygrad_dls.tensor import _PLAIN, Tensor
 
 __all__ = [
-    "Call",
     "Dimension",
     "Recorder",
     "RecordingArray",
@@ -37,108 +36,6 @@ __all__ = [
 
 ROUNDINGS = 4 * np.finfo(float).eps  # of a number that is computed from m in a few steps
 CONSTANT = 64  # entries of the largest array that a program may hold as a constant
-
-
-@dataclass(eq=False, slots=True, weakref_slot=True)
-class Call:
-    """A NumPy call of a program; or, without a function, one of its inputs.
-
-    Attributes
-    ----------
-    function : callable or None
-        The NumPy function, such as ``np.matmul``; for indexing, `getitem`; None for an input.
-    args : tuple
-        Its arguments: other calls, numbers, constant arrays, and lists or tuples of these.
-    options : dict
-        Its keyword arguments.
-    shape, dtype
-        Of the result, as it was when recorded.
-    name : str
-        Such as ``"Z1"``; empty if it has none.
-    """
-
-    function: Callable[..., Any] | None
-    args: tuple[Any, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    shape: tuple[int, ...] = ()
-    dtype: Any = None
-    name: str = ""
-
-    def calls(self) -> Iterator[Call]:
-        """The calls among the arguments."""
-        return _calls_in((self.args, tuple(self.options.values())))
-
-    def __repr__(self) -> str:
-        if self.function is None:
-            return self.name
-        called = ", ".join([a.name or "..." if isinstance(a, Call) else repr(a) for a in self.args])
-        return f"{self.name or '_'} = {self.function.__name__}({called})"
-
-
-def _calls_in(x: Any) -> Iterator[Call]:
-    if isinstance(x, Call):
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for y in x:
-            yield from _calls_in(y)
-    elif isinstance(x, slice):
-        yield from _calls_in((x.start, x.stop, x.step))
-
-
-def reachable(outputs: Iterable[Call], known: Callable[[Call], bool] = lambda _: False) -> list[Call]:
-    """All the calls that the outputs need, themselves included, each after its arguments.
-
-    Left out are those that are `known`, and what only they need.
-    """
-    seen: set[Call] = set()
-    found = []
-    stack = [(call, False) for call in reversed(list(outputs))]
-    while stack:
-        call, done = stack.pop()
-        if done:
-            found.append(call)
-        elif call not in seen and not known(call):
-            seen.add(call)
-            stack.append((call, True))
-            stack.extend((x, False) for x in reversed(list(call.calls())) if x not in seen)
-    return found
-
-
-def evaluated(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
-    """What the calls give for these inputs."""
-    outputs = list(outputs)
-    found = dict(inputs)
-
-    def value(x: Any) -> Any:
-        if isinstance(x, slice):
-            return slice(*map(value, (x.start, x.stop, x.step)))
-        return found[x] if isinstance(x, Call) else x
-
-    for call in reachable(outputs):
-        if call not in found:
-            assert call.function is not None, f"{call.name} is an input without a value"
-            found[call] = call.function(*each(value, call.args), **each(value, call.options))
-    return [found[call] for call in outputs]
-
-
-# -- functions that NumPy has no name for -----------------------------------------------------------------------------
-
-
-def getitem(x: Array, index: Any) -> Array:
-    """``x[index]``, as a function."""
-    return x[index]
-
-
-def astype(x: Array, dtype: Any) -> Array:
-    """``x.astype(dtype)``, as a function."""
-    return x.astype(dtype)
-
-
-def scattered(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
-    """Zeros of the shape, with the entries of dz added at the index."""
-    z = np.zeros(shape, dz.dtype)
-    np.add.at(z, index, dz)
-    return z
 
 
 # -- the number of examples, as a symbol ------------------------------------------------------------------------------
@@ -381,15 +278,6 @@ class Recorder:
                 self.places[id(x)] = _place()
             return x
         return _symbol(x)
-
-
-def each(function: Callable[[Any], Any], x: Any) -> Any:
-    """Apply a function to what stands in tuples, lists and dicts."""
-    if isinstance(x, (tuple, list)):
-        return type(x)(each(function, y) for y in x)
-    if isinstance(x, dict):
-        return {key: each(function, y) for key, y in x.items()}
-    return function(x)
 
 
 def _value_of(x: Any) -> Any:

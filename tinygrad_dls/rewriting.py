@@ -14,9 +14,22 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.recording import Call, Recorder, astype, each, reachable
+from tinygrad_dls.calls import (
+    Call,
+    astype,
+    each,
+    fits,
+    is_call,
+    is_transpose,
+    like,
+    number,
+    reachable,
+    summed_axes,
+    transposed,
+)
+from tinygrad_dls.recording import Recorder
 
-__all__ = ["clipped_sigmoid", "factors", "open_interval", "sigmoid", "simplified", "softmax"]
+__all__ = ["clipped_sigmoid", "exchanged", "factors", "open_interval", "sigmoid", "simplified", "softmax"]
 
 Rule: TypeAlias = Callable[[Call], Any]
 
@@ -86,6 +99,32 @@ def simplified(outputs: Sequence[Call], rules: Sequence[Rule] | None = None) -> 
     return [new[call] for call in outputs]
 
 
+def exchanged(outputs: Sequence[Call], others: dict[Call, Call]) -> list[Call]:
+    """The outputs with other calls in the place of some, which keep their names."""
+    new: dict[Call, Call] = {}
+
+    def own(x: Any) -> Any:
+        if isinstance(x, slice):
+            return slice(own(x.start), own(x.stop), own(x.step))
+        return new[x] if isinstance(x, Call) else x
+
+    stack = [(call, False) for call in outputs]
+    while stack:
+        call, ready = stack.pop()
+        other = others.get(call, call)
+        if call in new:
+            continue
+        if not ready:
+            stack.append((call, True))
+            stack.extend((x, False) for x in other.calls())
+        elif other.function is None:
+            new[call] = other
+        else:
+            args, options = each(own, other.args), each(own, other.options)
+            new[call] = Call(other.function, args, options, other.shape, other.dtype, other.name or call.name)
+    return [new[call] for call in outputs]
+
+
 def _with_arguments(call: Call, function: Callable[[Call], Any]) -> Call:
     """The call with a function applied to the calls among its arguments."""
 
@@ -117,151 +156,130 @@ def _argument_key(x: Any) -> Any:
 # -- algebra ----------------------------------------------------------------------------------------------------------
 
 
-def _like(call: Call, function: Any, *args: Any, **options: Any) -> Call:
-    """Another call with a result of the same shape and dtype."""
-    return Call(function, args, options, call.shape, call.dtype)
-
-
-def _is(x: Any, *functions: Any) -> bool:
-    return isinstance(x, Call) and any(x.function is function for function in functions)
-
-
-def _number(x: Any) -> Any:
-    """The number that an argument is, or that a call makes an array; else None."""
-    if _is(x, np.asarray):
-        x = x.args[0]
-    return x if isinstance(x, (int, float, np.number)) and not isinstance(x, bool) else None
-
-
 def _is_plain(x: Any) -> bool:
     """Whether an argument is a number of Python's."""
     return isinstance(x, (int, float)) and not isinstance(x, (bool, np.number))
 
 
-def _fits(x: Any, call: Call) -> bool:
-    """Whether an argument can stand for the result: a call of the same shape and dtype."""
-    return isinstance(x, Call) and x.shape == call.shape and x.dtype == call.dtype
-
-
 def times_one(call: Call) -> Any:
     """``1 * x``, ``x / 1``, ``x + 0`` and the like are x."""
-    if _is(call, np.multiply, np.divide, np.add, np.subtract):
+    if is_call(call, np.multiply, np.divide, np.add, np.subtract):
         x, y = call.args
-        neutral = 1 if _is(call, np.multiply, np.divide) else 0
-        if _number(y) == neutral and _fits(x, call):
+        neutral = 1 if is_call(call, np.multiply, np.divide) else 0
+        if number(y) == neutral and fits(x, call):
             return x
-        if _number(x) == neutral and _is(call, np.multiply, np.add) and _fits(y, call):
+        if number(x) == neutral and is_call(call, np.multiply, np.add) and fits(y, call):
             return y
     return None
 
 
 def plain_constant(call: Call) -> Any:
     """A number beside an array needs no dtype of its own."""
-    if isinstance(call.function, np.ufunc) and any(_is(x, np.asarray) for x in call.args):
-        others = [x for x in call.args if isinstance(x, Call) and not _is(x, np.asarray)]
+    if isinstance(call.function, np.ufunc) and any(is_call(x, np.asarray) for x in call.args):
+        others = [x for x in call.args if isinstance(x, Call) and not is_call(x, np.asarray)]
         if any(x.dtype == call.dtype or call.dtype == bool for x in others):
-            return _like(call, call.function, *(x if (n := _number(x)) is None else n for x in call.args))
+            return like(call, call.function, *(x if (n := number(x)) is None else n for x in call.args))
     return None
 
 
 def quotient_last(call: Call) -> Any:
     """``x * (1 / n)`` is ``x / n``, ``x * (c / n)`` is ``c * x / n``, and ``-(x / n)`` is ``-x / n``."""
-    if _is(call, np.multiply):
+    if is_call(call, np.multiply):
         for x, y in (call.args, call.args[::-1]):
-            if _is_plain(x) and _is(y, np.divide) and _is_plain(y.args[0]) and call.shape == ():
-                return _like(call, np.divide, x * y.args[0], y.args[1])
-            if _is(y, np.divide) and y.shape == () and _number(y.args[0]) is not None and _fits(x, call):
-                return _like(call, np.divide, _like(call, np.multiply, x, _number(y.args[0])), y.args[1])
-    if _is(call, np.negative) and _is(call.args[0], np.divide) and call.shape == () and _is_plain(call.args[0].args[0]):
-        return _like(call, np.divide, -call.args[0].args[0], call.args[0].args[1])
-    if _is(call, np.negative) and _is(call.args[0], np.divide) and isinstance(call.args[0].args[0], Call):
+            if _is_plain(x) and is_call(y, np.divide) and _is_plain(y.args[0]) and call.shape == ():
+                return like(call, np.divide, x * y.args[0], y.args[1])
+            if is_call(y, np.divide) and y.shape == () and number(y.args[0]) is not None and fits(x, call):
+                return like(call, np.divide, like(call, np.multiply, x, number(y.args[0])), y.args[1])
+    if is_call(call, np.negative) and is_call(call.args[0], np.divide):
         x, y = call.args[0].args
-        if x.dtype == call.dtype:  # truths have no sign
-            return _like(call, np.divide, Call(np.negative, (x,), {}, x.shape, x.dtype), y)
+        if call.shape == () and _is_plain(x):
+            return like(call, np.divide, -x, y)
+        if isinstance(x, Call) and x.dtype == call.dtype:  # truths have no sign
+            return like(call, np.divide, Call(np.negative, (x,), {}, x.shape, x.dtype), y)
     return None
 
 
 def folded(call: Call) -> Any:
     """Numbers are multiplied now, those in a row of factors too; of ``-(2 * x)``, the number gets the sign."""
-    if _is(call, np.negative) and _is(call.args[0], np.multiply) and call.dtype in _FLOATS:
+    if is_call(call, np.negative) and is_call(call.args[0], np.multiply) and call.dtype in _FLOATS:
         product = call.args[0]
         if any(map(_is_plain, product.args)) and product.dtype == call.dtype:
-            return _like(call, np.multiply, *(-x if _is_plain(x) else x for x in product.args))
-    if not _is(call, np.multiply):
+            return like(call, np.multiply, *(-x if _is_plain(x) else x for x in product.args))
+    if not is_call(call, np.multiply):
         return None
     x, y = call.args
-    if _number(x) is not None and isinstance(y, Call) and _number(y) is None:
+    if number(x) is not None and isinstance(y, Call) and number(y) is None:
         x, y = y, x  # the number last, for now
-    number = _number(y)
-    if number is not None and number < 0 and _is(x, np.negative) and _fits(x.args[0], call) and call.dtype in _FLOATS:
-        return _like(call, np.multiply, x.args[0], -number)
-    if number is not None and _is(x, np.multiply) and (inner := _number(x.args[1])) is not None:
-        if not _fits(x.args[0], call) or call.dtype.kind != "f":  # of integers, a product may wrap around
+    outer = number(y)
+    if outer is not None and outer < 0 and is_call(x, np.negative) and fits(x.args[0], call) and call.dtype in _FLOATS:
+        return like(call, np.multiply, x.args[0], -outer)
+    if outer is not None and is_call(x, np.multiply) and (inner := number(x.args[1])) is not None:
+        if not fits(x.args[0], call) or call.dtype.kind != "f":  # of integers, a product may wrap around
             return None
-        return _like(call, np.multiply, x.args[0], number * inner)
+        return like(call, np.multiply, x.args[0], outer * inner)
     return None
 
 
 def computed(call: Call) -> Any:
     """What is computed of numbers alone is computed now."""
     if isinstance(call.function, np.ufunc) and call.shape == () and call.args and call.dtype != bool:
-        numbers = [_number(x) for x in call.args]
-        if all(n is not None for n in numbers) and any(_is(x, np.asarray) for x in call.args):
+        numbers = [number(x) for x in call.args]
+        if all(n is not None for n in numbers) and any(is_call(x, np.asarray) for x in call.args):
             return Call(np.asarray, (call.function(*numbers).item(),), {}, (), call.dtype)
     return None
 
 
 def negated_number(call: Call) -> Any:
     """``x * -1`` is ``-x``; ``-(-x)`` is x; ``-(x - y)`` is ``y - x``; ``x - (-y)`` is ``x + y``, and so on."""
-    if _is(call, np.multiply):
+    if is_call(call, np.multiply):
         for x, y in (call.args, call.args[::-1]):
-            if _number(y) == -1 and _fits(x, call):
-                return _like(call, np.negative, x)
-    if _is(call, np.negative) and _is(call.args[0], np.negative):
+            if number(y) == -1 and fits(x, call):
+                return like(call, np.negative, x)
+    if is_call(call, np.negative) and is_call(call.args[0], np.negative):
         return call.args[0].args[0]
-    if _is(call, np.negative) and _is(call.args[0], np.subtract):
+    if is_call(call, np.negative) and is_call(call.args[0], np.subtract):
         x, y = call.args[0].args
-        if _fits(x, call) and isinstance(y, Call) and y.dtype == call.dtype and call.dtype in _FLOATS:
-            return _like(call, np.subtract, y, x)
-    if _is(call, np.add, np.subtract) and _is(call.args[1], np.negative) and call.args[1].dtype == call.dtype:
-        return _like(call, np.subtract if _is(call, np.add) else np.add, call.args[0], call.args[1].args[0])
+        if fits(x, call) and isinstance(y, Call) and y.dtype == call.dtype and call.dtype in _FLOATS:
+            return like(call, np.subtract, y, x)
+    if is_call(call, np.add, np.subtract) and is_call(call.args[1], np.negative) and call.args[1].dtype == call.dtype:
+        return like(call, np.subtract if is_call(call, np.add) else np.add, call.args[0], call.args[1].args[0])
     return None
 
 
 def matrix_product(call: Call) -> Any:
     """``np.dot`` of matrices is ``@``."""
-    if _is(call, np.dot) and all(isinstance(x, Call) and len(x.shape) == 2 for x in call.args):
-        return _like(call, np.matmul, *call.args)
+    if is_call(call, np.dot) and all(isinstance(x, Call) and len(x.shape) == 2 for x in call.args):
+        return like(call, np.matmul, *call.args)
     return None
 
 
 def squared(call: Call) -> Any:
     """``x * x`` is ``x ** 2``, and so is ``np.square(x)``; ``x ** 1`` is x."""
-    if _is(call, np.power) and _number(call.args[1]) == 1 and _fits(call.args[0], call):
+    if is_call(call, np.power) and number(call.args[1]) == 1 and fits(call.args[0], call):
         return call.args[0]
-    if _is(call, np.multiply) and call.args[0] is call.args[1] and call.shape and call.dtype != bool:
-        return _like(call, np.power, call.args[0], 2)
-    return _like(call, np.power, call.args[0], 2) if _is(call, np.square) else None
+    if is_call(call, np.multiply) and call.args[0] is call.args[1] and call.shape and call.dtype != bool:
+        return like(call, np.power, call.args[0], 2)
+    return like(call, np.power, call.args[0], 2) if is_call(call, np.square) else None
 
 
 def one_part(call: Call) -> Any:
     """With ``p = max(x, 0)``: ``x - p`` is ``min(x, 0)``, and ``min(x, 0) - p`` is ``-|x|``. To the last bit."""
-    if _is(call, np.subtract) and _is(call.args[1], np.maximum) and _number(call.args[1].args[1]) == 0:
+    if is_call(call, np.subtract) and is_call(call.args[1], np.maximum) and number(call.args[1].args[1]) == 0:
         x, p = call.args
         if x is p.args[0]:
-            return _like(call, np.minimum, x, 0)
-        if _is(x, np.minimum) and x.args[0] is p.args[0] and _number(x.args[1]) == 0:
-            return _like(call, np.negative, _like(call, np.abs, x.args[0]))
+            return like(call, np.minimum, x, 0)
+        if is_call(x, np.minimum) and x.args[0] is p.args[0] and number(x.args[1]) == 0:
+            return like(call, np.negative, like(call, np.abs, x.args[0]))
     return None
 
 
 def clipped_once(call: Call) -> Any:
     """What lies between two limits is not changed by them."""
-    if _is(call, np.clip) and len(call.args) == 3:
+    if is_call(call, np.clip) and len(call.args) == 3:
         inner, limits = call.args[0], call.args[1:]
-        if _is(inner, np.clip) and _argument_key(inner.args[1:]) == _argument_key(limits):
+        if is_call(inner, np.clip) and _argument_key(inner.args[1:]) == _argument_key(limits):
             return inner
-        if _is(inner, clipped_sigmoid) and _argument_key(limits) == _argument_key(open_interval(call.dtype)):
+        if is_call(inner, clipped_sigmoid) and _argument_key(limits) == _argument_key(open_interval(call.dtype)):
             return inner
     return None
 
@@ -273,77 +291,69 @@ def open_interval(dtype: Any) -> tuple[Any, Any]:
 
 def without_broadcast(call: Call) -> Any:
     """An operand need not be broadcast where the other one has the shape of the result; a constant is filled in."""
-    if _is(call, np.broadcast_to, np.reshape, np.expand_dims):
+    if is_call(call, np.broadcast_to, np.reshape, np.expand_dims):
         x = call.args[0]
-        while _is(x, np.reshape, np.expand_dims):
+        while is_call(x, np.reshape, np.expand_dims):
             x = x.args[0]
-        if (number := _number(x)) is not None:
-            shape = call.shape if _is(call, np.expand_dims) or len(call.args) < 2 else call.args[1]
+        if (value := number(x)) is not None:
+            shape = call.shape if is_call(call, np.expand_dims) or len(call.args) < 2 else call.args[1]
             shape = call.shape if -1 in (shape if isinstance(shape, tuple) else (shape,)) else shape
-            return _like(call, np.full, shape, number, dtype=np.dtype(call.dtype))
-        if not _is(call, np.broadcast_to):
+            return like(call, np.full, shape, value, dtype=np.dtype(call.dtype))
+        if not is_call(call, np.broadcast_to):
             return None
-        return call.args[0] if _fits(call.args[0], call) else None
+        return call.args[0] if fits(call.args[0], call) else None
     if isinstance(call.function, np.ufunc) and call.function is not np.matmul and len(call.args) == 2:
         for i in (0, 1):
             x, other = call.args[i], call.args[1 - i]
-            single = _is(x, np.reshape, np.expand_dims) and x.args[0].shape == ()
-            if not (single or _is(x, np.broadcast_to, np.full)):
+            single = is_call(x, np.reshape, np.expand_dims) and x.args[0].shape == ()
+            if not (single or is_call(x, np.broadcast_to, np.full)):
                 continue
-            if _is(x, np.full):
+            if is_call(x, np.full):
                 small = x.args[1] if x.dtype == getattr(other, "dtype", None) else x
             else:
                 small = x.args[0]
             args = (small, other) if i == 0 else (other, small)
-            if _is(x, np.full) and _is_plain(other) and _is_plain(x.args[1]) and x.dtype == call.dtype == np.float64:
+            numbers = is_call(x, np.full) and _is_plain(other) and _is_plain(x.args[1])
+            if numbers and x.dtype == call.dtype == np.float64:
                 value = [x.args[1], other] if i == 0 else [other, x.args[1]]
-                return _like(call, np.full, x.args[0], call.function(*value).item(), **x.options)
+                return like(call, np.full, x.args[0], call.function(*value).item(), **x.options)
             if _is_plain(other) and isinstance(small, Call) and small.dtype == call.dtype:  # broadcast afterwards
                 inner = Call(call.function, args, {}, small.shape, call.dtype)
-                return _like(call, x.function, inner, *x.args[1:], **x.options)
+                return like(call, x.function, inner, *x.args[1:], **x.options)
             if isinstance(other, Call) and other.shape == call.shape and (not single or other.dtype == call.dtype):
-                return _like(call, call.function, *args)
+                return like(call, call.function, *args)
     return None
 
 
 def same_shape(call: Call) -> Any:
     """Reshaping to the shape that is there already."""
-    return call.args[0] if _is(call, np.reshape, np.squeeze) and _fits(call.args[0], call) else None
+    return call.args[0] if is_call(call, np.reshape, np.squeeze) and fits(call.args[0], call) else None
 
 
 def sum_without_axes(call: Call) -> Any:
     """Summing with ``keepdims=True``, and then taking those axes away, is summing without it."""
-    if not (_is(call, np.reshape, np.squeeze) and _is(call.args[0], np.sum) and call.args[0].options.get("keepdims")):
+    summed = call.args[0] if is_call(call, np.reshape, np.squeeze) else None
+    if not is_call(summed, np.sum) or not summed.options.get("keepdims"):
         return None
-    x, axis = call.args[0].args[0], call.args[0].options.get("axis")
-    rank = len(x.shape)
-    axes = range(rank) if axis is None else [i % rank for i in (axis if isinstance(axis, tuple) else (axis,))]
+    x, axes = summed.args[0], summed_axes(summed)
     if call.shape != tuple(n for i, n in enumerate(x.shape) if i not in axes):
         return None
-    return _like(call, np.sum, x, axis=None if call.shape == () else axis, keepdims=False)
+    return like(call, np.sum, x, axis=None if call.shape == () else summed.options.get("axis"), keepdims=False)
 
 
 def twice_transposed(call: Call) -> Any:
     """The transpose of the transpose."""
-    return call.args[0].args[0] if _is_transpose(call) and _is_transpose(call.args[0]) else None
+    return call.args[0].args[0] if is_transpose(call) and is_transpose(call.args[0]) else None
 
 
 def transposed_product(call: Call) -> Any:
     """``(A @ B.T).T`` is ``B @ A.T``, and ``(A.T @ B).T`` is ``B.T @ A``."""
-    product = call.args[0] if _is_transpose(call) else None
-    if product is None or not _is(product, np.matmul) or not any(map(_is_transpose, product.args)):
+    product = call.args[0] if is_transpose(call) else None
+    if product is None or not is_call(product, np.matmul) or not any(map(is_transpose, product.args)):
         return None
     if all(isinstance(x, Call) and len(x.shape) == 2 for x in product.args):
-        return _like(call, np.matmul, *map(_transposed, product.args[::-1]))
+        return like(call, np.matmul, *map(transposed, product.args[::-1]))
     return None
-
-
-def _is_transpose(x: Any) -> bool:
-    return _is(x, np.transpose) and (len(x.args) == 1 or x.args[1] is None) and not x.options
-
-
-def _transposed(x: Call) -> Any:
-    return x.args[0] if _is_transpose(x) else Call(np.transpose, (x,), {}, x.shape[::-1], x.dtype)
 
 
 def natural_dtype(call: Call) -> Any:
@@ -352,15 +362,15 @@ def natural_dtype(call: Call) -> Any:
         for i, x in enumerate(call.args):
             others = [y for j, y in enumerate(call.args) if j != i and isinstance(y, Call)]
             if any(y.dtype == np.float64 for y in others) and (plain := _of_integers(x)) is not None:
-                return _like(call, call.function, *call.args[:i], plain, *call.args[i + 1 :])
+                return like(call, call.function, *call.args[:i], plain, *call.args[i + 1 :])
     return None
 
 
 def _of_integers(x: Any) -> Any:
     """The same number without its conversion to floats, if it is one of integers, or 1 minus one."""
-    if _is(x, astype) and x.args[0].dtype.kind in "iub":
+    if is_call(x, astype) and x.args[0].dtype.kind in "iub":
         return x.args[0]
-    if _is(x, np.subtract) and _number(x.args[0]) == 1 and _is(x.args[1], astype):
+    if is_call(x, np.subtract) and number(x.args[0]) == 1 and is_call(x.args[1], astype):
         n = x.args[1].args[0]
         if n.dtype.kind == "i" and n.dtype.itemsize >= 4:
             return Call(np.subtract, (1, n), {}, x.shape, n.dtype)
@@ -376,8 +386,8 @@ def known_function(call: Call) -> Any:
         if call.dtype in _FLOATS and call.function is not None:
             pattern, argument = _pattern(function, np.dtype(call.dtype))
             found: list[Call] = []
-            if _matches(pattern, call, argument, found) and _fits(found[0], call):
-                return _like(call, function, found[0])
+            if _matches(pattern, call, argument, found) and fits(found[0], call):
+                return like(call, function, found[0])
     return None
 
 
@@ -419,7 +429,7 @@ def fused_cross_entropy(call: Call) -> Any:
 
     With any further factors. Only where a is a sigmoid, which lies strictly between 0 and 1: there it holds exactly.
     """
-    if not _is(call, np.multiply):
+    if not is_call(call, np.multiply):
         return None
     above, below = factors(call)
     for chain in above:
@@ -449,9 +459,9 @@ def factors(x: Any) -> tuple[list[Any], list[Any]]:
     stack = [(x, True)]
     while stack:
         x, is_above = stack.pop()
-        if _is(x, np.multiply):
+        if is_call(x, np.multiply):
             stack += [(x.args[1], is_above), (x.args[0], is_above)]
-        elif _is(x, np.divide) and is_above:
+        elif is_call(x, np.divide) and is_above:
             stack += [(x.args[1], False), (x.args[0], True)]
         else:
             (above if is_above else below).append(x)
@@ -460,17 +470,17 @@ def factors(x: Any) -> tuple[list[Any], list[Any]]:
 
 def _cross_entropy(x: Any) -> tuple[Call, Call, int, list[Any], list[Any]] | None:
     """The a and y of ``(1 - y)/(1 - a) - y/a``, where a is a sigmoid; and the sign and the factors of both terms."""
-    if not _is(x, np.add, np.subtract):
+    if not is_call(x, np.add, np.subtract):
         return None
     terms = [_signed(term) for term in x.args]
-    if _is(x, np.subtract):
+    if is_call(x, np.subtract):
         terms[1] = (-terms[1][0], *terms[1][1:])
     for (sign, above, below), (other_sign, other_above, other_below) in (terms, terms[::-1]):
         for one_minus_y in above:
-            y = one_minus_y.args[1] if _is(one_minus_y, np.subtract) else None
+            y = one_minus_y.args[1] if is_call(one_minus_y, np.subtract) else None
             if sign != -other_sign or y is None or not _is_one_minus(one_minus_y, y) or y not in other_above:
                 continue
-            a = next((x for x in other_below if _is(x, clipped_sigmoid)), None)
+            a = next((x for x in other_below if is_call(x, clipped_sigmoid)), None)
             one_minus_a = next((x for x in below if a is not None and _is_one_minus(x, a)), None)
             if a is None or one_minus_a is None:
                 continue
@@ -486,7 +496,7 @@ def _signed(x: Any) -> tuple[int, list[Any], list[Any]]:
     all_above, below = factors(x)
     above: list[Any] = []
     for factor in all_above:
-        if _is(factor, np.negative):
+        if is_call(factor, np.negative):
             inner_sign, inner_above, inner_below = _signed(factor.args[0])
             sign *= -inner_sign
             above, below = above + inner_above, below + inner_below
@@ -510,7 +520,7 @@ def _alike(xs: list[Any], ys: list[Any]) -> bool:
 
 
 def _is_one_minus(x: Any, a: Any) -> bool:
-    return _is(x, np.subtract) and _number(x.args[0]) == 1 and x.args[1] is a
+    return is_call(x, np.subtract) and number(x.args[0]) == 1 and x.args[1] is a
 
 
 RULES: tuple[Rule, ...] = (

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import Array, RecordingError, as_array
+from tinygrad_dls.calls import Call
+from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.guards import Surroundings
-from tinygrad_dls.compiling.lowering import factored, lowered
-from tinygrad_dls.compiling.memory import aligned
+from tinygrad_dls.compiling.lowering import lowered
+from tinygrad_dls.compiling.memory import aligned, part
 from tinygrad_dls.compiling.recorded import lines_of
-from tinygrad_dls.compiling.running import part
 from tinygrad_dls.compiling.writing import Writer, copied, safe
 from tinygrad_dls.graph import read
 from tinygrad_dls.program import argument_names
-from tinygrad_dls.recording import Call, Recorder, RecordingArray
+from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.rewriting import simplified
 from tinygrad_dls.tensor import Tensor, values
 
@@ -122,17 +123,19 @@ class _Run:
     """A program with its memory."""
 
     def __init__(self, form: Any, outputs: list[Call], given: dict[Call, str]) -> None:
-        outputs = factored(lowered(outputs, lambda n: n))
+        outputs, _ = factored(lowered(outputs))
         results = [Call(copied, (c,), {}, c.shape, c.dtype) for c in outputs]
-        writer = Writer(None, None, given, set(), {})
-        writer.function("function", list(given.values()), results)
-        writer.f.lines.append((f"return {', '.join(map(writer.any, results))},", ""))
-        self.form, self.code = form, writer.code
-        self.source = self.code.text()
-        memory = [aligned(n, dtype) for dtype, n in self.code.slots]
+        self.form = form
+        self.code = Writer(given).code("function", list(given.values()), results, results)
+        self.code.returned += ","
+        memory = [aligned(n, dtype) for dtype, n in self.code.storage.slots]
         namespace = {"np": np, "part": part, "memory": memory, **self.code.constants}
-        exec(builtins.compile(self.source, "<compiled function>", "exec"), namespace)
+        exec(builtins.compile(self.code.text(), "<compiled function>", "exec"), namespace)
         self.run: Callable[..., Any] = namespace["function"]
+
+    @property
+    def source(self) -> str:
+        return self.code.text()
 
     def __call__(self, *arrays: Array) -> Any:
         results = iter(self.run(*arrays))
@@ -141,8 +144,8 @@ class _Run:
     def explain(self) -> str:
         code = self.code
         return (
-            f"{code.function.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {code.in_place} results "
-            f"are written over an argument, {code.reused} into memory that was used before."
+            f"{code.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {len(code.storage.over)} results "
+            f"are written over an argument, {code.storage.reused} into memory that was used before."
         )
 
 

@@ -19,7 +19,7 @@ from tinygrad_dls.compiling.updating import Layout
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.tensor import Tensor
 
-__all__ = ["Home", "aligned"]
+__all__ = ["Home", "aligned", "part"]
 
 
 def aligned(size: int, dtype: Any) -> Array:
@@ -28,6 +28,14 @@ def aligned(size: int, dtype: Any) -> Array:
     raw = np.empty(size * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def part(memory: Array, shape: tuple[int, ...]) -> Array:
+    """The first entries of a piece of memory, as an array of this shape."""
+    size = 1
+    for n in shape:
+        size *= n
+    return memory[:size].reshape(shape)
 
 
 class _Side:

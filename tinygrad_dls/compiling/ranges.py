@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.recording import Call, astype, getitem, reachable
+from tinygrad_dls.calls import Call, astype, getitem, reachable
 from tinygrad_dls.rewriting import clipped_sigmoid, sigmoid, simplified, softmax
 
 __all__ = ["within_unit_interval"]

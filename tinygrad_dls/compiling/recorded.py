@@ -9,11 +9,12 @@ import numpy as np
 
 from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError
+from tinygrad_dls.calls import Call, evaluated, reachable
 from tinygrad_dls.compiling.ranges import within_unit_interval
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, _source
-from tinygrad_dls.recording import Call, Recorder, RecordingArray, evaluated, reachable
+from tinygrad_dls.recording import Recorder, RecordingArray
 
 __all__ = ["examples", "lines_of", "recorded"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import re
 from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
@@ -11,20 +10,12 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import Array
-from tinygrad_dls.compiling.memory import Home, aligned
+from tinygrad_dls.compiling.memory import Home, aligned, part
 from tinygrad_dls.compiling.planning import Plan
 from tinygrad_dls.compiling.threads import LANES, one_blas_thread, shared
 from tinygrad_dls.compiling.writing import Code
 
-__all__ = ["Runner", "part"]
-
-
-def part(memory: Array, shape: tuple[int, ...]) -> Array:
-    """The first entries of a piece of memory, as an array of this shape."""
-    size = 1
-    for n in shape:
-        size *= n
-    return memory[:size].reshape(shape)
+__all__ = ["Runner"]
 
 
 class Runner:
@@ -43,7 +34,7 @@ class Runner:
         self.version: object = None
         self.run: list[Callable[..., Any]] = []
         self.workers = min(threads, self._lanes()) if plan.tiles else 1
-        self.texts = {id(code): _texts(code) for code in plan.codes()}
+        self.compiled = {id(code): _compiled(code) for code in plan.codes()}
         self.common: dict[tuple[int, int], dict[str, Any]] = {}  # by function and worker: the names of both sides
         dtype = plan.layout.dtype
         self.total = aligned(plan.sums or plan.layout.size, dtype)
@@ -65,6 +56,41 @@ class Runner:
         others = sum(code.bytes for code in (plan.whole, plan.update) if code is not None)
         sums = (self.workers + self._lanes()) * plan.sums * np.dtype(plan.layout.dtype).itemsize if plan.tiles else 0
         return tiles + others + sums
+
+    def explained(self) -> str:
+        """What was recorded, fused, reused and tiled."""
+        plan = self.plan
+        lines = [f"{plan.recorded} NumPy calls were recorded: forward, backward and update."]
+        if plan.joined:
+            lines.append(
+                f"W and b side by side, times A with a row of ones, in {len(plan.joined)} layer"
+                f"{'s' * (len(plan.joined) > 1)} ({', '.join(plan.joined)}): one product for Z, one for dW and db."
+            )
+        numbers = plan.layout.size * (1 + plan.layout.states)
+        lines.append(
+            f"{plan.layout.size:,} parameters in one flat array"
+            + (f", {numbers:,} entries with the optimizer's state" if plan.layout.states else "")
+            + (": one update for all of them." if plan.is_flat else "; the updates differ, so there is one for each.")
+        )
+        if plan.whole is not None:
+            lines.append(f"{plan.whole.calls} NumPy calls a step.")
+        else:
+            assert plan.update is not None
+            calls = plan.tiles[plan.width].calls
+            count = -(-(plan.m or 0) // plan.width)
+            lines.append(
+                f"{count:,} tiles of {plan.width:,} examples, {calls} NumPy calls each, and {plan.update.calls} "
+                f"for the update; {self.workers} thread{'s' * (self.workers > 1)}."
+            )
+        codes = plan.codes()
+        lines.append(
+            f"{self.bytes:,} bytes of arrays, made once: {sum(len(c.storage.over) for c in codes)} results are written "
+            f"over an argument, {sum(c.storage.reused for c in codes)} into memory that was used before."
+        )
+        lines.append(f"{sum(c.hoisted for c in codes)} constant arrays are made once.")
+        if plan.why_whole:
+            lines.append(f"Not tiled: {plan.why_whole}.")
+        return "\n".join(lines)
 
     def bind(self, home: Home) -> None:
         """Make the functions for the memory of a home."""
@@ -89,10 +115,10 @@ class Runner:
         ]
         tiles, count = self._tiles(), len(lanes)
         groups = [tiles[i * len(tiles) // count : (i + 1) * len(tiles) // count] for i in range(count)]
-        split, data, scratch, workers = plan.split, len(plan.data), self.scratch, self.workers
+        split, scratch, workers = plan.split, self.scratch, self.workers
 
         def step(*arguments: Any) -> Any:
-            arrays = arguments[:data]
+            arrays = arguments[: len(split)]
 
             def lane(worker: int, i: int) -> None:
                 first, own, sums = True, lanes[i], scratch[worker]
@@ -125,9 +151,9 @@ class Runner:
         What does not lie in one of the flat arrays is the same for both sides, so that it stays in the cache.
         """
         key = id(code), worker
-        common, own, body = self.texts[id(code)]
+        common, own, body = self.compiled[id(code)]
         if key not in self.common:
-            memory = [aligned(n, dtype) for dtype, n in code.slots]
+            memory = [aligned(n, dtype) for dtype, n in code.storage.slots]
             names = {"np": np, "part": part, "m": self.plan.m, "memory": memory, **code.constants, **arrays}
             exec(common, names)
             self.common[key] = names
@@ -137,17 +163,9 @@ class Runner:
         return FunctionType(body.replace(), names)
 
 
-def _texts(code: Code) -> tuple[CodeType, CodeType, CodeType]:
+def _compiled(code: Code) -> tuple[CodeType, CodeType, CodeType]:
     """The lines of the setup that both sides share, the others, and the function, compiled by Python."""
-    sides = {"before", "after"}
-    common, own = [], []
-    for line in code.setup:
-        names, _, value = line.partition(" = ")
-        if sides & set(re.findall(r"\w+", value)):
-            sides.update(names.split(", "))
-            own.append(line)
-        else:
-            common.append(line)
-    texts = "\n".join(common), "\n".join(own), code.function.text()
-    first, second, module = (builtins.compile(text, "<compiled step>", "exec") for text in texts)
-    return first, second, next(x for x in module.co_consts if isinstance(x, CodeType))
+    parts = [[line.text for line in code.setup if line.sided is sided] for sided in (False, True)]
+    texts = ["\n".join(parts[0]), "\n".join(parts[1]), code.function()]
+    common, own, module = (builtins.compile(text, "<compiled step>", "exec") for text in texts)
+    return common, own, next(x for x in module.co_consts if isinstance(x, CodeType))

@@ -15,7 +15,6 @@ from tinygrad_dls.compiling.guards import Guard
 from tinygrad_dls.compiling.memory import Home
 from tinygrad_dls.compiling.planning import plan
 from tinygrad_dls.compiling.recorded import examples, recorded
-from tinygrad_dls.compiling.report import explained
 from tinygrad_dls.compiling.running import Runner
 from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.nn import Module
@@ -109,7 +108,7 @@ class CompiledStep:
             if runner.plan.counts:
                 counts = home.counts(optimizer)
                 runner = self._for_counts(now, counts)
-                arguments = (X, Y, *[p._value for p in now.given], rate, *counts[: len(runner.plan.counts)])
+                arguments = (X, Y, *[p._value for p in now.given], rate, *counts[: runner.plan.counts])
             elif now.given:
                 arguments = (X, Y, *[p._value for p in now.given], rate)
             else:
@@ -119,7 +118,7 @@ class CompiledStep:
             result = runner.run[home.now](*arguments)
             counts, gradients = (), ()
             if result.__class__ is tuple:
-                n = 1 + len(runner.plan.counts)
+                n = 1 + runner.plan.counts
                 result, counts, gradients = result[0], result[1:n], result[n:]
                 if runner.plan.is_flat:
                     counts *= len(home.parameters)
@@ -182,7 +181,7 @@ class CompiledStep:
         ready.runner = runner = Runner(planned, self._threads or available())
         ready.others[alike] = runner
         tensors = {call.name: p for call, p in zip(step.parameters, step.tensors, strict=True)}
-        names = [member for block in planned.layout.blocks for member in block.members]
+        names = planned.layout.names
         ready.given = [p for name, p in tensors.items() if name not in names]
         parameters = [tensors[name] for name in names]
         kinds = [x.dtype == planned.layout.dtype for x in self._optimizer._start(parameters[0])]
@@ -247,7 +246,7 @@ class CompiledStep:
     def explain(self) -> str:
         """What was recorded, fused, reused and tiled, for the data of the last call; and why something was not."""
         ready = self._last()
-        return f"Runs eagerly: {ready.obstacle}" if ready.runner is None else explained(ready.runner)
+        return f"Runs eagerly: {ready.obstacle}" if ready.runner is None else ready.runner.explained()
 
     def _last(self) -> _Ready:
         if self._now is None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiling.lowering import total, with_ones
-from tinygrad_dls.recording import Call, getitem, reachable
+from tinygrad_dls.calls import Call, getitem, reachable
+from tinygrad_dls.compiling.joining import with_ones
+from tinygrad_dls.compiling.lowering import total
 
 __all__ = ["CACHE", "Kinds", "kinds", "width", "worthwhile"]
 

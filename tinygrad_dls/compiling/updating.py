@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.arrays import Array
-from tinygrad_dls.recording import Call, each
+from tinygrad_dls.calls import Call, each
 
-__all__ = ["Block", "Layout", "Update", "flat_update"]
+__all__ = ["Block", "Flat", "Layout", "Update", "flat_update", "laid_out"]
 
 
 @dataclass(frozen=True)
@@ -22,40 +22,37 @@ class Update:
     ----------
     parameter, new : Call
         The parameter, and what takes its place.
-    state : tuple of (Call, Call)
-        Each part of the state, and what takes its place.
+    arrays, counts : tuple of (Call, Call)
+        The parts of its state, and what takes their places: arrays like the parameter, and numbers.
     """
 
     parameter: Call
     new: Call
-    state: tuple[tuple[Call, Call], ...]
+    arrays: tuple[tuple[Call, Call], ...]
+    counts: tuple[tuple[Call, Call], ...]
 
 
 @dataclass(frozen=True)
 class Block:
     """The place of one parameter, or of a W with its b in the last column, in a flat array."""
 
-    name: str
     members: tuple[str, ...]
     shape: tuple[int, ...]
     start: int  # in entries
+
+    @property
+    def name(self) -> str:
+        """``W1``, or ``W1b1``."""
+        return "".join(self.members)
 
     @property
     def stop(self) -> int:
         """Where the next one starts."""
         return self.start + int(np.prod(self.shape, dtype=int))
 
-    def index(self, member: str) -> str:
-        """What follows the block's name to say the member, as Python writes it."""
-        if len(self.members) == 1:
-            return ""
-        return "[:, :-1]" if member == self.members[0] else "[:, -1:]"
-
-    def part(self, whole: Array, member: str) -> Array:
-        """The member's part of the block's array."""
-        if len(self.members) == 1:
-            return whole
-        return whole[:, :-1] if member == self.members[0] else whole[:, -1:]
+    def parts(self) -> Iterator[tuple[str, str]]:
+        """Each member, and what follows the block's name to say it, as Python writes it."""
+        yield from zip(self.members, [""] if len(self.members) == 1 else ["[:, :-1]", "[:, -1:]"], strict=True)
 
 
 @dataclass(frozen=True)
@@ -71,34 +68,36 @@ class Layout:
         """Entries of the parameters."""
         return self.blocks[-1].stop
 
+    @property
+    def names(self) -> list[str]:
+        """The parameters, in the order of their places."""
+        return [name for block in self.blocks for name in block.members]
+
     def views(self, flat: Array, region: int = 0) -> dict[str, Array]:
         """The parts of a flat array by parameter; of the parameters themselves, or of the k-th array of state."""
-        found = {}
+        found: dict[str, Array] = {}
         for block in self.blocks:
             start = region * self.size
             whole = flat[start + block.start : start + block.stop].reshape(block.shape)
-            found.update({member: block.part(whole, member) for member in block.members})
+            parts = [whole] if len(block.members) == 1 else [whole[:, :-1], whole[:, -1:]]
+            found.update(zip(block.members, parts, strict=True))
         return found
 
 
-def layout(updates: Sequence[Update], pairs: Iterable[tuple[Call, Call]]) -> Layout:
+def laid_out(updates: Sequence[Update], partners: Mapping[Call, Call]) -> Layout:
     """The places of the parameters that are updated, those of a pair side by side."""
-    partner = dict(pairs)
-    second = set(partner.values())
     blocks: list[Block] = []
     start = 0
-    for update in updates:
-        w = update.parameter
-        if w in second:
+    for w in (update.parameter for update in updates):
+        if w in partners.values():
             continue
-        members: tuple[str, ...] = (w.name,)
-        shape = w.shape
-        if w in partner:
-            members, shape = (w.name, partner[w].name), (w.shape[0], w.shape[1] + 1)
-        blocks.append(Block("".join(members), members, shape, start))
-        start = blocks[-1].stop
-    arrays = sum(s.dtype == updates[0].parameter.dtype for s, _ in updates[0].state)
-    return Layout(tuple(blocks), updates[0].parameter.dtype, arrays)
+        b = partners.get(w)
+        block = Block((w.name,), w.shape, start)
+        if b is not None:
+            block = Block((w.name, b.name), (w.shape[0], w.shape[1] + 1), start)
+        blocks.append(block)
+        start = block.stop
+    return Layout(tuple(blocks), updates[0].parameter.dtype, len(updates[0].arrays))
 
 
 # -- one update for all -----------------------------------------------------------------------------------------------
@@ -106,68 +105,75 @@ def layout(updates: Sequence[Update], pairs: Iterable[tuple[Call, Call]]) -> Lay
 
 @dataclass
 class Flat:
-    """The update of a flat array, and which calls it takes for the gradients."""
+    """The update of a flat array.
 
-    gradients: dict[str, Call]  # by parameter
-    inputs: dict[str, Call]  # P, V, S; dP
-    new: list[Call]  # of the parameters, and of each array of state
-    counts: list[tuple[Call, Call]]  # states that are numbers, and their new values
-    calls: set[Call]  # all of these, whose length is no number of examples
+    Attributes
+    ----------
+    parameters, gradient, state : Call
+        What it starts from: arrays that hold those of all parameters one after another.
+    new : list of Call
+        Of the parameters, and of each array of state.
+    counts : tuple of (Call, Call)
+        States that are numbers, and their new values.
+    gradients : dict of str to Call
+        By parameter, the call that its part of the gradient comes from.
+    calls : set of Call
+        All that works on the flat arrays; the lengths are no numbers of examples.
+    """
+
+    parameters: Call
+    gradient: Call
+    state: list[Call]
+    gradients: dict[str, Call]
+    new: list[Call] = field(default_factory=list)
+    counts: list[tuple[Call, Call]] = field(default_factory=list)
+    calls: set[Call] = field(default_factory=set)
 
 
 def flat_update(updates: Sequence[Update], size: int) -> Flat | None:
     """The same function of all parameters, if there is one: their arrays enter entry by entry."""
     known = [_template(u) for u in updates]
-    if any(t is None or t[0] != known[0][0] for t in known if known[0] is not None) or known[0] is None:
+    gradients = {u.parameter.name: t[1] for u, t in zip(updates, known, strict=True) if t is not None}
+    if len(gradients) < len(updates) or len({t[0] for t in known if t is not None}) > 1:
+        return None
+    if any(gradients[u.parameter.name].shape != u.parameter.shape for u in updates):
         return None
     first = updates[0]
-    gradients = {u.parameter.name: t[1] for u, t in zip(updates, known, strict=True) if t is not None}
-    if any(g.shape != u.parameter.shape for u, g in zip(updates, gradients.values(), strict=True)):
-        return None
-    dtype = first.parameter.dtype
-    inputs: dict[Call, Call] = {first.parameter: Call(None, (), {}, (size,), dtype, "P")}
-    inputs[gradients[first.parameter.name]] = Call(None, (), {}, (size,), dtype, "dP")
-    arrays = [(s, new) for s, new in first.state if s.dtype == dtype]
-    for k, (s, _) in enumerate(arrays):
-        inputs[s] = Call(None, (), {}, (size,), dtype, "VS"[k] + "dP")
-    made: dict[Call, Call] = {}
+    like_parameters = [first.parameter, gradients[first.parameter.name], *(s for s, _ in first.arrays)]
+    p, g, *state = inputs = [Call(None, (), {}, (size,), first.parameter.dtype) for _ in like_parameters]
+    made: dict[Call, Call] = dict(zip(like_parameters, inputs, strict=True))
 
     def flat(x: Any) -> Any:
-        if not isinstance(x, Call) or x.function is None:
-            return inputs.get(x, x) if isinstance(x, Call) else x
-        if x in inputs:
-            return inputs[x]
+        if not isinstance(x, Call):
+            return x
         if x not in made:
+            if x.function is None:
+                return x
             shape = (size,) if x.shape == first.parameter.shape and x.shape else x.shape
             made[x] = Call(x.function, each(flat, x.args), each(flat, x.options), shape, x.dtype)
         return made[x]
 
-    new = [flat(first.new), *(flat(s) for _, s in arrays)]
-    counts = [(s, flat(n)) for s, n in first.state if s.dtype != dtype]
-    return Flat(gradients, {c.name: c for c in inputs.values()}, new, counts, {*inputs.values(), *made.values()})
+    new = [flat(call) for call in (first.new, *(s for _, s in first.arrays))]
+    counts = [(s, flat(n)) for s, n in first.counts]
+    return Flat(p, g, state, gradients, new, counts, set(made.values()))
 
 
 def _template(update: Update) -> tuple[Any, Call] | None:
-    """The update as a text without names, and the one array in it that is not the optimizer's: the gradient."""
-    own = {update.parameter: "P", **{s: f"S{k}" for k, (s, _) in enumerate(update.state)}}
-    gradients: list[Call] = []
+    """The update without names, and the one array in it that is not the optimizer's: the gradient."""
+    state = (*update.arrays, *update.counts)
+    own = {update.parameter: "P", **{s: f"S{k}" for k, (s, _) in enumerate(state)}}
+    gradients: dict[Call, str] = {}
 
-    def text(x: Any) -> Any:
+    def form(x: Any) -> Any:
         if not isinstance(x, Call):
             return type(x).__name__, repr(x)
         if x in own:
             return own[x]
-        if x.function is None:
-            return x.name if x.shape == () else gradient(x)
-        if isinstance(x.function, np.ufunc) or x.shape == ():
-            return x.function.__name__, str(x.dtype), tuple(map(text, x.args))
-        return gradient(x)
+        if x.shape == () or isinstance(x.function, np.ufunc):
+            return (x.name,) if x.function is None else (x.function.__name__, str(x.dtype), *map(form, x.args))
+        return gradients.setdefault(x, f"G{len(gradients)}")
 
-    def gradient(x: Call) -> str:
-        if x not in gradients:
-            gradients.append(x)
-        return f"G{gradients.index(x)}"
-
-    found = text(update.new), tuple(text(new) for _, new in update.state)
-    scalar = update.parameter.shape == ()
-    return None if len(gradients) != 1 or scalar else (found, gradients[0])
+    found = form(update.new), tuple(form(new) for _, new in state)
+    if len(gradients) != 1 or update.parameter.shape == ():
+        return None
+    return found, next(iter(gradients))

@@ -1,8 +1,7 @@
-"""From a program to the text of functions that run it: lines in order, each into an array that is free by then.
+"""From a program to the text of a function that runs it: a line for each call, into memory that is planned.
 
-An array is planned by its last use: a function of single entries writes over an argument that nothing needs any more,
-and other calls take the memory that was given back. Views of planned arrays are made once, not at every step; so is
-what depends on nothing. What NumPy cannot write into a given array, it makes anew.
+Views of memory that stays where it is are made once, not at every step; so is what depends on nothing. What NumPy
+cannot write into a given array, it makes anew.
 """
 
 from __future__ import annotations
@@ -11,98 +10,33 @@ import builtins
 import keyword
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiling.lowering import (
-    ARITHMETIC,
-    COMPARISONS,
-    FLOATS,
-    RUN,
-    calls,
-    is_number,
-    number,
-    side_by_side,
-    total,
-    total_in_runs,
-    with_ones,
-)
-from tinygrad_dls.recording import Call, astype, getitem, reachable, scattered
+from tinygrad_dls.arrays import Array
+from tinygrad_dls.calls import Call, astype, getitem, is_call, number, reachable, scattered
+from tinygrad_dls.compiling.joining import side_by_side, with_ones
+from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, is_number, total
+from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
 from tinygrad_dls.rewriting import PATTERNS
 
-__all__ = ["Code", "Function", "Writer", "copied", "safe"]
+__all__ = ["Code", "Line", "Writer", "copied", "cost_without_factor", "safe"]
 
-_REDUCE = {np.sum: "add", np.max: "maximum", np.min: "minimum", np.prod: "multiply"}
+RUN = 4096  # entries of a long sum that are added up in one go
 LONG = 4 * RUN
+FEW = 4096  # entries of an array up to which its memory does not matter
+_REDUCE = {np.sum: np.add, np.max: np.maximum, np.min: np.minimum, np.prod: np.multiply}
 _VIEWS = (np.transpose, np.broadcast_to, np.expand_dims, np.squeeze, np.swapaxes, np.reshape)
 _FRESH = (
     np.where, np.concatenate, np.stack, np.cumsum, np.sum, np.prod, np.max, np.min, np.mean, np.std, np.var, np.any,
     np.all, getitem, scattered, *PATTERNS,
 )  # fmt: skip  # whose results are arrays of their own, indexing among them where it is no view
 _BY_KEYWORD = (np.maximum, np.minimum)  # whose third argument by position is deprecated
-FEW = 4096  # entries of an array up to which its memory does not matter
 _RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), *dir(builtins), "np"}
-
-
-@dataclass
-class Function:
-    """The text of a function: its name, arguments and lines, each with a comment."""
-
-    name: str
-    arguments: list[str]
-    lines: list[tuple[str, str]] = field(default_factory=list)
-
-    def text(self) -> str:
-        """The function as Python."""
-        column = max((len(line) for line, comment in self.lines if comment and len(line) < 64), default=0)
-        body = [f"    {line:{column}}  # {comment}" if comment else f"    {line}" for line, comment in self.lines]
-        return "\n".join([f"def {self.name}({', '.join(self.arguments)}):", *(body or ["    pass"])])
-
-    @property
-    def calls(self) -> int:
-        """How many NumPy calls it makes."""
-        return sum(not line.startswith(("return", "#")) for line, _ in self.lines)
-
-
-@dataclass
-class Code:
-    """What a plan runs: text, and the memory that it needs.
-
-    Attributes
-    ----------
-    setup : list of str
-        Lines that name the arrays, run once for each worker.
-    function : Function
-    slots : list of (dtype, int)
-        The arrays of working memory, and their lengths.
-    constants : dict
-        By name, what the text cannot hold: NumPy's functions, and arrays.
-    own : int
-        Bytes of arrays that are kept apart, as they hold ones.
-    reused, in_place, hoisted : int
-        How often memory was used again, an argument was written over, and a line was moved to the setup.
-    """
-
-    setup: list[str] = field(default_factory=list)
-    function: Function = field(default_factory=lambda: Function("step", []))
-    slots: list[tuple[Any, int]] = field(default_factory=list)
-    constants: dict[str, Any] = field(default_factory=dict)
-    reused: int = 0
-    in_place: int = 0
-    hoisted: int = 0
-    own: int = 0
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the arrays that the function writes into."""
-        return self.own + sum(n * int(np.dtype(dtype).itemsize) for dtype, n in self.slots)
-
-    def text(self) -> str:
-        """All of it as Python."""
-        return "\n".join([*self.setup, "", "", self.function.text(), ""])
+_FLAT = re.compile(r"(new_)?(parameters|gradients|state\d+)|before|after")
 
 
 def copied(x: Any) -> Any:
@@ -110,13 +44,95 @@ def copied(x: Any) -> Any:
     return x.copy()
 
 
+def total_in_runs(x: Array, y: Array) -> Any:
+    """The sum of products of many float32: BLAS adds them one by one, and each run by itself loses fewer digits."""
+    whole = len(x) // RUN * RUN
+    runs = np.matmul(x[:whole].reshape(-1, 1, RUN), y[:whole].reshape(-1, RUN, 1))
+    return np.add.reduce(runs, None) + x[whole:].dot(y[whole:])
+
+
 def safe(name: str) -> str:
     """A name that means nothing else in the text of a function."""
-    return (
-        f"{name}_"
-        if name in _RESERVED or re.fullmatch(r"(new_)?(parameters|gradients|state\d+)|before|after", name)
-        else name
-    )
+    return f"{name}_" if name in _RESERVED or _FLAT.fullmatch(name) else name
+
+
+def cost_without_factor(cost: Call) -> Call:
+    """What NumPy computes of the cost: its division by m is left to Python."""
+    inner = cost.args[0] if is_call(cost, np.divide, np.multiply) and is_number(cost.args[1]) else None
+    return inner if isinstance(inner, Call) else cost
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a function, or of its setup.
+
+    Attributes
+    ----------
+    text, comment : str
+    sided : bool
+        Whether a line of the setup makes a view of one of the two sides; the others are the same for both.
+    """
+
+    text: str
+    comment: str = ""
+    sided: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """What it gives names to."""
+        return self.text.split(" = ")[0].split(", ")
+
+
+@dataclass
+class Code:
+    """A function of a plan: its text, and the memory that it needs.
+
+    Attributes
+    ----------
+    name, arguments, lines, returned
+        The function.
+    setup : list of Line
+        What names the arrays, run once for each worker.
+    storage : Storage
+        Working memory.
+    constants : dict
+        By name, what the text cannot hold: NumPy's functions, and arrays.
+    own : int
+        Bytes of arrays that are kept apart, as they hold ones.
+    hoisted : int
+        How many constant arrays the setup makes.
+    """
+
+    name: str
+    arguments: list[str]
+    lines: list[Line] = field(default_factory=list)
+    returned: str = ""
+    setup: list[Line] = field(default_factory=list)
+    storage: Storage = field(default_factory=Storage)
+    constants: dict[str, Any] = field(default_factory=dict)
+    own: int = 0
+    hoisted: int = 0
+
+    @property
+    def calls(self) -> int:
+        """How many NumPy calls the function makes."""
+        return len(self.lines)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the arrays that the function writes into."""
+        return self.own + sum(n * int(np.dtype(dtype).itemsize) for dtype, n in self.storage.slots)
+
+    def function(self) -> str:
+        """The function as Python."""
+        column = max((len(line.text) for line in self.lines if line.comment and len(line.text) < 64), default=0)
+        body = [f"{x.text:{column}}  # {x.comment}" if x.comment else x.text for x in self.lines]
+        body += [f"return {self.returned}"] if self.returned else []
+        return "\n    ".join([f"def {self.name}({', '.join(self.arguments)}):", *(body or ["pass"])])
+
+    def text(self) -> str:
+        """All of it as Python."""
+        return "\n".join([*(line.text for line in self.setup), "", "", self.function(), ""])
 
 
 class Writer:
@@ -124,73 +140,84 @@ class Writer:
 
     Parameters
     ----------
-    recorded : int or None
-        The number of examples that the program was recorded with.
-    width : int or None
-        The number of examples that the functions are for: all, or those of a tile.
-    given : dict of Call to str
-        What is there when a function starts: its arguments, and views of the flat arrays.
-    fixed : set of Call
-        Those of them whose memory stays where it is.
+    arguments, arrays : dict of Call to str
+        What is there when the function starts: its arguments, and arrays that stay where they are.
+    sided : set of Call
+        Those of the arrays that lie on one of two sides.
     into : dict of Call to str
-        Where the results that somebody waits for are to be written.
+        The arrays that results are to be written into.
+    setup : sequence of Line
+        Lines that are there already, whose names are taken.
+    recorded, width : int or None
+        The number of examples that the program was recorded with, and that which the function is for.
     plain : set of Call
-        Those whose lengths are no number of examples, even if they are multiples of it.
+        Calls whose lengths are no number of examples, even if they are multiples of it.
+    strided : set of Call
+        Arguments that are given as a run of columns of a larger array.
+    scratch : set of Call
+        Arrays that may be written over when nothing needs them any more.
+    notes : dict of str to str
+        Comments on results, by name.
     """
 
     def __init__(
         self,
-        recorded: int | None,
-        width: int | None,
-        given: Mapping[Call, str],
-        fixed: set[Call],
-        into: dict[Call, str],
+        arguments: Mapping[Call, str],
+        arrays: Mapping[Call, str] | None = None,
+        *,
+        sided: set[Call] | None = None,
+        into: Mapping[Call, str] | None = None,
+        setup: Sequence[Line] = (),
+        recorded: int | None = None,
+        width: int | None = None,
         plain: set[Call] | None = None,
+        strided: set[Call] | None = None,
+        scratch: set[Call] | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
-        self.recorded, self.width = recorded, width
-        self.code = Code()
-        self.given, self.into, self.plain = given, into, plain or set()
-        self.fixed = set(fixed)
-        self.scratch: set[Call] = set()  # what is given, but may be written over
-        self.strided: set[Call] = set()  # what is given as a run of columns of a larger array
-        self.notes: dict[str, str] = {}  # by name, for the comment of a line
-        self.names: dict[Call, str] = dict(given)
-        self.taken = {*_RESERVED, *given.values()}
-        self.free: list[int] = []
-        self.slot: dict[Call, int] = {}
-        self.end: dict[Call, int] = {}  # by what owns memory: the place of its last use
-        self.places: dict[Any, str] = {}
+        self.given = {**arguments, **(arrays or {})}
+        self.stays = set(arrays or {})  # what does not move, so that views of it are made once
+        self.sided, self.into = set(sided or ()), into or {}
+        self.recorded, self.width, self.plain = recorded, width, plain or set()
+        self.strided, self.scratch, self.notes = strided or set(), scratch or set(), notes or {}
+        self.setup = list(setup)
+        self.names: dict[Call, str] = dict(self.given)
+        self.taken = {*_RESERVED, *self.given.values(), *(name for line in self.setup for name in line.names)}
+        self.known: dict[Any, str] = {}  # arrays that the setup makes, by what is in them
         self.constants: set[Call] = set()
 
-    # -- one function -------------------------------------------------------------------------------------------------
-
-    def start(self, lines: list[str]) -> None:
-        """The first lines of the setup, whose names are taken."""
-        self.code.setup += lines
-        for line in lines:
-            self.taken.update(line.split(" = ")[0].split(", "))
-
-    def function(self, name: str, arguments: list[str], wanted: Iterable[Call]) -> Function:
-        """Write the function that computes the calls; its last line is left to the caller."""
-        self.f = Function(name, arguments)
-        self.code.function = self.f
-        wanted = list(wanted)
-        self.order = reachable(wanted, known=lambda call: call in self.given or is_number(call))
-        self.alike = {x.args[0] for x in self.order if x.function is with_ones}
-        for i, call in enumerate(self.order):
-            for x in (call, *call.calls()):
-                self.end[self.root(x)] = i
-        for call in wanted:
-            self.end[self.root(call)] = len(self.order)
-        for at, call in enumerate(self.order):
-            self.at = at
+    def code(
+        self,
+        name: str,
+        arguments: Sequence[str],
+        wanted: Sequence[Call],
+        returned: Sequence[Call] = (),
+        cost: Call | None = None,
+    ) -> Code:
+        """The function that computes what is wanted, and returns some of it; first the cost, as Python's number."""
+        self.made = Code(name, list(dict.fromkeys(arguments)), setup=self.setup)
+        order = reachable(wanted, known=lambda call: call in self.given or is_number(call))
+        self.with_ones = {x.args[0] for x in order if x.function is with_ones}
+        for call in order:
+            if self.is_constant(call):
+                self.constants.add(call)
+        own = {*self.into, *self.with_ones, *self.constants}
+        self.storage = self.made.storage = stored(
+            order,
+            wanted,
+            arrays={call for call in order if self.takes_array(call) and call not in own},
+            scratch=self.scratch,
+            owner=self.owner,
+            size=lambda call: math.prod(self.lengths(call)),
+        )
+        for call in order:
             self.line(call)
-            for x in {self.root(y) for y in (call, *call.calls())}:
-                if self.end.get(x) == self.at and x in self.slot:
-                    self.free.append(self.slot.pop(x))
-        return self.f
+        self.made.returned = ", ".join([*([] if cost is None else [self.cost(cost)]), *map(self.any, returned)])
+        return self.made
 
-    def root(self, call: Call) -> Call:
+    # -- kinds of calls -----------------------------------------------------------------------------------------------
+
+    def owner(self, call: Call) -> Call:
         """What owns the memory of a view."""
         while self.is_view(call):
             call = call.args[0]
@@ -201,282 +228,261 @@ class Writer:
         f = call.function
         if f is None or call in self.given or not call.args or not isinstance(call.args[0], Call):
             return False
-        if is_number(call.args[0]):
+        x = call.args[0]
+        if is_number(x):
             return False
         if f is np.reshape:
-            x = call.args[0]
             return x.function is not None and not self.is_view(x) and x.function not in (with_ones, side_by_side)
         if f is getitem:
             index = call.args[1]
-            number = call.shape == () and index is not Ellipsis and not (isinstance(index, tuple) and Ellipsis in index)
-            return _basic(index) and not number
+            single = call.shape == () and index is not Ellipsis and not (isinstance(index, tuple) and Ellipsis in index)
+            return _basic(index) and not single
         if f is with_ones:
-            return call.args[0] not in self.given
+            return x not in self.given and x not in self.constants
         return f in _VIEWS
 
-    # -- one line -----------------------------------------------------------------------------------------------------
+    def is_constant(self, call: Call) -> bool:
+        """Whether a result depends on nothing, if it is known of the arguments."""
+        if self.is_view(call):
+            return self.owner(call) in self.constants
+        fixed = (x in self.constants or (is_number(x) and not _changes(x)) for x in call.calls())
+        return call.function is not with_ones and all(fixed)
+
+    def takes_array(self, call: Call) -> bool:
+        """Whether NumPy can write the result into a given array."""
+        f = call.function
+        if call.shape == () or self.is_view(call):
+            return False
+        if f is np.dot:
+            return all(isinstance(x, Call) for x in call.args)
+        if f in _REDUCE:
+            return bool(call.args[0].dtype == call.dtype and call.dtype != bool)
+        return f is astype or (isinstance(f, np.ufunc) and f.nout == 1)
+
+    # -- lines --------------------------------------------------------------------------------------------------------
 
     def line(self, call: Call) -> None:
-        """Write the line for a call, unless it is known or only a name."""
-        f = call.function
-        if call in self.names or is_number(call):
-            return
-        if f is np.asarray:
-            self.names[call] = self.constant(number(call), call.dtype)
+        """Write the line for a call, in the function or in its setup."""
+        if call in self.constants and not self.is_view(call):
+            if call.function is not np.ones or call in self.into:  # which are made for those who ask for them
+                self.once(call)
         elif self.is_view(call):
             self.view(call)
-        elif f is with_ones:
-            self.copied(call)
-        elif all(x in self.constants or (is_number(x) and not self.changes(x)) for x in call.calls()):
-            self.once(call)
+        elif call.function is with_ones:
+            self.with_row_of_ones(call)
+        elif self.takes_array(call):
+            self.written(call, self.target(call))
         else:
-            self.computed(call)
+            self.assigned(call)
         if call in self.into and self.names[call] != self.into[call]:  # a view, or a constant
             self.write(f"{self.into[call]}[...] = {self.names[call]}")
 
-    def changes(self, x: Call) -> bool:
-        """Whether a number may be another one at the next step."""
-        if x.function is None:
-            return x.name == "learning_rate"  # the other symbol is m
-        return any(map(self.changes, x.calls()))
+    def name(self, call: Call) -> str:
+        """The name of a result."""
+        if call not in self.names:
+            self.once(call)
+        return self.names[call]
 
     def once(self, call: Call) -> None:
         """What depends on nothing is computed when the plan is made."""
+        text = f"{self.called(call.function)}({self.arguments(call)})"
         if call.function is np.ones:
             text = f"np.ones({self.shape(call)}, {self.dtype(call.dtype)})"
-            key: Any = text
-        else:
-            text = f"{self.called(call.function)}({self.arguments(call)})"
-            if call.function in _VIEWS:  # of a number
-                text = f"np.full({self.shape(call)}, {self.number(call.args[0])}, {self.dtype(call.dtype)})"
-            key = call
-        if key not in self.places:
-            name = self.name(call, "ones" if call.function is np.ones else "c")
-            self.places[key] = name
-            self.code.setup.append(f"{name} = {text}")
-            self.code.hoisted += 1
-        self.names[call] = self.places[key]
-        self.fixed.add(call)
-        self.constants.add(call)
+        elif call.function in _VIEWS:  # of a number
+            text = f"np.full({self.shape(call)}, {self.number(call.args[0])}, {self.dtype(call.dtype)})"
+        stem = call.name or ("ones" if call.function is np.ones else "c")
+        self.names[call] = self.made_once(text, stem, math.prod(self.lengths(call)), call.dtype)
+        self.stays.add(call)
+
+    def made_once(self, text: str, stem: str, size: int, dtype: Any) -> str:
+        """The name of an array of constants, or of a number, that the setup makes."""
+        if text not in self.known:
+            self.known[text] = self.unique(stem)
+            self.setup.append(Line(f"{self.known[text]} = {text}"))
+            self.made.own += size * np.dtype(dtype).itemsize
+            self.made.hoisted += size > 1
+        return self.known[text]
 
     def view(self, call: Call) -> None:
         """A view: made once if what it is of stays where it is."""
         x = call.args[0]
+        inner = self.name(x)
         if call.function is with_ones:
-            text = f"{self.names[x]}_and_1"  # named when x was
-            self.names[call] = text
-            self.fixed.add(call)
+            self.names[call] = f"{inner}_and_1"  # named when x was
+            self.stays.add(call)
             return
-        inner = self.names[x]
         if call.function is np.transpose and len(call.args) == 1 and not call.options:
             text = f"{inner}.T"
         elif call.function is getitem:
             text = f"{inner}[{self.index(call.args[1])}]"
-        elif call.function in (np.reshape, np.broadcast_to):
-            shape = self.shape(call)
-            text = f"{self.called(call.function)}({inner}, {shape})"
         else:
             text = f"{self.called(call.function)}({self.arguments(call)})"
-        stem = f"{inner}_T" if text == f"{inner}.T" else self.name(call, "view", take=False)
-        name = self.unique(stem)
-        self.names[call] = name
-        if self.root(call) in self.fixed:
-            self.fixed.add(call)
-            self.code.setup.append(f"{name} = {text}")
-            if self.root(call) in self.constants:
-                self.constants.add(call)
+        self.names[call] = name = self.unique(f"{inner}_T" if text == f"{inner}.T" else call.name or "view")
+        owner = self.owner(call)
+        if owner in self.stays:
+            self.stays.add(call)
+            self.setup.append(Line(f"{name} = {text}", sided=owner in self.sided))
         else:
             self.write(f"{name} = {text}")
 
-    def copied(self, call: Call) -> None:
-        """An input with a row of ones below."""
-        name, inner = self.name(call, "t"), self.names[call.args[0]]
-        self.code.own += math.prod(self.lengths(call)) * np.dtype(call.dtype).itemsize
-        self.code.setup.append(f"{name} = np.ones({self.shape(call)}, {self.dtype(call.dtype)})")
+    def with_row_of_ones(self, call: Call) -> None:
+        """An input with a row of ones below, by copying it."""
+        name = self.names[call] = self.unique(call.name or "t")
         rows = self.unique(f"{name}_rows")
-        self.code.setup.append(f"{rows} = {name}[:-1]")
-        self.names[call] = name
-        self.fixed.add(call)
-        self.write(f"{rows}[...] = {inner}", "a copy, with a row of ones below")
+        self.stays.add(call)
+        self.filled_with_ones(name, self.lengths(call), call.dtype)
+        self.setup.append(Line(f"{rows} = {name}[:-1]"))
+        self.write(f"{rows}[...] = {self.names[call.args[0]]}", "a copy, with a row of ones below")
 
-    def computed(self, call: Call) -> None:
-        """The line of what is computed at every step."""
-        f = call.function
-        comment = self.comment(call)
-        if f is total:
-            x, y = (self.raveled(a) for a in call.args)
-            if not self.is_long(call.args[0]):
-                self.assigned(call, f"{x}.dot({y})")
-            elif calls(call.args[1], np.ones):
-                self.assigned(call, f"{self.called(np.add)}.reduce({x})")
-            else:
-                self.code.constants["total_in_runs"] = total_in_runs
-                self.assigned(call, f"total_in_runs({x}, {y})")
-        elif f is np.dot and calls(call.args[1], np.ones) and self.is_long(call.args[1]) and call.shape != ():
-            x = self.operand(call.args[0], call)
-            kept = ", keepdims=True" if len(call.shape) == 2 else ""
-            self.write(f"{self.called(np.add)}.reduce({x}, 1, out={self.target(call)}{kept})", comment)
-        elif f is np.dot and all(isinstance(x, Call) for x in call.args):
-            a, b = (self.operand(x, call) for x in call.args)
-            if call.shape == ():
-                self.assigned(call, f"{a}.dot({b})")
-            elif any(self.root(x) in self.strided for x in call.args):  # which np.dot would copy, or go through by hand
-                self.write(f"{self.called(np.matmul)}({a}, {b}, {self.target(call)})", comment)
-            else:
-                self.write(f"{a}.dot({b}, {self.target(call)})", comment)
-        elif isinstance(f, np.ufunc) and f.nout == 1 and call.shape != ():
-            args = [self.operand(x, call) for x in call.args]
-            out = self.target(call)
-            out = f"out={out}" if f in _BY_KEYWORD else out
-            self.write(f"{self.called(f)}({', '.join([*args, out])})", comment)
-        elif f in _REDUCE and call.args[0].dtype == call.dtype and call.dtype != bool and call.shape != ():
-            axis = call.options.get("axis")
-            keep = bool(call.options.get("keepdims"))
-            axis = axis if not isinstance(axis, tuple) else axis if len(axis) > 1 else axis[0]
-            x = self.operand(call.args[0], call)
-            ufunc = self.called(getattr(np, _REDUCE[f]))
-            keyword_ = ", keepdims=True" if keep else ""
-            self.write(f"{ufunc}.reduce({x}, {axis}, out={self.target(call)}{keyword_})", comment)
-        elif f is astype and call.shape != ():
-            self.write(f"{self.target(call)}[...] = {self.names[call.args[0]]}", comment)
-        elif f is copied and call not in self.into:
-            self.assigned(call, f"{self.any(call.args[0])}.copy()")
-        elif f is copied:
-            self.names[call] = self.into[call]
-            self.write(f"{self.into[call]}[...] = {self.any(call.args[0])}", comment)
+    def filled_with_ones(self, name: str, shape: tuple[int, ...], dtype: Any) -> None:
+        """An array of which all rows but the last are written over."""
+        self.made.own += math.prod(shape) * np.dtype(dtype).itemsize
+        self.setup.append(Line(f"{name} = np.ones({shape}, {self.dtype(dtype)})"))
+
+    def target(self, call: Call) -> str:
+        """The array that a result is written into."""
+        self.stays.add(call)
+        if call in self.into:
+            name = self.into[call]
         else:
-            text = f"{self.called(f)}({self.arguments(call)})"
-            fresh = isinstance(f, np.ufunc) or f in _FRESH
-            self.assigned(call, text if fresh else f"{text}.copy()")  # it may be a view of memory that is used again
+            name = self.unique(call.name or "t")
+            if call in self.with_ones:
+                whole, (rows, *others) = self.unique(f"{name}_and_1"), self.lengths(call)
+                self.filled_with_ones(whole, (rows + 1, *others), call.dtype)
+                text = f"{whole}[:-1]"
+            elif call in self.storage.over:
+                text = self.names[self.storage.over[call]]
+            else:
+                text = f"part(memory[{self.storage.slot[call]}], {self.shape(call)})"
+            self.setup.append(Line(f"{name} = {text}"))
+        self.names[call] = name
+        return name
+
+    def written(self, call: Call, out: str) -> None:
+        """The line of a call that writes into an array."""
+        f, comment = call.function, self.comment(call)
+        kept = ", keepdims=True" * (len(call.shape) == 2)
+        if f is np.dot and is_call(call.args[1], np.ones) and self.is_long(call.args[1]):
+            text = f"{self.called(np.add)}.reduce({self.any(call.args[0])}, 1, out={out}{kept})"
+        elif f is np.dot and any(self.owner(x) in self.strided for x in call.args):  # np.dot would copy it
+            text = f"{self.called(np.matmul)}({', '.join(map(self.any, call.args))}, {out})"
+        elif f is np.dot:
+            text = f"{self.any(call.args[0])}.dot({self.any(call.args[1])}, {out})"
+        elif f in _REDUCE:
+            axis, keepdims = call.options.get("axis"), call.options.get("keepdims")
+            axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+            kept = ", keepdims=True" * bool(keepdims)
+            text = f"{self.called(_REDUCE[f])}.reduce({self.any(call.args[0])}, {axis}, out={out}{kept})"
+        elif f is astype:
+            text = f"{out}[...] = {self.any(call.args[0])}"
+        else:
+            args = [self.operand(x, call) for x in call.args]
+            text = f"{self.called(f)}({', '.join([*args, f'out={out}' if f in _BY_KEYWORD else out])})"
+        self.write(text, comment)
+
+    def assigned(self, call: Call) -> None:
+        """The line of a call that makes a new array, or a number."""
+        f = call.function
+        if f is total:
+            text = self.total(*call.args)
+        elif f is np.dot and call.shape == () and all(isinstance(x, Call) for x in call.args):
+            text = f"{self.any(call.args[0])}.dot({self.any(call.args[1])})"
+        elif f is copied:
+            text = self.any(call.args[0]) + ".copy()" * (call not in self.into)
+        else:
+            fresh = isinstance(f, np.ufunc) or f in _FRESH  # others may give a view of memory that is used again
+            text = f"{self.called(f)}({self.arguments(call)})" + ".copy()" * (not fresh)
+        self.names[call] = self.into.get(call) or self.unique(call.name or ("t" if call.shape else "s"))
+        self.write(f"{self.names[call]}{'[...]' * (call in self.into)} = {text}", self.comment(call))
+
+    def total(self, x: Call, y: Call) -> str:
+        """The sum of products of entries, or of the entries of x if y are ones."""
+        if not self.is_long(x):
+            return f"{self.row(x)}.dot({self.row(y)})"
+        if is_call(y, np.ones):
+            return f"{self.called(np.add)}.reduce({self.row(x)})"
+        self.made.constants["total_in_runs"] = total_in_runs
+        return f"total_in_runs({self.row(x)}, {self.row(y)})"
+
+    def row(self, x: Call) -> str:
+        """The entries of an array in a row."""
+        if is_call(x, np.ones) and not x.args:
+            return self.name(Call(np.ones, (), {}, (math.prod(x.shape),), x.dtype))
+        name = self.name(x)
+        if x in self.stays and x not in self.given and not self.is_view(x):
+            if ("row", name) not in self.known:
+                self.known["row", name] = self.unique(f"{name}_row")
+                self.setup.append(Line(f"{self.known['row', name]} = {name}.reshape(-1)"))
+            return self.known["row", name]
+        return f"{name}.ravel()"
 
     def is_long(self, x: Call) -> bool:
         """Whether BLAS would lose digits in the sum of so many entries: NumPy adds in pairs, and is as fast there."""
         return bool(x.dtype == np.float32 and math.prod(self.lengths(x)) > LONG)
 
-    def write(self, line: str, comment: str = "") -> None:
+    def write(self, text: str, comment: str = "") -> None:
         """Append a line."""
-        self.f.lines.append((line, comment))
-
-    def assigned(self, call: Call, text: str) -> None:
-        """A line that makes a new array, or a number."""
-        name = self.into.get(call) or self.name(call, "s" if call.shape == () else "t")
-        filled = call in self.into and not name.endswith("]")
-        self.write(f"{name}{'[...]' if filled else ''} = {text}", self.comment(call))
-        self.names[call] = name
+        self.made.lines.append(Line(text, comment))
 
     def comment(self, call: Call) -> str:
-        """The comment of a line: the shape of its result, and by what it differs from what its name says."""
+        """The shape of a result, and by what it differs from what its name says."""
         return ", ".join(x for x in (self.shape(call) * bool(call.shape), self.notes.get(call.name, "")) if x)
-
-    # -- memory -------------------------------------------------------------------------------------------------------
-
-    def target(self, call: Call) -> str:
-        """The array to write a result into."""
-        if call in self.into:
-            self.names[call] = self.into[call]
-            self.fixed.add(call)
-            return self.names[call]
-        name = self.name(call, "t")
-        self.names[call] = name
-        self.fixed.add(call)
-        if call in self.alike:
-            whole = self.unique(f"{name}_and_1")
-            shape = self.lengths(call)
-            self.code.own += math.prod((shape[0] + 1, *shape[1:])) * np.dtype(call.dtype).itemsize
-            self.code.setup.append(f"{whole} = np.ones({(shape[0] + 1, *shape[1:])}, {self.dtype(call.dtype)})")
-            self.code.setup.append(f"{name} = {whole}[:-1]")
-            return name
-        old = self.overwritten(call)
-        if old is not None:
-            self.code.in_place += 1
-            if old in self.slot:
-                self.slot[call] = self.slot.pop(old)
-            self.code.setup.append(f"{name} = {self.names[old]}")
-            return name
-        i = self.memory(np.dtype(call.dtype), math.prod(self.lengths(call)))
-        self.slot[call] = i
-        self.code.setup.append(f"{name} = part(memory[{i}], {self.shape(call)})")
-        return name
-
-    def overwritten(self, call: Call) -> Call | None:
-        """An argument that a function of single entries may write over."""
-        if not isinstance(call.function, np.ufunc) or call.function.signature is not None:
-            return None
-        args = [x for x in call.args if isinstance(x, Call)]
-        for x in args:
-            own = x not in self.given or x in self.scratch
-            free = self.end.get(x) == self.at and x in self.fixed and own and x not in self.into
-            free = free and not self.is_view(x) and x not in self.constants and x.function is not with_ones
-            alone = all(y is x or self.root(y) is not x for y in args)
-            if free and alone and x.shape == call.shape and x.dtype == call.dtype and x not in self.alike:
-                return x
-        return None
-
-    def memory(self, dtype: Any, size: int) -> int:
-        """A piece of working memory that is free: the smallest that is large enough, or the largest, made larger."""
-        slots = self.code.slots
-        free = [i for i in self.free if slots[i][0] == dtype]
-        large = [i for i in free if slots[i][1] >= size]
-        if not free:
-            slots.append((dtype, size))
-            return len(slots) - 1
-        i = min(large, key=lambda i: slots[i][1]) if large else max(free, key=lambda i: slots[i][1])
-        self.free.remove(i)
-        slots[i] = (dtype, max(size, slots[i][1]))
-        self.code.reused += 1
-        return i
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 
     def operand(self, x: Any, call: Call) -> str:
         """An argument of a function of entries: numbers become arrays of the dtype, which NumPy takes faster."""
-        if isinstance(x, np.ndarray) or (isinstance(x, Call) and not is_number(x)):
+        if isinstance(x, Call) and not is_number(x):
+            return self.single(x, call)
+        if isinstance(x, np.ndarray):
             return self.any(x)
         dtypes = {y.dtype for y in call.args if isinstance(y, Call) and not is_number(y)}
         dtype = dtypes.pop() if len(dtypes) == 1 else None
         same = dtype in FLOATS and (call.dtype == dtype or call.function in COMPARISONS)
         if not same or call.function is np.power:
             return self.number(x)
-        if number(x) is not None:
-            if call.function in _BY_KEYWORD and math.prod(self.lengths(call)) <= FEW:
-                return self.filled(number(x), call)
-            return self.constant(number(x), dtype)
-        return self.live(x, dtype)
+        if number(x) is None:
+            return self.live(x, dtype)
+        value = float(number(x))
+        if call.function in _BY_KEYWORD and math.prod(self.lengths(call)) <= FEW:  # of extremes, an array is faster
+            text = f"np.full({self.shape(call)}, {self.number(value)}, {self.dtype(dtype)})"
+            size = math.prod(self.lengths(call))
+            return self.made_once(text, "zeros" if value == 0 else "filled", size, dtype)
+        stem = "number_" + re.sub(r"\W", "_", f"{value:g}".replace("-", "minus_").replace("+", ""))
+        return self.made_once(self.array(self.number(value), dtype), stem, 1, dtype)
 
-    def filled(self, value: Any, call: Call) -> str:
-        """The name of an array that is one number over and over: for extremes, faster than the number."""
-        key = ("filled", repr(value), str(call.dtype), self.shape(call))
-        if key not in self.places:
-            self.places[key] = name = self.unique("zeros" if value == 0 else "filled")
-            self.code.own += math.prod(self.lengths(call)) * np.dtype(call.dtype).itemsize
-            text = f"np.full({self.shape(call)}, {self.number(value)}, {self.dtype(call.dtype)})"
-            self.code.setup.append(f"{name} = {text}")
-        return self.places[key]
+    def single(self, x: Call, call: Call) -> str:
+        """An array; one with a single entry as a number that NumPy knows the place of, which it takes in half the time.
 
-    def constant(self, value: Any, dtype: Any) -> str:
-        """The name of a number as an array without axes."""
-        key = ("number", repr(value), str(dtype))
-        if key not in self.places:
-            name = self.unique("number_" + re.sub(r"\W", "_", f"{value:g}".replace("-", "minus_").replace("+", "")))
-            self.places[key] = name
-            self.code.setup.append(f"{name} = np.array({self.number(value)}, {self.dtype(dtype)})")
-        return self.places[key]
+        Beside another that has the shape of the result, it need not have axes.
+        """
+        name = self.name(x)
+        if x not in self.stays or not x.shape or math.prod(self.lengths(x)) != 1 or not is_elementwise(call):
+            return name
+        if not any(isinstance(y, Call) and y is not x and self.lengths(y) == self.lengths(call) for y in call.args):
+            return name
+        if ("single", name) not in self.known:
+            self.known["single", name] = self.unique(f"{name}_single")
+            text = f"{self.known['single', name]} = {name}.reshape(())"
+            self.setup.append(Line(text, sided=self.owner(x) in self.sided))
+        return self.known["single", name]
 
     def live(self, x: Call, dtype: Any) -> str:
-        """The same for one that depends on the learning rate; or on the number of examples, which is fixed."""
+        """An array of a number that depends on the learning rate; or on the number of examples, which is fixed."""
         text = self.number(x)
-        key = ("number", text, str(dtype))
-        changes = self.changes(x)
-        if key not in self.places:
-            self.places[key] = self.unique("rate" if changes else "number")
-            self.code.setup.append(f"{self.places[key]} = np.array({0.0 if changes else text}, {self.dtype(dtype)})")
-        name = self.places[key]
-        line = f"{name}[...] = {text}"
-        if changes and all(line != other for other, _ in self.f.lines):
-            self.write(line)
-        return name
+        if not _changes(x):
+            return self.made_once(self.array(text, dtype), "number", 1, dtype)
+        if (text, dtype) not in self.known:
+            name = self.known[text, dtype] = self.unique("rate")
+            self.setup.append(Line(f"{name} = {self.array('0.0', dtype)}"))
+            self.write(f"{name}[...] = {text}")
+        return self.known[text, dtype]
 
-    def number(self, x: Any) -> str:
+    def array(self, text: str, dtype: Any) -> str:
+        """A number as an array without axes."""
+        return f"np.array({text}, {self.dtype(dtype)})"
+
+    def number(self, x: Any, nested: bool = False) -> str:
         """A number as Python computes it."""
         if isinstance(x, Call):
             if x.function is None:
@@ -484,28 +490,22 @@ class Writer:
             if x.function is np.asarray:
                 return self.number(x.args[0])
             if x.function in ARITHMETIC:
-                return f"({self.number(x.args[0])} {ARITHMETIC[x.function]} {self.number(x.args[1])})"
-            return self.names[x]
+                y, z = (self.number(part, nested=True) for part in x.args)
+                return f"({y} {ARITHMETIC[x.function]} {z})" if nested else f"{y} {ARITHMETIC[x.function]} {z}"
+            return self.name(x)
         if isinstance(x, np.generic):
             x = x.item()
         if isinstance(x, float) and not math.isfinite(x):
             return "np.nan" if x != x else "np.inf" if x > 0 else "-np.inf"
         return repr(x)
 
-    def raveled(self, x: Call) -> str:
-        """The entries of an array in a row."""
-        if x.function is np.ones and not x.args:
-            one = Call(np.ones, (), {}, (math.prod(x.shape),), x.dtype)
-            self.once(one)
-            return self.names[one]
-        name = self.names[x]
-        if x in self.fixed and x not in self.given and not self.is_view(x):
-            key = ("row", name)
-            if key not in self.places:
-                self.places[key] = self.unique(f"{name}_row")
-                self.code.setup.append(f"{self.places[key]} = {name}.reshape(-1)")
-            return self.places[key]
-        return f"{name}.ravel()"
+    def cost(self, cost: Call) -> str:
+        """The cost as a number of Python's, which divides it."""
+        inner = cost_without_factor(cost)
+        text = f"float({self.any(inner)})"
+        if inner is cost:
+            return text
+        return f"{text} {'/' if cost.function is np.divide else '*'} {self.number(cost.args[1], nested=True)}"
 
     def arguments(self, call: Call) -> str:
         """The arguments of a call that stands as it was recorded."""
@@ -519,7 +519,7 @@ class Writer:
     def any(self, x: Any) -> str:
         """Anything that may be an argument."""
         if isinstance(x, Call):
-            return self.number(x) if is_number(x) else self.names[x]
+            return self.number(x) if is_number(x) else self.name(x)
         if isinstance(x, tuple):
             return f"({', '.join(map(self.any, x))}{',' * (len(x) == 1)})"
         if isinstance(x, list):
@@ -530,7 +530,7 @@ class Writer:
             return self.dtype(x)
         if isinstance(x, np.ndarray):
             name = self.unique("array")
-            self.code.constants[name] = x
+            self.made.constants[name] = x
             return name
         if isinstance(x, (int, float, np.number)) and not isinstance(x, bool):
             return self.number(x)
@@ -547,18 +547,11 @@ class Writer:
 
     def called(self, function: Any) -> str:
         """The name under which the text calls a function."""
-        if function in PATTERNS or function in (getitem, astype, scattered):
-            self.code.constants[function.__name__] = function
-            return str(function.__name__)
         name = {np.abs: "abs"}.get(function, function.__name__)
-        if getattr(np, name, None) is not function:
-            self.code.constants[name] = function
-            return str(name)
-        self.code.constants["np"] = np
-        if isinstance(function, np.ufunc):
-            self.code.constants[name] = function
-            return str(name)
-        return f"np.{name}"
+        if getattr(np, name, None) is function and not isinstance(function, np.ufunc):
+            return f"np.{name}"
+        self.made.constants[name] = function
+        return str(name)
 
     # -- shapes and names ---------------------------------------------------------------------------------------------
 
@@ -577,24 +570,22 @@ class Writer:
         """A dtype as text."""
         return "bool" if np.dtype(dtype).kind == "b" else f"np.{np.dtype(dtype).name}"
 
-    def name(self, call: Call, stem: str, take: bool = True) -> str:
-        """A name for a result: its own if it has one that is free."""
-        name = call.name if call.name.isidentifier() else ""
-        if name and name not in self.taken:
-            if take:
-                self.taken.add(name)
-            return name
-        if not take:
-            return name or stem
-        return self.unique(name or stem)
-
     def unique(self, stem: str) -> str:
         """A name that nothing has."""
-        name, i = stem, 1
-        while name in self.taken or (i == 1 and stem in ("t", "s", "c", "view")):
-            name, i = f"{stem}{i}", i + 1
+        stem = stem if stem.isidentifier() else "t"
+        numbered = (f"{stem}{i}" for i in range(1, len(self.taken) + 2))
+        names = numbered if stem in _NUMBERED else (stem, *numbered)
+        name = next(name for name in names if name not in self.taken)
         self.taken.add(name)
         return name
+
+
+_NUMBERED = ("t", "s", "c", "view")
+
+
+def _changes(x: Call) -> bool:
+    """Whether a number may be another one at the next step: the learning rate is a float, and m an int."""
+    return x.dtype is float if x.function is None else any(map(_changes, x.calls()))
 
 
 def _basic(index: Any) -> bool:

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import shown, truth
+from tinygrad_dls.calls import Call, evaluated, reachable
 from tinygrad_dls.graph import LOSSES, Node
 from tinygrad_dls.program import Program, program
-from tinygrad_dls.recording import Call, evaluated, reachable
 from tinygrad_dls.tensor import Tensor
 from tinygrad_dls.tensor import values as array_of
 from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose, named

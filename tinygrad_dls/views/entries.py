@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import sympy
 
+from tinygrad_dls.calls import Call, astype
 from tinygrad_dls.graph import Node
 from tinygrad_dls.program import Program
-from tinygrad_dls.recording import Call, Recorder, RecordingArray, RecordingError, astype
+from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError
 from tinygrad_dls.rewriting import open_interval, simplified
 from tinygrad_dls.views.algebra import Expression, as_number, canonical, is_zero
 from tinygrad_dls.views.symbolic import SymbolicArray

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.recording import Call, astype, getitem
+from tinygrad_dls.calls import Call, astype, getitem
 from tinygrad_dls.rewriting import clipped_sigmoid, sigmoid
 from tinygrad_dls.views.text import expression
 

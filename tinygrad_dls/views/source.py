@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import shown
+from tinygrad_dls.calls import Call, reachable, scattered
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
-from tinygrad_dls.recording import Call, RecordingError, reachable, refuse_arrays_that_differ, scattered
+from tinygrad_dls.recording import RecordingError, refuse_arrays_that_differ
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, sigmoid
 from tinygrad_dls.views.text import expression, is_written_within, remark
 

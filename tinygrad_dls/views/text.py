@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.calls import Call, astype, getitem
 from tinygrad_dls.graph import Node
 from tinygrad_dls.program import Program
-from tinygrad_dls.recording import Call, astype, getitem
 from tinygrad_dls.rewriting import clipped_sigmoid
 
 __all__ = ["expression", "is_written_within", "remark"]

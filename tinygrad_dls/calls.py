@@ -1,0 +1,174 @@
+"""Programs as data: NumPy calls whose arguments are numbers, arrays and other calls.
+
+What records writes them, and all that reads, simplifies or runs a program goes through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from tinygrad_dls.arrays import Array
+
+__all__ = [
+    "Call", "astype", "each", "evaluated", "fits", "getitem", "is_call", "is_transpose", "like", "number", "reachable",
+    "scattered", "summed_axes", "transposed",
+]  # fmt: skip
+
+
+@dataclass(eq=False, slots=True, weakref_slot=True)
+class Call:
+    """A NumPy call of a program; or, without a function, one of its inputs.
+
+    Attributes
+    ----------
+    function : callable or None
+        The NumPy function, such as ``np.matmul``; for indexing, `getitem`; None for an input.
+    args : tuple
+        Its arguments: other calls, numbers, constant arrays, and lists or tuples of these.
+    options : dict
+        Its keyword arguments.
+    shape, dtype
+        Of the result, as it was when recorded.
+    name : str
+        Such as ``"Z1"``; empty if it has none.
+    """
+
+    function: Callable[..., Any] | None
+    args: tuple[Any, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+    shape: tuple[int, ...] = ()
+    dtype: Any = None
+    name: str = ""
+
+    def calls(self) -> Iterator[Call]:
+        """The calls among the arguments."""
+        return _calls_in((self.args, tuple(self.options.values())))
+
+    def __repr__(self) -> str:
+        if self.function is None:
+            return self.name
+        called = ", ".join([a.name or "..." if isinstance(a, Call) else repr(a) for a in self.args])
+        return f"{self.name or '_'} = {self.function.__name__}({called})"
+
+
+def _calls_in(x: Any) -> Iterator[Call]:
+    if isinstance(x, Call):
+        yield x
+    elif isinstance(x, (tuple, list)):
+        for y in x:
+            yield from _calls_in(y)
+    elif isinstance(x, slice):
+        yield from _calls_in((x.start, x.stop, x.step))
+
+
+def reachable(outputs: Iterable[Call], known: Callable[[Call], bool] = lambda _: False) -> list[Call]:
+    """All the calls that the outputs need, themselves included, each after its arguments.
+
+    Left out are those that are `known`, and what only they need.
+    """
+    seen: set[Call] = set()
+    found = []
+    stack = [(call, False) for call in reversed(list(outputs))]
+    while stack:
+        call, done = stack.pop()
+        if done:
+            found.append(call)
+        elif call not in seen and not known(call):
+            seen.add(call)
+            stack.append((call, True))
+            stack.extend((x, False) for x in reversed(list(call.calls())) if x not in seen)
+    return found
+
+
+def each(function: Callable[[Any], Any], x: Any) -> Any:
+    """Apply a function to what stands in tuples, lists and dicts."""
+    if isinstance(x, (tuple, list)):
+        return type(x)(each(function, y) for y in x)
+    if isinstance(x, dict):
+        return {key: each(function, y) for key, y in x.items()}
+    return function(x)
+
+
+def evaluated(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
+    """What the calls give for these inputs."""
+    outputs = list(outputs)
+    found = dict(inputs)
+
+    def value(x: Any) -> Any:
+        if isinstance(x, slice):
+            return slice(*map(value, (x.start, x.stop, x.step)))
+        return found[x] if isinstance(x, Call) else x
+
+    for call in reachable(outputs):
+        if call not in found:
+            assert call.function is not None, f"{call.name} is an input without a value"
+            found[call] = call.function(*each(value, call.args), **each(value, call.options))
+    return [found[call] for call in outputs]
+
+
+# -- asking and making ------------------------------------------------------------------------------------------------
+
+
+def is_call(x: Any, *functions: Any) -> TypeGuard[Call]:
+    """Whether x is a call of one of the functions."""
+    return isinstance(x, Call) and any(x.function is function for function in functions)
+
+
+def number(x: Any) -> Any:
+    """The number that an argument is, or that a call makes an array; else None."""
+    if is_call(x, np.asarray):
+        x = x.args[0]
+    return x if isinstance(x, (int, float, np.number)) and not isinstance(x, bool) else None
+
+
+def fits(x: Any, call: Call) -> TypeGuard[Call]:
+    """Whether an argument can stand for the result: a call of the same shape and dtype."""
+    return isinstance(x, Call) and x.shape == call.shape and bool(x.dtype == call.dtype)
+
+
+def like(call: Call, function: Any, *args: Any, **options: Any) -> Call:
+    """Another call with a result of the same shape and dtype."""
+    return Call(function, args, options, call.shape, call.dtype)
+
+
+def is_transpose(x: Any) -> TypeGuard[Call]:
+    """Whether x is the transpose of a matrix, with all axes in reverse."""
+    return is_call(x, np.transpose) and (len(x.args) == 1 or x.args[1] is None) and not x.options
+
+
+def transposed(x: Call) -> Any:
+    """The call for the transpose."""
+    return x.args[0] if is_transpose(x) else Call(np.transpose, (x,), {}, x.shape[::-1], x.dtype)
+
+
+def summed_axes(call: Call) -> tuple[int, ...]:
+    """The axes that a reduction runs over."""
+    rank = len(call.args[0].shape)
+    axis = call.options.get("axis", call.args[1] if len(call.args) > 1 else None)
+    if axis is None:
+        return tuple(range(rank))
+    return tuple(sorted(i % rank for i in (axis if isinstance(axis, tuple) else (axis,))))
+
+
+# -- functions that NumPy has no name for -----------------------------------------------------------------------------
+
+
+def getitem(x: Array, index: Any) -> Array:
+    """``x[index]``, as a function."""
+    return x[index]
+
+
+def astype(x: Array, dtype: Any) -> Array:
+    """``x.astype(dtype)``, as a function."""
+    return x.astype(dtype)
+
+
+def scattered(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros of the shape, with the entries of dz added at the index."""
+    z = np.zeros(shape, dz.dtype)
+    np.add.at(z, index, dz)
+    return z

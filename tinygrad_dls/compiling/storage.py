@@ -1,0 +1,113 @@
+"""Which memory each result is written into, planned by liveness: an array is free after its last use.
+
+A function of single entries writes over an argument that nothing needs any more, and other calls take the memory that
+was given back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.calls import Call, fits
+
+__all__ = ["Storage", "is_elementwise", "stored"]
+
+
+@dataclass
+class Storage:
+    """Where results are.
+
+    Attributes
+    ----------
+    slots : list of (dtype, int)
+        The arrays of working memory, and their lengths.
+    slot : dict of Call to int
+        Which of them results are the first entries of.
+    over : dict of Call to Call
+        The arguments that results are written over.
+    """
+
+    slots: list[tuple[Any, int]] = field(default_factory=list)
+    slot: dict[Call, int] = field(default_factory=dict)
+    over: dict[Call, Call] = field(default_factory=dict)
+
+    @property
+    def reused(self) -> int:
+        """How often memory was used again."""
+        return len(self.slot) - len(self.slots)
+
+
+def is_elementwise(call: Call) -> bool:
+    """Whether a call is a NumPy function that goes through its arguments entry by entry."""
+    return isinstance(call.function, np.ufunc) and call.function.signature is None
+
+
+def stored(
+    order: Sequence[Call],
+    wanted: Sequence[Call],
+    *,
+    arrays: set[Call],
+    scratch: set[Call],
+    owner: Callable[[Call], Call],
+    size: Callable[[Call], int],
+) -> Storage:
+    """Find memory for results.
+
+    Parameters
+    ----------
+    order : sequence of Call
+        In the order in which they are computed.
+    wanted : sequence of Call
+        Those that are needed after the last one.
+    arrays : set of Call
+        Those that need memory.
+    scratch : set of Call
+        Inputs that may be written over after their last use.
+    owner : function
+        Of a view: the call whose memory it shares; of any other call, itself.
+    size : function
+        The number of entries of a result.
+    """
+    last = {owner(x): i for i, call in enumerate(order) for x in (call, *call.calls())}
+    last |= {owner(call): len(order) for call in wanted}
+    found = Storage()
+    held: dict[Call, int] = {}  # the slots in use, by what is in them now
+    free: list[int] = []
+    for i, call in enumerate(order):
+        if call in arrays:
+            old = _overwritten(call, {x for x in (arrays | scratch) & set(call.calls()) if last[x] == i}, owner)
+            if old is not None:
+                found.over[call] = old
+                if old in held:
+                    held[call] = held.pop(old)
+            else:
+                held[call] = found.slot[call] = _taken(found.slots, free, np.dtype(call.dtype), size(call))
+        ended = [x for x in dict.fromkeys(map(owner, (call, *call.calls()))) if last[x] == i and x in held]
+        free += [held.pop(x) for x in ended]
+    return found
+
+
+def _overwritten(call: Call, free: set[Call], owner: Callable[[Call], Call]) -> Call | None:
+    """The argument that a function of single entries may write over, if there is one."""
+    if is_elementwise(call):
+        args = [x for x in call.args if isinstance(x, Call)]
+        for x in args:
+            if x in free and fits(x, call) and all(y is x or owner(y) is not x for y in args):
+                return x
+    return None
+
+
+def _taken(slots: list[tuple[Any, int]], free: list[int], dtype: Any, size: int) -> int:
+    """A slot that is free: the smallest that is large enough, or the largest, made larger; or else a new one."""
+    fitting = [i for i in free if slots[i][0] == dtype]
+    if not fitting:
+        slots.append((dtype, size))
+        return len(slots) - 1
+    i = min(fitting, key=lambda i: (slots[i][1] < size, abs(slots[i][1] - size)))
+    free.remove(i)
+    slots[i] = (dtype, max(size, slots[i][1]))
+    return i
