@@ -308,15 +308,15 @@ def without_broadcast(call: Call) -> Any:
             single = is_call(x, np.reshape, np.expand_dims) and x.args[0].shape == ()
             if not (single or is_call(x, np.broadcast_to, np.full)):
                 continue
-            if is_call(x, np.full):
-                small = x.args[1] if x.dtype == getattr(other, "dtype", None) else x
-            else:
-                small = x.args[0]
+            small = x.args[1] if is_call(x, np.full) else x.args[0]
+            if is_call(x, np.full) and x.dtype != getattr(other, "dtype", x.dtype):
+                small = x
             args = (small, other) if i == 0 else (other, small)
-            numbers = is_call(x, np.full) and _is_plain(other) and _is_plain(x.args[1])
-            if numbers and x.dtype == call.dtype == np.float64:
-                value = [x.args[1], other] if i == 0 else [other, x.args[1]]
-                return like(call, np.full, x.args[0], call.function(*value).item(), **x.options)
+            if _is_plain(other) and is_call(x, np.full):
+                if _is_plain(small) and x.dtype == call.dtype and call.dtype in _FLOATS:
+                    numbers = [call.dtype.type(y) for y in args]
+                    return like(call, np.full, x.args[0], call.function(*numbers).item(), **x.options)
+                continue
             if _is_plain(other) and isinstance(small, Call) and small.dtype == call.dtype:  # broadcast afterwards
                 inner = Call(call.function, args, {}, small.shape, call.dtype)
                 return like(call, x.function, inner, *x.args[1:], **x.options)

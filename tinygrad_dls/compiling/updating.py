@@ -10,6 +10,8 @@ import numpy as np
 
 from tinygrad_dls.arrays import Array
 from tinygrad_dls.calls import Call, each
+from tinygrad_dls.compiling.lowering import is_number
+from tinygrad_dls.compiling.storage import is_elementwise
 
 __all__ = ["Block", "Flat", "Layout", "Update", "flat_update", "laid_out"]
 
@@ -169,11 +171,11 @@ def _template(update: Update) -> tuple[Any, Call] | None:
             return type(x).__name__, repr(x)
         if x in own:
             return own[x]
-        if x.shape == () or isinstance(x.function, np.ufunc):
+        if is_elementwise(x) or is_number(x):
             return (x.name,) if x.function is None else (x.function.__name__, str(x.dtype), *map(form, x.args))
         return gradients.setdefault(x, f"G{len(gradients)}")
 
     found = form(update.new), tuple(form(new) for _, new in state)
-    if len(gradients) != 1 or update.parameter.shape == ():
+    if len(gradients) != 1 or update.parameter.shape == ():  # a norm of the parameter, say, is no gradient
         return None
     return found, next(iter(gradients))

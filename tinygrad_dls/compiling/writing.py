@@ -288,7 +288,7 @@ class Writer:
         text = f"{self.called(call.function)}({self.arguments(call)})"
         if call.function is np.ones:
             text = f"np.ones({self.shape(call)}, {self.dtype(call.dtype)})"
-        elif call.function in _VIEWS:  # of a number
+        elif call.function in _VIEWS and is_number(call.args[0]):
             text = f"np.full({self.shape(call)}, {self.number(call.args[0])}, {self.dtype(call.dtype)})"
         stem = call.name or ("ones" if call.function is np.ones else "c")
         self.names[call] = self.made_once(text, stem, math.prod(self.lengths(call)), call.dtype)
