@@ -268,10 +268,9 @@ def test_what_python_decides_by_the_number_of_examples_is_decided_for_this_numbe
     assert_same_training(network, BY_THE_NUMBER[loss], lambda model: sgd(model, lr=0.01), [(x, y)] * 2)
 
 
-@pytest.mark.parametrize("m", [2, 3, 12, 10_000])
+@pytest.mark.parametrize("m", [7, 12, 10_000])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_program_that_is_the_same_for_any_number_of_examples_is_known_as_such(m, dtype):
-    """Shapes that coincide with the layers' and many examples are recorded with another number, and stay general."""
     x, y = MANY[:, :m].astype(dtype), (MANY[:1, :m] > 0).astype(dtype)
     losses = [
         LOGITS, tg.mean_squared_error, lambda z, y: LOGITS(z - np.mean(z), y), lambda z, y: np.mean((z - y) ** 2),
@@ -283,7 +282,7 @@ def test_a_program_that_is_the_same_for_any_number_of_examples_is_known_as_such(
         model = network(dtype)
         step = tg.compile(model, loss, sgd(model, lr=0.01), threads=1)
         step(x, y)
-        assert "not the same for other numbers" not in step.explain()
+        assert "cannot be told" not in step.explain()
 
 
 def test_adam_squares_the_mean_gradient_not_the_sum():

@@ -134,6 +134,17 @@ class Optimizer:
         self._state = {p: s for p, s in zip(self.parameters, state, strict=True) if s}
 
 
+def eager_step(
+    model: Callable[[Array], Any], loss: Callable[[Any, Array], Any], optimizer: Optimizer, X: Array, Y: Array
+) -> float:
+    """The step of every training: cost, gradients, update. It returns the cost from before the update."""
+    J = loss(model(X), Y)
+    optimizer.zero_grad()
+    J.backward()
+    optimizer.step()
+    return float(J)
+
+
 class SGD(Optimizer):
     """Gradient descent, the rule of the notes: ``W := W - alpha dW``.
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -147,18 +147,12 @@ def refuse_what_does_not_fit(cost: Any, inputs: tuple[Any, ...], loss: Any, call
         raise TypeError(f"{start}with loss=, the labels come last: {caller}(model, X, Y, loss=...).")
 
 
-def _source(cost: Any, inputs: tuple[Any, ...], loss: Any, optimizer: Any = None) -> _Graph | _Function:
+def _source(cost: Any, inputs: tuple[Any, ...], loss: Any, optimizer: Any) -> _Graph | FunctionSource:
     refuse_what_does_not_fit(cost, inputs, loss)
     if isinstance(cost, Tensor):
         return _Graph(cost)
     if isinstance(cost, Module) and loss is not None:
-        model = cost
-
-        def cost_of(*arrays: Any) -> Any:
-            return loss(model(*arrays[:-1]), arrays[-1])
-
-        names = ["X", "Y"] if len(inputs) == 2 else [*(f"X{i}" for i in range(1, len(inputs))), "Y"]
-        return _Function(cost_of, inputs, names, [*model.parameters(), *getattr(optimizer, "parameters", ())])
+        return FunctionSource.of_model(cost, inputs, loss, optimizer)
     if isinstance(cost, Module) or not callable(cost):
         what = f"the {type(cost).__name__} alone" if isinstance(cost, Module) else shown(cost)
         raise TypeError(
@@ -167,7 +161,7 @@ def _source(cost: Any, inputs: tuple[Any, ...], loss: Any, optimizer: Any = None
         )
     if loss is not None:
         raise TypeError("loss= goes with a model; a function returns the cost itself.")
-    return _Function(cost, inputs, argument_names(cost, len(inputs)))
+    return FunctionSource(cost, inputs, argument_names(cost, len(inputs)))
 
 
 def argument_names(function: Callable[..., Any], count: int) -> list[str]:
@@ -197,7 +191,7 @@ class _Source:
     @property
     def m(self) -> int | None:
         """A number of examples of which no other length is a multiple; None if no input is a matrix."""
-        given = self._columns()
+        given = self.columns()
         if given is None or (given >= EXAMPLES and not any(n % given == 0 for n in self.fixed if n)):
             return given
         return self.other(EXAMPLES - 1)
@@ -205,19 +199,20 @@ class _Source:
     @functools.cached_property
     def fixed(self) -> list[int]:
         """The lengths of axes that are no number of examples."""
-        given = self._columns()
+        given = self.columns()
         return [n for shape in self.shapes for n in shape] + [n for x in self.arrays for n in x.shape if n != given]
 
     def other(self, m: int) -> int:
         """The next larger number of examples of which no other length is a multiple."""
         return next(k for k in range(m + 1, 10**9) if not any(n % k == 0 for n in self.fixed if n))
 
-    def _columns(self) -> int | None:
+    def columns(self) -> int | None:
+        """The number of examples that is given."""
         return next((int(x.shape[1]) for x in self.arrays if len(x.shape) == 2), None)
 
-    def _with_examples(self, m: int | None) -> list[Any]:
+    def with_examples(self, m: int | None) -> list[Any]:
         """The inputs with m columns, the same ones over and over, where they have the number of examples."""
-        given = self._columns()
+        given = self.columns()
         if m is None or m == given or not given:
             return self.arrays
         columns = np.arange(m) % given
@@ -261,7 +256,7 @@ class _Graph(_Source):
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
         result = Program(recorder, given=self.arrays, frozen=self._frozen())
-        arrays = dict(zip(self.data, self._with_examples(m), strict=True))
+        arrays = dict(zip(self.data, self.with_examples(m), strict=True))
         tensors: dict[Node, Any] = {}
         for node in self.leaves:
             value = arrays.get(node, values(node.x))
@@ -288,7 +283,7 @@ class _Graph(_Source):
 
     def _frozen(self) -> list[tuple[float, str]]:
         """The factors and divisors that may be the number of examples, or a number divided by it."""
-        given = self._columns()
+        given = self.columns()
         factors = [x for node in self.nodes if node.op in ("multiply", "divide") for x in node.inputs]
         numbers = dict.fromkeys(float(x) for x in factors if isinstance(x, (int, float)) and not isinstance(x, bool))
         texts = [(x, _in_m(x, given)) for x in numbers if given]
@@ -300,7 +295,7 @@ class _Graph(_Source):
             return {name: self._lengths(y, recorder) for name, y in x.items()}
         if isinstance(x, tuple):
             return tuple(self._lengths(y, recorder) for y in x)
-        given = self._columns()
+        given = self.columns()
         if type(x) is int and given and recorder.m and x >= EXAMPLES and x % given == 0:
             return recorder.length(x // given * recorder.m)
         return x
@@ -321,10 +316,10 @@ def _digits(x: float) -> int:
     return len(f"{x:.12e}".partition("e")[0].replace(".", "").replace("-", "").strip("0"))
 
 
-class _Function(_Source):
-    """A function that computes the cost."""
+class FunctionSource(_Source):
+    """A function that computes the cost, to be recorded with the inputs that are given or others like them."""
 
-    recorder: Callable[[int | None], Recorder] = Recorder
+    recorder: type[Recorder] = Recorder
 
     def __init__(
         self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str], others: Iterable[Tensor] = ()
@@ -345,14 +340,22 @@ class _Function(_Source):
                 taken.add(self.tensors[p])
         self.shapes = [p.shape for p in self.tensors]
 
-    def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
-        return self.recorded_by(self.recorder(m), self._with_examples(m), optimizer)
+    @classmethod
+    def of_model(
+        cls, model: Module, inputs: tuple[Any, ...], loss: Callable[[Any, Any], Any], optimizer: Optimizer | None
+    ) -> Self:
+        """The cost of a model: the loss of its output and the last input, the labels."""
 
-    def recorded_by(self, recorder: Recorder, inputs: list[Any], optimizer: Optimizer | None) -> Program:
-        """A recording before it is simplified."""
-        m = recorder.m
+        def cost(*arrays: Any) -> Any:
+            return loss(model(*arrays[:-1]), arrays[-1])
+
+        names = ["X", "Y"] if len(inputs) == 2 else [*(f"X{i}" for i in range(1, len(inputs))), "Y"]
+        return cls(cost, inputs, names, [*model.parameters(), *getattr(optimizer, "parameters", ())])
+
+    def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
+        recorder = self.recorder(m)
         result = Program(recorder, tensors=list(self.tensors), given=self.arrays)
-        arrays = [recorder.input(name, x) for name, x in zip(self.names, inputs, strict=True)]
+        arrays = [recorder.input(name, x) for name, x in zip(self.names, self.with_examples(m), strict=True)]
         result.data = [x.call for x in arrays]
         parameters = {p: recorder.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
@@ -376,10 +379,10 @@ class _Function(_Source):
         except RecordingError:
             raise
         except Exception as error:
-            if m in (None, self._columns()):
+            if m in (None, self.columns()):
                 raise
             raise RecordingError(
-                f"the function works with {self._columns()} examples, as given, and fails with {m}: {error}\n"
+                f"the function works with {self.columns()} examples, as given, and fails with {m}: {error}\n"
                 "Most likely it uses an array that is not an argument, such as labels or a mask from outside, or makes "
                 "one of a fixed shape. Pass that array as an argument."
             ) from error

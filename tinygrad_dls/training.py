@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from tinygrad_dls.arrays import Array, as_array, positive_integer, shown, truth
 from tinygrad_dls.init import generator
 from tinygrad_dls.nn import Module, evaluating
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optim import Optimizer, eager_step
 from tinygrad_dls.tensor import values
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def fit(
         positive_integer(batch_size, "fit: batch_size")
         rng = generator(rng, "fit with a batch_size")
 
-    take_step = _eager_step(model, loss, optimizer)
+    take_step: Callable[[Array, Array], float] = partial(eager_step, model, loss, optimizer)
     if truth(compile, "fit: compile"):
         from tinygrad_dls.compiling import compile as compiled  # only training that is compiled needs it
 
@@ -217,21 +218,6 @@ def fit(
         if bar is not None:
             bar.close()
     return history
-
-
-def _eager_step(
-    model: Module, loss: Callable[[Any, Any], Any], optimizer: Optimizer
-) -> Callable[[Array, Array], float]:
-    """The step of the loop: it returns the cost from before the update."""
-
-    def step(X: Array, Y: Array) -> float:
-        J = loss(model(X), Y)
-        optimizer.zero_grad()
-        J.backward()
-        optimizer.step()
-        return float(J)
-
-    return step
 
 
 def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Array, Array]:

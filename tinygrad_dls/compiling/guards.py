@@ -26,6 +26,7 @@ _OTHERS = {*sys.stdlib_module_names, "numpy"} - {"__main__"}  # whose code takes
 _NUMBERS = (int, float, complex, str, bytes, np.generic, type(None))
 _ENTRIES = 4096  # of the largest array that is compared at each step: far more than a program may hold
 _MISSING = object()
+_depth = attrgetter("_depth")
 
 
 class Surroundings:
@@ -46,12 +47,14 @@ class Surroundings:
     """
 
     def __init__(self, roots: Iterable[Any], own: Iterable[Tensor] = ()) -> None:
-        self._containers: list[tuple[Any, Any]] = []  # lists, dicts and sets, with copies
+        self._containers: list[Any] = []  # lists, dicts and sets
+        self._copies: list[Any] = []  # of these
         self._variables: list[tuple[Callable[[], Any], Any]] = []  # how to look them up, and what they are
         self._places: list[tuple[Any, Any, Any]] = []  # containers, keys, and what must be there itself
         self._arrays: list[tuple[Any, bytes]] = []
         self._tensors: list[tuple[Tensor, Any, bytes]] = []
-        self._depths: list[tuple[Tensor, int]] = []
+        self._all: list[Tensor] = []
+        self._depths: list[int] = []  # of these: whether they require a gradient
         self._generators: list[tuple[Callable[[Any], Any], Any]] = [
             (np.random.set_state, np.random.get_state()),  # noqa: NPY002  # what users may draw from
             (random.setstate, random.getstate()),
@@ -83,7 +86,8 @@ class Surroundings:
     def _found(self, x: Any, name: str) -> None:
         self._names[id(x)] = name
         if isinstance(x, Tensor):
-            self._depths.append((x, x._depth))
+            self._all.append(x)
+            self._depths.append(x._depth)
             if id(x) not in self._own:
                 self._tensors.append((x, x._value, _entries(x._value)))
         elif isinstance(x, np.ndarray):
@@ -128,7 +132,8 @@ class Surroundings:
     def _container(self, x: Any, name: str) -> None:
         self._names[id(x)] = name
         if not isinstance(x, (tuple, frozenset)):
-            self._containers.append((x, x.copy()))
+            self._containers.append(x)
+            self._copies.append(x.copy())
         items = x.items() if isinstance(x, dict) else enumerate(x)
         for key, item in items:
             if isinstance(item, (Tensor, np.ndarray)) and item.size < 2 and isinstance(x, (list, dict)):
@@ -198,17 +203,15 @@ class Surroundings:
     def holds(self) -> bool:
         """Whether all of it is as it was."""
         try:
-            for now, before in self._containers:
-                if now != before:
-                    return False
+            if self._containers != self._copies:
+                return False
             for place, key, x in self._places:
                 if place[key] is not x:
                     return False
         except Exception:  # arrays and the like that were replaced, and that cannot be compared so
             return False
-        for p, depth in self._depths:
-            if p._depth != depth:
-                return False
+        if list(map(_depth, self._all)) != self._depths:
+            return False
         for get, x in self._variables:
             if (y := get()) is not x and not _equal(y, x):
                 return False
@@ -223,7 +226,7 @@ class Surroundings:
     def changes(self) -> list[str]:
         """The names of what is not as it was."""
         found = []
-        for now, before in self._containers:
+        for now, before in zip(self._containers, self._copies, strict=True):
             name = self._names[id(now)]
             if isinstance(now, dict):
                 keys = dict.fromkeys([*before, *now])
@@ -239,7 +242,7 @@ class Surroundings:
 
     def restore(self) -> None:
         """Put back what has changed, and what random generators have drawn."""
-        for now, before in self._containers:
+        for now, before in zip(self._containers, self._copies, strict=True):
             if isinstance(now, dict):
                 for key in [key for key in now if key not in before]:
                     del now[key]
@@ -264,9 +267,9 @@ class Surroundings:
 
     def accept(self) -> None:
         """Take all of it as it is now."""
-        self._containers = [(now, now.copy()) for now, _ in self._containers]
+        self._copies = [now.copy() for now in self._containers]
         self._places = [(place, key, place[key]) for place, key, _ in self._places if _has(place, key)]
-        self._depths = [(p, p._depth) for p, _ in self._depths]
+        self._depths = list(map(_depth, self._all))
         self._variables = [(get, get()) for get, _ in self._variables]
         self._arrays = [(x, x.tobytes()) for x, _ in self._arrays]
         self._tensors = [(t, t._value, _entries(t._value)) for t, _, _ in self._tensors]

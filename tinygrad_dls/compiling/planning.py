@@ -35,6 +35,8 @@ class Plan:
         Of the arguments that hold data, X, Y and parameters that are not updated: which of them hold examples.
     counts : int
         How many arguments follow that hold the optimizer's counts of steps.
+    is_plain : bool
+        Whether X, Y and the learning rate are all that is passed, and the cost is all that comes back.
     is_flat : bool
         Whether one update serves all parameters.
     recorded : int
@@ -59,6 +61,7 @@ class Plan:
     layout: Layout
     split: list[bool]
     counts: int
+    is_plain: bool
     is_flat: bool
     recorded: int
     joined: list[str]
@@ -98,14 +101,16 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     found = kinds([*work.results, *work.kept], step.recorder.m)
     if any(found.axis.get(call, -1) != -1 for call in work.data):
         found.obstacle = found.obstacle or "the examples are not the columns of all data"
+    counts = len(set(work.places.counts.values()))
     result = Plan(
         m,
         work.layout,
-        [call in found.axis for call in work.data],
-        len(set(work.places.counts.values())),
-        work.flat is not None,
-        work.recorded,
-        [block.name for block in work.layout.blocks if len(block.members) > 1],
+        split=[call in found.axis for call in work.data],
+        counts=counts,
+        is_plain=len(work.data) == 2 and not counts and not work.kept,
+        is_flat=work.flat is not None,
+        recorded=work.recorded,
+        joined=[block.name for block in work.layout.blocks if len(block.members) > 1],
         why_whole=found.obstacle,
     )
     if m is not None and not result.why_whole:

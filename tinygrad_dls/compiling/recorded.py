@@ -13,19 +13,14 @@ from tinygrad_dls.calls import Call, evaluated, reachable
 from tinygrad_dls.compiling.ranges import within_unit_interval
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.program import Program, _source
+from tinygrad_dls.program import FunctionSource, Program
 from tinygrad_dls.recording import Recorder, RecordingArray
 
-__all__ = ["examples", "lines_of", "recorded"]
+__all__ = ["lines_of", "recorded"]
 
-EXAMPLES = 4096  # at most: a program is the same for more
+FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
 
 Check = Callable[[Array], str]
-
-
-def examples(*arrays: Array) -> int | None:
-    """The number of examples: the columns of the first matrix."""
-    return next((x.shape[1] for x in arrays if len(x.shape) == 2), None)
 
 
 def recorded(
@@ -38,21 +33,11 @@ def recorded(
     RecordingError
         If the step cannot be recorded, or is another one each time.
     """
-    m = examples(X, Y)
-    x, y = X, Y
-    source: Any
-    if m is not None and m > EXAMPLES and X.ndim == Y.ndim == 2 and X.shape[1] == Y.shape[1]:
-        x, y = X[:, :EXAMPLES], Y[:, :EXAMPLES]
-    y = y.copy()  # a new array, so that the checks that it passes are those of this step
-    source = _source(model, (x, y), loss, optimizer)
-    source.recorder = _Keeping
+    source = _Step.of_model(model, tuple(x[:, :FEW].copy() if x.ndim == 2 else x for x in (X, Y)), loss, optimizer)
+    source.arrays = [_hollow(X), _hollow(Y)]
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
         first, second = source.twice(optimizer)
-        same = _differing(first, second) is None and _holds_for(source, first, m, (X, Y))
-    if not same:  # it is another one for other numbers of examples: this one, then
-        source = _source(model, (X, Y), loss, optimizer)
-        source.recorder = _Keeping
-        with np.errstate(all="ignore"):
+        if _differing(first, second) is not None:  # it is another one for other numbers of examples: this one, then
             first, second = (source.recorded(None, optimizer) for _ in range(2))
     if (differing := _differing(first, second)) is not None:
         one, other = differing
@@ -63,18 +48,24 @@ def recorded(
     checks = _checks(first)
     for step in (first, second):
         step.given, step.nodes, step.recorded = [], [], {}  # which hold arrays, and serve pictures only
-        step.recorder.kept = []
+        assert isinstance(step.recorder, _Shapes)
+        step.recorder.kept.clear()
     return first, checks
 
 
-# -- whether the program is that of this number of examples -----------------------------------------------------------
+# -- shapes without numbers -------------------------------------------------------------------------------------------
 
 
 class _Shapes(Recorder):
-    """Records shapes and dtypes only: its arrays are one entry, seen many times over, and hardly cost anything."""
+    """Records shapes and dtypes, and keeps its arrays alive, so that the labels among them can be found again."""
+
+    def __init__(self, m: int | None = None) -> None:
+        super().__init__(m)
+        self.kept: list[Any] = []
 
     def input(self, name: str, value: Any) -> RecordingArray:
-        return super().input(name, _hollow(value) if np.shape(value) else value)
+        self.kept.append(super().input(name, _hollow(value) if np.shape(value) else value))
+        return self.kept[-1]  # type: ignore[no-any-return]  # what was appended
 
     def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         def shaped(*args: Any, **options: Any) -> Any:
@@ -85,12 +76,13 @@ class _Shapes(Recorder):
         if isinstance(result, RecordingArray):
             result.call.function = function
             result.value = _hollow(result.value) if np.shape(result.value) else result.value
+            self.kept.append(result)
         return result
 
 
-def _hollow(x: Array) -> Array:
-    """An array of the same shape and dtype that holds a single zero."""
-    return np.broadcast_to(np.zeros((), x.dtype), x.shape)
+def _hollow(x: Array, shape: tuple[int, ...] | None = None) -> Array:
+    """An array of the same dtype, and of the same shape or another, that holds a single zero."""
+    return np.broadcast_to(np.zeros((), x.dtype), x.shape if shape is None else shape)
 
 
 def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -100,7 +92,7 @@ def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[s
         a, b = args
         if a.shape[1] == b.shape[0]:
             return np.broadcast_to(function(*corners), (a.shape[0], b.shape[1]))
-    elif isinstance(function, np.ufunc) and function.signature is None and not options:
+    elif (isinstance(function, np.ufunc) and function.signature is None and not options) or function is np.where:
         shape = np.broadcast_shapes(*map(np.shape, args))
         return np.broadcast_to(function(*corners), shape) if shape else function(*args)
     elif function in _REDUCTIONS and len(args) == 1 and args[0].ndim:
@@ -113,76 +105,33 @@ def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[s
     return function(*args, **options)
 
 
-_NUMBERS = (int, float, np.number)
 _REDUCTIONS = (np.sum, np.prod, np.max, np.min, np.mean, np.all, np.any)
 
 
-def _holds_for(source: Any, step: Program, m: int | None, arrays: tuple[Array, ...]) -> bool:
-    """Whether a program is the one for m examples, although it may have been recorded with another number of them.
+class _Step(FunctionSource):
+    """A step whose shapes alone are recorded: its arrays are one entry, seen many times over, and cost nothing."""
 
-    Python may have decided by that number, as in ``2 if m > 5000 else 1``.
-    """
-    if m is None or step.recorder.m in (None, m):
-        return True
-    try:
-        other = source.recorded_by(_Shapes(), list(arrays), None)
-    except Exception:  # whatever goes wrong with m examples: the recording with them will say it
-        return False
-    pairs = zip(step.recorded.values(), other.recorded.values(), strict=False)
-    return step.recorded.keys() == other.recorded.keys() and _alike(list(pairs), step.recorder, m)
+    recorder = _Shapes
 
+    @property
+    def m(self) -> int | None:
+        """The number of examples, if it is that of nothing else; a number may decide what the program is."""
+        m = super().m
+        return m if m == self.columns() else None
 
-def _alike(pairs: list[tuple[Any, Any]], recorder: Recorder, m: int) -> bool:
-    """Whether calls that were recorded with a symbol do for m examples what others do that were recorded with m."""
-    seen: set[tuple[Call, Call]] = set()
-    while pairs:
-        x, y = pairs.pop()
-        if isinstance(x, Call) and (x.dtype is int or x.dtype is float):  # a number that is computed from m
-            (x,) = evaluated([x], {recorder.dimension: m})
-        if isinstance(x, Call) and isinstance(y, Call):
-            if (x, y) in seen:
-                continue
-            seen.add((x, y))
-            shape = tuple(n // recorder.m * m if recorder.m and n and n % recorder.m == 0 else n for n in x.shape)
-            if (x.function, shape, x.dtype) != (y.function, y.shape, y.dtype) or x.options.keys() != y.options.keys():
-                return False
-            if x.function is None and x.name != y.name:
-                return False
-            pairs += [(x.args, y.args), (tuple(x.options.values()), tuple(y.options.values()))]
-        elif isinstance(x, (tuple, list)) and isinstance(y, (tuple, list)):
-            if len(x) != len(y):
-                return False
-            pairs += zip(x, y, strict=True)
-        elif isinstance(x, slice) and isinstance(y, slice):
-            pairs += [(x.start, y.start), (x.stop, y.stop), (x.step, y.step)]
-        elif isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
-            if np.shape(x) != np.shape(y) or not np.array_equal(x, y):
-                return False
-        elif isinstance(x, _NUMBERS) and isinstance(y, _NUMBERS):
-            if not np.isclose(x, y, rtol=1e-12, atol=0, equal_nan=True):  # some roundings: 1/m is computed twice
-                return False
-        elif isinstance(x, Call) or isinstance(y, Call) or repr(x) != repr(y):
-            return False
-    return True
+    def other(self, m: int) -> int:
+        """Another number of examples, so much larger that a formula in m can be told from what it gives."""
+        return super().other(2 * m)
+
+    def with_examples(self, m: int | None) -> list[Any]:
+        """The inputs with m columns, where they have the number of examples."""
+        given = self.columns()
+        if m is None:
+            return self.arrays
+        return [_hollow(x, (len(x), m)) if x.ndim == 2 and x.shape[1] == given else x for x in self.arrays]
 
 
 # -- what the losses ask of their arguments ---------------------------------------------------------------------------
-
-
-class _Keeping(Recorder):
-    """Keeps all its arrays alive, so that the labels among them can be found again."""
-
-    def __init__(self, m: int | None = None) -> None:
-        super().__init__(m)
-        self.kept: list[Any] = []
-
-    def input(self, name: str, value: Any) -> RecordingArray:
-        self.kept.append(super().input(name, value))
-        return self.kept[-1]  # type: ignore[no-any-return]
-
-    def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        self.kept.append(super().called(function, args, options))
-        return self.kept[-1]
 
 
 def _checks(step: Program) -> list[Check]:

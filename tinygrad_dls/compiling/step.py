@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError, as_array
 from tinygrad_dls.compiling.guards import Guard
 from tinygrad_dls.compiling.memory import Home
 from tinygrad_dls.compiling.planning import plan
-from tinygrad_dls.compiling.recorded import examples, recorded
+from tinygrad_dls.compiling.recorded import recorded
 from tinygrad_dls.compiling.running import Runner
 from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.nn import Module
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optim import Optimizer, eager_step
 from tinygrad_dls.program import Program
 from tinygrad_dls.tensor import _recording, values
 
@@ -30,8 +31,9 @@ REMEMBERED = 32  # plans
 class _Ready:
     """What there is for data of one shape and dtype: plans, or the reason why there is none."""
 
-    def __init__(self, types: Any, guard: Guard) -> None:
-        self.types, self.guard = types, guard
+    def __init__(self, X: Array, Y: Array, guard: Guard) -> None:
+        self.types = self.X_shape, self.X_dtype, self.Y_shape, self.Y_dtype = X.shape, X.dtype, Y.shape, Y.dtype
+        self.guard = guard
         self.program: Program | None = None
         self.checks: list[Any] = []  # of the labels
         self.runner: Runner | None = None
@@ -40,6 +42,10 @@ class _Ready:
         self.given: list[Any] = []  # parameters that are not updated
         self.rest: list[Any] = []  # parameters of the optimizer that are not updated
         self.obstacle = ""
+
+    def serves(self, X: Array, Y: Array) -> bool:
+        """Whether it is for data like these, and the model and the optimizer are what they were."""
+        return (X.shape, X.dtype, Y.shape, Y.dtype) == self.types and self.guard.holds()
 
 
 def _plain(x: Array) -> Array:
@@ -84,44 +90,39 @@ class CompiledStep:
         """Compute the cost and its gradients, and update the parameters; return the cost from before the update."""
         with self._lock:
             if _recording.get() is False:  # under no_grad, with the error of the eager step
-                return self._eager(X, Y)
-            now = self._now
-            if (
+                return eager_step(self._model, self._loss, self._optimizer, X, Y)
+            now, optimizer = self._now, self._optimizer
+            if (  # spelled out, as is what follows: models are small, and each call of Python's counts
                 now is None
-                or type(X) is not np.ndarray
-                or type(Y) is not np.ndarray
-                or now.types != (X.shape, X.dtype, Y.shape, Y.dtype)
+                or X.__class__ is not ndarray
+                or Y.__class__ is not ndarray
+                or X.dtype is not now.X_dtype
+                or Y.dtype is not now.Y_dtype
+                or X.shape != now.X_shape
+                or Y.shape != now.Y_shape
                 or not now.guard.holds()
             ):
                 X, Y = (_plain(as_array(values(x), name)) for x, name in ((X, "X"), (Y, "Y")))
                 now = self._found(X, Y)
             if self._passed() is not Y:
                 self._check(now, Y)
-            runner, optimizer, home = now.runner, self._optimizer, now.home
+            runner, home = now.runner, now.home
             if runner is None:
-                J = self._eager(X, Y)
+                J = eager_step(self._model, self._loss, optimizer, X, Y)
                 self._remember(now)  # not before: with bad data, the eager step fails too
                 now.guard.accept()  # as the step itself has left it
                 return J
             rate = optimizer._rate()
             home.ready(optimizer)
-            if runner.plan.counts:
-                counts = home.counts(optimizer)
-                runner = self._for_counts(now, counts)
-                arguments = (X, Y, *[p._value for p in now.given], rate, *counts[: runner.plan.counts])
-            elif now.given:
-                arguments = (X, Y, *[p._value for p in now.given], rate)
+            cost: float
+            counts: Sequence[Any] = ()
+            gradients: Sequence[Array] = ()
+            if runner.plan.is_plain:
+                if runner.version is not home.pair.version:
+                    runner.bind(home)
+                cost = runner.run[home.now](X, Y, rate)
             else:
-                arguments = (X, Y, rate)
-            if runner.version is not home.pair.version:
-                runner.bind(home)
-            result = runner.run[home.now](*arguments)
-            counts, gradients = (), ()
-            if result.__class__ is tuple:
-                n = 1 + runner.plan.counts
-                result, counts, gradients = result[0], result[1:n], result[n:]
-                if runner.plan.is_flat:
-                    counts *= len(home.parameters)
+                cost, counts, gradients = self._with_more(now, X, Y, rate)
             steps = optimizer.steps + 1
             try:
                 home.install(optimizer, steps, counts, gradients)
@@ -131,21 +132,32 @@ class CompiledStep:
             home.now = 1 - home.now
             for p in now.rest:
                 p._grad = None
-            cost: float = result
             return cost
+
+    def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], list[Array]]:
+        """The cost, the optimizer's new counts and the gradients, where there are any."""
+        counts = now.home.counts(self._optimizer)
+        runner = self._for_counts(now, counts)
+        if runner.version is not now.home.pair.version:
+            runner.bind(now.home)
+        n = runner.plan.counts
+        result = runner.run[now.home.now](X, Y, *[p._value for p in now.given], rate, *counts[:n])
+        cost, *others = result if isinstance(result, tuple) else (result,)
+        if n and runner.plan.is_flat:  # one number stands for all
+            return cost, others[:n] * len(now.home.parameters), others[n:]
+        return cost, others[:n], others[n:]
 
     # -- what is known ------------------------------------------------------------------------------------------------
 
     def _found(self, X: Array, Y: Array) -> _Ready:
         """The plans for these data, and for the model and the optimizer as they are; made if there are none."""
-        types = X.shape, X.dtype, Y.shape, Y.dtype
         self._passed = lambda: None
         for ready in self._known:
-            if ready.types == types and ready.guard.holds():
+            if ready.serves(X, Y):
                 self._now = ready
                 return ready
         guard = Guard(self._model, self._loss, self._optimizer)
-        ready = _Ready(types, guard)
+        ready = _Ready(X, Y, guard)
         self._now = None
         try:
             try:
@@ -158,12 +170,12 @@ class CompiledStep:
                 raise
             guard.refuse_changes()
             guard.forget(ready.program.tensors)
-            self._plan(ready, X, Y)
+            self._plan(ready)
         except Exception as error:  # whatever cannot be recorded or planned may still run eagerly
             if not self._fallback:
                 raise
             kind = "" if isinstance(error, RecordingError) else f"{type(error).__name__}: "
-            ready = _Ready(types, guard)
+            ready = _Ready(X, Y, guard)
             ready.obstacle = f"{kind}{error}"
             return ready
         self._remember(ready)
@@ -174,12 +186,13 @@ class CompiledStep:
             self._known = [*(x for x in self._known[-REMEMBERED:] if x is not ready), ready]
             self._now = ready
 
-    def _plan(self, ready: _Ready, X: Array, Y: Array, alike: bool = True) -> Runner:
+    def _plan(self, ready: _Ready, alike: bool = True) -> None:
         step = ready.program
         assert step is not None
-        planned = plan(step, examples(X, Y), alike=alike, gradients=self._keep, tile=self._tile)
-        ready.runner = runner = Runner(planned, self._threads or available())
-        ready.others[alike] = runner
+        m = next((shape[1] for shape in (ready.X_shape, ready.Y_shape) if len(shape) == 2), None)
+        planned = plan(step, m, alike=alike, gradients=self._keep, tile=self._tile)
+        ready.runner = Runner(planned, self._threads or available())
+        ready.others[alike] = ready.runner
         tensors = {call.name: p for call, p in zip(step.parameters, step.tensors, strict=True)}
         names = planned.layout.names
         ready.given = [p for name, p in tensors.items() if name not in names]
@@ -194,14 +207,12 @@ class CompiledStep:
             self._homes = [*self._homes[-REMEMBERED:], ready.home]
         updated = set(parameters)
         ready.rest = [p for p in self._optimizer.parameters if p not in updated]
-        return runner
 
     def _for_counts(self, ready: _Ready, counts: list[Any]) -> Runner:
         """The plan for Adam's counts of steps: of one number for all parameters, or of one for each."""
         alike = all(int(x) == int(counts[0]) for x in counts)
         if alike not in ready.others:
-            (xs, xt), (ys, yt) = ready.types[:2], ready.types[2:]
-            self._plan(ready, np.broadcast_to(np.zeros((), xt), xs), np.broadcast_to(np.zeros((), yt), ys), alike)
+            self._plan(ready, alike)
         return ready.others[alike]
 
     def _check(self, ready: _Ready, Y: Array) -> None:
@@ -212,13 +223,6 @@ class CompiledStep:
             self._passed = weakref.ref(Y)
         except TypeError:
             self._passed = lambda: None
-
-    def _eager(self, X: Array, Y: Array) -> float:
-        J = self._loss(self._model(X), Y)
-        self._optimizer.zero_grad()
-        J.backward()
-        self._optimizer.step()
-        return float(J)
 
     # -- what it says of itself ---------------------------------------------------------------------------------------
 

@@ -51,7 +51,10 @@ def kinds(outputs: Sequence[Call], m: int | None) -> Kinds:
     """Which calls work on the examples, which sum over them, and whether the program can be tiled."""
     found = Kinds()
     if m is None:
-        found.obstacle = "the program is not the same for other numbers of examples"
+        found.obstacle = (
+            "it cannot be told which axes hold the examples: their number is less than 7 or another length too, or the "
+            "program is another one for other numbers of them"
+        )
         return found
     after: set[Call] = set()
     for call in reachable(outputs):
