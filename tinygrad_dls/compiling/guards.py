@@ -50,6 +50,8 @@ class Surroundings:
         self._containers: list[Any] = []  # lists, dicts and sets
         self._copies: list[Any] = []  # of these
         self._variables: list[tuple[Callable[[], Any], Any]] = []  # how to look them up, and what they are
+        self._read: Callable[[], Any] = tuple  # what else there is to compare, and what it was
+        self._numbers: Any = ()
         self._places: list[tuple[Any, Any, Any]] = []  # containers, keys, and what must be there itself
         self._arrays: list[tuple[Any, bytes]] = []
         self._tensors: list[tuple[Tensor, Any, bytes]] = []
@@ -203,7 +205,7 @@ class Surroundings:
     def holds(self) -> bool:
         """Whether all of it is as it was."""
         try:
-            if self._containers != self._copies:
+            if self._containers != self._copies or self._read() != self._numbers:
                 return False
             for place, key, x in self._places:
                 if place[key] is not x:
@@ -212,6 +214,10 @@ class Surroundings:
             return False
         if list(map(_depth, self._all)) != self._depths:
             return False
+        return not (self._variables or self._arrays or self._tensors) or self._others_hold()
+
+    def _others_hold(self) -> bool:
+        """Whether variables, arrays and Tensors are as they were."""
         for get, x in self._variables:
             if (y := get()) is not x and not _equal(y, x):
                 return False
@@ -300,23 +306,14 @@ class Guard(Surroundings):
     """
 
     def __init__(self, model: Module, loss: Callable[..., Any], optimizer: Optimizer) -> None:
-        self.optimizer = optimizer
         self.model = model.parameters()
         self.values = [(p, p._value, p._value.copy()) for p in self.model]
         methods = [f for base in _users(type(optimizer)) for f in vars(base).values() if isinstance(f, FunctionType)]
         own = set(self.model)
         super().__init__([model, loss, *methods, *(p for p in optimizer.parameters if p not in own)], own)
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
-        self.hyperparameters = attrgetter(*names, "parameters", "parameters")  # twice, so that there are two at least
-        self.numbers = *(getattr(optimizer, name) for name in names), *[optimizer.parameters.copy()] * 2
-
-    def holds(self) -> bool:
-        """Whether all of it is as it was."""
-        try:
-            same = bool(self.hyperparameters(self.optimizer) == self.numbers)
-        except Exception:  # of other parameters, say
-            return False
-        return same and Surroundings.holds(self)
+        self._read = partial(attrgetter(*names, "parameters", "parameters"), optimizer)  # twice: two at least
+        self._numbers = *(getattr(optimizer, name) for name in names), *[optimizer.parameters.copy()] * 2
 
     def changes(self) -> list[str]:
         """The names of what is not as it was."""

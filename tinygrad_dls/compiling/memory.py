@@ -180,6 +180,7 @@ class Home:
         elif optimizer._state:  # of a momentum that is 0 now: forgotten, as by the eager step
             for p in self.parameters:
                 optimizer._state[p] = ()
-        for p, gradient in zip(self.parameters, gradients, strict=False):
-            p._grad = gradient
+        if gradients:
+            for p, gradient in zip(self.parameters, gradients, strict=True):
+                p._grad = gradient
         optimizer.steps = steps
