@@ -54,7 +54,7 @@ LAYERS = [
     ["compiling.lowering", "compiling.factoring", "compiling.joining", "compiling.storage", "compiling.updating",
      "compiling.tiling", "compiling.writing", "compiling.placing", "compiling.planning", "compiling.memory",
      "compiling.threads", "compiling.running", "compiling.guards", "compiling.ranges", "compiling.recorded",
-     "compiling.function", "compiling.step", "compiling.api"],
+     "compiling.function", "compiling.step"],
     ["training", "datasets"], ["transforms", "anomaly"],
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
     ["views.algebra", "views.symbolic", "views.text", "views.latex"],

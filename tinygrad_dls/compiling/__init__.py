@@ -1,5 +1,114 @@
 """Compiled steps: a step of training, recorded once and replayed as planned NumPy calls."""
 
-from tinygrad_dls.compiling.api import compile
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, overload
+
+from tinygrad_dls.arrays import positive_integer, shown, truth
+from tinygrad_dls.compiling.function import CompiledFunction
+from tinygrad_dls.compiling.step import CompiledStep
+from tinygrad_dls.nn import Module
+from tinygrad_dls.optim import Optimizer
 
 __all__ = ["compile"]
+
+
+@overload
+def compile(
+    model: Module,
+    loss: Callable[[Any, Any], Any],
+    optimizer: Optimizer,
+    *,
+    gradients: bool = ...,
+    fallback: bool = ...,
+    threads: int | None = ...,
+    tile: int | None = ...,
+) -> CompiledStep: ...
+
+
+@overload
+def compile(model: Callable[..., Any], *, fallback: bool = ...) -> CompiledFunction: ...
+
+
+def compile(
+    model: Any,
+    loss: Any = None,
+    optimizer: Any = None,
+    *,
+    gradients: bool = False,
+    fallback: bool = False,
+    threads: int | None = None,
+    tile: int | None = None,
+) -> Any:
+    """Record a step of training, or a function of arrays, once, and replay it as planned NumPy calls.
+
+    After ``step = tg.compile(model, loss, optimizer)``, ``step(X, Y)`` does what the eager loop does, up to rounding:
+    ``J = loss(model(X), Y)``, ``optimizer.zero_grad()``, ``J.backward()``, ``optimizer.step()``. It returns the cost.
+    The first call for data of a new shape or dtype records; so does a change of the model or of the optimizer's
+    hyperparameters. The learning rate is an argument of what was recorded, and so are parameters that are frozen.
+
+    ``tg.compile(f)`` does the same for a function of arrays that returns arrays, also in tuples, lists and dicts.
+
+    Parameters
+    ----------
+    model : Module or function
+        The model; or the function of arrays, without further arguments.
+    loss : function
+        Of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
+    optimizer : Optimizer
+        Over ``model.parameters()``.
+    gradients : bool, default False
+        Whether each step leaves the gradients in ``p.grad``. Without, they are None after a step.
+    fallback : bool, default False
+        Whether what cannot be recorded runs eagerly; ``explain()`` says why then. Without, it is an error.
+    threads : int, optional
+        Threads that share the tiles of a large number of examples; by default, one for each processor. The result does
+        not depend on it.
+    tile : int, optional
+        Examples in a tile; by default, as many as fit into the cache, and no tiles where all of them do.
+
+    Returns
+    -------
+    CompiledStep or CompiledFunction
+        With ``source``, the program that runs, and ``explain()``, what was done to it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arguments are of the wrong kind.
+    RecordingError
+        A TypeError, at the first call: if the program would freeze something, such as a decision on a value.
+
+    Examples
+    --------
+    >>> import tinygrad_dls as tg
+    >>> X, Y = tg.datasets.planar_flower()
+    >>> model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    >>> step = tg.compile(model, tg.binary_cross_entropy_with_logits, tg.optim.SGD(model.parameters(), lr=1.2))
+    >>> costs = [step(X, Y) for _ in range(1000)]
+    >>> f"{costs[0]:.4f} -> {costs[-1]:.4f}"
+    '0.6931 -> 0.2885'
+    """
+    truth(fallback, "compile: fallback")
+    if isinstance(model, Module):
+        if not callable(loss) or not isinstance(optimizer, Optimizer):
+            raise TypeError(
+                "compile takes a model with its loss and optimizer, compile(model, loss, optimizer); got "
+                f"loss={shown(loss)}, optimizer={shown(optimizer)}."
+            )
+        if not set(model.parameters()) & set(optimizer.parameters):
+            raise ValueError(
+                "compile: the optimizer holds none of this model's parameters, so nothing would be learned. "
+                "Was the model made anew after the optimizer?"
+            )
+        truth(gradients, "compile: gradients")
+        for count, name in ((threads, "threads"), (tile, "tile")):
+            if count is not None:
+                positive_integer(count, f"compile: {name}")
+        return CompiledStep(model, loss, optimizer, gradients=gradients, fallback=fallback, threads=threads, tile=tile)
+    if not callable(model):
+        raise TypeError(f"compile takes a model with its loss and optimizer, or a function, got {shown(model)}.")
+    if loss is not None or optimizer is not None or gradients or threads is not None or tile is not None:
+        raise TypeError("compile: a loss, an optimizer and the options of a step go with a model, not with a function.")
+    return CompiledFunction(model, fallback)

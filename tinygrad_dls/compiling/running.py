@@ -39,6 +39,8 @@ class Runner:
         dtype = plan.layout.dtype
         self.total = aligned(plan.sums or plan.layout.size, dtype)
         self.scratch = [aligned(plan.sums, dtype) for _ in range(self.workers)] if plan.tiles else []
+        for own in self.scratch:
+            own.fill(0)  # the update computes some gradients by itself; what is in their places is added up too
         self.lanes = np.empty((self._lanes(), plan.sums), dtype) if plan.tiles else None
 
     def _lanes(self) -> int:
