@@ -12,6 +12,9 @@ import numpy as np
 
 import tinygrad_dls as tg
 from tinygrad_dls import ops
+from tinygrad_dls.calls import Call, each, reachable
+from tinygrad_dls.recording import Recorder, RecordingArray
+from tinygrad_dls.rewriting import simplified
 
 OURS = {
     **{name: getattr(tg, name) for name in (
@@ -393,3 +396,62 @@ def random_program(seed, length=12):
             del w.steps[before[0] :], w.values[before[0] :]
             w.used = before[1]
     return w.finish()
+
+
+# -- as NumPy calls ---------------------------------------------------------------------------------------------------
+
+EPS = np.finfo(float).eps
+ROUNDING = {
+    np.add, np.subtract, np.multiply, np.divide, np.power, np.square, np.sqrt, np.exp, np.expm1, np.log, np.log1p,
+    np.sin, np.cos, np.tanh, np.matmul, np.dot, np.sum, np.mean, np.prod, np.cumsum, np.var, np.std,
+}  # fmt: skip
+
+
+def text(x):
+    """A call as functions of functions."""
+    if not isinstance(x, Call):
+        return repr(x.item() if isinstance(x, np.generic) else x)
+    if x.function is None:
+        return x.name
+    options = [f"{name}={text(y)}" for name, y in x.options.items()]
+    return f"{x.function.__name__}({', '.join([*map(text, x.args), *options])})"
+
+
+def evaluated(outputs, inputs, noise=None):
+    """The value of every call that these outputs need, of inputs by name; with noise, each is off by a rounding."""
+    found = {}
+    for call in reachable(outputs):
+        if call.function is None:
+            found[call] = inputs[call.name]
+        else:
+            args, options = (
+                each(lambda x: found[x] if isinstance(x, Call) else x, y) for y in (call.args, call.options)
+            )
+            found[call] = np.asarray(call.function(*args, **options))
+            if noise is not None and call.function in ROUNDING and found[call].dtype.kind == "f":
+                found[call] = found[call] * (1 + EPS * noise.choice([-1, 1], call.shape))
+    return found
+
+
+def calls_saved(seed, change=simplified):
+    """Assert that a random program with its gradients, and what becomes of it, compute the same; count the calls."""
+    program, rng, recorder = random_program(seed), np.random.default_rng(seed), Recorder()
+    inputs = {f"x{i}": x for i, x in enumerate(program.inputs)}
+    tensors = [tg.Tensor(recorder.input(name, x), requires_grad=True) for name, x in inputs.items()]
+    J = program.run(OURS, tensors)[-1]
+    J.backward(recorder.constant(1.0, float))
+    arrays = [J._value, *(x._grad for x in tensors)]
+    before = [x.call for x in arrays if isinstance(x, RecordingArray)]
+    after = change(before)
+    old, found = evaluated(before, inputs), evaluated(after, inputs)
+    noisy = [evaluated(before, inputs, rng) for _ in range(3)]
+    for call, new in zip(before, after, strict=True):
+        # A rule may round otherwise, but not more often: the difference is at most that of the program from itself
+        # when each call is rounded anew, up to a factor of 4 for having drawn this only three times.
+        spread = max(np.abs(other[call] - old[call]).max() for other in noisy)
+        assert np.abs(found[new] - old[call]).max() <= 4 * (spread + EPS * np.abs(old[call]).max())
+    for call, value in found.items():
+        as_numbers = value.dtype == bool and call.dtype.kind == "f"  # what a comparison can write into numbers
+        assert value.shape == call.shape, text(call)
+        assert value.dtype == call.dtype or as_numbers, text(call)
+    return len(reachable(before)) - len(reachable(after))

@@ -7,6 +7,7 @@ error that another order of the same operations may have. `Yardstick` says what 
 
 import copy
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -237,7 +238,9 @@ class Writer:
         """Columns that depend on a parameter."""
         learned = set(self.parameters)
         for line in self.lines:
-            learned |= {line.name} if learned & set(line.operands) else set()
+            decided = re.sub(r"\{\d\} [<>]=? \S+?[,)]", "", line.text)  # no gradient flows through a comparison
+            flowing = {name for i, name in enumerate(line.operands) if f"{{{i}}}" in decided}
+            learned |= {line.name} if learned & flowing else set()
         return self.choice(
             [
                 name
@@ -345,6 +348,7 @@ PENALTIES = [
     ("0.01 * np.sum({0} ** 2)",), ("0.005 * np.sum(np.square({0}))",), ("0.01 * np.sum(np.abs({0}))", "{0}"),
     ("0.1 * np.sqrt(np.sum({0} * {0}) + 0.01)",), ("0.02 * np.mean({0} * {0})",),
 ]  # fmt: skip
+EXTRAS = ["{1} + 0.1 * np.mean({0})", "{1} + 0.1 * np.mean(np.square({0}))", "{1} - np.sum({0}) / 100"]
 
 
 @st.composite
@@ -357,14 +361,14 @@ def programs(draw, lines=8, tiles=None):
         w.any()
     Z = w.output()
     n_y = len(w.values[Z][0])
-    loose = [v for v in w.unused if v != Z and np.ndim(w.values[v][0]) < 3 and LENGTHS[0] in w.values[v][0].shape]
+    loose = [v for v in w.unused if v != Z]
     outputs = [Z, *loose[: draw(st.integers(0, 3))]]
     forward, w.lines = w.lines, []
     kind, text, *kinks = draw(
         st.sampled_from([loss for loss in LOSSES if n_y > 1 or loss[0] not in ("classes", "one-hot")])
     )
     loss = [Line("J", text, (Z,), tuple(kinks))]
-    loss += [Line("J", "{1} + 0.1 * np.mean(np.square({0}))", (v, "J")) for v in outputs[1:]]
+    loss += [Line("J", draw(st.sampled_from(EXTRAS)), (v, "J")) for v in outputs[1:]]
     for text, *kinks in draw(st.lists(st.sampled_from(PENALTIES), max_size=2)):
         loss.append(Line("J", "{1} + " + text, (draw(st.sampled_from(sorted(w.parameters))), "J"), tuple(kinks)))
     return Program(forward, loss, outputs, w.parameters, n_x, (kind, n_y))
@@ -391,8 +395,8 @@ def rate_of(lr):
 
 WIDER = {"float32": np.dtype(float), "float64": np.dtype(np.longdouble)}
 RUNS = 3  # disturbed ones
-# Each disturbed operand is off by about half of what a rounding may do, and the largest change of three runs stands for
-# all. Of 20,000 arrays of random steps, two were off by half of what 16 allows, one in a hundred by a twelfth.
+# An operand is disturbed by at most one eps, by half of that on average, and the worst of three runs stands for all. In
+# 2,400 random steps, the largest error of their 20,000 arrays was half of what 16 allows.
 DISTURBANCES = 16
 
 
@@ -438,16 +442,16 @@ def can_be_compared(wides):
     return True
 
 
-def off_by(x, truth, disturbed, eager):
+def off_by(x, truth, disturbed, eager, dtype, tiles=1):
     """The largest error, as a share of what it may be.
 
     That is four times the error of the eager computation, 16 times what the disturbances change, and a few roundings of
-    the result.
+    the result: one for each tile, half of eps, as these are added up one after the other.
     """
-    kind = np.finfo(eager.dtype if eager.dtype.kind == "f" else float)
+    kind = np.finfo(dtype)
     changed = max(np.abs(other - truth).max(initial=0) for other in disturbed)
     allowed = 4 * np.abs(eager - truth).max(initial=0) + DISTURBANCES * changed
-    allowed += 4 * kind.eps * np.abs(truth).max(initial=0) + 100 * kind.tiny
+    allowed += (4 + tiles / 2) * kind.eps * np.abs(truth).max(initial=0) + 100 * kind.tiny
     return float(np.abs(x - truth).max(initial=0) / allowed)
 
 
@@ -510,23 +514,27 @@ class Yardstick:
 
     def step(self, X, Y):
         """Take the step; whether what others make of it can be compared."""
-        with np.errstate(all="ignore"):  # that the numbers are moderate is looked at now
-            self.truth, *self.disturbed = [twin(X, Y) for twin in self.references]
-        comparable = can_be_compared(self.wides)
-        for wide in self.wides:
-            wide.forget()
+        try:
+            with np.errstate(all="ignore"):  # that the numbers are moderate is looked at now
+                self.truth, *self.disturbed = [twin(X, Y) for twin in self.references]
+            comparable = can_be_compared(self.wides)
+        finally:
+            for wide in self.wides:
+                wide.forget()
         if comparable:
             self.plain = self.eager(X, Y)
         return comparable
 
-    def assert_as_exact(self, results, gradients=True):
+    def assert_as_exact(self, results, gradients=True, tiles=1):
         expected = {name for name in self.plain if gradients or not name.startswith("d")}
         assert results.keys() == expected
         for name, x in results.items():
             eager = self.plain[name]
             assert x.shape == eager.shape, name
             assert x.dtype == eager.dtype or name == "J", name
-            share = off_by(x, self.truth[name], [other[name] for other in self.disturbed], eager)
+            share = off_by(
+                x, self.truth[name], [other[name] for other in self.disturbed], eager, self.eager.dtype, tiles
+            )
             assert share <= 1, f"{name} is off by {share:.3g} times what it may be"
 
 
@@ -546,12 +554,11 @@ EXAMPLES_OF_DATA = st.one_of(st.integers(1, 12), st.integers(1, 300))  # few may
 OFTEN = settings().max_examples  # of the profile
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered in (add|reduce)")
 @settings(max_examples=OFTEN)
 @given(st.data(), programs(), optimizers(), DTYPES, EXAMPLES_OF_DATA, st.integers(0, 9))
 def test_a_step_of_a_random_model_is_as_exact_as_the_eager_one(data, program, optimizer, dtype, m, seed):
-    options = {"tile": data.draw(tiles(m)), "threads": data.draw(st.sampled_from([1, 2, 3, 5]))}
-    gradients = data.draw(st.booleans())
+    tile, gradients = data.draw(tiles(m)), data.draw(st.booleans())
+    options = {"tile": tile, "threads": data.draw(st.sampled_from([1, 2, 3, 5]))}
     yardstick = Yardstick(program, optimizer, dtype)
     fast = Twin(program, optimizer, dtype, compiled(gradients=gradients, **options))
     for i, size in enumerate([m, m, (m + 1) // 2]):
@@ -560,25 +567,24 @@ def test_a_step_of_a_random_model_is_as_exact_as_the_eager_one(data, program, op
         if not yardstick.step(X, Y):
             assume(i > 0)
             return
-        yardstick.assert_as_exact(fast(X, Y), gradients)
+        yardstick.assert_as_exact(fast(X, Y), gradients, tiles=size / (tile or size))
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered in (add|reduce)")
 @settings(max_examples=max(10, OFTEN // 3))
 @given(st.data(), programs(), optimizers(), EXAMPLES_OF_DATA, st.integers(0, 9))
 def test_many_steps_of_a_random_model_are_the_eager_ones(data, program, optimizer, m, seed):
     """The disturbed runs go their own ways too, and show how fast differences grow."""
     yardstick = Yardstick(program, optimizer, "float64")
-    fast = Twin(program, optimizer, "float64", compiled(tile=data.draw(tiles(m))))
+    tile = data.draw(tiles(m))
+    fast = Twin(program, optimizer, "float64", compiled(tile=tile))
     for i in range(10):
         X, Y = program.data(m, seed + i % 3)
         if not yardstick.step(X, Y):
             assume(i > 0)
             return
-        yardstick.assert_as_exact(fast(X, Y), gradients=False)
+        yardstick.assert_as_exact(fast(X, Y), gradients=False, tiles=m / (tile or m))
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered in (add|reduce)")
 @settings(max_examples=max(10, OFTEN // 4))
 @given(st.data(), programs(tiles=True), optimizers(), DTYPES, st.integers(2, 300), st.integers(0, 9))
 def test_the_number_of_threads_changes_no_bit(data, program, optimizer, dtype, m, seed):
@@ -688,10 +694,12 @@ class Subject(Twin):
         elif what == "replace":
             rng = np.random.default_rng(arguments[1])
             p.data = rng.uniform(-1, 1, p.shape).astype("f4").astype(self.dtype)
-        elif what == "in place":
-            p.data[...] *= 0.5
-        elif what == "entry":
-            p.data.flat[0] = 0.25
+        elif what in ("in place", "entry") and p.shape:
+            if what == "entry":
+                p.data.flat[0] = 0.25
+            else:
+                p.data[...] *= 0.5
+            self.held = [pair for pair in self.held if not np.shares_memory(pair[0], p.data)]  # it is the holder's
         elif what == "data":
             p.data = p.data
         elif what == "save":
@@ -738,7 +746,8 @@ def outcome(act, *arguments):
 @given(st.data(), programs(lines=4), optimizers(), st.lists(st.integers(1, 40), min_size=1, max_size=2))
 def test_whatever_happens_between_steps_a_compiled_model_stays_the_eager_one(data, program, optimizer, sizes):
     yardstick = Yardstick(program, optimizer, "float64", Subject)
-    fast = Subject(program, optimizer, "float64", compiled(tile=data.draw(st.sampled_from([None, 5]))))
+    tile = data.draw(st.sampled_from([None, 5]))
+    fast = Subject(program, optimizer, "float64", compiled(tile=tile))
     one = events(optimizer[0], sizes, len(program.values))
     for event in [e for some in data.draw(st.lists(one, min_size=5, max_size=15)) for e in some]:
         if event[0] == "step":
@@ -749,7 +758,7 @@ def test_whatever_happens_between_steps_a_compiled_model_stays_the_eager_one(dat
             results, other = outcome(fast, X, Y)
             assert (other is None) == (error is None), other  # where all parameters are frozen
             if error is None:
-                yardstick.assert_as_exact(results, gradients=False)
+                yardstick.assert_as_exact(results, gradients=False, tiles=X.shape[1] / (tile or 40))
         else:
             with np.errstate(all="ignore"):
                 *_, error = [outcome(twin.happen, program, *event)[1] for twin in yardstick.twins]
@@ -819,7 +828,7 @@ def test_a_random_function_of_arrays_is_itself(program, dtype, m, seed):
         assert [type(x) for x in result["others"]] == [type(x) for x in plain["others"]]
         for j, (x, y) in enumerate(zip(leaves(result), leaves(plain), strict=True)):
             assert (np.shape(x), x.dtype) == (np.shape(y), y.dtype)
-            assert off_by(x, truth[j], [other[j] for other in disturbed], np.asarray(y)) <= 1, j
+            assert off_by(x, truth[j], [other[j] for other in disturbed], np.asarray(y), dtype) <= 1, j
             kept.append((x, np.copy(x)))
         assert all((x == then).all() for x, then in kept)
 

@@ -71,7 +71,7 @@ class Optimizer:
             )
         try:
             for p, _, _, (w, s) in updates:
-                p._value, state[p] = w, s
+                p._value, state[p] = np.asarray(w) if isinstance(w, np.generic) else w, s  # what has no axes, too
             self.steps += 1
         except BaseException:  # Ctrl-C between two parameters: put all of them back
             for p, w, s, _ in updates:

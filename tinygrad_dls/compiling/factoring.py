@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, each, fits, is_call, like, number, reachable
+from tinygrad_dls.calls import Call, each, fits, is_call, is_transpose, like, number, reachable
 from tinygrad_dls.compiling.lowering import FLOATS, is_number
 from tinygrad_dls.rewriting import simplified
 
@@ -140,7 +140,7 @@ def _split(call: Call, core: Callable[[Any], tuple[Any, _Scale]]) -> tuple[Call,
         if s == t == ONE or not (s * t).moderate():
             return None
         return like(call, call.function, x, y), s * t
-    if is_call(call, np.transpose) and len(call.args) == 1 and not call.options:
+    if is_transpose(call):
         x, s = core(call.args[0])
         return like(call, np.transpose, x), s
     return None

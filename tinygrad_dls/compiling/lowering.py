@@ -124,7 +124,7 @@ def sums_as_products(call: Call) -> Any:
 
 
 def _ones(shape: tuple[int, ...], dtype: Any) -> Call:
-    return Call(np.ones, (), {}, shape, dtype)
+    return Call(np.ones, (shape,), {"dtype": dtype}, shape, dtype)
 
 
 def _total(x: Call, dtype: Any) -> Call:

@@ -15,6 +15,7 @@ from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import FunctionSource, Program
 from tinygrad_dls.recording import Recorder, RecordingArray
+from tinygrad_dls.tensor import Tensor
 
 __all__ = ["lines_of", "recorded"]
 
@@ -112,6 +113,15 @@ class _Step(FunctionSource):
     """A step whose shapes alone are recorded: its arrays are one entry, seen many times over, and cost nothing."""
 
     recorder = _Shapes
+
+    def __init__(self, function: Callable[..., Any], *others: Any) -> None:
+        def cost(*arrays: Any) -> Any:
+            J = function(*arrays)
+            if isinstance(J, Tensor) and not J.requires_grad:
+                J.backward()  # which says so
+            return J
+
+        super().__init__(cost, *others)
 
     @property
     def m(self) -> int | None:

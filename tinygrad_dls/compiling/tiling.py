@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, getitem, reachable
+from tinygrad_dls.calls import Call, getitem, is_transpose, reachable
 from tinygrad_dls.compiling.joining import with_ones
 from tinygrad_dls.compiling.lowering import total
 
@@ -104,7 +104,7 @@ def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
     if isinstance(f, np.ufunc) or f is np.where:
         return all(axes.get(x, axis) == axis for x in args)
     if f is np.transpose:
-        return len(call.args) == 1 and not call.options and len(call.shape) == 2
+        return is_transpose(call) and len(call.shape) == 2
     if f in (np.ones, np.full, with_ones):
         return True
     if f in REDUCTIONS:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import Array
-from tinygrad_dls.calls import Call, astype, getitem, is_call, number, reachable, scattered
+from tinygrad_dls.calls import Call, astype, getitem, is_call, is_transpose, number, reachable, scattered
 from tinygrad_dls.compiling.joining import side_by_side, with_ones
 from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, is_number, total
 from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
@@ -311,7 +311,7 @@ class Writer:
             self.names[call] = f"{inner}_and_1"  # named when x was
             self.stays.add(call)
             return
-        if call.function is np.transpose and len(call.args) == 1 and not call.options:
+        if is_transpose(call):
             text = f"{inner}.T"
         elif call.function is getitem:
             text = f"{inner}[{self.index(call.args[1])}]"
@@ -406,7 +406,7 @@ class Writer:
 
     def row(self, x: Call) -> str:
         """The entries of an array in a row."""
-        if is_call(x, np.ones) and not x.args:
+        if is_call(x, np.ones):
             return self.name(Call(np.ones, (), {}, (math.prod(x.shape),), x.dtype))
         name = self.name(x)
         if x in self.stays and x not in self.given and not self.is_view(x):
