@@ -46,6 +46,7 @@ def joined(
         By weights, the biases that are to stand beside them.
     """
     found = reachable(outputs)
+    products = [c for c in found if is_call(c, np.dot)]
     own, given = set(parameters), set(data)
     replaced: dict[Call, Call] = {}
     partners: dict[Call, Call] = {}
@@ -57,8 +58,8 @@ def joined(
         n, k = w.shape
         if not _may_have_ones(a, z, given, m) or (m and (k + 1) % m == 0):  # it would look like a number of examples
             continue
-        dw = [c for c in found if is_call(c, np.dot) and c.shape == w.shape and _is_transpose_of(a, c.args[1])]
-        db = [c for c in found if is_call(c, np.dot) and c.shape == b.shape and is_call(c.args[1], np.ones)]
+        dw = [c for c in products if c.shape == w.shape and _is_transpose_of(a, c.args[1])]
+        db = [c for c in products if c.shape == b.shape and is_call(c.args[1], np.ones)]
         both = [(x, y) for x in dw for y in db if x.args[0] is y.args[0]]
         if len(both) != 1:
             continue

@@ -175,10 +175,9 @@ def lowered(outputs: Sequence[Call], length: Callable[[int], Any] = lambda n: n)
 
 def _parts_shared(outputs: list[Call]) -> list[Call]:
     """What is almost there already, of what is there."""
-    found = reachable(outputs)
     for others in (_sigmoids_by_logarithm, _parts_by_subtraction):
-        outputs = simplified(exchanged(outputs, others(found)), ())
-        found = reachable(outputs)
+        if replaced := others(reachable(outputs)):
+            outputs = simplified(exchanged(outputs, replaced), ())
     return outputs
 
 

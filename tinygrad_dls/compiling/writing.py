@@ -10,6 +10,7 @@ import builtins
 import keyword
 import math
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -185,6 +186,7 @@ class Writer:
         self.taken = {*_RESERVED, *self.given.values(), *(name for line in self.setup for name in line.names)}
         self.known: dict[Any, str] = {}  # arrays that the setup makes, by what is in them
         self.constants: set[Call] = set()
+        self.counts: dict[str, int] = defaultdict(lambda: 1)  # by the beginnings of names, how many there are
 
     def code(
         self,
@@ -573,9 +575,10 @@ class Writer:
     def unique(self, stem: str) -> str:
         """A name that nothing has."""
         stem = stem if stem.isidentifier() else "t"
-        numbered = (f"{stem}{i}" for i in range(1, len(self.taken) + 2))
-        names = numbered if stem in _NUMBERED else (stem, *numbered)
-        name = next(name for name in names if name not in self.taken)
+        name = stem if stem not in _NUMBERED else f"{stem}{self.counts[stem]}"
+        while name in self.taken:
+            name = f"{stem}{self.counts[stem]}"
+            self.counts[stem] += 1
         self.taken.add(name)
         return name
 
