@@ -694,7 +694,7 @@ class Subject(Twin):
         elif what == "replace":
             rng = np.random.default_rng(arguments[1])
             p.data = rng.uniform(-1, 1, p.shape).astype("f4").astype(self.dtype)
-        elif what in ("in place", "entry") and p.shape:
+        elif what in ("in place", "entry"):
             if what == "entry":
                 p.data.flat[0] = 0.25
             else:
@@ -756,7 +756,7 @@ def test_whatever_happens_between_steps_a_compiled_model_stays_the_eager_one(dat
             if error is None and not comparable:
                 return
             results, other = outcome(fast, X, Y)
-            assert (other is None) == (error is None), other  # where all parameters are frozen
+            assert (type(other), str(other)) == (type(error), str(error))
             if error is None:
                 yardstick.assert_as_exact(results, gradients=False, tiles=X.shape[1] / (tile or 40))
         else:
