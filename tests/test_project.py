@@ -52,7 +52,7 @@ LAYERS = [
     ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim", "frames"],
     ["calls", "recording", "rewriting"], ["graph", "program"],
     ["compiling.lowering", "compiling.factoring", "compiling.joining", "compiling.storage", "compiling.updating",
-     "compiling.tiling", "compiling.writing", "compiling.placing", "compiling.planning", "compiling.memory",
+     "compiling.tiling", "compiling.placing", "compiling.writing", "compiling.planning", "compiling.memory",
      "compiling.threads", "compiling.running", "compiling.guards", "compiling.ranges", "compiling.recorded",
      "compiling.function", "compiling.step"],
     ["training", "datasets"], ["transforms", "anomaly"],

@@ -13,10 +13,11 @@ from tinygrad_dls.arrays import Array, RecordingError, as_array
 from tinygrad_dls.calls import Call
 from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.guards import Surroundings
-from tinygrad_dls.compiling.lowering import lowered
+from tinygrad_dls.compiling.lowering import copied, lowered
 from tinygrad_dls.compiling.memory import aligned, part
+from tinygrad_dls.compiling.placing import Places, safe
 from tinygrad_dls.compiling.recorded import lines_of
-from tinygrad_dls.compiling.writing import Writer, copied, safe
+from tinygrad_dls.compiling.writing import Writer
 from tinygrad_dls.graph import read
 from tinygrad_dls.program import argument_names
 from tinygrad_dls.recording import Recorder, RecordingArray
@@ -126,7 +127,7 @@ class _Run:
         outputs, _ = factored(lowered(outputs))
         results = [Call(copied, (c,), {}, c.shape, c.dtype) for c in outputs]
         self.form = form
-        self.code = Writer(given).code("function", list(given.values()), results, results)
+        self.code = Writer(Places(arguments=given)).code("function", list(given.values()), results, results)
         self.code.returned += ","
         memory = [aligned(n, dtype) for dtype, n in self.code.storage.slots]
         namespace = {"np": np, "part": part, "memory": memory, **self.code.constants}

@@ -15,7 +15,7 @@ from tinygrad_dls.arrays import Array
 from tinygrad_dls.calls import Call, astype, fits, is_call, like, number, reachable, summed_axes
 from tinygrad_dls.rewriting import clipped_sigmoid, exchanged, open_interval, sigmoid, simplified, softmax
 
-__all__ = ["ARITHMETIC", "COMPARISONS", "FLOATS", "is_number", "lowered", "total"]
+__all__ = ["ARITHMETIC", "COMPARISONS", "FLOATS", "copied", "is_number", "lowered", "total"]
 
 Rule: TypeAlias = Callable[[Call], Any]
 
@@ -40,6 +40,11 @@ def is_number(x: Any) -> bool:
 def total(x: Array, y: Array) -> Any:
     """The sum of all products of entries."""
     return x.ravel().dot(y.ravel())
+
+
+def copied(x: Any) -> Any:
+    """The same numbers in another array."""
+    return x.copy()
 
 
 # -- rules: one call, in terms of cheaper ones ------------------------------------------------------------------------

@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
 import math
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tinygrad_dls.calls import Call, getitem, is_call, reachable
 from tinygrad_dls.compiling.joining import side_by_side
-from tinygrad_dls.compiling.lowering import is_number
+from tinygrad_dls.compiling.lowering import copied, is_number
 from tinygrad_dls.compiling.storage import is_elementwise
 from tinygrad_dls.compiling.updating import Block, Flat, Layout, Update
-from tinygrad_dls.compiling.writing import Line, copied, safe
 
-__all__ = ["Places", "placed", "with_sums"]
+__all__ = ["RESERVED", "Line", "Places", "placed", "safe", "with_sums"]
+
+RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), *dir(builtins), "np"}
+_FLAT = re.compile(r"(new_)?(parameters|gradients|state\d+)|before|after")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a function, or of its setup.
+
+    Attributes
+    ----------
+    text, comment : str
+    sided : bool
+        Whether a line of the setup makes a view of one of the two sides; the others are the same for both.
+    """
+
+    text: str
+    comment: str = ""
+    sided: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """What it gives names to."""
+        return self.text.split(" = ")[0].split(", ")
 
 
 @dataclass
@@ -38,6 +64,12 @@ class Places:
         The views that results are to be written into.
     gradients, new, new_counts : list of Call
         These results.
+    plain : set of Call
+        Calls whose lengths are no number of examples, even if they are multiples of it.
+    scratch : set of Call
+        Arrays that may be written over when nothing needs them any more.
+    notes : dict of str to str
+        Comments on results, by name.
     """
 
     arguments: dict[Call, str] = field(default_factory=dict)
@@ -49,6 +81,9 @@ class Places:
     gradients: list[Call] = field(default_factory=list)
     new: list[Call] = field(default_factory=list)
     new_counts: list[Call] = field(default_factory=list)
+    plain: set[Call] = field(default_factory=set)
+    scratch: set[Call] = field(default_factory=set)
+    notes: dict[str, str] = field(default_factory=dict)
 
     def view(self, name: str, text: str, *, sided: bool = False) -> str:
         """Add a line to the setup, and return the name that it gives."""
@@ -62,6 +97,11 @@ class Places:
             call = Call(copied, (call,), {}, call.shape, call.dtype)
         self.into[call] = name
         return call
+
+
+def safe(name: str) -> str:
+    """A name that means nothing else in the text of a function."""
+    return f"{name}_" if name in RESERVED or _FLAT.fullmatch(name) else name
 
 
 class _Names:
@@ -117,6 +157,8 @@ def placed(
     places.sided = set(places.arrays)
     if flat is not None:
         places.arrays[flat.gradient] = "gradients"
+        places.plain = flat.calls
+        places.scratch = {flat.gradient}
     return places
 
 
@@ -163,16 +205,15 @@ def _place_updates(places: Places, names: _Names, updates: Sequence[Update], blo
                 places.new.append(places.write(new[member][k], name, strided=bool(part)))
 
 
-def with_sums(places: Places, sums: Sequence[Call], size: int) -> tuple[dict[Call, str], list[Line], int]:
+def with_sums(places: Places, sums: Sequence[Call], size: int) -> tuple[Places, Places, int]:
     """Where a tile adds up: the gradients that are sums over the examples, and further sums behind them.
 
     Returns
     -------
-    into : dict of Call to str
-    setup : list of Line
-        Views for the further ones.
+    columns, update : Places
+        For the function of a tile, which writes them, and for that of the update, which reads them.
     size : int
-        Entries of all of them.
+        Entries of all the sums.
     """
     into: dict[Call, str] = {}
     setup: list[Line] = []
@@ -187,4 +228,7 @@ def with_sums(places: Places, sums: Sequence[Call], size: int) -> tuple[dict[Cal
         into[call] = name
         taken.add(name)
         size += entries
-    return into, setup, size
+    setup = [*places.setup, *setup]
+    rest = {call: name for call, name in places.into.items() if call not in into}
+    columns = replace(places, counts={}, into=into, setup=setup)
+    return columns, replace(places, arrays={**places.arrays, **into}, into=rest, setup=setup), size

@@ -11,11 +11,11 @@ from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.joining import joined
-from tinygrad_dls.compiling.lowering import lowered
+from tinygrad_dls.compiling.lowering import copied, lowered
 from tinygrad_dls.compiling.placing import Places, placed, with_sums
 from tinygrad_dls.compiling.tiling import Kinds, kinds, width, worthwhile
 from tinygrad_dls.compiling.updating import Flat, Layout, Update, flat_update, laid_out
-from tinygrad_dls.compiling.writing import Code, Line, Writer, copied, cost_without_factor
+from tinygrad_dls.compiling.writing import Code, Writer, cost_without_factor
 from tinygrad_dls.program import Program
 
 __all__ = ["Plan", "plan"]
@@ -116,7 +116,7 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     if m is not None and not result.why_whole:
         _tile(result, work, found, m, tile)
     if not result.tiles:
-        result.whole = work.last("step", m)
+        result.whole = work.last("step", work.places, m)
     return result
 
 
@@ -140,8 +140,6 @@ class _Work:
         Copies of the gradients, for those who want to see them.
     layout, flat, places
         The flat arrays, the update that works on them at once if there is one, and what lies where.
-    notes : dict of str to str
-        Comments on results.
     """
 
     examples: int | None
@@ -152,49 +150,17 @@ class _Work:
     layout: Layout
     flat: Flat | None
     places: Places
-    notes: dict[str, str]
 
     @property
     def results(self) -> list[Call]:
         """What NumPy computes of the cost, and what is written into the flat arrays."""
         return [cost_without_factor(self.cost), *self.places.gradients, *self.places.new]
 
-    def columns(self, width: int, sums: list[Call], into: dict[Call, str], setup: list[Line], data: set[Call]) -> Code:
-        """The function that computes what the columns of a tile contribute to the sums over the examples."""
-        places = self.places
-        writer = Writer(
-            places.arguments,
-            places.arrays,
-            sided=places.sided,
-            into=into,
-            setup=[*places.setup, *setup],
-            recorded=self.examples,
-            width=width,
-            plain=self.flat.calls if self.flat else set(),
-            strided=data,
-            notes=self.notes,
-        )
-        return writer.code("columns", [*places.arguments.values()], sums)
-
-    def last(
-        self, name: str, m: int | None, into: dict[Call, str] | None = None, setup: list[Line] | None = None
-    ) -> Code:
-        """The function that computes what else there is to compute, when these sums are there; or all of it."""
-        places, sums = self.places, into or {}
-        writer = Writer(
-            {**places.arguments, **places.counts},
-            {**places.arrays, **sums},
-            sided=places.sided,
-            into={call: place for call, place in places.into.items() if call not in sums},
-            setup=[*places.setup, *(setup or [])],
-            recorded=self.examples,
-            width=m,
-            plain=self.flat.calls if self.flat else set(),
-            scratch={self.flat.gradient} if self.flat and not self.kept else set(),
-            notes=self.notes,
-        )
+    def last(self, name: str, places: Places, m: int | None) -> Code:
+        """The function that ends with the update."""
         arguments = [*places.arguments.values(), "learning_rate", *places.counts.values()]
         returned = [*places.new_counts, *self.kept]
+        writer = Writer(places, self.examples, m)
         return writer.code(name, arguments, [*self.results, *returned], returned, self.cost)
 
 
@@ -223,8 +189,11 @@ def _passed(step: Program, alike: bool, gradients: bool) -> _Work:
     places = placed(updates, layout, flat, data, outputs)
     kept = [new[f"d{name}"] for name in layout.names if f"d{name}" in seen]
     kept = [Call(copied, (call,), {}, call.shape, call.dtype) for call in kept]
+    if kept:
+        places.scratch.clear()
     notes |= {f"d{w.name}{b.name}": notes[f"d{w.name}"] for w, b in partners.items() if f"d{w.name}" in notes}
-    return _Work(step.recorder.m, recorded, data, outputs[0], kept, layout, flat, places, notes)
+    places.notes = notes
+    return _Work(step.recorder.m, recorded, data, outputs[0], kept, layout, flat, places)
 
 
 def _update(p: Call, state: list[Call], new: dict[str, Call]) -> Update:
@@ -239,11 +208,12 @@ def _update(p: Call, state: list[Call], new: dict[str, Call]) -> Update:
 
 def _tile(result: Plan, work: _Work, found: Kinds, m: int, tile: int | None) -> None:
     """Plan tiles of the examples, or say why there are none."""
-    into, setup, sums = with_sums(work.places, found.sums, work.layout.size)
+    of_columns, of_update, sums = with_sums(work.places, found.sums, work.layout.size)
     data = {call for call in work.data if call in found.axis}
 
     def columns(width: int) -> Code:
-        return work.columns(width, found.sums, into, setup, data)
+        writer = Writer(of_columns, work.examples, width, strided=data)
+        return writer.code("columns", [*of_columns.arguments.values()], found.sums)
 
     entries = sum(math.prod(c.shape) // (work.examples or 1) * np.dtype(c.dtype).itemsize for c in data)
     bytes_per_example = columns(64).bytes // 64 + entries
@@ -255,4 +225,4 @@ def _tile(result: Plan, work: _Work, found: Kinds, m: int, tile: int | None) -> 
     else:
         result.width, result.sums = wide, sums
         result.tiles = {k: columns(k) for k in sorted({wide, m % wide} - {0}, reverse=True)}
-        result.update = work.last("update", m, into, setup)
+        result.update = work.last("update", of_update, m)

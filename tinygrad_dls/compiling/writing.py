@@ -6,12 +6,10 @@ cannot write into a given array, it makes anew.
 
 from __future__ import annotations
 
-import builtins
-import keyword
 import math
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,11 +18,12 @@ import numpy as np
 from tinygrad_dls.arrays import Array
 from tinygrad_dls.calls import Call, astype, getitem, is_call, is_transpose, number, reachable, scattered
 from tinygrad_dls.compiling.joining import side_by_side, with_ones
-from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, is_number, total
+from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
+from tinygrad_dls.compiling.placing import RESERVED, Line, Places
 from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
 from tinygrad_dls.rewriting import PATTERNS
 
-__all__ = ["Code", "Line", "Writer", "copied", "cost_without_factor", "safe"]
+__all__ = ["Code", "Writer", "cost_without_factor"]
 
 RUN = 4096  # entries of a long sum that are added up in one go
 LONG = 4 * RUN
@@ -36,13 +35,6 @@ _FRESH = (
     np.all, getitem, scattered, *PATTERNS,
 )  # fmt: skip  # whose results are arrays of their own, indexing among them where it is no view
 _BY_KEYWORD = (np.maximum, np.minimum)  # whose third argument by position is deprecated
-_RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), *dir(builtins), "np"}
-_FLAT = re.compile(r"(new_)?(parameters|gradients|state\d+)|before|after")
-
-
-def copied(x: Any) -> Any:
-    """The same numbers in another array."""
-    return x.copy()
 
 
 def total_in_runs(x: Array, y: Array) -> Any:
@@ -52,36 +44,10 @@ def total_in_runs(x: Array, y: Array) -> Any:
     return np.add.reduce(runs, None) + x[whole:].dot(y[whole:])
 
 
-def safe(name: str) -> str:
-    """A name that means nothing else in the text of a function."""
-    return f"{name}_" if name in _RESERVED or _FLAT.fullmatch(name) else name
-
-
 def cost_without_factor(cost: Call) -> Call:
     """What NumPy computes of the cost: its division by m is left to Python."""
     inner = cost.args[0] if is_call(cost, np.divide, np.multiply) and is_number(cost.args[1]) else None
     return inner if isinstance(inner, Call) else cost
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a function, or of its setup.
-
-    Attributes
-    ----------
-    text, comment : str
-    sided : bool
-        Whether a line of the setup makes a view of one of the two sides; the others are the same for both.
-    """
-
-    text: str
-    comment: str = ""
-    sided: bool = False
-
-    @property
-    def names(self) -> list[str]:
-        """What it gives names to."""
-        return self.text.split(" = ")[0].split(", ")
 
 
 @dataclass
@@ -141,49 +107,28 @@ class Writer:
 
     Parameters
     ----------
-    arguments, arrays : dict of Call to str
-        What is there when the function starts: its arguments, and arrays that stay where they are.
-    sided : set of Call
-        Those of the arrays that lie on one of two sides.
-    into : dict of Call to str
-        The arrays that results are to be written into.
-    setup : sequence of Line
-        Lines that are there already, whose names are taken.
+    places : Places
+        What is there when the function starts, and where results are to be written.
     recorded, width : int or None
         The number of examples that the program was recorded with, and that which the function is for.
-    plain : set of Call
-        Calls whose lengths are no number of examples, even if they are multiples of it.
     strided : set of Call
         Arguments that are given as a run of columns of a larger array.
-    scratch : set of Call
-        Arrays that may be written over when nothing needs them any more.
-    notes : dict of str to str
-        Comments on results, by name.
     """
 
     def __init__(
         self,
-        arguments: Mapping[Call, str],
-        arrays: Mapping[Call, str] | None = None,
-        *,
-        sided: set[Call] | None = None,
-        into: Mapping[Call, str] | None = None,
-        setup: Sequence[Line] = (),
+        places: Places,
         recorded: int | None = None,
         width: int | None = None,
-        plain: set[Call] | None = None,
-        strided: set[Call] | None = None,
-        scratch: set[Call] | None = None,
-        notes: Mapping[str, str] | None = None,
+        strided: Collection[Call] = (),
     ) -> None:
-        self.given = {**arguments, **(arrays or {})}
-        self.stays = set(arrays or {})  # what does not move, so that views of it are made once
-        self.sided, self.into = set(sided or ()), into or {}
-        self.recorded, self.width, self.plain = recorded, width, plain or set()
-        self.strided, self.scratch, self.notes = strided or set(), scratch or set(), notes or {}
-        self.setup = list(setup)
+        self.given = {**places.arguments, **places.counts, **places.arrays}
+        self.stays = set(places.arrays)  # what does not move, so that views of it are made once
+        self.places, self.into = places, places.into
+        self.recorded, self.width, self.strided = recorded, width, strided
+        self.setup = list(places.setup)
         self.names: dict[Call, str] = dict(self.given)
-        self.taken = {*_RESERVED, *self.given.values(), *(name for line in self.setup for name in line.names)}
+        self.taken = {*RESERVED, *self.given.values(), *(name for line in self.setup for name in line.names)}
         self.known: dict[Any, str] = {}  # arrays that the setup makes, by what is in them
         self.constants: set[Call] = set()
         self.counts: dict[str, int] = defaultdict(lambda: 1)  # by the beginnings of names, how many there are
@@ -208,7 +153,7 @@ class Writer:
             order,
             wanted,
             arrays={call for call in order if self.takes_array(call) and call not in own},
-            scratch=self.scratch,
+            scratch=self.places.scratch,
             owner=self.owner,
             size=lambda call: math.prod(self.lengths(call)),
         )
@@ -323,7 +268,7 @@ class Writer:
         owner = self.owner(call)
         if owner in self.stays:
             self.stays.add(call)
-            self.setup.append(Line(f"{name} = {text}", sided=owner in self.sided))
+            self.setup.append(Line(f"{name} = {text}", sided=owner in self.places.sided))
         else:
             self.write(f"{name} = {text}")
 
@@ -428,7 +373,7 @@ class Writer:
 
     def comment(self, call: Call) -> str:
         """The shape of a result, and by what it differs from what its name says."""
-        return ", ".join(x for x in (self.shape(call) * bool(call.shape), self.notes.get(call.name, "")) if x)
+        return ", ".join(x for x in (self.shape(call) * bool(call.shape), self.places.notes.get(call.name, "")) if x)
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 
@@ -466,7 +411,7 @@ class Writer:
         if ("single", name) not in self.known:
             self.known["single", name] = self.unique(f"{name}_single")
             text = f"{self.known['single', name]} = {name}.reshape(())"
-            self.setup.append(Line(text, sided=self.owner(x) in self.sided))
+            self.setup.append(Line(text, sided=self.owner(x) in self.places.sided))
         return self.known["single", name]
 
     def live(self, x: Call, dtype: Any) -> str:
@@ -560,7 +505,7 @@ class Writer:
     def lengths(self, call: Call) -> tuple[int, ...]:
         """The shape of a result for the examples that the functions are for."""
         m, w = self.recorded, self.width
-        if not m or w is None or call in self.plain:
+        if not m or w is None or call in self.places.plain:
             return call.shape
         return tuple(n // m * w if n and n % m == 0 else n for n in call.shape)
 
