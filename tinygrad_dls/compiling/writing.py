@@ -130,6 +130,7 @@ class Writer:
         self.names: dict[Call, str] = dict(self.given)
         self.taken = {*RESERVED, *self.given.values(), *(name for line in self.setup for name in line.names)}
         self.known: dict[Any, str] = {}  # arrays that the setup makes, by what is in them
+        self.wholes: dict[Call, str] = {}  # the arrays that end with a row of ones below a result
         self.constants: set[Call] = set()
         self.counts: dict[str, int] = defaultdict(lambda: 1)  # by the beginnings of names, how many there are
 
@@ -145,7 +146,7 @@ class Writer:
         self.made = Code(name, list(dict.fromkeys(arguments)), setup=self.setup)
         order = reachable(wanted, known=lambda call: call in self.given or is_number(call))
         self.with_ones = {x.args[0] for x in order if x.function is with_ones}
-        for call in order:
+        for call in order:  # arguments before what depends on them
             if self.is_constant(call):
                 self.constants.add(call)
         own = {*self.into, *self.with_ones, *self.constants}
@@ -255,7 +256,7 @@ class Writer:
         x = call.args[0]
         inner = self.name(x)
         if call.function is with_ones:
-            self.names[call] = f"{inner}_and_1"  # named when x was
+            self.names[call] = self.wholes[x]
             self.stays.add(call)
             return
         if is_transpose(call):
@@ -295,6 +296,7 @@ class Writer:
             name = self.unique(call.name or "t")
             if call in self.with_ones:
                 whole, (rows, *others) = self.unique(f"{name}_and_1"), self.lengths(call)
+                self.wholes[call] = whole
                 self.filled_with_ones(whole, (rows + 1, *others), call.dtype)
                 text = f"{whole}[:-1]"
             elif call in self.storage.over:
