@@ -137,14 +137,55 @@ def test_a_function_of_an_m_of_its_own():
 
 
 def test_a_constant_array_beside_a_product():
-    class Shifted(nn.Module):
+    class Raised(nn.Module):
         def __init__(self):
             self.W = nn.Parameter(np.full((1, 3), 0.1))
 
         def __call__(self, a):
             return self.W @ a + np.ones((1, 1))
 
-    assert_same_training(Shifted, LOGITS, sgd, [(X, Y)] * 3)
+    assert_same_training(Raised, LOGITS, sgd, [(X, Y)] * 3)
+
+
+class Shifted(nn.Module):
+    """W X + b with a b of any shape that fits."""
+
+    def __init__(self, shape=(1, 1), rows=1, dtype=float):
+        self.W = nn.Parameter(np.linspace(-1, 1, 3 * rows).reshape(rows, 3).astype(dtype))
+        self.b = nn.Parameter(np.full(shape, 0.5, dtype))
+
+    def __call__(self, a):
+        return self.W @ a + self.b
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((), 1), ((1, 1), 1), ((1, 1), 2), ((2, 1), 2), ((), 2)])
+@pytest.mark.parametrize("tile", [None, 16])
+def test_a_gradient_that_is_the_sum_of_ones_is_summed_too(shape, rows, tile):
+    """The mean of Z has the same dZ for all entries: nothing is left of it but a number."""
+    assert_same_training(lambda: Shifted(shape, rows), lambda z, y: np.mean(z), sgd, [(X, Y)] * 2, tile=tile)
+
+
+class Penalised(Shifted):
+    """Z, and the lengths of W and b beside it, which the loss adds."""
+
+    def __call__(self, a):
+        lengths = np.sqrt(np.sum(self.W * self.W)) + np.sqrt(np.sum(self.b * self.b))
+        return super().__call__(a) + 0.1 * lengths
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+def test_the_norms_of_two_parameters_are_two(tile):
+    """Each update reads the norm of its own parameter, so there is no single update for all."""
+    assert_same_training(Penalised, LOGITS, sgd, [(X, Y)] * 3, tile=tile)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_factor_of_a_constant_gradient_is_kept(dtype):
+    class Squared(Shifted):
+        def __call__(self, a):
+            return super().__call__(a) + 0.01 * np.sum(3 * self.W**2)
+
+    assert_same_training(lambda: Squared(dtype=dtype), lambda z, y: np.mean(z), sgd, [(X.astype(dtype), Y)] * 3)
 
 
 MANY = np.random.default_rng(2).normal(size=(3, 10_000))

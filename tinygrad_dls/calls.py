@@ -14,8 +14,8 @@ import numpy as np
 from tinygrad_dls.arrays import Array
 
 __all__ = [
-    "Call", "astype", "each", "evaluated", "fits", "getitem", "is_call", "is_transpose", "like", "number", "reachable",
-    "scattered", "summed_axes", "transposed",
+    "Call", "astype", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction", "is_transpose",
+    "like", "number", "reachable", "scattered", "summed_axes", "transposed",
 ]  # fmt: skip
 
 
@@ -152,6 +152,12 @@ def summed_axes(call: Call) -> tuple[int, ...]:
     if axis is None:
         return tuple(range(rank))
     return tuple(sorted(i % rank for i in (axis if isinstance(axis, tuple) else (axis,))))
+
+
+def is_plain_reduction(call: Call) -> bool:
+    """Whether a sum, or the like, has no options but its axes, one at the least."""
+    plain = call.options.keys() <= {"axis", "keepdims"} and len(call.args) <= 2
+    return plain and bool(summed_axes(call))
 
 
 # -- functions that NumPy has no name for -----------------------------------------------------------------------------

@@ -334,7 +334,7 @@ class FunctionSource(_Source):
         self.in_graph = set(self.tensors.values())
         taken = {*names, *self.in_graph}
         for p in others:  # which may be read without a gradient: frozen, as an array, or under no_grad
-            name = re.sub(r"\W", "_", p.name or "P")
+            name = re.sub(r"^(?=\d)|\W", "_", p.name or "P")
             if p not in self.tensors:
                 self.tensors[p] = next(n for i in range(10**6) if (n := f"{name}_{i}" if i else name) not in taken)
                 taken.add(self.tensors[p])
@@ -469,8 +469,9 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
     result.rate = rate.call
     updates: list[tuple[str, Call]] = []
     states: list[tuple[str, Call]] = []
-    kept, optimizer._state = optimizer._state, {}
+    kept = optimizer._state
     try:
+        optimizer._state = {}
         for (p, recorded), call in zip(parameters.items(), result.parameters, strict=True):
             if p not in known or recorded._grad is None:
                 continue

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tinygrad_dls.arrays import Array, RecordingError
+from tinygrad_dls.arrays import Array, RecordingError, shown
 from tinygrad_dls.calls import Call, astype, each, getitem, reachable, scattered
 from tinygrad_dls.frames import place
 from tinygrad_dls.tensor import _PLAIN, Tensor
@@ -208,6 +208,13 @@ def _plus(x: Any, q: float) -> Any:
     return x if q == 0 else x + q if q > 0 else x - -q
 
 
+_OF_SHAPES = (np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.can_cast)  # what they give is no matter of values
+_OF_VALUES = (
+    np.unique, np.nonzero, np.flatnonzero, np.argwhere, np.compress, np.extract, np.trim_zeros, np.union1d,
+    np.intersect1d, np.setdiff1d, np.setxor1d, np.bincount, np.histogram,
+)  # fmt: skip
+
+
 class MissingError(RecordingError, AttributeError):
     """Of an attribute that arrays have and recordings do not; to ``hasattr``, one that is not there."""
 
@@ -249,11 +256,33 @@ class Recorder:
 
     def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Compute a call, and write it down."""
-        value = function(*each(_value_of, args), **each(_value_of, options))
+        self._refuse_what_hangs_on_values(function, args)
+        value = self.value(function, each(_value_of, args), each(_value_of, options))
+        if function in _OF_SHAPES or isinstance(value, np.dtype):
+            return self.length(value) if type(value) is int else value
         if not isinstance(value, (np.ndarray, np.generic)):
-            return self.length(value) if type(value) is int else value  # np.ndim, np.size
+            raise RecordingError(
+                f"the recording would freeze what np.{function.__name__} gives, {shown(value)}{_place()}: a program "
+                "knows calls that give one array. Compute it outside, or write it with slices and comparisons."
+            )
         arguments, settings = (each(lambda x: self._operand(x, function), x) for x in (args, options))
         return RecordingArray(self, Call(function, arguments, settings, value.shape, value.dtype), value)
+
+    def value(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """What a call gives."""
+        return function(*args, **options)
+
+    def _refuse_what_hangs_on_values(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        """Refuse what gives arrays of other shapes for other values."""
+        index = args[1] if function is getitem else None
+        parts = index if isinstance(index, tuple) else (index,)
+        masked = any(isinstance(i, RecordingArray) and i.dtype == bool for i in parts)
+        if function in _OF_VALUES or masked or (function is np.where and len(args) == 1):
+            what = "indexing by truths" if masked else f"np.{function.__name__}"
+            raise RecordingError(
+                f"the recording would freeze the shape that {what} gives{_place()}, which is another one for other "
+                "values. Write np.where(condition, x, 0) and the like, which keep the shape; or compute it outside."
+            )
 
     def freezing(self, x: Array, function: Callable[..., Any], where: str) -> RecordingError:
         """The error for an array that is made on the way."""
@@ -362,6 +391,9 @@ class RecordingArray(NDArrayOperatorsMixin):
         """The array itself, which never changes."""
         return self
 
+    def __deepcopy__(self, memo: Any) -> RecordingArray:
+        return self
+
     def reshape(self, *shape: Any) -> Any:
         """The same entries in another shape."""
         return self._called(np.reshape, self, shape[0] if len(shape) == 1 else shape)
@@ -456,6 +488,8 @@ class RecordingArray(NDArrayOperatorsMixin):
             return NotImplemented
         if ufunc is np.add and method == "at" and isinstance(inputs[0], RecordingArray):
             z, index, dz = inputs  # the rule of indexing, on zeros that are still its own
+            if z.call.function is not np.full or z.call.args[1] != 0:
+                raise RecordingError(f"np.add.at on anything but zeros is not recorded{_place()}.")
             summed = self._called(scattered, dz, index, z.shape)
             z.call, z.value = summed.call, summed.value
             return None
@@ -475,7 +509,8 @@ class RecordingArray(NDArrayOperatorsMixin):
             return args[0].astype(*args[1:])
         if func in (np.zeros_like, np.ones_like):
             shape = kwargs.get("shape", args[0].shape)
-            return self._called(np.full, shape, float(func is np.ones_like), dtype=self.dtype)
+            dtype = np.dtype(kwargs.get("dtype") or self.dtype)
+            return self._called(np.full, shape, dtype.type(func is np.ones_like).item(), dtype=dtype)
         return self._called(func, *args, **kwargs)
 
 

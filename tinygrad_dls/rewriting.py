@@ -20,6 +20,7 @@ from tinygrad_dls.calls import (
     each,
     fits,
     is_call,
+    is_plain_reduction,
     is_transpose,
     like,
     number,
@@ -333,7 +334,7 @@ def same_shape(call: Call) -> Any:
 def sum_without_axes(call: Call) -> Any:
     """Summing with ``keepdims=True``, and then taking those axes away, is summing without it."""
     summed = call.args[0] if is_call(call, np.reshape, np.squeeze) else None
-    if not is_call(summed, np.sum) or not summed.options.get("keepdims"):
+    if not is_call(summed, np.sum) or not is_plain_reduction(summed) or not summed.options.get("keepdims"):
         return None
     x, axes = summed.args[0], summed_axes(summed)
     if call.shape != tuple(n for i, n in enumerate(x.shape) if i not in axes):

@@ -16,7 +16,7 @@ from tinygrad_dls.compiling.guards import Surroundings
 from tinygrad_dls.compiling.lowering import copied, lowered
 from tinygrad_dls.compiling.memory import aligned, part
 from tinygrad_dls.compiling.placing import Places, safe
-from tinygrad_dls.compiling.recorded import lines_of
+from tinygrad_dls.compiling.recorded import REMEMBERED, lines_of, obstacle
 from tinygrad_dls.compiling.writing import Writer
 from tinygrad_dls.graph import read
 from tinygrad_dls.program import argument_names
@@ -25,8 +25,6 @@ from tinygrad_dls.rewriting import simplified
 from tinygrad_dls.tensor import Tensor, values
 
 __all__ = ["CompiledFunction"]
-
-REMEMBERED = 32  # plans
 
 
 class CompiledFunction:
@@ -59,10 +57,12 @@ class CompiledFunction:
                         around.restore()
                         raise
                     around.refuse_changes()
-                except RecordingError as error:
+                    if self._fallback:
+                        found(*arrays)  # what fails only when it runs
+                except Exception as error:
                     if not self._fallback:
                         raise
-                    found = _Eager(self.function, str(error))
+                    found = _Eager(self.function, obstacle(error))
                 self._known = [*self._known[-REMEMBERED:], (types, around, found)]
             self._now = found
             return found(*arrays)
@@ -85,7 +85,10 @@ class CompiledFunction:
                 "the function would be frozen: recorded twice, its calls differ. Does it draw random numbers? "
                 "Pass them as an argument."
             )
-        return _Run(form, outputs, dict(zip(given, map(safe, names), strict=True)))
+        free: list[str] = []
+        for name in map(safe, names):
+            free.append(name if name not in free else next(n for i in range(10**6) if (n := f"{name}{i}") not in free))
+        return _Run(form, outputs, dict(zip(given, free, strict=True)))
 
     @property
     def source(self) -> str:

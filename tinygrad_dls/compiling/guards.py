@@ -308,12 +308,24 @@ class Guard(Surroundings):
     def __init__(self, model: Module, loss: Callable[..., Any], optimizer: Optimizer) -> None:
         self.model = model.parameters()
         self.values = [(p, p._value, p._value.copy()) for p in self.model]
+        self.optimizer, self.state = optimizer, optimizer._state
         methods = [f for base in _users(type(optimizer)) for f in vars(base).values() if isinstance(f, FunctionType)]
+        for f in methods:
+            if "steps" in f.__code__.co_names:
+                raise RecordingError(
+                    f"the recording would freeze self.steps, which {type(optimizer).__name__}.{f.__name__} reads: the "
+                    "program would do the same at each step. Keep such a count in the state of the parameters."
+                )
         own = set(self.model)
         super().__init__([model, loss, *methods, *(p for p in optimizer.parameters if p not in own)], own)
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
         self._read = partial(attrgetter(*names, "parameters", "parameters"), optimizer)  # twice: two at least
         self._numbers = *(getattr(optimizer, name) for name in names), *[optimizer.parameters.copy()] * 2
+        for i, p in enumerate(optimizer.parameters):
+            if p.size < 2:  # of which == compares the number, and not which one it is
+                put = partial(optimizer.parameters.__setitem__, i)
+                self._variables.append((partial(_item, optimizer, i), p))
+                self._puts.append(("the optimizer's parameters", put))
 
     def changes(self) -> list[str]:
         """The names of what is not as it was."""
@@ -327,6 +339,7 @@ class Guard(Surroundings):
     def restore(self) -> None:
         """Put back what has changed, and what random generators have drawn."""
         super().restore()
+        self.optimizer._state = self.state
         for p, value, before in self.values:
             p._value = value
             _refill(value, before.tobytes())
@@ -358,6 +371,10 @@ def _contents(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not assigned yet
         return _MISSING
+
+
+def _item(optimizer: Optimizer, i: int) -> Any:
+    return optimizer.parameters[i] if i < len(optimizer.parameters) else _MISSING
 
 
 def _put(place: dict[str, Any], key: str, value: Any) -> None:

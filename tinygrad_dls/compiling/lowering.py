@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_dls.arrays import Array
-from tinygrad_dls.calls import Call, astype, fits, is_call, like, number, reachable, summed_axes
+from tinygrad_dls.calls import Call, astype, fits, is_call, is_plain_reduction, like, number, reachable, summed_axes
 from tinygrad_dls.rewriting import clipped_sigmoid, exchanged, open_interval, sigmoid, simplified, softmax
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "FLOATS", "copied", "is_number", "lowered", "total"]
@@ -86,7 +86,9 @@ def number_last(call: Call) -> Any:
 
 def square(call: Call) -> Any:
     """``x ** 2`` by multiplication."""
-    return like(call, np.square, call.args[0]) if is_call(call, np.power) and number(call.args[1]) == 2 else None
+    if is_call(call, np.power) and number(call.args[1]) == 2 and fits(call.args[0], call):
+        return like(call, np.square, call.args[0])
+    return None
 
 
 def clipping(call: Call) -> Any:
@@ -102,7 +104,7 @@ def means_as_sums(length: Callable[[int], Any]) -> Rule:
     """The rule that a mean is a sum divided by the number of entries; `length` knows the number of examples."""
 
     def mean_as_sum(call: Call) -> Any:
-        if not is_call(call, np.mean) or call.dtype not in FLOATS or call.args[0].dtype != call.dtype:
+        if not is_call(call, np.mean) or not is_plain_reduction(call) or not _of_floats(call):
             return None
         count: Any = 1
         for i in summed_axes(call):
@@ -113,9 +115,13 @@ def means_as_sums(length: Callable[[int], Any]) -> Rule:
     return mean_as_sum
 
 
+def _of_floats(call: Call) -> bool:
+    return call.dtype in FLOATS and bool(call.args[0].dtype == call.dtype)
+
+
 def sums_as_products(call: Call) -> Any:
     """A sum is a product with ones; the sum of products is a product."""
-    if not is_call(call, np.sum) or call.dtype not in FLOATS or call.args[0].dtype != call.dtype:
+    if not is_call(call, np.sum) or not is_plain_reduction(call) or not _of_floats(call):
         return None
     x, axes = call.args[0], summed_axes(call)
     if len(axes) == len(x.shape) and x.shape:
@@ -152,12 +158,12 @@ def product(call: Call) -> Any:
 
 def truths_as_numbers(call: Call) -> Any:
     """Truths that are multiplied are made numbers where they are made: mixed dtypes are converted piece by piece."""
-    if is_call(call, astype) and is_call(call.args[0], *COMPARISONS) and call.dtype in FLOATS:
+    if is_call(call, astype) and is_call(call.args[0], *COMPARISONS) and call.dtype in FLOATS and call.shape:
         return like(call, call.args[0].function, *call.args[0].args)
-    if is_call(call, np.multiply, np.subtract) and call.dtype in FLOATS:
+    if is_call(call, np.multiply, np.subtract) and call.dtype in FLOATS and call.shape:
         for i, x in enumerate(call.args):
             other = call.args[1 - i]
-            truths = is_call(x, *COMPARISONS) and x.dtype == bool
+            truths = is_call(x, *COMPARISONS) and x.dtype == bool and x.shape
             if truths and isinstance(other, Call) and other.dtype == call.dtype:
                 args = list(call.args)
                 args[i] = Call(x.function, x.args, {}, x.shape, call.dtype)
@@ -207,7 +213,7 @@ def _sigmoids_by_logarithm(found: Sequence[Call]) -> dict[Call, Call]:
 
 
 def _parts_by_subtraction(found: Sequence[Call]) -> dict[Call, Call]:
-    """Beside ``p = max(z, 0)``, ``n = min(z, 0)`` is ``z - p`` and ``-|z|`` is ``n - p``, to the last bit.
+    """Beside ``p = max(z, 0)``, ``n = min(z, 0)`` is ``z - p`` and ``-|z|`` is ``n - p``, to the last bit (if finite).
 
     A difference of arrays is the cheapest call there is.
     """

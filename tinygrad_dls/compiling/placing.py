@@ -17,7 +17,7 @@ from tinygrad_dls.compiling.lowering import copied, is_number
 from tinygrad_dls.compiling.storage import is_elementwise
 from tinygrad_dls.compiling.updating import Block, Flat, Layout, Update
 
-__all__ = ["RESERVED", "Line", "Places", "placed", "safe", "with_sums"]
+__all__ = ["RESERVED", "Line", "Places", "over_gradients", "placed", "safe", "with_sums"]
 
 RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), *dir(builtins), "np"}
 _FLAT = re.compile(r"(new_)?(parameters|gradients|state\d+)|before|after")
@@ -180,14 +180,14 @@ def _place_counts(places: Places, names: _Names, updates: Sequence[Update], flat
 def _place_flat_update(places: Places, names: _Names, flat: Flat, blocks: dict[Block, str]) -> None:
     """Gradients side by side, from which one update follows."""
     for block, name in blocks.items():
-        whole = places.view(f"d{name}", _span("gradients", block))
+        whole = places.view(f"d{name}", _span("gradients", block), sided=True)
         found = [flat.gradients[member] for member in block.members]
         both = {g.args[0] for g in found if is_call(g, getitem)}
         if len(found) == 2 and len(both) == 1 and all(is_call(g, getitem) for g in found):
             places.gradients.append(places.write(both.pop(), whole))
             continue
         for (member, part), g in zip(block.parts(), found, strict=True):
-            name = places.view(f"d{names.members[member]}", whole + part) if part else whole
+            name = places.view(f"d{names.members[member]}", whole + part, sided=True) if part else whole
             places.gradients.append(places.write(g, name, strided=bool(part)))
     for region, call in zip(names.regions, flat.new, strict=True):
         places.new.append(places.write(call, f"new_{region}"))
@@ -203,6 +203,20 @@ def _place_updates(places: Places, names: _Names, updates: Sequence[Update], blo
                 free = f"new_{names.of(names.members[member], k)}"
                 name = places.view(free, whole + part, sided=True) if part else whole
                 places.new.append(places.write(new[member][k], name, strided=bool(part)))
+
+
+def over_gradients(places: Places, flat: Flat) -> Places:
+    """The same, but the gradients lie where the new parameters will: less memory to go through, if they are many.
+
+    Only if all else comes before the new parameters, which are written over it entry by entry.
+    """
+    before = set(reachable([flat.new[0]]))
+    if not all(call in before for call in flat.calls) or not all(map(is_elementwise, flat.new)):
+        return places
+    regions = 1 + len(flat.state)
+    line = Line("gradients = new_parameters", sided=True)
+    setup = [*places.setup[:regions], line, *places.setup[regions:]]
+    return replace(places, setup=setup, sided={*places.sided, flat.gradient})
 
 
 def with_sums(places: Places, sums: Sequence[Call], size: int) -> tuple[Places, Places, int]:
@@ -231,4 +245,5 @@ def with_sums(places: Places, sums: Sequence[Call], size: int) -> tuple[Places, 
     setup = [*places.setup, *setup]
     rest = {call: name for call, name in places.into.items() if call not in into}
     columns = replace(places, counts={}, into=into, setup=setup)
-    return columns, replace(places, arrays={**places.arrays, **into}, into=rest, setup=setup), size
+    update = replace(places, arrays={**places.arrays, **into}, sided={*places.sided, *into}, into=rest, setup=setup)
+    return columns, update, size

@@ -12,7 +12,7 @@ from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.joining import joined
 from tinygrad_dls.compiling.lowering import copied, lowered
-from tinygrad_dls.compiling.placing import Places, placed, with_sums
+from tinygrad_dls.compiling.placing import Places, over_gradients, placed, with_sums
 from tinygrad_dls.compiling.tiling import Kinds, kinds, width, worthwhile
 from tinygrad_dls.compiling.updating import Flat, Layout, Update, flat_update, laid_out
 from tinygrad_dls.compiling.writing import Code, Writer, cost_without_factor
@@ -101,6 +101,8 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     found = kinds([*work.results, *work.kept], step.recorder.m)
     if any(found.axis.get(call, -1) != -1 for call in work.data):
         found.obstacle = found.obstacle or "the examples are not the columns of all data"
+    if any(call.dtype != work.layout.dtype for call in found.sums):
+        found.obstacle = found.obstacle or "sums over the examples are not of the parameters' dtype"
     counts = len(set(work.places.counts.values()))
     result = Plan(
         m,
@@ -116,7 +118,8 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     if m is not None and not result.why_whole:
         _tile(result, work, found, m, tile)
     if not result.tiles:
-        result.whole = work.last("step", work.places, m)
+        places = work.places if work.flat is None or work.kept else over_gradients(work.places, work.flat)
+        result.whole = work.last("step", places, m)
     return result
 
 
@@ -166,29 +169,31 @@ class _Work:
 
 def _passed(step: Program, alike: bool, gradients: bool) -> _Work:
     """The passes over a program, in order."""
-    updated = {name for name, _ in step.update}
+    count = len(step.update) - len(step.state)  # of the parameters, whose new values come first
+    updated = {name for name, _ in step.update[:count]}
     parameters = [p for p in step.parameters if p.name in updated]
-    seen = [f"d{p.name}" for p in parameters] if gradients else []
-    named = [*step.outputs(), *((name, dict(step.backward)[name]) for name in seen)]
-    outputs = [call for _, call in named]
+    seen = dict(step.backward)
+    outputs = [call for _, call in step.outputs()]
+    outputs += [seen[f"d{p.name}"] for p in parameters] if gradients else []
     recorded = sum(call.function is not None for call in reachable(outputs))
 
     outputs = lowered(outputs, step.recorder.length)
     outputs, notes = factored(outputs)
     outputs, partners = joined(outputs, parameters, step.data, step.recorder.m)
 
-    new = dict(zip((name for name, _ in named), outputs, strict=True))
+    new = dict(zip([*parameters, *step.state], outputs[1:], strict=False))
     updates = [_update(p, step.state, new) for p in parameters]
+    own = dict(zip((p.name for p in parameters), outputs[1 + len(new) :], strict=False))
     dtypes = sorted({str(p.dtype) for p in parameters})
     if len(dtypes) > 1:
         raise RecordingError(f"the parameters are of several dtypes, {' and '.join(dtypes)}; a plan needs one.")
     layout = laid_out(updates, partners)
+    updates.sort(key=lambda update: layout.names.index(update.parameter.name))
     flat = flat_update(updates, layout.size)
     flat = flat if alike or not (flat and flat.counts) else None
     data = [*step.data, *(p for p in step.parameters if p.name not in updated)]
     places = placed(updates, layout, flat, data, outputs)
-    kept = [new[f"d{name}"] for name in layout.names if f"d{name}" in seen]
-    kept = [Call(copied, (call,), {}, call.shape, call.dtype) for call in kept]
+    kept = [Call(copied, (own[name],), {}, own[name].shape, own[name].dtype) for name in layout.names if own]
     if kept:
         places.scratch.clear()
     notes |= {f"d{w.name}{b.name}": notes[f"d{w.name}"] for w, b in partners.items() if f"d{w.name}" in notes}
@@ -196,11 +201,11 @@ def _passed(step: Program, alike: bool, gradients: bool) -> _Work:
     return _Work(step.recorder.m, recorded, data, outputs[0], kept, layout, flat, places)
 
 
-def _update(p: Call, state: list[Call], new: dict[str, Call]) -> Update:
+def _update(p: Call, state: list[Call], new: dict[Call, Call]) -> Update:
     """What becomes of a parameter and its state."""
-    own = [(s, new[s.name]) for s in state if s.name[1:] == f"d{p.name}"]
+    own = [(s, new[s]) for s in state if s.name[1:] == f"d{p.name}"]
     arrays = tuple((s, n) for s, n in own if s.dtype == p.dtype)
-    return Update(p, new[p.name], arrays, tuple((s, n) for s, n in own if s.dtype != p.dtype))
+    return Update(p, new[p], arrays, tuple((s, n) for s, n in own if s.dtype != p.dtype))
 
 
 # -- tiles ------------------------------------------------------------------------------------------------------------

@@ -17,8 +17,9 @@ from tinygrad_dls.program import FunctionSource, Program
 from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.tensor import Tensor
 
-__all__ = ["lines_of", "recorded"]
+__all__ = ["REMEMBERED", "lines_of", "obstacle", "recorded"]
 
+REMEMBERED = 32  # programs of a step, or of a function
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
 
 Check = Callable[[Array], str]
@@ -34,7 +35,12 @@ def recorded(
     RecordingError
         If the step cannot be recorded, or is another one each time.
     """
-    source = _Step.of_model(model, tuple(x[:, :FEW].copy() if x.ndim == 2 else x for x in (X, Y)), loss, optimizer)
+    matrices = X.ndim == Y.ndim == 2 and X.shape[1] == Y.shape[1] > FEW
+    try:
+        few = (X[:, :FEW].copy(), Y[:, :FEW].copy()) if matrices else (X, Y.copy())
+        source = _Step.of_model(model, few, loss, optimizer)
+    except Exception:  # which may come from there being so few, or would speak of them
+        source = _Step.of_model(model, (X, Y.copy()), loss, optimizer)
     source.arrays = [_hollow(X), _hollow(Y)]
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
         first, second = source.twice(optimizer)
@@ -69,16 +75,12 @@ class _Shapes(Recorder):
         return self.kept[-1]  # type: ignore[no-any-return]  # what was appended
 
     def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        def shaped(*args: Any, **options: Any) -> Any:
-            return _shaped(function, args, options)
+        self.kept.append(super().called(function, args, options))
+        return self.kept[-1]
 
-        shaped.__name__ = getattr(function, "__name__", "a function")
-        result = super().called(shaped, args, options)
-        if isinstance(result, RecordingArray):
-            result.call.function = function
-            result.value = _hollow(result.value) if np.shape(result.value) else result.value
-            self.kept.append(result)
-        return result
+    def value(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        value = _shaped(function, args, options)
+        return _hollow(value) if isinstance(value, np.ndarray) and value.shape else value
 
 
 def _hollow(x: Array, shape: tuple[int, ...] | None = None) -> Array:
@@ -138,7 +140,8 @@ class _Step(FunctionSource):
         given = self.columns()
         if m is None:
             return self.arrays
-        return [_hollow(x, (len(x), m)) if x.ndim == 2 and x.shape[1] == given else x for x in self.arrays]
+        cut = [x.ndim in (1, 2) and x.shape[-1] == given for x in self.arrays]  # labels may be (m,)
+        return [_hollow(x, (*x.shape[:-1], m)) if c else x for x, c in zip(self.arrays, cut, strict=True)]
 
 
 # -- what the losses ask of their arguments ---------------------------------------------------------------------------
@@ -164,7 +167,7 @@ def _checks(step: Program) -> list[Check]:
                 )
     checks: dict[Check, None] = {}
     Y = step.data[-1]
-    for (_, check), passed in list(losses._passed.items()):
+    for (_, check), passed in list(losses._passed.copy().items()):
         y = passed()
         if not isinstance(y, RecordingArray) or y.recorder is not step.recorder:
             continue
@@ -194,6 +197,11 @@ def _of_labels(call: Call, check: Check, Y: Call, recorder: Recorder) -> Check:
         return check(labels)
 
     return checked
+
+
+def obstacle(error: Exception) -> str:
+    """Why something is not recorded, in words."""
+    return str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
 
 
 # -- two recordings ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from tinygrad_dls.arrays import Array, RecordingError, as_array
 from tinygrad_dls.compiling.guards import Guard
 from tinygrad_dls.compiling.memory import Home
 from tinygrad_dls.compiling.planning import plan
-from tinygrad_dls.compiling.recorded import recorded
+from tinygrad_dls.compiling.recorded import REMEMBERED, obstacle, recorded
 from tinygrad_dls.compiling.running import Runner
 from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.nn import Module
@@ -24,8 +24,6 @@ from tinygrad_dls.program import Program
 from tinygrad_dls.tensor import _recording, values
 
 __all__ = ["CompiledStep"]
-
-REMEMBERED = 32  # plans
 
 
 class _Ready:
@@ -171,15 +169,25 @@ class CompiledStep:
             guard.refuse_changes()
             guard.forget(ready.program.tensors)
             self._plan(ready)
+            if self._fallback:
+                self._try(ready, X, Y)
         except Exception as error:  # whatever cannot be recorded or planned may still run eagerly
             if not self._fallback:
                 raise
-            kind = "" if isinstance(error, RecordingError) else f"{type(error).__name__}: "
             ready = _Ready(X, Y, guard)
-            ready.obstacle = f"{kind}{error}"
+            ready.obstacle = obstacle(error)
             return ready
         self._remember(ready)
         return ready
+
+    def _try(self, ready: _Ready, X: Array, Y: Array) -> None:
+        """Run a plan once for nothing: what fails only when it runs. It writes into memory that nobody sees."""
+        optimizer, home, runner = self._optimizer, ready.home, ready.runner
+        assert runner is not None
+        home.ready(optimizer)
+        runner.bind(home)
+        counts = home.counts(optimizer)[: runner.plan.counts]
+        runner.run[home.now](X, Y, *[p._value for p in ready.given], optimizer._rate(), *counts)
 
     def _remember(self, ready: _Ready) -> None:
         if self._now is not ready:
@@ -198,8 +206,8 @@ class CompiledStep:
         ready.given = [p for name, p in tensors.items() if name not in names]
         parameters = [tensors[name] for name in names]
         kinds = [x.dtype == planned.layout.dtype for x in self._optimizer._start(parameters[0])]
-        for home in self._homes:
-            if home.serves(planned.layout, parameters, kinds):
+        for home in [ready.home, *self._homes]:
+            if home is not None and home.serves(planned.layout, parameters, kinds):
                 ready.home = home
                 break
         else:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, getitem, is_transpose, reachable
+from tinygrad_dls.calls import Call, astype, getitem, is_plain_reduction, is_transpose, reachable, summed_axes
 from tinygrad_dls.compiling.joining import with_ones
 from tinygrad_dls.compiling.lowering import total
 
@@ -101,7 +101,7 @@ def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
         if len(a.shape) != 2 or len(b.shape) != 2:
             return False
         return (axis == -1 and a not in axes) if b in axes else axis == -2
-    if isinstance(f, np.ufunc) or f is np.where:
+    if isinstance(f, np.ufunc) or f in (np.where, astype):
         return all(axes.get(x, axis) == axis for x in args)
     if f is np.transpose:
         return is_transpose(call) and len(call.shape) == 2
@@ -109,10 +109,8 @@ def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
         return True
     if f in REDUCTIONS:
         x = args[0]
-        over = call.options.get("axis")
-        over = over if isinstance(over, tuple) else (over,)
-        kept = bool(call.options.get("keepdims"))
-        return None not in over and all(i % len(x.shape) - len(x.shape) != axes[x] for i in over) and kept
+        across = all(i - len(x.shape) != axes[x] for i in summed_axes(call))
+        return is_plain_reduction(call) and across and bool(call.options.get("keepdims"))
     if f is np.broadcast_to:
         return axes.get(args[0], axis) == axis
     if f is getitem:
@@ -133,7 +131,7 @@ def _adds_up(call: Call, axes: dict[Call, int]) -> bool:
         return axes.get(a) == -1 and axes.get(b) == (-2 if len(b.shape) == 2 else -1)
     if f is total:
         return all(x in axes for x in args) and args[0].shape == args[1].shape
-    return f is np.sum
+    return f is np.sum and is_plain_reduction(call)
 
 
 def width(m: int, bytes_per_example: int) -> int:

@@ -16,7 +16,18 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import Array
-from tinygrad_dls.calls import Call, astype, getitem, is_call, is_transpose, number, reachable, scattered
+from tinygrad_dls.calls import (
+    Call,
+    astype,
+    getitem,
+    is_call,
+    is_plain_reduction,
+    is_transpose,
+    number,
+    reachable,
+    scattered,
+    summed_axes,
+)
 from tinygrad_dls.compiling.joining import side_by_side, with_ones
 from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
 from tinygrad_dls.compiling.placing import RESERVED, Line, Places
@@ -124,7 +135,7 @@ class Writer:
     ) -> None:
         self.given = {**places.arguments, **places.counts, **places.arrays}
         self.stays = set(places.arrays)  # what does not move, so that views of it are made once
-        self.places, self.into = places, places.into
+        self.places, self.into, self.sided = places, places.into, set(places.sided)
         self.recorded, self.width, self.strided = recorded, width, strided
         self.setup = list(places.setup)
         self.names: dict[Call, str] = dict(self.given)
@@ -180,7 +191,8 @@ class Writer:
         if is_number(x):
             return False
         if f is np.reshape:
-            return x.function is not None and not self.is_view(x) and x.function not in (with_ones, side_by_side)
+            shared = x.function is not None and not self.is_view(x) and x.function not in (with_ones, side_by_side)
+            return shared and not call.options.get("order")
         if f is getitem:
             index = call.args[1]
             single = call.shape == () and index is not Ellipsis and not (isinstance(index, tuple) and Ellipsis in index)
@@ -202,9 +214,9 @@ class Writer:
         if call.shape == () or self.is_view(call):
             return False
         if f is np.dot:
-            return all(isinstance(x, Call) for x in call.args)
+            return all(isinstance(x, Call) and x.shape for x in call.args)
         if f in _REDUCE:
-            return bool(call.args[0].dtype == call.dtype and call.dtype != bool)
+            return is_plain_reduction(call) and bool(call.args[0].dtype == call.dtype and call.dtype != bool)
         return f is astype or (isinstance(f, np.ufunc) and f.nout == 1)
 
     # -- lines --------------------------------------------------------------------------------------------------------
@@ -269,7 +281,7 @@ class Writer:
         owner = self.owner(call)
         if owner in self.stays:
             self.stays.add(call)
-            self.setup.append(Line(f"{name} = {text}", sided=owner in self.places.sided))
+            self.setup.append(Line(f"{name} = {text}", sided=owner in self.sided))
         else:
             self.write(f"{name} = {text}")
 
@@ -292,6 +304,7 @@ class Writer:
         self.stays.add(call)
         if call in self.into:
             name = self.into[call]
+            self.sided.add(call)  # as it may be
         else:
             name = self.unique(call.name or "t")
             if call in self.with_ones:
@@ -300,10 +313,13 @@ class Writer:
                 self.filled_with_ones(whole, (rows + 1, *others), call.dtype)
                 text = f"{whole}[:-1]"
             elif call in self.storage.over:
-                text = self.names[self.storage.over[call]]
+                old = self.storage.over[call]
+                text = self.names[old]
+                if old in self.sided:
+                    self.sided.add(call)
             else:
                 text = f"part(memory[{self.storage.slot[call]}], {self.shape(call)})"
-            self.setup.append(Line(f"{name} = {text}"))
+            self.setup.append(Line(f"{name} = {text}", sided=call in self.sided))
         self.names[call] = name
         return name
 
@@ -318,9 +334,9 @@ class Writer:
         elif f is np.dot:
             text = f"{self.any(call.args[0])}.dot({self.any(call.args[1])}, {out})"
         elif f in _REDUCE:
-            axis, keepdims = call.options.get("axis"), call.options.get("keepdims")
-            axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
-            kept = ", keepdims=True" * bool(keepdims)
+            axes = summed_axes(call)
+            axis = axes[0] if len(axes) == 1 else axes
+            kept = ", keepdims=True" * bool(call.options.get("keepdims"))
             text = f"{self.called(_REDUCE[f])}.reduce({self.any(call.args[0])}, {axis}, out={out}{kept})"
         elif f is astype:
             text = f"{out}[...] = {self.any(call.args[0])}"
@@ -334,7 +350,7 @@ class Writer:
         f = call.function
         if f is total:
             text = self.total(*call.args)
-        elif f is np.dot and call.shape == () and all(isinstance(x, Call) for x in call.args):
+        elif f is np.dot and call.shape == () and all(isinstance(x, Call) and x.shape for x in call.args):
             text = f"{self.any(call.args[0])}.dot({self.any(call.args[1])})"
         elif f is copied:
             text = self.any(call.args[0]) + ".copy()" * (call not in self.into)
@@ -356,12 +372,13 @@ class Writer:
     def row(self, x: Call) -> str:
         """The entries of an array in a row."""
         if is_call(x, np.ones):
-            return self.name(Call(np.ones, (), {}, (math.prod(x.shape),), x.dtype))
+            size = math.prod(self.lengths(x))
+            return self.made_once(f"np.ones(({size},), {self.dtype(x.dtype)})", "ones", size, x.dtype)
         name = self.name(x)
         if x in self.stays and x not in self.given and not self.is_view(x):
             if ("row", name) not in self.known:
                 self.known["row", name] = self.unique(f"{name}_row")
-                self.setup.append(Line(f"{self.known['row', name]} = {name}.reshape(-1)"))
+                self.setup.append(Line(f"{self.known['row', name]} = {name}.reshape(-1)", sided=x in self.sided))
             return self.known["row", name]
         return f"{name}.ravel()"
 
@@ -388,6 +405,8 @@ class Writer:
         dtypes = {y.dtype for y in call.args if isinstance(y, Call) and not is_number(y)}
         dtype = dtypes.pop() if len(dtypes) == 1 else None
         same = dtype in FLOATS and (call.dtype == dtype or call.function in COMPARISONS)
+        if isinstance(x, np.generic) and x.dtype != dtype:  # which counts as one of its dtype, unlike Python's numbers
+            return f"np.{x.dtype.name}({self.number(x)})"
         if not same or call.function is np.power:
             return self.number(x)
         if number(x) is None:
@@ -413,7 +432,7 @@ class Writer:
         if ("single", name) not in self.known:
             self.known["single", name] = self.unique(f"{name}_single")
             text = f"{self.known['single', name]} = {name}.reshape(())"
-            self.setup.append(Line(text, sided=self.owner(x) in self.places.sided))
+            self.setup.append(Line(text, sided=self.owner(x) in self.sided))
         return self.known["single", name]
 
     def live(self, x: Call, dtype: Any) -> str:
@@ -458,7 +477,7 @@ class Writer:
 
     def arguments(self, call: Call) -> str:
         """The arguments of a call that stands as it was recorded."""
-        if call.function in (np.reshape, np.broadcast_to):
+        if call.function in (np.reshape, np.broadcast_to) and not call.options.get("order"):
             return f"{self.any(call.args[0])}, {self.shape(call)}"
         if call.function is np.full:
             return f"{self.shape(call)}, {self.any(call.args[1])}, {self.dtype(call.dtype)}"
@@ -475,7 +494,7 @@ class Writer:
             return f"[{', '.join(map(self.any, x))}]"
         if isinstance(x, slice):
             return f"slice({self.any(x.start)}, {self.any(x.stop)}, {self.any(x.step)})"
-        if isinstance(x, np.dtype):
+        if isinstance(x, (np.dtype, type)):
             return self.dtype(x)
         if isinstance(x, np.ndarray):
             name = self.unique("array")
@@ -499,6 +518,8 @@ class Writer:
         name = {np.abs: "abs"}.get(function, function.__name__)
         if getattr(np, name, None) is function and not isinstance(function, np.ufunc):
             return f"np.{name}"
+        if name not in RESERVED or getattr(np, name, None) is not function:
+            name = self.known[function] = self.known.get(function) or self.unique(name)
         self.made.constants[name] = function
         return str(name)
 
