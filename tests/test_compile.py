@@ -188,6 +188,136 @@ def test_a_factor_of_a_constant_gradient_is_kept(dtype):
     assert_same_training(lambda: Squared(dtype=dtype), lambda z, y: np.mean(z), sgd, [(X.astype(dtype), Y)] * 3)
 
 
+class Product(nn.Module):
+    """(W + 0.5 V) X, for parameters that may be called anything."""
+
+    def __init__(self, other):
+        self.W = nn.Parameter(np.array([[0.3, -0.2, 0.1]]), name="W")
+        self.other = nn.Parameter(np.array([[0.1, 0.2, -0.3]]), name=other)
+
+    def __call__(self, a):
+        return (self.W + 0.5 * self.other) @ a
+
+
+@pytest.mark.parametrize("other", ["dW", "VdW", "new_W", "norm", "2b", "W_row"])
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_parameters_may_be_called_what_the_course_calls_their_gradients(other, momentum):
+    assert_same_training(lambda: Product(other), LOGITS, lambda m: sgd(m, momentum=momentum), [(X, Y)] * 4)
+
+
+class Late(nn.Module):
+    """b is used before W, and W is frozen at first."""
+
+    def __init__(self):
+        rng = np.random.default_rng(0)
+        self.W, self.o = nn.Parameter(rng.normal(size=(4, 3))), nn.Parameter(rng.normal(size=(1, 4)))
+        self.b = nn.Parameter(np.zeros((3, 1)))
+
+    def __call__(self, a):
+        return self.o @ (self.W @ np.tanh(a + self.b))
+
+
+@pytest.mark.parametrize("tile", [None, 16])
+def test_each_parameter_keeps_its_own_count_of_steps(tile):
+    models = Late(), Late()
+    slow, fast = (tg.optim.Adam(m.parameters(), lr=0.05) for m in models)
+    slow, fast = eager(models[0], LOGITS, slow), tg.compile(models[1], LOGITS, fast, tile=tile)
+    for model in models:
+        model.W.requires_grad = False
+    for i in range(8):
+        if i == 3:
+            for model in models:
+                model.W.requires_grad = True
+        assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
+    for p, q in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert_alike(p.data, q.data, p.name)
+
+
+@pytest.mark.parametrize("m", [100, 40_000])
+def test_data_of_another_dtype_than_the_model_train_too(m):
+    """float64 data in a float32 model give sums in float64, which are not tiled."""
+    x, y = np.tile(X, m // 50), np.tile(Y, m // 50)
+    model, twin = network("float32"), network("float32")
+    step = tg.compile(twin, LOGITS, sgd(twin), tile=32)
+    J = eager(model, LOGITS, sgd(model))(x, y)
+    assert step(x, y) == pytest.approx(J, rel=1e-6)  # a few roundings of float32
+    assert "not of the parameters' dtype" in step.explain()
+
+
+@pytest.mark.parametrize("labels", [int, bool, "float32"])
+def test_labels_of_another_dtype_are_tiled(labels):
+    fast = assert_same_training(network, LOGITS, sgd, [(X, Y.astype(labels))] * 3, tile=16)
+    assert "tiles of 16" in fast.explain()
+
+
+def test_as_many_entries_in_a_penalty_as_examples():
+    """Their sum is a product with as many ones, which no tile makes fewer."""
+
+    class Long(nn.Module):
+        def __init__(self):
+            self.W = nn.Parameter(np.linspace(-1, 1, 16).reshape(2, 8))
+
+        def __call__(self, a):
+            return np.sum(self.W @ a, axis=0, keepdims=True) + 0.1 * np.sum(np.abs(self.W))
+
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(8, 32)), (rng.random((1, 32)) < 0.5).astype(float)
+    assert_same_training(Long, LOGITS, sgd, [(x, y), (x[:, :16], y[:, :16])] * 2, tile=7)
+
+
+class Counted(tg.optim.SGD):
+    """An optimizer of the user's own, which looks at the number of steps."""
+
+    def _update(self, p, rate):
+        return p._value - rate / (1 + self.steps) * p._grad, ()
+
+
+def test_an_optimizer_that_counts_its_steps_is_refused_or_runs_eagerly():
+    model = network()
+    with pytest.raises(RecordingError, match=r"would freeze self.steps, which Counted._update reads"):
+        tg.compile(model, LOGITS, Counted(model.parameters(), lr=0.1))(X, Y)
+    assert_same_training(network, LOGITS, lambda m: Counted(m.parameters(), lr=0.1), [(X, Y)] * 3, fallback=True)
+
+
+class Kept(tg.optim.SGD):
+    """One that remembers half of the gradient after the parameters are there."""
+
+    def _start(self, p):
+        return (np.zeros_like(p._value),)
+
+    def _update(self, p, rate):
+        return p._value - rate * p._grad, (0.5 * p._grad,)
+
+
+def test_gradients_that_are_needed_after_the_update_are_not_written_over():
+    assert_same_training(network, LOGITS, lambda m: Kept(m.parameters(), lr=0.1), [(X, Y)] * 3)
+    model = network()
+    step = tg.compile(model, LOGITS, Kept(model.parameters(), lr=0.1))
+    step(X, Y)
+    assert "gradients = new_parameters" not in step.source
+    step = tg.compile(model, LOGITS, sgd(model))
+    step(X, Y)
+    assert "gradients = new_parameters" in step.source
+
+
+def test_errors_speak_of_all_the_examples():
+    x, y = np.tile(X, 2), np.tile(Y, 2)
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model))
+    for wrong in (y.T, y[0], y[:, :-1], np.where(np.arange(100) == 90, 2, y)):
+        with pytest.raises(ValueError) as expected:
+            LOGITS(model(x), wrong)
+        with pytest.raises(ValueError) as found:
+            step(x, wrong)
+        assert str(found.value) == str(expected.value)
+
+
+def test_labels_may_have_one_axis_if_the_loss_takes_them():
+    loss = lambda z, y: np.mean((z[0] - y) ** 2)  # noqa: E731  # used once
+    fast = assert_same_training(network, loss, sgd, [(X, Y[0])] * 3)
+    assert "cannot be told" not in fast.explain()
+
+
 MANY = np.random.default_rng(2).normal(size=(3, 10_000))
 BY_THE_NUMBER = {
     "weight": lambda z, y: LOGITS(z, y) * min(1.0, 5000 / z.shape[1]),
@@ -1206,6 +1336,67 @@ def test_a_function_of_arrays_is_compiled():
             assert_alike(one, other)
     assert "def function(" in compiled.source
     assert "NumPy calls" in compiled.explain()
+
+
+A = np.array([[-1.0, 2.0, 3.0], [0.5, -0.25, 4.0]])
+N = np.array([[100, 3, 0], [7, 8, 9]], np.int8)
+F = np.array([1 / 3, 0.1], np.float32)
+FUNCTIONS = {
+    "sum where": (lambda a: np.sum(a, where=a > 0), A),
+    "mean where": (lambda a: np.mean(a, where=a > 0), A),
+    "sum initial": (lambda a: np.sum(a, initial=5.0), A),
+    "max initial": (lambda a: np.max(a, axis=0, initial=0.7), A),
+    "axis by position": (lambda a: a / np.max(np.abs(a), 0), A),
+    "integers by position": (lambda a: np.sum(a, 0), N),
+    "no axis": (lambda a: np.sum(a, axis=()), A),
+    "reshape in Fortran's order": (lambda a: np.reshape(a, (3, 2), order="F") + 1, A),
+    "ones like integers": (lambda n: np.ones_like(n) - n, N),
+    "ones of another dtype": (lambda n: np.ones_like(n, dtype=float) - 2 * n, N),
+    "squares of small integers": (lambda n: n**2.0, N),
+    "their mean": (lambda n: np.mean(n**2.0), N),
+    "sum as floats": (lambda n: np.sum(n, dtype=float), N),
+    "a truth without axes": (lambda a: (a[0, 1] > 0).astype(float) - (a[0, 0] < 0).astype(float), A),
+    "NumPy's float64 beside float32": (lambda x: x * np.float64(0.1), F),
+    "and compared": (lambda x: (x > np.float64(0.1)) * 1.0, F),
+    "np.dot with a sum": (lambda a: np.dot(np.sum(a), a), A),
+    "indices from data": (lambda n: n[n[0] % 2], N),
+    "names that differ by what the text adds": (lambda m, m_: m - m_, A, 2 * A),
+    "a name that the text uses": (lambda scattered, getitem: scattered[0] + np.tanh(getitem), A, A),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_numpy_with_their_options(name):
+    f, *arrays = FUNCTIONS[name]
+    compiled = tg.compile(f)
+    for factor in (1, -1):
+        given_ = [factor * x for x in arrays]
+        expected, found = f(*given_), compiled(*given_)
+        assert np.asarray(found).dtype == np.asarray(expected).dtype
+        np.testing.assert_allclose(found, expected, rtol=1e-15, atol=1e-15)  # a few roundings of float64
+
+
+REFUSED = {
+    "allclose": lambda a: a if np.allclose(a, A) else -a,
+    "array_equal": lambda a: a if np.array_equal(a, A) else -a,
+    "split": lambda a: np.split(a, 2)[0],
+    "divmod": lambda a: np.divmod(a, 2)[0],
+    "unique": lambda a: a * np.unique(a).size,
+    "nonzero": lambda a: a[np.nonzero(a > 0)],
+    "where": lambda a: np.sum(a[np.where(a > 0)]),
+    "indexing by truths": lambda a: a[a > 0] * 2,
+    "add.at": lambda a: (lambda z: (np.add.at(z, 0, a[0]), z)[1])(np.ones_like(a)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_hangs_on_values_is_refused_by_name_or_runs_eagerly(name):
+    with pytest.raises(RecordingError, match=name) as error:
+        tg.compile(REFUSED[name])(A)
+    assert "test_compile.py" in str(error.value)
+    fallback = tg.compile(REFUSED[name], fallback=True)
+    np.testing.assert_array_equal(fallback(A), REFUSED[name](A))
+    assert fallback.explain().startswith("Runs eagerly: ")
 
 
 def test_a_function_gives_new_arrays_each_time_in_the_form_of_its_result():

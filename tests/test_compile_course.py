@@ -21,3 +21,4 @@ def test_course_tables_and_examples_are_reproduced_by_compiled_training():
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-3000:]
     assert int(re.search(r"(\d+) passed", run.stdout).group(1)) > 60
+    assert int(re.search(r"(\d+) compiled steps", run.stdout).group(1)) > 10_000

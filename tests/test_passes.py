@@ -56,9 +56,9 @@ def test_a_pass_with_a_wrong_rule_is_noticed(monkeypatch):
     for seed in range(60):
         try:
             calls_saved(seed, lowered)
-        except (AssertionError, RecursionError):  # or a rule that feeds itself
+        except AssertionError:
             noticed += 1
-    assert noticed
+    assert noticed > 3  # of the few that hold a tanh
 
 
 INPUTS = {

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tinygrad_dls.arrays import Array, RecordingError, shown
+from tinygrad_dls.arrays import Array, RecordingError
 from tinygrad_dls.calls import Call, astype, each, getitem, reachable, scattered
 from tinygrad_dls.frames import place
 from tinygrad_dls.tensor import _PLAIN, Tensor
@@ -262,8 +262,8 @@ class Recorder:
             return self.length(value) if type(value) is int else value
         if not isinstance(value, (np.ndarray, np.generic)):
             raise RecordingError(
-                f"the recording would freeze what np.{function.__name__} gives, {shown(value)}{_place()}: a program "
-                "knows calls that give one array. Compute it outside, or write it with slices and comparisons."
+                f"the recording would freeze what np.{function.__name__} gives{_place()}: a program knows calls that "
+                "give one array. Compute it outside, or write it with slices and comparisons."
             )
         arguments, settings = (each(lambda x: self._operand(x, function), x) for x in (args, options))
         return RecordingArray(self, Call(function, arguments, settings, value.shape, value.dtype), value)

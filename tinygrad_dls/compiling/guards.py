@@ -18,7 +18,7 @@ from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.tensor import Tensor
 
-__all__ = ["Guard", "Surroundings"]
+__all__ = ["Guard", "Surroundings", "refuse_counts"]
 
 _NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state"}  # parameters are compared separately
 _PACKAGE = __name__.split(".")[0]
@@ -309,13 +309,7 @@ class Guard(Surroundings):
         self.model = model.parameters()
         self.values = [(p, p._value, p._value.copy()) for p in self.model]
         self.optimizer, self.state = optimizer, optimizer._state
-        methods = [f for base in _users(type(optimizer)) for f in vars(base).values() if isinstance(f, FunctionType)]
-        for f in methods:
-            if "steps" in f.__code__.co_names:
-                raise RecordingError(
-                    f"the recording would freeze self.steps, which {type(optimizer).__name__}.{f.__name__} reads: the "
-                    "program would do the same at each step. Keep such a count in the state of the parameters."
-                )
+        methods = _methods(optimizer)
         own = set(self.model)
         super().__init__([model, loss, *methods, *(p for p in optimizer.parameters if p not in own)], own)
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
@@ -371,6 +365,27 @@ def _contents(cell: Any) -> Any:
         return cell.cell_contents
     except ValueError:  # not assigned yet
         return _MISSING
+
+
+def refuse_counts(optimizer: Optimizer) -> None:
+    """Refuse an optimizer of the user's own that looks at the number of steps, which a program does not know.
+
+    Raises
+    ------
+    RecordingError
+        That names the method.
+    """
+    for f in _methods(optimizer):
+        if "steps" in f.__code__.co_names:
+            raise RecordingError(
+                f"the recording would freeze self.steps, which {f.__qualname__} reads: the program would do the same "
+                "at each step. Keep such a count in the state of the parameters."
+            )
+
+
+def _methods(optimizer: Optimizer) -> list[FunctionType]:
+    """Those that are written by users."""
+    return [f for base in _users(type(optimizer)) for f in vars(base).values() if isinstance(f, FunctionType)]
 
 
 def _item(optimizer: Optimizer, i: int) -> Any:

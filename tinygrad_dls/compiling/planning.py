@@ -98,7 +98,7 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
         The columns of a tile, instead of what fits into the cache.
     """
     work = _passed(step, alike, gradients)
-    found = kinds([*work.results, *work.kept], step.recorder.m)
+    found = kinds([*work.results, *work.kept], step.recorder.m, work.places.plain)
     if any(found.axis.get(call, -1) != -1 for call in work.data):
         found.obstacle = found.obstacle or "the examples are not the columns of all data"
     if any(call.dtype != work.layout.dtype for call in found.sums):

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError, as_array
-from tinygrad_dls.compiling.guards import Guard
+from tinygrad_dls.compiling.guards import Guard, refuse_counts
 from tinygrad_dls.compiling.memory import Home
 from tinygrad_dls.compiling.planning import plan
 from tinygrad_dls.compiling.recorded import REMEMBERED, obstacle, recorded
@@ -162,6 +162,7 @@ class CompiledStep:
                 if type(X) is not np.ndarray or type(Y) is not np.ndarray:
                     kinds = type(X).__name__, type(Y).__name__
                     raise RecordingError(f"compiled steps take NumPy arrays, got {', '.join(kinds)}.")
+                refuse_counts(self._optimizer)
                 ready.program, ready.checks = recorded(self._model, self._loss, self._optimizer, X, Y)
             except BaseException:
                 guard.restore()

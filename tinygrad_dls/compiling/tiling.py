@@ -6,7 +6,7 @@ after. A program can be tiled if nothing that works on the examples needs a sum 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,8 +47,11 @@ class Kinds:
     obstacle: str = ""
 
 
-def kinds(outputs: Sequence[Call], m: int | None) -> Kinds:
-    """Which calls work on the examples, which sum over them, and whether the program can be tiled."""
+def kinds(outputs: Sequence[Call], m: int | None, plain: Collection[Call] = ()) -> Kinds:
+    """Which calls work on the examples, which sum over them, and whether the program can be tiled.
+
+    The lengths of those that are `plain` are no numbers of examples, even if they are multiples of m.
+    """
     found = Kinds()
     if m is None:
         found.obstacle = (
@@ -58,7 +61,7 @@ def kinds(outputs: Sequence[Call], m: int | None) -> Kinds:
         return found
     after: set[Call] = set()
     for call in reachable(outputs):
-        axes = [i - len(call.shape) for i, n in enumerate(call.shape) if n and n % m == 0]
+        axes = [i - len(call.shape) for i, n in enumerate(call.shape) if n and n % m == 0 and call not in plain]
         args = list(call.calls())
         examples = [x for x in args if x in found.axis]
         if axes and (len(axes) > 1 or call.shape[axes[0]] != m):
