@@ -63,8 +63,8 @@ def compile(
     fallback : bool, default False
         Whether what cannot be recorded runs eagerly; ``explain()`` says why then. Without, it is an error.
     threads : int, optional
-        Threads that share the tiles of a large number of examples; by default, one for each processor. The result does
-        not depend on it.
+        Threads that share the tiles of a large number of examples; by default, one for each processor where there is
+        enough to do for them. The result does not depend on it.
     tile : int, optional
         Examples in a tile; by default, as many as fit into the cache, and no tiles where all of them do.
 

@@ -13,7 +13,7 @@ from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.joining import joined
 from tinygrad_dls.compiling.lowering import copied, lowered
 from tinygrad_dls.compiling.placing import Places, over_gradients, placed, with_sums
-from tinygrad_dls.compiling.tiling import Kinds, kinds, width, worthwhile
+from tinygrad_dls.compiling.tiling import SHARED, Kinds, kinds, width, worthwhile
 from tinygrad_dls.compiling.updating import Flat, Layout, Update, flat_update, laid_out
 from tinygrad_dls.compiling.writing import Code, Writer, cost_without_factor
 from tinygrad_dls.program import Program
@@ -53,6 +53,8 @@ class Plan:
         The columns of a tile; the last one may be narrower.
     sums : int
         Entries that are summed over the tiles; the gradients come first.
+    is_shared : bool
+        Whether there is enough to do for several threads.
     why_whole : str
         Why there are no tiles.
     """
@@ -70,6 +72,7 @@ class Plan:
     update: Code | None = None
     width: int = 0
     sums: int = 0
+    is_shared: bool = False
     why_whole: str = ""
 
     def text(self) -> str:
@@ -228,6 +231,6 @@ def _tile(result: Plan, work: _Work, found: Kinds, m: int, tile: int | None) -> 
     elif wide >= m:
         result.why_whole = "one tile would hold all examples"
     else:
-        result.width, result.sums = wide, sums
+        result.width, result.sums, result.is_shared = wide, sums, m * bytes_per_example > SHARED
         result.tiles = {k: columns(k) for k in sorted({wide, m % wide} - {0}, reverse=True)}
         result.update = work.last("update", of_update, m)

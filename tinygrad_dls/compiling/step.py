@@ -200,7 +200,7 @@ class CompiledStep:
         assert step is not None
         m = next((shape[1] for shape in (ready.X_shape, ready.Y_shape) if len(shape) == 2), None)
         planned = plan(step, m, alike=alike, gradients=self._keep, tile=self._tile)
-        ready.runner = Runner(planned, self._threads or available())
+        ready.runner = Runner(planned, self._threads or (available() if planned.is_shared else 1))
         ready.others[alike] = ready.runner
         tensors = {call.name: p for call, p in zip(step.parameters, step.tensors, strict=True)}
         names = planned.layout.names

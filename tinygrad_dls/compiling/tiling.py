@@ -16,12 +16,13 @@ from tinygrad_dls.calls import Call, astype, getitem, is_plain_reduction, is_tra
 from tinygrad_dls.compiling.joining import with_ones
 from tinygrad_dls.compiling.lowering import total
 
-__all__ = ["CACHE", "Kinds", "kinds", "width", "worthwhile"]
+__all__ = ["CACHE", "SHARED", "Kinds", "kinds", "width", "worthwhile"]
 
 # Measured on a server processor with 1 MB of second-level and 32 MB of third-level cache for each two cores: narrower
 # tiles lose more to starting calls, of which two threads wait for each other, than they gain by the faster cache.
 CACHE = 2048 * 1024  # bytes of a tile's arrays
 SMALL = 4096 * 1024  # bytes of all arrays up to which there are no tiles
+SHARED = 32 * 1024 * 1024  # bytes of all arrays from which on threads gain more than they wait for each other
 NARROWEST = 256  # columns; below, starting calls and packing the weights for each product cost too much
 FEWEST = 8  # tiles, for as many lanes
 
