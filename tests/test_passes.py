@@ -262,6 +262,16 @@ def test_what_goes_through_tiles_and_why_something_does_not(name):
     assert bool(found.why_whole) is bool(obstacle)
 
 
+@pytest.mark.parametrize(
+    ("m", "tiled", "shared"), [(10_000, False, False), (50_000, True, False), (500_000, True, True)]
+)
+def test_many_examples_are_tiled_and_very_many_shared_by_threads(m, tiled, shared):
+    """Arrays of one entry seen many times: only their shapes matter."""
+    x, y = np.broadcast_to(0.5, (3, m)), np.broadcast_to(1.0, (1, m))
+    found = plan(a_step(nn.TwoLayerNetwork(3, 4, rng=0), x=x, y=y), m)
+    assert (bool(found.tiles), found.is_shared) == (tiled, shared)
+
+
 def test_as_many_units_as_examples_are_not_taken_for_examples():
     """64 units, 64 examples: which axis is which cannot be told from lengths."""
     model = nn.TwoLayerNetwork(3, 64, rng=0)
