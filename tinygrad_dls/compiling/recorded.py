@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError
-from tinygrad_dls.calls import Call, evaluated, reachable
+from tinygrad_dls.calls import Call, astype, evaluated, reachable
 from tinygrad_dls.compiling.ranges import within_unit_interval
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
@@ -95,7 +95,10 @@ def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[s
         a, b = args
         if a.shape[1] == b.shape[0]:
             return np.broadcast_to(function(*corners), (a.shape[0], b.shape[1]))
-    elif (isinstance(function, np.ufunc) and function.signature is None and not options) or function is np.where:
+    elif (isinstance(function, np.ufunc) and function.signature is None and not options) or function in (
+        np.where,
+        astype,
+    ):
         shape = np.broadcast_shapes(*map(np.shape, args))
         return np.broadcast_to(function(*corners), shape) if shape else function(*args)
     elif function in _REDUCTIONS and len(args) == 1 and args[0].ndim:
