@@ -14,9 +14,12 @@ import numpy as np
 from tinygrad_dls.arrays import Array
 
 __all__ = [
-    "Call", "astype", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction", "is_transpose",
-    "like", "number", "reachable", "scattered", "summed_axes", "transposed",
+    "REDUCTIONS", "Call", "astype", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction",
+    "is_transpose", "like", "number", "reachable", "scattered", "summed_axes", "transposed",
 ]  # fmt: skip
+
+
+REDUCTIONS = (np.sum, np.prod, np.max, np.min, np.mean, np.all, np.any)
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)
@@ -85,11 +88,13 @@ def reachable(outputs: Iterable[Call], known: Callable[[Call], bool] = lambda _:
 
 
 def each(function: Callable[[Any], Any], x: Any) -> Any:
-    """Apply a function to what stands in tuples, lists and dicts."""
+    """Apply a function to what stands in tuples, lists, dicts and slices."""
     if isinstance(x, (tuple, list)):
         return type(x)(each(function, y) for y in x)
     if isinstance(x, dict):
         return {key: each(function, y) for key, y in x.items()}
+    if isinstance(x, slice):
+        return slice(*(each(function, y) for y in (x.start, x.stop, x.step)))
     return function(x)
 
 
@@ -99,8 +104,6 @@ def evaluated(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
     found = dict(inputs)
 
     def value(x: Any) -> Any:
-        if isinstance(x, slice):
-            return slice(*map(value, (x.start, x.stop, x.step)))
         return found[x] if isinstance(x, Call) else x
 
     for call in reachable(outputs):

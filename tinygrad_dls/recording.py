@@ -299,8 +299,6 @@ class Recorder:
             return x.call
         if isinstance(x, np.ndarray) and x.size > CONSTANT:
             raise self.freezing(x, function, _place())
-        if isinstance(x, slice):
-            return slice(*(_symbol(i) for i in (x.start, x.stop, x.step)))
         if isinstance(x, np.ndarray):
             x = x.copy()
             if x.shape:

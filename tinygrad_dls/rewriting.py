@@ -105,8 +105,6 @@ def exchanged(outputs: Sequence[Call], others: dict[Call, Call]) -> list[Call]:
     new: dict[Call, Call] = {}
 
     def own(x: Any) -> Any:
-        if isinstance(x, slice):
-            return slice(own(x.start), own(x.stop), own(x.step))
         return new[x] if isinstance(x, Call) else x
 
     stack = [(call, False) for call in outputs]

@@ -91,7 +91,7 @@ def factored(outputs: Sequence[Call]) -> tuple[list[Call], dict[str, str]]:
 
     def full(x: Any) -> Any:
         if not isinstance(x, Call):
-            return slice(full(x.start), full(x.stop), full(x.step)) if isinstance(x, slice) else x
+            return x
         if x not in whole:
             inner, scale = parts[x]
             whole[x] = inner if scale == ONE else _times(inner, scale)

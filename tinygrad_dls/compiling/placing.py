@@ -85,9 +85,9 @@ class Places:
     scratch: set[Call] = field(default_factory=set)
     notes: dict[str, str] = field(default_factory=dict)
 
-    def view(self, name: str, text: str, *, sided: bool = False) -> str:
-        """Add a line to the setup, and return the name that it gives."""
-        self.setup.append(Line(f"{name} = {text}", sided=sided))
+    def view(self, name: str, text: str) -> str:
+        """Add a line to the setup that makes a view of one of the sides, and return the name that it gives."""
+        self.setup.append(Line(f"{name} = {text}", sided=True))
         return name
 
     def write(self, call: Call, name: str, *, strided: bool = False) -> Call:
@@ -135,15 +135,15 @@ def placed(
     size = layout.size
     for k, region in enumerate(names.regions):
         span = f"{k * size}:{(k + 1) * size}"
-        places.view(f"{region}, new_{region}", f"before[{span}], after[{span}]", sided=True)
+        places.view(f"{region}, new_{region}", f"before[{span}], after[{span}]")
     own = {u.parameter.name: [u.parameter, *(s for s, _ in u.arrays)] for u in updates}
     together = {c.args[0].name: c for c in reachable(roots) if c.function is side_by_side}
     for k, region in enumerate(names.regions):
         for block, name in blocks.items():
-            whole = places.view(names.of(name, k), _span(region, block), sided=True)
+            whole = places.view(names.of(name, k), _span(region, block))
             for member, part in block.parts():
                 call = own[member][k]
-                name = places.view(names.free(call.name), whole + part, sided=True) if part else whole
+                name = places.view(names.free(call.name), whole + part) if part else whole
                 places.arrays[call] = name
                 names.members.setdefault(member, name)
             if k == 0 and block.members[0] in together:
@@ -180,14 +180,14 @@ def _place_counts(places: Places, names: _Names, updates: Sequence[Update], flat
 def _place_flat_update(places: Places, names: _Names, flat: Flat, blocks: dict[Block, str]) -> None:
     """Gradients side by side, from which one update follows."""
     for block, name in blocks.items():
-        whole = places.view(f"d{name}", _span("gradients", block), sided=True)
+        whole = places.view(f"d{name}", _span("gradients", block))
         found = [flat.gradients[member] for member in block.members]
         both = {g.args[0] for g in found if is_call(g, getitem)}
         if len(found) == 2 and len(both) == 1 and all(is_call(g, getitem) for g in found):
             places.gradients.append(places.write(both.pop(), whole))
             continue
         for (member, part), g in zip(block.parts(), found, strict=True):
-            name = places.view(f"d{names.members[member]}", whole + part, sided=True) if part else whole
+            name = places.view(f"d{names.members[member]}", whole + part) if part else whole
             places.gradients.append(places.write(g, name, strided=bool(part)))
     for region, call in zip(names.regions, flat.new, strict=True):
         places.new.append(places.write(call, f"new_{region}"))
@@ -198,10 +198,10 @@ def _place_updates(places: Places, names: _Names, updates: Sequence[Update], blo
     new = {u.parameter.name: [u.new, *(s for _, s in u.arrays)] for u in updates}
     for k, region in enumerate(names.regions):
         for block, name in blocks.items():
-            whole = places.view(f"new_{names.of(name, k)}", _span(f"new_{region}", block), sided=True)
+            whole = places.view(f"new_{names.of(name, k)}", _span(f"new_{region}", block))
             for member, part in block.parts():
                 free = f"new_{names.of(names.members[member], k)}"
-                name = places.view(free, whole + part, sided=True) if part else whole
+                name = places.view(free, whole + part) if part else whole
                 places.new.append(places.write(new[member][k], name, strided=bool(part)))
 
 

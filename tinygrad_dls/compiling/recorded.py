@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError
-from tinygrad_dls.calls import Call, astype, evaluated, reachable
+from tinygrad_dls.calls import REDUCTIONS, Call, astype, evaluated, reachable
 from tinygrad_dls.compiling.ranges import within_unit_interval
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
@@ -95,13 +95,10 @@ def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[s
         a, b = args
         if a.shape[1] == b.shape[0]:
             return np.broadcast_to(function(*corners), (a.shape[0], b.shape[1]))
-    elif (isinstance(function, np.ufunc) and function.signature is None and not options) or function in (
-        np.where,
-        astype,
-    ):
+    elif function in (np.where, astype) or (isinstance(function, np.ufunc) and not function.signature and not options):
         shape = np.broadcast_shapes(*map(np.shape, args))
         return np.broadcast_to(function(*corners), shape) if shape else function(*args)
-    elif function in _REDUCTIONS and len(args) == 1 and args[0].ndim:
+    elif function in REDUCTIONS and len(args) == 1 and args[0].ndim:
         axis, keep = options.get("axis"), bool(options.get("keepdims"))
         shape = args[0].shape
         axes = range(len(shape)) if axis is None else [i % len(shape) for i in np.atleast_1d(axis)]
@@ -109,9 +106,6 @@ def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[s
         result = function(corners[0], **options)
         return np.broadcast_to(result, shape) if shape else result
     return function(*args, **options)
-
-
-_REDUCTIONS = (np.sum, np.prod, np.max, np.min, np.mean, np.all, np.any)
 
 
 class _Step(FunctionSource):

@@ -183,12 +183,8 @@ class CompiledStep:
 
     def _try(self, ready: _Ready, X: Array, Y: Array) -> None:
         """Run a plan once for nothing: what fails only when it runs. It writes into memory that nobody sees."""
-        optimizer, home, runner = self._optimizer, ready.home, ready.runner
-        assert runner is not None
-        home.ready(optimizer)
-        runner.bind(home)
-        counts = home.counts(optimizer)[: runner.plan.counts]
-        runner.run[home.now](X, Y, *[p._value for p in ready.given], optimizer._rate(), *counts)
+        ready.home.ready(self._optimizer)
+        self._with_more(ready, X, Y, self._optimizer._rate())
 
     def _remember(self, ready: _Ready) -> None:
         if self._now is not ready:

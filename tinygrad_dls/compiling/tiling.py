@@ -12,7 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, getitem, is_plain_reduction, is_transpose, reachable, summed_axes
+from tinygrad_dls.calls import (
+    REDUCTIONS,
+    Call,
+    astype,
+    getitem,
+    is_plain_reduction,
+    is_transpose,
+    reachable,
+    summed_axes,
+)
 from tinygrad_dls.compiling.joining import with_ones
 from tinygrad_dls.compiling.lowering import total
 
@@ -25,8 +34,6 @@ SMALL = 4096 * 1024  # bytes of all arrays up to which there are no tiles
 SHARED = 32 * 1024 * 1024  # bytes of all arrays from which on threads gain more than they wait for each other
 NARROWEST = 256  # columns; below, starting calls and packing the weights for each product cost too much
 FEWEST = 8  # tiles, for as many lanes
-
-REDUCTIONS = (np.sum, np.max, np.min, np.prod, np.all, np.any, np.mean)
 
 
 @dataclass
