@@ -475,7 +475,8 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
         for (p, recorded), call in zip(parameters.items(), result.parameters, strict=True):
             if p not in known or recorded._grad is None:
                 continue
-            names = [f"{letter}d{call.name}" for letter in _STATES[len(optimizer._start(p))]]
+            start = optimizer._start(p)
+            names = [f"{letter}d{call.name}" for letter in _letters(len(start), optimizer)]
             before = optimizer._state
             arrays = kept.get(p, ())
             if len(arrays) != len(names):  # none yet, or those of another momentum
@@ -483,6 +484,7 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
             states_of_p = tuple(result.recorder.input(name, x) for name, x in zip(names, arrays, strict=True))
             optimizer._state = {recorded: states_of_p} if states_of_p else before
             w, new = optimizer._update(recorded, rate)
+            _refuse_other_state(optimizer, call, w, states_of_p, new)
             result.state += [x.call for x in states_of_p]
             updates.append((call.name, w.call))
             states += [(name, x.call) for name, x in zip(names, new, strict=True)]
@@ -491,7 +493,52 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
     return updates + states
 
 
-_STATES = {0: "", 1: "V", 3: "VSt"}  # what the course calls the state: Momentum has V, Adam has V and S (and counts)
+def _letters(count: int, optimizer: Optimizer) -> str:
+    """The letters for the parts of a state: the course's V of Momentum, V and S of Adam (and its counts)."""
+    if count == 3:
+        return "VSt"
+    letters = "VSURQPHGKLMNOEFIJTXYZABCDW"
+    if count > len(letters):
+        raise RecordingError(
+            f"the state of {type(optimizer).__name__} has {count} parts for each parameter; a program has letters for "
+            f"{len(letters)}. Put several arrays into one with np.stack."
+        )
+    return letters[:count]
+
+
+def _refuse_other_state(optimizer: Optimizer, p: Call, w: Any, before: tuple[Any, ...], new: Any) -> None:
+    """Refuse an update that gives what the next one could not start from, or that the eager one would not give."""
+    who = type(optimizer).__name__
+    if not isinstance(w, RecordingArray) or (w.call.shape, w.dtype) != (p.shape, p.dtype):
+        raise RecordingError(
+            f"{who} gives {_kind(w)} for {p.name or 'a parameter'} of {_kind_of(p)}; a program updates a parameter by "
+            "an array of its shape and dtype that is computed from it."
+        )
+    if not isinstance(new, (tuple, list)) or len(new) != len(before):
+        count = len(new) if isinstance(new, (tuple, list)) else "no tuple of"
+        raise RecordingError(
+            f"the state of {who} has {len(before)} parts before a step and {count} after it; a program needs as many. "
+            "Let _start return all of them."
+        )
+    for old, x in zip(before, new, strict=True):
+        if not isinstance(x, RecordingArray):
+            raise RecordingError(
+                f"the recording would freeze a part of the state of {who}, {shown(x)}, which is not computed from the "
+                "parameter, its gradient or the state."
+            )
+        if (x.call.shape, x.dtype) != (old.call.shape, old.dtype):
+            raise RecordingError(
+                f"a part of the state of {who} is {_kind_of(old.call)} before a step and {_kind_of(x.call)} after it; "
+                "a program needs the same each time. Let _start return an array as it is after a step."
+            )
+
+
+def _kind(x: Any) -> str:
+    return _kind_of(x.call) if isinstance(x, RecordingArray) else shown(x)
+
+
+def _kind_of(call: Call) -> str:
+    return f"shape {call.shape} and dtype {np.dtype(call.dtype)}"
 
 
 def _plain(p: Tensor) -> Any:

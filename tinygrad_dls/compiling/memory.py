@@ -1,8 +1,13 @@
-"""Where the parameters of a compiled step live: two flat arrays, one with the values, one for the next ones.
+"""Where the parameters of a compiled step live: two sides, one with the values, one for the next ones.
 
-A step reads one and writes the other, and then the parameters are given views of the other: arrays are replaced, as the
-eager optimizers replace them, and a step that is interrupted has changed nothing. The memory of the values before is
-written over by the step after the next only if nobody but us can see it; otherwise there is new memory.
+A side has a flat array for the parameters, and one for each array of the optimizer's state. A step reads one side and
+writes the other, and then parameters and state are new views of the other: arrays are replaced, as the eager optimizers
+replace them, and a step that is interrupted has changed nothing.
+
+Memory is written over only if no one can see it. Every array that is handed out is a new view, and keeps alive what
+NumPy calls its base. So do all views of it, and views of these: rows, transposes, a memoryview, the buffer of another
+library. That base is an array that lends its memory and is itself handed out to nobody. So whoever sees the memory
+holds it; besides our own patterns for the next views, nobody else does. If there is anyone, there is new memory.
 """
 
 from __future__ import annotations
@@ -21,6 +26,8 @@ from tinygrad_dls.tensor import Tensor
 
 __all__ = ["Home", "aligned", "part"]
 
+WORTH_A_COPY = 4096  # bytes that an array which somebody keeps may keep with it, besides four times its own
+
 
 def aligned(size: int, dtype: Any) -> Array:
     """An empty array that starts where a line of the processor's cache does."""
@@ -38,30 +45,54 @@ def part(memory: Array, shape: tuple[int, ...]) -> Array:
     return memory[:size].reshape(shape)
 
 
-class _Side:
-    """One of the two flat arrays, and the views of it that parameters and optimizer are given."""
+class _Lender:
+    """What the memory belongs to, as far as NumPy knows: the base of a view is the last array before something else."""
+
+    def __init__(self, array: Array) -> None:
+        self.array, self.__array_interface__ = array, array.__array_interface__
+
+
+class _Region:
+    """A flat array of all parameters, or of one array of state for each; and what knows whether anybody sees it.
+
+    Attributes
+    ----------
+    flat : array
+        For the functions of plans.
+    shown : array
+        The same memory. It is the base of all that is handed out, and nobody holds it otherwise.
+    patterns : list of array
+        The transposes of what is handed out, in the order of the parameters: ``.T`` makes a new view in the least time.
+    """
+
+    __slots__ = ("flat", "patterns", "shown", "unseen")
 
     def __init__(self, layout: Layout, names: Sequence[str]) -> None:
-        self.flat = aligned((1 + layout.states) * layout.size, layout.dtype)
-        # Views of what others are given have a base of their own: its references tell whether anybody holds a part.
-        self.shown = np.frombuffer(self.flat, layout.dtype)
-        regions = [layout.views(self.shown, k) for k in range(1 + layout.states)]
-        self.views = [regions[0][name] for name in names]
-        self.state = [tuple(region[name] for region in regions[1:]) for name in names]
-        del regions
-        self.references = getrefcount(self.shown)
+        self.flat = aligned(layout.size, layout.dtype)
+        self.shown = np.asarray(_Lender(self.flat))
+        views = layout.views(self.shown)
+        self.patterns = [views.pop(name).T for name in names]
+        self.unseen = _references(self)
+
+
+def _references(region: _Region) -> int:
+    """How many hold what lends the memory: our patterns, and all arrays that see it."""
+    return getrefcount(region.shown)
+
+
+_Side = tuple[_Region, ...]  # the parameters, and each array of state
 
 
 class _Pair:
-    """Both sides; and for each, the parameters with their views of this one, and of the other.
+    """Both sides.
 
-    `version` is another object for each pair, for those who must not hold the pair itself: its references are counted.
+    `version` is another object for each pair, for those who need not keep its memory alive.
     """
 
-    __slots__ = ("sides", "triples", "version")
+    __slots__ = ("sides", "version")
 
-    def __init__(self, a: _Side, b: _Side, *triples: list[tuple[Tensor, Array, Array]]) -> None:
-        self.sides, self.triples, self.version = (a, b), triples, object()
+    def __init__(self, a: _Side, b: _Side) -> None:
+        self.sides, self.version = (a, b), object()
 
 
 class Home:
@@ -73,109 +104,134 @@ class Home:
     parameters : sequence of Tensor
     names : sequence of str
         What the layout calls them.
-    kinds : sequence of bool
-        Of the arrays of state that a parameter has: whether it is one of the parameter's dtype, or a number.
+    kinds : sequence of tuple of int
+        For each parameter, of the parts of its state: which region of a side holds it, 1 or more; or 0 for a number or
+        an array of another kind, which does not live here.
     """
 
     def __init__(
-        self, layout: Layout, parameters: Sequence[Tensor], names: Sequence[str], kinds: Sequence[bool]
+        self, layout: Layout, parameters: Sequence[Tensor], names: Sequence[str], kinds: Sequence[tuple[int, ...]]
     ) -> None:
-        self.layout, self.parameters, self.names, self.kinds = layout, list(parameters), list(names), tuple(kinds)
+        self.layout, self.parameters, self.names, self.kinds = layout, list(parameters), list(names), list(kinds)
+        self.has_state = any(self.kinds)
         self.now = 0
-        self.state: list[Any] = [None] * len(self.names)  # what the optimizer was given last
-        self.pair = self._pair([self._side(), self._side()])
-        self.held = max(getrefcount(w) for _, _, w in self.pair.triples[0])  # by nobody but us; counted as in `ready`
+        self.here: list[Any] = [None] * len(self.names)  # what the parameters were given last
+        self.state: list[Any] = [None] * len(self.names)  # and the optimizer
+        self.apart: dict[tuple[int, int], None] = {}  # by region and parameter: what is handed out as a copy
+        self.pair = _Pair(self._side(), self._side())
 
-    def serves(self, layout: Layout, parameters: Sequence[Tensor], kinds: Sequence[bool]) -> bool:
+    def serves(self, layout: Layout, parameters: Sequence[Tensor], kinds: Sequence[tuple[int, ...]]) -> bool:
         """Whether these parameters live here already, laid out like this."""
         same = len(parameters) == len(self.parameters) and all(map(is_, parameters, self.parameters))
-        return same and layout == self.layout and tuple(kinds) == self.kinds
+        return same and layout == self.layout and list(kinds) == self.kinds
 
     def _side(self) -> _Side:
-        return _Side(self.layout, self.names)
+        return tuple(self._region() for _ in range(1 + self.layout.states))
 
-    def _pair(self, sides: Sequence[_Side]) -> _Pair:
-        a, b = sides
-        return _Pair(
-            a,
-            b,
-            list(zip(self.parameters, a.views, b.views, strict=True)),
-            list(zip(self.parameters, b.views, a.views, strict=True)),
-        )
+    def _region(self) -> _Region:
+        return _Region(self.layout, self.names)
 
     def _take(self, place: int, side: _Side) -> None:
         """Put new memory in the place of a side, by one assignment: Ctrl-C comes before it or after it."""
         sides = list(self.pair.sides)
         sides[place] = side
-        self.pair = self._pair(sides)
+        self.pair = _Pair(*sides)
 
     def ready(self, optimizer: Optimizer) -> None:
         """See to it that the values are here, and that nobody sees the memory of the next ones."""
-        pair: Any = self.pair
-        now, held = self.now, self.held
-        other = pair.sides[1 - now]
-        settled = getrefcount(other.shown) <= other.references
-        if settled:
-            for p, here, there in pair.triples[now]:
-                if p._value is not here or getrefcount(there) > held:
-                    settled = False
-                    break
-        if not settled:
-            pair = other = here = there = None  # references, which are counted
-            self._settle(optimizer)
-        state = optimizer._state
-        if self.kinds:
-            for p, known in zip(self.parameters, self.state, strict=True):
+        for region in self.pair.sides[1 - self.now]:
+            if _references(region) > region.unseen:
+                self._replace_seen()
+                break
+        for p, here in zip(self.parameters, self.here):  # noqa: B905  # of one length, and often gone through
+            if p._value is not here:
+                self._gather(optimizer)
+                break
+        if self.has_state:
+            state = optimizer._state
+            for p, known in zip(self.parameters, self.state):  # noqa: B905
                 if state.get(p) is not known:
                     self._gather(optimizer)
                     break
+        if self.apart:
+            self._collect()
 
-    def _settle(self, optimizer: Optimizer) -> None:
-        now, held = self.now, self.held
-        other = self.pair.sides[1 - now]
-        seen = getrefcount(other.shown) > other.references
-        for _, _, there in self.pair.triples[now]:
-            seen = seen or getrefcount(there) > held
-        if seen:
-            self._take(1 - now, self._side())
-        if any(p._value is not here for p, here, _ in self.pair.triples[now]):
-            self._gather(optimizer)
+    def _replace_seen(self) -> None:
+        """Take new memory where somebody sees the old; small parts of what was kept are handed out as copies then."""
+        place = 1 - self.now
+        side = list(self.pair.sides[place])
+        apart = dict(self.apart)
+        for k, region in enumerate(side):
+            if _references(region) > region.unseen:
+                small = (i for i, x in enumerate(region.patterns) if 4 * x.nbytes + WORTH_A_COPY < region.flat.nbytes)
+                apart |= {(k, i): None for i in small}
+                side[k] = self._region()
+        self._take(place, tuple(side))
+        self.apart = apart
 
     def _gather(self, optimizer: Optimizer) -> None:
         """Copy in what was replaced from outside: parameters, and the state of the optimizer."""
         side = self._side()
         known = [optimizer._state.get(p) for p in self.parameters]
-        for p, view, own, state in zip(self.parameters, side.views, side.state, known, strict=True):
+        here = [pattern.T for pattern in side[0].patterns]
+        for i, (p, view, state) in enumerate(zip(self.parameters, here, known, strict=True)):
             view[...] = p._value
-            arrays = zip(self._whole(optimizer, p, state), self.kinds, strict=True)
-            for new, x in zip(own, [x for x, kind in arrays if kind], strict=True):
-                new[...] = x
+            for k, x in zip(self.kinds[i], self._whole(optimizer, i, state), strict=True):
+                if k:
+                    side[k].patterns[i].T[...] = x
         self._take(self.now, side)  # from here on, until the parameters are given their views, all is gathered again
-        self.state = known
-        for p, view in zip(self.parameters, side.views, strict=True):
+        self.state, self.here = known, here
+        for p, view in zip(self.parameters, here, strict=True):
             p._value = view
 
-    def _whole(self, optimizer: Optimizer, p: Tensor, state: Any) -> Any:
+    def _collect(self) -> None:
+        """Copy in what was handed out as copies: it may have been changed in place."""
+        for k, i in self.apart:
+            x = self.here[i]
+            if k:
+                state = self.state[i]
+                if not state or len(state) != len(self.kinds[i]):
+                    continue  # before the first step, all of it is gathered
+                x = state[self.kinds[i].index(k)]
+            self.pair.sides[self.now][k].patterns[i].T[...] = x
+
+    def _whole(self, optimizer: Optimizer, i: int, state: Any) -> Any:
         """The state of a parameter, or that before its first step if there is none, or one of another momentum."""
-        return state if state and len(state) == len(self.kinds) else optimizer._start(p)
+        known = state and len(state) == len(self.kinds[i])
+        return state if known else optimizer._start(self.parameters[i])
 
     def counts(self, optimizer: Optimizer) -> list[Any]:
-        """The numbers in the state of the optimizer, by parameter."""
-        states = (self._whole(optimizer, p, known) for p, known in zip(self.parameters, self.state, strict=True))
-        return [x for state in states for x, kind in zip(state, self.kinds, strict=True) if not kind]
+        """What is in the state of the optimizer and does not live here, by parameter: numbers, for the most part."""
+        if not self.has_state:
+            return []
+        states = [self._whole(optimizer, i, state) for i, state in enumerate(self.state)]
+        return [x for i, state in enumerate(states) for x, k in zip(state, self.kinds[i], strict=True) if not k]
 
-    def install(self, optimizer: Optimizer, steps: int, counts: Sequence[Any], gradients: Sequence[Any]) -> None:
-        """Give the parameters and the optimizer what a step has computed; may be done again if it was interrupted."""
-        for p, _, there in self.pair.triples[self.now]:
-            p._value = there
+    def alike(self, counts: Sequence[Any]) -> bool:
+        """Whether these are numbers, and the same for all parameters."""
+        n = len(counts) // len(self.parameters)
+        return all(np.ndim(x) == 0 and x == counts[i % n] for i, x in enumerate(counts))
+
+    def install(
+        self, place: int, optimizer: Optimizer, steps: int, counts: Sequence[Any], gradients: Sequence[Any]
+    ) -> None:
+        """Give the parameters and the optimizer what a step has written to a side.
+
+        It may be done again if it was interrupted.
+        """
+        side = self.pair.sides[place]
+        shown = [[pattern.T for pattern in region.patterns] for region in side]
+        for k, i in self.apart:
+            shown[k][i] = shown[k][i].copy()
+        for p, w in zip(self.parameters, shown[0]):  # noqa: B905  # of one length, and often gone through
+            p._value = w
             p._grad = None
-        if self.kinds:
+        if self.has_state:
             remaining = iter(counts)
-            new = []
-            for p, arrays in zip(self.parameters, self.pair.sides[1 - self.now].state, strict=True):
-                own = iter(arrays)
-                optimizer._state[p] = state = tuple(next(own if kind else remaining) for kind in self.kinds)
-                new.append(state)
+            new = [
+                tuple([shown[k][i] if k else next(remaining) for k in kinds]) for i, kinds in enumerate(self.kinds)
+            ]
+            optimizer._state.update(zip(self.parameters, new, strict=True))
             self.state = new
         elif optimizer._state:  # of a momentum that is 0 now: forgotten, as by the eager step
             for p in self.parameters:
@@ -184,3 +240,4 @@ class Home:
             for p, gradient in zip(self.parameters, gradients, strict=True):
                 p._grad = gradient
         optimizer.steps = steps
+        self.now, self.here = place, shown[0]

@@ -132,10 +132,8 @@ def placed(
     places, names = Places(), _Names(layout.states)
     blocks = {block: names.free(block.name) for block in layout.blocks}
     places.arguments = {call: names.free(call.name) for call in data}
-    size = layout.size
     for k, region in enumerate(names.regions):
-        span = f"{k * size}:{(k + 1) * size}"
-        places.view(f"{region}, new_{region}", f"before[{span}], after[{span}]")
+        places.view(f"{region}, new_{region}", f"before[{k}], after[{k}]")
     own = {u.parameter.name: [u.parameter, *(s for s, _ in u.arrays)] for u in updates}
     together = {c.args[0].name: c for c in reachable(roots) if c.function is side_by_side}
     for k, region in enumerate(names.regions):
@@ -168,9 +166,9 @@ def _span(array: str, block: Block) -> str:
 
 def _place_counts(places: Places, names: _Names, updates: Sequence[Update], flat: Flat | None) -> None:
     counts = [(s, new) for u in updates for s, new in u.counts]
-    if flat is not None and counts:  # one number for all
-        name = names.free(counts[0][0].name)
-        places.counts = {s: name for s, _ in counts}
+    if flat is not None:  # one number for all
+        of_all = [names.free(s.name) for s, _ in flat.counts]
+        places.counts = {s: name for u in updates for (s, _), name in zip(u.counts, of_all, strict=True)}
         places.new_counts = [new for _, new in flat.counts]
     else:
         places.counts = {s: names.free(s.name) for s, _ in counts}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tinygrad_dls.arrays import RecordingError
-from tinygrad_dls.calls import Call, reachable
+from tinygrad_dls.calls import Call, fits, reachable
 from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.joining import joined
 from tinygrad_dls.compiling.lowering import copied, lowered
@@ -31,10 +32,12 @@ class Plan:
         The number of examples.
     layout : Layout
         Of the flat arrays.
+    kinds : list of tuple of int
+        For each parameter, of the parts of its state: which of the flat arrays holds it, or 0 if none does.
     split : list of bool
         Of the arguments that hold data, X, Y and parameters that are not updated: which of them hold examples.
     counts : int
-        How many arguments follow that hold the optimizer's counts of steps.
+        How many arguments follow that hold the optimizer's counts of steps, and what else is not like the parameter.
     is_plain : bool
         Whether X, Y and the learning rate are all that is passed, and the cost is all that comes back.
     is_flat : bool
@@ -61,6 +64,7 @@ class Plan:
 
     m: int | None
     layout: Layout
+    kinds: list[tuple[int, ...]]
     split: list[bool]
     counts: int
     is_plain: bool
@@ -106,10 +110,11 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
         found.obstacle = found.obstacle or "the examples are not the columns of all data"
     if any(call.dtype != work.layout.dtype for call in found.sums):
         found.obstacle = found.obstacle or "sums over the examples are not of the parameters' dtype"
-    counts = len(set(work.places.counts.values()))
+    counts = len(dict.fromkeys(work.places.counts.values()))
     result = Plan(
         m,
         work.layout,
+        work.kinds,
         split=[call in found.axis for call in work.data],
         counts=counts,
         is_plain=len(work.data) == 2 and not counts and not work.kept,
@@ -144,8 +149,9 @@ class _Work:
     cost : Call
     kept : list of Call
         Copies of the gradients, for those who want to see them.
-    layout, flat, places
-        The flat arrays, the update that works on them at once if there is one, and what lies where.
+    layout, kinds, flat, places
+        The flat arrays, what of the state they hold, the update that works on them at once if there is one, and what
+        lies where.
     """
 
     examples: int | None
@@ -154,6 +160,7 @@ class _Work:
     cost: Call
     kept: list[Call]
     layout: Layout
+    kinds: list[tuple[int, ...]]
     flat: Flat | None
     places: Places
 
@@ -185,7 +192,9 @@ def _passed(step: Program, alike: bool, gradients: bool) -> _Work:
     outputs, partners = joined(outputs, parameters, step.data, step.recorder.m)
 
     new = dict(zip([*parameters, *step.state], outputs[1:], strict=False))
-    updates = [_update(p, step.state, new) for p in parameters]
+    states = [[s for s in step.state if s.name[1:] == f"d{p.name}"] for p in parameters]
+    kept_flat = _like_parameters(parameters, states)
+    updates = [_update(p, own, kept_flat, new) for p, own in zip(parameters, states, strict=True)]
     own = dict(zip((p.name for p in parameters), outputs[1 + len(new) :], strict=False))
     dtypes = sorted({str(p.dtype) for p in parameters})
     if len(dtypes) > 1:
@@ -201,14 +210,35 @@ def _passed(step: Program, alike: bool, gradients: bool) -> _Work:
         places.scratch.clear()
     notes |= {f"d{w.name}{b.name}": notes[f"d{w.name}"] for w, b in partners.items() if f"d{w.name}" in notes}
     places.notes = notes
-    return _Work(step.recorder.m, recorded, data, outputs[0], kept, layout, flat, places)
+    numbers = {p.name: _kinds(own, kept_flat) for p, own in zip(parameters, states, strict=True)}
+    in_order = [numbers[name] for name in layout.names]
+    return _Work(step.recorder.m, recorded, data, outputs[0], kept, layout, in_order, flat, places)
 
 
-def _update(p: Call, state: list[Call], new: dict[Call, Call]) -> Update:
+def _like_parameters(parameters: Sequence[Call], states: Sequence[Sequence[Call]]) -> list[int]:
+    """The parts of the state, by number, that are arrays like the parameter, for all parameters."""
+    return [
+        k
+        for k in range(min(map(len, states), default=0))
+        if all(fits(own[k], p) for p, own in zip(parameters, states, strict=True))
+    ]
+
+
+def _kinds(own: Sequence[Call], kept_flat: Sequence[int]) -> tuple[int, ...]:
+    """Which of the flat arrays holds each part of the state: 1, 2, ... after that of the parameters; or 0."""
+    return tuple(kept_flat.index(k) + 1 if k in kept_flat else 0 for k in range(len(own)))
+
+
+def _update(p: Call, own: Sequence[Call], kept_flat: Sequence[int], new: dict[Call, Call]) -> Update:
     """What becomes of a parameter and its state."""
-    own = [(s, new[s]) for s in state if s.name[1:] == f"d{p.name}"]
-    arrays = tuple((s, n) for s, n in own if s.dtype == p.dtype)
-    return Update(p, new[p], arrays, tuple((s, n) for s, n in own if s.dtype != p.dtype))
+    arrays = tuple((own[k], new[own[k]]) for k in kept_flat)
+    others = (s for k, s in enumerate(own) if k not in kept_flat)
+    return Update(p, new[p], arrays, tuple((s, _of_its_own(new[s])) for s in others))
+
+
+def _of_its_own(new: Call) -> Call:
+    """A part of the state that is given back: numbers are new each time, and arrays are copied out of our memory."""
+    return Call(copied, (new,), {}, new.shape, new.dtype) if new.shape else new
 
 
 # -- tiles ------------------------------------------------------------------------------------------------------------

@@ -96,11 +96,11 @@ class Runner:
 
     def bind(self, home: Home) -> None:
         """Make the functions for the memory of a home."""
-        a, b = (side.flat for side in home.pair.sides)
+        a, b = ([region.flat for region in side] for side in home.pair.sides)
         self.run = [self._step(a, b), self._step(b, a)]
         self.version = home.pair.version
 
-    def _step(self, before: Array, after: Array) -> Callable[..., Any]:
+    def _step(self, before: list[Array], after: list[Array]) -> Callable[..., Any]:
         plan, total, sides = self.plan, self.total, {"before": before, "after": after}
         if plan.whole is not None:
             return self._function(plan.whole, 0, sides, gradients=total)
@@ -147,7 +147,7 @@ class Runner:
 
         return step
 
-    def _function(self, code: Code, worker: int, sides: dict[str, Array], **arrays: Array) -> Callable[..., Any]:
+    def _function(self, code: Code, worker: int, sides: dict[str, list[Array]], **arrays: Array) -> Callable[..., Any]:
         """The function of a text, whose names stand for these arrays and for memory of the worker's own.
 
         What does not lie in one of the flat arrays is the same for both sides, so that it stays in the cache.

@@ -121,13 +121,12 @@ class CompiledStep:
                 cost = runner.run[home.now](X, Y, rate)
             else:
                 cost, counts, gradients = self._with_more(now, X, Y, rate)
-            steps = optimizer.steps + 1
+            place, steps = 1 - home.now, optimizer.steps + 1
             try:
-                home.install(optimizer, steps, counts, gradients)
+                home.install(place, optimizer, steps, counts, gradients)
             except BaseException:  # Ctrl-C between two parameters: finish what was begun
-                home.install(optimizer, steps, counts, gradients)
+                home.install(place, optimizer, steps, counts, gradients)
                 raise
-            home.now = 1 - home.now
             for p in now.rest:
                 p._grad = None
             return cost
@@ -182,9 +181,13 @@ class CompiledStep:
         return ready
 
     def _try(self, ready: _Ready, X: Array, Y: Array) -> None:
-        """Run a plan once for nothing: what fails only when it runs. It writes into memory that nobody sees."""
+        """Run a plan once for nothing: what fails only when it runs. It writes into memory that nobody sees.
+
+        A schedule is not asked for the rate, as it may count how often it is asked.
+        """
         ready.home.ready(self._optimizer)
-        self._with_more(ready, X, Y, self._optimizer._rate())
+        with np.errstate(all="ignore"):
+            self._with_more(ready, X, Y, 0.0)
 
     def _remember(self, ready: _Ready) -> None:
         if self._now is not ready:
@@ -202,23 +205,22 @@ class CompiledStep:
         names = planned.layout.names
         ready.given = [p for name, p in tensors.items() if name not in names]
         parameters = [tensors[name] for name in names]
-        kinds = [x.dtype == planned.layout.dtype for x in self._optimizer._start(parameters[0])]
         for home in [ready.home, *self._homes]:
-            if home is not None and home.serves(planned.layout, parameters, kinds):
+            if home is not None and home.serves(planned.layout, parameters, planned.kinds):
                 ready.home = home
                 break
         else:
-            ready.home = Home(planned.layout, parameters, names, kinds)
+            ready.home = Home(planned.layout, parameters, names, planned.kinds)
             self._homes = [*self._homes[-REMEMBERED:], ready.home]
         updated = set(parameters)
         ready.rest = [p for p in self._optimizer.parameters if p not in updated]
 
     def _for_counts(self, ready: _Ready, counts: list[Any]) -> Runner:
         """The plan for Adam's counts of steps: of one number for all parameters, or of one for each."""
-        alike = all(int(x) == int(counts[0]) for x in counts)
-        if alike not in ready.others:
+        alike = ready.home.alike(counts)
+        if alike not in ready.others and ready.runner is not None and ready.runner.plan.is_flat:
             self._plan(ready, alike)
-        return ready.others[alike]
+        return ready.others.get(alike, ready.runner)
 
     def _check(self, ready: _Ready, Y: Array) -> None:
         """Refuse labels that the eager loss would refuse; labels that have passed are remembered."""

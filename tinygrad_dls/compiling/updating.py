@@ -25,7 +25,7 @@ class Update:
     parameter, new : Call
         The parameter, and what takes its place.
     arrays, counts : tuple of (Call, Call)
-        The parts of its state, and what takes their places: arrays like the parameter, and numbers.
+        The parts of its state, and what takes their places: arrays like the parameter; and numbers, or other arrays.
     """
 
     parameter: Call
@@ -59,7 +59,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Layout:
-    """The places of all parameters in a flat array; the state follows, in as many copies of this as it has arrays."""
+    """The places of all parameters in a flat array; those of each array of state are the same in one of its own."""
 
     blocks: tuple[Block, ...]
     dtype: Any
@@ -75,12 +75,11 @@ class Layout:
         """The parameters, in the order of their places."""
         return [name for block in self.blocks for name in block.members]
 
-    def views(self, flat: Array, region: int = 0) -> dict[str, Array]:
-        """The parts of a flat array by parameter; of the parameters themselves, or of the k-th array of state."""
+    def views(self, flat: Array) -> dict[str, Array]:
+        """The parts of a flat array by parameter."""
         found: dict[str, Array] = {}
         for block in self.blocks:
-            start = region * self.size
-            whole = flat[start + block.start : start + block.stop].reshape(block.shape)
+            whole = flat[block.start : block.stop].reshape(block.shape)
             parts = [whole] if len(block.members) == 1 else [whole[:, :-1], whole[:, -1:]]
             found.update(zip(block.members, parts, strict=True))
         return found
@@ -139,6 +138,8 @@ def flat_update(updates: Sequence[Update], size: int) -> Flat | None:
     if len(gradients) < len(updates) or len({t[0] for t in known if t is not None}) > 1:
         return None
     if any(gradients[u.parameter.name].shape != u.parameter.shape for u in updates):
+        return None
+    if any(s.shape for u in updates for s, _ in u.counts):
         return None
     first = updates[0]
     like_parameters = [first.parameter, gradients[first.parameter.name], *(s for s, _ in first.arrays)]
