@@ -62,7 +62,7 @@ class _Region:
     shown : array
         The same memory. It is the base of all that is handed out, and nobody holds it otherwise.
     patterns : list of array
-        The transposes of what is handed out, in the order of the parameters: ``.T`` makes a new view in the least time.
+        What the views that are handed out look like, in the order of the parameters: ``x[...]`` is a new one.
     """
 
     __slots__ = ("flat", "patterns", "shown", "unseen")
@@ -71,28 +71,25 @@ class _Region:
         self.flat = aligned(layout.size, layout.dtype)
         self.shown = np.asarray(_Lender(self.flat))
         views = layout.views(self.shown)
-        self.patterns = [views.pop(name).T for name in names]
-        self.unseen = _references(self)
-
-
-def _references(region: _Region) -> int:
-    """How many hold what lends the memory: our patterns, and all arrays that see it."""
-    return getrefcount(region.shown)
+        self.patterns = [views[name] for name in names]
+        del views
+        self.unseen = getrefcount(self.shown)  # our patterns', and no more; counted in the same words wherever it is
 
 
 _Side = tuple[_Region, ...]  # the parameters, and each array of state
 
 
 class _Pair:
-    """Both sides.
+    """Both sides; and for each, the parameters with what the views that they are given look like.
 
     `version` is another object for each pair, for those who need not keep its memory alive.
     """
 
-    __slots__ = ("sides", "version")
+    __slots__ = ("patterns", "sides", "version")
 
-    def __init__(self, a: _Side, b: _Side) -> None:
-        self.sides, self.version = (a, b), object()
+    def __init__(self, parameters: Sequence[Tensor], *sides: _Side) -> None:
+        self.sides, self.version = sides, object()
+        self.patterns = [list(zip(parameters, side[0].patterns, strict=True)) for side in sides]
 
 
 class Home:
@@ -114,11 +111,14 @@ class Home:
     ) -> None:
         self.layout, self.parameters, self.names, self.kinds = layout, list(parameters), list(names), list(kinds)
         self.has_state = any(self.kinds)
+        self.elsewhere = [(i, j) for i, kinds in enumerate(self.kinds) for j, k in enumerate(kinds) if not k]
+        self.one_kind = all(kinds == self.kinds[0] for kinds in self.kinds)
         self.now = 0
         self.here: list[Any] = [None] * len(self.names)  # what the parameters were given last
         self.state: list[Any] = [None] * len(self.names)  # and the optimizer
+        self.is_whole = False  # whether that has all the parts: not before the first step
         self.apart: dict[tuple[int, int], None] = {}  # by region and parameter: what is handed out as a copy
-        self.pair = _Pair(self._side(), self._side())
+        self.pair = _Pair(self.parameters, self._side(), self._side())
 
     def serves(self, layout: Layout, parameters: Sequence[Tensor], kinds: Sequence[tuple[int, ...]]) -> bool:
         """Whether these parameters live here already, laid out like this."""
@@ -135,18 +135,20 @@ class Home:
         """Put new memory in the place of a side, by one assignment: Ctrl-C comes before it or after it."""
         sides = list(self.pair.sides)
         sides[place] = side
-        self.pair = _Pair(*sides)
+        self.pair = _Pair(self.parameters, *sides)
 
     def ready(self, optimizer: Optimizer) -> None:
         """See to it that the values are here, and that nobody sees the memory of the next ones."""
         for region in self.pair.sides[1 - self.now]:
-            if _references(region) > region.unseen:
+            if getrefcount(region.shown) > region.unseen:
                 self._replace_seen()
                 break
-        for p, here in zip(self.parameters, self.here):  # noqa: B905  # of one length, and often gone through
-            if p._value is not here:
+        here, i = self.here, 0
+        for p in self.parameters:  # without zip: a third less time, at each step
+            if p._value is not here[i]:
                 self._gather(optimizer)
                 break
+            i += 1
         if self.has_state:
             state = optimizer._state
             for p, known in zip(self.parameters, self.state):  # noqa: B905
@@ -162,7 +164,7 @@ class Home:
         side = list(self.pair.sides[place])
         apart = dict(self.apart)
         for k, region in enumerate(side):
-            if _references(region) > region.unseen:
+            if getrefcount(region.shown) > region.unseen:
                 small = (i for i, x in enumerate(region.patterns) if 4 * x.nbytes + WORTH_A_COPY < region.flat.nbytes)
                 apart |= {(k, i): None for i in small}
                 side[k] = self._region()
@@ -173,14 +175,14 @@ class Home:
         """Copy in what was replaced from outside: parameters, and the state of the optimizer."""
         side = self._side()
         known = [optimizer._state.get(p) for p in self.parameters]
-        here = [pattern.T for pattern in side[0].patterns]
+        here = [x[...] for x in side[0].patterns]
         for i, (p, view, state) in enumerate(zip(self.parameters, here, known, strict=True)):
             view[...] = p._value
             for k, x in zip(self.kinds[i], self._whole(optimizer, i, state), strict=True):
                 if k:
-                    side[k].patterns[i].T[...] = x
+                    side[k].patterns[i][...] = x
         self._take(self.now, side)  # from here on, until the parameters are given their views, all is gathered again
-        self.state, self.here = known, here
+        self.state, self.is_whole, self.here = known, False, here
         for p, view in zip(self.parameters, here, strict=True):
             p._value = view
 
@@ -193,7 +195,7 @@ class Home:
                 if not state or len(state) != len(self.kinds[i]):
                     continue  # before the first step, all of it is gathered
                 x = state[self.kinds[i].index(k)]
-            self.pair.sides[self.now][k].patterns[i].T[...] = x
+            self.pair.sides[self.now][k].patterns[i][...] = x
 
     def _whole(self, optimizer: Optimizer, i: int, state: Any) -> Any:
         """The state of a parameter, or that before its first step if there is none, or one of another momentum."""
@@ -202,15 +204,10 @@ class Home:
 
     def counts(self, optimizer: Optimizer) -> list[Any]:
         """What is in the state of the optimizer and does not live here, by parameter: numbers, for the most part."""
-        if not self.has_state:
-            return []
-        states = [self._whole(optimizer, i, state) for i, state in enumerate(self.state)]
-        return [x for i, state in enumerate(states) for x, k in zip(state, self.kinds[i], strict=True) if not k]
-
-    def alike(self, counts: Sequence[Any]) -> bool:
-        """Whether these are numbers, and the same for all parameters."""
-        n = len(counts) // len(self.parameters)
-        return all(np.ndim(x) == 0 and x == counts[i % n] for i, x in enumerate(counts))
+        state = self.state
+        if not self.is_whole:
+            state = [self._whole(optimizer, i, known) for i, known in enumerate(state)]
+        return [state[i][j] for i, j in self.elsewhere]
 
     def install(
         self, place: int, optimizer: Optimizer, steps: int, counts: Sequence[Any], gradients: Sequence[Any]
@@ -219,20 +216,19 @@ class Home:
 
         It may be done again if it was interrupted.
         """
-        side = self.pair.sides[place]
-        shown = [[pattern.T for pattern in region.patterns] for region in side]
-        for k, i in self.apart:
-            shown[k][i] = shown[k][i].copy()
-        for p, w in zip(self.parameters, shown[0]):  # noqa: B905  # of one length, and often gone through
-            p._value = w
+        here = []
+        for p, pattern in self.pair.patterns[place]:
+            p._value = w = pattern[...]
             p._grad = None
+            here.append(w)
+        if self.apart:
+            self._copy_some(0, here)
+            for p, w in zip(self.parameters, here, strict=True):
+                p._value = w
         if self.has_state:
-            remaining = iter(counts)
-            new = [
-                tuple([shown[k][i] if k else next(remaining) for k in kinds]) for i, kinds in enumerate(self.kinds)
-            ]
+            self.state = new = self._new_state(self.pair.sides[place][1:], counts)
+            self.is_whole = True
             optimizer._state.update(zip(self.parameters, new, strict=True))
-            self.state = new
         elif optimizer._state:  # of a momentum that is 0 now: forgotten, as by the eager step
             for p in self.parameters:
                 optimizer._state[p] = ()
@@ -240,4 +236,23 @@ class Home:
             for p, gradient in zip(self.parameters, gradients, strict=True):
                 p._grad = gradient
         optimizer.steps = steps
-        self.now, self.here = place, shown[0]
+        self.now, self.here = place, here
+
+    def _new_state(self, regions: Sequence[_Region], counts: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The parts of the state, by parameter."""
+        arrays: list[list[Any]] = [[], *([x[...] for x in region.patterns] for region in regions)]
+        if self.apart:
+            for k, column in enumerate(arrays[1:], 1):
+                self._copy_some(k, column)
+        remaining = iter(counts)
+        if not self.one_kind:
+            return [tuple(arrays[k][i] if k else next(remaining) for k in kinds) for i, kinds in enumerate(self.kinds)]
+        kinds = self.kinds[0]
+        n = kinds.count(0)
+        first = iter(range(n))
+        return list(zip(*[arrays[k] if k else counts[next(first) :: n] for k in kinds], strict=True))
+
+    def _copy_some(self, k: int, arrays: list[Any]) -> None:
+        """Copies in the place of what is small and was kept by somebody."""
+        for i in (i for of, i in self.apart if of == k):
+            arrays[i] = arrays[i].copy()

@@ -217,10 +217,12 @@ class CompiledStep:
 
     def _for_counts(self, ready: _Ready, counts: list[Any]) -> Runner:
         """The plan for Adam's counts of steps: of one number for all parameters, or of one for each."""
-        alike = ready.home.alike(counts)
-        if alike not in ready.others and ready.runner is not None and ready.runner.plan.is_flat:
-            self._plan(ready, alike)
-        return ready.others.get(alike, ready.runner)
+        runner = ready.others[True]
+        if not runner.plan.is_flat or counts == counts[: runner.plan.counts] * len(ready.home.parameters):
+            return runner
+        if False not in ready.others:
+            self._plan(ready, alike=False)
+        return ready.others[False]
 
     def _check(self, ready: _Ready, Y: Array) -> None:
         """Refuse labels that the eager loss would refuse; labels that have passed are remembered."""
