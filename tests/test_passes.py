@@ -86,7 +86,11 @@ LOWERED = {
     "-np.abs(x)": "copysign(x, -1)",
     "x ** 2": "square(x)",
     "(x > 0) * y": "multiply(greater(x, 0), y)",
-    "np.maximum(x, 0) + np.minimum(x, 0)": "add(maximum(x, 0), subtract(x, maximum(x, 0)))",
+    "np.maximum(x, 0) + np.minimum(x, 0)": "add(maximum(x, 0), minimum(x, 0))",
+    "np.maximum(x, 0) + np.minimum(x, 0) + np.exp(-np.abs(x))": (
+        "add(add(maximum(x, 0), minimum(x, 0)), exp(subtract(minimum(x, 0), maximum(x, 0))))"
+    ),
+    "np.minimum(x, 0) - np.abs(x)": "subtract(minimum(x, 0), absolute(x))",
     "np.maximum(x, 0) - np.abs(x)": "subtract(maximum(x, 0), absolute(x))",
     f"{LOG} + {SIGMOID}".format("x"): (
         "add(log1p(exp(copysign(x, -1))), exp(subtract(minimum(x, 0), log1p(exp(copysign(x, -1))))))"

@@ -87,9 +87,8 @@ TABLE = {
         ["s * s", "x * y", "n ** 1.0", "truths * truths"],
     ),
     "one_part": (
-        {"x - np.maximum(x, 0)": "minimum(x, 0)"}
-        | {"x - np.maximum(x, 0) - np.maximum(x, 0)": "negative(absolute(x))"},
-        ["x - np.maximum(x, 1)", "x - np.maximum(y, 0)", "np.maximum(x, 0) - x", "np.minimum(y, 0) - np.maximum(x, 0)"],
+        {"np.minimum(x, 0) - np.maximum(x, 0)": "negative(absolute(x))"},
+        ["x - np.maximum(x, 0)", "np.minimum(x, 0) - np.maximum(x, 1)", "np.minimum(y, 0) - np.maximum(x, 0)"],
     ),
     "without_broadcast": (
         {

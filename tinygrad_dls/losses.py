@@ -117,7 +117,7 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     m = z.shape[-1] if z.shape else 1
     positive = np.maximum(z, 0.0)
-    negative = z - positive  # so |z| = positive - negative, and no exponent below is above 0
+    negative = np.minimum(z, 0.0)  # so |z| = positive - negative, and no exponent below is above 0
     e = np.exp(negative - positive)
     losses = positive - y * z + np.log1p(e)
 

@@ -215,6 +215,8 @@ def folded(call: Call) -> Any:
     if outer is not None and is_call(x, np.multiply) and (inner := number(x.args[1])) is not None:
         if not fits(x.args[0], call) or call.dtype.kind != "f":  # of integers, a product may wrap around
             return None
+        if outer and inner and not 2.0**-100 < abs(outer * inner) < 2.0**100:  # it may overflow, or be 0, by itself
+            return None
         return like(call, np.multiply, x.args[0], outer * inner)
     return None
 
@@ -262,11 +264,9 @@ def squared(call: Call) -> Any:
 
 
 def one_part(call: Call) -> Any:
-    """With ``p = max(x, 0)``: ``x - p`` is ``min(x, 0)``, and ``min(x, 0) - p`` is ``-|x|``. To the last bit."""
+    """``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit. (``x - max(x, 0)`` is no minimum if x is infinite.)"""
     if is_call(call, np.subtract) and is_call(call.args[1], np.maximum) and number(call.args[1].args[1]) == 0:
         x, p = call.args
-        if x is p.args[0]:
-            return like(call, np.minimum, x, 0)
         if is_call(x, np.minimum) and x.args[0] is p.args[0] and number(x.args[1]) == 0:
             return like(call, np.negative, like(call, np.abs, x.args[0]))
     return None

@@ -174,7 +174,10 @@ def _form(result: Any, outputs: list[Call]) -> Any:
         return parts if isinstance(result, list) else tuple(parts)
     if isinstance(result, dict):
         return {key: _form(x, outputs) for key, x in result.items()}
-    raise RecordingError(f"the function gave {type(result).__name__}, which does not depend on its arguments.")
+    raise RecordingError(
+        f"the function gave {type(result).__name__}, which does not depend on its arguments. Return arrays that are "
+        "computed from them, and compute the rest outside."
+    )
 
 
 def _filled(form: Any, results: Any) -> Any:

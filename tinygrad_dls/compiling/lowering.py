@@ -213,21 +213,21 @@ def _sigmoids_by_logarithm(found: Sequence[Call]) -> dict[Call, Call]:
 
 
 def _parts_by_subtraction(found: Sequence[Call]) -> dict[Call, Call]:
-    """Beside ``p = max(z, 0)``, ``n = min(z, 0)`` is ``z - p`` and ``-|z|`` is ``n - p``, to the last bit (if finite).
+    """Beside ``p = max(z, 0)`` and ``n = min(z, 0)``, ``e^-|z|`` is ``exp(n - p)``, to the last bit, infinite or not.
 
-    A difference of arrays is the cheapest call there is.
+    A difference of arrays is the cheapest call there is. It may be a zero of the other sign, which is one to exp. (And
+    n is not ``z - p``, where z is infinite.)
     """
-    positive = {c.args[0]: c for c in found if is_call(c, np.maximum) and number(c.args[1]) == 0}
-    negative = {z: like(p, np.subtract, z, p) for z, p in positive.items()}
+    positive, negative = (
+        {c.args[0]: c for c in found if is_call(c, extreme) and isinstance(c.args[0], Call) and number(c.args[1]) == 0}
+        for extreme in (np.maximum, np.minimum)
+    )
     others = {}
     for call in found:
-        if is_call(call, np.minimum, np.copysign) and (z := call.args[0]) in positive:
-            if call.dtype != positive[z].dtype:
-                continue
-            if _is_minimum_of_0(call):
-                others[call] = negative[z]
-            elif is_call(call, np.copysign) and number(call.args[1]) == -1:
-                others[call] = like(call, np.subtract, negative[z], positive[z])
+        x = call.args[0] if is_call(call, np.exp) else None
+        z = x.args[0] if is_call(x, np.copysign) and number(x.args[1]) == -1 else None
+        if isinstance(z, Call) and z in positive and z in negative and x.dtype == positive[z].dtype == negative[z].dtype:
+            others[call] = like(call, np.exp, like(x, np.subtract, negative[z], positive[z]))
     return others
 
 

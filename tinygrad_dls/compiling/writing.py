@@ -205,8 +205,9 @@ class Writer:
         """Whether a result depends on nothing, if it is known of the arguments."""
         if self.is_view(call):
             return self.owner(call) in self.constants
-        fixed = (x in self.constants or (is_number(x) and not _changes(x)) for x in call.calls())
-        return call.function is not with_ones and all(fixed)
+        if call.function in (with_ones, copied):  # a copy is for somebody who may write into it
+            return False
+        return all(x in self.constants or (is_number(x) and not _changes(x)) for x in call.calls())
 
     def takes_array(self, call: Call) -> bool:
         """Whether NumPy can write the result into a given array."""
@@ -400,7 +401,7 @@ class Writer:
         """An argument of a function of entries: numbers become arrays of the dtype, which NumPy takes faster."""
         if isinstance(x, Call) and not is_number(x):
             return self.single(x, call)
-        if isinstance(x, np.ndarray):
+        if not isinstance(x, Call) and number(x) is None:  # an array, a list, or Python's True
             return self.any(x)
         dtypes = {y.dtype for y in call.args if isinstance(y, Call) and not is_number(y)}
         dtype = dtypes.pop() if len(dtypes) == 1 else None
