@@ -454,7 +454,7 @@ def _layer_by_layer(gradients: list[tuple[str, Call]], nodes: list[Node]) -> lis
         for name in (f"d{x.identifier}" for x in (node, *parameters)):
             order.pop(name, None)  # what is used several times waits for the first of its uses
             order[name] = None
-    return [(name, found[name]) for name in order if name in found]
+    return [(name, found[name]) for name in dict.fromkeys([*order, *found]) if name in found]
 
 
 def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optimizer) -> list[tuple[str, Call]]:

@@ -264,7 +264,7 @@ def squared(call: Call) -> Any:
 
 
 def one_part(call: Call) -> Any:
-    """``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit. (``x - max(x, 0)`` is no minimum if x is infinite.)"""
+    """``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit; ``x - max(x, 0)`` is no minimum if x is infinite."""
     if is_call(call, np.subtract) and is_call(call.args[1], np.maximum) and number(call.args[1].args[1]) == 0:
         x, p = call.args
         if is_call(x, np.minimum) and x.args[0] is p.args[0] and number(x.args[1]) == 0:

@@ -16,7 +16,7 @@ from tinygrad_dls.compiling.guards import Surroundings
 from tinygrad_dls.compiling.lowering import copied, lowered
 from tinygrad_dls.compiling.memory import aligned, part
 from tinygrad_dls.compiling.placing import Places, safe
-from tinygrad_dls.compiling.recorded import REMEMBERED, lines_of, obstacle
+from tinygrad_dls.compiling.recorded import REMEMBERED, fail_as_eagerly, lines_of, obstacle
 from tinygrad_dls.compiling.writing import Writer
 from tinygrad_dls.graph import read
 from tinygrad_dls.program import argument_names
@@ -58,14 +58,18 @@ class CompiledFunction:
                         raise
                     around.refuse_changes()
                     if self._fallback:
-                        found(*arrays)  # what fails only when it runs
+                        with np.errstate(all="ignore"):
+                            found(*arrays)  # what fails only when it runs
                 except Exception as error:
                     if not self._fallback:
-                        raise
+                        fail_as_eagerly(error, lambda: self.function(*arrays), "the function")
                     found = _Eager(self.function, obstacle(error))
                 self._known = [*self._known[-REMEMBERED:], (types, around, found)]
             self._now = found
-            return found(*arrays)
+            try:
+                return found(*arrays)
+            except Exception as error:
+                fail_as_eagerly(error, lambda: self.function(*arrays), "the function")
 
     def _recorded(self, arrays: list[Array]) -> _Run:
         if any(type(x) is not np.ndarray and not isinstance(x, np.generic) for x in arrays):

@@ -225,8 +225,9 @@ def _parts_by_subtraction(found: Sequence[Call]) -> dict[Call, Call]:
     others = {}
     for call in found:
         x = call.args[0] if is_call(call, np.exp) else None
-        z = x.args[0] if is_call(x, np.copysign) and number(x.args[1]) == -1 else None
-        if isinstance(z, Call) and z in positive and z in negative and x.dtype == positive[z].dtype == negative[z].dtype:
+        if not is_call(x, np.copysign) or number(x.args[1]) != -1 or not isinstance(z := x.args[0], Call):
+            continue
+        if z in positive and z in negative and x.dtype == positive[z].dtype == negative[z].dtype:
             others[call] = like(call, np.exp, like(x, np.subtract, negative[z], positive[z]))
     return others
 

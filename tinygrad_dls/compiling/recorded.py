@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from tinygrad_dls.program import FunctionSource, Program
 from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.tensor import Tensor
 
-__all__ = ["REMEMBERED", "lines_of", "obstacle", "recorded"]
+__all__ = ["REMEMBERED", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
 
 REMEMBERED = 32  # programs of a step, or of a function
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
@@ -199,6 +199,30 @@ def _of_labels(call: Call, check: Check, Y: Call, recorder: Recorder) -> Check:
 def obstacle(error: Exception) -> str:
     """Why something is not recorded, in words."""
     return str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
+
+
+def fail_as_eagerly(error: Exception, run: Callable[[], Any], what: str) -> NoReturn:
+    """Raise the eager error where something compiled fails, or say that it cannot be compiled.
+
+    Parameters
+    ----------
+    error : Exception
+        What was raised on the way.
+    run : function
+        Does the same eagerly.
+    what : str
+        What was compiled, such as ``"the step"``.
+    """
+    if isinstance(error, (RecordingError, Warning, FloatingPointError, MemoryError)):
+        raise error
+    with np.errstate(all="ignore"):
+        J = run()
+    if isinstance(J, Tensor) and not J.requires_grad:
+        raise error
+    raise RecordingError(
+        f"{what} runs eagerly and cannot be compiled: {type(error).__name__}: {error}\n"
+        "Write what it does in other words, or leave it eager with fallback=True."
+    ) from error
 
 
 # -- two recordings ---------------------------------------------------------------------------------------------------

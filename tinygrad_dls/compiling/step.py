@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy import ndarray
@@ -15,7 +15,7 @@ from tinygrad_dls.arrays import Array, RecordingError, as_array
 from tinygrad_dls.compiling.guards import Guard, refuse_counts
 from tinygrad_dls.compiling.memory import Home
 from tinygrad_dls.compiling.planning import plan
-from tinygrad_dls.compiling.recorded import REMEMBERED, obstacle, recorded
+from tinygrad_dls.compiling.recorded import REMEMBERED, fail_as_eagerly, obstacle, recorded
 from tinygrad_dls.compiling.running import Runner
 from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.nn import Module
@@ -115,12 +115,15 @@ class CompiledStep:
             cost: float
             counts: Sequence[Any] = ()
             gradients: Sequence[Array] = ()
-            if runner.plan.is_plain:
-                if runner.version is not home.pair.version:
-                    runner.bind(home)
-                cost = runner.run[home.now](X, Y, rate)
-            else:
-                cost, counts, gradients = self._with_more(now, X, Y, rate)
+            try:
+                if runner.plan.is_plain:
+                    if runner.version is not home.pair.version:
+                        runner.bind(home)
+                    cost = runner.run[home.now](X, Y, rate)
+                else:
+                    cost, counts, gradients = self._with_more(now, X, Y, rate)
+            except Exception as error:
+                self._fail_as_eagerly(error, X, Y)
             place, steps = 1 - home.now, optimizer.steps + 1
             try:
                 home.install(place, optimizer, steps, counts, gradients)
@@ -130,6 +133,10 @@ class CompiledStep:
             for p in now.rest:
                 p._grad = None
             return cost
+
+    def _fail_as_eagerly(self, error: Exception, X: Array, Y: Array) -> NoReturn:
+        """Raise the error of the eager step, where it has one; else say that the step cannot be compiled."""
+        fail_as_eagerly(error, lambda: self._loss(self._model(X), Y), "the step")
 
     def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], list[Array]]:
         """The cost, the optimizer's new counts and the gradients, where there are any."""
@@ -155,6 +162,9 @@ class CompiledStep:
                 return ready
         guard = Guard(self._model, self._loss, self._optimizer)
         ready = _Ready(X, Y, guard)
+        if not (X.size and Y.size):  # a plan moves quotients to where an empty sum is divided by zero
+            ready.obstacle = "there are no examples, or no features."
+            return ready
         self._now = None
         try:
             try:
@@ -173,7 +183,7 @@ class CompiledStep:
                 self._try(ready, X, Y)
         except Exception as error:  # whatever cannot be recorded or planned may still run eagerly
             if not self._fallback:
-                raise
+                self._fail_as_eagerly(error, X, Y)
             ready = _Ready(X, Y, guard)
             ready.obstacle = obstacle(error)
             return ready

@@ -108,10 +108,11 @@ def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
     f: Callable[..., Any] | None = call.function
     args = [x for x in call.args if isinstance(x, Call)]
     if f in (np.dot, np.matmul):
-        a, b = args
+        a, b = call.args  # of which one may be a constant array
         if len(a.shape) != 2 or len(b.shape) != 2:
             return False
-        return (axis == -1 and a not in axes) if b in axes else axis == -2
+        rows, columns = (isinstance(x, Call) and x in axes for x in (a, b))
+        return (axis == -1 and not rows) if columns else axis == -2
     if isinstance(f, np.ufunc) or f in (np.where, astype):
         return all(axes.get(x, axis) == axis for x in args)
     if f is np.transpose:
@@ -137,7 +138,7 @@ def _adds_up(call: Call, axes: dict[Call, int]) -> bool:
     """Whether a call that takes the examples is the sum of what it makes of some of them, and of the others."""
     f = call.function
     args = [x for x in call.args if isinstance(x, Call)]
-    if f is np.dot:
+    if f is np.dot and len(args) == 2:
         a, b = args
         return axes.get(a) == -1 and axes.get(b) == (-2 if len(b.shape) == 2 else -1)
     if f is total:
