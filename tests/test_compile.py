@@ -2,6 +2,8 @@
 
 import functools
 import linecache
+import os
+import subprocess
 import sys
 import threading
 import types
@@ -447,6 +449,63 @@ def test_blas_has_its_threads_back_wherever_ctrl_c_comes():
         assert not threads._holders, where
         k += 1
     assert k > 30
+
+
+FORKED = """
+import os, threading
+import numpy as np, tinygrad_dls as tg
+from tinygrad_dls.compiling import threads
+
+libraries = threads._blas().lib_controllers
+for library in libraries:
+    library.set_num_threads(2)
+
+def forked():
+    child = os.fork()
+    if child == 0:
+        X, Y = np.ones((3, 64)), np.ones((1, 64))
+        model = tg.nn.TwoLayerNetwork(3, 4, rng=0)
+        before = [library.get_num_threads() for library in libraries]
+        step = tg.compile(model, tg.binary_cross_entropy_with_logits, tg.optim.SGD(model.parameters(), lr=1.0), tile=8,
+            threads=2)
+        step(X, Y)
+        after = [library.get_num_threads() for library in libraries]
+        os.write(1, f"{before} {after} {len(threads._holders)} ".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+def hold(holding, ending, locked):
+    if locked:
+        threads._guard.acquire()
+    else:
+        threads.one_blas_thread().begin()
+    holding.set()
+    ending.wait()
+
+for locked in (False, True):
+    holding, ending = threading.Event(), threading.Event()
+    thread = threading.Thread(target=hold, args=(holding, ending, locked))
+    thread.start()
+    holding.wait()
+    forked()
+    ending.set()
+    thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_process_that_is_forked_while_another_thread_steps_has_all_its_threads():
+    count = len(threads._blas().lib_controllers)
+    got = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120)
+    assert got.stdout.strip() == f"{[2] * count} {[2] * count} 0 {[2] * count} {[2] * count} 0", got.stderr
+
+
+def test_what_the_thread_that_forks_holds_it_goes_on_to_hold():
+    before = [library.get_num_threads() for library in threads._blas().lib_controllers]
+    with threads.one_blas_thread():
+        threads._after_fork()  # as in the child
+        assert {library.get_num_threads() for library in threads._blas().lib_controllers} == {1}
+    assert [library.get_num_threads() for library in threads._blas().lib_controllers] == before
 
 
 def test_without_threadpoolctl_there_is_one_thread(monkeypatch):

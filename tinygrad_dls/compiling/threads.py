@@ -19,9 +19,9 @@ __all__ = ["LANES", "available", "one_blas_thread", "shared"]
 LANES = 8
 
 _guard = threading.Lock()
-_pools: dict[int, ThreadPoolExecutor] = {}  # by process: threads do not survive a fork
+_pools: list[ThreadPoolExecutor] = []  # one, when there is any; its threads do not survive a fork
 _controller: Any = None
-_holders: set[Any] = set()  # those who want BLAS to have one thread
+_holders: dict[Any, int] = {}  # those who want BLAS to have one thread, and their threads
 _before: list[tuple[Any, int]] = []  # the libraries, with the threads that they had when the first of these came
 
 
@@ -58,24 +58,43 @@ class one_blas_thread:  # noqa: N801  # used as a function
         with _guard:
             if not _holders:
                 _before[:] = [(library, library.get_num_threads()) for library in controller.lib_controllers]
-            _holders.add(self)
+            _holders[self] = threading.get_ident()
             for library, _ in _before:
                 library.set_num_threads(1)
 
     def end(self) -> None:
         """Let go; the last who does gives BLAS its threads back. May be done again if it was interrupted."""
         with _guard:
-            if _holders <= {self}:
-                for library, number in _before:
-                    library.set_num_threads(number)
-                _before.clear()
-            _holders.discard(self)
+            if _holders.keys() <= {self}:
+                _let_go()
+            _holders.pop(self, None)
 
     def __enter__(self) -> None:
         self.begin()
 
     def __exit__(self, *error: object) -> None:
         self.end()
+
+
+def _let_go() -> None:
+    for library, number in _before:
+        library.set_num_threads(number)
+    _before.clear()
+
+
+def _after_fork() -> None:
+    """In a process that was forked, only the thread that forked goes on; nobody else lets go of BLAS or of a lock."""
+    global _guard
+    _guard = threading.Lock()
+    _pools.clear()
+    for holder in [x for x, thread in _holders.items() if thread != threading.get_ident()]:
+        del _holders[holder]
+    if not _holders:
+        _let_go()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def shared(tasks: range, work: Callable[[int, int], None], threads: int) -> None:
@@ -120,8 +139,6 @@ def _ended(helpers: list[Any]) -> None:
 
 def _pool() -> ThreadPoolExecutor:
     with _guard:
-        pool = _pools.get(os.getpid())
-        if pool is None:
-            _pools.clear()
-            pool = _pools[os.getpid()] = ThreadPoolExecutor(LANES, thread_name_prefix="tinygrad_dls")
-        return pool
+        if not _pools:
+            _pools.append(ThreadPoolExecutor(LANES, thread_name_prefix="tinygrad_dls"))
+        return _pools[0]
