@@ -512,8 +512,8 @@ def _refuse_other_state(optimizer: Optimizer, p: Call, w: Any, before: tuple[Any
     if not isinstance(w, RecordingArray) or (w.call.shape, w.dtype) != (p.shape, p.dtype):
         raise RecordingError(
             f"{who} gives {_kind(w)} for {p.name or 'a parameter'} of {_kind_of(p)}; a program updates a parameter by "
-            "an array of its shape and dtype that is computed from it. Write .astype(p.dtype) where another dtype comes "
-            "in, as by a count that is an array of integers."
+            "an array of its shape and dtype that is computed from it. Write .astype(p.dtype) where another dtype "
+            "comes in, as by a count that is an array of integers."
         )
     if not isinstance(new, (tuple, list)) or len(new) != len(before):
         count = len(new) if isinstance(new, (tuple, list)) else "no tuple of"
