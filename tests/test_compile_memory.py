@@ -232,3 +232,69 @@ def test_a_parameter_that_nobody_holds_is_gone_as_after_an_eager_step():
     step(X, Y)
     gc.collect()
     assert [r() for r in seen] == [None] * 4
+
+
+# -- what compiled functions give -------------------------------------------------------------------------------------
+
+OUTPUTS = {
+    "zeros": lambda x: (np.tanh(x), np.zeros_like(x)),
+    "ones times a number": lambda x: 2 * np.ones_like(x),
+    "a shape": lambda x: np.full_like(x, x.shape[1]),
+    "a broadcast constant": lambda x: np.broadcast_to(np.ones_like(x), (2, *x.shape)),
+    "a view of a constant": lambda x: np.ones_like(x).T,
+    "a part of a constant": lambda x: (np.zeros_like(x), np.zeros_like(x)[0]),
+    "a sum of constants": lambda x: np.sum(np.ones_like(x), axis=0),
+    "a constant twice": lambda x: (np.zeros_like(x), np.zeros_like(x)),
+    "the argument": lambda x: x,
+    "the argument and its parts": lambda x: [x, x.T, x[0], x[:, 1:], x.reshape(-1)],
+    "a broadcast argument": lambda x: np.broadcast_to(x, (2, *x.shape)),
+    "a result and its parts": lambda x: (lambda y: {"y": y, "parts": [y.T, y[0], y[::-1], y.reshape(-1)]})(np.tanh(x)),
+    "a result twice": lambda x: (lambda y: (y, y))(np.tanh(x)),
+    "a result that is gone on with": lambda x: (lambda y: (y, np.exp(y), -np.exp(y)))(np.tanh(x)),
+    "an entry": lambda x: (x[0, 0], x[:1, :1], x[0]),
+    "truths": lambda x: (x > 0, np.zeros_like(x) > 0),
+    "the same dtype": lambda x: (x.astype(float), x.copy()),
+    "empty": lambda x: (x[:0], np.sum(x[:0], axis=0)),
+}
+
+
+def arrays_in(x):
+    if isinstance(x, dict):
+        x = list(x.values())
+    if isinstance(x, (list, tuple)):
+        return [y for part in x for y in arrays_in(part)]
+    return [x]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_outputs_are_new_arrays_that_may_be_written_into(name):
+    f = OUTPUTS[name]
+    compiled, x = tg.compile(f), X[:2, :4].copy()
+    seen = []
+    for _ in range(3):
+        right, got = arrays_in(f(x.copy())), arrays_in(compiled(x))
+        np.testing.assert_array_equal(x, X[:2, :4])
+        for one, other in zip(right, got, strict=True):
+            assert (type(one), one.dtype) == (type(other), other.dtype)
+            np.testing.assert_allclose(other, one, rtol=1e-14)
+        new = [y for y in got if isinstance(y, np.ndarray)]
+        for i, y in enumerate(new):
+            assert not any(np.may_share_memory(y, z) for z in [x, *seen, *new[:i]])
+            y[...] = 77
+        seen += new
+
+
+def test_a_constant_gradient_is_a_new_array_at_each_step():
+    class Sum(nn.Module):
+        def __init__(self):
+            self.b = nn.Parameter(np.zeros((2, 1)))
+
+        def __call__(self, x):
+            return self.b + 0 * x[:2]
+
+    model = Sum()
+    step = tg.compile(model, lambda z, y: np.sum(model.b) + 0 * np.sum(z), sgd(model), gradients=True)
+    for _ in range(3):
+        step(X, Y)
+        np.testing.assert_array_equal(model.b.grad, np.ones((2, 1)))
+        model.b.grad[...] = 5
