@@ -2,7 +2,6 @@
 
 import functools
 import linecache
-import os
 import subprocess
 import sys
 import threading
@@ -493,7 +492,6 @@ for locked in (False, True):
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
 def test_a_process_that_is_forked_while_another_thread_steps_has_all_its_threads():
     count = len(threads._blas().lib_controllers)
     got = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120)
