@@ -5,13 +5,21 @@ all the updates before it installs any, and replaces the arrays instead of writi
 keeps the values it was computed from, and an interrupted step leaves the model as it was.
 
 The learning rate is a number, or a function from the number of steps taken (0, 1, ...) to a number.
+
+A parameter has one gradient, so one thread at a time may train it. `Training` says so for as long as a fit or a compiled
+step lasts, and an optimizer notices if another thread zeroes the gradients between its ``zero_grad`` and its ``step``.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import re
+import threading
 from collections.abc import Callable, Iterable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -24,8 +32,86 @@ Schedule: TypeAlias = Callable[[int], float]
 State: TypeAlias = tuple[Array, ...]  # of one parameter: none, its velocity, or its two moments and its count of steps
 
 
+# -- one thread at a time ---------------------------------------------------------------------------------------------
+
+Cell: TypeAlias = dict[str, Any]  # of some parameters: who is training them, and which thread zeroed their gradients last
+
+_cells: WeakKeyDictionary[Tensor, Cell] = WeakKeyDictionary()
+_cells_lock = threading.Lock()
+
+
+def _cells_of(parameters: Iterable[Tensor]) -> list[Cell]:
+    """The cells of these parameters; those that have none yet share one, so that there are few to look at."""
+    new: Cell = {}
+    with _cells_lock:
+        found = {id(cell): cell for cell in [_cells.setdefault(p, new) for p in parameters]}
+    return list(found.values())
+
+
+class Training:
+    """A thread's work on some parameters, from `begin` to `end`; meanwhile, `begin` refuses other threads.
+
+    Within it, the same thread may begin others on the same parameters. `end` may be done again, and without `begin`:
+    Ctrl-C may come anywhere. An object is for one thread at a time.
+
+    Parameters
+    ----------
+    parameters : iterable of Tensor
+        Those of the model, and of the optimizer.
+    who : str
+        Who trains, for the error.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], who: str) -> None:
+        self.parameters = set(parameters)
+        self.who = who
+        self.thread = 0
+        self._cells = _cells_of(self.parameters)
+
+    def begin(self) -> None:
+        """Keep other threads away, from here on.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread trains any of the parameters.
+        """
+        self.thread = threading.get_ident()
+        for cell in self._cells:
+            holder = cell.setdefault("training", self)  # looks and takes it at once: no thread comes between
+            if holder.thread != self.thread:
+                self._met(cell, holder)
+
+    def _met(self, cell: Cell, holder: Training) -> None:
+        if not _is_running(holder.thread):  # it ended without `end`, in a process that was forked say
+            cell["training"] = self
+        elif not holder.parameters.isdisjoint(self.parameters):
+            self.end()
+            raise _two_threads(self.who)
+
+    def end(self) -> None:
+        """Let others begin."""
+        for cell in self._cells:
+            if cell.get("training") is self:
+                cell.pop("training", None)
+
+
+def _is_running(thread: int) -> bool:
+    return any(t.ident == thread for t in threading.enumerate())
+
+
+def _two_threads(who: str) -> RuntimeError:
+    return RuntimeError(
+        f"{who}: another thread is training this model, and a parameter has one gradient. Let one end before the other "
+        "begins (thread.join(), or a lock around whole steps), or give each thread a copy.deepcopy of the model, and "
+        "an optimizer of its own."
+    )
+
+
 class Optimizer:
     """What SGD and Adam share: the parameters, the learning rate, the step, and exact resumption."""
+
+    __slots__ = ("__dict__", "__weakref__", "_cells")  # the cells are no hyperparameter, and are not pickled
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         who = type(self).__name__
@@ -46,9 +132,41 @@ class Optimizer:
         self._rate()
 
     def zero_grad(self) -> None:
-        """Forget the gradients, which `Tensor.backward` would add to."""
+        """Forget the gradients, which `Tensor.backward` would add to.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is training these parameters.
+        """
+        self._begin("zero_grad")
         for p in self.parameters:
             p._grad = None
+
+    def _begin(self, method: str) -> None:
+        """Note that this thread is at work; refuse it if another one is."""
+        thread = threading.get_ident()
+        try:
+            cells = self._cells
+        except AttributeError:  # unpickled, or a class of a user's that does not call this one's __init__
+            cells = self._cells = _cells_of(self.parameters)
+        for cell in cells:
+            training = cell.get("training")
+            if training is not None and training.thread != thread:
+                self._refuse(method, training.thread, training.parameters)
+            if method == "zero_grad":
+                cell["zeroed"] = thread, self.parameters
+            elif "zeroed" in cell:
+                zeroed, parameters = cell["zeroed"]
+                if zeroed != thread:
+                    self._refuse(method, zeroed, parameters)
+
+    def _refuse(self, method: str, thread: int, parameters: Iterable[Tensor]) -> None:
+        if _is_running(thread) and not set(self.parameters).isdisjoint(parameters):
+            raise _two_threads(f"{type(self).__name__}.{method}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self).copy()
 
     def step(self) -> None:
         """Update every parameter that has a gradient, all or none.
@@ -56,10 +174,11 @@ class Optimizer:
         Raises
         ------
         RuntimeError
-            If no parameter has a gradient.
+            If no parameter has a gradient, or if another thread is training these parameters.
         TypeError, ValueError
             If the learning rate is not a finite number >= 0.
         """
+        self._begin("step")
         rate, state = self._rate(), self._state
         updates = [
             (p, p._value, state.get(p, ()), self._update(p, rate)) for p in self.parameters if p._grad is not None
@@ -145,12 +264,22 @@ def eager_step(
     return float(J)
 
 
+@functools.lru_cache(maxsize=4096)
+def is_bias(name: str | None) -> bool:
+    """Whether a parameter of this name is a bias, in the notation of the course: ``b1``, or ``inner.b1``."""
+    return name is not None and re.fullmatch(r"(.*\.)?(b\d*|bias)", name) is not None
+
+
 class SGD(Optimizer):
     """Gradient descent, the rule of the notes: ``W := W - alpha dW``.
 
     With momentum ``mu`` it follows a running sum of the gradients, ``V := mu V + dW`` and ``W := W - alpha V``;
     Nesterov's looks one step ahead, ``W := W - alpha (dW + mu V)``. (The course writes ``V := beta V + (1 - beta) dW``;
-    the two agree with ``alpha = (1 - beta) alpha_course``.) Weight decay adds ``lambda W`` to ``dW``, an L2 penalty.
+    the two agree with ``alpha = (1 - beta) alpha_course``.)
+
+    Weight decay adds ``lambda W`` to ``dW``: the gradient of the course's L2 penalty, whose ``lambd / m`` is lambda here.
+    As in the course it is for the weights, and leaves the biases alone: parameters called ``b``, ``b1``, ``b2``, ... or
+    ``bias``, on their own or at the end of a longer name such as ``inner.b1``.
 
     Parameters
     ----------
@@ -163,7 +292,9 @@ class SGD(Optimizer):
     nesterov : bool, default False
         Nesterov's momentum; needs momentum > 0.
     weight_decay : float, default 0
-        lambda, >= 0.
+        lambda, >= 0, of the weights.
+    decay_biases : bool, default False
+        Whether it is for the biases too.
 
     Raises
     ------
@@ -189,6 +320,7 @@ class SGD(Optimizer):
         momentum: float = 0,
         nesterov: bool = False,
         weight_decay: float = 0,
+        decay_biases: bool = False,
     ) -> None:
         super().__init__(parameters, lr)
         self.momentum = real_number(momentum, "momentum")
@@ -198,13 +330,14 @@ class SGD(Optimizer):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True needs a momentum > 0, such as momentum=0.9.")
         self.weight_decay = _rate_of(weight_decay, "weight_decay")
+        self.decay_biases = truth(decay_biases, "decay_biases")
 
     def _start(self, p: Tensor) -> State:
         return (np.zeros_like(p._value),) if self.momentum else ()
 
     def _update(self, p: Tensor, rate: float) -> tuple[Array, State]:
         w, dw = p._value, p._grad
-        if self.weight_decay:
+        if self.weight_decay and (self.decay_biases or not is_bias(p.name)):
             dw = dw + self.weight_decay * w
         if not self.momentum:
             return w - rate * dw, ()
@@ -272,29 +405,80 @@ class Adam(Optimizer):
 # -- schedules --------------------------------------------------------------------------------------------------------
 
 
-def inverse_time_decay(lr: float, *, rate: float) -> Schedule:
+@dataclass(frozen=True)
+class inverse_time_decay:  # noqa: N801  # called like a function, and a function of the step
     """``lr / (1 + rate * step)``: the course's learning-rate decay, which there counts epochs, here steps."""
-    lr, rate = _rate_of(lr, "inverse_time_decay: lr"), _rate_of(rate, "inverse_time_decay: rate")
-    return lambda step: lr / (1 + rate * step)
+
+    lr: float
+    _: KW_ONLY
+    rate: float
+
+    def __post_init__(self) -> None:
+        _set(self, lr=_rate_of(self.lr, "inverse_time_decay: lr"))
+        _set(self, rate=_rate_of(self.rate, "inverse_time_decay: rate"))
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr / (1 + self.rate * step)
 
 
-def exponential_decay(lr: float, *, rate: float) -> Schedule:
+@dataclass(frozen=True)
+class exponential_decay:  # noqa: N801
     """``lr * rate ** step``, with a rate just below 1."""
-    lr, rate = _rate_of(lr, "exponential_decay: lr"), _rate_of(rate, "exponential_decay: rate")
-    return lambda step: lr * rate**step
+
+    lr: float
+    _: KW_ONLY
+    rate: float
+
+    def __post_init__(self) -> None:
+        _set(self, lr=_rate_of(self.lr, "exponential_decay: lr"))
+        _set(self, rate=_rate_of(self.rate, "exponential_decay: rate"))
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr * self.rate**step
 
 
-def step_decay(lr: float, *, factor: float, every: int) -> Schedule:
+@dataclass(frozen=True)
+class step_decay:  # noqa: N801
     """``lr * factor ** (step // every)``: a staircase."""
-    lr, factor = _rate_of(lr, "step_decay: lr"), _rate_of(factor, "step_decay: factor")
-    every = positive_integer(every, "step_decay: every")
-    return lambda step: lr * factor ** (step // every)
+
+    lr: float
+    _: KW_ONLY
+    factor: float
+    every: int
+
+    def __post_init__(self) -> None:
+        _set(self, lr=_rate_of(self.lr, "step_decay: lr"))
+        _set(self, factor=_rate_of(self.factor, "step_decay: factor"))
+        _set(self, every=positive_integer(self.every, "step_decay: every"))
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr * self.factor ** (step // self.every)
 
 
-def cosine_decay(lr: float, *, steps: int) -> Schedule:
+@dataclass(frozen=True)
+class cosine_decay:  # noqa: N801
     """Half a cosine wave from lr at step 0 down to 0 at `steps`, and 0 from there on."""
-    lr, steps = _rate_of(lr, "cosine_decay: lr"), positive_integer(steps, "cosine_decay: steps")
-    return lambda step: lr * (1 + math.cos(math.pi * min(step / steps, 1))) / 2
+
+    lr: float
+    _: KW_ONLY
+    steps: int
+
+    def __post_init__(self) -> None:
+        _set(self, lr=_rate_of(self.lr, "cosine_decay: lr"))
+        _set(self, steps=positive_integer(self.steps, "cosine_decay: steps"))
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr * (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
+
+
+def _set(schedule: Any, **fields: Any) -> None:
+    """Set fields of a frozen object while it is made."""
+    for name, value in fields.items():
+        object.__setattr__(schedule, name, value)
 
 
 def _rate_of(x: Any, name: str) -> float:
