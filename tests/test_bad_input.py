@@ -726,6 +726,16 @@ def dropped(keep_prob, rng, a):
     return a * (rng.random(a.shape) < keep_prob) / keep_prob
 
 
+
+
+def in_mode(training):
+    layer = tg.nn.Dropout(0.5, rng=0)
+    with unchanged(layer):
+        layer.training = training
+    return np.asarray(layer.training)
+
+
+call("nn.Dropout.training", O("training", True), run=in_mode, reference=lambda x: np.asarray(flag(x)))
 for _name in ("Sequential", "Classifier"):
     call(f"nn.{_name}", O("layer", np.tanh), run=lambda f, name=_name: values_of(getattr(tg.nn, name)(f)(X23)),
          reference=lambda f: f(X23) if callable(f) and not isinstance(f, type) else refuses())  # fmt: skip

@@ -8,19 +8,22 @@ are the names in errors, in pictures and in `Module.state_dict`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import sys
+from collections import UserDict, UserList, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar, copy_context
 from functools import partial
-from types import MethodType
-from typing import Any, TypeAlias, TypeGuard, TypeVar
+from types import MappingProxyType, MethodType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
 
 from tinygrad_dls import init as initialisers
 from tinygrad_dls import ops
-from tinygrad_dls.arrays import Array, as_array, floating, positive_integer, real_number, shown
+from tinygrad_dls.arrays import Array, as_array, floating, positive_integer, real_number, shown, truth
+from tinygrad_dls.identity import ById
 from tinygrad_dls.init import Initialiser, generator
-from tinygrad_dls.tensor import Tensor, no_grad, values
+from tinygrad_dls.tensor import Tensor, _recording, values
 
 __all__ = [
     "Classifier", "Dropout", "Linear", "LogisticRegression", "Module", "Parameter", "ReLU", "Sequential", "Sigmoid",
@@ -29,6 +32,29 @@ __all__ = [
 
 Layer: TypeAlias = "Module"
 M = TypeVar("M", bound="Module")
+T = TypeVar("T")
+
+_evaluation: ContextVar[bool] = ContextVar("tinygrad_dls_evaluation", default=False)
+
+
+def evaluated(function: Callable[..., T], *args: Any) -> T:
+    """What a function returns without a graph, and with all modules in evaluation mode.
+
+    It runs in a copy of the context: no other thread sees the switches, no module is changed, and Ctrl-C, wherever it
+    comes, leaves nothing behind.
+    """
+
+    def run() -> T:
+        _evaluation.set(True)
+        _recording.set(False)
+        return function(*args)
+
+    return copy_context().run(run)
+
+
+def is_evaluation() -> bool:
+    """Whether this runs within `evaluated`."""
+    return _evaluation.get()
 
 
 class Parameter(Tensor):
@@ -67,19 +93,149 @@ class Module:
     {'g': Tensor([[1.]], shape=(1, 1), dtype=float64, name='g', requires_grad=True)}
     """
 
-    training: bool = True
     name: str | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse parameters of a class: all its objects would share them, and none would list them."""
+        super().__init_subclass__(**options)
+        for attribute, value in list(vars(cls).items()):
+            if attribute == "training" and not isinstance(value, property):
+                raise TypeError(f"{cls.__name__}.training is every module's mode; set self.training in __init__.")
+            for path, member in _listed(value, f"{cls.__name__}.{attribute}"):
+                if isinstance(member, Parameter) or _has_parameters(member):
+                    raise TypeError(
+                        f"{cls.__name__}.{attribute}{_dotted(path)} would be one for all objects of the class, and no "
+                        f"model would list its parameters. Assign it in __init__: self.{attribute} = ..."
+                    )
+
+    @property
+    def training(self) -> bool:
+        """Whether `Dropout` drops; `train` and `eval` set it. False within ``predict``, and where `fit` validates."""
+        return vars(self).get("training", True) and not _evaluation.get()
+
+    @training.setter
+    def training(self, wanted: bool) -> None:
+        vars(self)["training"] = truth(wanted, f"{type(self).__name__}.training")
+
+    # -- attributes ---------------------------------------------------------------------------------------------------
+
     def __setattr__(self, attribute: str, value: Any) -> None:
-        if self in _modules_in(value):
+        where = f"{type(self).__name__}.{attribute}"
+        members = list(_listed(value, where))
+        if any(self is module for _, member in members if isinstance(member, Module) for module in member.modules()):
             raise ValueError(
-                f"{type(self).__name__}.{attribute} would be, or contain, the {type(self).__name__} itself; "
-                "a model is a tree of modules."
+                f"{where} would be, or contain, the {type(self).__name__} itself; a model is a tree of modules."
             )
+        _refuse_unlisted(where, value)
+        if attribute in vars(self):
+            _refuse_loss(where, _listed(vars(self)[attribute], where), value)
+        elif (found := self._shown(attribute)) is not None:
+            kind = type(self).__name__
+            raise AttributeError(f"{attribute!r} is no attribute of this {kind}, but how it calls {found}.")
+        names = self._names_below(attribute, members)
         object.__setattr__(self, attribute, value)
-        for suffix, member in _listed(value):
-            member.name = attribute + suffix
-            self._name_parameters()
+        for path, member in members:
+            member.name = attribute + _dotted(path)
+        for p, name in names.items():
+            p.name = name
+        self._note(attribute, value, members)
+
+    def __delattr__(self, attribute: str) -> None:
+        for path, member in _listed(vars(self).get(attribute)):
+            if isinstance(member, Parameter):
+                raise AttributeError(
+                    f"{type(self).__name__}.{attribute}{_dotted(path)} is a Parameter, which the model would forget. "
+                    "Freeze it with .requires_grad = False, assign another tg.nn.Parameter, or make a model without it."
+                )
+        object.__delattr__(self, attribute)
+
+    if not TYPE_CHECKING:  # else type checkers would believe in any attribute
+
+        def __getattr__(self, attribute: str) -> Any:
+            text = f"a {type(self).__name__} has no attribute {attribute!r}"
+            if not attribute.startswith("_") and (found := self._shown(attribute)) is not None:
+                text += f"; it is how it calls {found}"
+            raise AttributeError(f"{text}.", name=attribute, obj=self)
+
+    def _shown(self, name: str) -> str | None:
+        """What the model shows by a name that is no attribute, and what to write; None if it shows nothing so."""
+        if not self._shows(name):
+            return None
+        for path, place, member in self._places():
+            if name in (path, member.name):
+                if isinstance(member, Parameter):
+                    return f"model.{place}: for new values, write model.{place}.data = <array>"
+                return f"model.{place}; set its parameters, or make a new model"
+        return None
+
+    def _shows(self, name: str) -> bool:
+        """Whether a name can be one that the model shows, and that is no attribute."""
+        return "." in name
+
+    def _places(self) -> Iterator[tuple[str, str, Parameter | Module]]:
+        """All members at any depth, as ``layers.0.W``, as Python reaches them, ``layers[0].W``, and themselves."""
+        for attribute, value in self._holders():
+            for path, member in _listed(value, attribute):
+                name, place = attribute + _dotted(path), attribute + "".join(f"[{key!r}]" for key in path)
+                yield name, place, member
+                if isinstance(member, Module):
+                    yield from ((f"{name}.{n}", f"{place}.{p}", inner) for n, p, inner in member._places())
+
+    def _holders(self) -> Iterator[tuple[str, Any]]:
+        """The attributes that may hold members."""
+        yield from vars(self).items()
+
+    def _names_below(
+        self, attribute: str, members: list[tuple[tuple[Any, ...], Parameter | Module]]
+    ) -> dict[Parameter, str]:
+        """The names that the parameters in a new attribute get; one that an older attribute holds keeps its own."""
+        found: dict[Parameter, str] = {}
+        taken: set[str] = set()
+        others: dict[str, dict[str, Parameter]] = {}
+        for path, member in members:
+            for name, p in _paths_of(attribute + _dotted(path), member):
+                if p in found:
+                    continue
+                first = (p.name or "").partition(".")[0]
+                if first != attribute and first in vars(self):
+                    if first not in others:
+                        held = _listed(vars(self)[first], first)
+                        others[first] = {n: q for k, x in held for n, q in _paths_of(first + _dotted(k), x)}
+                    if others[first].get(p.name or "") is p:
+                        continue
+                if name in taken:
+                    raise _same_name(self, name)
+                taken.add(name)
+                found[p] = name
+        return found
+
+    def _note(self, attribute: str, value: Any, members: list[tuple[tuple[Any, ...], Parameter | Module]]) -> None:
+        """Remember what stands in a list or a dict, which can be changed without this module being told."""
+        if isinstance(value, (list, tuple, dict)) and members:
+            _noted.setdefault(self, {})[attribute] = members
+
+    def _refuse_replaced(self) -> None:
+        """Raise if something that is no parameter has taken the place of one in a list or a dict."""
+        for attribute, members in list((_noted.get(self) or {}).items()):
+            if attribute in vars(self):
+                where = f"{type(self).__name__}.{attribute}"
+                value = vars(self)[attribute]
+                _refuse_loss(where, members, value)
+                self._note(attribute, value, list(_listed(value, where)))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # copies keep activations with the graph behind them; pickles cannot, and the Tensor does not know who holds it
+        if sys._getframe(1).f_globals.get("__name__") != "copy":
+            for attribute, value in vars(self).items():
+                for path, x in _leaves(value):
+                    if isinstance(x, Tensor) and x.op is not None:
+                        where = f"{type(self).__name__}.{attribute}{_dotted(path)}"
+                        raise TypeError(
+                            f"{where} is a Tensor that {x.op.__name__} computed, and its graph does not pickle. Keep "
+                            f"its values instead (self.{attribute} = Z.data), `del` the attribute before, or pickle "
+                            "model.state_dict()."
+                        )
+        return super().__reduce_ex__(protocol)
 
     def __call__(self, *inputs: Any) -> Any:
         """Compute the output from the inputs."""
@@ -87,9 +243,9 @@ class Module:
 
     def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
         """The parameters and modules held directly, with the names of their places."""
-        for attribute, value in vars(self).items():
-            for suffix, member in _listed(value):
-                yield attribute + suffix, member
+        for attribute, value in self._holders():
+            for path, member in _listed(value, f"{type(self).__name__}.{attribute}"):
+                yield attribute + _dotted(path), member
 
     def _paths(self) -> Iterator[tuple[str, Parameter]]:
         for name, member in self._members():
@@ -106,13 +262,19 @@ class Module:
         ------
         ValueError
             If two parameters come to have the same name.
+        TypeError
+            If something that is no parameter has taken the place of one, in a list or a dict.
         """
-        seen: dict[Parameter, str] = {}
+        for module in self.modules():
+            module._refuse_replaced()
+        seen: set[Parameter] = set()
+        names: set[str] = set()
         for path, p in self._paths():
             if p not in seen:
-                if path in seen.values():
-                    raise ValueError(f"{type(self).__name__} has two parameters called {path}; rename an attribute.")
-                seen[p] = path
+                if path in names:
+                    raise _same_name(self, path)
+                seen.add(p)
+                names.add(path)
                 yield path, p
 
     def parameters(self) -> list[Parameter]:
@@ -121,10 +283,16 @@ class Module:
 
     def modules(self) -> Iterator[Module]:
         """Yield this module and all within it."""
+        yield from self._modules(())
+
+    def _modules(self, above: tuple[Module, ...]) -> Iterator[Module]:
+        if any(module is self for module in above):
+            raise ValueError(f"a {type(self).__name__} contains itself; a model is a tree of modules.")
         yield self
+        above = *above, self
         for _, member in self._members():
             if isinstance(member, Module):
-                yield from member.modules()
+                yield from member._modules(above)
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of the parameters' arrays by name: ``{"W1": ..., "b1": ...}``."""
@@ -207,21 +375,104 @@ def _paths_of(name: str, member: Parameter | Module) -> Iterator[tuple[str, Para
         yield from ((f"{name}.{path}", p) for path, p in member._paths())
 
 
-def _modules_in(value: Any) -> Iterator[Module]:
-    for _, member in _listed(value):
-        if isinstance(member, Module):
-            yield from member.modules()
+def _same_name(module: Module, name: str) -> ValueError:
+    return ValueError(f"{type(module).__name__} has two parameters called {name}; rename an attribute.")
 
 
-def _listed(value: Any) -> Iterator[tuple[str, Parameter | Module]]:
-    if isinstance(value, (Parameter, Module)):
-        yield "", value
-    elif isinstance(value, (list, tuple)):
-        for i, item in enumerate(value):
-            yield from ((f".{i}{suffix}", member) for suffix, member in _listed(item))
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from ((f".{key}{suffix}", member) for suffix, member in _listed(item))
+# -- what an attribute holds ------------------------------------------------------------------------------------------
+
+Path: TypeAlias = tuple[Any, ...]  # of the keys that lead into lists, tuples and dicts
+
+_noted: ById[dict[str, list[tuple[Path, Parameter | Module]]]] = ById()
+_ABSENT = object()
+
+
+def _leaves(value: Any, where: str = "", path: Path = (), within: tuple[int, ...] = ()) -> Iterator[tuple[Path, Any]]:
+    """What an attribute holds, and what lists, tuples and dicts in it hold."""
+    if not isinstance(value, (list, tuple, dict)):
+        yield path, value
+        return
+    if id(value) in within:
+        raise ValueError(f"{where}{_dotted(path)} is a {type(value).__name__} that contains itself.")
+    within = *within, id(value)
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+        yield from _leaves(item, where, (*path, key), within)
+
+
+def _listed(value: Any, where: str = "") -> Iterator[tuple[Path, Parameter | Module]]:
+    if isinstance(value, (Parameter, Module)):  # most often
+        yield (), value
+    elif isinstance(value, (list, tuple, dict)):
+        yield from ((path, x) for path, x in _leaves(value, where) if isinstance(x, (Parameter, Module)))
+
+
+def _dotted(path: Path) -> str:
+    return "".join(f".{key}" for key in path)
+
+
+def _at(value: Any, path: Path) -> Any:
+    """What stands at a place in lists, tuples and dicts; _ABSENT where these are shorter now."""
+    for key in path:
+        if not isinstance(value, (list, tuple, dict)):
+            return value
+        try:
+            value = value[key]
+        except (LookupError, TypeError):
+            return _ABSENT
+    return value
+
+
+def _refuse_loss(where: str, members: Iterable[tuple[Path, Parameter | Module]], value: Any) -> None:
+    """Raise if something that is no parameter would take the place of one, or of a module that has some.
+
+    Lists may lose members and get others: what stands in the place of one is not an array, or nothing.
+    """
+    kept: set[int] | None = None
+    for path, member in members:
+        there = _at(value, path)
+        if there is _ABSENT or isinstance(there, Parameter if isinstance(member, Parameter) else Module):
+            continue
+        if isinstance(member, Module) and (not _has_parameters(member) or (path and callable(there))):
+            continue
+        kept = {id(x) for _, x in _listed(value, where)} if kept is None else kept
+        if id(member) not in kept:
+            raise _lost(where, path, member, there)
+
+
+def _lost(where: str, path: Path, member: Parameter | Module, there: Any) -> TypeError:
+    place = where.partition(".")[2] + "".join(f"[{key!r}]" for key in path)
+    where += _dotted(path)
+    what = "None" if there is None else f"{_article(type(there).__name__)} {type(there).__name__}"
+    if isinstance(member, Parameter):
+        return TypeError(
+            f"{where} is a Parameter, and {what} in its place would not be learned, listed or saved. For new values "
+            f"write .{place}.data = <array>, for another parameter assign a tg.nn.Parameter."
+        )
+    return TypeError(
+        f"{where} is a {member._describe()} with parameters, and {what} in its place would drop them. Assign another "
+        "module, or `del` the attribute before."
+    )
+
+
+def _article(noun: str) -> str:
+    return "an" if noun[:1].lower() in "aeiou" else "a"
+
+
+def _refuse_unlisted(where: str, value: Any) -> None:
+    """Raise for parameters in a container that is not looked into: an unordered one, say."""
+    items: Iterable[Any] = ()
+    if isinstance(value, (set, frozenset, deque, UserList)):
+        items = value
+    elif isinstance(value, (UserDict, MappingProxyType)):
+        items = value.values()
+    elif type(value) is np.ndarray and value.dtype == object:
+        items = value.flat
+    if any(isinstance(x, (Parameter, Module)) for x in items):
+        kind = type(value).__name__
+        raise TypeError(
+            f"{where} is {_article(kind)} {kind} of modules or parameters, in which the model would not find them. "
+            "Put them in a list, a tuple or a dict."
+        )
 
 
 def with_parameters(module: M, exchanged: Mapping[Parameter, Any]) -> M:
@@ -331,6 +582,9 @@ class Linear(Module):
         called = a.name if isinstance(a, Tensor) and a.name else self.input_name
         who = self._titled()
         text = f"{who}: W is {self.W.shape}, {called} is {shape}; expected {called} to be ({self.n_in}, m). "
+        if len(shape) > 2:  # images: X.reshape(n_in, -1) would mix them up
+            flat = f"{called}.reshape({called}.shape[0], -1).T"
+            return text + f"Examples are columns: write {flat} if the first axis counts the examples."
         if len(shape) != 2:
             return (
                 text + f"Examples are columns: write {called}.reshape({self.n_in}, -1) if each has {self.n_in} values."
@@ -386,7 +640,7 @@ class Dropout(Module):
 
     def __call__(self, a: Any) -> Any:
         """Drop in training; in evaluation, return A itself."""
-        if not self.training or self.keep_prob == 1:
+        if self.keep_prob == 1 or not self.training:
             return a
         if not isinstance(a, Tensor):
             a = as_array(a, "Dropout: A")
@@ -437,13 +691,24 @@ class Sequential(Module):
             raise AttributeError(f"the layers of a {type(self).__name__} are fixed; make a new one.")
         super().__setattr__(attribute, value)
 
-    def _members(self) -> Iterator[tuple[str, Parameter | Module]]:
-        yield from ((f"layers.{i}", layer) for i, layer in enumerate(self.layers) if isinstance(layer, Module))
-        yield from self._others()
+    def _holders(self) -> Iterator[tuple[str, Any]]:
+        yield "layers", self.layers
+        yield from ((name, value) for name, value in vars(self).items() if name not in ("layers", "_steps"))
 
     def _others(self) -> Iterator[tuple[str, Parameter | Module]]:
         """What a subclass holds beside the layers."""
-        return (member for member in super()._members() if not member[0].startswith(("layers.", "_steps.")))
+        return (member for member in self._members() if not member[0].startswith("layers."))
+
+    def _shows(self, name: str) -> bool:
+        names = {p.name for p in self.parameters()} | {layer.name for layer in self.modules()}
+        return "." in name or name in names
+
+    def _names_below(
+        self, attribute: str, members: list[tuple[Path, Parameter | Module]]
+    ) -> dict[Parameter, str]:
+        names = super()._names_below(attribute, members)
+        layers = {p for layer in self._flat() if isinstance(layer, Module) for _, p in layer._paths()} if names else ()
+        return {p: name for p, name in names.items() if p not in layers}
 
     def _flat(self) -> Iterator[Any]:
         """The layers, those of plain nested Sequentials in their place."""
@@ -503,27 +768,40 @@ def _has_parameters(layer: Any) -> bool:
     return isinstance(layer, Module) and any(True for _ in layer._paths())
 
 
-@contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """Without a graph and without dropout, for a while; each module then returns to the mode that it was in."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
 class Classifier(Sequential):
     """A `Sequential` whose output is the logit Z (or, with a last `Sigmoid` or `Softmax`, the probability A).
 
-    One output row stands for two classes, several for one class each.
+    One output row stands for two classes, several for one class each: an example is of one of them. With
+    ``several_labels``, each row is a label of its own, which an example has or has not.
+
+    Parameters
+    ----------
+    *layers : callable
+        As for `Sequential`.
+    several_labels : bool, default False, keyword-only
+        Whether the rows are labels of their own. `fit` sets it when it trains several rows with
+        `tinygrad_dls.binary_cross_entropy_with_logits`, on labels Y that are not one class for each example.
     """
+
+    several_labels: bool = False
+    _sigmoids: bool = False  # whether several rows are trained as sigmoids, each for itself; `fit` sees it
+
+    def __init__(self, *layers: Callable[[Any], Any], several_labels: bool = False) -> None:
+        super().__init__(*layers)
+        if truth(several_labels, f"{type(self).__name__}: several_labels"):
+            self.several_labels = True
+
+    def _ending(self) -> str:
+        """What makes probabilities of the logits within the model: "sigmoid", "softmax", or "" for nothing."""
+        *_, last = self._flat()
+        if isinstance(last, Sigmoid) or last is ops.sigmoid:
+            return "sigmoid"
+        return "softmax" if isinstance(last, Softmax) or last is ops.softmax else ""
 
     def predict_proba(self, X: Any) -> Array:
         """The probabilities ``A`` of the notes.
+
+        Of logits it is the sigmoid, for one row and for several labels; or else the softmax over the rows.
 
         Parameters
         ----------
@@ -532,13 +810,12 @@ class Classifier(Sequential):
         Returns
         -------
         array, shape (n_y, m)
-            A plain array, computed without a graph and in evaluation mode.
+            A plain array, computed without a graph and in evaluation mode, which no other thread and no module sees.
         """
-        *_, last = self._flat()
-        with evaluating(self):
-            Z = self(X)
-            if not isinstance(last, (Sigmoid, Softmax)) and last not in (ops.sigmoid, ops.softmax):
-                Z = ops.sigmoid(Z) if Z.shape[0] == 1 else ops.softmax(Z, axis=0)
+        Z = evaluated(self, X)
+        if not self._ending():
+            apart = Z.shape[0] == 1 or self.several_labels or self._sigmoids
+            Z = ops.sigmoid(values(Z)) if apart else ops.softmax(values(Z), axis=0)
         return values(Z)
 
     def predict(self, X: Any) -> Array:
@@ -551,9 +828,11 @@ class Classifier(Sequential):
         Returns
         -------
         array of int, shape (1, m)
+            For several labels ``A > 0.5`` of each, of shape (n_y, m).
         """
         A = self.predict_proba(X)
-        return (A > 0.5).astype(int) if A.shape[0] == 1 else np.argmax(A, axis=0)[None, :]
+        each = A.shape[0] == 1 or self.several_labels
+        return (A > 0.5).astype(int) if each else np.argmax(A, axis=0)[None, :]
 
 
 class LogisticRegression(Classifier):
@@ -593,6 +872,8 @@ class TwoLayerNetwork(Classifier):
         The first W1 and W2; b1 and b2 start at zero.
     dtype : dtype, default float64
         Of the parameters.
+    several_labels : bool, default False, keyword-only
+        As for `Classifier`.
 
     Examples
     --------
@@ -614,10 +895,12 @@ class TwoLayerNetwork(Classifier):
         rng: Any = None,
         init: Initialiser = initialisers.small,
         dtype: Any = float,
+        several_labels: bool = False,
     ) -> None:
         rng = None if rng is None else generator(rng, "TwoLayerNetwork")  # one stream for both layers
         super().__init__(
             Linear(n_x, n_h, rng=rng, init=init, dtype=dtype),
             Tanh() if activation is None else activation,
             Linear(n_h, n_y, rng=rng, init=init, dtype=dtype),
+            several_labels=several_labels,
         )

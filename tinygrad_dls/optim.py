@@ -6,8 +6,9 @@ keeps the values it was computed from, and an interrupted step leaves the model 
 
 The learning rate is a number, or a function from the number of steps taken (0, 1, ...) to a number.
 
-A parameter has one gradient, so one thread at a time may train it. `Training` says so for as long as a fit or a compiled
-step lasts, and an optimizer notices if another thread zeroes the gradients between its ``zero_grad`` and its ``step``.
+A parameter has one gradient, so one thread at a time may train it. `Training` says so for as long as a fit or a
+compiled step lasts, and an optimizer notices if another thread zeroes the gradients between its ``zero_grad`` and its
+``step``.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, TypeAlias
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from tinygrad_dls.arrays import Array, as_array, positive_integer, real_number, shown, truth
+from tinygrad_dls.identity import ById
 from tinygrad_dls.tensor import Tensor, values
 
 __all__ = ["SGD", "Adam", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
@@ -34,9 +35,9 @@ State: TypeAlias = tuple[Array, ...]  # of one parameter: none, its velocity, or
 
 # -- one thread at a time ---------------------------------------------------------------------------------------------
 
-Cell: TypeAlias = dict[str, Any]  # of some parameters: who is training them, and which thread zeroed their gradients last
+Cell: TypeAlias = dict[str, Any]  # of some parameters: who trains them, and which thread zeroed their gradients last
 
-_cells: WeakKeyDictionary[Tensor, Cell] = WeakKeyDictionary()
+_cells: ById[Cell] = ById()
 _cells_lock = threading.Lock()
 
 
@@ -112,6 +113,7 @@ class Optimizer:
     """What SGD and Adam share: the parameters, the learning rate, the step, and exact resumption."""
 
     __slots__ = ("__dict__", "__weakref__", "_cells")  # the cells are no hyperparameter, and are not pickled
+    _cells: list[Cell]
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         who = type(self).__name__
@@ -277,9 +279,9 @@ class SGD(Optimizer):
     Nesterov's looks one step ahead, ``W := W - alpha (dW + mu V)``. (The course writes ``V := beta V + (1 - beta) dW``;
     the two agree with ``alpha = (1 - beta) alpha_course``.)
 
-    Weight decay adds ``lambda W`` to ``dW``: the gradient of the course's L2 penalty, whose ``lambd / m`` is lambda here.
-    As in the course it is for the weights, and leaves the biases alone: parameters called ``b``, ``b1``, ``b2``, ... or
-    ``bias``, on their own or at the end of a longer name such as ``inner.b1``.
+    Weight decay adds ``lambda W`` to ``dW``: the gradient of the course's L2 penalty, whose ``lambd / m`` is lambda
+    here. As in the course it is for the weights, and leaves the biases alone: parameters called ``b``, ``b1``, ``b2``,
+    ... or ``bias``, on their own or at the end of a longer name such as ``inner.b1``.
 
     Parameters
     ----------

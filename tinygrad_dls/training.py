@@ -12,9 +12,9 @@ import numpy as np
 
 from tinygrad_dls.arrays import Array, as_array, positive_integer, shown, truth
 from tinygrad_dls.init import generator
-from tinygrad_dls.nn import Module, evaluating
-from tinygrad_dls.optim import Optimizer, eager_step
-from tinygrad_dls.tensor import values
+from tinygrad_dls.nn import Classifier, Module, evaluated
+from tinygrad_dls.optim import Optimizer, Training, eager_step
+from tinygrad_dls.tensor import Tensor, _recording, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +33,8 @@ class History:
     costs : list of float
         The cost of each epoch, before its updates (with mini-batches: the mean over the examples, as met).
     validation_costs, validation_accuracies : list of float
-        The same model on the validation data after the epoch; empty without validation data.
+        The same model on the validation data after the epoch; empty without validation data. There are no accuracies
+        where there are no classes: for a model without ``predict``, for numeric targets, and for a squared error.
     interrupted : bool
         Whether Ctrl-C ended the training early.
 
@@ -127,7 +128,7 @@ def fit(
     rng : int or generator, keyword-only
         Where the shuffling draws from; needed with `batch_size`.
     validation : (X, Y), optional
-        Held-out data, evaluated after every epoch.
+        Held-out data, evaluated after every epoch, without a graph and without dropout.
     progress : bool, default True
         Show tqdm's bar, in a terminal, on runs of more than a second.
     callbacks : sequence of functions
@@ -144,6 +145,8 @@ def fit(
     ------
     TypeError, ValueError
         If the data do not fit each other, or the optimizer holds none of the model's parameters.
+    RuntimeError
+        If another thread is training the model.
     FloatingPointError
         If the cost becomes NaN or infinite; its ``history`` attribute holds the history so far.
     RecordingError
@@ -177,35 +180,58 @@ def fit(
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError("fit: validation must be a pair, validation=(X, Y).")
         validation = _examples(*validation, dtype, "the validation data")
-        with evaluating(model):
-            loss(model(validation[0]), validation[1])  # so that wrong labels are refused before the model is changed
     if batch_size is not None:
         positive_integer(batch_size, "fit: batch_size")
         rng = generator(rng, "fit with a batch_size")
 
-    take_step: Callable[[Array, Array], float] = partial(eager_step, model, loss, optimizer)
-    if truth(compile, "fit: compile"):
-        from tinygrad_dls.compiling import compile as compiled  # only training that is compiled needs it
+    training = Training({*parameters, *optimizer.parameters}, "fit")
+    try:
+        try:
+            training.begin()
+            judged = _tried(model, loss, X, Y, validation)
+            take_step: Callable[[Array, Array], float] = partial(eager_step, model, loss, optimizer)
+            if truth(compile, "fit: compile"):
+                from tinygrad_dls.compiling import compile as compiled  # only training that is compiled needs it
 
-        take_step = compiled(model, loss, optimizer, gradients=True)
+                take_step = compiled(model, loss, optimizer, gradients=True)
+            batches = ((X, Y),) if batch_size is None else minibatches(X, Y, batch_size, rng=rng)
+            model.train()
+            return _run(model, loss, optimizer, epochs, take_step, batches, validation, judged, progress, callbacks)
+        finally:
+            training.end()
+    finally:
+        training.end()  # again: Ctrl-C may have come just there
+
+
+def _run(
+    model: Module,
+    loss: Callable[[Any, Any], Any],
+    optimizer: Optimizer,
+    epochs: int,
+    take_step: Callable[[Array, Array], float],
+    batches: Any,
+    validation: tuple[Array, Array] | None,
+    judged: bool,
+    progress: bool,
+    callbacks: Sequence[Callback],
+) -> History:
+    """The epochs."""
     history, first = History(), None
-    m = X.shape[1]
-    model.train()
     bar = _progress_bar(epochs, progress)
     try:
         for epoch in range(epochs):
-            batches = ((X, Y),) if batch_size is None else minibatches(X, Y, batch_size, rng=rng)
+            # a cost that explodes is an error below, not a warning
+            costs, counts = _without_warnings(_epoch, take_step, batches)
+            first = costs[0] if first is None else first
+            m = sum(counts)
             cost = 0.0
-            with np.errstate(all="ignore"):  # a cost that explodes is an error below, not a warning
-                for X_batch, Y_batch in batches:
-                    J = take_step(X_batch, Y_batch)
-                    first = J if first is None else first
-                    cost += J * (X_batch.shape[1] / m)
+            for J, n in zip(costs, counts, strict=True):
+                cost += J * (n / m)
             history.costs.append(cost)
             if not math.isfinite(cost):
                 raise _diverged(cost, epoch, first, optimizer, history)
             if validation is not None:
-                _validate(model, loss, *validation, history)
+                _validate(model, loss, *validation, judged, history)
             if bar is not None:
                 bar.set_postfix_str(f"cost {cost:.6f}", refresh=False)
                 bar.update()
@@ -220,6 +246,90 @@ def fit(
     return history
 
 
+def _epoch(take_step: Callable[[Array, Array], float], batches: Any) -> tuple[list[float], list[int]]:
+    """The costs of an epoch's steps, and the numbers of their examples."""
+    costs, counts = [], []
+    for X, Y in batches:
+        costs.append(take_step(X, Y))
+        counts.append(X.shape[1])
+    return costs, counts
+
+
+def _without_warnings(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function without NumPy's warnings; then they are as they were, wherever Ctrl-C comes."""
+    before = np.geterr()
+    try:
+        try:
+            np.seterr(all="ignore")
+            return function(*args)
+        finally:
+            np.seterr(**before)
+    finally:
+        np.seterr(**before)  # again: Ctrl-C may have come just there
+
+
+# -- what the model is trained for ------------------------------------------------------------------------------------
+
+
+def _tried(
+    model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, validation: tuple[Array, Array] | None
+) -> bool:
+    """Whether there are classes to measure the accuracy of; and tell a `Classifier` what its rows are.
+
+    The cost is computed once, so that wrong labels are refused before the model is changed. What the logits go into
+    says what they are: a sigmoid each, a softmax, or a difference from numbers.
+    """
+    if not isinstance(model, Classifier):
+        return validation is None or _trial(model, loss, *validation)[0] != "numbers"
+    if validation is None and Y.shape[0] == 1:
+        return False
+    use, rows = _trial(model, loss, *((X, Y) if validation is None else validation))
+    ending = model._ending()
+    if use == "numbers" and not ending:
+        return False
+    if rows > 1 and ending != "softmax":
+        apart = use == "sigmoid" and not ending
+        if apart and not model._sigmoids:
+            model._sigmoids = True
+        several = Y.shape[0] > 1 and not _is_one_class_each(Y)
+        if several and (apart or ending or np.isin(Y, (0, 1)).all()) and not model.several_labels:
+            model.several_labels = True
+    return validation is not None and _is_of_classes(model, rows, validation[1])
+
+
+def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> tuple[str, int]:
+    """What the cost makes of the model's output, "sigmoid", "numbers", or "" for all else; and its number of rows."""
+
+    def run() -> tuple[str, int]:
+        _recording.set(True)
+        Z = model(X)
+        return _use(Z, loss(Z, Y), Y), np.shape(values(Z))[0] if np.ndim(values(Z)) else 1
+
+    return evaluated(run)
+
+
+_SIGMOIDS = {"sigmoid", "binary_cross_entropy_with_logits"}
+
+
+def _use(Z: Any, J: Any, Y: Array) -> str:
+    waiting, seen = [J], set()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, Tensor) or node in seen or node.op is None:
+            continue
+        seen.add(node)
+        name, inputs = node.op.__name__, node.inputs
+        if inputs and inputs[0] is Z and name in _SIGMOIDS:
+            return "sigmoid"
+        if any(x is Z for x in inputs) and (
+            name == "mean_squared_error" or (name == "subtract" and any(values(x) is Y for x in inputs))
+        ):
+            return "numbers"
+        if node is not Z:
+            waiting += inputs
+    return ""
+
+
 def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Array, Array]:
     """X and Y as arrays of the model's dtype, with an equal number of columns; class indices stay integers."""
     X, Y = as_array(values(X), "fit: X"), as_array(values(Y), "fit: Y")
@@ -228,20 +338,25 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
     if len(Y.shape) != 2 or Y.shape[1] != X.shape[1]:
         hint = "Write Y.reshape(1, -1)." if Y.shape in ((X.shape[1],), (X.shape[1], 1)) else "One is transposed?"
         raise ValueError(f"fit: Y is {Y.shape}, X is {X.shape} in {which}; expected a column for each example. {hint}")
-    with np.errstate(over="ignore"):  # what is infinite in the model's dtype is named below
-        X, Y = X.astype(dtype, copy=False), Y.astype(dtype, copy=False) if Y.dtype.kind == "f" else Y
+    # what is infinite in the model's dtype is named below
+    X, Y = _without_warnings(
+        lambda: (X.astype(dtype, copy=False), Y.astype(dtype, copy=False) if Y.dtype.kind == "f" else Y)
+    )
     if X.dtype.kind == "f" and not np.isfinite(X).all():
         wrong = np.sum(~np.isfinite(X))
         raise ValueError(f"fit: X holds {wrong} NaN or infinities among its {X.size} entries in {which}.")
     return X, Y
 
 
-def _validate(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, history: History) -> None:
-    with evaluating(model):
-        history.validation_costs.append(float(loss(model(X), Y)))
+def _validate(
+    model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, judged: bool, history: History
+) -> None:
+    history.validation_costs.append(evaluated(lambda: float(loss(model(X), Y))))
     predict = getattr(model, "predict", None)
-    if predict is not None:
-        history.validation_accuracies.append(accuracy(predict(X), Y))
+    if judged and predict is not None:
+        predictions = as_array(values(predict(X)), "predictions")
+        if isinstance(model, Classifier) or (_is_whole(predictions) and _is_of_classes(model, 1, Y)):
+            history.validation_accuracies.append(accuracy(predictions, Y))
 
 
 def _diverged(cost: float, epoch: int, first: Any, optimizer: Optimizer, history: History) -> FloatingPointError:
@@ -265,8 +380,10 @@ def _progress_bar(epochs: int, progress: bool) -> Any:
     return tqdm(total=epochs, unit="epoch", delay=1, leave=False)
 
 
-def minibatches(X: Array, Y: Array, batch_size: int, *, rng: Any) -> Iterator[tuple[Array, Array]]:
-    """Shuffle the examples once, and yield them in batches of columns; the last may be smaller.
+class minibatches:  # noqa: N801  # called like a function, and iterated over
+    """The examples in batches of columns, shuffled anew in each epoch; the last batch may be smaller.
+
+    Each ``for`` over it is an epoch.
 
     Parameters
     ----------
@@ -279,32 +396,74 @@ def minibatches(X: Array, Y: Array, batch_size: int, *, rng: Any) -> Iterator[tu
     ------
     (array, array)
         Shapes (n_x, batch_size) and (n_y, batch_size).
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> batches = tg.minibatches(np.ones((2, 10)), np.ones((1, 10)), 4, rng=0)
+    >>> len(batches)
+    3
+    >>> [X.shape[1] for epoch in range(2) for X, Y in batches]
+    [4, 4, 2, 4, 4, 2]
     """
-    positive_integer(batch_size, "minibatches: batch_size")
-    X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
-    if len(X.shape) != 2 or len(Y.shape) != 2 or X.shape[1] != Y.shape[1]:
-        raise ValueError(f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both.")
-    m = X.shape[1]
-    order = generator(rng, "minibatches").permutation(m)
-    X, Y = np.take(X, order, axis=1), np.take(Y, order, axis=1)
-    for start in range(0, m, batch_size):
-        yield X[:, start : start + batch_size], Y[:, start : start + batch_size]
+
+    def __init__(self, X: Array, Y: Array, batch_size: int, *, rng: Any) -> None:
+        self._batch_size = positive_integer(batch_size, "minibatches: batch_size")
+        self._X, self._Y = X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
+        if len(X.shape) != 2 or len(Y.shape) != 2 or X.shape[1] != Y.shape[1]:
+            raise ValueError(
+                f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both."
+            )
+        self._rng = generator(rng, "minibatches")
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        m, size = self._X.shape[1], self._batch_size
+        order = self._rng.permutation(m)
+        X, Y = np.take(self._X, order, axis=1), np.take(self._Y, order, axis=1)
+        for start in range(0, m, size):
+            yield X[:, start : start + size], Y[:, start : start + size]
+
+    def __len__(self) -> int:
+        m: int = self._X.shape[1]
+        return math.ceil(m / self._batch_size)
+
+    def __next__(self) -> Any:
+        raise TypeError(
+            "minibatches serves any number of epochs; write `for X, Y in batches:`, or next(iter(batches)) "
+            "for one batch."
+        )
+
+    def __repr__(self) -> str:
+        return f"minibatches: {len(self)} of up to {self._batch_size} of {self._X.shape[1]} examples"
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
 
 
 def accuracy(predictions: Array, Y: Array) -> float:
-    """The fraction of examples whose predicted class is the label.
+    """The fraction of examples whose predicted class is the label; for several labels, of the labels that are right.
+
+    Soft labels stand for the likelier class: in one row that is 1 where ``Y > 0.5``, as `predict` has it for A; in
+    columns, which then sum to 1, it is the row of the largest.
 
     Parameters
     ----------
     predictions : array of classes, shape (1, m)
+        Or of several labels, each 0 or 1, of shape (n_y, m).
     Y : array, shape (1, m) of classes, or (n_y, m) one-hot
+        Or several labels, each 0 or 1, of the shape of `predictions`.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit.
+        If the shapes do not fit, or if there are no classes: predictions that are probabilities, numeric targets.
     """
-    predictions, classes = _classes(predictions, Y)
+    predictions, Y = _checked(predictions, Y)
+    if predictions.shape[0] > 1:
+        return float((predictions == Y).mean())
+    predictions, classes = predictions[0], _classes(Y, soft=True)
+    if Y.shape[0] == 1 and (classes != Y[0]).any() and not np.isin(predictions, (0, 1)).all():
+        raise ValueError(f"Y holds soft labels of the classes 0 and 1, predictions hold {predictions.max():g}.")
     return float((predictions == classes).mean())
 
 
@@ -327,8 +486,8 @@ def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
     array([[1, 1],
            [0, 2]])
     """
-    predictions, classes = _classes(predictions, Y)
-    both = np.concatenate([predictions, classes])
+    predictions, Y = _checked(predictions, Y, several=False)
+    both = np.concatenate([predictions, _classes(Y, soft=False)[None, :]])
     if not np.isfinite(both).all() or both.min() < 0 or (both != both.astype(int)).any():
         low, high = both.min(), both.max()
         raise ValueError(f"confusion_matrix: classes must be integers from 0 up, got values from {low:g} to {high:g}.")
@@ -336,13 +495,16 @@ def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
     if n > 10_000:  # a matrix of nearly a gigabyte
         raise ValueError(f"confusion_matrix: classes up to {n - 1}; number them from 0 without gaps.")
     matrix = np.zeros((n, n), dtype=int)
-    np.add.at(matrix, (classes.astype(int), predictions.astype(int)), 1)
+    np.add.at(matrix, (both[1].astype(int), both[0].astype(int)), 1)
     return matrix
 
 
-def _classes(predictions: Array, Y: Array) -> tuple[Array, Array]:
+def _checked(predictions: Array, Y: Array, several: bool = True) -> tuple[Array, Array]:
+    """Predictions that are classes, or several labels, and labels in as many columns."""
     predictions, Y = as_array(values(predictions), "predictions"), as_array(values(Y), "Y")
-    if predictions.ndim != 2 or Y.ndim != 2 or predictions.shape[0] != 1 or predictions.shape[1] != Y.shape[1]:
+    labels = several and predictions.ndim == 2 and predictions.shape[0] > 1 and predictions.shape == Y.shape
+    rows = predictions.shape[0] if labels else 1
+    if predictions.ndim != 2 or Y.ndim != 2 or predictions.shape != (rows, Y.shape[1]):
         raise ValueError(
             f"predictions are {predictions.shape}, Y is {Y.shape}; expected (1, m), and a column for each."
         )
@@ -350,4 +512,59 @@ def _classes(predictions: Array, Y: Array) -> tuple[Array, Array]:
         raise ValueError(f"predictions are {predictions.shape}, Y is {Y.shape}: there are no examples.")
     if np.isnan(predictions).any() or np.isnan(Y).any():
         raise ValueError("predictions or Y hold NaN, which is no class.")
-    return predictions[0], Y[0] if Y.shape[0] == 1 else np.argmax(Y, axis=0)
+    if several and not _is_whole(predictions):
+        raise ValueError(
+            f"predictions hold {_first_broken(predictions):g}, which is no class. Pass model.predict(X), or A > 0.5 "
+            "for probabilities A of one row and np.argmax(A, axis=0)[None, :] for several; accuracy is not for numbers."
+        )
+    if labels and not (np.isin(predictions, (0, 1)).all() and np.isin(Y, (0, 1)).all()):
+        raise ValueError("several labels for an example must be 0 or 1 each, in predictions and in Y.")
+    if labels and _is_one_class_each(Y) and _is_one_class_each(predictions):
+        raise ValueError(
+            "predictions and Y have a single 1 in each column. Of one-hot classes pass "
+            "np.argmax(predictions, axis=0)[None, :]; the fraction of right labels is np.mean(predictions == Y)."
+        )
+    return predictions, Y
+
+
+def _classes(Y: Array, *, soft: bool) -> Array:
+    """The class of each column of labels."""
+    if Y.shape[0] > 1:
+        if not _is_one_class_each(Y):
+            raise ValueError(
+                "a column of Y has several labels, or none; expected the probabilities of the classes, which sum to 1. "
+                "For several labels, predictions have the shape of Y: let the model have several_labels=True."
+            )
+        return np.argmax(Y, axis=0)
+    if not soft or _is_whole(Y):
+        return Y[0]
+    if Y.min() < 0 or Y.max() > 1:
+        raise ValueError(
+            f"Y holds {_first_broken(Y):g}, which is no class: there is no accuracy of numeric targets. "
+            "Use tg.mean_squared_error."
+        )
+    return (Y[0] > 0.5).astype(int)
+
+
+def _is_whole(x: Array) -> bool:
+    return x.dtype.kind != "f" or bool((x == np.round(x)).all())
+
+
+def _first_broken(x: Array) -> Any:
+    return x[x != np.round(x)].flat[0]
+
+
+def _is_one_class_each(Y: Array) -> bool:
+    """Whether columns of several rows are one class each: one-hot, or probabilities that sum to 1."""
+    Y = Y.astype(float)
+    return bool((Y >= 0).all() and (abs(Y.sum(axis=0) - 1) < 1e-3).all())  # float16 sums ten of them to 1e-3
+
+
+def _is_of_classes(model: Module, rows: int, Y: Array) -> bool:
+    """Whether labels are of classes that a model with so many rows of output can predict."""
+    if Y.shape[0] > 1:
+        several = isinstance(model, Classifier) and model.several_labels
+        return bool(np.isin(Y, (0, 1)).all()) if several else _is_one_class_each(Y)
+    if rows > 1:
+        return _is_whole(Y) and bool(Y.min() >= 0 and Y.max() < rows)
+    return not isinstance(model, Classifier) or bool(Y.min() >= 0 and Y.max() <= 1)
