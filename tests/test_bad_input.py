@@ -726,8 +726,6 @@ def dropped(keep_prob, rng, a):
     return a * (rng.random(a.shape) < keep_prob) / keep_prob
 
 
-
-
 def in_mode(training):
     layer = tg.nn.Dropout(0.5, rng=0)
     with unchanged(layer):

@@ -534,11 +534,102 @@ def test_compiled_steps_of_two_models_in_two_threads_do_not_touch_each_other():
     assert together == alone
 
 
-def test_one_step_called_from_two_threads_takes_turns():
+class Waiting:
+    """A learning rate that another thread waits for, and that waits for it."""
+
+    def __init__(self):
+        self.asked, self.going_on = threading.Event(), threading.Event()
+        self.waits = False
+
+    def __call__(self, step):
+        if self.waits:
+            self.asked.set()
+            self.going_on.wait(60)
+        return 0.5
+
+
+def while_it_steps(step, rate, others):
+    """The errors of what this thread does while another one is within a step."""
+    rate.waits = True
+    worker = threading.Thread(target=step, args=(X, Y))
+    worker.start()
+    rate.asked.wait(60)
+    errors = []
+    for other in others:
+        try:
+            errors.append(other())
+        except RuntimeError as error:
+            errors.append(str(error))
+    rate.waits = False
+    rate.going_on.set()
+    worker.join()
+    return errors
+
+
+WORDS = "another thread is training this model, and a parameter has one gradient. Let one end before"
+
+
+def test_another_thread_that_trains_the_same_model_is_refused_in_the_words_of_the_eager_step():
+    rate, model, other = Waiting(), network(), network()
+    optimizer = sgd(model, lr=rate)
+    step = tg.compile(model, LOGITS, optimizer)
+    again, elsewhere = tg.compile(model, LOGITS, sgd(model)), tg.compile(other, LOGITS, sgd(other))
+    step(X, Y), again(X, Y), elsewhere(X, Y)
+    twin, before = network(), model.state_dict()
+    errors = while_it_steps(
+        step,
+        rate,
+        [
+            lambda: step(X, Y),
+            lambda: again(X, Y),
+            lambda: tg.optim.eager_step(model, LOGITS, optimizer, X, Y),
+            lambda: tg.fit(model, X, Y, loss=LOGITS, optimizer=sgd(model), epochs=1, compile=True),
+            lambda: elsewhere(X, Y),  # another model is nobody's business
+        ],
+    )
+    assert isinstance(errors.pop(), float)
+    assert [WORDS in error for error in errors] == [True] * 4
+    assert {error.partition(": ")[0] for error in errors} == {"a compiled step", "SGD.zero_grad", "fit"}
+    twin.load_state_dict(before)
+    eager(twin, LOGITS, sgd(twin))(X, Y)
+    assert_equal_models(twin, model)  # what the thread's own step does is done, and nothing else
+    step(X, Y), again(X, Y), tg.optim.eager_step(model, LOGITS, optimizer, X, Y)
+
+
+def test_an_eager_step_in_which_another_thread_takes_a_compiled_one_is_refused():
+    model = network()
+    step, optimizer = tg.compile(model, LOGITS, sgd(model)), sgd(model)
+    step(X, Y)
+    optimizer.zero_grad()
+    LOGITS(model(X), Y).backward()
+    going_on, done = threading.Event(), threading.Event()
+
+    def train():
+        step(X, Y)
+        done.set()
+        going_on.wait(60)
+
+    worker = threading.Thread(target=train)
+    worker.start()
+    done.wait(60)
+    with pytest.raises(RuntimeError, match=WORDS):
+        optimizer.step()
+    going_on.set()
+    worker.join()
+
+
+def test_threads_may_take_turns():
     model = network()
     step = tg.compile(model, LOGITS, sgd(model))
     step(X, Y)
-    workers = [threading.Thread(target=lambda: [step(X, Y) for _ in range(200)]) for _ in range(3)]
+    lock = threading.Lock()
+
+    def train():
+        for _ in range(200):
+            with lock:
+                step(X, Y)
+
+    workers = [threading.Thread(target=train) for _ in range(3)]
     for worker in workers:
         worker.start()
     for worker in workers:

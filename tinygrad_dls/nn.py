@@ -703,9 +703,7 @@ class Sequential(Module):
         names = {p.name for p in self.parameters()} | {layer.name for layer in self.modules()}
         return "." in name or name in names
 
-    def _names_below(
-        self, attribute: str, members: list[tuple[Path, Parameter | Module]]
-    ) -> dict[Parameter, str]:
+    def _names_below(self, attribute: str, members: list[tuple[Path, Parameter | Module]]) -> dict[Parameter, str]:
         names = super()._names_below(attribute, members)
         layers = {p for layer in self._flat() if isinstance(layer, Module) for _, p in layer._paths()} if names else ()
         return {p: name for p, name in names.items() if p not in layers}

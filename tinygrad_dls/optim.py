@@ -67,7 +67,8 @@ class Training:
         self.parameters = set(parameters)
         self.who = who
         self.thread = 0
-        self._cells = _cells_of(self.parameters)
+        self.zeroed: tuple[int, set[Tensor]] = (0, self.parameters)
+        self.cells = _cells_of(self.parameters)
 
     def begin(self) -> None:
         """Keep other threads away, from here on.
@@ -77,11 +78,14 @@ class Training:
         RuntimeError
             If another thread trains any of the parameters.
         """
-        self.thread = threading.get_ident()
-        for cell in self._cells:
+        thread = threading.get_ident()
+        if thread != self.thread:
+            self.thread, self.zeroed = thread, (thread, self.parameters)
+        for cell in self.cells:
             holder = cell.setdefault("training", self)  # looks and takes it at once: no thread comes between
-            if holder.thread != self.thread:
+            if holder.thread != thread:
                 self._met(cell, holder)
+            cell["zeroed"] = self.zeroed  # an eager step of another thread is not to go on with these gradients
 
     def _met(self, cell: Cell, holder: Training) -> None:
         if not _is_running(holder.thread):  # it ended without `end`, in a process that was forked say
@@ -92,7 +96,7 @@ class Training:
 
     def end(self) -> None:
         """Let others begin."""
-        for cell in self._cells:
+        for cell in self.cells:
             if cell.get("training") is self:
                 cell.pop("training", None)
 

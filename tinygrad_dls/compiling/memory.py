@@ -118,6 +118,7 @@ class Home:
         self.state: list[Any] = [None] * len(self.names)  # and the optimizer
         self.is_whole = False  # whether that has all the parts: not before the first step
         self.apart: dict[tuple[int, int], None] = {}  # by region and parameter: what is handed out as a copy
+        self.has_more = self.has_state  # than parameters that are views
         self.pair = _Pair(self.parameters, self._side(), self._side())
 
     def serves(self, layout: Layout, parameters: Sequence[Tensor], kinds: Sequence[tuple[int, ...]]) -> bool:
@@ -149,9 +150,14 @@ class Home:
                 self._gather(optimizer)
                 break
             i += 1  # noqa: SIM113
+        if self.has_more:
+            self._more_ready(optimizer)
+
+    def _more_ready(self, optimizer: Optimizer) -> None:
+        """See to it that the state is here, and what was handed out as copies."""
         if self.has_state:
             state = optimizer._state
-            for p, known in zip(self.parameters, self.state):  # noqa: B905
+            for p, known in zip(self.parameters, self.state):  # noqa: B905  # of one length, and often gone through
                 if state.get(p) is not known:
                     self._gather(optimizer)
                     break
@@ -169,7 +175,7 @@ class Home:
                 apart |= {(k, i): None for i in small}
                 side[k] = self._region()
         self._take(place, tuple(side))
-        self.apart = apart
+        self.apart, self.has_more = apart, self.has_state or bool(apart)
 
     def _gather(self, optimizer: Optimizer) -> None:
         """Copy in what was replaced from outside: parameters, and the state of the optimizer."""
@@ -221,6 +227,16 @@ class Home:
             p._value = w = pattern[...]
             p._grad = None
             here.append(w)
+        if self.has_more or optimizer._state:
+            self._install_more(place, optimizer, counts, here)
+        if gradients:
+            for p, gradient in zip(self.parameters, gradients, strict=True):
+                p._grad = gradient
+        optimizer.steps = steps
+        self.now, self.here = place, here
+
+    def _install_more(self, place: int, optimizer: Optimizer, counts: Sequence[Any], here: list[Any]) -> None:
+        """The copies among the parameters, which take their places in the list too, and the state."""
         if self.apart:
             self._copy_some(0, here)
             for p, w in zip(self.parameters, here, strict=True):
@@ -230,13 +246,7 @@ class Home:
             self.is_whole = True
             optimizer._state.update(zip(self.parameters, new, strict=True))
         elif optimizer._state:  # of a momentum that is 0 now: forgotten, as by the eager step
-            for p in self.parameters:
-                optimizer._state[p] = ()
-        if gradients:
-            for p, gradient in zip(self.parameters, gradients, strict=True):
-                p._grad = gradient
-        optimizer.steps = steps
-        self.now, self.here = place, here
+            optimizer._state.update(dict.fromkeys(self.parameters, ()))
 
     def _new_state(self, regions: Sequence[_Region], counts: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The parts of the state, by parameter."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +19,7 @@ from tinygrad_dls.compiling.recorded import REMEMBERED, fail_as_eagerly, obstacl
 from tinygrad_dls.compiling.running import Runner
 from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.nn import Module
-from tinygrad_dls.optim import Optimizer, eager_step
+from tinygrad_dls.optim import Optimizer, Training, eager_step
 from tinygrad_dls.program import Program
 from tinygrad_dls.tensor import _recording, values
 
@@ -78,61 +78,90 @@ class CompiledStep:
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._keep, self._fallback, self._tile = gradients, fallback, tile
         self._threads = threads
-        self._lock = threading.RLock()
+        self._trainings: dict[int, Training] = {}  # by thread: its work on the parameters
         self._known: list[_Ready] = []
         self._homes: list[Home] = []
         self._now: _Ready | None = None
         self._passed: Callable[[], Any] = lambda: None  # the labels that were checked last
 
     def __call__(self, X: Array, Y: Array) -> float:
-        """Compute the cost and its gradients, and update the parameters; return the cost from before the update."""
-        with self._lock:
-            if _recording.get() is False:  # under no_grad, with the error of the eager step
-                return eager_step(self._model, self._loss, self._optimizer, X, Y)
-            now, optimizer = self._now, self._optimizer
-            if (  # spelled out, as is what follows: models are small, and each call of Python's counts
-                now is None
-                or X.__class__ is not ndarray
-                or Y.__class__ is not ndarray
-                or X.dtype is not now.X_dtype
-                or Y.dtype is not now.Y_dtype
-                or X.shape != now.X_shape
-                or Y.shape != now.Y_shape
-                or not now.guard.holds()
-            ):
-                X, Y = (_plain(as_array(values(x), name)) for x, name in ((X, "X"), (Y, "Y")))
-                now = self._found(X, Y)
-            if self._passed() is not Y:
-                self._check(now, Y)
-            runner, home = now.runner, now.home
-            if runner is None:
-                J = eager_step(self._model, self._loss, optimizer, X, Y)
-                self._remember(now)  # not before: with bad data, the eager step fails too
-                now.guard.accept()  # as the step itself has left it
-                return J
-            rate = optimizer._rate()
-            home.ready(optimizer)
-            cost: float
-            counts: Sequence[Any] = ()
-            gradients: Sequence[Array] = ()
+        """Compute the cost and its gradients, and update the parameters; return the cost from before the update.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is training the model.
+        """
+        training = self._trainings.get(get_ident()) or self._new_training()
+        try:
             try:
-                if runner.plan.is_plain:
-                    if runner.version is not home.pair.version:
-                        runner.bind(home)
-                    cost = runner.run[home.now](X, Y, rate)
-                else:
-                    cost, counts, gradients = self._with_more(now, X, Y, rate)
-            except Exception as error:
-                self._fail_as_eagerly(error, X, Y)
-            place, steps = 1 - home.now, optimizer.steps + 1
-            try:
-                home.install(place, optimizer, steps, counts, gradients)
-            except BaseException:  # Ctrl-C between two parameters: finish what was begun
-                home.install(place, optimizer, steps, counts, gradients)
-                raise
-            for p in now.rest:
-                p._grad = None
-            return cost
+                for cell in training.cells:
+                    if cell.setdefault("training", training) is not training:
+                        training.begin()
+                    cell["zeroed"] = training.zeroed
+                if _recording.get() is False:  # under no_grad, with the error of the eager step
+                    return eager_step(self._model, self._loss, self._optimizer, X, Y)
+                now, optimizer = self._now, self._optimizer
+                if (  # spelled out, as is what follows: models are small, and each call of Python's counts
+                    now is None
+                    or X.__class__ is not ndarray
+                    or Y.__class__ is not ndarray
+                    or X.dtype is not now.X_dtype
+                    or Y.dtype is not now.Y_dtype
+                    or X.shape != now.X_shape
+                    or Y.shape != now.Y_shape
+                    or not now.guard.holds()
+                ):
+                    X, Y = (_plain(as_array(values(x), name)) for x, name in ((X, "X"), (Y, "Y")))
+                    now = self._found(X, Y)
+                if self._passed() is not Y:
+                    self._check(now, Y)
+                runner, home = now.runner, now.home
+                if runner is None:
+                    J = eager_step(self._model, self._loss, optimizer, X, Y)
+                    self._remember(now)  # not before: with bad data, the eager step fails too
+                    now.guard.accept()  # as the step itself has left it
+                    return J
+                rate = optimizer._rate()
+                home.ready(optimizer)
+                cost: float
+                counts: Sequence[Any] = ()
+                gradients: Sequence[Array] = ()
+                try:
+                    if runner.plan.is_plain:
+                        if runner.version is not home.pair.version:
+                            runner.bind(home)
+                        cost = runner.run[home.now](X, Y, rate)
+                    else:
+                        cost, counts, gradients = self._with_more(now, X, Y, rate)
+                except Exception as error:
+                    self._fail_as_eagerly(error, X, Y)
+                place, steps = 1 - home.now, optimizer.steps + 1
+                try:
+                    home.install(place, optimizer, steps, counts, gradients)
+                except BaseException:  # Ctrl-C between two parameters: finish what was begun
+                    home.install(place, optimizer, steps, counts, gradients)
+                    raise
+                for p in now.rest:
+                    p._grad = None
+                return cost
+            finally:
+                for cell in training.cells:
+                    if cell.get("training") is training:
+                        del cell["training"]
+        except BaseException:  # Ctrl-C may come between the cells too
+            training.end()
+            raise
+
+    def _new_training(self) -> Training:
+        """What keeps other threads from training these parameters, for this thread; `__call__` spells it out."""
+        training = Training({*self._model.parameters(), *self._optimizer.parameters}, "a compiled step")
+        try:
+            training.begin()
+        finally:
+            training.end()
+        self._trainings[get_ident()] = training
+        return training
 
     def _fail_as_eagerly(self, error: Exception, X: Array, Y: Array) -> NoReturn:
         """Raise the error of the eager step, where it has one; else say that the step cannot be compiled."""
@@ -156,6 +185,7 @@ class CompiledStep:
     def _found(self, X: Array, Y: Array) -> _Ready:
         """The plans for these data, and for the model and the optimizer as they are; made if there are none."""
         self._passed = lambda: None
+        self._trainings.clear()  # there may be other parameters now
         for ready in self._known:
             if ready.serves(X, Y):
                 self._now = ready
