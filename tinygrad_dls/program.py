@@ -21,7 +21,7 @@ from tinygrad_dls.arrays import as_array, shown
 from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.graph import LOSSES, Node, complements, read
 from tinygrad_dls.nn import Module
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths
 from tinygrad_dls.rewriting import sigmoid, simplified, softmax
 from tinygrad_dls.tensor import Tensor, values
@@ -457,8 +457,27 @@ def _layer_by_layer(gradients: list[tuple[str, Call]], nodes: list[Node]) -> lis
     return [(name, found[name]) for name in dict.fromkeys([*order, *found]) if name in found]
 
 
+def refuse_methods_that_are_not_recorded(optimizer: Optimizer) -> None:
+    """Refuse an optimizer whose step is another than `Optimizer.step`: of it, a program would hold nothing.
+
+    Raises
+    ------
+    RecordingError
+        That names the method.
+    """
+    for name in NOT_RECORDED:
+        method = getattr(optimizer, name)
+        if getattr(method, "__func__", None) is not getattr(Optimizer, name):
+            raise RecordingError(
+                f"the program would drop what {type(optimizer).__name__}.{name} does: of an optimizer, _update is "
+                "recorded, and nothing else. Write what is to happen to a gradient in _update, which gives the new "
+                "array and state of a parameter; or take eager steps (compile(..., fallback=True) does)."
+            )
+
+
 def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optimizer) -> list[tuple[str, Call]]:
     """The new parameters, and the new state of the optimizer."""
+    refuse_methods_that_are_not_recorded(optimizer)
     known = set(optimizer.parameters)
     if not known & parameters.keys():
         raise ValueError(

@@ -1,42 +1,48 @@
-"""What a recorded step depends on besides its arrays, and whether any of it has changed since."""
+"""What a recorded step depends on besides its arrays, and whether any of it has changed since.
+
+What a recorded function reads is watched if it is of a kind that can be watched, and refused by name otherwise. How
+kinds of objects are watched stands in `reading`; here is what is read, how it is compared at each step in little time,
+and how it is put back where a recording has changed it.
+"""
 
 from __future__ import annotations
 
-import dis
+import importlib
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
-from operator import attrgetter
-from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType, SimpleNamespace
-from typing import Any
+from operator import attrgetter, methodcaller
+from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_dls.arrays import RecordingError
+from tinygrad_dls.changes import fingerprint
+from tinygrad_dls.compiling.reading import MISSING, NUMBERS, is_library, read_by, view, words_in
 from tinygrad_dls.nn import Module
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.tensor import Tensor
 
-__all__ = ["Guard", "Surroundings", "refuse_counts"]
+__all__ = ["ENTRIES", "Guard", "Surroundings", "refuse_counts"]
 
+ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
 _NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state"}  # parameters are compared separately
 _PACKAGE = __name__.split(".")[0]
-_OTHERS = {*sys.stdlib_module_names, "numpy"} - {"__main__"}  # whose code takes nothing from around it that is yours
-_NUMBERS = (int, float, complex, str, bytes, np.generic, type(None))
-_ENTRIES = 4096  # of the largest array that is compared at each step: far more than a program may hold
-_MISSING = object()
 _depth = attrgetter("_depth")
+
+Same: TypeAlias = Callable[[Any, Any], bool]
 
 
 class Surroundings:
     """What functions, and the modules and objects that they use, take from around them.
 
-    These are: all attributes of modules; the variables of their own that functions use, of the module that they are
-    written in and of a function around them; their defaults; and the attributes of objects and classes whose names
-    occur in the code. What stands in lists, dicts and tuples belongs to it, and so does what the functions depend on
-    that are found among all this. Numbers are compared by value; arrays of up to 4096 entries, and the Tensors that
-    hold them, by their entries too; lists and dicts by what is in them; all else by identity.
+    These are: the variables of their own that functions use, of the module that they are written in and of a function
+    around them; what they import; their defaults; and the attributes of modules, objects and classes whose names occur
+    in the code, or all of them where the code reads attributes by other means, such as ``vars``. What stands in lists,
+    dicts and the like belongs to it, and so does what the functions depend on that are found among all this. Numbers
+    are compared by value, arrays by their entries (by a sample of more than 4096), objects by what is in them.
 
     Parameters
     ----------
@@ -44,12 +50,21 @@ class Surroundings:
         Functions, modules and objects.
     own : iterable of Tensor
         Those whose values are no part of this.
+    constants : iterable
+        What is declared never to change: it is not looked into.
+
+    Raises
+    ------
+    RecordingError
+        If a function reads what cannot be watched.
     """
 
-    def __init__(self, roots: Iterable[Any], own: Iterable[Tensor] = ()) -> None:
+    def __init__(self, roots: Iterable[Any], own: Iterable[Tensor] = (), constants: Iterable[Any] = ()) -> None:
         self._containers: list[Any] = []  # lists, dicts and sets
         self._copies: list[Any] = []  # of these
-        self._variables: list[tuple[Callable[[], Any], Any]] = []  # how to look them up, and what they are
+        self._relevant: dict[int, frozenset[str]] = {}  # the attributes that count, by the container they stand in
+        self._variables: list[tuple[Callable[[], Any], Any, Any]] = []  # how to look them up; what they are; comparison
+        self._puts: list[tuple[str, Callable[[Any], Any]]] = []  # the names of the variables, and how to set them
         self._read: Callable[[], Any] = tuple  # what else there is to compare, and what it was
         self._numbers: Any = ()
         self._places: list[tuple[Any, Any, Any]] = []  # containers, keys, and what must be there itself
@@ -57,35 +72,48 @@ class Surroundings:
         self._tensors: list[tuple[Tensor, Any, bytes]] = []
         self._all: list[Tensor] = []
         self._depths: list[int] = []  # of these: whether they require a gradient
-        self._generators: list[tuple[Callable[[Any], Any], Any]] = [
-            (np.random.set_state, np.random.get_state()),  # noqa: NPY002  # what users may draw from
-            (random.setstate, random.getstate()),
-        ]
+        self._generators: list[tuple[Callable[[Any], Any], Any]] = []
         self._names: dict[int, str] = {}  # of containers, arrays and Tensors
-        self._puts: list[tuple[str, Callable[[Any], Any]]] = []  # the names of the variables, and how to set them
         self._own = {id(t) for t in own}
-        self._seen: dict[int, Any] = {}
-        self._objects: list[tuple[Any, set[str]]] = []  # and the names that were looked for in them
-        self._words: set[str] = set()  # the names of attributes in all of the code
-        self._waiting: list[tuple[Any, str]] = [(x, "") for x in roots]
+        self._seen: dict[int, Any] = {id(x): x for x in constants}
+        self._objects: list[tuple[Any, set[str], str]] = []  # the names looked for in them, and what they are called
+        self._modules: list[Module] = []
+        self._words: set[str] = {"__call__"}  # the names of attributes in all of the code
+        self._reflects = self._draws = False  # whether code reads by other names than those in it; whether it draws
+        self._packages = {str(_home_of(x)).split(".")[0] for x in roots} - {_PACKAGE, "numpy", *sys.stdlib_module_names}
+        roots = list(roots)
+        self._waiting: list[tuple[Any, str, bool]] = [(x, "", True) for x in roots]  # whether the code names them
         self._look()
-        del self._own, self._seen, self._objects, self._words, self._waiting
+        del self._own, self._seen, self._objects, self._words, self._waiting, self._modules
 
     # -- finding it ---------------------------------------------------------------------------------------------------
 
     def _look(self) -> None:
         while self._waiting:
             while self._waiting:
-                x, name = self._waiting.pop()
-                if not isinstance(x, _NUMBERS) and id(x) not in self._seen:
+                x, name, named = self._waiting.pop()
+                if not isinstance(x, NUMBERS) and id(x) not in self._seen:
                     self._seen[id(x)] = x
-                    self._found(x, name)
-            for x, known in self._objects:
+                    self._found(x, name, named)
+            for x, known, name in self._objects:
                 for word in sorted(self._words - known):
-                    self._attribute(x, word)
+                    self._attribute(x, word, name)
                 known |= self._words
+            for module in self._modules:
+                self._module(module)
+        for module in self._modules:
+            self._relevant[id(vars(module))] = frozenset(self._counting(module))
+        if self._draws:
+            self._generators.append((np.random.set_state, np.random.get_state()))  # noqa: NPY002  # users may draw from it
+            self._generators.append((random.setstate, random.getstate()))
 
-    def _found(self, x: Any, name: str) -> None:
+    def _yours(self, x: Any) -> bool:
+        """Whether a class or a function is the user's: of no library, or of the package that the model is from."""
+        home = x.__globals__.get("__name__") if isinstance(x, FunctionType) else getattr(x, "__module__", None)
+        top = str(home).split(".")[0]
+        return top != _PACKAGE and (top in self._packages or not is_library(str(home)))
+
+    def _found(self, x: Any, name: str, named: bool) -> None:
         self._names[id(x)] = name
         if isinstance(x, Tensor):
             self._all.append(x)
@@ -93,24 +121,23 @@ class Surroundings:
             if id(x) not in self._own:
                 self._tensors.append((x, x._value, _entries(x._value)))
         elif isinstance(x, np.ndarray):
-            if before := _entries(x):
-                self._arrays.append((x, before))
+            self._array(x, name)
         elif isinstance(x, Module):
-            self._container(vars(x), type(x).__name__)
-            self._waiting.append((type(x).__call__, ""))
-            self._objects.append((x, set()))
-        elif isinstance(x, (list, dict, set, tuple, frozenset)):
-            self._container(x, name)
+            self._container(vars(x), type(x).__name__, named=False, into=False)
+            self._modules.append(x)
+            self._objects.append((x, set(), name))
+        elif type(x) in (list, dict, set, tuple, frozenset):
+            self._container(x, name, named)
         elif isinstance(x, FunctionType):
-            self._function(x)
+            self._function(x, name)
         elif isinstance(x, MethodType):
-            self._waiting += [(x.__func__, name), (x.__self__, name)]
+            self._wait(name, named, x.__func__, x.__self__)
         elif isinstance(x, partial):
-            self._waiting += [(x.func, name), (x.args, name), (x.keywords, name)]
+            self._wait(name, named, x.func, x.args, x.keywords)
         elif isinstance(x, property):
-            self._waiting.append((x.fget, name))
+            self._wait(name, named, x.fget)
         elif isinstance(x, (staticmethod, classmethod)):
-            self._waiting.append((x.__func__, name))
+            self._wait(name, named, x.__func__)
         elif isinstance(x, np.random.Generator):
             self._generators.append((partial(setattr, x.bit_generator, "state"), x.bit_generator.state))
         elif isinstance(x, np.random.RandomState):
@@ -118,82 +145,184 @@ class Surroundings:
         elif isinstance(x, random.Random):
             self._generators.append((x.setstate, x.getstate()))
         else:
-            self._other(x, name)
+            self._other(x, name, named)
 
-    def _other(self, x: Any, name: str) -> None:
-        """A module of Python's, a class or another object: what counts is what the code names."""
-        self._waiting.append((getattr(x, "__dict__", {}).get("__wrapped__"), name))
-        where = x.__name__ if isinstance(x, ModuleType) else _home(x if isinstance(x, type) else type(x))
-        others = {*_OTHERS, _PACKAGE} if isinstance(x, (type, ModuleType)) else _OTHERS
-        if where.split(".")[0] in others and not isinstance(x, SimpleNamespace):
+    def _wait(self, name: str, named: bool, *found: Any) -> None:
+        self._waiting += [(x, name, named) for x in found]
+
+    def _array(self, x: Any, name: str) -> None:
+        if not x.dtype.hasobject:
+            self._arrays.append((x, _entries(x)))
+        elif x.size <= ENTRIES:
+            items = x.ravel().tolist()
+            self._variable(lambda: x.ravel().tolist(), name, partial(_fill, x), _alike)
+            self._wait(name, False, *items)
+
+    def _other(self, x: Any, name: str, named: bool) -> None:
+        """A module of Python's, a class or another object: what counts is what the code names, or all of it."""
+        self._wait(name, named, getattr(x, "__dict__", {}).get("__wrapped__"))
+        if isinstance(x, (type, ModuleType)):
+            self._objects.append((x, set(), name))
             return
-        self._objects.append((x, set()))
-        if not isinstance(x, (type, ModuleType)) and callable(x):
-            self._waiting.append((getattr(type(x).__call__, "__func__", type(x).__call__), name))
+        if isinstance(x, (attrgetter, methodcaller)):
+            self._words |= {word for path in x.__reduce__()[1] if isinstance(path, str) for word in path.split(".")}
+        kind = type(x)
+        bases = [base for base in kind.__mro__ if base is not object and base.__module__ not in ("abc", "typing")]
+        if self._reflects or not all(self._yours(base) or _is_ours(base) for base in bases):
+            self._whole(x, name, named)
+        if any(self._yours(base) or _is_ours(base) for base in bases):
+            self._objects.append((x, set(), name))
+        for base in bases:  # what Python calls of an object by itself: __getitem__, __float__, __mul__ and the like
+            if self._yours(base):
+                special = [f for word, f in vars(base).items() if word.startswith("__") and word not in _NOT_OF_VALUES]
+                self._waiting += [(f, name, False) for f in special if isinstance(f, (FunctionType, property))]
 
-    def _container(self, x: Any, name: str) -> None:
+    def _whole(self, x: Any, name: str, named: bool) -> None:
+        """All of an object, of a kind that `reading` knows."""
+        try:
+            watched = view(x)
+        except Exception as error:
+            if not named:
+                return  # beside what the code reads; a step compares itself with the eager one now and then
+            raise _unwatchable(name, f"a {type(x).__name__}") from error
+        if watched is None:
+            return
+        if len(watched.within) > ENTRIES:
+            if named:
+                raise _unwatchable(name, f"a {type(x).__name__} of {len(watched.within):,} entries")
+            return
+        self._variable(watched.look, name, watched.put, _alike)
+        for key, item in watched.within:
+            if not (isinstance(x, Optimizer) and key in _NO_HYPERPARAMETER):
+                read = named and (not key or key in self._words)
+                self._waiting.append((item, f"{name}.{key}" if key else name, read))
+
+    def _module(self, module: Module) -> None:
+        """The attributes that count, where they may change by themselves."""
+        counting = self._counting(module)
+        for key, item in list(vars(module).items()):
+            if id(item) not in self._seen and not isinstance(item, NUMBERS):
+                yours = key in self._words or self._reflects
+                if key in counting or isinstance(item, (Tensor, Module)) or _holds_parameters(item):
+                    self._place(vars(module), key, item)
+                    self._waiting.append((item, f"{type(module).__name__}.{key}", yours))
+
+    def _counting(self, module: Module) -> set[str]:
+        """The names of a module's attributes that its code, or the code of a layer of this package, reads."""
+        own = vars(module).keys()
+        if self._reflects:
+            return set(own)
+        ours = words_in(f for base in type(module).__mro__ if _is_ours(base) for f in vars(base).values())
+        return {key for key in own if key in self._words or key in ours}
+
+    def _container(self, x: Any, name: str, named: bool, into: bool = True) -> None:
         self._names[id(x)] = name
-        if not isinstance(x, (tuple, frozenset)):
+        changes = not isinstance(x, (tuple, frozenset))
+        if changes and into and len(x) > ENTRIES:
+            if named:
+                raise _unwatchable(name, f"a {type(x).__name__} of {len(x):,} entries")
+            return
+        if changes:
             self._containers.append(x)
             self._copies.append(x.copy())
+        if not into:
+            return
+        if isinstance(x, dict):  # equal dicts may be in another order
+            self._variable(partial(list, x), name, partial(_reorder, x), _alike)
         items = x.items() if isinstance(x, dict) else enumerate(x)
         for key, item in items:
-            if isinstance(item, (Tensor, np.ndarray)) and item.size < 2 and isinstance(x, (list, dict)):
-                self._places.append((x, key, item))
-            self._waiting.append((item, f"{name}.{key}" if isinstance(key, str) else name))
+            self._place(x, key, item)
+            text = isinstance(key, str)
+            read = named and (not text or key in self._words)
+            self._waiting.append((item, f"{name}.{key}" if text else name, read))
 
-    def _function(self, f: FunctionType) -> None:
+    def _place(self, x: Any, key: Any, item: Any) -> None:
+        if isinstance(item, (Tensor, np.ndarray)) and item.size < 2 and isinstance(x, (list, dict)):
+            self._places.append((x, key, item))
+
+    def _function(self, f: FunctionType, name: str) -> None:
         cells = list(zip(f.__code__.co_freevars, f.__closure__ or (), strict=False))
-        if str(f.__globals__.get("__name__")).split(".")[0] in {_PACKAGE, *_OTHERS}:  # a decorator's, perhaps
-            functions = (FunctionType, MethodType, partial)
-            self._waiting += [(x, n) for n, cell in cells if isinstance(x := _contents(cell), functions)]
+        if not self._yours(f):  # a decorator's, perhaps
+            kinds = (FunctionType, MethodType, partial, dict, list, tuple)
+            self._waiting += [(x, n, False) for n, cell in cells if isinstance(x := _contents(cell), kinds)]
             return
-        for name, cell in cells:
-            self._variable(partial(_contents, cell), name, partial(setattr, cell, "cell_contents"))
-        used: set[str] = set()
-        words: set[str] = set()
-        for code in _codes(f.__code__):
-            for instruction in dis.get_instructions(code):
-                if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-                    used.add(instruction.argval)
-            words.update(code.co_names)
-        for name in sorted(used & f.__globals__.keys()):
-            self._entry(f.__globals__, name, name)
+        code = read_by(f)
+        if code.computes_names:
+            raise RecordingError(
+                f"the recording would freeze the variables that {f.__qualname__} reads by globals(), eval or exec, "
+                "with names that do not stand in its code. Write their names, or pass them as arguments."
+            )
+        for variable, cell in cells:
+            self._wait(variable, True, self._variable(partial(_contents, cell), variable, partial(_fill_cell, cell)))
+        for used in sorted(code.names & f.__globals__.keys()):
+            self._entry(f.__globals__, used, used)
+        for variable, word in sorted(code.of_libraries):
+            module = f.__globals__[variable]
+            if _is_data(found := vars(module).get(word)):
+                self._wait(f"{variable}.{word}", True, found)
+            self._draws |= word == "random" or module.__name__ in ("random", "numpy.random")
+        for imported in sorted(code.imports):
+            self._imported(imported)
         for part in ("__defaults__", "__kwdefaults__"):
             if getattr(f, part):
-                self._variable(partial(getattr, f, part), f"the defaults of {f.__name__}", partial(setattr, f, part))
-        self._words |= words
+                what = f"the defaults of {f.__name__}"
+                self._wait(what, True, self._variable(partial(getattr, f, part), what, partial(setattr, f, part)))
+        if vars(f):
+            self._objects.append((f, set(), name))
+        self._words |= code.words
+        self._reflects |= code.reflects
+        self._draws |= "random" in code.words or "random" in code.imports
 
-    def _attribute(self, x: Any, name: str) -> None:
+    def _imported(self, module: str) -> None:
+        """A module that a function imports when it runs."""
+        try:
+            importlib.import_module(module)
+        except Exception:  # the function itself says what is the matter, or has a way around it
+            return
+        for name in dict.fromkeys((module.split(".")[0], module)):  # `import a.b` names a, `from a.b import c` a.b
+            self._entry(sys.modules, name, name)
+
+    def _attribute(self, x: Any, word: str, name: str) -> None:
         """What an attribute of an object is: its own, or its class's."""
         if isinstance(x, ModuleType):
-            if name in vars(x):
-                self._entry(vars(x), name, f"{x.__name__}.{name}")
+            if word in vars(x) and not is_library(x.__name__) and x.__name__.split(".")[0] != _PACKAGE:
+                self._entry(vars(x), word, f"{x.__name__}.{word}")
             return
         kind = x if isinstance(x, type) else type(x)
-        shown = f"{kind.__name__}.{name}"
+        shown = f"{name if isinstance(x, FunctionType) else kind.__name__}.{word}"
         own: Any = getattr(x, "__dict__", None)
         known = not isinstance(x, (Module, type)) and isinstance(own, dict)
-        if known and name in own:
-            self._entry(own, name, shown)
-        for base in kind.__mro__:
-            if name in vars(base) and _home(base).split(".")[0] not in {_PACKAGE, *_OTHERS}:
-                if isinstance(vars(base)[name], MemberDescriptorType):  # of __slots__
+        if isinstance(x, Optimizer) and word in _NO_HYPERPARAMETER:
+            return
+        if known and word in own:
+            self._entry(own, word, shown)
+        for base in (*kind.__mro__, *type(kind).__mro__) if isinstance(x, type) else kind.__mro__:
+            if word in vars(base) and self._yours(base):
+                if isinstance(vars(base)[word], MemberDescriptorType):  # of __slots__
                     if not isinstance(x, type):
-                        self._variable(partial(getattr, x, name, _MISSING), shown, partial(setattr, x, name))
+                        put = partial(setattr, x, word)
+                        self._wait(shown, True, self._variable(partial(getattr, x, word, MISSING), shown, put))
                     continue
-                self._entry(vars(base), name, shown, partial(setattr, base, name))
-                if known and name not in own:
-                    self._entry(own, name, shown)  # not yet
+                self._entry(vars(base), word, shown, partial(setattr, base, word))
+                if known and word not in own:
+                    self._entry(own, word, shown)  # not yet
 
     def _entry(self, place: Any, key: str, name: str, put: Callable[[Any], Any] | None = None) -> None:
-        self._variable(partial(place.get, key, _MISSING), name, put or partial(_put, place, key))
+        value = self._variable(partial(place.get, key, MISSING), name, put or partial(_put, place, key))
+        self._wait(name, True, value)
 
-    def _variable(self, get: Callable[[], Any], name: str, put: Callable[[Any], Any]) -> None:
+    def _variable(
+        self,
+        get: Callable[[], Any],
+        name: str,
+        put: Callable[[Any], Any],
+        same: Callable[[Any, Any], bool] | None = None,
+    ) -> Any:
+        """Note what is to be looked up at each step, and return what it is."""
         value = get()
-        self._variables.append((get, value))
+        self._variables.append((get, value, same or _equal))
         self._puts.append((name, put))
-        self._waiting.append((value, name))
+        return value
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 
@@ -205,7 +334,7 @@ class Surroundings:
     def holds(self) -> bool:
         """Whether all of it is as it was."""
         try:
-            if self._containers != self._copies or self._read() != self._numbers:
+            if not self._contained() or self._read() != self._numbers:
                 return False
             for place, key, x in self._places:
                 if place[key] is not x:
@@ -216,16 +345,38 @@ class Surroundings:
             return False
         return not (self._variables or self._arrays or self._tensors) or self._others_hold()
 
+    def _contained(self) -> bool:
+        """Whether what stands in containers is as it was, besides attributes that no code reads."""
+        try:
+            if self._containers == self._copies:
+                return True
+        except ValueError:  # of arrays; by themselves, attributes are compared by identity
+            pass
+        for i, (now, before) in enumerate(zip(self._containers, self._copies, strict=True)):
+            counting = self._relevant.get(id(now))
+            if counting is None:
+                if now != before:
+                    return False
+            elif any(
+                not _equal(now.get(key, MISSING), before.get(key, MISSING))
+                for key in dict.fromkeys([*now, *before])
+                if key in counting or key not in before
+            ):
+                return False
+            else:
+                self._copies[i] = now.copy()
+        return True
+
     def _others_hold(self) -> bool:
         """Whether variables, arrays and Tensors are as they were."""
-        for get, x in self._variables:
-            if (y := get()) is not x and not _equal(y, x):
+        for get, x, same in self._variables:
+            if (y := get()) is not x and not same(y, x):
                 return False
         for array, entries in self._arrays:
-            if array.tobytes() != entries:
+            if _entries(array) != entries:
                 return False
         for t, value, entries in self._tensors:
-            if t._value is not value or (entries and value.tobytes() != entries):
+            if t._value is not value or (entries and _entries(value) != entries):
                 return False
         return True
 
@@ -236,13 +387,15 @@ class Surroundings:
             name = self._names[id(now)]
             if isinstance(now, dict):
                 keys = dict.fromkeys([*before, *now])
-                found += [f"{name}.{k}" for k in keys if not _equal(now.get(k, _MISSING), before.get(k, _MISSING))]
+                found += [f"{name}.{k}" for k in keys if not _equal(now.get(k, MISSING), before.get(k, MISSING))]
             elif len(now) != len(before) or not all(map(_equal, now, before)):
                 found.append(name)
-        found += [name for (get, x), (name, _) in zip(self._variables, self._puts, strict=True) if not _equal(get(), x)]
-        found += [self._names[id(x)] for x, entries in self._arrays if x.tobytes() != entries]
+        for (get, x, same), (name, _) in zip(self._variables, self._puts, strict=True):
+            if not same(get(), x):
+                found.append(name)
+        found += [self._names[id(x)] for x, entries in self._arrays if _entries(x) != entries]
         for t, value, entries in self._tensors:
-            if t._value is not value or (entries and value.tobytes() != entries):
+            if t._value is not value or (entries and _entries(value) != entries):
                 found.append(self._names[id(t)])
         return list(dict.fromkeys(found))
 
@@ -253,15 +406,15 @@ class Surroundings:
                 for key in [key for key in now if key not in before]:
                     del now[key]
                 for key, x in before.items():
-                    if now.get(key, _MISSING) is not x:
+                    if now.get(key, MISSING) is not x:
                         now[key] = x
             elif isinstance(now, list):
                 now[:] = before
             else:
                 now.intersection_update(before)
                 now.update(before)
-        for (get, x), (_, put) in zip(self._variables, self._puts, strict=True):
-            if get() is not x:
+        for (get, x, same), (_, put) in zip(self._variables, self._puts, strict=True):
+            if (y := get()) is not x and (same is _equal or not same(y, x)):
                 put(x)
         for t, value, entries in self._tensors:
             t._value = value
@@ -276,8 +429,8 @@ class Surroundings:
         self._copies = [now.copy() for now in self._containers]
         self._places = [(place, key, place[key]) for place, key, _ in self._places if _has(place, key)]
         self._depths = list(map(_depth, self._all))
-        self._variables = [(get, get()) for get, _ in self._variables]
-        self._arrays = [(x, x.tobytes()) for x, _ in self._arrays]
+        self._variables = [(get, get(), same) for get, _, same in self._variables]
+        self._arrays = [(x, _entries(x)) for x, _ in self._arrays]
         self._tensors = [(t, t._value, _entries(t._value)) for t, _, _ in self._tensors]
 
     def refuse_changes(self) -> None:
@@ -305,21 +458,26 @@ class Guard(Surroundings):
     has, and its hyperparameters but for the learning rate, which is an argument of the step.
     """
 
-    def __init__(self, model: Module, loss: Callable[..., Any], optimizer: Optimizer) -> None:
+    def __init__(
+        self, model: Module, loss: Callable[..., Any], optimizer: Optimizer, constants: Iterable[Any] = ()
+    ) -> None:
         self.model = model.parameters()
         self.values = [(p, p._value, p._value.copy()) for p in self.model]
         self.optimizer, self.state = optimizer, optimizer._state
         methods = _methods(optimizer)
         own = set(self.model)
-        super().__init__([model, loss, *methods, *(p for p in optimizer.parameters if p not in own)], own)
+        roots = [model, loss, *methods, *(p for p in optimizer.parameters if p not in own)]
+        super().__init__([*roots, optimizer] if methods else roots, own, constants)
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
-        self._read = partial(attrgetter(*names, "parameters", "parameters"), optimizer)  # twice: two at least
-        self._numbers = *(getattr(optimizer, name) for name in names), *[optimizer.parameters.copy()] * 2
+        # and the methods, which may be replaced; of the optimizer itself or of its class
+        self._read = partial(
+            attrgetter("parameters", *(f"{name}.__func__" for name in NOT_RECORDED), *names), optimizer
+        )
+        self._numbers = optimizer.parameters.copy(), *self._read()[1:]
         for i, p in enumerate(optimizer.parameters):
             if p.size < 2:  # of which == compares the number, and not which one it is
                 put = partial(optimizer.parameters.__setitem__, i)
-                self._variables.append((partial(_item, optimizer, i), p))
-                self._puts.append(("the optimizer's parameters", put))
+                self._variable(partial(_item, optimizer, i), "the optimizer's parameters", put)
 
     def changes(self) -> list[str]:
         """The names of what is not as it was."""
@@ -340,10 +498,51 @@ class Guard(Surroundings):
         self.values = []
 
 
+_NOT_OF_VALUES = {
+    "__init__",
+    "__new__",
+    "__del__",
+    "__setattr__",
+    "__delattr__",
+    "__repr__",
+    "__str__",
+    "__init_subclass__",
+}
+
+
+def _unwatchable(name: str, what: str) -> RecordingError:
+    """The error for what a function reads and nobody could compare at each step."""
+    return RecordingError(
+        f"the recording would freeze what {name or 'the function'} holds: {what}, whose changes cannot be watched. "
+        "Pass what the code takes from it as an argument, or keep that as a number or an array in a variable; "
+        f"if it never changes, declare it with compile(..., constants=[{name or '...'}])."
+    )
+
+
+def _home_of(x: Any) -> Any:
+    return x.__globals__.get("__name__") if isinstance(x, FunctionType) else type(x).__module__
+
+
+def _is_ours(kind: type) -> bool:
+    return str(kind.__module__).split(".")[0] == _PACKAGE
+
+
+def _is_data(x: Any) -> bool:
+    """Whether what stands in a library's module is no part of its code, such as ``os.environ``."""
+    return not (callable(x) or isinstance(x, (ModuleType, *NUMBERS)))
+
+
+def _holds_parameters(x: Any) -> bool:
+    """Whether a container holds Tensors or modules, at any depth, among its first entries."""
+    items = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ()
+    return len(items) <= ENTRIES and any(isinstance(y, (Tensor, Module)) or _holds_parameters(y) for y in items)
+
+
 def _entries(x: Any) -> bytes:
-    """The bytes of an array that is compared by its entries; none of another."""
-    small = type(x) is np.ndarray and x.size <= _ENTRIES and not x.dtype.hasobject
-    return x.tobytes() if small else b""
+    """The bytes of an array, or a sample of a larger one; none of another kind of array."""
+    if not isinstance(x, np.ndarray) or x.dtype.hasobject:
+        return b""
+    return x.tobytes() if x.size <= ENTRIES else fingerprint(x, whole=False)
 
 
 def _has(place: Any, key: Any) -> bool:
@@ -351,20 +550,44 @@ def _has(place: Any, key: Any) -> bool:
 
 
 def _refill(array: Any, entries: bytes) -> None:
-    if entries and array.tobytes() != entries and array.flags.writeable:
+    if entries and array.size <= ENTRIES and array.tobytes() != entries and array.flags.writeable:
         array[...] = np.frombuffer(entries, array.dtype).reshape(array.shape)
+
+
+def _fill(array: Any, items: list[Any]) -> None:
+    for i, item in enumerate(items):
+        array.flat[i] = item
+
+
+def _fill_cell(cell: Any, value: Any) -> None:
+    if value is not MISSING:
+        cell.cell_contents = value
+
+
+def _reorder(x: dict[Any, Any], keys: list[Any]) -> None:
+    """Give the entries of a dict the order that they had."""
+    for key in keys:
+        if key in x:
+            x[key] = x.pop(key)
 
 
 def _equal(x: Any, y: Any) -> bool:
     """Whether two things are the same one, or the same number."""
-    return x is y or (type(x) is type(y) and isinstance(x, _NUMBERS) and bool(x == y))
+    return x is y or (type(x) is type(y) and isinstance(x, NUMBERS) and bool(x == y))
+
+
+def _alike(x: Any, y: Any) -> bool:
+    """Whether two lists, as they were made to be compared, hold the same things, or the same numbers."""
+    if type(x) is type(y) and isinstance(x, (list, tuple)):
+        return len(x) == len(y) and all(map(_alike, x, y))
+    return _equal(x, y)
 
 
 def _contents(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not assigned yet
-        return _MISSING
+        return MISSING
 
 
 def refuse_counts(optimizer: Optimizer) -> None:
@@ -385,32 +608,16 @@ def refuse_counts(optimizer: Optimizer) -> None:
 
 def _methods(optimizer: Optimizer) -> list[FunctionType]:
     """Those that are written by users."""
-    return [f for base in _users(type(optimizer)) for f in vars(base).values() if isinstance(f, FunctionType)]
+    bases = [base for base in type(optimizer).__mro__ if base is not object and not _is_ours(base)]
+    return [f for base in bases for f in vars(base).values() if isinstance(f, FunctionType)]
 
 
 def _item(optimizer: Optimizer, i: int) -> Any:
-    return optimizer.parameters[i] if i < len(optimizer.parameters) else _MISSING
+    return optimizer.parameters[i] if i < len(optimizer.parameters) else MISSING
 
 
 def _put(place: dict[str, Any], key: str, value: Any) -> None:
-    if value is _MISSING:
+    if value is MISSING:
         place.pop(key, None)
     else:
         place[key] = value
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code of a function, and of those within it."""
-    yield code
-    for x in code.co_consts:
-        if isinstance(x, CodeType):
-            yield from _codes(x)
-
-
-def _home(kind: type) -> str:
-    return str(getattr(kind, "__module__", ""))
-
-
-def _users(kind: type) -> Iterator[type]:
-    """A class and its bases, but for those of this package, of NumPy and of Python."""
-    return (base for base in kind.__mro__ if _home(base).split(".")[0] not in {_PACKAGE, *_OTHERS})

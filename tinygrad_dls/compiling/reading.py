@@ -1,0 +1,287 @@
+"""What code reads, and what can be watched of it.
+
+Two questions are answered here, without running anything. `read_by` says what a function takes from around it: the
+names in its code. `watched` says what of an object to compare, to tell later whether it has changed, and what to look
+into; it is one table of the kinds of objects that Python programs keep numbers in. What is of no kind in the table, and
+hides its state from Python, cannot be watched.
+"""
+
+from __future__ import annotations
+
+import array
+import contextvars
+import copyreg
+import datetime as dt
+import decimal
+import dis
+import fractions
+import logging
+import operator
+import os
+import pathlib
+import re
+import sys
+import sysconfig
+import threading
+import types
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["MISSING", "NUMBERS", "Code", "View", "hides_its_state", "is_library", "read_by", "view", "words_in"]
+
+MISSING = object()
+NUMBERS = (int, float, complex, str, bytes, np.generic, type(None))
+
+# What goes through an object by names that do not stand in the code: then all of the object is read.
+_BY_FUNCTION = frozenset({"getattr", "vars", "dir", "eval", "exec", "copy", "deepcopy", "replace", "asdict", "astuple"})
+_BY_ATTRIBUTE = frozenset(
+    {
+        "attrgetter", "asdict", "astuple", "deepcopy", "getmembers", "getattr_static", "modules", "parameters",
+        "named_parameters", "state_dict", "_members", "_paths", "__dict__", "__getattribute__", "__getstate__",
+        "__slots__", "__reduce__", "__reduce_ex__",
+    }
+)  # fmt: skip
+_CONSTANT = (
+    *NUMBERS, range, slice, type(Ellipsis), type(NotImplemented), np.dtype, np.ufunc, dt.date, dt.time,
+    dt.timedelta, dt.tzinfo, decimal.Decimal, fractions.Fraction, pathlib.PurePath, re.Pattern, re.Match,
+    types.CodeType, types.GenericAlias, types.WrapperDescriptorType, types.MethodDescriptorType,
+    types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, operator.itemgetter,
+)  # fmt: skip
+# They hold no number that a program could take: what threads wait for each other by, and what only writes elsewhere.
+_IDLE = (
+    type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event, threading.Semaphore,
+    threading.Barrier, threading.Thread, logging.Logger, logging.Handler, logging.LoggerAdapter,
+)  # fmt: skip
+_CACHED = type(cache(lambda: None))  # what lru_cache and its kin make of a function
+
+
+class Code(NamedTuple):
+    """What a function's code reads.
+
+    Attributes
+    ----------
+    names : set of str
+        Of global variables.
+    words : set of str
+        The names of attributes, and what may be one: strings. Not those of the libraries' modules.
+    of_libraries : set of (str, str)
+        The names of variables that hold a library's module, and of what is read of it.
+    imports : set of str
+        Modules that it imports itself.
+    reflects : bool
+        Whether it may read attributes by names that do not stand in it.
+    computes_names : bool
+        Whether it reads its global variables by names that do not stand in it.
+    """
+
+    names: set[str]
+    words: set[str]
+    of_libraries: set[tuple[str, str]]
+    imports: set[str]
+    reflects: bool
+    computes_names: bool
+
+
+def read_by(f: types.FunctionType) -> Code:
+    """What a function reads, and the functions that are written within it."""
+    code = Code(set(), set(), set(), set(), False, False)
+    texts: set[str] = set()
+    for part in _codes(f.__code__):
+        library = ""  # the variable of a library's module from which a chain of attributes starts
+        for instruction in dis.get_instructions(part):
+            argument = instruction.argval
+            if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
+                code.names.add(argument)
+                value = f.__globals__.get(argument)
+                library = argument if isinstance(value, types.ModuleType) and is_library(value.__name__) else ""
+                continue
+            if instruction.opname == "IMPORT_NAME":
+                code.imports.add(argument)
+            if "ATTR" in instruction.opname or instruction.opname in ("LOAD_METHOD", "IMPORT_FROM"):
+                if library:
+                    code.of_libraries.add((library, argument))
+                    continue  # np.random.rand: the rest is the library's too
+                code.words.add(argument)
+            library = ""
+        texts.update(text for x in part.co_consts for text in _texts(x) if text.isidentifier())
+    by_name = bool(code.names & {"globals", "eval", "exec"}) or "f_globals" in code.words
+    of_all = {*code.words, *(word for _, word in code.of_libraries)}
+    return code._replace(
+        names=code.names | texts if by_name else code.names,
+        words=code.words | texts,
+        reflects=bool(code.names & _BY_FUNCTION or of_all & _BY_ATTRIBUTE),
+        computes_names=by_name and not texts,
+    )
+
+
+def words_in(functions: Iterable[Any]) -> set[str]:
+    """The names of attributes in the code of functions."""
+    return {word for f in functions if isinstance(f, types.FunctionType) for word in f.__code__.co_names}
+
+
+def _texts(x: Any) -> Iterator[str]:
+    if isinstance(x, str):
+        yield x
+    elif isinstance(x, (tuple, frozenset)):
+        for y in x:
+            yield from _texts(y)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code of a function, and of those within it."""
+    yield code
+    for x in code.co_consts:
+        if isinstance(x, types.CodeType):
+            yield from _codes(x)
+
+
+# -- what can be watched ----------------------------------------------------------------------------------------------
+
+
+class View(NamedTuple):
+    """How to watch an object.
+
+    Attributes
+    ----------
+    look : callable
+        Without arguments: what to compare, which is another object if the watched one has changed.
+    put : callable
+        Of what `look` gave: makes the object as it was then.
+    within : list of (str, object)
+        What to look into, with a name for each: an attribute, a key, or nothing.
+    """
+
+    look: Callable[[], Any]
+    put: Callable[[Any], Any]
+    within: list[tuple[str, Any]]
+
+
+def view(x: Any) -> View | None:
+    """How to watch an object of a kind that is known here; None for a constant.
+
+    Raises
+    ------
+    TypeError
+        If its state is hidden from Python.
+    """
+    if isinstance(x, (type, types.ModuleType, *_CONSTANT, *_IDLE)):
+        return None
+    if isinstance(x, types.BuiltinMethodType) and isinstance(x.__self__, (types.ModuleType, type(None))):
+        return None
+    if isinstance(x, (dict, types.MappingProxyType)):
+        put = _nothing if isinstance(x, types.MappingProxyType) else _refilled(x, x.update)
+        return View(lambda: list(x.items()), put, [(_word(key), item) for key, item in list(x.items())])
+    if isinstance(x, (list, deque)):
+        return View(lambda: list(x), _refilled(x, x.extend), [("", item) for item in list(x)])
+    if isinstance(x, set):
+        return View(lambda: sorted(map(id, x)), _refilled(x, x.update), [("", item) for item in list(x)])
+    if isinstance(x, (tuple, frozenset)):
+        return View(tuple, _nothing, [("", item) for item in x])
+    if isinstance(x, array.array):
+        return View(x.tobytes, lambda before: x.__setitem__(slice(None), array.array(x.typecode, before)), [])
+    if isinstance(x, contextvars.ContextVar):
+        return View(lambda: x.get(MISSING), lambda before: before is MISSING or x.set(before), [("", x.get(MISSING))])
+    if isinstance(x, threading.local):
+        return View(lambda: list(vars(x).items()), _refilled(vars(x), vars(x).update), list(vars(x).items()))
+    if isinstance(x, (weakref.ref, weakref.ProxyTypes)):
+        target = x() if isinstance(x, weakref.ref) else None
+        return View(x if isinstance(x, weakref.ref) else tuple, _nothing, [("", target)])
+    if isinstance(x, (types.BuiltinMethodType, types.MethodWrapperType)):
+        return View(tuple, _nothing, [("", x.__self__)])
+    if isinstance(x, (operator.attrgetter, operator.methodcaller)):
+        return None
+    if isinstance(x, _CACHED):
+        return View(tuple, _nothing, [("", x.__wrapped__)])
+    if (bytes_of := _buffer(x)) is not None:
+        return View(bytes_of, _written(x), [])
+    if hides_its_state(type(x)):  # type: ignore[arg-type]  # classes are hashable
+        raise TypeError(f"a {type(x).__name__} hides its state")
+    return View(lambda: _state(x), lambda before: _restore(x, before), [(k, v) for k, v in _state(x)])
+
+
+def _state(x: Any) -> list[tuple[str, Any]]:
+    """All the attributes of an object, in order."""
+    own = getattr(x, "__dict__", None)
+    found = list(own.items()) if isinstance(own, dict) else []
+    slots = (name for name in copyreg._slotnames(type(x)) if hasattr(x, name))  # type: ignore[attr-defined]  # CPython's own
+    return found + [(name, getattr(x, name)) for name in slots]
+
+
+def _restore(x: Any, before: list[tuple[str, Any]]) -> None:
+    known = dict(before)
+    for name, _ in _state(x):
+        if name not in known:
+            object.__delattr__(x, name)
+    for name, value in before:
+        if getattr(x, name, MISSING) is not value:
+            object.__setattr__(x, name, value)
+
+
+def _refilled(x: Any, fill: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def put(before: Any) -> None:
+        x.clear()
+        fill(before)
+
+    return put
+
+
+def _nothing(before: Any) -> None:
+    """Put nothing back: what this object shows is put back by itself, if it is watched."""
+
+
+def _buffer(x: Any) -> Callable[[], bytes] | None:
+    """What gives the bytes of an object that is nothing but memory, such as a bytearray or a C structure."""
+    try:
+        memoryview(x).tobytes()
+    except (TypeError, BufferError, NotImplementedError):
+        return None
+    return lambda: memoryview(x).tobytes()
+
+
+def _written(x: Any) -> Callable[[Any], Any]:
+    def put(before: bytes) -> None:
+        memory = memoryview(x)
+        if not memory.readonly and memory.tobytes() != before and memory.contiguous:
+            memory.cast("B")[:] = before
+
+    return put
+
+
+def _word(key: Any) -> str:
+    return key if isinstance(key, str) else ""
+
+
+@cache
+def hides_its_state(kind: Any) -> bool:
+    """Whether objects of a class hold more than its attributes: whether some of it is written in C, and has fields."""
+    pointer = np.dtype(np.intp).itemsize
+    room = object.__basicsize__ + pointer * (
+        bool(kind.__dictoffset__) + bool(kind.__weakrefoffset__) + len(copyreg._slotnames(kind))  # type: ignore[attr-defined]
+    )
+    return kind.__basicsize__ > room or bool(kind.__itemsize__)
+
+
+# -- whose code it is -------------------------------------------------------------------------------------------------
+
+_INSTALLED = tuple(
+    os.path.realpath(path) + os.sep
+    for name in ("stdlib", "platstdlib", "purelib", "platlib")
+    if (path := sysconfig.get_paths().get(name))
+)
+
+
+@cache
+def is_library(module: str) -> bool:
+    """Whether a module is one of Python's own or of an installed package, by its name."""
+    top = module.split(".")[0]
+    if top == "__main__":
+        return False
+    if top in sys.stdlib_module_names or top == "numpy":
+        return True
+    file = getattr(sys.modules.get(top), "__file__", None)
+    return isinstance(file, str) and os.path.realpath(file).startswith(_INSTALLED)
