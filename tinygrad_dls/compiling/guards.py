@@ -8,6 +8,7 @@ and how it is put back where a recording has changed it.
 from __future__ import annotations
 
 import importlib
+import inspect
 import random
 import sys
 from collections.abc import Callable, Iterable
@@ -296,7 +297,7 @@ class Surroundings:
             return
         if known and word in own:
             self._entry(own, word, shown)
-        for base in (*kind.__mro__, *type(kind).__mro__) if isinstance(x, type) else kind.__mro__:
+        for base in (*kind.__mro__, *(inspect.getmro(type(x)) if isinstance(x, type) else ())):
             if word in vars(base) and self._yours(base):
                 if isinstance(vars(base)[word], MemberDescriptorType):  # of __slots__
                     if not isinstance(x, type):
