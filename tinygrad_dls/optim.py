@@ -111,6 +111,8 @@ def _two_threads(who: str) -> RuntimeError:
         "begins (thread.join(), or a lock around whole steps), or give each thread a copy.deepcopy of the model, and "
         "an optimizer of its own."
     )
+
+
 # What a step calls besides `_update`; a program of the step does what this package's own do.
 NOT_RECORDED = ("step", "zero_grad", "_rate")
 

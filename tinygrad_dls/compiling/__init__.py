@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from tinygrad_dls.arrays import positive_integer, shown, truth
@@ -24,11 +24,12 @@ def compile(
     fallback: bool = ...,
     threads: int | None = ...,
     tile: int | None = ...,
+    constants: Sequence[Any] = ...,
 ) -> CompiledStep: ...
 
 
 @overload
-def compile(model: Callable[..., Any], *, fallback: bool = ...) -> CompiledFunction: ...
+def compile(model: Callable[..., Any], *, fallback: bool = ..., constants: Sequence[Any] = ...) -> CompiledFunction: ...
 
 
 def compile(
@@ -40,6 +41,7 @@ def compile(
     fallback: bool = False,
     threads: int | None = None,
     tile: int | None = None,
+    constants: Sequence[Any] = (),
 ) -> Any:
     """Record a step of training, or a function of arrays, once, and replay it as planned NumPy calls.
 
@@ -67,6 +69,9 @@ def compile(
         enough to do for them. The result does not depend on it.
     tile : int, optional
         Examples in a tile; by default, as many as fit into the cache, and no tiles where all of them do.
+    constants : sequence of objects
+        What your code reads and never changes: it is not compared at each step. For what cannot be compared, such as a
+        table in an object of another library, or would take long, such as a dict of a hundred thousand words.
 
     Returns
     -------
@@ -78,7 +83,11 @@ def compile(
     TypeError, ValueError
         If the arguments are of the wrong kind.
     RecordingError
-        A TypeError, at the first call: if the program would freeze something, such as a decision on a value.
+        A TypeError, at the first call: if the program would freeze something, such as a decision on a value, or depends
+        on what cannot be watched.
+    RuntimeError
+        At a later call: if its numbers are others than the eager ones, as something has changed that was not watched.
+        That call has changed nothing.
 
     Examples
     --------
@@ -91,6 +100,8 @@ def compile(
     '0.6931 -> 0.2885'
     """
     truth(fallback, "compile: fallback")
+    if not isinstance(constants, (list, tuple)):
+        raise TypeError(f"compile: constants must be a list of objects, constants=[...]; got {shown(constants)}.")
     if isinstance(model, Module):
         if not callable(loss) or not isinstance(optimizer, Optimizer):
             raise TypeError(
@@ -106,9 +117,18 @@ def compile(
         for count, name in ((threads, "threads"), (tile, "tile")):
             if count is not None:
                 positive_integer(count, f"compile: {name}")
-        return CompiledStep(model, loss, optimizer, gradients=gradients, fallback=fallback, threads=threads, tile=tile)
+        return CompiledStep(
+            model,
+            loss,
+            optimizer,
+            gradients=gradients,
+            fallback=fallback,
+            threads=threads,
+            tile=tile,
+            constants=constants,
+        )
     if not callable(model):
         raise TypeError(f"compile takes a model with its loss and optimizer, or a function, got {shown(model)}.")
     if loss is not None or optimizer is not None or gradients or threads is not None or tile is not None:
         raise TypeError("compile: a loss, an optimizer and the options of a step go with a model, not with a function.")
-    return CompiledFunction(model, fallback)
+    return CompiledFunction(model, fallback, constants)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.arrays import Array, RecordingError, as_array
 from tinygrad_dls.calls import Call
+from tinygrad_dls.compiling.checking import (
+    Results,
+    Turns,
+    beyond_rounding,
+    distance,
+    rounded,
+    stale,
+    unexplained,
+    wrong,
+)
 from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.guards import Surroundings
 from tinygrad_dls.compiling.lowering import copied, lowered
@@ -36,8 +46,8 @@ class CompiledFunction:
         The program that runs, for arguments as in the last call.
     """
 
-    def __init__(self, function: Callable[..., Any], fallback: bool) -> None:
-        self.function, self._fallback = function, fallback
+    def __init__(self, function: Callable[..., Any], fallback: bool, constants: Sequence[Any] = ()) -> None:
+        self.function, self._fallback, self._constants = function, fallback, constants
         self._lock = threading.RLock()
         self._known: list[tuple[Any, Any, Any]] = []  # shapes and dtypes; what is around; what runs
         self._now: Any = None
@@ -49,7 +59,7 @@ class CompiledFunction:
         with self._lock:
             found = next((run for t, around, run in self._known if t == types and around.holds()), None)
             if found is None:
-                around = Surroundings([self.function])
+                around = Surroundings([self.function], constants=self._constants)
                 try:
                     try:
                         found = self._recorded(arrays)
@@ -67,9 +77,43 @@ class CompiledFunction:
                 self._known = [*self._known[-REMEMBERED:], (types, around, found)]
             self._now = found
             try:
-                return found(*arrays)
+                result = found(*arrays)
             except Exception as error:
                 fail_as_eagerly(error, lambda: self.function(*arrays), "the function")
+            found.left -= 1
+            if not found.left:
+                self._compare(found, arrays, result)
+            return result
+
+    def _compare(self, found: Any, arrays: list[Array], result: Any) -> None:
+        """Raise if the function itself gives other numbers."""
+
+        def results(given: Sequence[Array] = arrays) -> Results:
+            with np.errstate(all="ignore"):
+                return dict(_arrays(self.function(*given)))
+
+        got, expected = dict(_arrays(result)), results()
+        differences = (
+            found.turns.differing(got, expected, {})
+            if got.keys() == expected.keys()
+            else dict.fromkeys([*got, *expected], np.inf)
+        )
+        if differences:
+            try:
+                changed = lines_of(found.outputs, None) != lines_of(self._recorded(arrays).outputs, None)
+            except RecordingError:
+                changed = True
+            rng, spread = np.random.default_rng(0), dict.fromkeys(expected, 0.0)
+            for given in ([rounded(x, rng) for x in arrays] for _ in range(3)):
+                spread = {n: max(spread[n], distance(x, expected[n])) for n, x in results(given).items()}
+            if changed or (beyond := beyond_rounding(differences, expected, spread, {})):
+                name = next(iter(differences)) if changed else beyond[0]
+                cause = stale("") if changed else unexplained("Call the function itself, and report it.")
+                self._known, self._now = [], None
+                raise wrong("the compiled function", name, got.get(name), expected.get(name), cause)
+            found.turns.accept(differences, expected)
+        found.turns.again()
+        found.left = found.turns.left
 
     def _recorded(self, arrays: list[Array]) -> _Run:
         if any(type(x) is not np.ndarray and not isinstance(x, np.generic) for x in arrays):
@@ -116,6 +160,7 @@ class _Eager:
     """The function itself, and why it is not recorded."""
 
     source = ""
+    left = 0  # never compared with itself
 
     def __init__(self, function: Callable[..., Any], obstacle: str) -> None:
         self.function, self.obstacle = function, obstacle
@@ -131,6 +176,8 @@ class _Run:
     """A program with its memory."""
 
     def __init__(self, form: Any, outputs: list[Call], given: dict[Call, str]) -> None:
+        self.outputs, self.turns = outputs, Turns(np.result_type(float if not outputs else outputs[0].dtype))
+        self.left = self.turns.left
         outputs, _ = factored(lowered(outputs))
         results = [Call(copied, (c,), {}, c.shape, c.dtype) for c in outputs]
         self.form = form
@@ -155,6 +202,15 @@ class _Run:
             f"{code.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {len(code.storage.over)} results "
             f"are written over an argument, {code.storage.reused} into memory that was used before."
         )
+
+
+def _arrays(x: Any, name: str = "its result") -> Iterator[tuple[str, Any]]:
+    """The arrays in the tuples, lists and dicts of a result, with what errors call them."""
+    if isinstance(x, (tuple, list, dict)):
+        for key, y in x.items() if isinstance(x, dict) else enumerate(x):
+            yield from _arrays(y, f"{name}[{key!r}]")
+    else:
+        yield name, np.asarray(values(x))
 
 
 _HOLE = object()

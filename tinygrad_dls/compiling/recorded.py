@@ -17,7 +17,7 @@ from tinygrad_dls.program import FunctionSource, Program
 from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.tensor import Tensor
 
-__all__ = ["REMEMBERED", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
+__all__ = ["REMEMBERED", "difference_of", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
 
 REMEMBERED = 32  # programs of a step, or of a function
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
@@ -232,6 +232,12 @@ def _differing(first: Program, second: Program) -> tuple[Any, Any] | None:
     """The first calls in which two recordings differ."""
     a, b = (lines_of([call for _, call in p.outputs()], p.recorder.m) for p in (first, second))
     return next(((x, y) for x, y in zip([*a, ""], [*b, ""], strict=False) if x != y), None)
+
+
+def difference_of(program: Program, again: Program) -> str:
+    """In words, the first call in which what was recorded differs from what is recorded now; nothing if none does."""
+    found = _differing(program, again)
+    return "" if found is None else f"Recorded then: {_said(found[0])}; now: {_said(found[1])}."
 
 
 def _said(line: Any) -> str:

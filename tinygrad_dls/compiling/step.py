@@ -12,10 +12,22 @@ from numpy import ndarray
 
 from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError, as_array
+from tinygrad_dls.compiling.checking import (
+    Results,
+    Turns,
+    beyond_rounding,
+    eager_results,
+    fewer_columns,
+    of_program,
+    rounding,
+    stale,
+    unexplained,
+    wrong,
+)
 from tinygrad_dls.compiling.guards import Guard, refuse_counts
 from tinygrad_dls.compiling.memory import Home
 from tinygrad_dls.compiling.planning import plan
-from tinygrad_dls.compiling.recorded import REMEMBERED, fail_as_eagerly, obstacle, recorded
+from tinygrad_dls.compiling.recorded import REMEMBERED, difference_of, fail_as_eagerly, obstacle, recorded
 from tinygrad_dls.compiling.running import Runner
 from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.nn import Module
@@ -40,6 +52,8 @@ class _Ready:
         self.given: list[Any] = []  # parameters that are not updated
         self.rest: list[Any] = []  # parameters of the optimizer that are not updated
         self.obstacle = ""
+        self.turns: Turns | None = None
+        self.left = 0  # calls until it is compared with the eager step
 
     def serves(self, X: Array, Y: Array) -> bool:
         """Whether it is for data like these, and the model and the optimizer are what they were."""
@@ -74,7 +88,9 @@ class CompiledStep:
         fallback: bool = False,
         threads: int | None = None,
         tile: int | None = None,
+        constants: Sequence[Any] = (),
     ) -> None:
+        self._constants = constants
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._keep, self._fallback, self._tile = gradients, fallback, tile
         self._threads = threads
@@ -136,6 +152,9 @@ class CompiledStep:
                         cost, counts, gradients = self._with_more(now, X, Y, rate)
                 except Exception as error:
                     self._fail_as_eagerly(error, X, Y)
+                now.left -= 1
+                if not now.left:
+                    self._compare(now, X, Y, rate, cost)
                 place, steps = 1 - home.now, optimizer.steps + 1
                 try:
                     home.install(place, optimizer, steps, counts, gradients)
@@ -180,6 +199,70 @@ class CompiledStep:
             return cost, others[:n] * len(now.home.parameters), others[n:]
         return cost, others[:n], others[n:]
 
+    # -- compared with the eager step ---------------------------------------------------------------------------------
+
+    def _compare(self, now: _Ready, X: Array, Y: Array, rate: float, cost: float) -> None:
+        """Raise if the eager step gives other numbers; nothing is installed yet."""
+        assert now.turns is not None
+        assert now.runner is not None
+        if now.runner.plan.whole is not None:
+            got, results, sizes = self._updates(now, X, Y, rate, cost)
+        else:
+            X, Y = fewer_columns(X), fewer_columns(Y)
+            got, results = self._gradients(now, X, Y)
+            sizes = {}
+        expected = results()
+        if found := now.turns.differing(got, expected, sizes):
+            self._look_into(now, X, Y, found, (got, expected, sizes), results)
+        now.turns.again()
+        now.left = now.turns.left
+
+    def _updates(self, now: _Ready, X: Array, Y: Array, rate: float, cost: float) -> Any:
+        """What the step has computed; what computes the same eagerly; and the sizes of the parameters."""
+        home, optimizer = now.home, self._optimizer
+        results: Results = {"the cost": cost}
+        sizes = {}
+        for name, p, new in zip(home.names, home.parameters, home.pair.sides[1 - home.now][0].patterns, strict=True):
+            results[f"the update of {name}"] = new - p._value
+            sizes[f"the update of {name}"] = float(np.max(np.abs(p._value)))
+        parameters = dict(zip(home.names, home.parameters, strict=True))
+        return results, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters, optimizer, rate), sizes
+
+    def _gradients(self, now: _Ready, X: Array, Y: Array) -> Any:
+        """What the program of the step gives for these data, and what computes the same eagerly."""
+        program = now.program
+        assert program is not None
+        parameters = {c.name: p for c, p in zip(program.parameters, program.tensors, strict=True)}
+        gradients = {name: call for name, call in program.backward if name[1:] in parameters}
+        parameters = {name[1:]: parameters[name[1:]] for name in gradients}
+        inputs = dict(zip(program.data, (X, Y), strict=True))
+        inputs |= {c: p._value for c, p in zip(program.parameters, program.tensors, strict=True)}
+        got = of_program(program.cost, gradients, inputs, program.recorder.dimension, X.shape[-1])
+        return got, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters)
+
+    def _look_into(
+        self, now: _Ready, X: Array, Y: Array, found: dict[str, float], compared: Any, results: Callable[[], Results]
+    ) -> None:
+        """Raise, unless the differences are of rounding; then, look into larger ones only."""
+        got, expected, sizes = compared
+        assert now.turns is not None
+        assert now.program is not None
+        try:
+            again, _ = recorded(self._model, self._loss, self._optimizer, X, Y)
+            changed = difference_of(now.program, again)
+        except RecordingError as error:
+            changed = str(error)
+        if changed:
+            name, cause = next(iter(found)), stale(changed)
+        else:
+            beyond = beyond_rounding(found, expected, rounding(results, now.program.tensors, expected), sizes)
+            if not beyond:
+                now.turns.accept(found, expected)
+                return
+            name, cause = beyond[0], unexplained("Take eager steps, and report it with the model and the loss.")
+        self._known, self._now = [], None
+        raise wrong("the compiled step", name, got[name], expected[name], cause)
+
     # -- what is known ------------------------------------------------------------------------------------------------
 
     def _found(self, X: Array, Y: Array) -> _Ready:
@@ -190,7 +273,7 @@ class CompiledStep:
             if ready.serves(X, Y):
                 self._now = ready
                 return ready
-        guard = Guard(self._model, self._loss, self._optimizer)
+        guard = Guard(self._model, self._loss, self._optimizer, self._constants)
         ready = _Ready(X, Y, guard)
         if not (X.size and Y.size):  # a plan moves quotients to where an empty sum is divided by zero
             ready.obstacle = "there are no examples, or no features."
@@ -209,6 +292,9 @@ class CompiledStep:
             guard.refuse_changes()
             guard.forget(ready.program.tensors)
             self._plan(ready)
+            assert ready.runner is not None
+            ready.turns = Turns(ready.runner.plan.layout.dtype)
+            ready.left = ready.turns.left
             if self._fallback:
                 self._try(ready, X, Y)
         except Exception as error:  # whatever cannot be recorded or planned may still run eagerly
