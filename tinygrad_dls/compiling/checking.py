@@ -97,7 +97,7 @@ def distance(x: Any, y: Any) -> float:
     if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiub":
         return 0.0 if np.array_equal(x, y) else np.inf
     with np.errstate(all="ignore"):
-        apart = np.abs(np.subtract(x, y, dtype=float))
+        apart = np.asarray(np.abs(np.subtract(x, y, dtype=float)))
         far = float(np.max(apart, initial=0.0))
         if np.isfinite(far):
             return far

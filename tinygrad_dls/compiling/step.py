@@ -268,12 +268,13 @@ class CompiledStep:
     def _found(self, X: Array, Y: Array) -> _Ready:
         """The plans for these data, and for the model and the optimizer as they are; made if there are none."""
         self._passed = lambda: None
-        self._trainings.clear()  # there may be other parameters now
         for ready in self._known:
             if ready.serves(X, Y):
                 self._now = ready
+                self._keep_trainings_of(ready.guard)
                 return ready
         guard = Guard(self._model, self._loss, self._optimizer, self._constants)
+        self._keep_trainings_of(guard)
         ready = _Ready(X, Y, guard)
         if not (X.size and Y.size):  # a plan moves quotients to where an empty sum is divided by zero
             ready.obstacle = "there are no examples, or no features."
@@ -305,6 +306,11 @@ class CompiledStep:
             return ready
         self._remember(ready)
         return ready
+
+    def _keep_trainings_of(self, guard: Guard) -> None:
+        """Forget the threads' work on other parameters than there are now."""
+        parameters = {*guard.model, *self._optimizer.parameters}
+        self._trainings = {t: training for t, training in self._trainings.items() if training.parameters == parameters}
 
     def _try(self, ready: _Ready, X: Array, Y: Array) -> None:
         """Run a plan once for nothing: what fails only when it runs. It writes into memory that nobody sees.
