@@ -59,8 +59,9 @@ class CompiledFunction:
         with self._lock:
             found = next((run for t, around, run in self._known if t == types and around.holds()), None)
             if found is None:
-                around = Surroundings([self.function], constants=self._constants)
+                around = Surroundings(())
                 try:
+                    around = Surroundings([self.function], constants=self._constants)
                     try:
                         found = self._recorded(arrays)
                     except BaseException:

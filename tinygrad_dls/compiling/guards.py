@@ -7,21 +7,31 @@ and how it is put back where a recording has changed it.
 
 from __future__ import annotations
 
+import argparse
+import builtins
 import importlib
 import inspect
 import random
 import sys
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from operator import attrgetter, methodcaller
-from types import FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import (
+    FunctionType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.changes import fingerprint
-from tinygrad_dls.compiling.reading import MISSING, NUMBERS, is_library, read_by, view, words_in
+from tinygrad_dls.compiling.reading import MISSING, NUMBERS, is_library, read_by, reads_the_world, view, words_in
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.tensor import Tensor
@@ -43,7 +53,7 @@ class Surroundings:
     around them; what they import; their defaults; and the attributes of modules, objects and classes whose names occur
     in the code, or all of them where the code reads attributes by other means, such as ``vars``. What stands in lists,
     dicts and the like belongs to it, and so does what the functions depend on that are found among all this. Numbers
-    are compared by value, arrays by their entries (by a sample of more than 4096), objects by what is in them.
+    are compared by value, arrays by their entries (by sums of more than 4096), objects by what is in them.
 
     Parameters
     ----------
@@ -79,13 +89,14 @@ class Surroundings:
         self._seen: dict[int, Any] = {id(x): x for x in constants}
         self._objects: list[tuple[Any, set[str], str]] = []  # the names looked for in them, and what they are called
         self._modules: list[Module] = []
+        self._wholes: set[int] = set()  # of these objects, all attributes are watched
         self._words: set[str] = {"__call__"}  # the names of attributes in all of the code
         self._reflects = self._draws = False  # whether code reads by other names than those in it; whether it draws
         self._packages = {str(_home_of(x)).split(".")[0] for x in roots} - {_PACKAGE, "numpy", *sys.stdlib_module_names}
         roots = list(roots)
         self._waiting: list[tuple[Any, str, bool]] = [(x, "", True) for x in roots]  # whether the code names them
         self._look()
-        del self._own, self._seen, self._objects, self._words, self._waiting, self._modules
+        del self._own, self._seen, self._objects, self._wholes, self._words, self._waiting, self._modules
 
     # -- finding it ---------------------------------------------------------------------------------------------------
 
@@ -93,7 +104,7 @@ class Surroundings:
         while self._waiting:
             while self._waiting:
                 x, name, named = self._waiting.pop()
-                if not isinstance(x, NUMBERS) and id(x) not in self._seen:
+                if id(x) not in self._seen and not (isinstance(x, NUMBERS) and not self._yours(type(x))):
                     self._seen[id(x)] = x
                     self._found(x, name, named)
             for x, known, name in self._objects:
@@ -102,6 +113,10 @@ class Surroundings:
                 known |= self._words
             for module in self._modules:
                 self._module(module)
+            if self._reflects:
+                for x, _, name in self._objects:
+                    if not isinstance(x, (type, ModuleType, Module, FunctionType)) and id(x) not in self._wholes:
+                        self._whole(x, name, False)
         for module in self._modules:
             self._relevant[id(vars(module))] = frozenset(self._counting(module))
         if self._draws:
@@ -116,6 +131,10 @@ class Surroundings:
 
     def _found(self, x: Any, name: str, named: bool) -> None:
         self._names[id(x)] = name
+        if named and reads_the_world(x):
+            raise _unwatchable(name, f"{getattr(x, '__qualname__', name)}, which gives what is elsewhere")
+        if type(x) in weakref.ProxyTypes:
+            raise _unwatchable(name, "a weak proxy")
         if isinstance(x, Tensor):
             self._all.append(x)
             self._depths.append(x._depth)
@@ -143,7 +162,7 @@ class Surroundings:
             self._generators.append((partial(setattr, x.bit_generator, "state"), x.bit_generator.state))
         elif isinstance(x, np.random.RandomState):
             self._generators.append((x.set_state, x.get_state()))
-        elif isinstance(x, random.Random):
+        elif isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
             self._generators.append((x.setstate, x.getstate()))
         else:
             self._other(x, name, named)
@@ -161,25 +180,39 @@ class Surroundings:
 
     def _other(self, x: Any, name: str, named: bool) -> None:
         """A module of Python's, a class or another object: what counts is what the code names, or all of it."""
-        self._wait(name, named, getattr(x, "__dict__", {}).get("__wrapped__"))
-        if isinstance(x, (type, ModuleType)):
-            self._objects.append((x, set(), name))
+        own: Any = getattr(x, "__dict__", None)
+        self._wait(name, named, own.get("__wrapped__") if isinstance(own, (dict, MappingProxyType)) else None)
+        if isinstance(x, ModuleType):
+            if not is_library(x.__name__):
+                self._objects.append((x, set(), name))
+                self._wait(name, False, vars(x).get("__getattr__"))
             return
         if isinstance(x, (attrgetter, methodcaller)):
             self._words |= {word for path in x.__reduce__()[1] if isinstance(path, str) for word in path.split(".")}
-        kind = type(x)
+        kind = x if isinstance(x, type) else type(x)
         bases = [base for base in kind.__mro__ if base is not object and base.__module__ not in ("abc", "typing")]
-        if self._reflects or not all(self._yours(base) or _is_ours(base) for base in bases):
+        yours = any(self._yours(base) or _is_ours(base) for base in bases)
+        if not isinstance(x, type) and (
+            self._reflects or not all(self._yours(base) or _is_ours(base) for base in bases)
+        ):
             self._whole(x, name, named)
-        if any(self._yours(base) or _is_ours(base) for base in bases):
+        if yours:
             self._objects.append((x, set(), name))
+            if not isinstance(x, type):
+                self._variable(partial(type, x), f"the class of {name}", partial(setattr, x, "__class__"))
+        if yours:
+            self._variable(partial(getattr, kind, "__mro__"), f"the bases of {kind.__name__}", _nothing)
+        if isinstance(x, type) and yours:
+            bases = [*bases, *(base for base in inspect.getmro(type(x)) if base not in (type, object))]
         for base in bases:  # what Python calls of an object by itself: __getitem__, __float__, __mul__ and the like
             if self._yours(base):
                 special = [f for word, f in vars(base).items() if word.startswith("__") and word not in _NOT_OF_VALUES]
-                self._waiting += [(f, name, False) for f in special if isinstance(f, (FunctionType, property))]
+                kinds = (FunctionType, property, classmethod, staticmethod)
+                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds)]
 
     def _whole(self, x: Any, name: str, named: bool) -> None:
         """All of an object, of a kind that `reading` knows."""
+        self._wholes.add(id(x))
         try:
             watched = view(x)
         except Exception as error:
@@ -193,9 +226,10 @@ class Surroundings:
                 raise _unwatchable(name, f"a {type(x).__name__} of {len(watched.within):,} entries")
             return
         self._variable(watched.look, name, watched.put, _alike)
+        by_name = self._yours(type(x)) or isinstance(x, (dict, SimpleNamespace, argparse.Namespace))
         for key, item in watched.within:
             if not (isinstance(x, Optimizer) and key in _NO_HYPERPARAMETER):
-                read = named and (not key or key in self._words)
+                read = named and (not by_name or not key or key in self._words)
                 self._waiting.append((item, f"{name}.{key}" if key else name, read))
 
     def _module(self, module: Module) -> None:
@@ -234,6 +268,7 @@ class Surroundings:
         for key, item in items:
             self._place(x, key, item)
             text = isinstance(key, str)
+            self._waiting += [(key, name, False)] if isinstance(x, dict) and not text else []
             read = named and (not text or key in self._words)
             self._waiting.append((item, f"{name}.{key}" if text else name, read))
 
@@ -247,6 +282,7 @@ class Surroundings:
             kinds = (FunctionType, MethodType, partial, dict, list, tuple)
             self._waiting += [(x, n, False) for n, cell in cells if isinstance(x := _contents(cell), kinds)]
             return
+        self._variable(partial(getattr, f, "__code__"), f"the code of {f.__name__}", partial(setattr, f, "__code__"))
         code = read_by(f)
         if code.computes_names:
             raise RecordingError(
@@ -257,22 +293,26 @@ class Surroundings:
             self._wait(variable, True, self._variable(partial(_contents, cell), variable, partial(_fill_cell, cell)))
         for used in sorted(code.names & f.__globals__.keys()):
             self._entry(f.__globals__, used, used)
-        for variable, word in sorted(code.of_libraries):
-            module = f.__globals__[variable]
-            if _is_data(found := vars(module).get(word)):
-                self._wait(f"{variable}.{word}", True, found)
-            self._draws |= word == "random" or module.__name__ in ("random", "numpy.random")
+        for used in sorted(code.names - f.__globals__.keys()):
+            found = vars(builtins).get(used)
+            if found is not None and reads_the_world(found):
+                raise _unwatchable(used, "what is in files and elsewhere")
+            if getattr(found, "__module__", "builtins") != "builtins" or not callable(found):
+                self._entry(vars(builtins), used, used)
+        for used, found in code.of_libraries.items():
+            if _is_data(found) or reads_the_world(found):
+                self._wait(used, True, found)
         for imported in sorted(code.imports):
             self._imported(imported)
         for part in ("__defaults__", "__kwdefaults__"):
             if getattr(f, part):
                 what = f"the defaults of {f.__name__}"
                 self._wait(what, True, self._variable(partial(getattr, f, part), what, partial(setattr, f, part)))
-        if vars(f):
+        if vars(f) or code.words & _OF_ALL:
             self._objects.append((f, set(), name))
         self._words |= code.words
         self._reflects |= code.reflects
-        self._draws |= "random" in code.words or "random" in code.imports
+        self._draws |= any("random" in name for name in (*code.words, *code.imports, *code.names, *code.of_libraries))
 
     def _imported(self, module: str) -> None:
         """A module that a function imports when it runs."""
@@ -295,6 +335,10 @@ class Surroundings:
         known = not isinstance(x, (Module, type)) and isinstance(own, dict)
         if isinstance(x, Optimizer) and word in _NO_HYPERPARAMETER:
             return
+        if word in _OF_ALL:
+            for y in [x] if x is kind or not self._yours(kind) else [x, kind]:
+                put = partial(setattr, y, word)
+                self._wait(shown, False, self._variable(partial(getattr, y, word, MISSING), shown, put))
         if known and word in own:
             self._entry(own, word, shown)
         for base in (*kind.__mro__, *(inspect.getmro(type(x)) if isinstance(x, type) else ())):
@@ -499,16 +543,13 @@ class Guard(Surroundings):
         self.values = []
 
 
-_NOT_OF_VALUES = {
-    "__init__",
-    "__new__",
-    "__del__",
-    "__setattr__",
-    "__delattr__",
-    "__repr__",
-    "__str__",
-    "__init_subclass__",
-}
+_NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_subclass__"}
+# What Python itself gives of functions, classes and objects, and lets be replaced.
+_OF_ALL = {"__doc__", "__annotations__", "__name__", "__qualname__", "__class__", "__bases__", "__module__"}
+
+
+def _nothing(before: Any) -> None:
+    """Put nothing back: no recording changes that."""
 
 
 def _unwatchable(name: str, what: str) -> RecordingError:
@@ -543,7 +584,7 @@ def _entries(x: Any) -> bytes:
     """The bytes of an array, or a sample of a larger one; none of another kind of array."""
     if not isinstance(x, np.ndarray) or x.dtype.hasobject:
         return b""
-    return x.tobytes() if x.size <= ENTRIES else fingerprint(x, whole=False)
+    return x.tobytes() if x.size <= ENTRIES else fingerprint(x, whole=True)
 
 
 def _has(place: Any, key: Any) -> bool:

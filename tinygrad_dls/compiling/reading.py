@@ -25,14 +25,17 @@ import sysconfig
 import threading
 import types
 import weakref
-from collections import deque
+from collections import defaultdict, deque, namedtuple
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
+from functools import cache, partialmethod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["MISSING", "NUMBERS", "Code", "View", "hides_its_state", "is_library", "read_by", "view", "words_in"]
+__all__ = [
+    "MISSING", "NUMBERS", "Code", "View", "hides_its_state", "is_library", "read_by", "reads_the_world", "view",
+    "words_in",
+]  # fmt: skip
 
 MISSING = object()
 NUMBERS = (int, float, complex, str, bytes, np.generic, type(None))
@@ -46,16 +49,33 @@ _BY_ATTRIBUTE = frozenset(
         "__slots__", "__reduce__", "__reduce_ex__",
     }
 )  # fmt: skip
+_FIELD = type(vars(namedtuple("_", "x"))["x"])  # an attribute of named tuples
 _CONSTANT = (
-    *NUMBERS, range, slice, type(Ellipsis), type(NotImplemented), np.dtype, np.ufunc, dt.date, dt.time,
-    dt.timedelta, dt.tzinfo, decimal.Decimal, fractions.Fraction, pathlib.PurePath, re.Pattern, re.Match,
-    types.CodeType, types.GenericAlias, types.WrapperDescriptorType, types.MethodDescriptorType,
-    types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, operator.itemgetter,
+    *NUMBERS, range, slice, type(Ellipsis), type(NotImplemented), np.dtype, np.ufunc, dt.date, dt.time, dt.timedelta,
+    dt.tzinfo, decimal.Decimal, fractions.Fraction, pathlib.PurePath, re.Pattern, re.Match, types.CodeType,
+    types.GenericAlias, types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType, types.MemberDescriptorType, _FIELD, operator.itemgetter,
 )  # fmt: skip
 # They hold no number that a program could take: what threads wait for each other by, and what only writes elsewhere.
 _IDLE = (
     type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event, threading.Semaphore,
     threading.Barrier, threading.Thread, logging.Logger, logging.Handler, logging.LoggerAdapter,
+)  # fmt: skip
+# Modules of Python's whose functions give the same for the same arguments, or draw: two recordings tell that.
+_PURE = frozenset(
+    {
+        "abc", "ast", "base64", "binascii", "bisect", "builtins", "cmath", "collections", "colorsys", "contextlib",
+        "copy", "copyreg", "dataclasses", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "inspect",
+        "itertools", "json", "keyword", "logging", "math", "numbers", "operator", "pprint", "random", "re",
+        "reprlib", "statistics",
+        "string", "struct", "textwrap", "types", "typing", "unicodedata", "warnings", "weakref", "zlib", "array",
+        "contextvars", "threading", "traceback", "uuid", "queue", "argparse", "configparser", "symtable", "token",
+    }
+)  # fmt: skip
+_IMPURE_BUILTINS = ("open", "input", "__import__", "breakpoint")
+_IMPURE_NUMPY = (
+    "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "geterr", "geterrcall", "getbufsize",
+    "get_printoptions", "DataSource",
 )  # fmt: skip
 _CACHED = type(cache(lambda: None))  # what lru_cache and its kin make of a function
 
@@ -69,8 +89,8 @@ class Code(NamedTuple):
         Of global variables.
     words : set of str
         The names of attributes, and what may be one: strings. Not those of the libraries' modules.
-    of_libraries : set of (str, str)
-        The names of variables that hold a library's module, and of what is read of it.
+    of_libraries : dict of str to object
+        What is read of the libraries' modules, by name: ``np.tanh``, ``os.path.exists``.
     imports : set of str
         Modules that it imports itself.
     reflects : bool
@@ -81,7 +101,7 @@ class Code(NamedTuple):
 
     names: set[str]
     words: set[str]
-    of_libraries: set[tuple[str, str]]
+    of_libraries: dict[str, Any]
     imports: set[str]
     reflects: bool
     computes_names: bool
@@ -89,28 +109,30 @@ class Code(NamedTuple):
 
 def read_by(f: types.FunctionType) -> Code:
     """What a function reads, and the functions that are written within it."""
-    code = Code(set(), set(), set(), set(), False, False)
+    code = Code(set(), set(), {}, set(), False, False)
     texts: set[str] = set()
     for part in _codes(f.__code__):
-        library = ""  # the variable of a library's module from which a chain of attributes starts
+        name, value = "", None  # of a library's module, and then of what a chain of attributes reads of it
         for instruction in dis.get_instructions(part):
             argument = instruction.argval
             if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
                 code.names.add(argument)
                 value = f.__globals__.get(argument)
-                library = argument if isinstance(value, types.ModuleType) and is_library(value.__name__) else ""
+                name = argument if isinstance(value, types.ModuleType) and is_library(value.__name__) else ""
                 continue
             if instruction.opname == "IMPORT_NAME":
                 code.imports.add(argument)
             if "ATTR" in instruction.opname or instruction.opname in ("LOAD_METHOD", "IMPORT_FROM"):
-                if library:
-                    code.of_libraries.add((library, argument))
-                    continue  # np.random.rand: the rest is the library's too
+                if name:  # np.random.rand
+                    if isinstance(value, types.ModuleType):
+                        name, value = f"{name}.{argument}", vars(value).get(argument)
+                        code.of_libraries[name] = value
+                    continue  # the rest of the chain is the library's too
                 code.words.add(argument)
-            library = ""
+            name = ""
         texts.update(text for x in part.co_consts for text in _texts(x) if text.isidentifier())
     by_name = bool(code.names & {"globals", "eval", "exec"}) or "f_globals" in code.words
-    of_all = {*code.words, *(word for _, word in code.of_libraries)}
+    of_all = {*code.words, *(name.split(".")[-1] for name in code.of_libraries)}
     return code._replace(
         names=code.names | texts if by_name else code.names,
         words=code.words | texts,
@@ -169,13 +191,18 @@ def view(x: Any) -> View | None:
     TypeError
         If its state is hidden from Python.
     """
+    if isinstance(x, pathlib.Path):
+        raise TypeError("a path leads to a file")
     if isinstance(x, (type, types.ModuleType, *_CONSTANT, *_IDLE)):
         return None
     if isinstance(x, types.BuiltinMethodType) and isinstance(x.__self__, (types.ModuleType, type(None))):
         return None
     if isinstance(x, (dict, types.MappingProxyType)):
         put = _nothing if isinstance(x, types.MappingProxyType) else _refilled(x, x.update)
-        return View(lambda: list(x.items()), put, [(_word(key), item) for key, item in list(x.items())])
+        within = [(_word(key), item) for key, item in list(x.items())]
+        if isinstance(x, defaultdict):
+            return View(lambda: [*x.items(), x.default_factory], put, [*within, ("", x.default_factory)])
+        return View(lambda: list(x.items()), put, within)
     if isinstance(x, (list, deque)):
         return View(lambda: list(x), _refilled(x, x.extend), [("", item) for item in list(x)])
     if isinstance(x, set):
@@ -188,13 +215,14 @@ def view(x: Any) -> View | None:
         return View(lambda: x.get(MISSING), lambda before: before is MISSING or x.set(before), [("", x.get(MISSING))])
     if isinstance(x, threading.local):
         return View(lambda: list(vars(x).items()), _refilled(vars(x), vars(x).update), list(vars(x).items()))
-    if isinstance(x, (weakref.ref, weakref.ProxyTypes)):
-        target = x() if isinstance(x, weakref.ref) else None
-        return View(x if isinstance(x, weakref.ref) else tuple, _nothing, [("", target)])
+    if isinstance(x, weakref.ref):
+        return View(x, _nothing, [("", x())])
     if isinstance(x, (types.BuiltinMethodType, types.MethodWrapperType)):
         return View(tuple, _nothing, [("", x.__self__)])
     if isinstance(x, (operator.attrgetter, operator.methodcaller)):
         return None
+    if isinstance(x, partialmethod):
+        return View(tuple, _nothing, [("", x.func), ("", x.args), ("", x.keywords)])
     if isinstance(x, _CACHED):
         return View(tuple, _nothing, [("", x.__wrapped__)])
     if (bytes_of := _buffer(x)) is not None:
@@ -225,7 +253,7 @@ def _restore(x: Any, before: list[tuple[str, Any]]) -> None:
 def _refilled(x: Any, fill: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def put(before: Any) -> None:
         x.clear()
-        fill(before)
+        fill([item for item in before if isinstance(item, tuple)] if isinstance(x, dict) else before)
 
     return put
 
@@ -236,6 +264,8 @@ def _nothing(before: Any) -> None:
 
 def _buffer(x: Any) -> Callable[[], bytes] | None:
     """What gives the bytes of an object that is nothing but memory, such as a bytearray or a C structure."""
+    if any(base.__name__ == "_Pointer" for base in type(x).__mro__):  # of ctypes: the memory is elsewhere
+        return None
     try:
         memoryview(x).tobytes()
     except (TypeError, BufferError, NotImplementedError):
@@ -264,6 +294,24 @@ def hides_its_state(kind: Any) -> bool:
         bool(kind.__dictoffset__) + bool(kind.__weakrefoffset__) + len(copyreg._slotnames(kind))  # type: ignore[attr-defined]
     )
     return kind.__basicsize__ > room or bool(kind.__itemsize__)
+
+
+def reads_the_world(x: Any) -> bool:
+    """Whether a library's function or class takes numbers from elsewhere: a clock, a file, the process, a switch."""
+    if not isinstance(x, (type, types.FunctionType, types.BuiltinFunctionType, type(np.sum))):
+        return False
+    owner = getattr(x, "__self__", None)
+    module = owner.__name__ if isinstance(owner, types.ModuleType) else getattr(x, "__module__", None)
+    if not isinstance(module, str):
+        return False
+    top = module.lstrip("_").split(".")[0]
+    name = getattr(x, "__name__", "")
+    if top in ("builtins", "io"):
+        return name in _IMPURE_BUILTINS or top == "io"
+    if top == "numpy":
+        return name in _IMPURE_NUMPY
+    top = {"thread": "threading", "posix": "os", "collections_abc": "collections"}.get(top, top)
+    return top in sys.stdlib_module_names and top not in _PURE
 
 
 # -- whose code it is -------------------------------------------------------------------------------------------------

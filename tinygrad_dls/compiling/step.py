@@ -24,7 +24,7 @@ from tinygrad_dls.compiling.checking import (
     unexplained,
     wrong,
 )
-from tinygrad_dls.compiling.guards import Guard, refuse_counts
+from tinygrad_dls.compiling.guards import Guard, Surroundings, refuse_counts
 from tinygrad_dls.compiling.memory import Home
 from tinygrad_dls.compiling.planning import plan
 from tinygrad_dls.compiling.recorded import REMEMBERED, difference_of, fail_as_eagerly, obstacle, recorded
@@ -41,7 +41,7 @@ __all__ = ["CompiledStep"]
 class _Ready:
     """What there is for data of one shape and dtype: plans, or the reason why there is none."""
 
-    def __init__(self, X: Array, Y: Array, guard: Guard) -> None:
+    def __init__(self, X: Array, Y: Array, guard: Surroundings) -> None:
         self.types = self.X_shape, self.X_dtype, self.Y_shape, self.Y_dtype = X.shape, X.dtype, Y.shape, Y.dtype
         self.guard = guard
         self.program: Program | None = None
@@ -273,7 +273,12 @@ class CompiledStep:
                 self._now = ready
                 self._keep_trainings_of(ready.guard)
                 return ready
-        guard = Guard(self._model, self._loss, self._optimizer, self._constants)
+        try:
+            guard = Guard(self._model, self._loss, self._optimizer, self._constants)
+        except RecordingError as error:
+            if not self._fallback:
+                raise
+            return self._never(X, Y, error)
         self._keep_trainings_of(guard)
         ready = _Ready(X, Y, guard)
         if not (X.size and Y.size):  # a plan moves quotients to where an empty sum is divided by zero
@@ -307,9 +312,15 @@ class CompiledStep:
         self._remember(ready)
         return ready
 
-    def _keep_trainings_of(self, guard: Guard) -> None:
+    def _never(self, X: Array, Y: Array, error: RecordingError) -> _Ready:
+        """What there is for a step that reads what cannot be watched: it runs eagerly, whatever changes."""
+        ready = _Ready(X, Y, Surroundings(()))
+        ready.obstacle = obstacle(error)
+        return ready
+
+    def _keep_trainings_of(self, guard: Surroundings) -> None:
         """Forget the threads' work on other parameters than there are now."""
-        parameters = {*guard.model, *self._optimizer.parameters}
+        parameters = {*(guard.model if isinstance(guard, Guard) else ()), *self._optimizer.parameters}
         self._trainings = {t: training for t, training in self._trainings.items() if training.parameters == parameters}
 
     def _try(self, ready: _Ready, X: Array, Y: Array) -> None:
