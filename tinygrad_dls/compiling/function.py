@@ -26,7 +26,8 @@ from tinygrad_dls.compiling.guards import Surroundings
 from tinygrad_dls.compiling.lowering import copied, lowered
 from tinygrad_dls.compiling.memory import aligned, part
 from tinygrad_dls.compiling.placing import Places, safe
-from tinygrad_dls.compiling.recorded import REMEMBERED, fail_as_eagerly, lines_of, obstacle
+from tinygrad_dls.compiling.recorded import fail_as_eagerly, lines_of, obstacle
+from tinygrad_dls.compiling.remembering import Remembered
 from tinygrad_dls.compiling.writing import Writer
 from tinygrad_dls.graph import read
 from tinygrad_dls.program import argument_names
@@ -49,15 +50,15 @@ class CompiledFunction:
     def __init__(self, function: Callable[..., Any], fallback: bool, constants: Sequence[Any] = ()) -> None:
         self.function, self._fallback, self._constants = function, fallback, constants
         self._lock = threading.RLock()
-        self._known: list[tuple[Any, Any, Any]] = []  # shapes and dtypes; what is around; what runs
+        self._known = Remembered("a compiled function")
         self._now: Any = None
 
     def __call__(self, *arguments: Array) -> Any:
         """What the function gives for these arrays: new arrays each time."""
         arrays = [as_array(values(x), f"argument {i + 1}") for i, x in enumerate(arguments)]
-        types = [(x.shape, x.dtype) for x in arrays]
+        types = tuple((x.shape, x.dtype) for x in arrays)
         with self._lock:
-            found = next((run for t, around, run in self._known if t == types and around.holds()), None)
+            found = self._known.find(types)
             if found is None:
                 around = Surroundings(())
                 try:
@@ -75,7 +76,7 @@ class CompiledFunction:
                     if not self._fallback:
                         fail_as_eagerly(error, lambda: self.function(*arrays), "the function")
                     found = _Eager(self.function, obstacle(error))
-                self._known = [*self._known[-REMEMBERED:], (types, around, found)]
+                self._known.add(types, around, found, found.bytes)
             self._now = found
             try:
                 result = found(*arrays)
@@ -110,7 +111,8 @@ class CompiledFunction:
             if changed or (beyond := beyond_rounding(differences, expected, spread, {})):
                 name = next(iter(differences)) if changed else beyond[0]
                 cause = stale("") if changed else unexplained("Call the function itself, and report it.")
-                self._known, self._now = [], None
+                self._known.clear()
+                self._now = None
                 raise wrong("the compiled function", name, got.get(name), expected.get(name), cause)
             found.turns.accept(differences, expected)
         found.turns.again()
@@ -162,6 +164,7 @@ class _Eager:
 
     source = ""
     left = 0  # never compared with itself
+    bytes = 0
 
     def __init__(self, function: Callable[..., Any], obstacle: str) -> None:
         self.function, self.obstacle = function, obstacle
@@ -196,6 +199,11 @@ class _Run:
     def __call__(self, *arrays: Array) -> Any:
         results = iter(self.run(*arrays))
         return _filled(self.form, results)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the arrays that it writes into."""
+        return self.code.bytes
 
     def explain(self) -> str:
         code = self.code

@@ -34,6 +34,7 @@ from tinygrad_dls.changes import fingerprint
 from tinygrad_dls.compiling.reading import MISSING, NUMBERS, is_library, read_by, reads_the_world, view, words_in
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
+from tinygrad_dls.program import refuse_methods_that_are_not_recorded
 from tinygrad_dls.tensor import Tensor
 
 __all__ = ["ENTRIES", "Guard", "Surroundings", "refuse_counts"]
@@ -506,6 +507,7 @@ class Guard(Surroundings):
     def __init__(
         self, model: Module, loss: Callable[..., Any], optimizer: Optimizer, constants: Iterable[Any] = ()
     ) -> None:
+        refuse_methods_that_are_not_recorded(optimizer)
         self.model = model.parameters()
         self.values = [(p, p._value, p._value.copy()) for p in self.model]
         self.optimizer, self.state = optimizer, optimizer._state

@@ -17,9 +17,8 @@ from tinygrad_dls.program import FunctionSource, Program
 from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.tensor import Tensor
 
-__all__ = ["REMEMBERED", "difference_of", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
+__all__ = ["difference_of", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
 
-REMEMBERED = 32  # programs of a step, or of a function
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
 
 Check = Callable[[Array], str]

@@ -27,7 +27,8 @@ from tinygrad_dls.compiling.checking import (
 from tinygrad_dls.compiling.guards import Guard, Surroundings, refuse_counts
 from tinygrad_dls.compiling.memory import Home
 from tinygrad_dls.compiling.planning import plan
-from tinygrad_dls.compiling.recorded import REMEMBERED, difference_of, fail_as_eagerly, obstacle, recorded
+from tinygrad_dls.compiling.recorded import difference_of, fail_as_eagerly, obstacle, recorded
+from tinygrad_dls.compiling.remembering import Remembered
 from tinygrad_dls.compiling.running import Runner
 from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.nn import Module
@@ -36,6 +37,8 @@ from tinygrad_dls.program import Program
 from tinygrad_dls.tensor import _recording, values
 
 __all__ = ["CompiledStep"]
+
+HOMES = 32  # layouts of parameters whose memory is kept: which of them are frozen, and the like
 
 
 class _Ready:
@@ -54,10 +57,6 @@ class _Ready:
         self.obstacle = ""
         self.turns: Turns | None = None
         self.left = 0  # calls until it is compared with the eager step
-
-    def serves(self, X: Array, Y: Array) -> bool:
-        """Whether it is for data like these, and the model and the optimizer are what they were."""
-        return (X.shape, X.dtype, Y.shape, Y.dtype) == self.types and self.guard.holds()
 
 
 def _plain(x: Array) -> Array:
@@ -95,7 +94,7 @@ class CompiledStep:
         self._keep, self._fallback, self._tile = gradients, fallback, tile
         self._threads = threads
         self._trainings: dict[int, Training] = {}  # by thread: its work on the parameters
-        self._known: list[_Ready] = []
+        self._known = Remembered("a compiled step")
         self._homes: list[Home] = []
         self._now: _Ready | None = None
         self._passed: Callable[[], Any] = lambda: None  # the labels that were checked last
@@ -260,7 +259,8 @@ class CompiledStep:
                 now.turns.accept(found, expected)
                 return
             name, cause = beyond[0], unexplained("Take eager steps, and report it with the model and the loss.")
-        self._known, self._now = [], None
+        self._known.clear()
+        self._now = None
         raise wrong("the compiled step", name, got[name], expected[name], cause)
 
     # -- what is known ------------------------------------------------------------------------------------------------
@@ -268,11 +268,11 @@ class CompiledStep:
     def _found(self, X: Array, Y: Array) -> _Ready:
         """The plans for these data, and for the model and the optimizer as they are; made if there are none."""
         self._passed = lambda: None
-        for ready in self._known:
-            if ready.serves(X, Y):
-                self._now = ready
-                self._keep_trainings_of(ready.guard)
-                return ready
+        found: _Ready | None = self._known.find((X.shape, X.dtype, Y.shape, Y.dtype))
+        if found is not None:
+            self._now = found
+            self._keep_trainings_of(found.guard)
+            return found
         try:
             guard = Guard(self._model, self._loss, self._optimizer, self._constants)
         except RecordingError as error:
@@ -334,7 +334,7 @@ class CompiledStep:
 
     def _remember(self, ready: _Ready) -> None:
         if self._now is not ready:
-            self._known = [*(x for x in self._known[-REMEMBERED:] if x is not ready), ready]
+            self._known.add(ready.types, ready.guard, ready, 0 if ready.runner is None else ready.runner.bytes)
             self._now = ready
 
     def _plan(self, ready: _Ready, alike: bool = True) -> None:
@@ -354,7 +354,7 @@ class CompiledStep:
                 break
         else:
             ready.home = Home(planned.layout, parameters, names, planned.kinds)
-            self._homes = [*self._homes[-REMEMBERED:], ready.home]
+            self._homes = [*self._homes[-HOMES:], ready.home]
         updated = set(parameters)
         ready.rest = [p for p in self._optimizer.parameters if p not in updated]
 
