@@ -199,6 +199,16 @@ def test_a_bias_that_is_kept_of_each_step_keeps_nothing_else_from_the_second_one
     assert len({float(x) for x in map(np.squeeze, kept)}) == 12
 
 
+def test_a_bias_of_a_large_model_never_keeps_anything_else():
+    model = nn.TwoLayerNetwork(400, 400, rng=0)
+    step = tg.compile(model, LOGITS, sgd(model))
+    kept = []
+    for _ in range(4):
+        step(np.ones((400, 8)), np.ones((1, 8)))
+        kept += [p.data for p in model.parameters()[1:]]
+    assert sum(map(bytes_kept, kept)) == 4 * 8 * (400 + 400 + 1)
+
+
 def test_what_is_given_as_a_copy_can_be_changed_in_place_as_any_parameter():
     pairs = []
     for compiled in (False, True):

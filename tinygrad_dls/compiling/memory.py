@@ -27,6 +27,10 @@ from tinygrad_dls.tensor import Tensor
 __all__ = ["Home", "aligned", "part"]
 
 WORTH_A_COPY = 4096  # bytes that an array which somebody keeps may keep with it, besides four times its own
+SMALL, LARGE = (
+    2**14,
+    2**20,
+)  # bytes of an array that is always copied, and of what it would keep: a bias of a large model
 
 
 def aligned(size: int, dtype: Any) -> Array:
@@ -118,8 +122,11 @@ class Home:
         self.state: list[Any] = [None] * len(self.names)  # and the optimizer
         self.is_whole = False  # whether that has all the parts: not before the first step
         self.apart: dict[tuple[int, int], None] = {}  # by region and parameter: what is handed out as a copy
-        self.has_more = self.has_state  # than parameters that are views
         self.pair = _Pair(self.parameters, self._side(), self._side())
+        region = self.pair.sides[0][0]
+        if region.flat.nbytes > LARGE:  # at once, as copies cost nothing beside the rest of the step
+            self.apart = {(0, i): None for i, x in enumerate(region.patterns) if x.nbytes <= SMALL}
+        self.has_more = self.has_state or bool(self.apart)  # than parameters that are views
 
     def serves(self, layout: Layout, parameters: Sequence[Tensor], kinds: Sequence[tuple[int, ...]]) -> bool:
         """Whether these parameters live here already, laid out like this."""
