@@ -53,9 +53,8 @@ class Remembered:
         programs = self._programs.pop(kind, [])
         if kind in self._forgotten:
             self._warn(
-                f"the data come in more shapes than are remembered ({SHAPES:,} at most, or {BYTES >> 20} MB), so programs "
-                "are recorded again and again. Use a few sizes of batches, or eager "
-                "steps."
+                f"the data come in more shapes than are remembered ({SHAPES:,} at most, or {BYTES >> 20} MB), so "
+                "programs are recorded again and again. Use a few sizes of batches, or eager steps."
             )
         if len(programs) >= STATES:
             names = ", ".join(programs[-1][0].changes()) or "what the code reads"
