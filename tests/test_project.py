@@ -49,11 +49,12 @@ def test_a_misspelt_name_is_an_error():
 
 
 LAYERS = [
-    ["arrays"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim", "frames"],
+    ["arrays", "identity"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim", "frames"],
     ["calls", "recording", "rewriting"], ["graph", "program"],
     ["compiling.lowering", "compiling.factoring", "compiling.joining", "compiling.storage", "compiling.updating",
      "compiling.tiling", "compiling.placing", "compiling.writing", "compiling.planning", "compiling.memory",
-     "compiling.threads", "compiling.running", "compiling.guards", "compiling.ranges", "compiling.recorded",
+     "compiling.threads", "compiling.running", "compiling.reading", "compiling.guards", "compiling.remembering",
+     "compiling.checking", "compiling.ranges", "compiling.recorded",
      "compiling.function", "compiling.step"],
     ["training", "datasets"], ["transforms", "anomaly"],
     ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],

@@ -108,7 +108,7 @@ class CompiledFunction:
             rng, spread = np.random.default_rng(0), dict.fromkeys(expected, 0.0)
             for given in ([rounded(x, rng) for x in arrays] for _ in range(3)):
                 spread = {n: max(spread[n], distance(x, expected[n])) for n, x in results(given).items()}
-            if changed or (beyond := beyond_rounding(differences, expected, spread, {})):
+            if changed or (beyond := beyond_rounding(differences, expected, spread)):
                 name = next(iter(differences)) if changed else beyond[0]
                 cause = stale("") if changed else unexplained("Call the function itself, and report it.")
                 self._known.clear()

@@ -13,6 +13,8 @@ from numpy import ndarray
 from tinygrad_dls import losses
 from tinygrad_dls.arrays import Array, RecordingError, as_array
 from tinygrad_dls.compiling.checking import (
+    COST,
+    UPDATE,
     Results,
     Turns,
     beyond_rounding,
@@ -212,18 +214,18 @@ class CompiledStep:
             sizes = {}
         expected = results()
         if found := now.turns.differing(got, expected, sizes):
-            self._look_into(now, X, Y, found, (got, expected, sizes), results)
+            self._look_into(now, X, Y, found, (got, expected), results)
         now.turns.again()
         now.left = now.turns.left
 
     def _updates(self, now: _Ready, X: Array, Y: Array, rate: float, cost: float) -> Any:
         """What the step has computed; what computes the same eagerly; and the sizes of the parameters."""
         home, optimizer = now.home, self._optimizer
-        results: Results = {"the cost": cost}
+        results: Results = {COST: cost}
         sizes = {}
         for name, p, new in zip(home.names, home.parameters, home.pair.sides[1 - home.now][0].patterns, strict=True):
-            results[f"the update of {name}"] = new - p._value
-            sizes[f"the update of {name}"] = float(np.max(np.abs(p._value)))
+            results[f"{UPDATE}{name}"] = new - p._value
+            sizes[f"{UPDATE}{name}"] = float(np.max(np.abs(p._value)))
         parameters = dict(zip(home.names, home.parameters, strict=True))
         return results, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters, optimizer, rate), sizes
 
@@ -232,8 +234,8 @@ class CompiledStep:
         program = now.program
         assert program is not None
         parameters = {c.name: p for c, p in zip(program.parameters, program.tensors, strict=True)}
-        gradients = {name: call for name, call in program.backward if name[1:] in parameters}
-        parameters = {name[1:]: parameters[name[1:]] for name in gradients}
+        gradients = {name[1:]: call for name, call in program.backward if name[1:] in parameters}
+        parameters = {name: parameters[name] for name in gradients}
         inputs = dict(zip(program.data, (X, Y), strict=True))
         inputs |= {c: p._value for c, p in zip(program.parameters, program.tensors, strict=True)}
         got = of_program(program.cost, gradients, inputs, program.recorder.dimension, X.shape[-1])
@@ -243,7 +245,7 @@ class CompiledStep:
         self, now: _Ready, X: Array, Y: Array, found: dict[str, float], compared: Any, results: Callable[[], Results]
     ) -> None:
         """Raise, unless the differences are of rounding; then, look into larger ones only."""
-        got, expected, sizes = compared
+        got, expected = compared
         assert now.turns is not None
         assert now.program is not None
         try:
@@ -254,7 +256,7 @@ class CompiledStep:
         if changed:
             name, cause = next(iter(found)), stale(changed)
         else:
-            beyond = beyond_rounding(found, expected, rounding(results, now.program.tensors, expected), sizes)
+            beyond = beyond_rounding(found, expected, rounding(results, now.program.tensors, expected))
             if not beyond:
                 now.turns.accept(found, expected)
                 return

@@ -1,0 +1,294 @@
+"""What recorded functions read: declared constant, refused with a sentence, or compared in little time."""
+
+import itertools
+import queue
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tinygrad_dls import nn
+from tinygrad_dls.arrays import RecordingError
+from tinygrad_dls.compiling import checking, remembering
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(3, 20)), RNG.integers(0, 2, size=(1, 20))
+LOGITS = tg.binary_cross_entropy_with_logits
+
+
+def compiled(loss=LOGITS, model=None, optimizer=tg.optim.SGD, **options):
+    model = model or nn.Sequential(nn.Linear(3, 1, rng=0))
+    return tg.compile(model, loss, optimizer(model.parameters(), lr=0.1), **options)
+
+
+# -- refused by name --------------------------------------------------------------------------------------------------
+
+WORDS = queue.SimpleQueue()
+MANY = {f"w{i}": float(i) for i in range(5000)}
+
+
+class Reading(nn.Module):
+    def __init__(self, table):
+        self.table, self.layer = table, nn.Linear(3, 1, rng=0)
+
+    def __call__(self, x):
+        return self.layer(x) * self.table["w1"]
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        (
+            lambda: compiled(lambda z, y: LOGITS(z, y) * (WORDS.qsize() + 1)),
+            "would freeze what WORDS holds: a SimpleQueue, whose changes cannot be watched. Pass what the code takes "
+            "from it as an argument, or keep that as a number or an array in a variable; if it never changes, declare "
+            "it with compile(..., constants=[WORDS]).",
+        ),
+        (
+            lambda: compiled(model=Reading(MANY)),
+            "would freeze what Reading.table holds: a dict of 5,000 entries, whose",
+        ),
+        (
+            lambda: compiled(lambda z, y: LOGITS(z, y) * eval("1" + "+1")),
+            "reads by globals(), eval or exec, with names that do not stand in its code. Write their names, or pass them as arguments.",
+        ),
+    ],
+)
+def test_what_cannot_be_watched_is_refused_with_what_to_write(step, text):
+    with pytest.raises(RecordingError) as error:
+        step()(X, Y)
+    assert text in str(error.value)
+
+
+def test_what_is_refused_runs_eagerly_with_a_fallback_and_says_so():
+    step = compiled(lambda z, y: LOGITS(z, y) * (WORDS.qsize() + 1), fallback=True)
+    twice = [step(X, Y), step(X, Y)]
+    assert twice[1] < twice[0]
+    assert "what WORDS holds" in step.explain()
+
+
+@pytest.mark.parametrize("model", [Reading(MANY)])
+def test_constants_are_not_compared(model):
+    step = compiled(model=model, constants=[MANY])
+    cost = step(X, Y)
+    assert cost == pytest.approx(LOGITS(Reading(MANY)(X), Y).item(), rel=1e-12)
+    assert "NumPy calls" in step.explain()
+
+
+def test_constants_are_a_list():
+    with pytest.raises(TypeError, match=r"constants must be a list of objects, constants=\[...\]; got 3"):
+        compiled(constants=3)
+
+
+def test_constants_of_a_function():
+    double = tg.compile(lambda x: x * MANY["w2"], constants=[MANY])
+    assert (double(X) == 2 * X).all()
+
+
+def test_what_no_code_reads_may_change_and_need_not_be_of_any_kind():
+    model = nn.Sequential(nn.Linear(3, 1, rng=0))
+    model.log, model.words, model.last, model.epoch = WORDS, MANY, X, -1
+    step = compiled(model=model)
+    step(X, Y)
+    program = step._now
+    for epoch in range(3):
+        model.epoch, model.last = epoch, X.copy()
+        step(X, Y)
+    assert step._now is program
+
+
+# -- what an optimizer does besides its update ------------------------------------------------------------------------
+
+
+class Clipping(tg.optim.SGD):
+    def step(self):
+        for p in self.parameters:
+            p.grad = np.clip(p.grad, -1e-3, 1e-3)
+        super().step()
+
+
+class Accumulating(tg.optim.SGD):
+    def zero_grad(self):
+        """Keep the gradients."""
+
+
+class Warming(tg.optim.SGD):
+    def _rate(self):
+        return min(1.0, self.steps / 10) * super()._rate()
+
+
+def patched(parameters, lr):
+    optimizer = tg.optim.SGD(parameters, lr=lr)
+    optimizer.step = lambda: None
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [
+        (Clipping, "Clipping.step"),
+        (Accumulating, "Accumulating.zero_grad"),
+        (Warming, "Warming._rate"),
+        (patched, "SGD.step"),
+    ],
+)
+def test_an_optimizer_with_steps_of_its_own_is_refused(optimizer, name):
+    text = f"the program would drop what {name} does: of an optimizer, _update is recorded, and nothing else"
+    with pytest.raises(RecordingError, match=text):
+        compiled(optimizer=optimizer)(X, Y)
+    model = nn.Sequential(nn.Linear(3, 1, rng=0))
+    with pytest.raises(RecordingError, match=text):
+        tg.numpy_source(model, X, Y, loss=LOGITS, optimizer=optimizer(model.parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize("optimizer", [Clipping, Accumulating, Warming])
+def test_with_a_fallback_its_steps_are_its_own(optimizer):
+    costs = []
+    for step_of in (lambda *a: compiled(LOGITS, a[0], optimizer, fallback=True), lambda *a: None):
+        model = nn.Sequential(nn.Linear(3, 1, rng=0))
+        step = step_of(model)
+        own = optimizer(model.parameters(), lr=0.1)
+        costs.append([step(X, Y) if step else tg.optim.eager_step(model, LOGITS, own, X, Y) for _ in range(4)])
+    assert costs[0] == costs[1]
+
+
+def test_a_method_that_is_replaced_later_is_noticed():
+    model = nn.Sequential(nn.Linear(3, 1, rng=0))
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    step = tg.compile(model, LOGITS, optimizer)
+    step(X, Y)
+    optimizer.step = lambda: None
+    with pytest.raises(RecordingError, match=r"would drop what SGD\.step does"):
+        step(X, Y)
+
+
+# -- recorded again and again -----------------------------------------------------------------------------------------
+
+
+def test_more_shapes_than_are_remembered_are_said(monkeypatch):
+    monkeypatch.setattr(remembering, "SHAPES", 4)
+    step = compiled()
+    data = [(RNG.normal(size=(3, m)), np.ones((1, m))) for m in range(10, 15)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for batch in data:
+            step(*batch)
+    with pytest.warns(
+        RuntimeWarning, match=r"a compiled step: the data come in more shapes than are remembered \(4 at"
+    ):
+        step(*data[0])
+
+
+def test_hundreds_of_shapes_are_recorded_once_each():
+    f = tg.compile(lambda x: np.tanh(x) * 2)
+    data = [np.ones(n) for n in range(1, 100)]
+    programs = []
+    for _ in range(2):
+        for x in data:
+            f(x)
+            programs.append(f._now)
+    assert programs[: len(data)] == programs[len(data) :]
+
+
+def test_what_changes_at_each_step_is_named():
+    class Counted(nn.Module):
+        def __init__(self):
+            self.layer, self.k = nn.Linear(3, 1, rng=0), 0
+
+        def __call__(self, x):
+            return self.layer(x) * (1 + self.k)
+
+    model = Counted()
+    step = compiled(model=model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for model.k in range(remembering.STATES):
+            step(X, Y)
+    model.k = -1
+    with pytest.warns(RuntimeWarning, match=r"a compiled step: Counted\.k changes again and again, and each time"):
+        step(X, Y)
+
+
+# -- compared with the eager step -------------------------------------------------------------------------------------
+
+MODELS = {
+    "logistic regression": lambda dtype: nn.LogisticRegression(3, dtype=dtype),
+    "tanh": lambda dtype: nn.TwoLayerNetwork(3, 4, rng=0, dtype=dtype),
+    "relu": lambda dtype: nn.TwoLayerNetwork(3, 32, 1, nn.ReLU(), rng=0, dtype=dtype),
+}
+OPTIMIZERS = {
+    "SGD": lambda p: tg.optim.SGD(p, lr=0.5),
+    "momentum": lambda p: tg.optim.SGD(p, lr=0.1, momentum=0.9, weight_decay=1e-3),
+    "Adam": lambda p: tg.optim.Adam(p, lr=0.01),
+    "tiny steps": lambda p: tg.optim.SGD(p, lr=1e-12),
+    "huge steps": lambda p: tg.optim.SGD(p, lr=5.0),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_rounding_is_never_taken_for_a_change(monkeypatch, model, optimizer, dtype):
+    monkeypatch.setattr(checking, "PERIOD", 1)  # compared at each step
+    net = MODELS[model](dtype)
+    step = tg.compile(net, LOGITS, OPTIMIZERS[optimizer](net.parameters()))
+    costs = [step(X.astype(dtype), Y) for _ in range(100)]
+    assert np.isfinite(costs).all()
+
+
+@pytest.mark.parametrize("tile", [None, 7])
+def test_a_value_that_nobody_watches_is_noticed_and_nothing_is_changed(tile):
+    hidden = itertools.count()  # not read by the recording: its state is behind a C function
+    box = {"scale": 1.0}
+    read = type("Hidden", (), {"__float__": lambda self: box["scale"]})
+    known = [read()]
+    step = compiled(lambda z, y: LOGITS(z, y) * float(known[0]), constants=[known], tile=tile)
+    step(X, Y), step(X, Y)
+    box["scale"] = 3.0
+    step(X, Y)
+    before = {name: w.copy() for name, w in step.model.state_dict().items()}
+    with pytest.raises(
+        RuntimeError, match=r"instead of .* for the cost: something that the code reads has changed since"
+    ):
+        step(X, Y)
+    assert next(hidden) == 0
+    assert all((before[name] == w).all() for name, w in step.model.state_dict().items())
+    assert step.optimizer.steps == 3
+    assert step(X, Y) == pytest.approx(3 * LOGITS(nn_output(step, before), Y).item(), rel=1e-12)
+
+
+def nn_output(step, state):
+    twin = nn.Sequential(nn.Linear(3, 1, rng=0))
+    twin.load_state_dict(state)
+    return twin(X)
+
+
+def test_comparisons_get_rarer_and_stop_at_a_period():
+    turns, calls = checking.Turns(float), []
+    left = turns.left
+    for call in range(1, 5000):
+        left -= 1
+        if not left:
+            calls.append(call)
+            turns.again()
+            left = turns.left
+    assert calls[:12] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048]
+    assert calls[12:] == [3072, 4096]
+
+
+@pytest.mark.parametrize(
+    ("got", "expected", "found"),
+    [
+        (1.0, 1.0, []),
+        (1.0 + 1e-13, 1.0, []),
+        (1.0 + 1e-9, 1.0, ["the cost"]),
+        (np.inf, np.inf, []),
+        (np.nan, np.nan, []),
+        (np.nan, 1.0, ["the cost"]),
+        (np.inf, -np.inf, ["the cost"]),
+        (1e-20, 0.0, ["the cost"]),
+    ],
+)
+def test_costs_are_compared_by_their_own_size(got, expected, found):
+    assert list(checking.Turns(float).differing({"the cost": got}, {"the cost": expected}, {})) == found
