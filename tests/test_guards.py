@@ -51,7 +51,8 @@ class Reading(nn.Module):
         ),
         (
             lambda: compiled(lambda z, y: LOGITS(z, y) * eval("1" + "+1")),
-            "reads by globals(), eval or exec, with names that do not stand in its code. Write their names, or pass them as arguments.",
+            "reads by globals(), eval or exec, with names that do not stand in its code. Write their names, or pass "
+            "them as arguments.",
         ),
     ],
 )
