@@ -40,7 +40,7 @@ def eager(problem: Problem) -> Peer:
         optimizer.zero_grad()
         J.backward()
         optimizer.step()
-        return float(J)
+        return J.item()
 
     return Peer(step, lambda: _parameters(model), lambda parameters: _restart(model, parameters))
 

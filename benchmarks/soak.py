@@ -36,7 +36,7 @@ def curve(steps: int, points: int) -> Iterator[tuple[int, float, int, float]]:
         for done in range(steps + 1):
             J = tg.binary_cross_entropy_with_logits(model(X), Y)
             if done % (steps // points) == 0:
-                yield done, resident(), gc.collect(), float(J)
+                yield done, resident(), gc.collect(), J.item()
             optimizer.zero_grad()
             J.backward()
             optimizer.step()

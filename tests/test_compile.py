@@ -42,7 +42,7 @@ def eager(model, loss, optimizer):
         optimizer.zero_grad()
         J.backward()
         optimizer.step()
-        return float(J)
+        return J.item()
 
     return step
 
@@ -926,7 +926,7 @@ def test_numbers_and_arrays_that_the_code_takes_from_around_it_are_live(turn, ki
         before = [step(X, Y) for _ in range(2)]
         assert len(step._known) == 1
         turn(model, costs)
-        J = float(loss(model(X), Y))
+        J = loss(model(X), Y).item()
         assert step(X, Y) == pytest.approx(J, rel=1e-12)
         assert before[0] == before[1] != pytest.approx(J, rel=1e-3)
     finally:

@@ -232,7 +232,7 @@ def branch(X, Y):
 
 def as_number(X, Y):
     J = LOGITS(MODELS["tanh"][0](X), Y)
-    return J * float(J)
+    return J * J.item()
 
 
 def draws_a_number(X, Y):

@@ -27,7 +27,7 @@ def model(*layers):
 def stepping(net, loss, **options):
     """The eager cost, and the same by a compiled step that learns nothing."""
     step = tg.compile(net, loss, tg.optim.SGD(net.parameters(), lr=0.0), **options)
-    return (lambda: float(loss(net(X), Y))), (lambda: step(X, Y))
+    return (lambda: loss(net(X), Y).item()), (lambda: step(X, Y))
 
 
 def in_the_loss(scale, **options):

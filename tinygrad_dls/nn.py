@@ -669,7 +669,7 @@ class Sequential(Module):
     >>> import numpy as np, tinygrad_dls as tg
     >>> model = tg.nn.Sequential(tg.nn.Linear(2, 1, init=tg.init.zeros), tg.nn.Sigmoid())
     >>> A = model(np.ones((2, 3)))
-    >>> float(tg.binary_cross_entropy(A, np.ones((1, 3))).item())
+    >>> tg.binary_cross_entropy(A, np.ones((1, 3))).item()
     0.6931471805599453
     """
 

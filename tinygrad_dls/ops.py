@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import EXPLAINED, Array, as_array, explained, role, shown, truth
+from tinygrad_dls.arrays import EXPLAINED, Array, as_array, called, explained, role, shown, truth
 from tinygrad_dls.tensor import Rule, Tensor, implements, implements_on_values, op, values
 
 if TYPE_CHECKING:
@@ -621,6 +621,22 @@ def _compared(function: Any) -> Any:
     return compare
 
 
+def _in_place(symbol: str) -> Any:
+    """Refuse ``p -= ...`` of a leaf that requires a gradient; of another Tensor, Python takes ``p = p - ...``."""
+
+    def change(x: Tensor, _: Any) -> Any:
+        if x._depth != 1 or x._is_argument:
+            return NotImplemented
+        name = x.name or "t"
+        raise TypeError(
+            f"`{name} {symbol}= ...` would make a new Tensor, and leave {called(x.name)} as it is: a leaf that "
+            f"requires a gradient. Write {name}.data {symbol}= ..., or let an optimizer take the step; or give a new "
+            f"Tensor another name, new = {name} {symbol} ..."
+        )
+
+    return change
+
+
 def _method_reshape(x: Tensor, *shape: Any) -> Any:
     return reshape(x, shape[0] if len(shape) == 1 else shape)
 
@@ -630,8 +646,16 @@ def _method_transpose(x: Tensor, *axes: Any) -> Any:
 
 
 _OPERATORS = {"add": add, "sub": subtract, "mul": multiply, "truediv": divide, "pow": power, "matmul": matmul}
+_SYMBOLS = {
+    "add": "+", "sub": "-", "mul": "*", "truediv": "/", "pow": "**", "matmul": "@", "floordiv": "//", "mod": "%",
+    "and": "&", "or": "|", "xor": "^", "lshift": "<<", "rshift": ">>",
+}  # fmt: skip
 _COMPARISONS = {
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal,
+}  # fmt: skip
+_UNDIFFERENTIATED: dict[str, Any] = {
+    "floordiv": np.floor_divide, "mod": np.remainder, "divmod": np.divmod, "and": np.bitwise_and, "or": np.bitwise_or,
+    "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift,
 }  # fmt: skip
 _METHODS = (sum, mean, max, min, prod, var, std, cumsum, clip, swapaxes, squeeze, astype)
 
@@ -641,15 +665,18 @@ def _attach() -> None:
     for name, function in _OPERATORS.items():
         setattr(Tensor, f"__{name}__", function)
         setattr(Tensor, f"__r{name}__", _reflected(function))
+    for name, symbol in _SYMBOLS.items():
+        setattr(Tensor, f"__i{name}__", _in_place(symbol))
     for name, compare in _COMPARISONS.items():
         setattr(Tensor, f"__{name}__", _compared(compare))
-    for name, undifferentiated in {"floordiv": np.floor_divide, "mod": np.remainder}.items():  # refused, by name
+    for name, undifferentiated in _UNDIFFERENTIATED.items():  # refused, by name
         setattr(Tensor, f"__{name}__", lambda x, y, f=undifferentiated: f(x, y))
         setattr(Tensor, f"__r{name}__", lambda x, y, f=undifferentiated: f(y, x))
     for method in _METHODS:
         setattr(Tensor, method.__name__, method)
     others: dict[str, Any] = {
-        "__neg__": negative, "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
+        "__neg__": negative, "__invert__": lambda x: np.bitwise_not(x),
+        "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
         "T": property(transpose), "reshape": _method_reshape, "transpose": _method_transpose,
     }  # fmt: skip
     for name, function in others.items():

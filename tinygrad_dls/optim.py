@@ -271,7 +271,8 @@ def eager_step(
     optimizer.zero_grad()
     J.backward()
     optimizer.step()
-    return float(J)
+    cost: float = J.item()
+    return cost
 
 
 @functools.lru_cache(maxsize=4096)

@@ -15,11 +15,12 @@ backward pass, and who owns a gradient.
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import operator
+from collections.abc import Callable, Generator, Iterator
 from contextvars import ContextVar
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
@@ -34,6 +35,7 @@ from tinygrad_dls.arrays import (
     explained,
     not_differentiated,
     role,
+    shown,
     truth,
     unbroadcast,
 )
@@ -66,12 +68,21 @@ _recording: ContextVar[bool | Observer] = ContextVar("tinygrad_dls_recording", d
 _implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
-@contextmanager
-def no_grad() -> Iterator[None]:
+# The switches that `no_grad` has to set back, the innermost last; each thread and each task has its own.
+_before: ContextVar[tuple[bool | Observer, ...]] = ContextVar("tinygrad_dls_before_no_grad", default=())
+
+
+class no_grad:  # noqa: N801  # used as a function
     """Switch the recording of the graph off: as a context manager, or as a decorator.
 
     The switch is a `contextvars.ContextVar`: threads and tasks that run beside the block do not see it, and it is set
-    back even when the block raises.
+    back even when the block raises. One object may be used again, nested, and by several threads. Of a generator or a
+    coroutine that it decorates, it is off while their own code runs.
+
+    Raises
+    ------
+    TypeError
+        If it decorates without parentheses, or something that is no function.
 
     Examples
     --------
@@ -82,11 +93,83 @@ def no_grad() -> Iterator[None]:
     >>> z.requires_grad
     False
     """
-    token = _recording.set(False)
-    try:
-        yield
-    finally:
-        _recording.reset(token)
+
+    __slots__ = ()
+
+    def __init__(self, *function: Any) -> None:
+        if function:
+            raise TypeError(
+                "no_grad takes no arguments. Write @tg.no_grad(), with parentheses, or `with tg.no_grad():`."
+            )
+
+    def __enter__(self) -> None:
+        _before.set((*_before.get(), _recording.get()))
+        _recording.set(False)
+
+    def __exit__(self, *error: object) -> None:
+        *outer, recording = _before.get()
+        _recording.set(recording)
+        _before.set(tuple(outer))
+
+    def __call__(self, function: Callable[P, Any]) -> Callable[P, Any]:
+        """The function, with the recording of the graph off while it runs."""
+        if inspect.isasyncgenfunction(function) or isinstance(function, type) or not callable(function):
+            raise TypeError(
+                f"no_grad cannot decorate {shown(function)}: it takes functions, generators and coroutines. Write "
+                "`with tg.no_grad():` within, around what shall have no graph."
+            )
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generate(*args: P.args, **kwargs: P.kwargs) -> Any:
+                return (yield from _without_graph(function(*args, **kwargs)))
+
+            return generate
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+                return await _Awaited(_without_graph(function(*args, **kwargs).__await__()))
+
+            return run
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return call
+
+
+def _without_graph(generator: Any) -> Generator[Any, Any, Any]:
+    """Go through a generator, with the recording of the graph off only while it runs, not while it waits."""
+    resume: Callable[[], Any] = functools.partial(next, generator)
+    while True:
+        try:
+            with no_grad():
+                item = resume()
+        except StopIteration as end:
+            return end.value
+        try:
+            sent = yield item
+        except GeneratorExit:
+            with no_grad():
+                generator.close()
+            raise
+        except BaseException as error:
+            resume = functools.partial(generator.throw, error)
+        else:
+            resume = functools.partial(next, generator) if sent is None else functools.partial(generator.send, sent)
+
+
+class _Awaited:
+    """What `await` takes: something that gives an iterator."""
+
+    def __init__(self, steps: Generator[Any, Any, Any]) -> None:
+        self._steps = steps
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._steps
 
 
 class Tensor:
@@ -119,6 +202,8 @@ class Tensor:
 
     __pandas_priority__ = 5000  # above a DataFrame's: `series + tensor` is a Tensor, not a column of objects
     __slots__ = ("__weakref__", "_depth", "_grad", "_lent", "_level", "_origin", "_value", "name")
+
+    _is_argument = False  # of a transform: the user's own variable, which may be given another value
 
     _value: Array
     _grad: Array  # None before the first backward
@@ -395,11 +480,7 @@ class Tensor:
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Give the values to code that wants a plain array; refuse where that would drop a graph."""
-        if self.requires_grad:
-            raise TypeError(
-                f"{called(self.name)} requires a gradient, and a plain array would lose the graph. "
-                "Use .data (or .detach()) to say that you mean it; write X @ t for X.dot(t)."
-            )
+        self._refuse_to_lose_the_graph("a plain array")
         return np.array(values(self.data), dtype=dtype, copy=copy)
 
     # -- Python's protocols -------------------------------------------------------------------------------------------
@@ -409,11 +490,77 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(values(self))
 
+    def _refuse_to_lose_the_graph(self, what: str) -> None:
+        """Raise where code asks for something that remembers nothing of the graph that leads here."""
+        x: Any = self
+        while isinstance(x, Tensor):
+            if x._depth:
+                raise TypeError(
+                    f"{called(self.name)} requires a gradient, and {what} would lose the graph. Write np.exp for "
+                    "math.exp and so on, X @ t for X.dot(t), and np.stack([t, u]) for an array of Tensors. If no "
+                    "gradient shall flow, say so with .data (or .detach()), or .item() for a number."
+                )
+            x = x._value
+
     def __float__(self) -> float:
+        self._refuse_to_lose_the_graph("a Python number")
         return float(self.item())
 
     def __int__(self) -> int:
+        self._refuse_to_lose_the_graph("a Python number")
         return int(self.item())
+
+    def __complex__(self) -> complex:
+        self._refuse_to_lose_the_graph("a Python number")
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        self._refuse_to_lose_the_graph("a Python number")
+        return operator.index(np.asarray(values(self)))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        self._refuse_to_lose_the_graph("a Python number")
+        return round(self.item(), digits)
+
+    def __trunc__(self) -> int:
+        self._refuse_to_lose_the_graph("a Python number")
+        return math.trunc(self.item())
+
+    def __floor__(self) -> int:
+        self._refuse_to_lose_the_graph("a Python number")
+        return math.floor(self.item())
+
+    def __ceil__(self) -> int:
+        self._refuse_to_lose_the_graph("a Python number")
+        return math.ceil(self.item())
+
+    def __bytes__(self) -> bytes:
+        self._refuse_to_lose_the_graph("bytes")
+        return np.asarray(values(self)).tobytes()
+
+    def __copy__(self) -> Tensor:
+        return self._copied(lambda x: x)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self._copied(lambda x: copy.deepcopy(x, memo), memo)
+
+    def _copied(self, each: Callable[[Any], Any], memo: dict[int, Any] | None = None) -> Tensor:
+        twin: Tensor = _new(type(self))
+        if memo is not None:
+            memo[id(self)] = twin
+        for name in (name for base in type(self).__mro__ for name in getattr(base, "__slots__", ())):
+            if name != "__weakref__":
+                object.__setattr__(twin, name, each(getattr(self, name)))
+        return twin
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.op is not None:
+            raise TypeError(
+                f"{called(self.name)} was computed by {self.op.__name__}, and a graph cannot be pickled, as it holds "
+                "functions. Take .detach() or .data of it; if a model keeps it in an attribute, delete that before, or "
+                "save model.state_dict()."
+            )
+        return object.__reduce_ex__(self, protocol)
 
     def __len__(self) -> int:
         return len(self._value)

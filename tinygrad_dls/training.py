@@ -351,7 +351,7 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
 def _validate(
     model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, judged: bool, history: History
 ) -> None:
-    history.validation_costs.append(evaluated(lambda: float(loss(model(X), Y))))
+    history.validation_costs.append(evaluated(lambda: float(values(loss(model(X), Y)))))
     predict = getattr(model, "predict", None)
     if judged and predict is not None:
         predictions = as_array(values(predict(X)), "predictions")

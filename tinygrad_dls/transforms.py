@@ -310,7 +310,7 @@ def _varied(x: Any, level: int, name: str) -> tuple[Any, Any]:
         )
     if not isinstance(x, Module):
         try:
-            leaf = _leaf(Tensor, x, level, name)
+            leaf = _leaf(_Argument, x, level, name)
         except ValueError as error:  # not rectangular
             if not isinstance(x, (list, tuple)):
                 raise
@@ -327,6 +327,13 @@ def _varied(x: Any, level: int, name: str) -> tuple[Any, Any]:
         for name, p in parameters.items()
     }
     return with_parameters(x, {p: leaves[name] for name, p in parameters.items()}), leaves
+
+
+class _Argument(Tensor):
+    """An argument of a function that is differentiated: in it, ``x += 1`` is another value of the user's variable."""
+
+    __slots__ = ()
+    _is_argument = True
 
 
 def _leaf(kind: type[Tensor], data: Any, level: int, name: str, requires_grad: bool = True) -> Tensor:
