@@ -243,7 +243,7 @@ def draws_a_number(X, Y):
     ("cost", "text"),
     [
         (branch, r"a Python decision .*the result of np.greater .*line \d+ of test_numpy_source.py: return"),
-        (as_number, r"would freeze a plain array .*line \d+ of test_numpy_source.py: return J \* float"),
+        (as_number, r"would freeze a plain array .*line \d+ of test_numpy_source.py: return J \* J\.item"),
         (draws_a_number, r"recorded twice, a line is first"),
     ],
 )

@@ -69,7 +69,7 @@ TABLE = {
     "hash": (hash, number, VALUE), "repr": (repr, number, VALUE), "str": (str, number, VALUE),
     "format": (lambda t: format(t, ".2f"), number, VALUE), "sizeof": (lambda t: t.__sizeof__(), number, VALUE),
     "dir": (dir, number, VALUE), "reduce": (pickle.dumps, number, VALUE), "reduce_ex": (pickle.dumps, number, VALUE),
-    "delitem": (lambda t: operator.delitem(t, 0), vector, NOT), "buffer": (memoryview, vector, NOT),
+    "buffer": (memoryview, vector, NOT),
 }  # fmt: skip
 IN_PLACE = {
     "iadd": operator.iadd, "isub": operator.isub, "imul": operator.imul, "itruediv": operator.itruediv,

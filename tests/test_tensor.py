@@ -278,7 +278,7 @@ def test_numpys_functions_and_operators_keep_the_graph(f):
 
 
 def test_augmented_assignment_rebinds_and_leaves_the_old_tensor():
-    t = old = leaf(np.ones(2))
+    t = old = leaf(np.ones(2)) * 1
     t += 1
     assert t is not old
     np.testing.assert_array_equal(old.data, [1, 1])
