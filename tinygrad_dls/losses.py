@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array
-from tinygrad_dls.ops import rounded_into_unit_interval
+from tinygrad_dls.arrays import Array, as_array, single_inside
+from tinygrad_dls.ops import below_largest, rounded_into_unit_interval
 from tinygrad_dls.tensor import Rule, Tensor, op, values
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error", "softmax_cross_entropy"]
@@ -67,6 +67,7 @@ def binary_cross_entropy(A: Any, Y: Any) -> Any:
 
 
 @op()
+@single_inside
 def _binary_cross_entropy(a: Array, y: Array) -> Rule:
     m = a.shape[-1] if a.shape else 1
     a = rounded_into_unit_interval(a)
@@ -114,18 +115,29 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
 
 
 @op()
+@single_inside
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     m = z.shape[-1] if z.shape else 1
     positive = np.maximum(z, 0.0)
-    negative = z - positive  # so |z| = positive - negative, and no exponent below is above 0
+    negative = np.minimum(z, 0.0)  # so |z| = positive - negative, and no exponent below is above 0
     e = np.exp(negative - positive)
     losses = positive - y * z + np.log1p(e)
+    J = losses.sum() / m
+    if _is_nan(J):  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
+        away = (z > 0) - y
+        J = (np.where(away == 0, 0, z) * away + np.log1p(e)).sum() / m
 
     def dz(dj: Array) -> Array:
         a = np.exp(negative) / (1.0 + e)  # sigmoid(z), as in tinygrad_dls.ops
         return (a - y) * (dj / m)
 
-    return losses.sum() / m, (dz, lambda dj: -dj * z / m)
+    return J, (dz, lambda dj: -dj * z / m)
+
+
+def _is_nan(J: Any) -> bool:
+    """Whether a cost is NaN; what is not a number yet, as in a recording, is not."""
+    J = values(J)
+    return isinstance(J, np.floating) and bool(J != J)
 
 
 def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
@@ -187,9 +199,10 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
 
 
 @op()
+@single_inside
 def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
     m = z.shape[-1]
-    s = z - z.max(axis=0, keepdims=True)
+    s, _ = below_largest(z, 0)
     e = np.exp(s)
     total = e.sum(axis=0, keepdims=True)
     chosen = y * np.where(values(y) == 0, 0, s)  # a class ruled out by a logit of -inf costs nothing, not 0 * -inf
@@ -224,6 +237,7 @@ def mean_squared_error(A: Any, Y: Any) -> Any:
 
 
 @op()
+@single_inside
 def _mean_squared_error(a: Array, y: Array) -> Rule:
     m = a.shape[-1] if a.shape else 1
     error = a - y

@@ -50,8 +50,9 @@ def clipped_sigmoid(Z: Any) -> Any:
 
 
 def softmax(Z: Any) -> Any:
-    """Probabilities of the classes, which are the rows, without overflow."""
-    E = np.exp(Z - np.max(Z, axis=0, keepdims=True))
+    """Probabilities of the classes, which are the rows, without overflow; shared where the largest are infinite."""
+    top = np.max(Z, axis=0, keepdims=True)
+    E = np.exp(np.where(Z == np.where(np.isinf(top), top, np.nan), 0, Z - top))
     return E / np.sum(E, axis=0, keepdims=True)
 
 
@@ -420,7 +421,7 @@ def _matches(pattern: Any, x: Any, argument: Call, found: list[Call]) -> bool:
     if isinstance(pattern, tuple):
         alike = isinstance(x, tuple) and len(x) == len(pattern)
         return alike and all(_matches(p, y, argument, found) for p, y in zip(pattern, x, strict=True))
-    return not isinstance(x, (Call, np.ndarray)) and bool(pattern == x)
+    return not isinstance(x, (Call, np.ndarray)) and bool(pattern == x or (pattern != pattern and x != x))  # or NaN
 
 
 def fused_cross_entropy(call: Call) -> Any:
