@@ -389,7 +389,8 @@ def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
     def dx(dz: Array) -> Array:
         a = values(x)
         equal = a.max(axis=axis, keepdims=keepdims) == a.min(axis=axis, keepdims=keepdims)  # z may be 1e-17 there
-        equal = np.logical_or(equal, values(z) == 0)  # or, of entries whose squares vanish, 0
+        if a.dtype.kind != "O":  # nor do squares of symbols vanish
+            equal = np.logical_or(equal, values(z) == 0)
         scale = np.where(equal, 0, dz / (_count(x, axis) - ddof) / np.where(equal, 1, z))
         return _kept(scale, axis, keepdims, x) * (x - np.mean(x, axis=axis, keepdims=True))
 

@@ -121,6 +121,8 @@ class CompiledStep:
                 cost = runner.run[home.now](X, Y, rate)
             else:
                 cost, counts, gradients = self._with_more(now, X, Y, rate)
+            if cost != cost:  # NaN, of an infinite logit perhaps: nothing is installed yet, and the engine knows limits
+                return eager_step(self._model, self._loss, optimizer, X, Y)
             steps = optimizer.steps + 1
             try:
                 home.install(optimizer, steps, counts, gradients)
