@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -304,7 +305,9 @@ def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
     return text + "Do X and Y hold the same examples?"
 
 
-_passed: dict[tuple[int, Callable[[Array], str]], weakref.ref[Any]] = {}  # by id and check, while the array lives
+# By id and check, while the array lives. No reference calls Python back, which would swallow a Ctrl-C that falls there:
+# those of arrays that are gone are cleared away as others come.
+_passed: dict[tuple[int, Callable[[Array], str]], weakref.ref[Any]] = {}
 
 
 def _check_once(y: Array, check: Callable[[Array], str]) -> None:
@@ -325,11 +328,15 @@ def _check_once(y: Array, check: Callable[[Array], str]) -> None:
 
 
 def _remember(y: Array, check: Callable[[Array], str]) -> None:
-    key = id(y), check
     try:
-        _passed[key] = weakref.ref(y, lambda _: _passed.pop(key, None))
+        reference = weakref.ref(y)
     except TypeError:  # an array type without weak references is checked every time
         return
+    for key in tuple(islice(_passed, 2)):  # two looked at for one that comes: at most half are gone
+        passed = _passed.pop(key, None)
+        if passed is not None and passed() is not None:
+            _passed[key] = passed
+    _passed[id(y), check] = reference
 
 
 def _has_passed(y: Array, check: Callable[[Array], str]) -> bool:
