@@ -236,13 +236,16 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
 
     The gradient goes to x in the closed interval, outside to the limit that was taken. Either limit may be None.
     """
-    # copies of what a caller could change: limits are seldom worth an error because they were used again
-    return _clip(x, *(limit.copy() if hasattr(limit, "flags") else limit for limit in (min, max)))
+    given = {name: limit for name, limit in (("min", min), ("max", max)) if limit is not None}
+    # copies of arrays: limits may be changed before `backward`, as indices may
+    limits = [limit.copy() if hasattr(limit, "flags") else limit for limit in given.values()]
+    return _clip(x, *limits) if len(given) == 2 else _clip(x, *limits, given=tuple(given))
 
 
 @op()
-def _clip(x: Array, min: Any, max: Any) -> Rule:
-    min, max = (limit if limit is None else _limit(limit) for limit in (min, max))
+def _clip(x: Array, *limits: Array, given: tuple[str, ...] = ("min", "max")) -> Rule:
+    named = dict(zip(given, limits, strict=True))
+    min, max = named.get("min"), named.get("max")
 
     def dx(dz: Array) -> Array:
         dz = dz if min is None else dz * (x >= min)
@@ -255,12 +258,8 @@ def _clip(x: Array, min: Any, max: Any) -> Rule:
     def dmax(dz: Array) -> Array:
         return dz * ((x if min is None else np.maximum(x, min)) > max)
 
-    return np.clip(x, min, max), (dx, dmin, dmax)
-
-
-def _limit(x: Any) -> Any:
-    """A number, or an array."""
-    return x if isinstance(x, (int, float)) else as_array(x, "a limit")
+    rules = {"min": dmin, "max": dmax}
+    return np.clip(x, min, max), (dx, *(rules[name] for name in given))
 
 
 @implements(np.clip)
