@@ -35,7 +35,7 @@ CHAIN = "((1 - y) / (1 - {a}) - y / {a}) * {a} * (1 - {a})"
 # Of each rule: programs before and after, and after these, programs that it must leave alone.
 TABLE = {
     "computed": (
-        {"one * 2": "asarray(2.0)", "np.sqrt(one / 4)": "asarray(0.5)"},
+        {"one * 2": "asarray(2.0)", "np.sqrt(one / 4)": "asarray(0.5)", "half.astype(float)": "asarray(0.5)"},
         ["s * 2", "one > 2", "one * x"],
     ),
     "plain_constant": (

@@ -107,11 +107,11 @@ def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] 
             f"the gradient rule of {getattr(function, '__name__', 'an op')} gave a gradient of shape {dx.shape} "
             f"for an input of shape {shape}."
         )
-    dx = total(dx, axes)
+    dx = summed(dx, axes)
     return dx if len(dx.shape) == len(shape) else dx.reshape(shape)
 
 
-def total(x: Array, axis: Any) -> Array:
+def summed(x: Array, axis: Any) -> Array:
     """The sum over axes, which are kept; of half precision, taken in single precision inside."""
     if x.dtype.char == HALF:
         return x.astype(np.float32).sum(axis=axis, keepdims=True).astype(x.dtype)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, single_inside
+from tinygrad_dls.arrays import Array, as_array, single_inside, summed
 from tinygrad_dls.ops import below_largest, rounded_into_unit_interval
 from tinygrad_dls.tensor import Rule, Tensor, op, values
 
@@ -68,10 +68,13 @@ def binary_cross_entropy(A: Any, Y: Any) -> Any:
 
 
 @op()
-@single_inside
 def _binary_cross_entropy(a: Array, y: Array) -> Rule:
+    return _of_inner_probabilities(rounded_into_unit_interval(a), y)  # between 0 and 1 of its own precision
+
+
+@single_inside
+def _of_inner_probabilities(a: Array, y: Array) -> Rule:
     m = a.shape[-1] if a.shape else 1
-    a = rounded_into_unit_interval(a)
     losses = -(y * np.log(a) + (1 - y) * np.log(1 - a))
     return losses.sum() / m, (
         lambda dj: dj * ((1 - y) / (1 - a) - y / a) / m,
@@ -378,7 +381,7 @@ def _check_probabilities(y: Array) -> str:
 def _check_columns(y: Array) -> str:
     if problem := _check_probabilities(y):
         return problem
-    total = y.sum(axis=0)
+    total = summed(y, 0)[0]
     # 1e-3 lets float16 and rounded probabilities pass; a forgotten or doubled class is off by far more
     if _holds(lambda: np.all(np.abs(total - 1) <= 1e-3)):
         return ""

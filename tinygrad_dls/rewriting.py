@@ -226,6 +226,8 @@ def computed(call: Call) -> Any:
         numbers = [number(x) for x in call.args]
         if all(n is not None for n in numbers) and any(is_call(x, np.asarray) for x in call.args):
             return Call(np.asarray, (call.function(*numbers).item(),), {}, (), call.dtype)
+    if is_call(call, astype) and call.shape == () and (n := number(call.args[0])) is not None and call.dtype in _FLOATS:
+        return Call(np.asarray, (n,), {}, (), call.dtype)
     return None
 
 
