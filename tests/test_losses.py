@@ -1,6 +1,5 @@
 """Costs: their values and gradients, what they accept as labels, and what they say about the rest."""
 
-import gc
 import re
 import weakref
 

@@ -10,11 +10,12 @@ import functools
 import reprlib
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 Array: TypeAlias = Any  # whatever speaks NumPy's protocols
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def as_array(data: Any, name: str | None = None) -> Array:
@@ -121,7 +122,7 @@ def summed(x: Array, axis: Any) -> Array:
 HALF = "e"  # the character of float16, in which 2048 + 1 is 2048, and 65,520 is infinite
 
 
-def single_inside(rule: Callable[..., Any]) -> Callable[..., Any]:
+def single_inside(rule: F) -> F:
     """Make a rule that sums or counts compute in single precision inside where its arrays are of half precision.
 
     The value and the gradients are of half precision again; in between, no count of examples is infinite, and no share
@@ -141,7 +142,7 @@ def single_inside(rule: Callable[..., Any]) -> Callable[..., Any]:
 
         return value.astype(dtype), tuple(map(narrowed, vjps))
 
-    return wide
+    return cast(F, wide)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -186,7 +187,15 @@ def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
     """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
     reason = _mismatch(args) if "core dimension" in str(error) else ""
-    kinds = RecordingError, np.exceptions.AxisError, ValueError, IndexError, MemoryError, ZeroDivisionError, FloatingPointError
+    kinds = (
+        RecordingError,
+        np.exceptions.AxisError,
+        ValueError,
+        IndexError,
+        MemoryError,
+        ZeroDivisionError,
+        FloatingPointError,
+    )
     kind = next((kind for kind in kinds if isinstance(error, kind)), TypeError)  # one that takes a text alone
     return kind(f"{name}: {roles}; {reason or error}")
 

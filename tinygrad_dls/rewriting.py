@@ -52,7 +52,8 @@ def clipped_sigmoid(Z: Any) -> Any:
 def softmax(Z: Any) -> Any:
     """Probabilities of the classes, which are the rows, without overflow."""
     top = np.max(Z, axis=0, keepdims=True)
-    E = np.exp(np.where(Z == np.where(np.isinf(top), top, np.nan), 0, Z - top))
+    infinite = np.where(np.isinf(top), top, np.nan)
+    E = np.exp(np.where(Z == infinite, 0, Z - top))
     return E / np.sum(E, axis=0, keepdims=True)
 
 
