@@ -375,10 +375,16 @@ def flag(x):
     return x
 
 
+def below_the_largest(z, axis=0):
+    """Logits that are infinite alike are equal."""
+    top = np.max(z, axis=axis, keepdims=True)
+    return np.where(np.isinf(top) & (z == top), 0, z - top)
+
+
 def softmax(z, axis=0):
     z = z if isinstance(z, int) else 1.0 * z  # 1.0 * 10**400 overflows
-    e = np.exp(z - np.max(z, axis=axis, keepdims=True))
-    return e / np.sum(e, axis=axis, keepdims=True)
+    e = np.exp(below_the_largest(z, axis))
+    return e / e.sum(axis=axis, keepdims=True)
 
 
 for _axis in (0, None, -1):
@@ -562,7 +568,8 @@ def cross_entropy(a, y):
 def cross_entropy_with_logits(z, y):
     m, z, y = columns(z, y), 1.0 * z, 1.0 * y
     probabilities(y)
-    return np.sum(np.maximum(z, 0) - y * z + np.log1p(np.exp(-np.abs(z)))) / m
+    away = np.where(z > 0, 1 - y, y)  # what the label is away from that of the logit's side
+    return np.sum(np.where(away == 0, 0 * np.isnan(z), away * np.abs(z)) + np.log1p(np.exp(-np.abs(z)))) / m
 
 
 def class_cross_entropy(z, y):
@@ -576,7 +583,7 @@ def class_cross_entropy(z, y):
     probabilities(y)
     if (np.abs(y.sum(axis=0) - 1) > 1e-3).any():
         raise ValueError
-    s = z - 1.0 * z.max(axis=0)
+    s = below_the_largest(1.0 * z)
     terms = np.where(y == 0, 0, y * (np.log(np.exp(s).sum(axis=0)) - s))
     return terms.sum() / z.shape[1]
 

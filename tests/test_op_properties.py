@@ -141,6 +141,14 @@ def wheres(draw):
 
 
 @st.composite
+def clips_between_arrays(draw):
+    """x and both limits, or x and the low one: all inputs of the graph, the low limit above the high one or not."""
+    x, low, high = draw(hnp.mutually_broadcastable_shapes(num_shapes=3, max_dims=3, min_side=0, max_side=3))[0]
+    x, low, high = distinct(draw(randomness), x, low, high)
+    return Call([x, low, high]) if draw(st.booleans()) else Call([x, low], after=(None,))
+
+
+@st.composite
 def clips(draw):
     low, high = draw(
         st.sampled_from([(-0.5, 0.75), (0.25, None), (None, -0.25), (None, None), (np.full(1, -1, "f4"), 1)])
@@ -333,7 +341,7 @@ TABLE = {
     "power": powers(),
     **{name: extremes() for name in ["maximum", "minimum"]},
     "where": wheres(),
-    "clip": clips(),
+    "clip": clips() | clips_between_arrays(),
     "sum": reductions(anything),
     "prod": reductions(anything),
     "max": reductions(distinct, 1),
@@ -443,7 +451,7 @@ def whole(k, arrays, output):
 
 # The shape to which input k is broadcast, for an output of a shape.
 BROADCASTING = dict.fromkeys(
-    ["add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "where"], whole
+    ["add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "where", "clip"], whole
 ) | {
     "affine": lambda k, arrays, output: output if k == 2 else arrays[k].shape,
     "matmul": lambda k, arrays, output: (

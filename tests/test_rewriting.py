@@ -26,7 +26,8 @@ INPUTS = {
 }
 LOW, HIGH = open_interval(np.dtype(float))
 SIGMOID = "np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))"
-E = "np.exp(x - np.max(x, axis={0}, keepdims=True))"
+TOP = "np.max(x, axis={0}, keepdims=True)"
+E = f"np.exp(np.where(x == np.where(np.isinf({TOP}), {TOP}, np.nan), 0, x - {TOP}))"
 SOFTMAX = f"{E} / np.sum({E}, axis=0, keepdims=True)"
 A = "clipped_sigmoid(x)"
 CHAIN = "((1 - y) / (1 - {a}) - y / {a}) * {a} * (1 - {a})"
@@ -34,7 +35,7 @@ CHAIN = "((1 - y) / (1 - {a}) - y / {a}) * {a} * (1 - {a})"
 # Of each rule: programs before and after, and after these, programs that it must leave alone.
 TABLE = {
     "computed": (
-        {"one * 2": "asarray(2.0)", "np.sqrt(one / 4)": "asarray(0.5)"},
+        {"one * 2": "asarray(2.0)", "np.sqrt(one / 4)": "asarray(0.5)", "half.astype(float)": "asarray(0.5)"},
         ["s * 2", "one > 2", "one * x"],
     ),
     "plain_constant": (

@@ -10,11 +10,12 @@ import functools
 import reprlib
 import sys
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 Array: TypeAlias = Any  # whatever speaks NumPy's protocols
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def as_array(data: Any, name: str | None = None) -> Array:
@@ -107,8 +108,41 @@ def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] 
             f"the gradient rule of {getattr(function, '__name__', 'an op')} gave a gradient of shape {dx.shape} "
             f"for an input of shape {shape}."
         )
-    dx = dx.sum(axis=axes, keepdims=True)
+    dx = summed(dx, axes)
     return dx if len(dx.shape) == len(shape) else dx.reshape(shape)
+
+
+def summed(x: Array, axis: Any) -> Array:
+    """The sum over axes, which are kept; of half precision, taken in single precision inside."""
+    if x.dtype.char == HALF:
+        return x.astype(np.float32).sum(axis=axis, keepdims=True).astype(x.dtype)
+    return x.sum(axis=axis, keepdims=True)
+
+
+HALF = "e"  # the character of float16, in which 2048 + 1 is 2048, and 65,520 is infinite
+
+
+def single_inside(rule: F) -> F:
+    """Make a rule that sums or counts compute in single precision inside where its arrays are of half precision.
+
+    The value and the gradients are of half precision again; in between, no count of examples is infinite, and no share
+    of one in many is 0.
+    """
+
+    @functools.wraps(rule)
+    def wide(x: Array, *args: Any, **options: Any) -> Any:
+        dtype = getattr(x, "dtype", None)
+        if dtype is None or dtype.char != HALF:
+            return rule(x, *args, **options)
+        args = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == dtype else a for a in args)
+        value, vjps = rule(x.astype(np.float32), *args, **options)
+
+        def narrowed(vjp: Callable[..., Any]) -> Callable[..., Any]:
+            return lambda dz: vjp(dz.astype(np.float32)).astype(dtype)
+
+        return value.astype(dtype), tuple(map(narrowed, vjps))
+
+    return cast(F, wide)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -153,7 +187,15 @@ def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
     """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
     reason = _mismatch(args) if "core dimension" in str(error) else ""
-    kinds = RecordingError, ValueError, IndexError, MemoryError, ZeroDivisionError, FloatingPointError
+    kinds = (
+        RecordingError,
+        np.exceptions.AxisError,
+        ValueError,
+        IndexError,
+        MemoryError,
+        ZeroDivisionError,
+        FloatingPointError,
+    )
     kind = next((kind for kind in kinds if isinstance(error, kind)), TypeError)  # one that takes a text alone
     return kind(f"{name}: {roles}; {reason or error}")
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array
-from tinygrad_dls.ops import rounded_into_unit_interval
+from tinygrad_dls.arrays import Array, as_array, single_inside, summed
+from tinygrad_dls.ops import below_largest, rounded_into_unit_interval
 from tinygrad_dls.tensor import Rule, Tensor, op, values
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error", "softmax_cross_entropy"]
@@ -68,8 +69,12 @@ def binary_cross_entropy(A: Any, Y: Any) -> Any:
 
 @op()
 def _binary_cross_entropy(a: Array, y: Array) -> Rule:
+    return _of_inner_probabilities(rounded_into_unit_interval(a), y)  # between 0 and 1 of its own precision
+
+
+@single_inside
+def _of_inner_probabilities(a: Array, y: Array) -> Rule:
     m = a.shape[-1] if a.shape else 1
-    a = rounded_into_unit_interval(a)
     losses = -(y * np.log(a) + (1 - y) * np.log(1 - a))
     return losses.sum() / m, (
         lambda dj: dj * ((1 - y) / (1 - a) - y / a) / m,
@@ -114,18 +119,29 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
 
 
 @op()
+@single_inside
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     m = z.shape[-1] if z.shape else 1
     positive = np.maximum(z, 0.0)
     negative = np.minimum(z, 0.0)  # so |z| = positive - negative, and no exponent below is above 0
     e = np.exp(negative - positive)
     losses = positive - y * z + np.log1p(e)
+    J = losses.sum() / m
+    if _is_nan(J):  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
+        away = (z > 0) - y
+        J = (np.where(away == 0, 0, z) * away + np.log1p(e)).sum() / m
 
     def dz(dj: Array) -> Array:
         a = np.exp(negative) / (1.0 + e)  # sigmoid(z), as in tinygrad_dls.ops
         return (a - y) * (dj / m)
 
-    return losses.sum() / m, (dz, lambda dj: -dj * z / m)
+    return J, (dz, lambda dj: -dj * z / m)
+
+
+def _is_nan(J: Any) -> bool:
+    """Whether a cost is NaN; what is not a number yet, as in a recording, is not."""
+    J = values(J)
+    return isinstance(J, np.floating) and bool(J != J)
 
 
 def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
@@ -187,9 +203,10 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
 
 
 @op()
+@single_inside
 def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
     m = z.shape[-1]
-    s = z - z.max(axis=0, keepdims=True)
+    s, _ = below_largest(z, 0)
     e = np.exp(s)
     total = e.sum(axis=0, keepdims=True)
     chosen = y * np.where(values(y) == 0, 0, s)  # a class ruled out by a logit of -inf costs nothing, not 0 * -inf
@@ -224,6 +241,7 @@ def mean_squared_error(A: Any, Y: Any) -> Any:
 
 
 @op()
+@single_inside
 def _mean_squared_error(a: Array, y: Array) -> Rule:
     m = a.shape[-1] if a.shape else 1
     error = a - y
@@ -290,7 +308,9 @@ def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
     return text + "Do X and Y hold the same examples?"
 
 
-_passed: dict[tuple[int, Callable[[Array], str]], weakref.ref[Any]] = {}  # by id and check, while the array lives
+# By id and check, while the array lives. No reference calls Python back, which would swallow a Ctrl-C that falls there:
+# those of arrays that are gone are cleared away as others come.
+_passed: dict[tuple[int, Callable[[Array], str]], weakref.ref[Any]] = {}
 
 
 def _check_once(y: Array, check: Callable[[Array], str]) -> None:
@@ -311,11 +331,15 @@ def _check_once(y: Array, check: Callable[[Array], str]) -> None:
 
 
 def _remember(y: Array, check: Callable[[Array], str]) -> None:
-    key = id(y), check
     try:
-        _passed[key] = weakref.ref(y, lambda _: _passed.pop(key, None))
+        reference = weakref.ref(y)
     except TypeError:  # an array type without weak references is checked every time
         return
+    for key in tuple(islice(_passed, 2)):  # two looked at for one that comes: at most half are gone
+        passed = _passed.pop(key, None)
+        if passed is not None and passed() is not None:
+            _passed[key] = passed
+    _passed[id(y), check] = reference
 
 
 def _has_passed(y: Array, check: Callable[[Array], str]) -> bool:
@@ -357,7 +381,7 @@ def _check_probabilities(y: Array) -> str:
 def _check_columns(y: Array) -> str:
     if problem := _check_probabilities(y):
         return problem
-    total = y.sum(axis=0)
+    total = summed(y, 0)[0]
     # 1e-3 lets float16 and rounded probabilities pass; a forgotten or doubled class is off by far more
     if _holds(lambda: np.all(np.abs(total - 1) <= 1e-3)):
         return ""

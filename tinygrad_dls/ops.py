@@ -8,7 +8,7 @@ included: that is how second derivatives come for free.
 
 Kinks and ties, where the derivative does not exist, are given a value once and for all: ``relu'(0) = 0``,
 ``abs'(0) = 0``, ``std' = 0`` where all entries are equal; ``maximum``, ``minimum``, ``max`` and ``min`` share the
-gradient equally among the tied; ``clip`` passes it on the closed interval.
+gradient equally among the tied; ``clip`` passes it to x on the closed interval, outside to the limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import EXPLAINED, Array, as_array, called, explained, role, shown, truth
+from tinygrad_dls.arrays import EXPLAINED, Array, as_array, called, explained, role, shown, single_inside, truth
 from tinygrad_dls.tensor import Rule, Tensor, implements, implements_on_values, op, values
 
 if TYPE_CHECKING:
@@ -61,21 +61,24 @@ def divide(x: Array, y: Array) -> Rule:
 def power(x: Array, y: Array) -> Rule:
     """Power ``z = x ** y``: ``dz/dx = y x^(y-1)``, ``dz/dy = x^y log x``.
 
-    At ``y = 0`` the first is 0 for every x, and at ``x = 0`` the second is 0, their limits from the right.
+    At ``y = 0`` the first is 0 for every x, and at ``x = 0`` the second is 0, their limits from the right. Exponents
+    may be of any dtype.
     """
 
     def dx(dz: Array) -> Array:
         if hasattr(y, "dtype"):
+            n = y.astype(z.dtype) if y.dtype.kind in "iub" and z.dtype.kind == "f" else y  # unsigned, 0 - 1 is 255
             one = np.logical_and(values(x) == 0, values(y) == 0)  # 0 * 0^1 is the limit, 0 * 0^-1 is none
-            return dz * y * x ** np.where(one, 1, y - 1)
-        return dz * y * x ** (y - 1 if y else 1)  # a Python number, which does not widen float32
+            return dz * n * x ** np.where(one, 1, n - 1)
+        return dz * y * x ** (y - 1 if y else 0)  # a Python number, which does not widen float32
 
     def dy(dz: Array) -> Array:
         if hasattr(x, "dtype"):
             return dz * x**y * np.log(np.where(values(x) == 0, 1.0, x))
         return dz * x**y * float(np.log(x if x else 1))
 
-    return x**y, (dx, dy)
+    z = x**y
+    return z, (dx, dy)
 
 
 @op(np.negative)
@@ -228,22 +231,35 @@ def where(condition: Array, x: Array, y: Array) -> Rule:
     )
 
 
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    """Limit x to [min, max], as NumPy does: ``minimum(maximum(x, min), max)``, so that max wins where min is above it.
+
+    The gradient goes to x in the closed interval, outside to the limit that was taken. Either limit may be None.
+    """
+    given = {name: limit for name, limit in (("min", min), ("max", max)) if limit is not None}
+    # copies of arrays: limits may be changed before `backward`, as indices may
+    limits = [limit.copy() if hasattr(limit, "flags") else limit for limit in given.values()]
+    return _clip(x, *limits) if len(given) == 2 else _clip(x, *limits, given=tuple(given))
+
+
 @op()
-def clip(x: Array, min: Any = None, max: Any = None) -> Rule:
-    """Limit x to [min, max] (constants): ``dz/dx`` is 1 in the closed interval, 0 outside."""
-    min, max = (limit if limit is None else _limit(limit) for limit in (min, max))
+def _clip(x: Array, *limits: Array, given: tuple[str, ...] = ("min", "max")) -> Rule:
+    named = dict(zip(given, limits, strict=True))
+    min, max = named.get("min"), named.get("max")
 
     def dx(dz: Array) -> Array:
         dz = dz if min is None else dz * (x >= min)
         return dz if max is None else dz * (x <= max)
 
-    return np.clip(x, min, max), (dx,)
+    def dmin(dz: Array) -> Array:
+        dz = dz * (x < min)
+        return dz if max is None else dz * (min <= max)
 
+    def dmax(dz: Array) -> Array:
+        return dz * ((x if min is None else np.maximum(x, min)) > max)
 
-def _limit(x: Any) -> Any:
-    """A number, or an array of its own: as an option, it is not watched."""
-    x = x if isinstance(x, (int, float)) else as_array(x, "a limit")
-    return x.copy() if hasattr(x, "flags") else x
+    rules = {"min": dmin, "max": dmax}
+    return np.clip(x, min, max), (dx, *(rules[name] for name in given))
 
 
 @implements(np.clip)
@@ -282,12 +298,14 @@ def _refuse_too_few(x: Array, axis: Axis, ddof: int = 0) -> None:
 
 
 @op(np.sum)
+@single_inside
 def sum(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Sum over the axes: every summand gets the gradient of the sum."""
     return np.sum(x, axis=axis, keepdims=keepdims), (lambda dz: np.broadcast_to(_kept(dz, axis, keepdims, x), x.shape),)
 
 
 @op(np.mean)
+@single_inside
 def mean(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """Mean over the axes, of n entries each: every one gets ``1/n`` of the gradient."""
     _refuse_too_few(x, axis)
@@ -347,6 +365,7 @@ def _product_of_earlier(x: Array) -> Array:
 
 
 @op(np.var)
+@single_inside
 def var(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Rule:
     """Variance over the axes, of n entries each: ``dz/dx = 2 (x - mean) / (n - ddof)``."""
     _refuse_too_few(x, axis, ddof)
@@ -360,14 +379,17 @@ def var(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
 
 
 @op(np.std)
+@single_inside
 def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Rule:
-    """Standard deviation over the axes: ``dz/dx = (x - mean) / ((n - ddof) z)``, and 0 where all entries are equal."""
+    """Standard deviation over the axes: ``dz/dx = (x - mean) / ((n - ddof) z)``, and 0 where z is, or all are equal."""
     _refuse_too_few(x, axis, ddof)
     z = np.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def dx(dz: Array) -> Array:
         a = values(x)
         equal = a.max(axis=axis, keepdims=keepdims) == a.min(axis=axis, keepdims=keepdims)  # z may be 1e-17 there
+        if a.dtype.kind != "O":  # nor do squares of symbols vanish
+            equal = np.logical_or(equal, values(z) == 0)
         scale = np.where(equal, 0, dz / (_count(x, axis) - ddof) / np.where(equal, 1, z))
         return _kept(scale, axis, keepdims, x) * (x - np.mean(x, axis=axis, keepdims=True))
 
@@ -375,6 +397,7 @@ def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
 
 
 @op(np.cumsum)
+@single_inside
 def cumsum(x: Array, axis: int | None = None) -> Rule:
     """Running sum: each entry is in its own sum and in all behind it, so its gradient is the running sum from the end.
 
@@ -449,12 +472,13 @@ def concatenate(arrays: Sequence[Any], axis: int | None = 0) -> Any:
 
 @op()
 def _concatenate(*arrays: Array, axis: int) -> Rule:
+    z = np.concatenate(arrays, axis=axis)  # first: what does not fit together, NumPy says
     ends = list(accumulate(np.shape(x)[axis] for x in arrays))
 
     def piece(start: int, end: int) -> Any:
         return lambda dz: dz[(slice(None),) * (axis % dz.ndim) + (slice(start, end),)]
 
-    return np.concatenate(arrays, axis=axis), tuple(map(piece, [0, *ends], ends))
+    return z, tuple(map(piece, [0, *ends], ends))
 
 
 @implements(np.stack)
@@ -490,6 +514,7 @@ def _getitem(x: Array, *, index: Any) -> Rule:
 
 
 @op()
+@single_inside
 def _scatter(dz: Array, *, index: Any, shape: tuple[int, ...]) -> Rule:
     """Zeros of the shape, with the entries of dz added at the index: what indexing is to its gradient, and back."""
     if isinstance(dz, Tensor):
@@ -565,39 +590,55 @@ def softplus(z: Array) -> Rule:
     return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))), (lambda da: da * _sigmoid(z),)
 
 
+def below_largest(z: Array, axis: Axis) -> tuple[Array, Array]:
+    """``z - max z`` over the axes, never above 0, and the maximum.
+
+    Logits that are infinite alike count as equal: where the largest is infinite, it is 0 below itself, not inf - inf.
+    """
+    top = np.max(z, axis=axis, keepdims=True)
+    if top.dtype.kind == "O":  # symbols stand for finite numbers
+        return z - top, top
+    infinite = np.where(np.isinf(values(top)), values(top), np.nan)  # which is equal to nothing
+    with np.errstate(invalid="ignore"):
+        return np.where(values(z) == infinite, 0, z - top), top
+
+
 def _softmax(z: Array, axis: Axis) -> Array:
     z = _floats(z)
-    e = np.exp(z - np.max(z, axis=axis, keepdims=True))
+    e = np.exp(below_largest(z, axis)[0])
     return e / e.sum(axis=axis, keepdims=True)
 
 
 @op()
+@single_inside
 def softmax(z: Array, axis: Axis = 0) -> Rule:
     """Probabilities of the classes (rows), for each example (column): ``a_k = e^z_k / sum_j e^z_j``.
 
-    ``dz = a * (da - sum_k a_k da_k)``.
+    ``dz = a * (da - sum_k a_k da_k)``. Equal logits have equal shares, infinite ones too: those of +inf share 1 among
+    them, and so do all where all are -inf.
     """
     a = _softmax(z, axis)
     return a, (lambda da: a * (da - (a * da).sum(axis=axis, keepdims=True)),)
 
 
 @op()
+@single_inside
 def log_softmax(z: Array, axis: Axis = 0) -> Rule:
     """Logarithm of `softmax`, without its underflow: ``dz = da - a sum_k da_k``."""
     z = _floats(z)
-    s = z - np.max(z, axis=axis, keepdims=True)
+    s, _ = below_largest(z, axis)
     return s - np.log(np.exp(s).sum(axis=axis, keepdims=True)), (
         lambda da: da - _softmax(z, axis) * da.sum(axis=axis, keepdims=True),
     )
 
 
 @op()
+@single_inside
 def logsumexp(z: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
-    """``log sum e^z`` over the axes, without overflow: ``dz = softmax(z) da``."""
+    """``log sum e^z`` over the axes, without overflow: ``dz = softmax(z) da``; of -inf alone, -inf."""
     z, keepdims = _floats(z), truth(keepdims, "keepdims")
-    top = np.max(z, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0)  # or inf - inf would make a NaN
-    a = top + np.log(np.exp(z - top).sum(axis=axis, keepdims=True))
+    s, top = below_largest(z, axis)
+    a = top + np.log(np.exp(s).sum(axis=axis, keepdims=True))
     return (a if keepdims else np.squeeze(a, axis=axis)), (lambda da: _kept(da, axis, keepdims, z) * _softmax(z, axis),)
 
 

@@ -51,7 +51,9 @@ def clipped_sigmoid(Z: Any) -> Any:
 
 def softmax(Z: Any) -> Any:
     """Probabilities of the classes, which are the rows, without overflow."""
-    E = np.exp(Z - np.max(Z, axis=0, keepdims=True))
+    top = np.max(Z, axis=0, keepdims=True)
+    infinite = np.where(np.isinf(top), top, np.nan)
+    E = np.exp(np.where(Z == infinite, 0, Z - top))
     return E / np.sum(E, axis=0, keepdims=True)
 
 
@@ -227,6 +229,8 @@ def computed(call: Call) -> Any:
         numbers = [number(x) for x in call.args]
         if all(n is not None for n in numbers) and any(is_call(x, np.asarray) for x in call.args):
             return Call(np.asarray, (call.function(*numbers).item(),), {}, (), call.dtype)
+    if is_call(call, astype) and call.shape == () and (n := number(call.args[0])) is not None and call.dtype in _FLOATS:
+        return Call(np.asarray, (n,), {}, (), call.dtype)
     return None
 
 
@@ -420,7 +424,7 @@ def _matches(pattern: Any, x: Any, argument: Call, found: list[Call]) -> bool:
     if isinstance(pattern, tuple):
         alike = isinstance(x, tuple) and len(x) == len(pattern)
         return alike and all(_matches(p, y, argument, found) for p, y in zip(pattern, x, strict=True))
-    return not isinstance(x, (Call, np.ndarray)) and bool(pattern == x)
+    return not isinstance(x, (Call, np.ndarray)) and bool(pattern == x or (pattern != pattern and x != x))  # or NaN
 
 
 def fused_cross_entropy(call: Call) -> Any:

@@ -63,7 +63,9 @@ def written_out(call: Call) -> Any:
         z = call.args[0]
         one_row = (1, *call.shape[1:])
         largest = Call(np.max, (z,), {"axis": 0, "keepdims": True}, one_row, call.dtype)
-        e = like(call, np.exp, like(call, np.subtract, z, largest))
+        infinite = like(largest, np.where, Call(np.isinf, (largest,), {}, one_row, np.dtype(bool)), largest, np.nan)
+        equal = Call(np.equal, (z, infinite), {}, call.shape, np.dtype(bool))
+        e = like(call, np.exp, like(call, np.where, equal, 0, like(call, np.subtract, z, largest)))
         return like(call, np.divide, e, Call(np.sum, (e,), {"axis": 0, "keepdims": True}, one_row, call.dtype))
     return None
 

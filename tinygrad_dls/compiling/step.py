@@ -153,6 +153,8 @@ class CompiledStep:
                         cost, counts, gradients = self._with_more(now, X, Y, rate)
                 except Exception as error:
                     self._fail_as_eagerly(error, X, Y)
+                if cost != cost:  # NaN, of an infinite logit perhaps: nothing is installed yet, the engine knows limits
+                    return self._limit(X, Y)
                 now.left -= 1
                 if not now.left:
                     self._compare(now, X, Y, rate, cost)
@@ -172,6 +174,13 @@ class CompiledStep:
         except BaseException:  # Ctrl-C may come between the cells too
             training.end()
             raise
+
+    def _limit(self, X: Array, Y: Array) -> float:
+        """The eager step, where the compiled one gives no number; gradients are left as by the compiled one."""
+        cost = eager_step(self._model, self._loss, self._optimizer, X, Y)
+        if not self._keep:
+            self._optimizer.zero_grad()
+        return cost
 
     def _new_training(self) -> Training:
         """What keeps other threads from training these parameters, for this thread; `__call__` spells it out."""

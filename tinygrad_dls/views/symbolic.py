@@ -75,7 +75,7 @@ def _numbers(x: Any) -> Entries:
 class _Dtype:
     """NumPy's dtype ``object``, with the number 1 in it made an exact one: what `Tensor.backward` starts from."""
 
-    kind = "O"
+    kind = char = "O"
     dtype = np.dtype(object)
 
     def type(self, number: Any) -> SymbolicArray:
