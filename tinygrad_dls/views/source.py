@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import shown
-from tinygrad_dls.calls import Call, reachable, scattered
+from tinygrad_dls.calls import Call, astype, called, getitem, reachable, scattered, spelling
+from tinygrad_dls.names import Names
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import RecordingError, refuse_arrays_that_differ
@@ -127,7 +128,7 @@ class _Writer:
     def __init__(self, step: Program, name: str) -> None:
         self.step, self.name = step, name
         self.names: dict[Call, str] = {}
-        self.taken: set[str] = {*TAKEN, name, "m", "learning_rate"}
+        self.given = Names({*TAKEN, name, "m", "learning_rate"})
         self.written: dict[tuple[str, Call], str] = {}  # of what has a name in the program: that in the code
         self.lines: list[tuple[str, str]] = []  # a line and its comment
 
@@ -141,7 +142,10 @@ class _Writer:
             self.names[call] = call.name
         self.nodes = {node.identifier: node for node in step.nodes}
         self.outputs = {call: name for name, call in outputs}
+        self.returned = set(outputs)
+        self.kept = {name for name, _ in outputs}
         self.uses = _uses(needed)
+        _refuse_what_numpy_has_not(needed)
         self.repeated = {
             call
             for call in needed
@@ -162,11 +166,7 @@ class _Writer:
         return "\n\n\n".join([*imports, *helpers, code]) + "\n"
 
     def argument(self, call: Call) -> str:
-        name = call.name
-        while name in self.taken or keyword.iskeyword(name):
-            name += "_"
-        self.names[call] = name
-        self.taken.add(name)
+        self.names[call] = name = self.given.free(call.name)
         return name
 
     # -- lines --------------------------------------------------------------------------------------------------------
@@ -179,17 +179,16 @@ class _Writer:
         first |= {call: name for call, name in self.outputs.items() if call in first and self.is_nameless(first[call])}
         for name, call in wanted:
             if call not in self.names:
-                for inner in reachable([call]):  # a gradient that several paths lead to waits for all of them
+                for inner in reachable([call], known=self.names.__contains__):  # a gradient that several paths lead to waits for all of them
                     if inner in first and inner not in self.names and not self.is_within(first[inner], inner):
                         self.assign(first[inner], inner)
-            elif self.names[call] != name and (name, call) in self.step.outputs() and name not in self.taken:
-                self.lines.append((f"{name} = {self.names[call]}", self.shape(call)))
-                self.written[name, call] = name
-                self.taken.add(name)
+            elif self.names[call] != name and (name, call) in self.returned:
+                self.written[name, call] = own = self.given.free(name)
+                self.lines.append((f"{own} = {self.names[call]}", self.shape(call)))
 
     def is_nameless(self, name: str) -> bool:
         """Whether a name is a number only: that of a value that has none, or of its gradient."""
-        return re.fullmatch(r"d?U\d*", name) is not None and name not in self.outputs.values()
+        return re.fullmatch(r"d?U\d*", name) is not None and name not in self.kept
 
     def is_within(self, name: str, call: Call) -> bool:
         """Whether a call is written within the formulas that use it."""
@@ -210,9 +209,9 @@ class _Writer:
     def assign(self, name: str, call: Call, again: bool = False) -> None:
         """A line for a call, after those for what it needs."""
         for inner in self.before(name, call):
-            self.assign(self.free("t"), inner)
+            self.assign("t", inner)
         if not again:
-            name = name if name not in self.taken else self.free(f"{name}_")
+            name = self.given.numbered(name) if name == "t" else self.given.free(name)
         if call.function is scattered:
             dz, index, shape = (self.text(x, top=False) for x in call.args)
             self.lines.append((f"{name} = np.zeros({shape}, {self.text(call.dtype)})", self.shape(call)))
@@ -220,7 +219,6 @@ class _Writer:
         else:
             self.lines.append((f"{name} = {self.text(call)}", self.shape(call)))
         self.names[call] = name
-        self.taken.add(name)
 
     def text(self, x: Any, top: bool = True) -> str:
         return expression(x, self.names, top=top)
@@ -253,9 +251,6 @@ class _Writer:
                 stack.extend((y, False) for y in x.calls())
         return list(found)
 
-    def free(self, stem: str) -> str:
-        return next(name for i in range(1, 10**6) if (name := f"{stem}{i}") not in self.taken)
-
     def shape(self, call: Call) -> str:
         sizes = [expression(getattr(n, "call", n), {}) for n in map(self.step.recorder.length, call.shape)]
         return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})" if sizes else ""
@@ -279,6 +274,15 @@ class _Writer:
     def helpers(self, needed: set[Call]) -> list[Callable[..., Any]]:
         used = [f for f in PATTERNS if any(call.function is f for call in needed)]
         return [f for f in used if not (f is sigmoid and clipped_sigmoid in used)]
+
+
+def _refuse_what_numpy_has_not(calls: set[Call]) -> None:
+    """Refuse functions that the code could not import from NumPy."""
+    for function in {call.function for call in calls} - {None, getitem, astype, scattered, *PATTERNS}:
+        if function is not None and not spelling(function):
+            raise RecordingError(
+                f"the code needs NumPy alone, which does not have {called(function)}. Write it with np.* functions."
+            )
 
 
 def _of(name: str, step: Program) -> int:
