@@ -8,6 +8,7 @@ turned back into NumPy calls.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ from tinygrad_dls.views.symbolic import SymbolicArray
 __all__ = ["Entries", "Gradient", "M", "as_call", "number", "shorter", "symbol"]
 
 LONGEST = 40  # operations of the longest formula that is simplified: SymPy takes its time
+MOST = 300  # parts of the longest formula at all: each use of an array repeats its formula, so they may double at each op
 DEEPEST = 50  # nodes without a name that are written within each other
 M = sympy.Symbol("m", positive=True)  # the number of examples
 
@@ -99,7 +101,7 @@ class Gradient:
         The local derivative, ``product`` without the gradient, if it follows from a single one.
     whole, short : expression or None
         All the way from the cost, multiplied and then, if it is a product, simplified; None where matrices are
-        multiplied on the way.
+        multiplied on the way, and of what would fill pages.
     """
 
     above: tuple[Node, ...]
@@ -182,6 +184,8 @@ class Entries:
         if any(g is None or g.whole is None for g in found):
             return Gradient(above, product, local, None, None)
         whole = product.xreplace({s: g.short for s, g in zip(letters, found, strict=True) if g is not None})
+        if next(itertools.islice(sympy.preorder_traversal(whole), MOST, None), None) is not None:
+            return Gradient(above, product, local, None, None)
         return Gradient(above, product, local, whole, shorter(whole) if above else whole)
 
     def _expression(
