@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.calls import Call, astype, is_call
 from tinygrad_dls.frames import running, titled
 from tinygrad_dls.names import KIN, Names, identifier
 from tinygrad_dls.nn import Parameter
@@ -199,7 +200,9 @@ def _identify(nodes: list[Node], names: Names) -> None:
     others = []
     for node in nodes:
         call = getattr(values(node.x), "call", None)
-        if not node.op and getattr(call, "function", node) is None and call.name:
+        while is_call(call, astype):  # labels, say, which a loss takes as floats
+            call = call.args[0]
+        if not node.op and isinstance(call, Call) and call.function is None:
             node.identifier = call.name
         else:
             others.append(node)

@@ -95,10 +95,14 @@ class Names:
         """Take names, with their kin, for things that have them already."""
         self._taken.update(kin.format(name) for name in names for kin in self._kin)
 
+    def is_free(self, name: str) -> bool:
+        """Whether nothing has the name, nor any of its kin."""
+        return not any(kin.format(name) in self for kin in self._kin)
+
     def free(self, wanted: str) -> str:
         """The name that is wanted, or one like it: taken from now on, with its kin."""
         stem = self._spelled(wanted)
-        return self._given(stem) if self._is_free(stem) else self._numbered(f"{stem}{self._between}", 2)
+        return self._given(stem) if self.is_free(stem) else self._numbered(f"{stem}{self._between}", 2)
 
     def numbered(self, stem: str, first: int = 1) -> str:
         """The next name of a row, such as ``t1``, ``t2``, ...: taken from now on, with its kin."""
@@ -106,13 +110,10 @@ class Names:
 
     def _numbered(self, stem: str, first: int) -> str:
         number = self._counts.get(stem, first - 1) + 1
-        while not self._is_free(f"{stem}{number}"):
+        while not self.is_free(f"{stem}{number}"):
             number += 1
         self._counts[stem] = number
         return self._given(f"{stem}{number}")
-
-    def _is_free(self, name: str) -> bool:
-        return not any(kin.format(name) in self for kin in self._kin)
 
     def _given(self, name: str) -> str:
         self.take(name)

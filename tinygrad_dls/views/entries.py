@@ -22,6 +22,7 @@ from tinygrad_dls.program import Program
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError
 from tinygrad_dls.rewriting import open_interval, simplified
 from tinygrad_dls.views.algebra import Expression, as_number, canonical, is_zero
+from tinygrad_dls.views.latex import Notation
 from tinygrad_dls.views.symbolic import SymbolicArray
 
 __all__ = ["Entries", "Gradient", "M", "as_call", "number", "shorter", "symbol"]
@@ -119,10 +120,12 @@ class Entries:
     step : Program
     kept : function
         Whether a node's array has a name, or is written within the formula that uses it.
+    notation : Notation
+        How the arrays are written.
     """
 
-    def __init__(self, step: Program, kept: Callable[[Node], bool]) -> None:
-        nodes = step.nodes
+    def __init__(self, step: Program, kept: Callable[[Node], bool], notation: Notation) -> None:
+        nodes, self.notation = step.nodes, notation
         self.step, self.nodes, self.root, self.kept = step, nodes, nodes[-1], kept
         self.values: dict[Call, Node] = {}
         self.gradients: dict[Call, Node] = {}
@@ -243,10 +246,12 @@ def as_call(
     if x.has(sympy.Piecewise, sympy.Max, sympy.Min):
         return None
     recorder = Recorder(m)
+    count = sympy.Dummy("m", positive=True) if "m" in {str(s) for s in x.free_symbols - {M}} else M
+    x = x.xreplace({M: count})  # as an array may be called m
     letters = sorted(x.free_symbols, key=str)
     try:
         operands = [
-            recorder.length(m) if m and s is M else recorder.input(str(s), np.ones(*arrays[str(s)])) for s in letters
+            recorder.length(m) if m and s is count else recorder.input(str(s), np.ones(*arrays[str(s)])) for s in letters
         ]
         with np.errstate(all="ignore"):
             result = sympy.lambdify(letters, x, modules="numpy")(*operands)
@@ -257,7 +262,17 @@ def as_call(
     return simplified([result.call])[0]
 
 
-def number(x: Expression, numbers: Mapping[str, Any]) -> float:
-    """The value of a formula for the first entry of each array."""
-    entries = {s: float(np.asarray(numbers[str(s)]).flat[0]) for s in x.free_symbols}
-    return float(sympy.N(x.xreplace({s: sympy.Float(v, 17) for s, v in entries.items()})))
+def number(x: Expression, numbers: Mapping[Any, Any]) -> float:
+    """The value of a formula for the first entry of each array, as NumPy has it: infinite or NaN where it has none."""
+    letters = sorted(x.free_symbols, key=str)
+    entries = [float(np.asarray(numbers[s if s is M else str(s)]).flat[0]) for s in letters]
+    value = sympy.N(x.xreplace({s: sympy.Float(v, 17) for s, v in zip(letters, entries, strict=True)}))
+    if value.is_Float or value.is_Integer:
+        return float(value)
+    dummies = [sympy.Dummy() for _ in letters]
+    compute = sympy.lambdify(dummies, x.xreplace(dict(zip(letters, dummies, strict=True))), modules="numpy")
+    try:
+        with np.errstate(all="ignore"):
+            return float(compute(*map(np.float64, entries)))
+    except (TypeError, ValueError, NameError, ZeroDivisionError):  # a function that NumPy has not
+        return float("nan")

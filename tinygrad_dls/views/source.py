@@ -19,7 +19,7 @@ from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import RecordingError, refuse_arrays_that_differ
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, sigmoid
-from tinygrad_dls.views.text import expression, is_written_within, remark
+from tinygrad_dls.views.text import called_otherwise, expression, is_written_within, remark
 
 __all__ = ["NumpySource", "numpy_source"]
 
@@ -136,7 +136,8 @@ class _Writer:
         step = self.step
         outputs = step.outputs()
         needed = set(reachable([call for _, call in outputs]))
-        arguments = [self.argument(call) for call in (*step.data, *step.parameters, *step.state) if call in needed]
+        self.arguments = [call for call in (*step.data, *step.parameters, *step.state) if call in needed]
+        arguments = list(map(self.argument, self.arguments))
         numbers = [call for call in (step.m, step.rate) if call is not None and call in needed]
         for call in numbers:
             self.names[call] = call.name
@@ -258,8 +259,11 @@ class _Writer:
     # -- the function around them -------------------------------------------------------------------------------------
 
     def notes(self) -> list[str]:
-        """What to say of numbers that may be the number of examples."""
-        lines = textwrap.wrap(remark(self.step), WIDTH - 6, break_long_words=False, break_on_hyphens=False)
+        """What to say of numbers that may be the number of examples, and of arguments that are called otherwise."""
+        names = {node.identifier: node.name for node in self.step.nodes if not node.op}
+        arguments = [(self.names[x], names.get(x.name, x.name)) for x in self.arguments]
+        said = f"{remark(self.step)} {called_otherwise(arguments)}"
+        lines = textwrap.wrap(said, WIDTH - 6, break_long_words=False, break_on_hyphens=False)
         return [*(f"    # {line}" for line in lines), ""] if lines else []
 
     def text_of_lines(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,10 @@ import numpy as np
 from tinygrad_dls.calls import Call, astype, called, getitem, scattered, spelling
 from tinygrad_dls.graph import Node
 from tinygrad_dls.program import Program
-from tinygrad_dls.names import identifier
+from tinygrad_dls.names import identifier, shortened
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid
 
-__all__ = ["expression", "is_written_within", "remark"]
+__all__ = ["called_otherwise", "expression", "is_written_within", "remark"]
 
 INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
 
@@ -86,6 +86,12 @@ def remark(step: Program) -> str:
         f"{numbers.replace(' for ', ' may stand for ', 1)}: there were {given} examples. To have m in its place, "
         f"pass the function that computes {step.forward[-1][0]}."
     )
+
+
+def called_otherwise(names: Iterable[tuple[str, str]]) -> str:
+    """What code calls otherwise than the user does: pairs of what it is called in code, and the user's name."""
+    others = [f"{code} is {shortened(name)!r}" for code, name in names if code != name]
+    return f"In code, {_listed(others)}." if others else ""
 
 
 def _listed(texts: list[str]) -> str:
