@@ -20,9 +20,10 @@ from tinygrad_dls.calls import Call, astype, is_call
 from tinygrad_dls.frames import running, titled
 from tinygrad_dls.names import KIN, Names, identifier
 from tinygrad_dls.nn import Parameter
+from tinygrad_dls.rewriting import PATTERNS
 from tinygrad_dls.tensor import Tensor, _inputs, _recording, values
 
-__all__ = ["Node", "complements", "read", "trace"]
+__all__ = ["Node", "complements", "names_of_arrays", "read", "trace"]
 
 LOSSES = {
     "binary_cross_entropy": "A",
@@ -30,6 +31,7 @@ LOSSES = {
     "softmax_cross_entropy": "Z",
     "mean_squared_error": "A",
 }  # and the letter of what they take
+USED = {"np", *(f.__name__ for f in PATTERNS)}  # what formulas use by these names
 ACTIVATIONS = {"sigmoid", "tanh", "relu", "softmax", "softplus"}
 
 Path = tuple[str, ...]  # the modules that made a node, the outermost first
@@ -113,7 +115,7 @@ def read(root: Tensor, made_in: dict[Tensor, Path] | None = None, names: Names |
     if root.shape == ():
         in_order[-1].kind = "cost"
     _name(in_order)
-    _identify(in_order, Names(kin=KIN) if names is None else names)
+    _identify(in_order, names_of_arrays() if names is None else names)
     for node in in_order:
         if made_in is None:
             node.modules = _layer_by_name(node)
@@ -193,6 +195,11 @@ def _name(nodes: list[Node]) -> None:
             node.name = names.numbered(letters[node.kind])
         elif kept[node.name] is not node:
             node.name = names.free(node.name)
+
+
+def names_of_arrays() -> Names:
+    """What the arrays of a graph, or of a program, get their identifiers from."""
+    return Names(USED, kin=KIN)
 
 
 def _identify(nodes: list[Node], names: Names) -> None:

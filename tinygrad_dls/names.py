@@ -1,9 +1,9 @@
 """Names for all that the package writes: the one place where what a user calls an array becomes a name in a text.
 
-The one idea: `Names` gives a name only if it is free *together with all that is derived from it*: with ``W`` go its
-gradient ``dW`` and the optimizer's ``VdW``, with a region of a compiled step ``new_W``. So no two things share a name,
-whatever they are called: ``enc.W`` beside ``enc_W``, the micro sign beside mu (one letter to Python), a parameter ``dW``
-beside the gradient of ``W``, or one called like something that the text itself uses.
+The one idea: `Names` gives a name only if it is free *together with all that is derived from it*: with ``W`` go
+its gradient ``dW`` and the optimizer's ``VdW``, with a region of a compiled step ``new_W``. So no two things share a
+name, whatever they are called: ``enc.W`` beside ``enc_W``, the micro sign beside mu (one letter to Python), a
+parameter ``dW`` beside the gradient of ``W``, or one called like something that the text itself uses.
 
 A name that may stay as the user wrote it stays so. Any other becomes an identifier (`identifier`), and gets a number
 behind it where that one is taken: ``enc_W_2``. What a reader sees besides code, in pictures and formulas, stays what
@@ -21,7 +21,13 @@ __all__ = ["KIN", "RESERVED", "Names", "identifier", "shortened"]
 
 LONGEST = 60  # characters of an identifier, and of a name in a picture: as many as one still reads
 RESERVED = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "__builtins__"})  # what Python means by it
-KIN = ("{}", "d{}", "Vd{}", "Sd{}", "td{}")  # an array of a program, its gradient, and what an optimizer remembers of it
+KIN = (
+    "{}",
+    "d{}",
+    "Vd{}",
+    "Sd{}",
+    "td{}",
+)  # an array of a program, its gradient, and what an optimizer remembers of it
 UNNAMED = "x"  # of what has no letter that an identifier may have
 
 
@@ -33,8 +39,8 @@ def identifier(name: str) -> str:
     Examples
     --------
     >>> from tinygrad_dls.names import identifier
-    >>> [identifier(name) for name in ("W1", "enc.W", "σ²", "1/m", "🙂")]
-    ['W1', 'enc_W', 'σ2', '_1_m', 'x']
+    >>> [identifier(name) for name in ("W1", "enc.W", "x²", "1/m", "🙂")]
+    ['W1', 'enc_W', 'x2', '_1_m', 'x']
     """
     normal = unicodedata.normalize("NFKC", name)
     text = "".join(c if f"_{c}".isidentifier() else "_" for c in normal)[:LONGEST]

@@ -19,17 +19,16 @@ import numpy as np
 
 from tinygrad_dls.arrays import as_array, shown
 from tinygrad_dls.calls import Call, reachable
-from tinygrad_dls.graph import LOSSES, Node, complements, read
-from tinygrad_dls.names import KIN, Names, identifier
+from tinygrad_dls.graph import LOSSES, Node, complements, names_of_arrays, read
+from tinygrad_dls.names import Names, identifier
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths
-from tinygrad_dls.rewriting import PATTERNS, sigmoid, simplified, softmax
+from tinygrad_dls.rewriting import sigmoid, simplified, softmax
 from tinygrad_dls.tensor import Tensor, values
 
 __all__ = ["Program", "argument_names", "program", "refuse_what_does_not_fit"]
 
-USED = {"np", *(f.__name__ for f in PATTERNS)}  # what formulas use by these names
 ACTIVATIONS = (sigmoid, softmax)  # that costs hold within
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
 
@@ -240,7 +239,7 @@ class _Graph(_Source):
     """A cost whose graph is gone through again."""
 
     def __init__(self, root: Tensor) -> None:
-        self.nodes = read(root, names=_names())
+        self.nodes = read(root)
         if root.shape != ():
             raise ValueError(f"the cost must be a single number, got {root.name or 'a Tensor'} of shape {root.shape}.")
         self.complements = complements(self.nodes)
@@ -261,7 +260,7 @@ class _Graph(_Source):
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
-        names = _names()
+        names = names_of_arrays()
         names.take(*(node.identifier for node in self.nodes))
         result = Program(recorder, names, given=self.arrays, frozen=self._frozen())
         arrays = dict(zip(self.data, self.with_examples(m), strict=True))
@@ -330,7 +329,7 @@ class FunctionSource(_Source):
     def __init__(
         self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str], others: Iterable[Tensor] = ()
     ) -> None:
-        given = _names()
+        given = names_of_arrays()
         self.function, self.names = function, [given.free(name) for name in names]
         self.arrays = [as_array(values(x), name) for x, name in zip(inputs, names, strict=True)]
         J = function(*self.arrays)
@@ -359,7 +358,7 @@ class FunctionSource(_Source):
         return cls(cost, inputs, names, [*model.parameters(), *getattr(optimizer, "parameters", ())])
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
-        recorder, names = self.recorder(m), _names()
+        recorder, names = self.recorder(m), names_of_arrays()
         names.take(*self.names, *self.tensors.values())
         result = Program(recorder, names, tensors=list(self.tensors), given=self.arrays)
         arrays = [recorder.input(name, x) for name, x in zip(self.names, self.with_examples(m), strict=True)]
@@ -413,11 +412,6 @@ def _holding(parameters: dict[Tensor, RecordingArray]) -> Iterator[None]:
 
 
 # -- from the cost to the program -------------------------------------------------------------------------------------
-
-
-def _names() -> Names:
-    """What the arrays of a program are called by."""
-    return Names(USED, kin=KIN)
 
 
 def _differentiated(

@@ -492,7 +492,8 @@ class RecordingArray(NDArrayOperatorsMixin):
             z.call, z.value = summed.call, summed.value
             return None
         if method != "__call__" or kwargs:
-            raise RecordingError(f"{called(ufunc)}.{method} with {', '.join(kwargs) or 'these'} is not recorded.")
+            what = called(ufunc) + f".{method}" * (method != "__call__") + f" with {', '.join(kwargs)}=" * bool(kwargs)
+            raise RecordingError(f"{what} is not recorded{_place()}. Write it with operators and plain np.* functions.")
         return self._called(ufunc, *inputs)
 
     def __array_function__(

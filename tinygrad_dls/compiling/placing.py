@@ -18,8 +18,8 @@ from tinygrad_dls.names import Names
 __all__ = ["USED", "Line", "Places", "over_gradients", "placed", "with_sums"]
 
 USED = {  # in the texts
-    "memory", "part", "sums", "m", "learning_rate", "before", "after", "gradients", "step", "columns", "update", "function",
-    "total_in_runs", "np", *dir(np),
+    "memory", "part", "sums", "m", "learning_rate", "before", "after", "gradients", "step", "columns", "update",
+    "function", "total_in_runs", "np", *dir(np),
 }  # fmt: skip
 
 

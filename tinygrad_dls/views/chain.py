@@ -209,7 +209,8 @@ def _logits(entries: Entries, numbers: Numbers) -> Part | None:
         numbers = {a_name: 1 / (1 + np.exp(-np.asarray(numbers[Z.identifier]))), **numbers}
     because: Prose = (_loss_of(entries),)
     if same_loss:
-        because = (f"{_loss_of(entries)} The cost computes it of ", small_z, ", as ", scalar(loss, notation), " in a form that does not overflow: the same.")  # fmt: skip
+        because = (f"{_loss_of(entries)} The cost computes it of ", small_z, ", as ", scalar(loss, notation),
+                   " in a form that does not overflow: the same.")  # fmt: skip
     first_ratio, second_ratio = ratio(_L, small_a), ratio(small_a, small_z)
     law = Formula(rf"{first_ratio.latex} \, {second_ratio.latex}", f"{first_ratio.code} * {second_ratio.code}")
     product_of = _product(first, local, product, notation)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.views.latex import SHOWN, matrix
+from tinygrad_dls.views.latex import SHOWN, letter, matrix
 
 __all__ = ["Derivation", "Formula", "Line", "Part", "in_digits", "mathml"]
 
@@ -174,7 +174,8 @@ def _dollars(x: Formula) -> str:
 
 def _tex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}
-    return re.sub(r"[\\^~_&%#${}]", lambda x: special.get(x[0], f"\\{x[0]}"), text)
+    text = re.sub(r"[\\^~_&%#${}]", lambda x: special.get(x[0], f"\\{x[0]}"), text)
+    return re.sub(r"[^\x00-\x7f]", lambda x: rf"\ensuremath{{{letter(x[0])}}}", text)
 
 
 def _tex_code(text: str) -> str:

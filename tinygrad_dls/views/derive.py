@@ -103,7 +103,7 @@ class _Writer:
         arrays = {call.name: call.name for call in (*step.data, *step.parameters)} | {x: x for x, _ in step.forward}
         arrays |= {identifier: node.name for identifier, node in self.node.items()}
         data = next((call.name for call in step.data if call.shape[1:] == (step.recorder.m,)), "")
-        self.notation = Notation(arrays.items(), data)
+        self.notation = Notation(arrays, data)
         self.names = {call: call.name for call in (*step.data, *step.parameters)}
         self.names[step.recorder.dimension] = self.notation.count_in_code
         self.inlined: set[Node] = set()
@@ -193,7 +193,14 @@ class _Writer:
             backward.append(self._line(identifier, rights, because))
         wanted = [self._named(f"d{node.identifier}") for node in self.wanted]
         first, of = self.wanted[0], self._slope(self.root, self.wanted[0])
-        intro: Prose = (self._named(f"d{first.identifier}"), " stands for ", of, " and so on. Wanted: ", *_listed(wanted), ".")
+        intro: Prose = (
+            self._named(f"d{first.identifier}"),
+            " stands for ",
+            of,
+            " and so on. Wanted: ",
+            *_listed(wanted),
+            ".",
+        )
         parts = [
             self._given(),
             Part("Forward pass", self._remarks(), tuple(forward)),
@@ -206,7 +213,7 @@ class _Writer:
     def _remarks(self) -> Prose:
         """What to know of numbers and names before reading on."""
         others = [(identifier, node.name) for identifier, node in self.node.items()]
-        texts = [remark(self.step), called_otherwise(others)]
+        texts = [remark(self.step), called_otherwise(others, "``")]
         if self.notation.count != "m":
             texts.append(f"{self.notation.count_in_shapes} is the number of examples, as an array is called m.")
         return (" ".join(text),) if (text := [x for x in texts if x]) else ()
@@ -279,7 +286,10 @@ class _Writer:
             because = Formula(f"{a.latex} = {value.latex}", f"{a.code} = {value.code}")
             return (*rights, final), ("Entry by entry, with the local derivative ", because, ".")
         if len(users) > 1:
-            return (final,), (self._named(node.identifier), f" is used {len(users)} times, and the contributions add up.")
+            return (final,), (
+                self._named(node.identifier),
+                f" is used {len(users)} times, and the contributions add up.",
+            )
         return (final,), self._identity(node, users[0], identifier, call)
 
     def _identity(self, node: Node, user: Node, identifier: str, call: Call) -> Prose:
@@ -289,7 +299,14 @@ class _Writer:
             return repeated
         if (indices := self._indices(identifier, call)) is not None:
             below = self._named(self._below(user))
-            return (below, " is linear in ", self._named(node.identifier), ", and the chain rule adds up: ", indices, ".")
+            return (
+                below,
+                " is linear in ",
+                self._named(node.identifier),
+                ", and the chain rule adds up: ",
+                indices,
+                ".",
+            )
         if user.op in LOSSES:
             truths = any(c.function is np.equal for c in reachable([call]))
             return ("The derivative of the cost" + ", in which a truth counts as 1" * truths + ".",)
@@ -314,7 +331,11 @@ class _Writer:
         if recorded.function is not np.sum or node.shape == user.shape or user.op in ("sum", "mean"):
             return ()
         larger = self._shape(self.step.recorded[user.identifier]) or ()
-        column = len(node.shape) == 2 and node.shape[1] == 1 and larger == (str(node.shape[0]), self.notation.count_in_shapes)
+        column = (
+            len(node.shape) == 2
+            and node.shape[1] == 1
+            and larger == (str(node.shape[0]), self.notation.count_in_shapes)
+        )
         user_is = (", ", self._named(user.identifier), f" is {_tuple(larger)}") if user not in self.inlined else ()
         times = f"each number for all {self.notation.count_in_shapes} examples" if column else "its numbers many times"
         return (

@@ -28,7 +28,9 @@ from tinygrad_dls.views.symbolic import SymbolicArray
 __all__ = ["Entries", "Gradient", "M", "as_call", "number", "shorter", "symbol"]
 
 LONGEST = 40  # operations of the longest formula that is simplified: SymPy takes its time
-MOST = 300  # parts of the longest formula at all: each use of an array repeats its formula, so they may double at each op
+MOST = (
+    300  # parts of the longest formula at all: each use of an array repeats its formula, so they may double at each op
+)
 DEEPEST = 50  # nodes without a name that are written within each other
 M = sympy.Symbol("m", positive=True)  # the number of examples
 
@@ -251,7 +253,8 @@ def as_call(
     letters = sorted(x.free_symbols, key=str)
     try:
         operands = [
-            recorder.length(m) if m and s is count else recorder.input(str(s), np.ones(*arrays[str(s)])) for s in letters
+            recorder.length(m) if m and s is count else _as_real(recorder.input(str(s), np.ones(*arrays[str(s)])))
+            for s in letters
         ]
         with np.errstate(all="ignore"):
             result = sympy.lambdify(letters, x, modules="numpy")(*operands)
@@ -260,6 +263,11 @@ def as_call(
     if not isinstance(result, RecordingArray) or result.call.shape != shape:
         return None
     return simplified([result.call])[0]
+
+
+def _as_real(x: RecordingArray) -> Any:
+    """An array of which algebra may take the negative, as of real numbers: no unsigned integers, nor small ones."""
+    return x.astype(float) if x.dtype.kind in "ub" or (x.dtype.kind == "i" and x.dtype.itemsize < 4) else x
 
 
 def number(x: Expression, numbers: Mapping[Any, Any]) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from tinygrad_dls.names import Names, shortened
 from tinygrad_dls.rewriting import clipped_sigmoid, sigmoid
 from tinygrad_dls.views.text import expression
 
-__all__ = ["SHOWN", "Notation", "digits", "latex", "marked", "matrix", "name"]
+__all__ = ["SHOWN", "Notation", "digits", "latex", "letter", "marked", "matrix", "name"]
 
 # What a formula is on the outside: that decides where it needs parentheses within another one.
 SUM, TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM = range(6)
@@ -48,7 +48,7 @@ def name(text: str) -> str:
         return f"{course[1]}^{{[{course[2]}]}}"
     if power := re.fullmatch(rf"([^\W\d_])([{_SUPERSCRIPTS}]+)", text):
         return f"{_escaped(power[1])}^{{{unicodedata.normalize('NFKC', power[2])}}}"
-    match = re.fullmatch(r"(d?)([A-Za-z]+|[α-ωΑ-Ω])_?([0-9]*)", text)
+    match = re.fullmatch(r"(d?)([A-Za-z]+|[\u0370-\u03ff])_?([0-9]*)", text)
     if match is None:
         return _verbatim(text)
     d, base, index = match.groups()
@@ -65,8 +65,8 @@ class Notation:
 
     Parameters
     ----------
-    arrays : iterable of (str, str)
-        The identifier of each array, and what it is called.
+    arrays : mapping of str to str
+        By the identifier of each array, what the user calls it.
     data : str
         An array whose columns are the examples.
 
@@ -76,8 +76,7 @@ class Notation:
         The number of examples: ``m``, but where an array is called so, ``m_{X}``, ``X.shape[1]`` and ``m_X``.
     """
 
-    def __init__(self, arrays: Iterable[tuple[str, str]] = (), data: str = "") -> None:
-        arrays = dict(arrays)
+    def __init__(self, arrays: Mapping[str, str], data: str = "") -> None:
         self.count = self.count_in_code = self.count_in_shapes = "m"
         if "m" in arrays and data:
             self.count, self.count_in_code = f"m_{{{name(data)}}}", f"{data}.shape[1]"
@@ -343,38 +342,42 @@ _SPECIAL = {  # what means something to LaTeX, or is no letter of its fonts
     "\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "…": r"\ldots ", "∂": r"\partial ", " ": r"\ ",
     **{c: f"\\{c}" for c in "_%#&${}"},
 }  # fmt: skip
-_LATIN = dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΧο", "ABEZHIKMNOPTXo", strict=True))  # Greek letters that look so: LaTeX has no others
-_LETTERS = {"lamda": "lambda", "final sigma": "varsigma"}  # that Unicode calls otherwise than LaTeX
-_VARIANTS = {"ϑ": r"\vartheta ", "ϕ": r"\phi ", "φ": r"\varphi ", "ϖ": r"\varpi ", "ϱ": r"\varrho ", "ϵ": r"\epsilon ",
-             "ε": r"\varepsilon ", "ϰ": r"\kappa ", "µ": r"\mu "}  # fmt: skip
+_GREEK = {  # letters that LaTeX calls otherwise than Unicode; of capitals that look Latin, it has no others
+    **{f"GREEK CAPITAL LETTER {x.split()[0]}": x.split()[1] for x in (
+        "ALPHA A", "BETA B", "EPSILON E", "ZETA Z", "ETA H", "IOTA I", "KAPPA K", "MU M", "NU N", "OMICRON O", "RHO P",
+        "TAU T", "CHI X",
+    )},
+    "GREEK SMALL LETTER OMICRON": "o", "GREEK SMALL LETTER LAMDA": r"\lambda ",
+    "GREEK CAPITAL LETTER LAMDA": r"\Lambda ", "GREEK SMALL LETTER FINAL SIGMA": r"\varsigma ",
+    "GREEK THETA SYMBOL": r"\vartheta ", "GREEK PHI SYMBOL": r"\varphi ",
+    "GREEK PI SYMBOL": r"\varpi ", "GREEK RHO SYMBOL": r"\varrho ", "GREEK KAPPA SYMBOL": r"\kappa ",
+    "GREEK LUNATE EPSILON SYMBOL": r"\varepsilon ", "MICRO SIGN": r"\mu ",
+}  # fmt: skip
+_MACROS = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "mu", "nu", "xi", "pi",
+    "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+}  # fmt: skip
 
 
 def _escaped(text: str) -> str:
     """Text within a formula, letter by letter."""
-    return "".join(map(_letter, text))
+    return "".join(map(letter, text))
 
 
-def _letter(x: str) -> str:
+def letter(x: str) -> str:
     """A letter as LaTeX has it, or without its accents."""
     if x in _SPECIAL:
         return _SPECIAL[x]
     if x.isascii():
         return x if x.isprintable() else "?"
-    if x in _LATIN or x in _VARIANTS:
-        return _LATIN.get(x) or _VARIANTS[x]
-    if match := re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER ((FINAL )?\w+)", unicodedata.name(x, "")):
-        word = _LETTERS.get(match[2].lower(), match[2].lower())
-        word = word.title() if match[1] == "CAPITAL" else word
-        if word.lower() in _MACROS:
-            return rf"\{word} "
+    called = unicodedata.name(x, "")
+    if called in _GREEK:
+        return _GREEK[called]
+    match = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", called)
+    if match and match[2].lower() in _MACROS:
+        return rf"\{match[2].lower() if match[1] == 'SMALL' else match[2].title()} "
     plain = unicodedata.normalize("NFKD", x).encode("ascii", "ignore").decode()
     return plain if plain.isalnum() else "?"
-
-
-_MACROS = {
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi",
-    "pi", "rho", "sigma", "varsigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
-}  # fmt: skip
 
 
 def _size(x: Any) -> int:

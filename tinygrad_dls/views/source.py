@@ -180,7 +180,9 @@ class _Writer:
         first |= {call: name for call, name in self.outputs.items() if call in first and self.is_nameless(first[call])}
         for name, call in wanted:
             if call not in self.names:
-                for inner in reachable([call], known=self.names.__contains__):  # a gradient that several paths lead to waits for all of them
+                for inner in reachable(
+                    [call], known=self.names.__contains__
+                ):  # a gradient that several paths lead to waits for all of them
                     if inner in first and inner not in self.names and not self.is_within(first[inner], inner):
                         self.assign(first[inner], inner)
             elif self.names[call] != name and (name, call) in self.returned:
@@ -262,7 +264,7 @@ class _Writer:
         """What to say of numbers that may be the number of examples, and of arguments that are called otherwise."""
         names = {node.identifier: node.name for node in self.step.nodes if not node.op}
         arguments = [(self.names[x], names.get(x.name, x.name)) for x in self.arguments]
-        said = f"{remark(self.step)} {called_otherwise(arguments)}"
+        said = f"{remark(self.step)} {called_otherwise(arguments)}".strip()
         lines = textwrap.wrap(said, WIDTH - 6, break_long_words=False, break_on_hyphens=False)
         return [*(f"    # {line}" for line in lines), ""] if lines else []
 
@@ -331,6 +333,9 @@ def _fitted(before: str, text: str, after: str, indent: int) -> str:
     if isinstance(node, ast.Call):
         inside = [part(x) for x in (*node.args, *node.keywords)]
         return _broken(f"{before}{part(node.func)}(", inside, f"){after}", indent=indent, together=True)
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and node.slice.elts:
+        inside = [part(x) for x in node.slice.elts]
+        return _broken(f"{before}{part(node.value)}[", inside, f"]{after}", indent=indent, together=True)
     if isinstance(node, ast.Subscript):
         inner = _fitted("", part(node.slice), "", indent + 4)
         return f"{' ' * indent}{before}{part(node.value)}[\n{inner}\n{' ' * indent}]{after}"

@@ -12,8 +12,8 @@ import numpy as np
 
 from tinygrad_dls.calls import Call, astype, called, getitem, scattered, spelling
 from tinygrad_dls.graph import Node
-from tinygrad_dls.program import Program
 from tinygrad_dls.names import identifier, shortened
+from tinygrad_dls.program import Program
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid
 
 __all__ = ["called_otherwise", "expression", "is_written_within", "remark"]
@@ -88,10 +88,15 @@ def remark(step: Program) -> str:
     )
 
 
-def called_otherwise(names: Iterable[tuple[str, str]]) -> str:
-    """What code calls otherwise than the user does: pairs of what it is called in code, and the user's name."""
-    others = [f"{code} is {shortened(name)!r}" for code, name in names if code != name]
-    return f"In code, {_listed(others)}." if others else ""
+def called_otherwise(names: Iterable[tuple[str, str]], mark: str = "") -> str:
+    """What code calls otherwise than the user does: pairs of what it is called in code, and the user's name.
+
+    That ``layers.0.W`` is ``layers_0_W`` goes without saying.
+    """
+    others = [(code, name) for code, name in names if code != name.replace(".", "_")]
+    pairs = [(code, repr(shortened(name)).replace("`", "'")) for code, name in others]
+    said = [f"{mark}{code}{mark} is {mark}{name}{mark}" for code, name in pairs]
+    return f"In code, {_listed(said)}." if said else ""
 
 
 def _listed(texts: list[str]) -> str:
@@ -172,7 +177,8 @@ class _Writer:
         if function is getitem:
             return f"{self.within(args[0], ATOM)}[{self.index(args[1])}]"
         if function is scattered:
-            return self.scattered(*args, x.dtype)
+            dz, index, shape = args
+            return self.scattered(dz, index, shape, x.dtype)
         if function is astype:
             return f"{self.within(args[0], ATOM)}.astype({self.literal(args[1])[0]})"
         if function is np.reshape and not options and args[0].shape:
