@@ -119,6 +119,34 @@ def test_a_compiled_step_of_any_names_trains_as_the_eager_one_does(names, kind):
     np.testing.assert_allclose(*costs, rtol=1e-9)  # Adam divides small numbers by their size
 
 
+@given(NAMES)
+@example(["W", "dW", "VdW", "SdW", "tdW"])
+@example(["learning_rate", "m", "VdW", "step", "np"])
+def test_the_code_of_a_step_of_training_updates_any_names_as_the_optimizer_does(names):
+    model, loss = Model(names), tg.binary_cross_entropy_with_logits
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.5)
+    source = tg.numpy_source(model, X, Y, loss=loss, optimizer=optimizer)
+    before = [p.data.copy() for p in model.parameters()]
+    states = [x for p in before for x in (np.zeros_like(p), np.zeros_like(p), np.zeros((), int))]
+    found = function(source)(X, Y, *before, *states, m=9, learning_rate=0.5)
+    tg.optim.eager_step(model, loss, optimizer, X, Y)
+    assert len(set(results_of(source))) == len(found) == 1 + 4 * len(names)
+    for x, p in zip(found[1:], model.parameters(), strict=False):
+        np.testing.assert_allclose(x, p.data, rtol=1e-9)  # Adam divides small numbers by their size
+
+
+@given(
+    st.lists(st.sampled_from(["m", "memory", "part", "np", "add", "t", "t1", "function", "x", "float"]), unique=True)
+)
+@example(["m", "memory", "function"])
+def test_a_compiled_function_may_call_its_arguments_anything(names):
+    space = {"numpy": np}
+    terms = " + ".join(f"numpy.tanh({name}) * {i}" for i, name in enumerate(["first", *names], 2))
+    exec(f"def f({', '.join(['first', *names])}):\n    return {terms}", space)
+    arrays = [np.full((2, 3), 0.1 * i) for i in range(len(names) + 1)]
+    np.testing.assert_allclose(tg.compile(space["f"])(*arrays), space["f"](*arrays), rtol=1e-15)
+
+
 # -- the allocator ----------------------------------------------------------------------------------------------------
 
 

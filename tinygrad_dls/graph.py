@@ -188,7 +188,8 @@ def _name(nodes: list[Node]) -> None:
     letters = {"input": "C", "parameter": "P", "value": "U", "cost": "U"}
     names = Names(spelled=str, reserved=())
     own = [node for node in nodes if getattr(node.x, "name", None)]  # what the user calls so stays so
-    kept = {name: node for node in reversed([*own, *nodes]) if (name := node.name)}
+    parameters = [node for node in own if node.kind == "parameter"]  # before what is detached of them
+    kept = {name: node for node in reversed([*parameters, *own, *nodes]) if (name := node.name)}
     names.take(*kept)
     for node in nodes:
         if not node.name:

@@ -206,7 +206,10 @@ class _Writer:
         old = {call.name: self.names[call] for call in (*self.step.parameters, *self.step.state) if call in self.names}
         if updates:
             self.lines.append(("# update", ""))
-        for name, call in sorted(updates, key=lambda update: (_of(update[0], self.step), update[0] not in states)):
+        numbers = {name: i for i, p in enumerate(self.step.parameters) for name in (p.name, f"d{p.name}")}
+        for name, call in sorted(
+            updates, key=lambda x: (numbers[x[0][1:] if x[0] in states else x[0]], x[0] not in states)
+        ):
             self.assign(old.get(name, name), call, again=True)
 
     def assign(self, name: str, call: Call, again: bool = False) -> None:
@@ -289,11 +292,6 @@ def _refuse_what_numpy_has_not(calls: set[Call]) -> None:
             raise RecordingError(
                 f"the code needs NumPy alone, which does not have {called(function)}. Write it with np.* functions."
             )
-
-
-def _of(name: str, step: Program) -> int:
-    """The number of the parameter that an update is of."""
-    return next(i for i, p in enumerate(step.parameters) if name == p.name or name[1:] == f"d{p.name}")
 
 
 def _uses(calls: set[Call]) -> dict[Call, int]:
