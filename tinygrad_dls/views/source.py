@@ -80,7 +80,7 @@ def numpy_source(
         If the cost is no single number with a graph, or the arguments do not fit together.
     RecordingError
         A TypeError: if the code would hold for these data only. A Python ``if`` on a value, a number made of one, a
-        random draw, and an array that is not an argument are named.
+        random draw, and an array that is not an argument are named. So is a function that NumPy does not have.
 
     Examples
     --------
