@@ -287,11 +287,18 @@ class _Writer:
 
 def _refuse_what_numpy_has_not(calls: set[Call]) -> None:
     """Refuse functions that the code could not import from NumPy."""
-    for function in {call.function for call in calls} - {None, getitem, astype, scattered, *PATTERNS}:
+    functions = {call.function for call in calls} | {x for call in calls for x in _functions_in(call)}
+    for function in functions - {None, getitem, astype, scattered, *PATTERNS}:
         if function is not None and not spelling(function):
             raise RecordingError(
                 f"the code needs NumPy alone, which does not have {called(function)}. Write it with np.* functions."
             )
+
+
+def _functions_in(call: Call) -> list[Callable[..., Any]]:
+    """The functions among the arguments of a call, as of `np.apply_along_axis`."""
+    arguments = (*call.args, *call.options.values())
+    return [x for x in arguments if callable(x) and not isinstance(x, type)]
 
 
 def _uses(calls: set[Call]) -> dict[Call, int]:

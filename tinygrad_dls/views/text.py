@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.arrays import RecordingError, shown
 from tinygrad_dls.calls import Call, astype, called, getitem, scattered, spelling
 from tinygrad_dls.graph import Node
 from tinygrad_dls.names import identifier, shortened
@@ -227,17 +228,24 @@ class _Writer:
         if isinstance(x, type):
             x = np.dtype(x)
         if isinstance(x, np.dtype):
-            return ("float" if x == np.float64 else f"np.{x.name}" if x != np.bool_ else "bool"), ATOM
+            named = "float" if x == np.float64 else "bool" if x == np.bool_ else f"np.{x.name}"
+            return (named if x.kind in "fiubc" else f"np.dtype({x.str!r})"), ATOM
         if isinstance(x, np.ndarray):
             if not x.size:
                 return f"np.zeros({x.shape}, {self.literal(x.dtype)[0]})", ATOM
-            plain = x.dtype in (np.dtype(float), np.dtype(np.int64), np.dtype(bool))
+            if x.dtype.kind not in "fiubcUS":
+                raise _without_text(x)
+            plain = x.dtype in (np.dtype(float), np.dtype(np.int64), np.dtype(bool)) or x.dtype.kind in "US"
             numbers = x.tolist() if x.dtype.kind != "f" or np.isfinite(x).all() else _spelled_out(x.tolist())
             return f"np.array({numbers}{'' if plain else f', dtype=np.{x.dtype.name}'})", ATOM
         if isinstance(x, np.generic):
             x = x.item()
         if isinstance(x, float):
             return self.number(x)
+        if callable(x):
+            return _name(x), ATOM
+        if not isinstance(x, (int, complex, str, bytes, slice, range, type(None), type(Ellipsis))):
+            raise _without_text(x)
         return repr(x), SIGN if isinstance(x, int) and x < 0 else ATOM
 
     def number(self, x: float) -> tuple[str, int]:
@@ -246,6 +254,13 @@ class _Writer:
         whole = x == int(x) and abs(x) < 1e6 and (x != 0 or math.copysign(1, x) > 0)
         text = str(int(x)) if whole else repr(x).replace("e+", "e")
         return text, SIGN if text.startswith("-") else ATOM
+
+
+def _without_text(x: Any) -> RecordingError:
+    return RecordingError(
+        f"the code cannot hold {shown(x)}, which is an argument of a NumPy function: Python has no text for it. Use "
+        "numbers, strings and arrays of numbers; or pass what is computed of it as an argument."
+    )
 
 
 def _spelled_out(x: Any) -> str:
