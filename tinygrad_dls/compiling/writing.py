@@ -546,7 +546,7 @@ class Writer:
         return self.allocated.numbered(stem) if stem in _NUMBERED else self.allocated.free(stem)
 
 
-_NUMBERED = ("t", "s", "c", "view")
+_NUMBERED = ("t", "s", "c", "view", "ones", "zeros", "number")
 
 
 def _changes(x: Call) -> bool:

@@ -212,7 +212,8 @@ class _Writer:
 
     def _remarks(self) -> Prose:
         """What to know of numbers and names before reading on."""
-        others = [(identifier, node.name) for identifier, node in self.node.items()]
+        seen = {call.name for call in (*self.step.data, *self.step.parameters)} | self.calls.keys()
+        others = [(identifier, node.name) for identifier, node in self.node.items() if identifier in seen]
         texts = [remark(self.step), called_otherwise(others, "``")]
         if self.notation.count != "m":
             texts.append(f"{self.notation.count_in_shapes} is the number of examples, as an array is called m.")
