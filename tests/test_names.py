@@ -332,3 +332,25 @@ def test_no_two_arrays_are_written_alike(names):
     letters = [notation.small(name) for name in arrays]
     assert len(set(written)) == len(written)
     assert len({x for x, _ in letters}) == len({x for _, x in letters}) == len(letters)
+
+
+def test_what_any_optimizer_remembers_is_told_from_parameters_that_are_called_so():
+    class Remembering(tg.optim.Optimizer):
+        """Gradient descent that keeps five arrays for nothing."""
+
+        def _start(self, p):
+            return tuple(np.zeros_like(p.data) for _ in range(5))
+
+        def _update(self, p, rate):
+            return p._value - rate * p._grad, tuple(
+                s + p._grad * i for i, s in enumerate(self._state.get(p) or self._start(p))
+            )
+
+    names = ["W", "VdW", "UdW", "RdW", "QdW"]
+    costs = []
+    for compiled in (False, True):
+        model, loss = Model(names), tg.binary_cross_entropy_with_logits
+        optimizer = Remembering(model.parameters(), lr=0.5)
+        run = tg.compile(model, loss, optimizer) if compiled else partial(tg.optim.eager_step, model, loss, optimizer)
+        costs.append([run(X, Y) for _ in range(3)])
+    np.testing.assert_allclose(*costs, rtol=1e-12)

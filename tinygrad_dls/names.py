@@ -17,17 +17,12 @@ import keyword
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-__all__ = ["KIN", "RESERVED", "Names", "identifier", "shortened"]
+__all__ = ["KIN", "RESERVED", "STATES", "Names", "identifier", "shortened"]
 
 LONGEST = 60  # characters of an identifier, and of a name in a picture: as many as one still reads
 RESERVED = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "__builtins__"})  # what Python means by it
-KIN = (
-    "{}",
-    "d{}",
-    "Vd{}",
-    "Sd{}",
-    "td{}",
-)  # an array of a program, its gradient, and what an optimizer remembers of it
+STATES = "VSURQPHGKLMNOEFIJTXYZABCDW"  # letters for what an optimizer remembers: the course's V and S, and others
+KIN = ("{}", "d{}", "td{}", *(f"{letter}d{{}}" for letter in STATES))  # an array of a program, its gradient, and these
 UNNAMED = "x"  # of what has no letter that an identifier may have
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_dls.arrays import as_array, shown
 from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.graph import LOSSES, Node, complements, names_of_arrays, read
-from tinygrad_dls.names import Names, identifier
+from tinygrad_dls.names import STATES, Names, identifier
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths
@@ -523,13 +523,12 @@ def _letters(count: int, optimizer: Optimizer) -> str:
     """The letters for the parts of a state: the course's V of Momentum, V and S of Adam (and its counts)."""
     if count == 3:
         return "VSt"
-    letters = "VSURQPHGKLMNOEFIJTXYZABCDW"
-    if count > len(letters):
+    if count > len(STATES):
         raise RecordingError(
             f"the state of {type(optimizer).__name__} has {count} parts for each parameter; a program has letters for "
-            f"{len(letters)}. Put several arrays into one with np.stack."
+            f"{len(STATES)}. Put several arrays into one with np.stack."
         )
-    return letters[:count]
+    return STATES[:count]
 
 
 def _refuse_other_state(optimizer: Optimizer, p: Call, w: Any, before: tuple[Any, ...], new: Any) -> None:
