@@ -2,6 +2,7 @@
 
 import functools
 import linecache
+import re
 import subprocess
 import sys
 import threading
@@ -493,9 +494,9 @@ for locked in (False, True):
 
 
 def test_a_process_that_is_forked_while_another_thread_steps_has_all_its_threads():
-    count = len(threads._blas().lib_controllers)
     got = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], capture_output=True, text=True, timeout=120)
-    assert got.stdout.strip() == f"{[2] * count} {[2] * count} 0 {[2] * count} {[2] * count} 0", got.stderr
+    twos = r"\[2(, 2)*\]"  # of as many libraries as that process has, which may be fewer than here
+    assert re.fullmatch(f"({twos} {twos} 0 ){{2}}", got.stdout), got.stderr
 
 
 def test_what_the_thread_that_forks_holds_it_goes_on_to_hold():

@@ -16,7 +16,6 @@ from tests.programs import random_program
 from tests.test_numpy_source import EPS, MODELS, cost_of, gradients_of, leaves_of, matrix_of_data, rounded_anew
 from tinygrad_dls import rewriting
 from tinygrad_dls.arrays import RecordingError
-from tinygrad_dls.calls import scattered
 from tinygrad_dls.views import chain, entries
 
 X, Y = tg.datasets.planar_flower()
@@ -42,7 +41,7 @@ def executed(derivation, J):
     """The numbers that the final formulas give, in their order."""
     leaves, data = leaves_of(J)
     m = next((leaves[name].shape[1] for name in data if leaves[name].ndim == 2), None)
-    found = {"np": np, "scattered": scattered, "m": m, **leaves}
+    found = {"np": np, "m": m, **leaves}
     found |= {f.__name__: f for f in (rewriting.sigmoid, rewriting.softmax)}
     for name, formula in derivation.formulas.items():
         found[name] = eval(formula, found)
@@ -466,3 +465,40 @@ def test_a_missing_package_is_named(missing, use, text):
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.search(text, run.stdout), run.stdout
+
+
+# -- numbers that are none --------------------------------------------------------------------------------------------
+
+NOT_REAL = {
+    "log(0)": (lambda w: np.sum(np.log(w)), 0.0, "-∞"),
+    "1 / 0": (lambda w: np.sum(1 / w), 0.0, "∞"),
+    "-1 / 0": (lambda w: np.sum(-1 / w), 0.0, "-∞"),
+    "sqrt(-3)": (lambda w: np.sum(np.sqrt(w - 3)), 0.0, "NaN"),
+    "log(-1)": (lambda w: np.sum(np.log(w)), -1.0, "NaN"),
+    "0 / 0": (lambda w: np.sum(w / (w * 2)), 0.0, "NaN"),
+    "an infinity": (lambda w: np.sum(np.exp(w)), np.inf, "∞"),
+    "a NaN": (lambda w: np.sum(w * w), np.nan, "NaN"),
+    "an overflow": (lambda w: np.sum(np.exp(w)), 1000.0, "∞"),
+    "a power": (lambda w: np.sum(w**0.5), -2.0, "NaN"),
+}
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9)])
+@pytest.mark.parametrize("name", NOT_REAL)
+def test_values_that_are_infinite_or_not_real_are_shown_as_such(name, shape):
+    f, number, text = NOT_REAL[name]
+    w = tg.Tensor(np.full(shape, number), requires_grad=True, name="W")
+    with np.errstate(all="ignore"):
+        derivation = tg.derive(f(w), values=True)
+    assert re.search(rf"[ =\[]{text}\b" if text == "NaN" else rf"[ =\[]{text}", derivation.text)
+    assert {"-∞": r"-\infty", "∞": r"\infty", "NaN": r"\mathrm{NaN}"}[text] in derivation.latex
+    for other in (derivation.text, derivation.html):
+        assert not re.search(r"\b(nan|inf|zoo)\b|[0-9]j\b", other)
+
+
+def test_the_gradient_of_indexing_is_a_formula_of_numpys_alone():
+    w = tg.Tensor(RNG.standard_normal((3, 4)), requires_grad=True, name="W")
+    J = np.sum(np.tanh(w[[0, 2, 0], 1:3]))
+    derivation = tg.derive(J)
+    assert "np.bincount(" in derivation.formulas["dW"]
+    np.testing.assert_allclose(executed(derivation, J)["dW"], gradients_of(J)["dW"], rtol=1e-14)

@@ -598,3 +598,19 @@ def test_a_folder_called_like_a_picture_is_not_written_to(tmp_path):
     (tmp_path / "graph.svg").mkdir()
     with pytest.raises(ValueError, match="is a folder; name a file in it"):
         draw(GOOD).save(tmp_path / "graph.svg")
+
+
+@pytest.mark.parametrize("letter", ["W", "&", "\\", '"', "<", "\N{CJK UNIFIED IDEOGRAPH-65E5}", "\n", "\N{ROBOT FACE}"])
+def test_a_name_of_any_length_is_short_in_the_picture_and_whole_in_the_tooltip(letter):
+    name = letter * 20_000
+    w = tg.Tensor([[1.0, 2.0]], requires_grad=True, name=name)
+    J = np.sum(np.tanh(w))
+    J.backward()
+    J.name = name[1:]
+    for direction in ("forward", "backward", "both"):
+        document = ET.fromstring(rendering.render(tg.draw(J, direction=direction).source, "svg"))
+        shown = ["".join(e.itertext()) for e in document.iter("{http://www.w3.org/2000/svg}text")]
+        titles = [e.get("{http://www.w3.org/1999/xlink}title", "") for e in document.iter()]
+        assert max(map(len, shown)) < 150
+        if letter not in "\n\\":  # as a line's end they are written otherwise
+            assert any(name in title for title in titles)

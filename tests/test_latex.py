@@ -8,6 +8,7 @@ import tinygrad_dls as tg
 from tests.latex import PDFLATEX
 from tests.programs import random_program
 from tests.test_derive import derivations
+from tests.test_names import GREEK, Model, gradients
 from tests.test_numpy_source import cost_of
 from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part
 
@@ -18,6 +19,13 @@ def test_the_document_compiles(tmp_path):
     body = [text.partition(r"\begin{document}")[2].partition(r"\end{document}")[0] for text in documents]
     whole = documents[0].partition(r"\begin{document}")[0] + r"\begin{document}" + "\n".join(body) + r"\end{document}"
     compile_(whole, tmp_path)
+
+
+def test_the_document_of_any_names_compiles(tmp_path):
+    names = [*GREEK, "x²", "1/m", "a_b%c#d&e$f{g}h\\i^j~k", "日本", "🙂", "a'b''c", "µ", "W" * 20_000, "\n", '"<|>@!*']
+    for i in range(0, len(names), 8):
+        J, _ = gradients(Model(names[i : i + 8]))
+        compile_(tg.derive(J, values=True).latex, tmp_path)
 
 
 def compile_(document, folder):

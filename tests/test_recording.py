@@ -176,8 +176,11 @@ def test_a_large_array_from_elsewhere_is_refused():
 @pytest.mark.parametrize(
     ("call", "text"),
     [
-        (lambda x: np.add.reduce(x), "np.add.reduce with these is not recorded"),
-        (lambda x: np.exp(x, out=np.ones((2, 3))), "np.exp.__call__ with out is not recorded"),
+        (lambda x: np.add.reduce(x), r"^np.add.reduce is not recorded .*Write it with operators"),
+        (
+            lambda x: np.exp(x, out=np.ones((2, 3))),
+            r"^np.exp with out= is not recorded .*Write it with operators",
+        ),
     ],
 )
 def test_what_no_program_has_is_refused(call, text):

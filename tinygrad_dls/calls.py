@@ -5,6 +5,8 @@ What records writes them, and all that reads, simplifies or runs a program goes 
 
 from __future__ import annotations
 
+import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
@@ -14,8 +16,8 @@ import numpy as np
 from tinygrad_dls.arrays import Array
 
 __all__ = [
-    "REDUCTIONS", "Call", "astype", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction",
-    "is_transpose", "like", "number", "reachable", "scattered", "summed_axes", "transposed",
+    "REDUCTIONS", "Call", "astype", "called", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction",
+    "is_transpose", "like", "number", "reachable", "scattered", "spelling", "summed_axes", "transposed",
 ]  # fmt: skip
 
 
@@ -161,6 +163,40 @@ def is_plain_reduction(call: Call) -> bool:
     """Whether a sum, or the like, has no options but its axes, one at the least."""
     plain = call.options.keys() <= {"axis", "keepdims"} and len(call.args) <= 2
     return plain and bool(summed_axes(call))
+
+
+# -- what functions are called ----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def spelling(function: Callable[..., Any]) -> str:
+    """What code that imports NumPy alone calls a function: ``np.tanh``, ``np.linalg.norm``. Empty if it cannot."""
+    name = "abs" if function is np.abs else getattr(function, "__name__", "")
+    for path in (str(getattr(function, "__module__", "")).split(".")[1:], []):
+        found: Any = np
+        for part in (*path, name):
+            found = getattr(found, part, None)
+        if found is function:
+            return ".".join(["np", *path, name])
+    return ""
+
+
+def called(function: Callable[..., Any]) -> str:
+    """What a reader is told of a function: what code calls it, with the module that it is imported from."""
+    if spelled := spelling(function):
+        return spelled
+    name = getattr(function, "__name__", type(function).__name__)
+    if function in (getitem, astype, scattered):
+        return f"np.{name}"
+    modules = [key for key, module in sys.modules.copy().items() if _has(module, name, function)]
+    home = min(modules, key=lambda key: ("._" in f".{key}", len(key)), default="")
+    return f"{home}.{name}" if home else name
+
+
+def _has(module: Any, name: str, function: Any) -> bool:
+    """Whether a function is in a module, which is not asked for what it would only load then."""
+    found: bool = getattr(module, "__dict__", {}).get(name) is function
+    return found
 
 
 # -- functions that NumPy has no name for -----------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 The engine's graph is data: a Tensor knows its op, its inputs and its name. `read` puts it in order, inputs first, and
 gives a name to what has none, by the part it plays: the first argument of a cost is the prediction, the second ``Y``;
-what a layer's linear part multiplies is ``X``; an activation of ``Z1`` is ``A1``. `trace` also notes which module made
-which node.
+what a layer's linear part multiplies is ``X``; an activation of ``Z1`` is ``A1``. To code, each node has an identifier
+too, which no other node has. `trace` also notes which module made which node.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.calls import Call, astype, is_call
 from tinygrad_dls.frames import running, titled
+from tinygrad_dls.names import KIN, Names, identifier
 from tinygrad_dls.nn import Parameter
+from tinygrad_dls.rewriting import PATTERNS
 from tinygrad_dls.tensor import Tensor, _inputs, _recording, values
 
-__all__ = ["Node", "complements", "read", "trace"]
+__all__ = ["Node", "complements", "names_of_arrays", "read", "trace"]
 
 LOSSES = {
     "binary_cross_entropy": "A",
@@ -28,6 +31,7 @@ LOSSES = {
     "softmax_cross_entropy": "Z",
     "mean_squared_error": "A",
 }  # and the letter of what they take
+USED = {"np", *(f.__name__ for f in PATTERNS)}  # what formulas use by these names
 ACTIVATIONS = {"sigmoid", "tanh", "relu", "softmax", "softplus"}
 
 Path = tuple[str, ...]  # the modules that made a node, the outermost first
@@ -54,6 +58,8 @@ class Node:
         The op's further arguments, such as an axis, by position and by keyword.
     modules : tuple of str
         The modules that made it, the outermost first, as errors call them: ``("layer1 (Linear 2 -> 4)",)``.
+    identifier : str
+        The name as code has it. What stands for one and the same input of a recording has the identifier of that.
     """
 
     name: str
@@ -64,24 +70,19 @@ class Node:
     extra: tuple[Any, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     modules: Path = ()
+    identifier: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape of what stands there."""
         return tuple(self.x.shape)
 
-    @property
-    def identifier(self) -> str:
-        """The name as Python and DOT allow it."""
-        name = re.sub(r"\W", "_", self.name)
-        return name if name.isidentifier() else f"_{name}"
-
     def __repr__(self) -> str:
         inputs = ", ".join(x.name if isinstance(x, Node) else repr(x) for x in self.inputs)
         return f"{self.name} = {self.op}({inputs})" if self.op else f"{self.name}: {self.kind}"
 
 
-def read(root: Tensor, made_in: dict[Tensor, Path] | None = None) -> list[Node]:
+def read(root: Tensor, made_in: dict[Tensor, Path] | None = None, names: Names | None = None) -> list[Node]:
     """The nodes of the graph that ends in a Tensor, each after its inputs; the last one is the root.
 
     Parameters
@@ -90,6 +91,8 @@ def read(root: Tensor, made_in: dict[Tensor, Path] | None = None) -> list[Node]:
         Usually the cost J.
     made_in : dict, optional
         The modules that made each Tensor, as `trace` finds them. Without it, the number in a name tells the layer.
+    names : Names, optional
+        Where the identifiers come from; the inputs of a recording have theirs already.
 
     Raises
     ------
@@ -112,6 +115,7 @@ def read(root: Tensor, made_in: dict[Tensor, Path] | None = None) -> list[Node]:
     if root.shape == ():
         in_order[-1].kind = "cost"
     _name(in_order)
+    _identify(in_order, names_of_arrays() if names is None else names)
     for node in in_order:
         if made_in is None:
             node.modules = _layer_by_name(node)
@@ -182,18 +186,36 @@ def _name(nodes: list[Node]) -> None:
     if nodes[-1].kind == "cost" and not nodes[-1].x.name:
         nodes[-1].name = "J"
     letters = {"input": "C", "parameter": "P", "value": "U", "cost": "U"}
-    taken = {node.name for node in nodes}
-    counts: dict[str, int] = {}
-    used: set[str] = set()
+    names = Names(spelled=str, reserved=())
+    own = [node for node in nodes if getattr(node.x, "name", None)]  # what the user calls so stays so
+    parameters = [node for node in own if node.kind == "parameter"]  # before what is detached of them
+    kept = {name: node for node in reversed([*parameters, *own, *nodes]) if (name := node.name)}
+    names.take(*kept)
     for node in nodes:
-        first = node.name
-        name = first
-        while not name or name in used or (name != first and name in taken):
-            stem = f"{first}_" if first else letters[node.kind]
-            counts[stem] = counts.get(stem, 1 if first else 0) + 1
-            name = f"{stem}{counts[stem]}"
-        node.name = name
-        used.add(name)
+        if not node.name:
+            node.name = names.numbered(letters[node.kind])
+        elif kept[node.name] is not node:
+            node.name = names.free(node.name)
+
+
+def names_of_arrays() -> Names:
+    """What the arrays of a graph, or of a program, get their identifiers from."""
+    return Names(USED, kin=KIN)
+
+
+def _identify(nodes: list[Node], names: Names) -> None:
+    """Give each node an identifier: those first whose name is one already, and of these, what is given."""
+    others = []
+    for node in nodes:
+        call = getattr(values(node.x), "call", None)
+        while is_call(call, astype):  # labels, say, which a loss takes as floats
+            call = call.args[0]
+        if not node.op and isinstance(call, Call) and call.function is None:
+            node.identifier = call.name
+        else:
+            others.append(node)
+    for node in sorted(others, key=lambda node: (identifier(node.name) != node.name, bool(node.op))):
+        node.identifier = names.free(node.name)
 
 
 def _name_inputs(node: Node) -> None:

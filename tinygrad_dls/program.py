@@ -19,7 +19,8 @@ import numpy as np
 
 from tinygrad_dls.arrays import as_array, shown
 from tinygrad_dls.calls import Call, reachable
-from tinygrad_dls.graph import LOSSES, Node, complements, read
+from tinygrad_dls.graph import LOSSES, Node, complements, names_of_arrays, read
+from tinygrad_dls.names import STATES, Names, identifier
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths
@@ -28,6 +29,7 @@ from tinygrad_dls.tensor import Tensor, values
 
 __all__ = ["Program", "argument_names", "program", "refuse_what_does_not_fit"]
 
+ACTIVATIONS = (sigmoid, softmax)  # that costs hold within
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
 
 
@@ -49,6 +51,8 @@ class Program:
         The number of examples and the learning rate, where the program needs them.
     forward, backward, update : list of (str, Call)
         What is computed, with names. The last of the forward pass is the cost; the update holds the new parameters.
+    names : Names
+        What has been given names; all arrays of a program have different ones, and so have their gradients.
     recorder : Recorder
     frozen : list of (float, str)
         Numbers in the graph of a cost that are those of the m that was given, and which: ``(0.2, "1/m")``.
@@ -57,6 +61,7 @@ class Program:
     """
 
     recorder: Recorder
+    names: Names
     data: list[Call] = field(default_factory=list)
     parameters: list[Call] = field(default_factory=list)
     state: list[Call] = field(default_factory=list)
@@ -255,7 +260,9 @@ class _Graph(_Source):
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder = Recorder(m)
-        result = Program(recorder, given=self.arrays, frozen=self._frozen())
+        names = names_of_arrays()
+        names.take(*(node.identifier for node in self.nodes))
+        result = Program(recorder, names, given=self.arrays, frozen=self._frozen())
         arrays = dict(zip(self.data, self.with_examples(m), strict=True))
         tensors: dict[Node, Any] = {}
         for node in self.leaves:
@@ -272,14 +279,12 @@ class _Graph(_Source):
                 inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]
                 extra, options = (self._lengths(x, recorder) for x in (node.extra, node.options))
                 tensors[node] = node.x.op(*inputs, *extra, **options)
-                tensors[node].name = node.name
                 if tensors[node].ndim != len(node.shape):
                     raise ValueError(f"{node.name} has other axes if there is another number of examples.")
         parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
         result.tensors = list(parameters)
-        result = _differentiated(result, tensors[self.nodes[-1]], parameters, optimizer)
         result.nodes = self.nodes
-        return result
+        return _differentiated(result, [(node, tensors[node]) for node in self.nodes if node.op], parameters, optimizer)
 
     def _frozen(self) -> list[tuple[float, str]]:
         """The factors and divisors that may be the number of examples, or a number divided by it."""
@@ -324,20 +329,20 @@ class FunctionSource(_Source):
     def __init__(
         self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str], others: Iterable[Tensor] = ()
     ) -> None:
-        self.function, self.names = function, names
+        given = names_of_arrays()
+        self.function, self.names = function, [given.free(name) for name in names]
         self.arrays = [as_array(values(x), name) for x, name in zip(inputs, names, strict=True)]
         J = function(*self.arrays)
         if not isinstance(J, Tensor) or J.shape != ():
             raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
-        leaves = [node for node in read(J) if node.kind == "parameter"]
-        self.tensors = {node.x: node.identifier for node in leaves}
-        self.in_graph = set(self.tensors.values())
-        taken = {*names, *self.in_graph}
+        called = {node.x: node.name for node in read(J) if node.kind == "parameter"}
+        in_graph = set(called)
         for p in others:  # which may be read without a gradient: frozen, as an array, or under no_grad
-            name = re.sub(r"^(?=\d)|\W", "_", p.name or "P")
-            if p not in self.tensors:
-                self.tensors[p] = next(n for i in range(10**6) if (n := f"{name}_{i}" if i else name) not in taken)
-                taken.add(self.tensors[p])
+            called.setdefault(p, p.name or "")
+        self.tensors = dict.fromkeys(called, "")
+        for p in sorted(called, key=lambda p: identifier(called[p]) != called[p]):
+            self.tensors[p] = given.free(called[p]) if called[p] else given.numbered("P")
+        self.in_graph = {self.tensors[p] for p in in_graph}
         self.shapes = [p.shape for p in self.tensors]
 
     @classmethod
@@ -353,8 +358,9 @@ class FunctionSource(_Source):
         return cls(cost, inputs, names, [*model.parameters(), *getattr(optimizer, "parameters", ())])
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
-        recorder = self.recorder(m)
-        result = Program(recorder, tensors=list(self.tensors), given=self.arrays)
+        recorder, names = self.recorder(m), names_of_arrays()
+        names.take(*self.names, *self.tensors.values())
+        result = Program(recorder, names, tensors=list(self.tensors), given=self.arrays)
         arrays = [recorder.input(name, x) for name, x in zip(self.names, self.with_examples(m), strict=True)]
         result.data = [x.call for x in arrays]
         parameters = {p: recorder.input(name, p._value) for p, name in self.tensors.items()}
@@ -363,7 +369,11 @@ class FunctionSource(_Source):
             J = self._called(arrays, m)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
-            return self._read(_differentiated(result, J, {p: p for p in parameters}, optimizer))
+            if not isinstance(J._value, RecordingArray):
+                raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
+            result.nodes = read(J, names=names)
+            tensors = [(node, node.x) for node in result.nodes if node.op]
+            return self._read(_differentiated(result, tensors, {p: p for p in parameters}, optimizer))
 
     def _read(self, result: Program) -> Program:
         """The program without the parameters that it does not read."""
@@ -405,25 +415,22 @@ def _holding(parameters: dict[Tensor, RecordingArray]) -> Iterator[None]:
 
 
 def _differentiated(
-    result: Program, J: Tensor, parameters: dict[Tensor, Tensor], optimizer: Optimizer | None
+    result: Program, tensors: list[tuple[Node, Tensor]], parameters: dict[Tensor, Tensor], optimizer: Optimizer | None
 ) -> Program:
-    """The program with its backward pass and its update; `parameters` maps the model's to those of the recording."""
-    if not isinstance(J._value, RecordingArray):
-        raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
-    recorder = result.recorder
-    J.backward(recorder.constant(1.0, J.dtype))
-    result.nodes = read(J)
-    nodes = [node for node in result.nodes if node.op]
-    forward = [(node.identifier, node.x._value.call) for node in nodes]
-    gradients = [
-        (f"d{node.identifier}", node.x._grad.call) for node in reversed(nodes[:-1]) if node.x._grad is not None
-    ]
+    """The program with its backward pass and its update.
+
+    The Tensors of the recording come with the nodes that they stand for, the cost last; `parameters` maps the model's
+    to those of the recording.
+    """
+    J = tensors[-1][1]
+    J.backward(result.recorder.constant(1.0, J.dtype))
+    forward = [(node.identifier, x._value.call) for node, x in tensors]
+    gradients = [(f"d{node.identifier}", x._grad.call) for node, x in reversed(tensors[:-1]) if x._grad is not None]
     leaves = {call.name: p for call, p in zip(result.parameters, parameters.values(), strict=True)}
     gradients += [(f"d{name}", p._grad.call) for name, p in leaves.items() if p._grad is not None]
     updates = [] if optimizer is None else _updates(result, parameters, optimizer)
-    inputs = {call.name for call in (*result.data, *result.parameters, *result.state)}
     for name, call in (*forward, *gradients):
-        call.name = call.name or (name if name not in inputs else f"{name}_")
+        call.name = call.name or name
     result.recorded = dict((*forward, *gradients))
     result.forward, result.backward, result.update = forward, gradients, updates
     return result
@@ -516,13 +523,12 @@ def _letters(count: int, optimizer: Optimizer) -> str:
     """The letters for the parts of a state: the course's V of Momentum, V and S of Adam (and its counts)."""
     if count == 3:
         return "VSt"
-    letters = "VSURQPHGKLMNOEFIJTXYZABCDW"
-    if count > len(letters):
+    if count > len(STATES):
         raise RecordingError(
             f"the state of {type(optimizer).__name__} has {count} parts for each parameter; a program has letters for "
-            f"{len(letters)}. Put several arrays into one with np.stack."
+            f"{len(STATES)}. Put several arrays into one with np.stack."
         )
-    return letters[:count]
+    return STATES[:count]
 
 
 def _refuse_other_state(optimizer: Optimizer, p: Call, w: Any, before: tuple[Any, ...], new: Any) -> None:
@@ -567,15 +573,10 @@ def _plain(p: Tensor) -> Any:
 
 def _name_activations(result: Program) -> None:
     """The sigmoid or the softmax of ``Z2`` that a cost holds within is ``A2``."""
-    taken = {call.name for call in reachable([call for _, call in (*result.forward, *result.backward)])}
+    calls = reachable([call for _, call in result.backward])
+    held = {call.args[0]: call for call in reversed(calls) if call.function in ACTIVATIONS}
     for i, (name, z) in enumerate(list(result.forward)):
         a = "A" + name[1:]
-        if re.fullmatch(r"Z\d*", name) and a not in taken:
-            found = [
-                c
-                for c in reachable([c for _, c in result.backward])
-                if c.function in (sigmoid, softmax) and c.args == (z,)
-            ]
-            if found and not found[0].name:
-                found[0].name = a
-                result.forward.insert(i + 1, (a, found[0]))
+        if z in held and not held[z].name and re.fullmatch(r"Z\d*", name) and a not in result.names:
+            held[z].name = result.names.free(a)
+            result.forward.insert(i + 1, (held[z].name, held[z]))

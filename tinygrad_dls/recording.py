@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinygrad_dls.arrays import Array, RecordingError
-from tinygrad_dls.calls import Call, astype, each, getitem, reachable, scattered
+from tinygrad_dls.calls import Call, astype, called, each, getitem, reachable, scattered
 from tinygrad_dls.frames import place
 from tinygrad_dls.tensor import _PLAIN, Tensor
 
@@ -262,7 +262,7 @@ class Recorder:
             return self.length(value) if type(value) is int else value
         if not isinstance(value, (np.ndarray, np.generic)):
             raise RecordingError(
-                f"the recording would freeze what np.{function.__name__} gives{_place()}: a program knows calls that "
+                f"the recording would freeze what {called(function)} gives{_place()}: a program knows calls that "
                 "give one array. Compute it outside, or write it with slices and comparisons."
             )
         arguments, settings = (each(lambda x: self._operand(x, function), x) for x in (args, options))
@@ -278,7 +278,7 @@ class Recorder:
         parts = index if isinstance(index, tuple) else (index,)
         masked = any(isinstance(i, RecordingArray) and i.dtype == bool for i in parts)
         if function in _OF_VALUES or masked or (function is np.where and len(args) == 1):
-            what = "indexing by truths" if masked else f"np.{function.__name__}"
+            what = "indexing by truths" if masked else f"{called(function)}"
             raise RecordingError(
                 f"the recording would freeze the shape that {what} gives{_place()}, which is another one for other "
                 "values. Write np.where(condition, x, 0) and the like, which keep the shape; or compute it outside."
@@ -289,7 +289,7 @@ class Recorder:
         lengths = ["m" if n == self.m else str(n) for n in x.shape]
         shape = f"({', '.join(lengths)}{',' * (len(lengths) == 1)})"
         return RecordingError(
-            f"the recording would freeze an array {shape} that is an argument of np.{function.__name__}{where}: "
+            f"the recording would freeze an array {shape} that is an argument of {called(function)}{where}: "
             "a random draw, such as a dropout mask, or data from elsewhere. Pass it to the function as an argument."
         )
 
@@ -456,7 +456,7 @@ class RecordingArray(NDArrayOperatorsMixin):
     def _called_what(self) -> str:
         """How errors call the array."""
         function = self.call.function
-        return self.call.name or (f"the result of np.{function.__name__}" if function else "a value")
+        return self.call.name or (f"the result of {called(function)}" if function else "a value")
 
     # -- what would freeze a value ------------------------------------------------------------------------------------
 
@@ -492,7 +492,8 @@ class RecordingArray(NDArrayOperatorsMixin):
             z.call, z.value = summed.call, summed.value
             return None
         if method != "__call__" or kwargs:
-            raise RecordingError(f"np.{ufunc.__name__}.{method} with {', '.join(kwargs) or 'these'} is not recorded.")
+            what = called(ufunc) + f".{method}" * (method != "__call__") + f" with {', '.join(kwargs)}=" * bool(kwargs)
+            raise RecordingError(f"{what} is not recorded{_place()}. Write it with operators and plain np.* functions.")
         return self._called(ufunc, *inputs)
 
     def __array_function__(

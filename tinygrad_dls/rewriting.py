@@ -34,6 +34,8 @@ __all__ = ["clipped_sigmoid", "exchanged", "factors", "open_interval", "sigmoid"
 
 Rule: TypeAlias = Callable[[Call], Any]
 
+FACTORS = 24  # of a product, that are looked at: a cross-entropy with a sigmoid, and masks and weights, have ten or so
+
 
 # -- what the patterns of calls are called: the functions that programs may use ---------------------------------------
 
@@ -53,7 +55,7 @@ def softmax(Z: Any) -> Any:
     """Probabilities of the classes, which are the rows, without overflow."""
     top = np.max(Z, axis=0, keepdims=True)
     infinite = np.where(np.isinf(top), top, np.nan)
-    E = np.exp(np.where(Z == infinite, 0, Z - top))
+    E = np.exp(np.where(infinite == Z, 0, Z - top))
     return E / np.sum(E, axis=0, keepdims=True)
 
 
@@ -435,6 +437,8 @@ def fused_cross_entropy(call: Call) -> Any:
     if not is_call(call, np.multiply):
         return None
     above, below = factors(call)
+    if not any(is_call(x, clipped_sigmoid) for x in above):
+        return None
     for chain in above:
         parts = _cross_entropy(chain)
         if parts is None:
@@ -456,26 +460,39 @@ def fused_cross_entropy(call: Call) -> Any:
 
 
 def factors(x: Any) -> tuple[list[Any], list[Any]]:
-    """What a product of quotients has above and below the line."""
-    above: list[Any] = []
-    below: list[Any] = []
-    stack = [(x, True)]
-    while stack:
-        x, is_above = stack.pop()
-        if is_call(x, np.multiply):
-            stack += [(x.args[1], is_above), (x.args[0], is_above)]
-        elif is_call(x, np.divide) and is_above:
-            stack += [(x.args[1], False), (x.args[0], True)]
-        else:
-            (above if is_above else below).append(x)
+    """What a product of quotients has above and below the line: of a long product, the last factors, and the rest."""
+    _, above, below = _product(x, signed=False)
     return above, below
+
+
+def _product(x: Any, *, signed: bool) -> tuple[int, list[Any], list[Any]]:
+    """The sign of a product of quotients, and what it has above and below the line.
+
+    What multiplies a product by itself, over and over, has more factors than there are atoms: `FACTORS` are enough.
+    """
+    sign, parts, opened = 1, [(x, True)], True
+    while opened and len(parts) < FACTORS:
+        opened, before, parts = False, parts, []
+        for y, is_above in before:
+            inner: list[tuple[Any, bool]] = []
+            if is_call(y, np.multiply):
+                inner = [(z, is_above) for z in y.args]
+            elif is_call(y, np.divide) and is_above:
+                inner = [(y.args[0], True), (y.args[1], False)]
+            elif signed and is_above and is_call(y, np.negative):
+                sign, inner = -sign, [(y.args[0], True)]
+            elif signed and is_above and _is_plain(y) and y < 0:
+                sign, y = -sign, -y
+            parts += inner or [(y, is_above)]
+            opened = opened or bool(inner)
+    return sign, [y for y, is_above in parts if is_above], [y for y, is_above in parts if not is_above]
 
 
 def _cross_entropy(x: Any) -> tuple[Call, Call, int, list[Any], list[Any]] | None:
     """The a and y of ``(1 - y)/(1 - a) - y/a``, where a is a sigmoid; and the sign and the factors of both terms."""
     if not is_call(x, np.add, np.subtract):
         return None
-    terms = [_signed(term) for term in x.args]
+    terms = [_product(term, signed=True) for term in x.args]
     if is_call(x, np.subtract):
         terms[1] = (-terms[1][0], *terms[1][1:])
     for (sign, above, below), (other_sign, other_above, other_below) in (terms, terms[::-1]):
@@ -491,23 +508,6 @@ def _cross_entropy(x: Any) -> tuple[Call, Call, int, list[Any], list[Any]] | Non
             if all(map(_alike, common, (_without(other_above, y), _without(other_below, a)))):
                 return a, y, sign, *common
     return None
-
-
-def _signed(x: Any) -> tuple[int, list[Any], list[Any]]:
-    """The sign of a product of quotients, and what it has above and below the line."""
-    sign = 1
-    all_above, below = factors(x)
-    above: list[Any] = []
-    for factor in all_above:
-        if is_call(factor, np.negative):
-            inner_sign, inner_above, inner_below = _signed(factor.args[0])
-            sign *= -inner_sign
-            above, below = above + inner_above, below + inner_below
-        elif _is_plain(factor) and factor < 0:
-            sign, above = -sign, [*above, -factor]
-        else:
-            above.append(factor)
-    return sign, above, below
 
 
 def _without(xs: list[Any], x: Any) -> list[Any]:

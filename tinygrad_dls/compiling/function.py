@@ -25,11 +25,12 @@ from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.guards import Surroundings
 from tinygrad_dls.compiling.lowering import copied, lowered
 from tinygrad_dls.compiling.memory import aligned, part
-from tinygrad_dls.compiling.placing import Places, safe
+from tinygrad_dls.compiling.placing import USED, Places
 from tinygrad_dls.compiling.recorded import fail_as_eagerly, lines_of, obstacle
 from tinygrad_dls.compiling.remembering import Remembered
 from tinygrad_dls.compiling.writing import Writer
 from tinygrad_dls.graph import read
+from tinygrad_dls.names import Names
 from tinygrad_dls.program import argument_names
 from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.rewriting import simplified
@@ -136,10 +137,8 @@ class CompiledFunction:
                 "the function would be frozen: recorded twice, its calls differ. Does it draw random numbers? "
                 "Pass them as an argument."
             )
-        free: list[str] = []
-        for name in map(safe, names):
-            free.append(name if name not in free else next(n for i in range(10**6) if (n := f"{name}{i}") not in free))
-        return _Run(form, outputs, dict(zip(given, free, strict=True)))
+        free = Names(USED)
+        return _Run(form, outputs, {call: free.free(name) for call, name in zip(given, names, strict=True)})
 
     @property
     def source(self) -> str:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
-import keyword
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -16,11 +13,14 @@ from tinygrad_dls.compiling.joining import side_by_side
 from tinygrad_dls.compiling.lowering import copied, is_number
 from tinygrad_dls.compiling.storage import is_elementwise
 from tinygrad_dls.compiling.updating import Block, Flat, Layout, Update
+from tinygrad_dls.names import Names
 
-__all__ = ["RESERVED", "Line", "Places", "over_gradients", "placed", "safe", "with_sums"]
+__all__ = ["USED", "Line", "Places", "over_gradients", "placed", "with_sums"]
 
-RESERVED = {"memory", "part", "sums", "m", "learning_rate", *keyword.kwlist, *dir(np), *dir(builtins), "np"}
-_FLAT = re.compile(r"(new_)?(parameters|gradients|state\d+)|before|after")
+USED = {  # in the texts
+    "memory", "part", "sums", "m", "learning_rate", "before", "after", "gradients", "step", "columns", "update",
+    "function", "total_in_runs", "np", *dir(np),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -99,26 +99,18 @@ class Places:
         return call
 
 
-def safe(name: str) -> str:
-    """A name that means nothing else in the text of a function."""
-    return f"{name}_" if name in RESERVED or _FLAT.fullmatch(name) else name
-
-
-class _Names:
-    """Names that mean nothing else, with those of the arrays that go with them."""
+class _Names(Names):
+    """Names of what a step starts from, with those of the arrays that go with them."""
 
     def __init__(self, states: int) -> None:
         self.regions = ["parameters", *(f"state{k}" for k in range(1, states + 1))]
-        self.kin = ("", "d", "new_", *(f"{new}{region}_" for new in ("", "new_") for region in self.regions[1:]))
-        self.used: set[str] = set()
+        new = ("", "new_")
+        own = [f"{prefix}{region}" for prefix in new for region in self.regions]
+        super().__init__(
+            {*USED, *own},
+            kin=("{}", "d{}", "new_{}", *(f"{prefix}{region}_{{}}" for prefix in new for region in self.regions[1:])),
+        )
         self.members: dict[str, str] = {}  # of the parameters, by what they are called in the model
-
-    def free(self, name: str) -> str:
-        name = safe(name)
-        while any(f"{prefix}{name}" in self.used for prefix in self.kin):
-            name += "_"
-        self.used |= {f"{prefix}{name}" for prefix in self.kin}
-        return name
 
     def of(self, name: str, region: int) -> str:
         """The name of a parameter's array of state, or of the parameter itself."""
@@ -229,16 +221,16 @@ def with_sums(places: Places, sums: Sequence[Call], size: int) -> tuple[Places, 
     """
     into: dict[Call, str] = {}
     setup: list[Line] = []
-    taken = {*places.arguments.values(), *places.counts.values(), *(n for line in places.setup for n in line.names)}
+    given = (*places.arguments.values(), *places.counts.values(), *(n for line in places.setup for n in line.names))
+    names = Names({*USED, *given})
     for call in sums:
         if call in places.into:
             into[call] = places.into[call]
             continue
-        name = next(n for k in range(len(sums) + len(taken) + 1) if (n := f"sum{k + 1}") not in taken)
+        name = names.numbered("sum")
         entries = math.prod(call.shape)
         setup.append(Line(f"{name} = sums[{size}:{size + entries}].reshape({call.shape})"))
         into[call] = name
-        taken.add(name)
         size += entries
     setup = [*places.setup, *setup]
     rest = {call: name for call, name in places.into.items() if call not in into}

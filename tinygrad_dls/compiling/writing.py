@@ -7,8 +7,6 @@ cannot write into a given array, it makes anew.
 from __future__ import annotations
 
 import math
-import re
-from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,12 +24,14 @@ from tinygrad_dls.calls import (
     number,
     reachable,
     scattered,
+    spelling,
     summed_axes,
 )
 from tinygrad_dls.compiling.joining import side_by_side, with_ones
 from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
-from tinygrad_dls.compiling.placing import RESERVED, Line, Places
+from tinygrad_dls.compiling.placing import USED, Line, Places
 from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
+from tinygrad_dls.names import Names
 from tinygrad_dls.rewriting import PATTERNS
 
 __all__ = ["Code", "Writer", "cost_without_factor"]
@@ -139,11 +139,10 @@ class Writer:
         self.recorded, self.width, self.strided = recorded, width, strided
         self.setup = list(places.setup)
         self.names: dict[Call, str] = dict(self.given)
-        self.taken = {*RESERVED, *self.given.values(), *(name for line in self.setup for name in line.names)}
+        self.allocated = Names({*USED, *self.given.values(), *(name for line in self.setup for name in line.names)})
         self.known: dict[Any, str] = {}  # arrays that the setup makes, by what is in them
         self.wholes: dict[Call, str] = {}  # the arrays that end with a row of ones below a result
         self.constants: set[Call] = set()
-        self.counts: dict[str, int] = defaultdict(lambda: 1)  # by the beginnings of names, how many there are
 
     def code(
         self,
@@ -258,7 +257,7 @@ class Writer:
     def made_once(self, text: str, stem: str, size: int, dtype: Any) -> str:
         """The name of an array of constants, or of a number, that the setup makes."""
         if text not in self.known:
-            self.known[text] = self.unique(stem)
+            self.known[text] = self.free(stem)
             self.setup.append(Line(f"{self.known[text]} = {text}"))
             self.made.own += size * np.dtype(dtype).itemsize
             self.made.hoisted += size > 1
@@ -278,7 +277,7 @@ class Writer:
             text = f"{inner}[{self.index(call.args[1])}]"
         else:
             text = f"{self.called(call.function)}({self.arguments(call)})"
-        self.names[call] = name = self.unique(f"{inner}_T" if text == f"{inner}.T" else call.name or "view")
+        self.names[call] = name = self.free(f"{inner}_T" if text == f"{inner}.T" else call.name or "view")
         owner = self.owner(call)
         if owner in self.stays:
             self.stays.add(call)
@@ -288,8 +287,8 @@ class Writer:
 
     def with_row_of_ones(self, call: Call) -> None:
         """An input with a row of ones below, by copying it."""
-        name = self.names[call] = self.unique(call.name or "t")
-        rows = self.unique(f"{name}_rows")
+        name = self.names[call] = self.free(call.name or "t")
+        rows = self.free(f"{name}_rows")
         self.stays.add(call)
         self.filled_with_ones(name, self.lengths(call), call.dtype)
         self.setup.append(Line(f"{rows} = {name}[:-1]"))
@@ -307,9 +306,9 @@ class Writer:
             name = self.into[call]
             self.sided.add(call)  # as it may be
         else:
-            name = self.unique(call.name or "t")
+            name = self.free(call.name or "t")
             if call in self.with_ones:
-                whole, (rows, *others) = self.unique(f"{name}_and_1"), self.lengths(call)
+                whole, (rows, *others) = self.free(f"{name}_and_1"), self.lengths(call)
                 self.wholes[call] = whole
                 self.filled_with_ones(whole, (rows + 1, *others), call.dtype)
                 text = f"{whole}[:-1]"
@@ -358,7 +357,7 @@ class Writer:
         else:
             fresh = isinstance(f, np.ufunc) or f in _FRESH  # others may give a view of memory that is used again
             text = f"{self.called(f)}({self.arguments(call)})" + ".copy()" * (not fresh)
-        self.names[call] = self.into.get(call) or self.unique(call.name or ("t" if call.shape else "s"))
+        self.names[call] = self.into.get(call) or self.free(call.name or ("t" if call.shape else "s"))
         self.write(f"{self.names[call]}{'[...]' * (call in self.into)} = {text}", self.comment(call))
 
     def total(self, x: Call, y: Call) -> str:
@@ -378,7 +377,7 @@ class Writer:
         name = self.name(x)
         if x in self.stays and x not in self.given and not self.is_view(x):
             if ("row", name) not in self.known:
-                self.known["row", name] = self.unique(f"{name}_row")
+                self.known["row", name] = self.free(f"{name}_row")
                 self.setup.append(Line(f"{self.known['row', name]} = {name}.reshape(-1)", sided=x in self.sided))
             return self.known["row", name]
         return f"{name}.ravel()"
@@ -417,7 +416,7 @@ class Writer:
             text = f"np.full({self.shape(call)}, {self.number(value)}, {self.dtype(dtype)})"
             size = math.prod(self.lengths(call))
             return self.made_once(text, "zeros" if value == 0 else "filled", size, dtype)
-        stem = "number_" + re.sub(r"\W", "_", f"{value:g}".replace("-", "minus_").replace("+", ""))
+        stem = "number_" + f"{value:g}".replace("-", "minus_").replace("+", "")
         return self.made_once(self.array(self.number(value), dtype), stem, 1, dtype)
 
     def single(self, x: Call, call: Call) -> str:
@@ -431,7 +430,7 @@ class Writer:
         if not any(isinstance(y, Call) and y is not x and self.lengths(y) == self.lengths(call) for y in call.args):
             return name
         if ("single", name) not in self.known:
-            self.known["single", name] = self.unique(f"{name}_single")
+            self.known["single", name] = self.free(f"{name}_single")
             text = f"{self.known['single', name]} = {name}.reshape(())"
             self.setup.append(Line(text, sided=self.owner(x) in self.sided))
         return self.known["single", name]
@@ -442,7 +441,7 @@ class Writer:
         if not _changes(x):
             return self.made_once(self.array(text, dtype), "number", 1, dtype)
         if (text, dtype) not in self.known:
-            name = self.known[text, dtype] = self.unique("rate")
+            name = self.known[text, dtype] = self.free("rate")
             self.setup.append(Line(f"{name} = {self.array('0.0', dtype)}"))
             self.write(f"{name}[...] = {text}")
         return self.known[text, dtype]
@@ -498,7 +497,7 @@ class Writer:
         if isinstance(x, (np.dtype, type)):
             return self.dtype(x)
         if isinstance(x, np.ndarray):
-            name = self.unique("array")
+            name = self.free("array")
             self.made.constants[name] = x
             return name
         if isinstance(x, (int, float, np.number)) and not isinstance(x, bool):
@@ -516,13 +515,14 @@ class Writer:
 
     def called(self, function: Any) -> str:
         """The name under which the text calls a function."""
-        name = {np.abs: "abs"}.get(function, function.__name__)
-        if getattr(np, name, None) is function and not isinstance(function, np.ufunc):
-            return f"np.{name}"
-        if name not in RESERVED or getattr(np, name, None) is not function:
-            name = self.known[function] = self.known.get(function) or self.unique(name)
+        spelled = spelling(function)
+        if spelled and not isinstance(function, np.ufunc):
+            return spelled
+        name = spelled.removeprefix("np.")
+        if not name.isidentifier():  # none of NumPy's own names, which are kept for its functions
+            name = self.known[function] = self.known.get(function) or self.free(getattr(function, "__name__", ""))
         self.made.constants[name] = function
-        return str(name)
+        return name
 
     # -- shapes and names ---------------------------------------------------------------------------------------------
 
@@ -541,18 +541,12 @@ class Writer:
         """A dtype as text."""
         return "bool" if np.dtype(dtype).kind == "b" else f"np.{np.dtype(dtype).name}"
 
-    def unique(self, stem: str) -> str:
+    def free(self, stem: str) -> str:
         """A name that nothing has."""
-        stem = stem if stem.isidentifier() else "t"
-        name = stem if stem not in _NUMBERED else f"{stem}{self.counts[stem]}"
-        while name in self.taken:
-            name = f"{stem}{self.counts[stem]}"
-            self.counts[stem] += 1
-        self.taken.add(name)
-        return name
+        return self.allocated.numbered(stem) if stem in _NUMBERED else self.allocated.free(stem)
 
 
-_NUMBERED = ("t", "s", "c", "view")
+_NUMBERED = ("t", "s", "c", "view", "ones", "zeros", "number")
 
 
 def _changes(x: Call) -> bool:

@@ -14,28 +14,29 @@ from tinygrad_dls import losses, ops
 from tinygrad_dls.graph import Node
 from tinygrad_dls.tensor import Tensor
 from tinygrad_dls.views.algebra import Expression
-from tinygrad_dls.views.derivation import Formula, Line, Part, Prose
+from tinygrad_dls.views.derivation import Formula, Line, Part, Prose, in_digits
 from tinygrad_dls.views.entries import Entries, M, number, shorter, symbol
-from tinygrad_dls.views.latex import digits, name
+from tinygrad_dls.views.latex import Notation, digits
 from tinygrad_dls.views.symbolic import SymbolicArray, same, symbols
 
 __all__ = ["one_example", "ratio", "scalar"]
 
-Numbers = Mapping[str, Any]
+Numbers = Mapping[Any, Any]
 MOST = 12  # arrays that are gone through for one example
 
 
-def letter(identifier: str) -> str:
-    """What an entry is called: ``a2`` for one of A2. The cost is one number, and stays J."""
-    return identifier if identifier.startswith("J") else identifier[:1].lower() + identifier[1:]
+def letter(identifier: str, notation: Notation) -> Formula:
+    """What an entry is called: ``a2`` for one of A2."""
+    return Formula(*notation.small(identifier))
 
 
-def scalar(x: Expression) -> Formula:
+def scalar(x: Expression, notation: Notation) -> Formula:
     """A formula of entries, with small letters."""
-    small = {s: letter(str(s)) for s in x.free_symbols if s is not M}
-    code = _Printer().doprint(x.xreplace({s: sympy.Symbol(text) for s, text in small.items()}))
+    small = {s: letter(str(s), notation) for s in sorted(x.free_symbols - {M}, key=str)}
+    small[M] = Formula(notation.count, notation.count_in_code)
+    code = _Printer().doprint(x.xreplace({s: sympy.Symbol(f.code) for s, f in small.items()}))
     x = x.replace(lambda e: e.is_Rational and e.q > 1000, lambda e: sympy.Float(e, 12))  # as the program has it
-    formula = sympy.latex(x, symbol_names={s: name(text) for s, text in small.items()})
+    formula = sympy.latex(x, symbol_names={s: f.latex for s, f in small.items()})
     formula = re.sub(r"\\left\(([^()\\]*?) ?\\right\)", r"(\1)", formula)  # parentheses that need not grow
     return Formula(formula, code)
 
@@ -48,9 +49,12 @@ class _Printer(sympy.printing.str.StrPrinter):  # type: ignore[misc]  # SymPy ha
         return "(" + "".join(f"{self._print(e)} if {self._print(c)} else " for e, c in cases) + f"{self._print(last)})"
 
 
-def ratio(above: str, below: str) -> Formula:
-    """A derivative, such as ``dL/da2``, of entries with these names."""
-    return Formula(rf"\frac{{d{name(above)}}}{{d{name(below)}}}", f"d{above}/d{below}")
+def ratio(above: Formula, below: Formula) -> Formula:
+    """A derivative, such as ``dL/da2``."""
+    return Formula(rf"\frac{{d{above.latex}}}{{d{below.latex}}}", f"d{above.code}/d{below.code}")
+
+
+_L = Formula("L", "L")  # the loss
 
 
 def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | None:
@@ -66,16 +70,17 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | N
         return None  # sums and multiples: nothing to derive for a single entry
     loss = entries.loss()
     per_example = loss is not None and not any(_times(M, _short(entries, node)).has(M) for node in targets)
-    top, factor = ("L", M) if per_example else (root.identifier, sympy.S.One)
+    notation = entries.notation
+    top, factor = (_L, M) if per_example else (letter(root.identifier, notation), sympy.S.One)
     lines, written, defined = [], set(), set()
     for node in reversed(targets):
         value = entries.value(node) if node.op else None
         if value is not None and sympy.count_ops(value) <= 12:
-            lines.append(_line(Formula(name(letter(node.identifier)), letter(node.identifier)), [value], numbers))
+            lines.append(_line(letter(node.identifier, notation), [value], numbers, notation))
             written |= value.free_symbols
             defined.add(symbol(node.identifier))
     if per_example and loss is not None:
-        lines.append(_line(Formula("L", "L"), [loss], numbers, (_loss_of(entries),)))
+        lines.append(_line(_L, [loss], numbers, notation, (_loss_of(entries),)))
         written |= loss.free_symbols
     for node in targets:
         lines += _steps(entries, node, top, factor, numbers)
@@ -84,17 +89,19 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | N
         "In small letters, what happens to one entry of each array" + per_example * " and to the loss of its example"
     )
     title = "One example" if per_example else "Entry by entry"
-    return Part(title, (f"{intro}.", *_in_numbers(written - defined - {M}, numbers)), tuple(lines))
+    return Part(title, (f"{intro}.", *_in_numbers(written - defined - {M}, numbers, notation)), tuple(lines))
 
 
-def _in_numbers(letters: set[Expression], numbers: Numbers) -> Prose:
+def _in_numbers(letters: set[Expression], numbers: Numbers, notation: Notation) -> Prose:
     """What the letters that have no line of their own stand for in the first example."""
     if not numbers or not letters:
         return ()
     pieces: list[Any] = [" In numbers, the first of them: "]
     for i, s in enumerate(sorted(letters, key=str)):
-        small, value = letter(str(s)), number(s, numbers)
-        pieces += [", "] * bool(i) + [Formula(f"{name(small)} = {{{digits(value)}}}", f"{small} = {value:.4g}")]
+        small, value = letter(str(s), notation), number(s, numbers)
+        pieces += [", "] * bool(i) + [
+            Formula(f"{small.latex} = {{{digits(value)}}}", f"{small.code} = {in_digits(value)}")
+        ]
     return (*pieces, ".")
 
 
@@ -109,28 +116,28 @@ def _short(entries: Entries, node: Node) -> Any:
     return None if found is None else found.short
 
 
-def _steps(entries: Entries, node: Node, top: str, factor: Expression, numbers: Numbers) -> Iterator[Line]:
+def _steps(entries: Entries, node: Node, top: Formula, factor: Expression, numbers: Numbers) -> Iterator[Line]:
     """The lines of the chain rule for one array."""
     found = entries.gradient(node)
     assert found is not None
     assert found.whole is not None
-    small = letter(node.identifier)
+    notation = entries.notation
+    small = letter(node.identifier, notation)
     whole, short = _times(factor, found.whole), _times(factor, found.short)
     if found.local is None or found.local == 1:
-        yield _line(ratio(top, small), [whole, short], numbers, _because_several(found.above))
+        yield _line(ratio(top, small), [whole, short], numbers, notation, _because_several(found.above))
         return
     (above,) = found.above
-    upper = letter(above.identifier)
-    yield _line(ratio(upper, small), [found.local], numbers, ("The local derivative.",))
+    upper = letter(above.identifier, notation)
+    yield _line(ratio(upper, small), [found.local], numbers, notation, ("The local derivative.",))
     law = Formula(
         rf"{ratio(top, upper).latex} \, {ratio(upper, small).latex}",
         f"{ratio(top, upper).code} * {ratio(upper, small).code}",
     )
     first = entries.gradient(above)
     assert first is not None
-    yield _line(
-        ratio(top, small), [law, _product(_times(factor, first.short), found.local, whole), short], numbers, _CHAIN
-    )
+    product = _product(_times(factor, first.short), found.local, whole, notation)
+    yield _line(ratio(top, small), [law, product, short], numbers, notation, _CHAIN)
 
 
 def _times(factor: Expression, x: Expression) -> Expression:
@@ -145,11 +152,11 @@ def _because_several(above: tuple[Node, ...]) -> Prose:
     return ("The contributions add up.",) if len(above) > 1 else ()
 
 
-def _product(first: Expression, second: Expression, whole: Expression) -> Any:
+def _product(first: Expression, second: Expression, whole: Expression, notation: Notation) -> Any:
     """Two factors side by side, each in parentheses if it is a sum; just the product if one is a number."""
     if first.is_Number or second.is_Number:
         return whole
-    a, b = scalar(first), scalar(second)
+    a, b = scalar(first, notation), scalar(second, notation)
     return Formula(f"{_bracketed(first, a.latex, True)} {_bracketed(second, b.latex, True)}",
                    f"{_bracketed(first, a.code, False)} * {_bracketed(second, b.code, False)}")  # fmt: skip
 
@@ -160,12 +167,12 @@ def _bracketed(x: Expression, text: str, tall: bool) -> str:
     return rf"\left({text}\right)" if tall else f"({text})"
 
 
-def _line(left: Formula, rights: list[Any], numbers: Numbers, because: Prose = ()) -> Line:
+def _line(left: Formula, rights: list[Any], numbers: Numbers, notation: Notation, because: Prose = ()) -> Line:
     """A line of formulas of entries; equal ones are written once."""
     last = rights[-1]
     written: list[Formula] = []
     for x in rights:
-        formula = x if isinstance(x, Formula) else scalar(x)
+        formula = x if isinstance(x, Formula) else scalar(x, notation)
         if formula not in written:
             written.append(formula)
     value = number(last, numbers) if numbers and not isinstance(last, Formula) else None
@@ -183,7 +190,10 @@ def _logits(entries: Entries, numbers: Numbers) -> Part | None:
     folded, loss = _short(entries, Z), entries.loss()
     if folded is None or loss is None:
         return None
+    notation, step = entries.notation, entries.step
+    held = {name for name, _ in step.forward} - {node.identifier for node in entries.nodes}
     a_name = "A" + Z.identifier[1:] if Z.identifier.startswith("Z") else "A"
+    a_name = a_name if a_name in held else step.names.free(a_name)
     z, y, a = (SymbolicArray(symbol(x)) for x in (Z.identifier, Y.identifier, a_name))
     sigmoid, (da_dz,) = ops.sigmoid.__wrapped__(z)  # type: ignore[attr-defined]  # set by functools.wraps
     composed, (dL_da, _) = losses._binary_cross_entropy.__wrapped__(a, y)  # type: ignore[attr-defined]  # the same
@@ -194,25 +204,25 @@ def _logits(entries: Entries, numbers: Numbers) -> Part | None:
     if not same(SymbolicArray(short.xreplace(in_z)), SymbolicArray(folded * M)):
         return None
     same_loss = _proved(composed.item().xreplace(in_z), loss)
-    small_z, small_a = letter(Z.identifier), letter(a_name)
+    small_z, small_a = letter(Z.identifier, notation), letter(a_name, notation)
     if numbers:
         numbers = {a_name: 1 / (1 + np.exp(-np.asarray(numbers[Z.identifier]))), **numbers}
     because: Prose = (_loss_of(entries),)
     if same_loss:
-        because = (f"{_loss_of(entries)} The cost computes it of ", Formula(name(small_z), small_z),
-                   ", as ", scalar(loss), " in a form that does not overflow: the same.")  # fmt: skip
-    law = Formula(
-        rf"{ratio('L', small_a).latex} \, {ratio(small_a, small_z).latex}", f"dL/d{small_a} * d{small_a}/d{small_z}"
-    )
+        because = (f"{_loss_of(entries)} The cost computes it of ", small_z, ", as ", scalar(loss, notation),
+                   " in a form that does not overflow: the same.")  # fmt: skip
+    first_ratio, second_ratio = ratio(_L, small_a), ratio(small_a, small_z)
+    law = Formula(rf"{first_ratio.latex} \, {second_ratio.latex}", f"{first_ratio.code} * {second_ratio.code}")
+    product_of = _product(first, local, product, notation)
     lines = (
-        _line(Formula(name(small_a), small_a), [sigmoid.item()], numbers, ("The sigmoid.",)),
-        _line(Formula("L", "L"), [composed.item()], numbers, because),
-        _line(ratio("L", small_a), [first], numbers),
-        _line(ratio(small_a, small_z), [local], numbers, ("The local derivative.",)),
-        _line(ratio("L", small_z), [law, _product(first, local, product), short], numbers, _CHAIN),
+        _line(small_a, [sigmoid.item()], numbers, notation, ("The sigmoid.",)),
+        _line(_L, [composed.item()], numbers, notation, because),
+        _line(first_ratio, [first], numbers, notation),
+        _line(second_ratio, [local], numbers, notation, ("The local derivative.",)),
+        _line(ratio(_L, small_z), [law, product_of, short], numbers, notation, _CHAIN),
     )
     intro = "The cost holds the sigmoid within; taken apart, for one entry of each array and the loss of its example."
-    return Part("One example", (intro, *_in_numbers({z.item(), y.item()}, numbers)), lines)
+    return Part("One example", (intro, *_in_numbers({z.item(), y.item()}, numbers, notation)), lines)
 
 
 def _proved(x: Expression, y: Expression) -> bool:

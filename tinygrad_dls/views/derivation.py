@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.views.latex import SHOWN, matrix, name
+from tinygrad_dls.views.latex import SHOWN, letter, matrix
 
-__all__ = ["Derivation", "Formula", "Line", "Part", "mathml", "named"]
+__all__ = ["Derivation", "Formula", "Line", "Part", "in_digits", "mathml"]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,8 @@ def _dollars(x: Formula) -> str:
 
 def _tex(text: str) -> str:
     special = {"\\": r"\textbackslash{}", "^": r"\^{}", "~": r"\~{}"}
-    return re.sub(r"[\\^~_&%#${}]", lambda x: special.get(x[0], f"\\{x[0]}"), text)
+    text = re.sub(r"[\\^~_&%#${}]", lambda x: special.get(x[0], f"\\{x[0]}"), text)
+    return re.sub(r"[^\x00-\x7f]", lambda x: rf"\ensuremath{{{letter(x[0])}}}", text)
 
 
 def _tex_code(text: str) -> str:
@@ -204,15 +205,21 @@ def _equation(line: Line) -> str:
     if line.value is not None:
         text += f" = {{{matrix(line.value)}}}"  # in braces, brackets keep their height, a minus its place
     if line.shape:
-        text += rf" \qquad ({', '.join(line.shape)}{',' * (len(line.shape) == 1)})"
+        lengths = [re.sub(r"_(\w+)", r"_{\1}", n) for n in line.shape]  # of m_X
+        text += rf" \qquad ({', '.join(lengths)}{',' * (len(lengths) == 1)})"
     return text
 
 
 def _number_text(x: Any) -> str:
     if np.ndim(x) == 0:
-        return f"{np.asarray(x).item():.4g}"
-    with np.printoptions(threshold=SHOWN**2, edgeitems=2, linewidth=100):
+        return in_digits(x)
+    with np.printoptions(threshold=SHOWN**2, edgeitems=2, linewidth=100, infstr="∞", nanstr="NaN"):
         return np.array2string(np.asarray(x), precision=4, suppress_small=False)
+
+
+def in_digits(x: Any) -> str:
+    """A number in a line of text."""
+    return f"{np.asarray(x).item():.4g}".replace("inf", "∞").replace("nan", "NaN")
 
 
 def _mathml(x: Formula) -> str:
@@ -238,11 +245,6 @@ def mathml(latex: str, display: str) -> str:
     except ImportError as error:
         raise ImportError("formulas in HTML need latex2mathml: pip install 'tinygrad_dls[derive]'") from error
     return _BEFORE_A_NAME.sub('<mspace width="0.17em"/>', convert(latex, display=display))  # "y log(a)", not "ylog(a)"
-
-
-def named(identifier: str) -> Formula:
-    """The name of an array."""
-    return Formula(name(identifier), identifier)
 
 
 _PREAMBLE = r"""\documentclass{article}

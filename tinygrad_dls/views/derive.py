@@ -20,13 +20,13 @@ from tinygrad_dls.graph import LOSSES, Node
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.tensor import Tensor
 from tinygrad_dls.tensor import values as array_of
-from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose, named
-from tinygrad_dls.views.latex import latex, marked, name
-from tinygrad_dls.views.text import expression, is_written_within, remark
+from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose
+from tinygrad_dls.views.latex import Notation, latex, marked
+from tinygrad_dls.views.text import called_otherwise, expression, is_written_within, remark
 
 try:
     from tinygrad_dls.views import chain
-    from tinygrad_dls.views.entries import Entries, as_call
+    from tinygrad_dls.views.entries import Entries, M, as_call
 except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
 
@@ -92,7 +92,7 @@ class _Writer:
     def __init__(self, step: Program, wrt: Any, with_values: bool) -> None:
         nodes = step.nodes
         self.step, self.nodes, self.root = step, nodes, nodes[-1]
-        self.node = {node.identifier: node for node in nodes}
+        self.node = {node.identifier: node for node in sorted(nodes, key=lambda node: node.kind != "input")}
         self.calls = dict((*step.forward, *step.backward))
         self.users: dict[Node, list[Node]] = {node: [] for node in nodes}
         for node in nodes:
@@ -100,7 +100,12 @@ class _Writer:
                 self.users[x].append(node)
         self.wanted = self._wanted(wrt)
         self.path = self._path()
-        self.names = {call: call.name for call in (*step.data, *step.parameters, step.recorder.dimension)}
+        arrays = {call.name: call.name for call in (*step.data, *step.parameters)} | {x: x for x, _ in step.forward}
+        arrays |= {identifier: node.name for identifier, node in self.node.items()}
+        data = next((call.name for call in step.data if call.shape[1:] == (step.recorder.m,)), "")
+        self.notation = Notation(arrays, data)
+        self.names = {call: call.name for call in (*step.data, *step.parameters)}
+        self.names[step.recorder.dimension] = self.notation.count_in_code
         self.inlined: set[Node] = set()
         self.forward: dict[str, Call] = {}
         self.backward: dict[str, Call] = {}
@@ -117,7 +122,7 @@ class _Writer:
                 self.backward[identifier] = call
                 if call not in before:  # else the forward pass has computed it within a formula
                     self.names.setdefault(call, identifier)
-        self.entries = Entries(step, lambda node: node not in self.inlined)
+        self.entries = Entries(step, lambda node: node not in self.inlined, self.notation)
         self.numbers = self._numbers() if with_values else {}
 
     # -- what gets a line ---------------------------------------------------------------------------------------------
@@ -131,7 +136,8 @@ class _Writer:
             raise ValueError("wrt is empty: name what to derive with respect to, such as wrt='W2'.")
         found = []
         for x in wrt if isinstance(wrt, (list, tuple)) else [wrt]:
-            node = next((n for n in able if n.x is x or (isinstance(x, str) and x in (n.name, n.identifier))), None)
+            fits = [n for n in able if n.x is x] or [n for n in able if isinstance(x, str) and x == n.name]
+            node = next(iter(fits), next((n for n in able if isinstance(x, str) and x == n.identifier), None))
             if node is None:
                 what = repr(x) if isinstance(x, str) else x.name or "that Tensor" if isinstance(x, Tensor) else shown(x)
                 raise ValueError(
@@ -162,14 +168,15 @@ class _Writer:
         """Whether the gradient with respect to a node is written down."""
         return node in self.path and node is not self.root and node not in self.inlined
 
-    def _numbers(self) -> dict[str, Any]:
-        """What stands for each name."""
+    def _numbers(self) -> dict[Any, Any]:
+        """What stands for each name, and for the number of examples."""
         data = dict(zip(self.step.data, self.step.given, strict=True))
         parameters = dict(zip(self.step.parameters, map(array_of, self.step.tensors), strict=True))
         m = next((x.shape[1] for x in self.step.given if len(x.shape) == 2), 1)
         given: dict[Call, Any] = {**data, **parameters, self.step.recorder.dimension: m}
         found = evaluated(self.calls.values(), given)
-        return {call.name: x for call, x in given.items()} | dict(zip(self.calls, found, strict=True))
+        arrays = {call.name: x for call, x in (data | parameters).items()}
+        return {M: m, **arrays, **dict(zip(self.calls, found, strict=True))}
 
     # -- the parts ----------------------------------------------------------------------------------------------------
 
@@ -184,18 +191,33 @@ class _Writer:
         for identifier in self._in_order():
             rights, because = self._steps(self.node[identifier[1:]], identifier, finals[identifier])
             backward.append(self._line(identifier, rights, because))
-        wanted = [named(f"d{node.identifier}") for node in self.wanted]
-        first, J = (x.identifier for x in (self.wanted[0], self.root))
-        of = Formula(rf"\frac{{\partial {name(J)}}}{{\partial {name(first)}}}", f"∂{J}/∂{first}")
-        intro: Prose = (named(f"d{first}"), " stands for ", of, " and so on. Wanted: ", *_listed(wanted), ".")
+        wanted = [self._named(f"d{node.identifier}") for node in self.wanted]
+        first, of = self.wanted[0], self._slope(self.root, self.wanted[0])
+        intro: Prose = (
+            self._named(f"d{first.identifier}"),
+            " stands for ",
+            of,
+            " and so on. Wanted: ",
+            *_listed(wanted),
+            ".",
+        )
         parts = [
             self._given(),
-            Part("Forward pass", (remark(self.step),) if self.step.frozen else (), tuple(forward)),
+            Part("Forward pass", self._remarks(), tuple(forward)),
             chain.one_example(self.entries, self.path, self.numbers),
             Part("Backward pass", intro, tuple(backward)),
         ]
         code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
         return Derivation(tuple(part for part in parts if part is not None), code)
+
+    def _remarks(self) -> Prose:
+        """What to know of numbers and names before reading on."""
+        seen = {call.name for call in (*self.step.data, *self.step.parameters)} | self.calls.keys()
+        others = [(identifier, node.name) for identifier, node in self.node.items() if identifier in seen]
+        texts = [remark(self.step), called_otherwise(others, "``")]
+        if self.notation.count != "m":
+            texts.append(f"{self.notation.count_in_shapes} is the number of examples, as an array is called m.")
+        return (" ".join(text),) if (text := [x for x in texts if x]) else ()
 
     def _given(self) -> Part | None:
         """The numbers to start from."""
@@ -203,12 +225,12 @@ class _Writer:
             return None
         names = [call.name for call in (*self.step.data, *self.step.parameters)]
         arrays = {name: np.asarray(self.numbers[name]) for name in names}
-        lines = [Line(named(n), (), (), tuple(map(str, x.shape)) or None, x) for n, x in arrays.items()]
+        lines = [Line(self._named(n), (), (), tuple(map(str, x.shape)) or None, x) for n, x in arrays.items()]
         return Part("Given", (), tuple(lines))
 
     def _line(self, identifier: str, rights: tuple[Formula, ...], because: Prose) -> Line:
         shape = self._shape(self.calls[identifier])
-        return Line(named(identifier), rights, because, shape, self.numbers.get(identifier))
+        return Line(self._named(identifier), rights, because, shape, self.numbers.get(identifier))
 
     def _role(self, identifier: str) -> Prose:
         """What a line of the forward pass is."""
@@ -252,20 +274,23 @@ class _Writer:
         found = self.entries.gradient(node)
         if found is not None and found.local is not None and found.local != 1:
             (above,) = found.above
-            slope = _slope(above, node)
-            rights = [
-                Formula(rf"d{name(above.identifier)} \odot {slope.latex}", f"d{above.identifier} * ({slope.code})")
-            ]
+            slope, gradient = self._slope(above, node), self._named(f"d{above.identifier}")
+            rights = [Formula(rf"{gradient.latex} \odot {slope.latex}", f"{gradient.code} * ({slope.code})")]
             local = as_call(found.local, self._arrays(), call.shape, self.step.recorder.m)
             if local is not None:
                 product = _in_a_row(Call(None, (), {}, call.shape, call.dtype, f"d{above.identifier}"), local)
-                rights.append(Formula(latex(product, {}, self.step.recorder.m), expression(product, {})))
+                names = {self.step.recorder.dimension: self.notation.count_in_code}
+                rights.append(self._written(product, names))
             rights = [x for x in rights if x != final]
-            a, value = chain.ratio(*(chain.letter(x.identifier) for x in (above, node))), chain.scalar(found.local)
+            a = chain.ratio(*(chain.letter(x.identifier, self.notation) for x in (above, node)))
+            value = chain.scalar(found.local, self.notation)
             because = Formula(f"{a.latex} = {value.latex}", f"{a.code} = {value.code}")
             return (*rights, final), ("Entry by entry, with the local derivative ", because, ".")
         if len(users) > 1:
-            return (final,), (named(node.identifier), f" is used {len(users)} times, and the contributions add up.")
+            return (final,), (
+                self._named(node.identifier),
+                f" is used {len(users)} times, and the contributions add up.",
+            )
         return (final,), self._identity(node, users[0], identifier, call)
 
     def _identity(self, node: Node, user: Node, identifier: str, call: Call) -> Prose:
@@ -274,8 +299,15 @@ class _Writer:
         if repeated:
             return repeated
         if (indices := self._indices(identifier, call)) is not None:
-            below = named(self._below(user))
-            return (below, " is linear in ", named(node.identifier), ", and the chain rule adds up: ", indices, ".")
+            below = self._named(self._below(user))
+            return (
+                below,
+                " is linear in ",
+                self._named(node.identifier),
+                ", and the chain rule adds up: ",
+                indices,
+                ".",
+            )
         if user.op in LOSSES:
             truths = any(c.function is np.equal for c in reachable([call]))
             return ("The derivative of the cost" + ", in which a truth counts as 1" * truths + ".",)
@@ -300,11 +332,15 @@ class _Writer:
         if recorded.function is not np.sum or node.shape == user.shape or user.op in ("sum", "mean"):
             return ()
         larger = self._shape(self.step.recorded[user.identifier]) or ()
-        column = len(node.shape) == 2 and node.shape[1] == 1 and larger == (str(node.shape[0]), "m")
-        user_is = (", ", named(user.identifier), f" is {_tuple(larger)}") if user not in self.inlined else ()
-        times = "each number for all m examples" if column else "its numbers many times"
+        column = (
+            len(node.shape) == 2
+            and node.shape[1] == 1
+            and larger == (str(node.shape[0]), self.notation.count_in_shapes)
+        )
+        user_is = (", ", self._named(user.identifier), f" is {_tuple(larger)}") if user not in self.inlined else ()
+        times = f"each number for all {self.notation.count_in_shapes} examples" if column else "its numbers many times"
         return (
-            "Broadcasting: ", named(node.identifier), f" is {_tuple(tuple(map(str, node.shape)))}", *user_is,
+            "Broadcasting: ", self._named(node.identifier), f" is {_tuple(tuple(map(str, node.shape)))}", *user_is,
             f", which uses {times}. Every use moves the cost, so the uses add up.",
         )  # fmt: skip
 
@@ -321,8 +357,8 @@ class _Writer:
             if x not in self.names:
                 return None
             factors.append((self.names[x], indices))
-        left = rf"{_indexed(identifier, row + column)}"
-        written = " ".join(_indexed(*x) for x in factors)
+        left = self._indexed(identifier, row + column)
+        written = " ".join(self._indexed(*x) for x in factors)
         code = " * ".join(f"{n}[{i[0]}, {i[1]}]" for n, i in factors)
         return Formula(rf"{left} = \sum_{{{shared}}} {written}", f"{identifier}[{row}, {column}] = sum_{shared} {code}")
 
@@ -331,11 +367,25 @@ class _Writer:
     def _formula(self, identifier: str, call: Call) -> Formula:
         other = self.names.get(call)
         if other is not None and other != identifier:
-            return named(other)
-        return Formula(latex(call, self.names, self.step.recorder.m), expression(call, self.names))
+            return self._named(other)
+        return self._written(call, self.names)
+
+    def _written(self, call: Call, names: dict[Call, str]) -> Formula:
+        return Formula(latex(call, names, self.notation, self.step.recorder.m), expression(call, names))
+
+    def _named(self, identifier: str) -> Formula:
+        """The name of an array."""
+        return Formula(self.notation(identifier), identifier)
+
+    def _slope(self, above: Node, below: Node) -> Formula:
+        a, b = self._named(above.identifier), self._named(below.identifier)
+        return Formula(rf"\frac{{\partial {a.latex}}}{{\partial {b.latex}}}", f"∂{a.code}/∂{b.code}")
+
+    def _indexed(self, identifier: str, indices: str) -> str:
+        return marked(self.notation(identifier), f"_{{{indices}}}")
 
     def _shape(self, call: Call) -> tuple[str, ...] | None:
-        return tuple("m" if n == self.step.recorder.m else str(n) for n in call.shape) or None
+        return tuple(self.notation.count_in_shapes if n == self.step.recorder.m else str(n) for n in call.shape) or None
 
 
 def _doc(node: Node) -> str:
@@ -348,15 +398,6 @@ def _in_a_row(gradient: Call, local: Any) -> Call:
     if isinstance(local, Call) and local.function is np.multiply:
         return _in_a_row(_in_a_row(gradient, local.args[0]), local.args[1])
     return Call(np.multiply, (gradient, local), {}, gradient.shape, gradient.dtype)
-
-
-def _slope(above: Node, below: Node) -> Formula:
-    a, b = above.identifier, below.identifier
-    return Formula(rf"\frac{{\partial {name(a)}}}{{\partial {name(b)}}}", f"∂{a}/∂{b}")
-
-
-def _indexed(identifier: str, indices: str) -> str:
-    return marked(name(identifier), f"_{{{indices}}}")
 
 
 def _tuple(shape: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tinygrad_dls.graph import Node
+from tinygrad_dls.names import shortened
 from tinygrad_dls.nn import Parameter
 from tinygrad_dls.views.formulas import formula
 from tinygrad_dls.views.numbers import entries, in_words
@@ -16,6 +17,7 @@ from tinygrad_dls.views.picture import LISTED, Box, Edge, Modules, Picture, equa
 
 __all__ = ["dot"]
 
+LONGEST = 3000  # characters of a string: five times as many, as they may become, is as long as Graphviz reads
 MANY = 200  # boxes above which the layout is told to stop improving: seconds instead of half a minute
 
 # Okabe and Ito's colours, which a colour-blind eye tells apart: a tint behind dark text, and a tone for strokes that is
@@ -41,7 +43,7 @@ def dot(title: str, picture: Picture) -> str:
     sides = _sides(picture)
     hurry = ", nslimit=2, nslimit1=2" * (len(picture.boxes) > MANY)
     lines = [
-        f"digraph {_quoted(title)} {{",
+        f"digraph {_quoted(shortened(title))} {{",
         f'  graph [bgcolor="transparent", fontname="{FONT}", fontsize=11, fontcolor="{TONE}", rankdir=TB, nodesep=0.3, '
         f"ranksep=0.35, labelloc=b, tooltip={_quoted(title)}"
         + hurry
@@ -83,10 +85,10 @@ def _within(path: Modules, picture: Picture, sides: dict[Box, str], indent: str)
                 yield f"{indent}{{rank=same; {_quoted(box.id)}; {_quoted(picture.users[box][0].id)}}}"
         elif box.modules[: len(path)] == path and inner not in opened:
             opened.add(inner)
-            id, title = picture.modules[inner], _quoted(inner[-1])
+            id, title, whole = picture.modules[inner], _quoted(shortened(inner[-1])), _quoted(inner[-1])
             yield f"{indent}subgraph {_quoted(f'cluster_{id}')} {{"
             yield (
-                f'{indent}  graph [id={_quoted(id)}, class="module", label={title}, tooltip={title}, labelloc=t, '
+                f'{indent}  graph [id={_quoted(id)}, class="module", label={title}, tooltip={whole}, labelloc=t, '
                 f'labeljust=l, style="filled,rounded", fillcolor="#8080801A", color="{TONE}", penwidth=0.7]'
             )
             yield from _within(inner, picture, sides, indent + "  ")
@@ -124,18 +126,18 @@ def _kind_in_words(node: Node) -> str:
 def _rows(box: Box, picture: Picture) -> Iterator[str]:
     """The lines of a box."""
     if box.title:
-        yield f"<B>{_escaped(box.title)}</B>"
-        parameters = [f"{node.name} {node.shape}" for node in box.nodes if node.kind == "parameter"]
+        yield f"<B>{_escaped(shortened(box.title))}</B>"
+        parameters = [f"{shortened(node.name)} {node.shape}" for node in box.nodes if node.kind == "parameter"]
         if parameters and not box.title[0].isdigit():
             more = f" and {len(parameters) - LISTED:,} more" if len(parameters) > LISTED else ""
             yield _small(", ".join(parameters[:LISTED]) + more)
         if box.nodes[-1].op:
-            yield _small(f"gives {box.nodes[-1].name} {box.nodes[-1].shape}")
+            yield _small(f"gives {shortened(box.nodes[-1].name)} {box.nodes[-1].shape}")
         return
     [node] = box.nodes
     backward = picture.direction == "backward"
     equals = f" = {_escaped(formula(node))}" if node.op and not backward else ""
-    yield f"<B>{_escaped('d' * backward + node.name)}</B>{equals}"
+    yield f"<B>{_escaped('d' * backward + shortened(node.name))}</B>{equals}"
     kind = "frozen" if _kind_in_words(node) == "frozen parameter" else "" if backward else node.op
     if equals.startswith(f" = {node.op}("):
         kind = ""  # it is there already
@@ -143,7 +145,7 @@ def _rows(box: Box, picture: Picture) -> Iterator[str]:
     if not backward and (picture.with_values or isinstance(node.x, Parameter)):
         yield _numbers("", node.x, QUIET)
     if picture.has_gradients and node.kind != "input" and node.x._grad is not None:
-        yield _numbers("" if backward else f"d{node.name}", node.x._grad, GRADIENT)
+        yield _numbers("" if backward else f"d{shortened(node.name)}", node.x._grad, GRADIENT)
 
 
 def _small(text: str, color: str = QUIET) -> str:
@@ -198,9 +200,10 @@ def _edge_line(edge: Edge, direction: str, sides: dict[Box, str]) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A string of DOT that stands for the text as it is: DOT knows escapes, and entities of HTML."""
-    text = _printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;")
-    return '"' + text.replace("\n", "\\n") + '"'
+    """A string of DOT that stands for the text as it is: DOT knows escapes, entities of HTML, and sums of strings."""
+    parts = [text[i : i + LONGEST] for i in range(0, len(text), LONGEST)] or [""]
+    escapes = str.maketrans({"\\": "\\\\", '"': '\\"', "&": "&amp;", "\n": "\\n"})
+    return " + ".join(f'"{_printable(part).translate(escapes)}"' for part in parts)
 
 
 def _escaped(text: str) -> str:

@@ -8,6 +8,7 @@ turned back into NumPy calls.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,11 +22,15 @@ from tinygrad_dls.program import Program
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError
 from tinygrad_dls.rewriting import open_interval, simplified
 from tinygrad_dls.views.algebra import Expression, as_number, canonical, is_zero
+from tinygrad_dls.views.latex import Notation
 from tinygrad_dls.views.symbolic import SymbolicArray
 
 __all__ = ["Entries", "Gradient", "M", "as_call", "number", "shorter", "symbol"]
 
 LONGEST = 40  # operations of the longest formula that is simplified: SymPy takes its time
+MOST = (
+    300  # parts of the longest formula at all: each use of an array repeats its formula, so they may double at each op
+)
 DEEPEST = 50  # nodes without a name that are written within each other
 M = sympy.Symbol("m", positive=True)  # the number of examples
 
@@ -99,7 +104,7 @@ class Gradient:
         The local derivative, ``product`` without the gradient, if it follows from a single one.
     whole, short : expression or None
         All the way from the cost, multiplied and then, if it is a product, simplified; None where matrices are
-        multiplied on the way.
+        multiplied on the way, and of what would fill pages.
     """
 
     above: tuple[Node, ...]
@@ -117,10 +122,12 @@ class Entries:
     step : Program
     kept : function
         Whether a node's array has a name, or is written within the formula that uses it.
+    notation : Notation
+        How the arrays are written.
     """
 
-    def __init__(self, step: Program, kept: Callable[[Node], bool]) -> None:
-        nodes = step.nodes
+    def __init__(self, step: Program, kept: Callable[[Node], bool], notation: Notation) -> None:
+        nodes, self.notation = step.nodes, notation
         self.step, self.nodes, self.root, self.kept = step, nodes, nodes[-1], kept
         self.values: dict[Call, Node] = {}
         self.gradients: dict[Call, Node] = {}
@@ -182,6 +189,8 @@ class Entries:
         if any(g is None or g.whole is None for g in found):
             return Gradient(above, product, local, None, None)
         whole = product.xreplace({s: g.short for s, g in zip(letters, found, strict=True) if g is not None})
+        if next(itertools.islice(sympy.preorder_traversal(whole), MOST, None), None) is not None:
+            return Gradient(above, product, local, None, None)
         return Gradient(above, product, local, whole, shorter(whole) if above else whole)
 
     def _expression(
@@ -239,10 +248,13 @@ def as_call(
     if x.has(sympy.Piecewise, sympy.Max, sympy.Min):
         return None
     recorder = Recorder(m)
+    count = sympy.Dummy("m", positive=True) if "m" in {str(s) for s in x.free_symbols - {M}} else M
+    x = x.xreplace({M: count})  # as an array may be called m
     letters = sorted(x.free_symbols, key=str)
     try:
         operands = [
-            recorder.length(m) if m and s is M else recorder.input(str(s), np.ones(*arrays[str(s)])) for s in letters
+            recorder.length(m) if m and s is count else _as_real(recorder.input(str(s), np.ones(*arrays[str(s)])))
+            for s in letters
         ]
         with np.errstate(all="ignore"):
             result = sympy.lambdify(letters, x, modules="numpy")(*operands)
@@ -253,7 +265,22 @@ def as_call(
     return simplified([result.call])[0]
 
 
-def number(x: Expression, numbers: Mapping[str, Any]) -> float:
-    """The value of a formula for the first entry of each array."""
-    entries = {s: float(np.asarray(numbers[str(s)]).flat[0]) for s in x.free_symbols}
-    return float(sympy.N(x.xreplace({s: sympy.Float(v, 17) for s, v in entries.items()})))
+def _as_real(x: RecordingArray) -> Any:
+    """An array of which algebra may take the negative, as of real numbers: no unsigned integers, nor small ones."""
+    return x.astype(float) if x.dtype.kind in "ub" or (x.dtype.kind == "i" and x.dtype.itemsize < 4) else x
+
+
+def number(x: Expression, numbers: Mapping[Any, Any]) -> float:
+    """The value of a formula for the first entry of each array, as NumPy has it: infinite or NaN where it has none."""
+    letters = sorted(x.free_symbols, key=str)
+    entries = [float(np.asarray(numbers[s if s is M else str(s)]).flat[0]) for s in letters]
+    value = sympy.N(x.xreplace({s: sympy.Float(v, 17) for s, v in zip(letters, entries, strict=True)}))
+    if value.is_Float or value.is_Integer:
+        return float(value)
+    dummies = [sympy.Dummy() for _ in letters]
+    compute = sympy.lambdify(dummies, x.xreplace(dict(zip(letters, dummies, strict=True))), modules="numpy")
+    try:
+        with np.errstate(all="ignore"):
+            return float(compute(*map(np.float64, entries)))
+    except (TypeError, ValueError, NameError, ZeroDivisionError):  # a function that NumPy has not
+        return float("nan")

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call
+from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.graph import LOSSES, Node
+from tinygrad_dls.names import shortened
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError
 from tinygrad_dls.rewriting import RULES, factors, open_interval, simplified
 from tinygrad_dls.tensor import values
@@ -79,21 +80,21 @@ def _recorded(node: Node) -> tuple[str, list[str], list[str]]:
         plain = np.asarray(values(x.x))
         if plain.dtype.kind not in "fiub":
             raise TypeError(f"{x.name} holds formulas, not numbers.")
-        array = recorder.input(x.name, plain)
-        names[array.call] = x.name
+        array = recorder.input(shortened(x.name), plain)
+        names[array.call] = array.call.name
         return array
 
     arrays = {x: recorded(x) for x in node.inputs if isinstance(x, Node)}
     inputs = [arrays[x] if isinstance(x, Node) else x for x in node.inputs]
     value, vjps = node.x.op.__wrapped__(*inputs, *node.extra, **node.options)
-    value.call.name = node.name
+    value.call.name = shortened(node.name)
     own = dict(names)
     derivatives, sums = [], []
     dz = recorder.input("dz", np.ones(node.shape, value.dtype))
     for vjp, x in zip(vjps, inputs, strict=False):
         gradient = vjp(dz) if vjp is not None else None
         (call,) = simplified([gradient.call], RULES_HERE) if isinstance(gradient, RecordingArray) else (None,)
-        derivatives.append("" if call is None else _beside(dz.call, call, {**own, dz.call: "dz"}, node.name))
+        derivatives.append("" if call is None else _beside(dz.call, call, {**own, dz.call: "dz"}, value.call.name))
         sums.append("" if call is None else _axes_in_words(call.shape, np.shape(values(x))))
     (made,) = simplified([value.call], RULES_HERE)
     text = expression(made, names)
@@ -114,7 +115,7 @@ def _axes_in_words(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> str:
 
 
 def _call(node: Node) -> str:
-    names = [x.name if isinstance(x, Node) else str(x) for x in node.inputs]
+    names = [shortened(x.name if isinstance(x, Node) else str(x)) for x in node.inputs]
     return f"{node.op}({', '.join(names)})"
 
 
@@ -153,9 +154,7 @@ def _times(function: Any, left: Any, right: Any, like: Call) -> Call:
 
 
 def _within(x: Any) -> list[Call]:
-    if not isinstance(x, Call):
-        return []
-    return [x, *(inner for c in x.calls() for inner in _within(c))]
+    return reachable([x]) if isinstance(x, Call) else []
 
 
 def _short(text: str) -> str:

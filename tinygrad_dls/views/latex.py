@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, getitem
+from tinygrad_dls.calls import Call, astype, called, getitem
+from tinygrad_dls.names import Names, shortened
 from tinygrad_dls.rewriting import clipped_sigmoid, sigmoid
 from tinygrad_dls.views.text import expression
 
-__all__ = ["SHOWN", "digits", "latex", "marked", "matrix", "name"]
+__all__ = ["SHOWN", "Notation", "digits", "latex", "letter", "marked", "matrix", "name"]
 
 # What a formula is on the outside: that decides where it needs parentheses within another one.
 SUM, TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM = range(6)
@@ -40,20 +41,83 @@ _RELATIONS = {
 _EXTREMES = {np.max: r"\max", np.min: r"\min"}
 
 
-def name(identifier: str) -> str:
+def name(text: str) -> str:
     r"""A name as the course writes it: ``W1`` is ``W^{[1]}``, ``dZ2`` is ``dZ^{[2]}``, ``U3`` is ``U_{3}``."""
-    course = re.fullmatch(r"(d?[WbZADzawVS])(\d+)", identifier)
-    if course:
+    text = shortened(text)
+    if course := re.fullmatch(r"(d?[WbZADzawVS])(\d+)", text):
         return f"{course[1]}^{{[{course[2]}]}}"
-    match = re.fullmatch(r"(d?)([A-Za-z]+)_?(\d*)(.*)", identifier)
-    if match is None or match[4]:
-        return rf"\mathrm{{{''.join(map(_letter, identifier))}}}"
-    d, base, index, _ = match.groups()
-    word = base if len(base) == 1 else rf"\mathrm{{{base}}}"
-    return f"{d}{word}" + (f"_{{{index}}}" if index else "")
+    if power := re.fullmatch(rf"([^\W\d_])([{_SUPERSCRIPTS}]+)", text):
+        return f"{_escaped(power[1])}^{{{unicodedata.normalize('NFKC', power[2])}}}"
+    match = re.fullmatch(r"(d?)([A-Za-z]+|[\u0370-\u03ff])_?([0-9]*)", text)
+    if match is None:
+        return _verbatim(text)
+    d, base, index = match.groups()
+    return f"{d}{_escaped(base) if len(base) == 1 else _verbatim(base)}" + (f"_{{{index}}}" if index else "")
 
 
-def latex(call: Any, names: Mapping[Call, str], m: int | None = None, *, top: bool = True) -> str:
+def _verbatim(text: str) -> str:
+    """A name letter by letter."""
+    return rf"\mathrm{{{_escaped(text)}}}"
+
+
+class Notation:
+    r"""How the arrays of a program are written: each by its name, and no two alike.
+
+    Parameters
+    ----------
+    arrays : mapping of str to str
+        By the identifier of each array, what the user calls it.
+    data : str
+        An array whose columns are the examples.
+
+    Attributes
+    ----------
+    count, count_in_code, count_in_shapes : str
+        The number of examples: ``m``, but where an array is called so, ``m_{X}``, ``X.shape[1]`` and ``m_X``.
+    """
+
+    def __init__(self, arrays: Mapping[str, str], data: str = "") -> None:
+        self.count = self.count_in_code = self.count_in_shapes = "m"
+        if "m" in arrays and data:
+            self.count, self.count_in_code = f"m_{{{name(data)}}}", f"{data}.shape[1]"
+            self.count_in_shapes = f"m_{data}"
+        self._names = Names({self.count}, kin=("{}", "d{}"), spelled=str, between="", reserved=())
+        self._known = {self.count_in_code: self.count}
+        self._letters = Names({"L", self.count_in_shapes}, kin=("{}", "d{}"))
+        self._small_names = Names({"L", self.count}, kin=("{}", "d{}"), spelled=str, between="", reserved=())
+        self._small: dict[str, tuple[str, str]] = {}
+        self._called = arrays
+        for identifier in sorted(arrays, key=lambda x: arrays[x] != x):
+            self._known[identifier] = _own(self._names, arrays[identifier], identifier)
+        for identifier in sorted(arrays, key=lambda x: _lowered(x) != x):
+            self.small(identifier)
+
+    def __call__(self, identifier: str) -> str:
+        """An array, or the gradient with respect to one."""
+        if identifier in self._known or identifier[:1] != "d" or identifier[1:] not in self._known:
+            return self._known.get(identifier) or name(identifier)
+        return f"d{self._known[identifier[1:]]}"
+
+    def small(self, identifier: str) -> tuple[str, str]:
+        """An entry of an array, in LaTeX and in code: ``a2`` for one of A2. The cost is one number, and stays J."""
+        if identifier not in self._small:
+            letter = self._letters.free(_lowered(identifier))
+            called = _lowered(self._called.get(identifier, identifier))
+            self._small[identifier] = _own(self._small_names, called, letter), letter
+        return self._small[identifier]
+
+
+def _lowered(text: str) -> str:
+    return text if text.startswith("J") else text[:1].lower() + text[1:]
+
+
+def _own(names: Names, called: str, identifier: str) -> str:
+    """The formula for a name that nothing else has."""
+    text = next((text for text in (name(called), name(identifier)) if names.is_free(text)), _verbatim(identifier))
+    return names.free(text)
+
+
+def latex(call: Any, names: Mapping[Call, str], notation: Notation, m: int | None = None, *, top: bool = True) -> str:
     """A call as a formula; the calls that have names by these.
 
     Parameters
@@ -61,26 +125,28 @@ def latex(call: Any, names: Mapping[Call, str], m: int | None = None, *, top: bo
     call : Call, number, or what else may be an argument
     names : mapping of Call to str
         The names, as identifiers, of calls that have been computed before.
+    notation : Notation
+        How these are written.
     m : int, optional
         The number of examples, when it was recorded: what columns of this number are.
     top : bool
         Whether the call itself is to be written out although it has a name.
     """
-    return _Writer(names, m).formula(call, top)[0]
+    return _Writer(names, notation, m).formula(call, top)[0]
 
 
 class _Writer:
-    def __init__(self, names: Mapping[Call, str], m: int | None) -> None:
-        self.names, self.m = names, m
+    def __init__(self, names: Mapping[Call, str], notation: Notation, m: int | None) -> None:
+        self.names, self.notation, self.m = names, notation, m
 
     def formula(self, x: Any, top: bool = False) -> tuple[str, int]:
         """The formula of an argument, and what it is on the outside."""
         if not isinstance(x, Call):
             return self.number(x)
         if x in self.names and not top:
-            return name(self.names[x]), ATOM
+            return self.notation(self.names[x]), ATOM
         if x.function is None:
-            return name(x.name), ATOM
+            return self.notation(x.name), ATOM
         if x.function is np.asarray or x.function is np.full:
             return self.number(x.args[x.function is np.full])
         if x.function in (np.add, np.subtract):
@@ -148,7 +214,7 @@ class _Writer:
         if isinstance(x, Call) and x not in self.names and _size(x) > 1 and x.function in (np.full, np.broadcast_to):
             filled = x.args[x.function is np.full]
             if _size(filled) == 1:
-                shape = r" \times ".join("m" if n == self.m else str(n) for n in x.shape)
+                shape = r" \times ".join(self.notation.count if n == self.m else str(n) for n in x.shape)
                 ones, factor = rf"\mathbf{{1}}_{{{shape}}}", self.within(filled, TOTAL)
                 return ones if factor == "1" else rf"\left({factor} \, {ones}\right)"
         return self.within(x, MATRIX)
@@ -164,18 +230,18 @@ class _Writer:
         rows, columns = (i in axes and (shape[i] > 1 or len(axes) == 1) for i in (0, 1))
         columns = columns or not rows
         examples = columns and shape[1] == self.m
-        symbols = r"\sum_{i=1}^{m}" if examples else ""
+        symbols = rf"\sum_{{i=1}}^{{{self.notation.count}}}" if examples else ""
         indices = ("j" if rows or (columns and not examples and shape[0] > 1) else "") + "k" * (
             columns and not examples
         )
         summed = ("j" if rows else "") + "k" * (columns and not examples)
         symbols = (rf"\sum_{{{', '.join(summed)}}}" if summed else "") + symbols
         if x.function is np.mean:
-            counts = [str(shape[0])] * rows + ["m" if examples else str(shape[1])] * columns
+            counts = [str(shape[0])] * rows + [self.notation.count if examples else str(shape[1])] * columns
             symbols = rf"\frac{{1}}{{{r' '.join(counts)}}} {symbols}"
         upper, lower = "^{(i)}" * examples, f"_{{{indices}}}" * bool(indices)
         if argument in self.names or argument.function is None:
-            inside = name(self.names.get(argument, argument.name))
+            inside = self.notation(self.names.get(argument, argument.name))
             if upper and inside.endswith("]}"):
                 inside, upper = inside[:-1] + "(i)}", ""
             return f"{symbols} {marked(inside, upper + lower)}", TOTAL
@@ -222,7 +288,7 @@ class _Writer:
             return code(text), ATOM
         inside = [self.formula(y)[0] for y in x.args]
         inside += [f"{code(key)} = {self.formula(y)[0]}" for key, y in x.options.items() if y not in (None, False)]
-        return rf"\mathrm{{{x.function.__name__.replace('_', chr(92) + '_')}}}{_parentheses(', '.join(inside))}", ATOM
+        return f"{_verbatim(called(x.function).rpartition('.')[2])}{_parentheses(', '.join(inside))}", ATOM
 
 
 def marked(text: str, marks: str) -> str:
@@ -233,16 +299,7 @@ def marked(text: str, marks: str) -> str:
 
 def code(text: str) -> str:
     """A piece of code within a formula."""
-    for plain, written in (
-        ("\\", r"\backslash "),
-        ("_", r"\_"),
-        ("{", r"\{"),
-        ("}", r"\}"),
-        ("&", r"\&"),
-        ("%", r"\%"),
-    ):
-        text = text.replace(plain, written)
-    return rf"\mathtt{{{text.replace(' ', chr(92) + ' ')}}}"
+    return rf"\mathtt{{{_escaped(text)}}}"
 
 
 def digits(x: Any, count: int = 4) -> str:
@@ -280,15 +337,47 @@ def _ends(row: Any, between: Any) -> list[Any]:
     return list(row) if len(row) <= SHOWN else [*row[:2], between, row[-1]]
 
 
-def _letter(x: str) -> str:
-    """A letter of a name: those that are not English as LaTeX has them, or without their accents."""
-    if x == "_":
-        return r"\_"
+_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_SPECIAL = {  # what means something to LaTeX, or is no letter of its fonts
+    "\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "…": r"\ldots ", "∂": r"\partial ", " ": r"\ ",
+    **{c: f"\\{c}" for c in "_%#&${}"},
+}  # fmt: skip
+_GREEK = {  # letters that LaTeX calls otherwise than Unicode; of capitals that look Latin, it has no others
+    **{f"GREEK CAPITAL LETTER {x.split()[0]}": x.split()[1] for x in (
+        "ALPHA A", "BETA B", "EPSILON E", "ZETA Z", "ETA H", "IOTA I", "KAPPA K", "MU M", "NU N", "OMICRON O", "RHO P",
+        "TAU T", "CHI X",
+    )},
+    "GREEK SMALL LETTER OMICRON": "o", "GREEK SMALL LETTER LAMDA": r"\lambda ",
+    "GREEK CAPITAL LETTER LAMDA": r"\Lambda ", "GREEK SMALL LETTER FINAL SIGMA": r"\varsigma ",
+    "GREEK THETA SYMBOL": r"\vartheta ", "GREEK PHI SYMBOL": r"\varphi ",
+    "GREEK PI SYMBOL": r"\varpi ", "GREEK RHO SYMBOL": r"\varrho ", "GREEK KAPPA SYMBOL": r"\kappa ",
+    "GREEK LUNATE EPSILON SYMBOL": r"\varepsilon ", "MICRO SIGN": r"\mu ",
+}  # fmt: skip
+_MACROS = {
+    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "mu", "nu", "xi", "pi",
+    "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
+}  # fmt: skip
+
+
+def _escaped(text: str) -> str:
+    """Text within a formula, letter by letter."""
+    return "".join(map(letter, text))
+
+
+def letter(x: str) -> str:
+    """A letter as LaTeX has it, or without its accents."""
+    if x in _SPECIAL:
+        return _SPECIAL[x]
     if x.isascii():
-        return x
-    if match := re.fullmatch(r"GREEK SMALL LETTER (\w+)", unicodedata.name(x, "")):
-        return rf"\{match[1].lower()} "
-    return unicodedata.normalize("NFKD", x).encode("ascii", "ignore").decode() or "?"
+        return x if x.isprintable() else "?"
+    called = unicodedata.name(x, "")
+    if called in _GREEK:
+        return _GREEK[called]
+    match = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", called)
+    if match and match[2].lower() in _MACROS:
+        return rf"\{match[2].lower() if match[1] == 'SMALL' else match[2].title()} "
+    plain = unicodedata.normalize("NFKD", x).encode("ascii", "ignore").decode()
+    return plain if plain.isalnum() else "?"
 
 
 def _size(x: Any) -> int:

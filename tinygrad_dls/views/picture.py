@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tinygrad_dls.graph import Node
+from tinygrad_dls.names import Names, shortened
 from tinygrad_dls.nn import Parameter
 from tinygrad_dls.views.formulas import formula, local, summed
 from tinygrad_dls.views.numbers import in_words, norm
@@ -121,7 +122,7 @@ def _runs(nodes: list[Node], count: int) -> list[Box]:
 
 def _run_title(nodes: list[Node]) -> str:
     ops = sum(1 for node in nodes if node.op)
-    return f"{ops:,} op{'s' * (ops != 1)}, {nodes[0].name} to {nodes[-1].name}"
+    return f"{ops:,} op{'s' * (ops != 1)}, {shortened(nodes[0].name)} to {shortened(nodes[-1].name)}"
 
 
 class Picture:
@@ -141,13 +142,13 @@ class Picture:
         self.users: dict[Box, list[Box]] = {}
         for edge in self.edges:
             self.users.setdefault(edge.tail, []).append(edge.head)
-        taken: set[str] = set()
+        ids = Names(spelled=_id, between="-", reserved=())
         for box in boxes:
-            box.id = _identifier("node", box.title or box.nodes[0].name, taken)
+            box.id = ids.free(f"node-{box.title or box.nodes[0].name}")
         for number, edge in enumerate(self.edges, 1):
             edge.id = f"edge-{number}"
         paths = dict.fromkeys(box.modules[:end] for box in boxes for end in range(1, len(box.modules) + 1))
-        self.modules = {path: _identifier("module", path[-1], taken) for path in paths}
+        self.modules = {path: ids.free(f"module-{path[-1]}") for path in paths}
 
     def _edges(self, nodes: list[Node]) -> Iterator[Edge]:
         """First the forward edges, then the backward ones, each in the order of the ops."""
@@ -177,10 +178,10 @@ class Picture:
         if backward:
             times = (derivative,) if derivative and self.direction == "backward" else ()
             part = "one part of " * (uses > 1)  # of what is used several times, the contributions add up
-            lines = (*times, f"{part}d{x.name} {x.shape}")
+            lines = (*times, f"{part}d{shortened(x.name)} {x.shape}")
             names = f"d{node.name if not head.title else head.title} to {part}d{x.name}"
         elif tail.title or head.title:
-            lines = (f"{x.name} {x.shape}",) if tail.title and x is not tail.nodes[-1] else ()
+            lines = (f"{shortened(x.name)} {x.shape}",) if tail.title and x is not tail.nodes[-1] else ()
         else:
             lines = (derivative,) if derivative else ()
         tooltip = names + (f": {derivative}" if derivative.startswith("sum ") else "")
@@ -267,12 +268,7 @@ def equation(node: Node) -> str:
     return f"{node.name} = {formula(node)}" if node.op else node.name
 
 
-def _identifier(kind: str, text: str, taken: set[str]) -> str:
-    """An id that no other box or module has: ``node-W1``, ``module-layer1-Linear-2-4``."""
-    stem = f"{kind}-" + (re.sub(r"\W+", "-", text).strip("-") or "unnamed")
-    id, count = stem, 1
-    while id in taken:
-        count += 1
-        id = f"{stem}-{count}"
-    taken.add(id)
-    return id
+def _id(text: str) -> str:
+    """What an id is made of: ``node-W1``, ``module-layer1-Linear-2-4``."""
+    kind, _, name = text.partition("-")
+    return f"{kind}-" + (re.sub(r"\W+", "-", shortened(name)).strip("-") or "unnamed")

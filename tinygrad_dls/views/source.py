@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import shown
-from tinygrad_dls.calls import Call, reachable, scattered
+from tinygrad_dls.calls import Call, astype, called, getitem, reachable, scattered, spelling
+from tinygrad_dls.names import Names
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import RecordingError, refuse_arrays_that_differ
 from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, sigmoid
-from tinygrad_dls.views.text import expression, is_written_within, remark
+from tinygrad_dls.views.text import called_otherwise, expression, is_written_within, remark
 
 __all__ = ["NumpySource", "numpy_source"]
 
@@ -79,7 +80,7 @@ def numpy_source(
         If the cost is no single number with a graph, or the arguments do not fit together.
     RecordingError
         A TypeError: if the code would hold for these data only. A Python ``if`` on a value, a number made of one, a
-        random draw, and an array that is not an argument are named.
+        random draw, and an array that is not an argument are named. So is a function that NumPy does not have.
 
     Examples
     --------
@@ -127,7 +128,7 @@ class _Writer:
     def __init__(self, step: Program, name: str) -> None:
         self.step, self.name = step, name
         self.names: dict[Call, str] = {}
-        self.taken: set[str] = {*TAKEN, name, "m", "learning_rate"}
+        self.given = Names({*TAKEN, name, "m", "learning_rate"})
         self.written: dict[tuple[str, Call], str] = {}  # of what has a name in the program: that in the code
         self.lines: list[tuple[str, str]] = []  # a line and its comment
 
@@ -135,13 +136,17 @@ class _Writer:
         step = self.step
         outputs = step.outputs()
         needed = set(reachable([call for _, call in outputs]))
-        arguments = [self.argument(call) for call in (*step.data, *step.parameters, *step.state) if call in needed]
+        self.arguments = [call for call in (*step.data, *step.parameters, *step.state) if call in needed]
+        arguments = list(map(self.argument, self.arguments))
         numbers = [call for call in (step.m, step.rate) if call is not None and call in needed]
         for call in numbers:
             self.names[call] = call.name
         self.nodes = {node.identifier: node for node in step.nodes}
         self.outputs = {call: name for name, call in outputs}
+        self.returned = set(outputs)
+        self.kept = {name for name, _ in outputs}
         self.uses = _uses(needed)
+        _refuse_what_numpy_has_not(needed)
         self.repeated = {
             call
             for call in needed
@@ -162,11 +167,7 @@ class _Writer:
         return "\n\n\n".join([*imports, *helpers, code]) + "\n"
 
     def argument(self, call: Call) -> str:
-        name = call.name
-        while name in self.taken or keyword.iskeyword(name):
-            name += "_"
-        self.names[call] = name
-        self.taken.add(name)
+        self.names[call] = name = self.given.free(call.name)
         return name
 
     # -- lines --------------------------------------------------------------------------------------------------------
@@ -179,17 +180,18 @@ class _Writer:
         first |= {call: name for call, name in self.outputs.items() if call in first and self.is_nameless(first[call])}
         for name, call in wanted:
             if call not in self.names:
-                for inner in reachable([call]):  # a gradient that several paths lead to waits for all of them
+                for inner in reachable(
+                    [call], known=self.names.__contains__
+                ):  # a gradient that several paths lead to waits for all of them
                     if inner in first and inner not in self.names and not self.is_within(first[inner], inner):
                         self.assign(first[inner], inner)
-            elif self.names[call] != name and (name, call) in self.step.outputs() and name not in self.taken:
-                self.lines.append((f"{name} = {self.names[call]}", self.shape(call)))
-                self.written[name, call] = name
-                self.taken.add(name)
+            elif self.names[call] != name and (name, call) in self.returned:
+                self.written[name, call] = own = self.given.free(name)
+                self.lines.append((f"{own} = {self.names[call]}", self.shape(call)))
 
     def is_nameless(self, name: str) -> bool:
         """Whether a name is a number only: that of a value that has none, or of its gradient."""
-        return re.fullmatch(r"d?U\d*", name) is not None and name not in self.outputs.values()
+        return re.fullmatch(r"d?U\d*", name) is not None and name not in self.kept
 
     def is_within(self, name: str, call: Call) -> bool:
         """Whether a call is written within the formulas that use it."""
@@ -204,15 +206,18 @@ class _Writer:
         old = {call.name: self.names[call] for call in (*self.step.parameters, *self.step.state) if call in self.names}
         if updates:
             self.lines.append(("# update", ""))
-        for name, call in sorted(updates, key=lambda update: (_of(update[0], self.step), update[0] not in states)):
+        numbers = {name: i for i, p in enumerate(self.step.parameters) for name in (p.name, f"d{p.name}")}
+        for name, call in sorted(
+            updates, key=lambda x: (numbers[x[0][1:] if x[0] in states else x[0]], x[0] not in states)
+        ):
             self.assign(old.get(name, name), call, again=True)
 
     def assign(self, name: str, call: Call, again: bool = False) -> None:
         """A line for a call, after those for what it needs."""
         for inner in self.before(name, call):
-            self.assign(self.free("t"), inner)
+            self.assign("t", inner)
         if not again:
-            name = name if name not in self.taken else self.free(f"{name}_")
+            name = self.given.numbered(name) if name == "t" else self.given.free(name)
         if call.function is scattered:
             dz, index, shape = (self.text(x, top=False) for x in call.args)
             self.lines.append((f"{name} = np.zeros({shape}, {self.text(call.dtype)})", self.shape(call)))
@@ -220,7 +225,6 @@ class _Writer:
         else:
             self.lines.append((f"{name} = {self.text(call)}", self.shape(call)))
         self.names[call] = name
-        self.taken.add(name)
 
     def text(self, x: Any, top: bool = True) -> str:
         return expression(x, self.names, top=top)
@@ -253,9 +257,6 @@ class _Writer:
                 stack.extend((y, False) for y in x.calls())
         return list(found)
 
-    def free(self, stem: str) -> str:
-        return next(name for i in range(1, 10**6) if (name := f"{stem}{i}") not in self.taken)
-
     def shape(self, call: Call) -> str:
         sizes = [expression(getattr(n, "call", n), {}) for n in map(self.step.recorder.length, call.shape)]
         return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})" if sizes else ""
@@ -263,8 +264,11 @@ class _Writer:
     # -- the function around them -------------------------------------------------------------------------------------
 
     def notes(self) -> list[str]:
-        """What to say of numbers that may be the number of examples."""
-        lines = textwrap.wrap(remark(self.step), WIDTH - 6, break_long_words=False, break_on_hyphens=False)
+        """What to say of numbers that may be the number of examples, and of arguments that are called otherwise."""
+        names = {node.identifier: node.name for node in self.step.nodes if not node.op}
+        arguments = [(self.names[x], names.get(x.name, x.name)) for x in self.arguments]
+        said = f"{remark(self.step)} {called_otherwise(arguments)}".strip()
+        lines = textwrap.wrap(said, WIDTH - 6, break_long_words=False, break_on_hyphens=False)
         return [*(f"    # {line}" for line in lines), ""] if lines else []
 
     def text_of_lines(self) -> list[str]:
@@ -281,9 +285,20 @@ class _Writer:
         return [f for f in used if not (f is sigmoid and clipped_sigmoid in used)]
 
 
-def _of(name: str, step: Program) -> int:
-    """The number of the parameter that an update is of."""
-    return next(i for i, p in enumerate(step.parameters) if name == p.name or name[1:] == f"d{p.name}")
+def _refuse_what_numpy_has_not(calls: set[Call]) -> None:
+    """Refuse functions that the code could not import from NumPy."""
+    functions = {call.function for call in calls} | {x for call in calls for x in _functions_in(call)}
+    for function in functions - {None, getitem, astype, scattered, *PATTERNS}:
+        if function is not None and not spelling(function):
+            raise RecordingError(
+                f"the code needs NumPy alone, which does not have {called(function)}. Write it with np.* functions."
+            )
+
+
+def _functions_in(call: Call) -> list[Callable[..., Any]]:
+    """The functions among the arguments of a call, as of `np.apply_along_axis`."""
+    arguments = (*call.args, *call.options.values())
+    return [x for x in arguments if callable(x) and not isinstance(x, type)]
 
 
 def _uses(calls: set[Call]) -> dict[Call, int]:
@@ -323,6 +338,9 @@ def _fitted(before: str, text: str, after: str, indent: int) -> str:
     if isinstance(node, ast.Call):
         inside = [part(x) for x in (*node.args, *node.keywords)]
         return _broken(f"{before}{part(node.func)}(", inside, f"){after}", indent=indent, together=True)
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and node.slice.elts:
+        inside = [part(x) for x in node.slice.elts]
+        return _broken(f"{before}{part(node.value)}[", inside, f"]{after}", indent=indent, together=True)
     if isinstance(node, ast.Subscript):
         inner = _fitted("", part(node.slice), "", indent + 4)
         return f"{' ' * indent}{before}{part(node.value)}[\n{inner}\n{' ' * indent}]{after}"

@@ -26,6 +26,7 @@ try:
 except ImportError as error:
     raise ImportError("symbols need SymPy: pip install 'tinygrad_dls[symbolic]'") from error
 
+from tinygrad_dls.calls import called
 from tinygrad_dls.nn import Module, Parameter, with_parameters
 from tinygrad_dls.tensor import Tensor, values
 from tinygrad_dls.views.algebra import (
@@ -294,7 +295,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
         """Answer ``np.tanh(s)``, ``ndarray @ s`` and the like, entry by entry (NEP 13)."""
         if any(isinstance(x, Tensor) for x in inputs):
             return NotImplemented
-        name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        name = called(ufunc) + ("" if method == "__call__" else f".{method}")
         if ufunc is np.add and method == "at" and isinstance(inputs[0], SymbolicArray):
             z, index, dz = inputs  # the rule of indexing, on zeros that are still its own
             np.add.at(z._entries, index, _numbers(dz))
@@ -317,7 +318,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
             return SymbolicArray(func(_opened(args[0]), *args[1:], **kwargs))
         function = _FUNCTIONS.get(func)
         if function is None:
-            raise _without_formula(f"{func.__module__.replace('numpy', 'np')}.{func.__name__}")
+            raise _without_formula(called(func))
         return function(*args, **kwargs)
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, getitem
+from tinygrad_dls.arrays import RecordingError, shown
+from tinygrad_dls.calls import Call, astype, called, getitem, scattered, spelling
 from tinygrad_dls.graph import Node
+from tinygrad_dls.names import identifier, shortened
 from tinygrad_dls.program import Program
-from tinygrad_dls.rewriting import clipped_sigmoid
+from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid
 
-__all__ = ["expression", "is_written_within", "remark"]
+__all__ = ["called_otherwise", "expression", "is_written_within", "remark"]
 
 INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
 
@@ -85,8 +89,27 @@ def remark(step: Program) -> str:
     )
 
 
+def called_otherwise(names: Iterable[tuple[str, str]], mark: str = "") -> str:
+    """What code calls otherwise than the user does: pairs of what it is called in code, and the user's name.
+
+    That ``layers.0.W`` is ``layers_0_W`` goes without saying.
+    """
+    others = [(code, name) for code, name in names if code != name.replace(".", "_")]
+    pairs = [(code, repr(shortened(name)).replace("`", "'")) for code, name in others]
+    said = [f"{mark}{code}{mark} is {mark}{name}{mark}" for code, name in pairs]
+    return f"In code, {_listed(said)}." if said else ""
+
+
 def _listed(texts: list[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+
+
+@dataclass(frozen=True)
+class _Written:
+    """An argument as text, and how tightly it binds."""
+
+    text: str
+    binding: int
 
 
 class _Writer:
@@ -95,12 +118,16 @@ class _Writer:
 
     def text(self, x: Any, top: bool = False) -> tuple[str, int]:
         """The text of an argument, and how tightly it binds."""
+        if isinstance(x, _Written):
+            return x.text, x.binding
         if not isinstance(x, Call):
             return self.literal(x)
         if x in self.names and not top:
             return self.names[x], ATOM
         if x.function is None:
             return x.name, ATOM
+        if any(isinstance(y, (float, np.generic)) for y in x.args):
+            x = Call(x.function, tuple(self.operand(y, x) for y in x.args), x.options, x.shape, x.dtype)
         if x.function in _OPERATORS:
             return self.operator(x)
         if x.function is np.negative:
@@ -111,6 +138,19 @@ class _Writer:
             hug = _SIMPLE.fullmatch(base) and _SIMPLE.fullmatch(exponent)  # as ruff does it
             return f"{base}**{exponent}" if hug else f"{base} ** {exponent}", POWER
         return self.function(x), ATOM
+
+    def operand(self, x: Any, call: Call) -> Any:
+        """A number beside arrays, with its dtype where Python's number would give another result than it."""
+        others = [y.dtype for y in call.args if isinstance(y, (Call, np.ndarray)) and isinstance(y.dtype, np.dtype)]
+        if not others or isinstance(x, (bool, np.bool_)) or not isinstance(x, (float, np.generic)):
+            return x
+        text, binding = self.literal(x)
+        result, number = np.result_type(*others, x), x.item() if isinstance(x, np.generic) else x
+        if result != np.result_type(*others, number):
+            return _Written(f"np.{np.result_type(x).name}({text})", ATOM)
+        if isinstance(number, float) and text.lstrip("-").isdigit() and result != np.result_type(*others, int(number)):
+            return _Written(repr(number), binding)
+        return x
 
     def within(self, x: Any, binding: int) -> str:
         """The text of an operand, in parentheses if it binds less than this."""
@@ -137,6 +177,9 @@ class _Writer:
             return f"{self.within(args[0], ATOM)}.T"
         if function is getitem:
             return f"{self.within(args[0], ATOM)}[{self.index(args[1])}]"
+        if function is scattered:
+            dz, index, shape = args
+            return self.scattered(dz, index, shape, x.dtype)
         if function is astype:
             return f"{self.within(args[0], ATOM)}.astype({self.literal(args[1])[0]})"
         if function is np.reshape and not options and args[0].shape:
@@ -145,6 +188,15 @@ class _Writer:
         if function in _METHODS and isinstance(args[0], Call) and args[0] in self.names and len(args) == 1:
             return f"{self.names[args[0]]}.{_METHODS[function]}({self.arguments((), options)})"
         return f"{_name(function)}({self.arguments(args, options)})"
+
+    def scattered(self, dz: Call, index: Any, shape: tuple[Any, ...], dtype: Any) -> str:
+        """The entries of dz added up by the places that the index says, which are counted through."""
+        lengths = [self.within(n, ATOM) for n in shape]
+        size = str(math.prod(shape)) if all(isinstance(n, int) for n in shape) else " * ".join(lengths)
+        places = f"np.arange({size}).reshape({', '.join(lengths) or '()'})[{self.index(index)}].ravel()"
+        text = f"np.bincount({places}, {self.within(dz, ATOM)}.ravel(), {size})"
+        cast = "" if dtype == np.float64 else f".astype({self.literal(dtype)[0]})"  # which it computes in
+        return f"{text}.reshape({', '.join(lengths) or '()'}){cast}"
 
     def arguments(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> str:
         plain = [self.text(x)[0] for x in args]
@@ -173,22 +225,49 @@ class _Writer:
             return f"({inside}{',' * (len(x) == 1)})", ATOM
         if isinstance(x, list):
             return f"[{', '.join(self.text(y)[0] for y in x)}]", ATOM
+        if isinstance(x, type):
+            x = np.dtype(x)
         if isinstance(x, np.dtype):
-            return ("float" if x == np.float64 else f"np.{x.name}" if x != np.bool_ else "bool"), ATOM
+            named = "float" if x == np.float64 else "bool" if x == np.bool_ else f"np.{x.name}"
+            return (named if x.kind in "fiubc" else f"np.dtype({x.str!r})"), ATOM
         if isinstance(x, np.ndarray):
-            plain = x.dtype in (np.dtype(float), np.dtype(np.int64), np.dtype(bool))
-            return f"np.array({x.tolist()}{'' if plain else f', dtype=np.{x.dtype.name}'})", ATOM
+            if not x.size:
+                return f"np.zeros({x.shape}, {self.literal(x.dtype)[0]})", ATOM
+            if x.dtype.kind not in "fiubcUS":
+                raise _without_text(x)
+            plain = x.dtype in (np.dtype(float), np.dtype(np.int64), np.dtype(bool)) or x.dtype.kind in "US"
+            numbers = x.tolist() if x.dtype.kind != "f" or np.isfinite(x).all() else _spelled_out(x.tolist())
+            return f"np.array({numbers}{'' if plain else f', dtype=np.{x.dtype.name}'})", ATOM
         if isinstance(x, np.generic):
             x = x.item()
         if isinstance(x, float):
             return self.number(x)
+        if callable(x):
+            return _name(x), ATOM
+        if not isinstance(x, (int, complex, str, bytes, slice, range, type(None), type(Ellipsis))):
+            raise _without_text(x)
         return repr(x), SIGN if isinstance(x, int) and x < 0 else ATOM
 
     def number(self, x: float) -> tuple[str, int]:
         if x != x or x in (np.inf, -np.inf):
             return ("np.nan", ATOM) if x != x else ("np.inf", ATOM) if x > 0 else ("-np.inf", SIGN)
-        text = str(int(x)) if x == int(x) and abs(x) < 1e6 else repr(x).replace("e+", "e")
-        return text, SIGN if x < 0 else ATOM
+        whole = x == int(x) and abs(x) < 1e6 and (x != 0 or math.copysign(1, x) > 0)
+        text = str(int(x)) if whole else repr(x).replace("e+", "e")
+        return text, SIGN if text.startswith("-") else ATOM
+
+
+def _without_text(x: Any) -> RecordingError:
+    return RecordingError(
+        f"the code cannot hold {shown(x)}, which is an argument of a NumPy function: Python has no text for it. Use "
+        "numbers, strings and arrays of numbers; or pass what is computed of it as an argument."
+    )
+
+
+def _spelled_out(x: Any) -> str:
+    """The entries of an array, some of which Python has no literal for."""
+    if isinstance(x, list):
+        return f"[{', '.join(map(_spelled_out, x))}]"
+    return repr(x) if np.isfinite(x) else "np.nan" if x != x else "np.inf" if x > 0 else "-np.inf"
 
 
 def _is_set(name: str, x: Any) -> bool:
@@ -196,6 +275,7 @@ def _is_set(name: str, x: Any) -> bool:
 
 
 def _name(function: Any) -> str:
-    if isinstance(function, np.ufunc) or str(function.__module__).startswith("numpy"):
-        return f"np.{'abs' if function is np.abs else function.__name__}"
-    return "sigmoid" if function is clipped_sigmoid else str(function.__name__)
+    """What the code calls a function."""
+    if function in PATTERNS:
+        return "sigmoid" if function is clipped_sigmoid else str(function.__name__)
+    return spelling(function) or ".".join(map(identifier, called(function).split(".")))
