@@ -449,7 +449,7 @@ def test_an_exception_in_the_function_leaves_no_trace():
         (
             lambda: tg.grad(lambda wb: np.sum(wb[0]))([np.ones((1, 2)), np.ones((1, 1))]),
             ValueError,
-            r"grad: wb is a list of arrays of different shapes, and .*several arguments, .* argnums=\(0, 1, ...\); or hold",
+            r"grad: wb is a list of arrays of different shapes, .*several arguments, .* argnums=\(0, 1, ...\); or hold",
         ),
         (lambda: tg.grad(lambda x: print(end=""))(3.0), TypeError, "returned None, that .* forget to return"),
         (lambda: tg.grad(lambda x: x.data * 2)(3.0), TypeError, r"<lambda> returned a \w+ that does not depend"),

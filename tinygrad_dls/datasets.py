@@ -178,9 +178,7 @@ def _read(reader: Any, columns: _Columns) -> Table:
         for i, cell in enumerate(row):
             if "\0" in cell:
                 at = where(line, i) if i < len(header) else f"{columns.path}, line {line}"
-                raise ValueError(
-                    f"{at}: the cell holds a NUL byte. Is the file damaged, or in UTF-16? Save it as UTF-8."
-                )
+                raise ValueError(f"{at}: the cell holds a NUL byte. {_NUL}")
         if len(row) != len(header):
             raise ValueError(f"{columns.path}, line {line}: {len(row)} cells; the header has {len(header)} columns.")
         features.append([_number(row[i], where, line, i) for i in kept])
@@ -250,11 +248,12 @@ def _by_pandas(columns: _Columns, numeric: bool, most: int) -> tuple[FloatArray,
     import pandas as pd
 
     last = len(columns.header) - 1  # a line that is too short lacks it
-    dtypes: dict[int, Any] = {last: "category", **dict.fromkeys(columns.kept, np.float64)}
+    dtypes: dict[int, Any] = dict.fromkeys(range(last + 1), str)  # left out are also read: else lines may be too long
+    dtypes |= dict.fromkeys(columns.kept, np.float64)
     dtypes[columns.target] = np.float64 if numeric else "category"
     exact: Any = {} if _version(pd) >= (3, 1) else {"float_precision": "round_trip"}
     parts = pd.read_csv(
-        columns.path, header=0, names=list(range(last + 1)), usecols=sorted(dtypes), dtype=dtypes,
+        columns.path, header=0, names=list(range(last + 1)), dtype=dtypes,
         keep_default_na=False, encoding="utf-8-sig", chunksize=_ROWS, **exact,
     )  # fmt: skip
     X = np.empty((len(columns.kept), most))
@@ -319,6 +318,7 @@ def _is_utf8(line: bytes) -> bool:
     return True
 
 
+_NUL = "Is the file damaged, or in UTF-16? Save it as UTF-8."
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -326,7 +326,7 @@ def _check_header(header: list[str], target: str, ignore: Sequence[str], path: A
     if not header:
         raise ValueError(f"{path}: the first line is empty; it must name the columns.")
     if "\0" in "".join(header):
-        raise ValueError(f"{path}, line 1 holds a NUL byte. Is the file damaged, or in UTF-16? Save it as UTF-8.")
+        raise ValueError(f"{path}, line 1 holds a NUL byte. {_NUL}")
     if isinstance(ignore, str):
         raise TypeError(f"ignore takes a list of columns: ignore=[{ignore!r}].")
     if target not in header:
@@ -334,8 +334,8 @@ def _check_header(header: list[str], target: str, ignore: Sequence[str], path: A
     for position, name in enumerate(header, 1):
         if re.fullmatch(r"(Unnamed: \d+(\.\d+)*(_level_\d+)?)?", name) and name != target and name not in ignore:
             raise ValueError(
-                f"{path}, line 1: column {position} has no name, and is no feature then. If it is the row numbers, which "
-                f"pandas writes without index=False, leave it out: ignore=[{name!r}]; or else name it."
+                f"{path}, line 1: column {position} has no name, and is no feature then. If it is the row numbers, "
+                f"which pandas writes without index=False, leave it out: ignore=[{name!r}]; or else name it."
             )
     doubled = sorted({name for name in header if header.count(name) > 1})
     if doubled:
@@ -355,8 +355,9 @@ def _refuse_separator(header: list[str], path: Any) -> None:
     mark = max(_SEPARATORS, key=line.count)
     if line.count(mark) > line.count(","):
         raise ValueError(
-            f"{path}: {_SEPARATORS[mark]} seem to be the separators; expected commas (and points in the numbers). Save it "
-            f"with commas, or let pandas do so: pd.read_csv(path, sep={mark!r}, decimal=...).to_csv(path, index=False)."
+            f"{path}: {_SEPARATORS[mark]} seem to be the separators; expected commas (and points in the numbers). Save "
+            f"it with commas, or let pandas do it: pd.read_csv(path, sep={mark!r}, decimal=...) and then "
+            ".to_csv(path, index=False)."
         )
 
 
@@ -373,10 +374,8 @@ def _number(cell: str, where: Callable[[int, int], str], line: int, position: in
         raise ValueError(f"{where(line, position)}: the cell is empty.")
     if not _is_number(cell):
         cell = cell.strip()
-        comma = (
-            f" Is that a decimal comma? Write {cell.replace(',', '.')}." if re.fullmatch(r"[-+]?\d+,\d+", cell) else ""
-        )
-        raise ValueError(f"{where(line, position)}: {cell!r} is not a number.{comma}")
+        hint = f" A decimal comma? Write {cell.replace(',', '.')}." if re.fullmatch(r"[-+]?\d+,\d+", cell) else ""
+        raise ValueError(f"{where(line, position)}: {cell!r} is not a number.{hint}")
     number = float(cell)
     if not math.isfinite(number):
         raise ValueError(f"{where(line, position)}: {cell.strip()!r} is not a finite number.")

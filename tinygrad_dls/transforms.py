@@ -340,8 +340,8 @@ def refuse_tree(x: Any, name: str) -> None:
     kind = ValueError if what.endswith("shapes") else TypeError
     raise kind(
         f"{name} is a {type(x).__name__} {what}, and only an array or a module has a gradient. Pass the arrays as "
-        "several arguments, f(W, b, ...), with argnums=(0, 1, ...); or hold them as tg.nn.Parameter in a tg.nn.Module, and pass "
-        "that model: the gradient is then a dict by name."
+        "several arguments, f(W, b, ...), with argnums=(0, 1, ...); or hold them as tg.nn.Parameter in a tg.nn.Module, "
+        "and pass that model: the gradient is then a dict by name."
     )
 
 
