@@ -106,7 +106,10 @@ def test_the_flower_is_balanced_and_repeatable():
         ("Unnamed: 0.1,a,y\n0,1,0\n", "leave it out: ignore=['Unnamed: 0.1']"),
         ('"",a,y\n0,1,0\n', "leave it out: ignore=['']"),
         ("a,y,\n1,0,\n", "line 1: column 3 has no name"),
-        ("a,y\n1,5\0\n", "data.csv, line 2, column 2 ('y'): the cell holds a NUL byte. Is the file damaged, or in UTF-16?"),
+        (
+            "a,y\n1,5\0\n",
+            "data.csv, line 2, column 2 ('y'): the cell holds a NUL byte. Is the file damaged, or in UTF-16?",
+        ),
         ("a,y\n\0001,5\n", "data.csv, line 2, column 1 ('a'): the cell holds a NUL byte."),
         ("a,y\n1,yes\n2,n\0o\n", "data.csv, line 3, column 2 ('y'): the cell holds a NUL byte."),
         ("a\0,y\n1,5\n", "data.csv, line 1 holds a NUL byte."),
@@ -132,7 +135,10 @@ ROWS = 40  # few, for a file that is called large
 def large(target, rows=ROWS):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(rows, 2)) * 10.0 ** rng.integers(-300, 300, (rows, 2))
-    labels = {"number": rng.normal(size=rows).astype(str), "text": np.array(["no", " maybe ", "yes"])[np.arange(rows) % 3]}
+    labels = {
+        "number": rng.normal(size=rows).astype(str),
+        "text": np.array(["no", " maybe ", "yes"])[np.arange(rows) % 3],
+    }
     return [f"{i},{float(a)!r},{float(b)!r},{y}" for i, ((a, b), y) in enumerate(zip(X, labels[target], strict=True))]
 
 
@@ -182,7 +188,8 @@ def test_a_large_file_may_have_blank_lines_quotes_a_mark_and_no_last_line_end(cs
 
 
 ODD = [
-    "", " ", "x", "nan", "NaN", "NA", "inf", "-Infinity", "1_000", "1e400", "True", "0x10", "1d5", "1,5", '"1"2', "1 2", "5\0",
+    "", " ", "x", "nan", "NaN", "NA", "inf", "-Infinity", "1_000", "1e400", "True", "0x10", "1d5", "1,5", '"1"2', "1 2",
+    "5\0",
     "1.", ".5", "+1", "1E5", " 7", "7 ", '"7"', "-0", "1e-320", "123456789012345678901", "\u0661",
 ]  # fmt: skip
 
