@@ -14,8 +14,6 @@ import tinygrad_dls as tg
 from tinygrad_dls.files import write_whole
 from tinygrad_dls.views.drawing import draw
 
-posix = pytest.mark.skipif(os.name == "nt", reason="links, rights and locks of POSIX")
-
 
 @pytest.fixture
 def picture():
@@ -27,7 +25,6 @@ def left_in(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@posix
 def test_a_link_stays_and_the_file_that_it_leads_to_is_written(tmp_path, picture):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
@@ -47,7 +44,6 @@ def test_a_link_stays_and_the_file_that_it_leads_to_is_written(tmp_path, picture
     assert (folder / "made.dot").read_text() == picture.source
 
 
-@posix
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o664, 0o640])
 def test_rights_are_kept(tmp_path, picture, mode):
     path = tmp_path / "graph.dot"
@@ -58,7 +54,6 @@ def test_rights_are_kept(tmp_path, picture, mode):
     assert path.read_text() == picture.source
 
 
-@posix
 def test_a_read_only_file_is_refused(tmp_path, picture):
     path, link = tmp_path / "graph.dot", tmp_path / "link.dot"
     path.write_text("old")
@@ -73,7 +68,6 @@ def test_a_read_only_file_is_refused(tmp_path, picture):
     assert left_in(tmp_path) == ["graph.dot", "link.dot"]
 
 
-@posix
 def test_a_pipe_is_written_into(tmp_path, picture):
     path, got = tmp_path / "pipe.dot", []
     os.mkfifo(path)
@@ -108,7 +102,6 @@ PLACES = {
 }
 
 
-@posix
 @pytest.mark.parametrize("place", PLACES)
 def test_a_kill_leaves_the_old_file_and_the_next_save_clears_up(tmp_path, place):
     path = tmp_path / "graph.dot"
