@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tinygrad_dls import datasets
 
 
 @pytest.fixture
@@ -89,3 +90,141 @@ def test_the_flower_is_balanced_and_repeatable():
     assert tg.datasets.planar_flower(10, rng=5)[0].shape == (2, 10)
     with pytest.raises(ValueError, match="m must be even and at least 2, got 3"):
         tg.datasets.planar_flower(3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a;b;y\n1;2;0\n", "data.csv: semicolons seem to be the separators; expected commas"),
+        ("a;b;y\n1,5;2;0\n", "sep=';', decimal=...) and then .to_csv(path, index=False)."),
+        ("a\tb\ty\n1\t2\t0\n", "data.csv: tabs seem to be the separators"),
+        ("a|b|y\n1|2|0\n", "data.csv: bars seem to be the separators"),
+        ("sep=,\na,y\n1,0\n", "data.csv, line 1 is 'sep=,', Excel's note of the separator; delete it."),
+        ('a,y\n"1,5",0\n', "line 2, column 1 ('a'): '1,5' is not a number. A decimal comma? Write 1.5."),
+        (",a,y\n0,1,0\n", "line 1: column 1 has no name, and is no feature then."),
+        ("Unnamed: 0,a,y\n0,1,0\n", "leave it out: ignore=['Unnamed: 0']; or else name it."),
+        ("Unnamed: 0.1,a,y\n0,1,0\n", "leave it out: ignore=['Unnamed: 0.1']"),
+        ('"",a,y\n0,1,0\n', "leave it out: ignore=['']"),
+        ("a,y,\n1,0,\n", "line 1: column 3 has no name"),
+        (
+            "a,y\n1,5\0\n",
+            "data.csv, line 2, column 2 ('y'): the cell holds a NUL byte. Is the file damaged, or in UTF-16?",
+        ),
+        ("a,y\n\0001,5\n", "data.csv, line 2, column 1 ('a'): the cell holds a NUL byte."),
+        ("a,y\n1,yes\n2,n\0o\n", "data.csv, line 3, column 2 ('y'): the cell holds a NUL byte."),
+        ("a\0,y\n1,5\n", "data.csv, line 1 holds a NUL byte."),
+    ],
+)
+def test_what_was_read_for_something_else_is_refused(csv, text, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tg.datasets.read_csv(csv(text), target="y")
+
+
+def test_a_nameless_column_may_be_left_out(csv):
+    table = tg.datasets.read_csv(csv(",a,y\n0,1,0\n1,2,1\n"), target="y", ignore=[""])
+    assert table.features == ("a",)
+    np.testing.assert_array_equal(table.X, [[1, 2]])
+
+
+# -- large files ------------------------------------------------------------------------------------------------------
+
+
+ROWS = 40  # few, for a file that is called large
+
+
+def large(target, rows=ROWS):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(rows, 2)) * 10.0 ** rng.integers(-300, 300, (rows, 2))
+    labels = {
+        "number": rng.normal(size=rows).astype(str),
+        "text": np.array(["no", " maybe ", "yes"])[np.arange(rows) % 3],
+    }
+    return [f"{i},{float(a)!r},{float(b)!r},{y}" for i, ((a, b), y) in enumerate(zip(X, labels[target], strict=True))]
+
+
+@pytest.fixture(params=["pandas", "numpy"])
+def reader(request, monkeypatch):
+    """Large files are read by pandas, or without it; here, all files are large."""
+    used = []
+    monkeypatch.setattr(datasets, "_LARGE", 0)
+    monkeypatch.setattr(datasets, "_ROWS", 7)
+    for name in ("_by_pandas", "_by_numpy"):
+        read = getattr(datasets, name)
+        monkeypatch.setattr(datasets, name, lambda *args, read=read, name=name: (used.append(name), read(*args))[1])
+    if request.param == "numpy":
+        monkeypatch.setattr(datasets, "find_spec", lambda _: None)
+    return lambda: used == [f"_by_{request.param}"]
+
+
+def same(one, other):
+    assert one[2:] == other[2:]
+    for a, b in zip(one[:2], other[:2], strict=True):
+        assert a.dtype == b.dtype
+        assert a.flags.c_contiguous
+        assert a.flags.writeable
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("target", ["number", "text"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_large_file_is_read_at_once_with_the_same_result_to_the_last_bit(csv, reader, monkeypatch, target, end):
+    path = csv(end.join(["id,a,b,y", *large(target), ""]))
+    table = tg.datasets.read_csv(path, target="y", ignore=["id"])
+    assert reader()
+    monkeypatch.setattr(datasets, "_LARGE", np.inf)
+    same(table, tg.datasets.read_csv(path, target="y", ignore=["id"]))
+
+
+def test_a_large_file_may_have_blank_lines_quotes_a_mark_and_no_last_line_end(csv, reader, monkeypatch):
+    rows = large("text")
+    rows[7:7] = ["", '7,"1.5",-2,"maybe"']
+    path = csv("\n".join(['id,"a, in\nmm",b,y', *rows]), encoding="utf-8-sig")
+    table = tg.datasets.read_csv(path, target="y", ignore=["id"])
+    assert reader()
+    assert table.features == ("a, in\nmm", "b")
+    assert table.X.shape == (2, ROWS + 1)
+    monkeypatch.setattr(datasets, "_LARGE", np.inf)
+    same(table, tg.datasets.read_csv(path, target="y", ignore=["id"]))
+
+
+ODD = [
+    "", " ", "x", "nan", "NaN", "NA", "inf", "-Infinity", "1_000", "1e400", "True", "0x10", "1d5", "1,5", '"1"2', "1 2",
+    "5\0",
+    "1.", ".5", "+1", "1E5", " 7", "7 ", '"7"', "-0", "1e-320", "123456789012345678901", "\u0661",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["first", "later"])
+@pytest.mark.parametrize("column", [1, 2, 3])
+def test_odd_cells_of_large_files_are_what_they_are_in_small_ones(csv, reader, monkeypatch, column, where):
+    def outcome(path):
+        try:
+            return tg.datasets.read_csv(path, target="y", ignore=["id"])
+        except ValueError as error:
+            return str(error)
+
+    for target in ("number", "text"):
+        rows = large(target)
+        for odd in ODD:
+            cells = rows[0].split(",")
+            cells[column] = odd
+            changed = [",".join(cells), *rows[1:]] if where == "first" else [*rows, ",".join(cells)]
+            path = csv("\n".join(["id,a,b,y", *changed]))
+            monkeypatch.setattr(datasets, "_LARGE", 0)
+            got = outcome(path)
+            monkeypatch.setattr(datasets, "_LARGE", np.inf)
+            expected = outcome(path)
+            if isinstance(expected, str):
+                assert got == expected, (odd, target)
+            else:
+                same(got, expected)
+
+
+@pytest.mark.parametrize("row", ["1,2,3", "1,2,3,4,5", "1,2,3,4,", "1"])
+def test_a_line_of_another_length_is_found_in_a_large_file(csv, reader, row):
+    for ignore in ([], ["id"]):
+        for at in (0, 1, ROWS):
+            rows = large("number")
+            rows.insert(at, row)
+            with pytest.raises(ValueError, match=rf"line {at + 2}: \d cells; the header has 4 columns"):
+                tg.datasets.read_csv(csv("\n".join(["id,a,b,y", *rows])), target="b", ignore=ignore)

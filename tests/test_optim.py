@@ -1,6 +1,10 @@
 """Optimizers: their rules to the last bit, exact resumption, and steps that happen whole or not at all."""
 
+import contextlib
+import copy
+import pickle
 import re
+import threading
 
 import numpy as np
 import pytest
@@ -306,3 +310,275 @@ W = tg.Tensor([1.0], requires_grad=True, name="W1")
 def test_errors(call, text):
     with pytest.raises((ValueError, TypeError, RuntimeError), match=re.escape(text)):
         call()
+
+
+# -- pickles ----------------------------------------------------------------------------------------------------------
+
+
+SCHEDULES = [
+    (lambda lr: optim.inverse_time_decay(lr, rate=0.01), "inverse_time_decay(lr=0.5, rate=0.01)"),
+    (lambda lr: optim.exponential_decay(lr, rate=0.9), "exponential_decay(lr=0.5, rate=0.9)"),
+    (lambda lr: optim.step_decay(lr, factor=0.5, every=10), "step_decay(lr=0.5, factor=0.5, every=10)"),
+    (lambda lr: optim.cosine_decay(lr, steps=10), "cosine_decay(lr=0.5, steps=10)"),
+]
+
+
+@pytest.mark.parametrize(("make", "text"), SCHEDULES)
+def test_schedules_pickle_compare_and_print(make, text):
+    schedule = make(0.5)
+    assert repr(schedule) == text
+    assert schedule == make(0.5) != make(0.25)
+    assert hash(schedule) == hash(make(0.5))
+    for twin in (pickle.loads(pickle.dumps(schedule)), copy.deepcopy(schedule)):
+        assert twin == schedule
+        assert [twin(step) for step in range(30)] == [schedule(step) for step in range(30)]
+    with pytest.raises(AttributeError):
+        schedule.lr = 1.0
+
+
+@pytest.mark.parametrize(("make", "_"), SCHEDULES)
+@pytest.mark.parametrize("kind", [optim.Adam, lambda ps, lr: optim.SGD(ps, lr, momentum=0.9)])
+@pytest.mark.parametrize("twin_of", [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy])
+def test_model_and_optimizer_go_on_exactly_after_a_pickle(make, _, kind, twin_of):
+    X, Y = tg.datasets.planar_flower()
+    model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    optimizer = kind(model.parameters(), make(0.1))
+
+    def train(model, optimizer):
+        for _ in range(3):
+            J = tg.binary_cross_entropy_with_logits(model(X), Y)
+            optimizer.zero_grad()
+            J.backward()
+            optimizer.step()
+        return model.state_dict()
+
+    train(model, optimizer)
+    other, its_optimizer = twin_of((model, optimizer))
+    assert all(map(lambda p, q: p is q, other.parameters(), its_optimizer.parameters))
+    for a, b in zip(train(model, optimizer).values(), train(other, its_optimizer).values(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("act", [pickle.dumps, copy.deepcopy])
+def test_compiled_steps_and_functions_say_what_to_pickle(act):
+    model = tg.nn.LogisticRegression(2)
+    step = tg.compile(model, tg.binary_cross_entropy_with_logits, optim.SGD(model.parameters(), 0.1))
+    with pytest.raises(
+        TypeError, match=r"Pickle \(step.model, step.optimizer\) together, and compile again: tg.compile"
+    ):
+        act(step)
+    with pytest.raises(TypeError, match=r"Pickle its .function, and compile again: tg.compile\(f\)"):
+        act(tg.compile(np.tanh))
+
+
+# -- weight decay -----------------------------------------------------------------------------------------------------
+
+
+def decayed(model, **options):
+    """Which parameters weight decay changes, where the gradients are zero."""
+    before = model.state_dict()
+    for p in model.parameters():
+        p.data = np.ones(p.shape)
+        p.grad = np.zeros(p.shape)
+    optim.SGD(model.parameters(), lr=1.0, weight_decay=0.5, **options).step()
+    after = model.state_dict()
+    model.load_state_dict(before)
+    assert all(np.isin(w, (0.5, 1)).all() for w in after.values())
+    return [name for name, w in after.items() if (w == 0.5).all()]
+
+
+class Own(tg.nn.Module):
+    def __init__(self):
+        self.inner = tg.nn.TwoLayerNetwork(2, 3, rng=0)
+        self.blocks = [tg.nn.Linear(2, 2, rng=0)]
+        self.bias, self.gain, self.bee = (tg.nn.Parameter(np.ones((1, 1))) for _ in range(3))
+
+
+def test_weight_decay_is_for_weights_and_leaves_biases_alone():
+    assert decayed(tg.nn.LogisticRegression(1)) == ["W"]
+    assert decayed(tg.nn.TwoLayerNetwork(2, 4, rng=0)) == ["W1", "W2"]
+    assert decayed(Own()) == ["inner.W1", "inner.W2", "blocks.0.W", "gain", "bee"]
+
+
+def test_weight_decay_may_be_for_biases_too():
+    for model in (tg.nn.TwoLayerNetwork(2, 4, rng=0), Own()):
+        assert decayed(model, decay_biases=True) == list(model.state_dict())
+    with pytest.raises(TypeError, match="decay_biases must be True or False, got 'no'"):
+        optim.SGD(tg.nn.LogisticRegression(1).parameters(), 0.1, decay_biases="no")
+
+
+def test_weight_decay_is_the_gradient_of_the_courses_l2_penalty():
+    X, Y = tg.datasets.planar_flower()
+    model, twin = (tg.nn.TwoLayerNetwork(2, 4, rng=0, init=tg.init.xavier) for _ in range(2))
+    lambd, m = 0.7, X.shape[1]
+    penalised = tg.binary_cross_entropy_with_logits(model(X), Y) + lambd / (2 * m) * sum(
+        np.sum(p**2) for p in model.parameters() if p.name.startswith("W")
+    )
+    penalised.backward()
+    optim.SGD(model.parameters(), 0.5).step()
+    tg.binary_cross_entropy_with_logits(twin(X), Y).backward()
+    optim.SGD(twin.parameters(), 0.5, weight_decay=lambd / m).step()
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-13, atol=1e-16)  # the order of the sum differs
+
+
+@pytest.mark.parametrize("decay_biases", [False, True])
+def test_compiled_steps_and_numpy_source_decay_the_same_parameters(decay_biases):
+    X, Y = tg.datasets.planar_flower()
+    options = {"momentum": 0.9, "weight_decay": 0.3, "decay_biases": decay_biases}
+    model, twin = (tg.nn.TwoLayerNetwork(2, 4, rng=0, init=tg.init.xavier) for _ in range(2))
+    for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+        p.data, q.data = p.data + 1, q.data + 1  # biases too
+    tg.fit(model, X, Y, loss=tg.binary_cross_entropy_with_logits, epochs=5, progress=False,
+           optimizer=optim.SGD(model.parameters(), 0.1, **options))  # fmt: skip
+    tg.fit(twin, X, Y, loss=tg.binary_cross_entropy_with_logits, epochs=5, progress=False, compile=True,
+           optimizer=optim.SGD(twin.parameters(), 0.1, **options))  # fmt: skip
+    for a, b in zip(model.parameters(), twin.parameters(), strict=True):
+        np.testing.assert_allclose(a.data, b.data, rtol=1e-11)  # rounded elsewhere, five times
+    source = tg.numpy_source(
+        model, X, Y, loss=tg.binary_cross_entropy_with_logits, optimizer=optim.SGD(model.parameters(), 0.1, **options)
+    )
+    assert ("0.3 * b1" in source) == decay_biases
+    assert "0.3 * W1" in source
+
+
+# -- one thread at a time ---------------------------------------------------------------------------------------------
+
+
+REFUSED = (
+    r"another thread is training this model, and a parameter has one gradient\. Let one end before the other begins"
+)
+
+
+def in_another_thread(act):
+    """What comes of something in another thread: None, or its error."""
+    found = []
+
+    def run():
+        try:
+            act()
+            found.append(None)
+        except Exception as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def fitting(model, act):
+    """Train a model, and do something meanwhile."""
+    X, Y = tg.datasets.planar_flower()
+    return tg.fit(model, X, Y, loss=tg.binary_cross_entropy_with_logits, epochs=1, progress=False,
+                  optimizer=optim.SGD(model.parameters(), 0.1), callbacks=[lambda *_: act()])  # fmt: skip
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(1)])
+def test_a_model_that_another_thread_trains_is_refused(part):
+    model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    errors = []
+
+    def meanwhile():
+        errors.append(in_another_thread(lambda: fitting(model, lambda: None)))
+        other = optim.SGD(model.parameters()[part], 0.1)
+        errors.append(in_another_thread(other.zero_grad))
+        errors.append(in_another_thread(other.step))
+
+    fitting(model, meanwhile)
+    for error, who in zip(errors, ("fit", r"SGD\.zero_grad", r"SGD\.step"), strict=True):
+        assert isinstance(error, RuntimeError)
+        assert re.match(f"{who}: {REFUSED}", str(error))
+    assert in_another_thread(lambda: fitting(model, lambda: None)) is None  # afterwards, it may
+
+
+def test_another_model_and_the_same_thread_may_train_meanwhile():
+    model, other = (tg.nn.TwoLayerNetwork(2, 4, rng=0) for _ in range(2))
+    errors = []
+    fitting(model, lambda: errors.append(in_another_thread(lambda: fitting(other, lambda: None))))
+    fitting(model, lambda: fitting(model, lambda: None))
+    fitting(model, lambda: errors.append(in_another_thread(lambda: fitting(copy.deepcopy(model), lambda: None))))
+    assert errors == [None, None]
+
+
+def test_a_fit_that_fails_or_is_interrupted_lets_others_train():
+    for error in (ZeroDivisionError, KeyboardInterrupt):
+        model = tg.nn.LogisticRegression(2)
+
+        def fail(error=error):
+            raise error
+
+        with contextlib.suppress(ZeroDivisionError):
+            fitting(model, fail)
+        assert in_another_thread(lambda model=model: fitting(model, lambda: None)) is None
+
+
+def test_a_step_whose_gradients_another_thread_has_zeroed_is_refused():
+    model = tg.nn.LogisticRegression(2)
+    one, other = (optim.SGD(model.parameters(), 0.1) for _ in range(2))
+    zeroed, go_on = threading.Event(), threading.Event()
+    one.zero_grad()
+    np.sum(model(np.ones((2, 3)))).backward()
+    thread = threading.Thread(target=lambda: (other.zero_grad(), zeroed.set(), go_on.wait()))
+    thread.start()
+    zeroed.wait()
+    try:
+        with pytest.raises(RuntimeError, match=rf"SGD\.step: {REFUSED}"):
+            one.step()
+    finally:
+        go_on.set()
+        thread.join()
+    one.zero_grad()
+    np.sum(model(np.ones((2, 3)))).backward()
+    one.step()
+
+
+def test_threads_may_take_turns_and_a_thread_that_has_ended_is_in_nobodys_way():
+    model = tg.nn.LogisticRegression(2)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    turn, errors = threading.Lock(), []
+
+    def train():
+        for _ in range(50):
+            with turn:
+                optimizer.zero_grad()
+                np.sum(model(np.ones((2, 3)))).backward()
+                optimizer.step()
+
+    threads = [threading.Thread(target=lambda: errors.append(in_another_thread(train))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == [None] * 3
+    assert in_another_thread(optimizer.zero_grad) is None
+    np.sum(model(np.ones((2, 3)))).backward()
+    optimizer.step()
+    assert optimizer.steps == 151
+
+
+def test_parts_of_a_model_that_do_not_meet_may_be_trained_at_once():
+    model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    optim.SGD(model.parameters(), 0.1)  # of all, so that they were together once
+    first, second = (optim.Training(model.parameters()[part], "fit") for part in (slice(2), slice(2, 4)))
+    first.begin()
+    try:
+        assert in_another_thread(second.begin) is None
+        assert in_another_thread(optim.Training(model.parameters(), "fit").begin) is not None
+    finally:
+        first.end()
+    first.end()  # may be done again
+
+
+def test_tables_by_identity_do_not_grow_with_what_is_gone():
+    from tinygrad_dls.identity import ById
+
+    class Thing:
+        __hash__ = None
+
+    table, kept = ById(), [Thing() for _ in range(10)]
+    for i in range(10_000):
+        table.set(kept[i % 10], i)
+        table.set(Thing(), i)
+    assert len(table._entries) < 200
+    assert [table.get(x) for x in kept] == list(range(9_990, 10_000))

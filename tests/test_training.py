@@ -2,11 +2,13 @@
 
 import re
 import sys
+import threading
 
 import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tests.test_compile import interrupted_at
 from tinygrad_dls import nn
 
 LOSS = tg.binary_cross_entropy_with_logits
@@ -338,3 +340,247 @@ def test_confusion_matrix_counts_classes_only():
         with pytest.raises(ValueError, match="classes must be integers from 0 up"):
             tg.confusion_matrix(predictions, [[0, 1]])
     assert tg.confusion_matrix([[0]], [[1.0], [0.0], [0.0]]).shape == (3, 3)
+
+
+# -- what the labels are ----------------------------------------------------------------------------------------------
+
+
+def trained(model, X, Y, loss, epochs=200, **kwargs):
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.05)
+    return tg.fit(
+        model, X, Y, loss=loss, optimizer=optimizer, epochs=epochs, validation=(X, Y), progress=False, **kwargs
+    )
+
+
+def test_soft_labels_count_as_the_likelier_class(flower):
+    X, Y = flower
+    soft = np.where(Y == 1, 0.95, 0.05)
+    columns = np.vstack([1 - soft, soft])
+    model = network()
+    history = fit(model, X, soft, epochs=200, validation=(X, soft))
+    right = np.mean(model.predict(X) == Y)
+    assert right > 0.6
+    assert history.validation_accuracies[-1] == right
+    assert tg.accuracy(model.predict(X), soft) == tg.accuracy(model.predict(X), columns) == right
+    np.testing.assert_array_equal(
+        tg.confusion_matrix(model.predict(X), columns), tg.confusion_matrix(model.predict(X), Y)
+    )
+    assert tg.accuracy([[0, 1]], [[0.5, 0.5001]]) == 1  # as predict has it: 1 where A > 0.5
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        LOSS,
+        lambda Z, Y: LOSS(Z, Y) + 0.0,
+        lambda Z, Y: tg.binary_cross_entropy(tg.sigmoid(Z), Y),
+        lambda Z, Y: np.mean(np.log(1 + np.exp(Z)) - Y * Z),
+    ],
+    ids=["with logits", "wrapped", "of a sigmoid", "written out"],
+)
+def test_several_labels_are_judged_each_for_itself(loss, compile):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2, 300))
+    Y = (X > 0).astype(int)
+    model = nn.TwoLayerNetwork(2, 8, 2, rng=0, init=tg.init.xavier)
+    history = trained(model, X, Y, loss, compile=compile)
+    A = tg.sigmoid(model(X).data)
+    np.testing.assert_array_equal(model.predict_proba(X), A)
+    np.testing.assert_array_equal(model.predict(X), (A > 0.5).astype(int))
+    assert history.validation_accuracies[-1] == np.mean((A > 0.5) == Y) == tg.accuracy(model.predict(X), Y)
+    assert history.validation_accuracies[-1] > 0.9
+
+
+def test_a_model_of_several_labels_says_so_itself():
+    X = np.random.default_rng(0).normal(size=(2, 50))
+    for model in (
+        nn.TwoLayerNetwork(2, 3, 4, rng=0, several_labels=True),
+        nn.Classifier(nn.Linear(2, 4, rng=0), several_labels=True),
+        nn.Classifier(nn.Linear(2, 4, rng=0), nn.Sigmoid(), several_labels=True),
+    ):
+        A = model.predict_proba(X)
+        assert A.sum(axis=0).max() > 1.1  # no softmax
+        np.testing.assert_array_equal(model.predict(X), (A > 0.5).astype(int))
+    with pytest.raises(TypeError, match="Classifier: several_labels must be True or False, got 2"):
+        nn.Classifier(nn.Linear(2, 4, rng=0), several_labels=2)
+
+
+def test_a_sigmoid_for_each_class_gives_classes_and_its_own_probabilities():
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, (1, 90))
+    X = np.array([[3, 0, -3], [0, 3, -3]])[:, classes[0]] + rng.normal(size=(2, 90))
+    one_hot = (np.arange(3)[:, None] == classes).astype(float)
+    model = nn.TwoLayerNetwork(2, 8, 3, rng=0, init=tg.init.xavier)
+    history = trained(model, X, one_hot, LOSS)
+    np.testing.assert_array_equal(model.predict_proba(X), tg.sigmoid(model(X).data))
+    assert model.predict(X).shape == (1, 90)
+    assert history.validation_accuracies[-1] == tg.accuracy(model.predict(X), classes) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("loss", "Y"),
+    [
+        (tg.mean_squared_error, np.array([[1.5, 20.0, -3.0, 7.25]])),
+        (tg.mean_squared_error, np.array([[3, 7, 21, 40]])),
+        (tg.mean_squared_error, np.array([[0.0, 1.0, 1.0, 0.0]])),
+        (lambda Z, Y: np.mean((Z - Y) ** 2), np.array([[0.1, 0.9, 0.4, 0.3]])),
+        (lambda Z, Y: np.mean(np.abs(Y - Z)), np.array([[3.0, 7.0, 21.0, 40.0]])),
+        (lambda Z, Y: np.mean(np.log(1 + np.exp(Z)) * Y), np.array([[3.0, 7.0, 21.0, 40.0]])),
+    ],
+)
+def test_there_is_no_accuracy_of_numeric_targets(loss, Y):
+    X = np.arange(8.0).reshape(2, 4) / 8
+
+    class Regression(nn.Sequential):
+        def predict(self, X):
+            return self(X).data
+
+    for model in (nn.TwoLayerNetwork(2, 4, rng=0), Regression(nn.Linear(2, 1, rng=0))):
+        history = trained(model, X, Y, loss, epochs=2)
+        assert len(history.validation_costs) == 2
+        assert history.validation_accuracies == []
+        assert "accuracy" not in repr(history)
+
+
+def test_a_sigmoid_that_is_trained_by_squares_has_an_accuracy(flower):
+    X, Y = flower
+    model = nn.Classifier(nn.Linear(2, 1, rng=0), nn.Sigmoid())
+    history = trained(model, X, Y, tg.mean_squared_error, epochs=3)
+    assert history.validation_accuracies[-1] == tg.accuracy(model.predict(X), Y)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "Y", "text"),
+    [
+        ([[0.3, 0.8]], [[0, 1]], "predictions hold 0.3, which is no class. Pass model.predict(X), or A > 0.5"),
+        ([[0, 1]], [[3.7, 1.0]], "Y holds 3.7, which is no class: there is no accuracy of numeric targets."),
+        ([[0, 1]], [[-0.5, 1.0]], "Y holds -0.5, which is no class"),
+        ([[0, 2]], [[0.1, 0.9]], "Y holds soft labels of the classes 0 and 1, predictions hold 2."),
+        ([[0, 1]], [[1, 1], [1, 0]], "a column of Y has several labels, or none"),
+        ([[0, 1]], [[0, 1], [0, 0]], "let the model have several_labels=True."),
+        ([[1, 0], [0, 1]], [[1, 1], [0, 0]], "have a single 1 in each column. Of one-hot classes pass np.argmax"),
+        ([[0.2, 0.1], [0.8, 0.9]], [[1, 1], [1, 0]], "predictions hold 0.2, which is no class."),
+        ([[2, 0], [0, 1]], [[1, 1], [1, 0]], "several labels for an example must be 0 or 1 each"),
+    ],
+)
+def test_accuracy_refuses_what_has_no_classes(predictions, Y, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        tg.accuracy(predictions, Y)
+
+
+def test_accuracy_of_several_labels_is_the_fraction_of_labels():
+    assert tg.accuracy([[1, 0], [1, 1]], [[1, 1], [1, 1]]) == 0.75
+
+
+# -- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def with_dropout():
+    return nn.Classifier(nn.Linear(2, 8, rng=0), nn.Tanh(), nn.Dropout(0.5, rng=1), nn.Linear(8, 1, rng=2))
+
+
+def test_threads_predict_with_one_model_and_see_no_modes_of_each_other(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(2, 50))
+    model = with_dropout()
+    right, wrong = model.predict_proba(X), []
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def work():
+        wrong.append(sum(not np.array_equal(model.predict_proba(X), right) for _ in range(200)))
+
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            assert all(module.training for module in model.modules())
+            assert not np.array_equal(model(X).data, right)  # this thread trains, and drops
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert wrong == [0] * 4
+
+
+def test_predicting_changes_nothing_of_a_model_or_its_generators():
+    model = with_dropout()
+    model.layers[2].eval()
+    before, drawn = [dict(vars(m)) for m in model.modules()], model.layers[2].rng.bit_generator.state
+    model.predict(np.ones((2, 3)))
+    assert [dict(vars(m)) for m in model.modules()] == before
+    assert model.layers[2].rng.bit_generator.state == drawn
+
+
+def test_modules_of_users_are_in_evaluation_mode_too_while_something_is_predicted(flower):
+    class Half(nn.Module):
+        def __call__(self, a):
+            return a * (0.5 if self.training else 1.0)
+
+    X, _ = flower
+    linear = nn.Linear(2, 1, rng=0)
+    model = nn.Classifier(linear, Half())
+    np.testing.assert_array_equal(model.predict_proba(X), nn.Classifier(linear).predict_proba(X))
+    assert model.layers[1].training
+    with tg.no_grad():
+        np.testing.assert_array_equal(model(X).data, 0.5 * linear(X).data)
+
+
+def test_a_compiled_function_that_was_recorded_while_predicting_is_recorded_anew_in_training():
+    class Half(nn.Module):
+        def __call__(self, a):
+            return a * (0.5 if self.training else 1.0)
+
+    half = Half()
+    compiled = tg.compile(lambda a: half(a))
+    model = nn.Classifier(lambda a: tg.Tensor(compiled(a)), nn.Sigmoid())
+    X = np.array([[2.0, 4.0]])
+    for _ in range(2):
+        np.testing.assert_array_equal(model.predict_proba(X), tg.sigmoid(X))
+        np.testing.assert_array_equal(compiled(X), X / 2)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_wherever_ctrl_c_comes_in_fit_the_modes_and_the_warnings_of_numpy_are_as_before(compile):
+    X, Y = tg.datasets.planar_flower(20)
+    before = np.geterr()
+    places = set()
+    files = ("tinygrad_dls/training.py", "tinygrad_dls/nn.py", "tinygrad_dls/optim.py", "_ufunc_config.py")
+    for k in range(0, 10**6, 41 if compile else 7):
+        model = nn.Classifier(nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=2))
+        optimizer = tg.optim.Adam(model.parameters())
+
+        def act(model=model, optimizer=optimizer):
+            tg.fit(model, X, Y, loss=LOSS, optimizer=optimizer, epochs=2, validation=(X, Y), batch_size=10, rng=0,
+                   compile=compile)  # fmt: skip
+
+        where = interrupted_at(k, files, act)
+        assert np.geterr() == before, where
+        assert all(module.training for module in model.modules()), where
+        with tg.no_grad():
+            assert not model(X).requires_grad
+        assert model(X).requires_grad, where
+        assert not any("training" in cell for cell in optimizer._shared()), where
+        places.add(where)
+        if where is None:
+            break
+    assert None in places  # it came to the end
+    assert len(places) > 30
+
+
+def test_minibatches_serve_every_epoch_and_shuffle_anew(flower):
+    X, Y = flower
+    X = np.arange(400.0)[None, :]
+    batches = tg.minibatches(X, Y, 150, rng=0)
+    epochs = [[tuple(x[0]) for x, _ in batches] for _ in range(3)]
+    assert [[len(batch) for batch in epoch] for epoch in epochs] == [[150, 150, 100]] * 3
+    orders = [sum(epoch, ()) for epoch in epochs]
+    assert len(set(orders)) == 3
+    assert {tuple(sorted(order)) for order in orders} == {tuple(range(400))}
+    assert len(batches) == 3
+    assert repr(batches) == "minibatches: 3 of up to 150 of 400 examples"
+    assert next(iter(batches))[0].shape == (1, 150)
+    assert len(list(zip(batches, batches, strict=True))) == 3  # two epochs side by side
+    with pytest.raises(TypeError, match=r"next\(iter\(batches\)\) for one batch"):
+        next(batches)

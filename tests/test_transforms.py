@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict, namedtuple
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -449,8 +450,19 @@ def test_an_exception_in_the_function_leaves_no_trace():
         (
             lambda: tg.grad(lambda wb: np.sum(wb[0]))([np.ones((1, 2)), np.ones((1, 1))]),
             ValueError,
-            r"grad: wb is a list of arrays of different shapes. Pass .* several arguments and argnums=\(0, 1, ...\)",
+            r"grad: wb is a list of arrays of different shapes, .*several arguments, .* argnums=\(0, 1, ...\); or hold",
         ),
+        (
+            lambda: tg.grad(lambda p: np.sum(p["W"]))({"W": np.ones((1, 2)), "b": np.ones((1, 1))}),
+            TypeError,
+            r"grad: p is a dict of 2 entries, and only an array or a module has a gradient\. Pass the arrays as "
+            r"several arguments, f\(W, b, \.\.\.\), with argnums=.* hold them as tg\.nn\.Parameter in a tg\.nn\.Module",
+        ),
+        (lambda: tg.value_and_grad(lambda p: p)([{"W": np.ones(2)}]), TypeError, "d_grad: p is a list of dicts"),
+        (lambda: tg.jacobian(lambda p: p)([tg.nn.Tanh()]), TypeError, "jacobian: p is a list of Tanhs, and only"),
+        (lambda: tg.hessian(lambda p: p)({"W": np.ones(2)}), TypeError, "hessian: p is a dict of 1 entries"),
+        (lambda: tg.hvp(lambda p: p)({"W": np.ones(2)}, {"W": np.ones(2)}), TypeError, "hvp: x is a dict of 1 entries"),
+        (lambda: tg.grad(lambda p: p)(SimpleNamespace(W=np.ones(2))), TypeError, "p is a SimpleNamespace of your own"),
         (lambda: tg.grad(lambda x: print(end=""))(3.0), TypeError, "returned None, that .* forget to return"),
         (lambda: tg.grad(lambda x: x.data * 2)(3.0), TypeError, r"<lambda> returned a \w+ that does not depend"),
         (lambda: tg.grad(lambda x: x, 1)(3.0), TypeError, r"called with 1 argument by position; there is no number 1"),

@@ -810,11 +810,14 @@ class Classifier(Sequential):
         array, shape (n_y, m)
             A plain array, computed without a graph and in evaluation mode, which no other thread and no module sees.
         """
-        Z = evaluated(self, X)
-        if not self._ending():
-            apart = Z.shape[0] == 1 or self.several_labels or self._sigmoids
-            Z = ops.sigmoid(values(Z)) if apart else ops.softmax(values(Z), axis=0)
-        return values(Z)
+        return values(evaluated(self._probabilities, X))
+
+    def _probabilities(self, X: Any) -> Any:
+        Z = self(X)
+        if self._ending():
+            return Z
+        apart = Z.shape[0] == 1 or self.several_labels or self._sigmoids
+        return ops.sigmoid(Z) if apart else ops.softmax(Z, axis=0)
 
     def predict(self, X: Any) -> Array:
         """The class of each example: 1 where ``A > 0.5`` for one output, the row of the largest A for several.

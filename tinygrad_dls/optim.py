@@ -19,6 +19,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
+from threading import get_ident
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,7 +79,7 @@ class Training:
         RuntimeError
             If another thread trains any of the parameters.
         """
-        thread = threading.get_ident()
+        thread = get_ident()
         if thread != self.thread:
             self.thread, self.zeroed = thread, (thread, self.parameters)
         for cell in self.cells:
@@ -149,27 +150,21 @@ class Optimizer:
         RuntimeError
             If another thread is training these parameters.
         """
-        self._begin("zero_grad")
+        thread = get_ident()
+        for cell in self._shared():
+            training = cell.get("training")
+            if training is not None and training.thread != thread:
+                self._refuse("zero_grad", training.thread, training.parameters)
+            cell["zeroed"] = thread, self.parameters
         for p in self.parameters:
             p._grad = None
 
-    def _begin(self, method: str) -> None:
-        """Note that this thread is at work; refuse it if another one is."""
-        thread = threading.get_ident()
+    def _shared(self) -> list[Cell]:
         try:
-            cells = self._cells
+            return self._cells
         except AttributeError:  # unpickled, or a class of a user's that does not call this one's __init__
-            cells = self._cells = _cells_of(self.parameters)
-        for cell in cells:
-            training = cell.get("training")
-            if training is not None and training.thread != thread:
-                self._refuse(method, training.thread, training.parameters)
-            if method == "zero_grad":
-                cell["zeroed"] = thread, self.parameters
-            elif "zeroed" in cell:
-                zeroed, parameters = cell["zeroed"]
-                if zeroed != thread:
-                    self._refuse(method, zeroed, parameters)
+            self._cells = _cells_of(self.parameters)
+            return self._cells
 
     def _refuse(self, method: str, thread: int, parameters: Iterable[Tensor]) -> None:
         if _is_running(thread) and not set(self.parameters).isdisjoint(parameters):
@@ -188,7 +183,13 @@ class Optimizer:
         TypeError, ValueError
             If the learning rate is not a finite number >= 0.
         """
-        self._begin("step")
+        thread = get_ident()
+        for cell in self._shared():
+            training, zeroed = cell.get("training"), cell.get("zeroed")
+            if training is not None and training.thread != thread:
+                self._refuse("step", training.thread, training.parameters)
+            if zeroed is not None and zeroed[0] != thread:
+                self._refuse("step", *zeroed)
         rate, state = self._rate(), self._state
         updates = [
             (p, p._value, state.get(p, ()), self._update(p, rate)) for p in self.parameters if p._grad is not None

@@ -182,7 +182,7 @@ def fit(
         validation = _examples(*validation, dtype, "the validation data")
     if batch_size is not None:
         positive_integer(batch_size, "fit: batch_size")
-        rng = generator(rng, "fit with a batch_size")
+        rng = _without_warnings(generator, rng, "fit with a batch_size")  # NumPy switches them off while it seeds
 
     training = Training({*parameters, *optimizer.parameters}, "fit")
     try:

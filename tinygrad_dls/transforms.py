@@ -245,6 +245,8 @@ def hvp(f: Function) -> Function:
     slope_along = _grad("hvp", slope)
 
     def product(x: Any, v: Any) -> Any:
+        if not isinstance(x, Module):
+            refuse_tree(x, "hvp: x")
         expected = (
             {name: p.shape for name, p in x.named_parameters() if p.requires_grad}
             if isinstance(x, Module)
@@ -309,15 +311,8 @@ def _varied(x: Any, level: int, name: str) -> tuple[Any, Any]:
             "several arguments and argnums=(0, 1, ...)."
         )
     if not isinstance(x, Module):
-        try:
-            leaf = _leaf(_Argument, x, level, name)
-        except ValueError as error:  # not rectangular
-            if not isinstance(x, (list, tuple)):
-                raise
-            raise ValueError(
-                f"{name} is a {type(x).__name__} of arrays of different shapes. Pass them as several arguments and "
-                "argnums=(0, 1, ...)."
-            ) from error
+        refuse_tree(x, name)
+        leaf = _leaf(_Argument, x, level, name)
         return leaf, leaf
     parameters = {name: p for name, p in x.named_parameters() if p.requires_grad}
     if not parameters:
@@ -334,6 +329,37 @@ class _Argument(Tensor):
 
     __slots__ = ()
     _is_argument = True
+
+
+def refuse_tree(x: Any, name: str) -> None:
+    """Raise for a dict, and for lists and objects of arrays: an argument is one array or one module."""
+    if isinstance(x, (list, tuple)):
+        holds = [type(item).__name__ for item in x if isinstance(item, (Mapping, Module))]
+        what = f"of {holds[0]}s" if holds else "of arrays of different shapes"
+        if not holds and _is_rectangular(x):
+            return
+    elif isinstance(x, Mapping):
+        what = f"of {len(x)} entries"
+    elif hasattr(x, "__dict__") and not hasattr(x, "dtype") and not hasattr(x, "__array__"):
+        what = "of your own"
+    else:
+        return
+    kind = ValueError if what.endswith("shapes") else TypeError
+    raise kind(
+        f"{name} is a {type(x).__name__} {what}, and only an array or a module has a gradient. Pass the arrays as "
+        "several arguments, f(W, b, ...), with argnums=(0, 1, ...); or hold them as tg.nn.Parameter in a tg.nn.Module, "
+        "and pass that model: the gradient is then a dict by name."
+    )
+
+
+def _is_rectangular(x: Any) -> bool:
+    try:
+        np.asarray(x)
+    except ValueError:
+        return False
+    except TypeError:  # Tensors that require a gradient, say, of which others speak
+        return True
+    return True
 
 
 def _leaf(kind: type[Tensor], data: Any, level: int, name: str, requires_grad: bool = True) -> Tensor:

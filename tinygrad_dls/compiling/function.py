@@ -154,6 +154,11 @@ class CompiledFunction:
             raise RuntimeError("the function has not run yet, so nothing is recorded; call it before.")
         return self._now
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a compiled function is neither pickled nor copied. Pickle its .function, and compile again: tg.compile(f)."
+        )
+
     def __repr__(self) -> str:
         return f"CompiledFunction({getattr(self.function, '__name__', type(self.function).__name__)})"
 

@@ -32,7 +32,7 @@ import numpy as np
 from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.changes import fingerprint
 from tinygrad_dls.compiling.reading import MISSING, NUMBERS, is_library, read_by, reads_the_world, view, words_in
-from tinygrad_dls.nn import Module
+from tinygrad_dls.nn import Module, is_evaluation
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.program import refuse_methods_that_are_not_recorded
 from tinygrad_dls.tensor import Tensor
@@ -96,6 +96,7 @@ class Surroundings:
         self._packages = {str(_home_of(x)).split(".")[0] for x in roots} - {_PACKAGE, "numpy", *sys.stdlib_module_names}
         roots = list(roots)
         self._waiting: list[tuple[Any, str, bool]] = [(x, "", True) for x in roots]  # whether the code names them
+        self._evaluation = is_evaluation()
         self._look()
         del self._own, self._seen, self._objects, self._wholes, self._words, self._waiting, self._modules
 
@@ -381,6 +382,8 @@ class Surroundings:
         """Whether all of it is as it was."""
         try:
             if not self._contained() or self._read() != self._numbers:
+                return False
+            if self._evaluation is not is_evaluation():
                 return False
             for place, key, x in self._places:
                 if place[key] is not x:

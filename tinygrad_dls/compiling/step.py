@@ -420,6 +420,12 @@ class CompiledStep:
             raise RuntimeError("the step has not run yet, so nothing is recorded; call step(X, Y) before.")
         return self._now
 
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a compiled step is neither pickled nor copied: it is bound to the arrays of its parameters. Pickle "
+            "(step.model, step.optimizer) together, and compile again: tg.compile(model, loss, optimizer)."
+        )
+
     def __repr__(self) -> str:
         loss = getattr(self._loss, "__name__", type(self._loss).__name__)
         return f"CompiledStep({type(self._model).__name__}, {loss}, {type(self._optimizer).__name__})"

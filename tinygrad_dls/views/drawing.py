@@ -8,7 +8,6 @@ picture itself needs Graphviz; `Drawing.source`, ``.save("graph.dot")`` and a no
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import positive_integer, shown
+from tinygrad_dls.files import write_whole
 from tinygrad_dls.nn import Module
 from tinygrad_dls.tensor import Tensor
 from tinygrad_dls.views.dot import dot
@@ -132,7 +132,8 @@ class Drawing:
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture to a file; its ending says the format.
 
-        A file of that name is replaced once the whole picture is there: an error leaves it as it was.
+        A file of that name is replaced once the whole picture is there: an error, or a kill, leaves it as it was. It
+        keeps its permissions, and a symbolic link is followed.
 
         Parameters
         ----------
@@ -151,6 +152,8 @@ class Drawing:
             If it is no path, or has another ending.
         FileNotFoundError
             If its folder does not exist.
+        PermissionError
+            If the file is read-only.
         RuntimeError
             If Graphviz is missing, saying how to get it. ``.dot`` does not need it.
 
@@ -178,7 +181,7 @@ class Drawing:
             )
         if file.is_dir():
             raise ValueError(f"save: {shown(str(path))} is a folder; name a file in it.")
-        _write(file, self._in_format(ending[1:]))
+        write_whole(file, self._in_format(ending[1:]))
         return file
 
     def widget(self, ident: str = "graph") -> str:
@@ -223,15 +226,3 @@ class Drawing:
             f"Drawing of {self._title}: {boxes} box{'es' * (boxes != 1)}, {edges} edge{'s' * (edges != 1)}. "
             'Write .save("graph.svg") for a file.'
         )
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    beside = file.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with beside.open("xb") as new:
-            new.write(content)
-        os.replace(beside, file)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
