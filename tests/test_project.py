@@ -49,7 +49,8 @@ def test_a_misspelt_name_is_an_error():
 
 
 LAYERS = [
-    ["arrays", "identity", "names", "files"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"], ["optim", "frames"],
+    ["arrays", "identity", "names", "files"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"],
+    ["optim", "frames"],
     ["calls", "recording", "rewriting"], ["graph", "program"],
     ["compiling.lowering", "compiling.factoring", "compiling.joining", "compiling.storage", "compiling.updating",
      "compiling.tiling", "compiling.placing", "compiling.writing", "compiling.planning", "compiling.memory",
