@@ -51,7 +51,10 @@ def real_number(x: Any, name: str) -> float:
         array = np.True_  # refused below, like a truth value
     if array.shape != () or array.dtype.kind == "b":
         raise TypeError(f"{name} must be a number, got {shown(x)}.")
-    return float(array)
+    try:
+        return float(array)
+    except TypeError as error:  # a Tensor with a graph
+        raise TypeError(f"{name}: {error}") from error
 
 
 def positive_integer(x: Any, name: str) -> int:

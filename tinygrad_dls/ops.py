@@ -426,7 +426,7 @@ def reshape(x: Array, shape: int | tuple[int, ...]) -> Rule:
 def transpose(x: Array, axes: Sequence[int] | None = None) -> Rule:
     """Permuted axes, reversed by default; the gradient by the inverse permutation."""
     return np.transpose(x, axes), (
-        lambda dz: np.transpose(dz, None if axes is None else np.argsort([i % x.ndim for i in axes])),
+        lambda dz: np.transpose(dz, None if axes is None else np.argsort([int(i) % x.ndim for i in axes])),
     )
 
 
