@@ -34,6 +34,9 @@ class Remembered:
         self._bytes = 0
         self._forgotten: set[Hashable] = set()
 
+    def __len__(self) -> int:
+        return sum(map(len, self._programs.values()))
+
     def find(self, kind: Hashable) -> Any:
         """The program for data of a kind, if there is one and what it reads is as it was; else None."""
         for around, program, _ in self._programs.get(kind, ()):
