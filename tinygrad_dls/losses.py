@@ -86,7 +86,8 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
     """Sigmoid and cross-entropy in one: ``J = 1/m sum(max(Z, 0) - Y Z + log(1 + e^-|Z|))``.
 
     With ``A = sigmoid(Z)`` it equals `binary_cross_entropy` of A, and its gradient is ``dZ = (A - Y) / m``: the
-    ``a - y`` of the notes, with the mean. It neither overflows nor saturates.
+    ``a - y`` of the notes, with the mean. It neither overflows nor saturates. An infinite logit costs 0 where the label
+    is its side's, else infinity.
 
     Parameters
     ----------
@@ -147,7 +148,8 @@ def _is_nan(J: Any) -> bool:
 def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
     """Softmax and cross-entropy in one: ``J = -1/m sum_i log A[y_i, i]`` with ``A = softmax(Z)`` over the rows.
 
-    Its gradient is ``dZ = (A - Y) / m``, with Y one-hot.
+    Its gradient is ``dZ = (A - Y) / m``, with Y one-hot. Logits may be infinite; those that are infinite alike count as
+    equal, as in `tinygrad_dls.softmax`.
 
     Parameters
     ----------
