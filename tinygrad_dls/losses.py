@@ -208,12 +208,21 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
 @single_inside
 def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
     m = z.shape[-1]
-    s, _ = below_largest(z, 0)
+    s = z - z.max(axis=0, keepdims=True)
+    J, e, total = _cost_below_largest(s, y)
+    if _is_nan(J):  # inf - inf
+        s, _ = below_largest(z, 0)
+        J, e, total = _cost_below_largest(s, y)
+    return J, (lambda dj: dj * (e / total - y) / m, lambda dj: dj * (np.log(total) - s) / m)
+
+
+def _cost_below_largest(s: Array, y: Array) -> tuple[Array, Array, Array]:
+    """The cost by logits of which the largest is 0; and their powers of e, with the sum of these."""
     e = np.exp(s)
     total = e.sum(axis=0, keepdims=True)
     chosen = y * np.where(values(y) == 0, 0, s)  # a class ruled out by a logit of -inf costs nothing, not 0 * -inf
     losses = np.log(total) - chosen.sum(axis=0, keepdims=True)
-    return losses.sum() / m, (lambda dj: dj * (e / total - y) / m, lambda dj: dj * (np.log(total) - s) / m)
+    return losses.sum() / s.shape[-1], e, total
 
 
 def mean_squared_error(A: Any, Y: Any) -> Any:
