@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, single_inside, summed
+from tinygrad_dls.arrays import HALF, Array, as_array, in_single, single_inside, summed
 from tinygrad_dls.ops import below_largest, rounded_into_unit_interval
 from tinygrad_dls.tensor import Rule, Tensor, op, values
 
@@ -120,15 +120,17 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
 
 
 @op()
-@single_inside
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
+    if z.dtype.char == HALF:  # spelled out, as what follows: small steps are made of such calls
+        return in_single(_binary_cross_entropy_with_logits.__wrapped__, z, y)  # type: ignore[attr-defined, no-any-return]
     m = z.shape[-1] if z.shape else 1
     positive = np.maximum(z, 0.0)
     negative = np.minimum(z, 0.0)  # so |z| = positive - negative, and no exponent below is above 0
     e = np.exp(negative - positive)
     losses = positive - y * z + np.log1p(e)
-    J = losses.sum() / m
-    if _is_nan(J):  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
+    J = summed(losses) / m
+    lost = J != J if J.__class__ is _FLOAT64 else _is_nan(J)
+    if lost:  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
         away = (z > 0) - y
         J = (np.where(away == 0, 0, z) * away + np.log1p(e)).sum() / m
 
@@ -139,10 +141,12 @@ def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     return J, (dz, lambda dj: -dj * z / m)
 
 
+_FLOAT64 = np.float64
+
+
 def _is_nan(J: Any) -> bool:
     """Whether a cost is NaN; what is not a number yet, as in a recording, is not."""
-    J = values(J)
-    return isinstance(J, np.floating) and bool(J != J)
+    return isinstance(J := values(J), np.floating) and bool(J != J)
 
 
 def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
@@ -392,7 +396,7 @@ def _check_probabilities(y: Array) -> str:
 def _check_columns(y: Array) -> str:
     if problem := _check_probabilities(y):
         return problem
-    total = summed(y, 0)[0]
+    total = summed(y, 0)
     # 1e-3 lets float16 and rounded probabilities pass; a forgotten or doubled class is off by far more
     if _holds(lambda: np.all(np.abs(total - 1) <= 1e-3)):
         return ""
