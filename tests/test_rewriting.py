@@ -7,7 +7,7 @@ from hypothesis import settings
 from tests.programs import EPS, calls_saved, evaluated, random_program, text
 from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.recording import Recorder
-from tinygrad_dls.rewriting import RULES, clipped_sigmoid, open_interval, sigmoid, simplified, softmax
+from tinygrad_dls.rewriting import PATTERNS, RULES, open_interval, simplified
 
 PROGRAMS = range(settings.default.max_examples)  # 100 ordinarily, 3,000 in the deep profile
 RNG = np.random.default_rng(0)
@@ -27,8 +27,10 @@ INPUTS = {
 LOW, HIGH = open_interval(np.dtype(float))
 SIGMOID = "np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))"
 TOP = "np.max(x, axis={0}, keepdims=True)"
-E = f"np.exp(np.where(x == np.where(np.isinf({TOP}), {TOP}, np.nan), 0, x - {TOP}))"
+E = f"np.exp(x - {TOP})"
 SOFTMAX = f"{E} / np.sum({E}, axis=0, keepdims=True)"
+SHARED = f"np.exp(np.where(x == np.where(np.isinf({TOP}), {TOP}, np.nan), 0, x - {TOP}))"
+SHARED = f"{SHARED} / np.sum({SHARED}, axis=0, keepdims=True)"
 A = "clipped_sigmoid(x)"
 CHAIN = "((1 - y) / (1 - {a}) - y / {a}) * {a} * (1 - {a})"
 
@@ -166,12 +168,14 @@ TABLE = {
             SIGMOID: "sigmoid(x)",
             f"np.clip({SIGMOID}, LOW, HIGH)": "clipped_sigmoid(x)",
             SOFTMAX.format(0): "softmax(x)",
+            SHARED.format(0): "shared_softmax(x)",
         },
         [
             SIGMOID.replace("abs(x)", "abs(y)"),
             SIGMOID.replace("1 +", "2 +"),
             SIGMOID.replace("(x", "(n"),
             SOFTMAX.format(1),
+            SHARED.format(1),
             "np.exp(x)",
             SIGMOID.replace("x, 0", "x, LIMITS"),
         ],
@@ -220,7 +224,7 @@ def recorded(code):
     def calling(function):
         return lambda x: recorder.called(function, (x,), {})
 
-    functions = {f.__name__: calling(f) for f in (sigmoid, clipped_sigmoid, softmax)}
+    functions = {f.__name__: calling(f) for f in PATTERNS}
     numbers = {"one": recorder.constant(1.0, float), "half": recorder.constant(0.5, np.float32)}
     return eval(code, {**CONSTANTS, **names, **functions, **numbers}).call
 

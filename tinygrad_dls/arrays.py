@@ -111,15 +111,24 @@ def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] 
             f"the gradient rule of {getattr(function, '__name__', 'an op')} gave a gradient of shape {dx.shape} "
             f"for an input of shape {shape}."
         )
-    dx = summed(dx, axes)
+    if dx.__class__ is _NDARRAY and dx.dtype.char != HALF:  # spelled out: every bias comes here
+        dx = _add(dx, axes, None, None, True)
+    else:
+        dx = summed(dx, axes, True)
     return dx if len(dx.shape) == len(shape) else dx.reshape(shape)
 
 
-def summed(x: Array, axis: Any) -> Array:
-    """The sum over axes, which are kept; of half precision, taken in single precision inside."""
+def summed(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
+    """The sum over axes; of half precision, taken in single precision inside."""
     if x.dtype.char == HALF:
-        return x.astype(np.float32).sum(axis=axis, keepdims=True).astype(x.dtype)
-    return x.sum(axis=axis, keepdims=True)
+        return x.astype(np.float32).sum(axis=axis, keepdims=keepdims).astype(x.dtype)
+    if x.__class__ is _NDARRAY:  # what its method comes to, without a layer of Python
+        return _add(x, axis, None, None, keepdims)
+    return x.sum(axis=axis, keepdims=keepdims)
+
+
+_NDARRAY = np.ndarray
+_add: Callable[..., Array] = np.add.reduce
 
 
 HALF = "e"  # the character of float16, in which 2048 + 1 is 2048, and 65,520 is infinite
@@ -134,18 +143,22 @@ def single_inside(rule: F) -> F:
 
     @functools.wraps(rule)
     def wide(x: Array, *args: Any, **options: Any) -> Any:
-        dtype = getattr(x, "dtype", None)
-        if dtype is None or dtype.char != HALF:
-            return rule(x, *args, **options)
-        args = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == dtype else a for a in args)
-        value, vjps = rule(x.astype(np.float32), *args, **options)
-
-        def narrowed(vjp: Callable[..., Any]) -> Callable[..., Any]:
-            return lambda dz: vjp(dz.astype(np.float32)).astype(dtype)
-
-        return value.astype(dtype), tuple(map(narrowed, vjps))
+        is_half = hasattr(x, "dtype") and x.dtype.char == HALF
+        return in_single(rule, x, *args, **options) if is_half else rule(x, *args, **options)
 
     return cast(F, wide)
+
+
+def in_single(rule: Callable[..., Any], x: Array, *args: Any, **options: Any) -> Any:
+    """What a rule gives for arrays of half precision, computed in single precision."""
+    half = x.dtype
+    args = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == half else a for a in args)
+    value, vjps = rule(x.astype(np.float32), *args, **options)
+
+    def narrowed(vjp: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda dz: vjp(dz.astype(np.float32)).astype(half)
+
+    return value.astype(half), tuple(map(narrowed, vjps))
 
 
 @functools.lru_cache(maxsize=1024)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, single_inside, summed
+from tinygrad_dls.arrays import HALF, Array, as_array, in_single, single_inside, summed
 from tinygrad_dls.ops import below_largest, rounded_into_unit_interval
 from tinygrad_dls.tensor import Rule, Tensor, op, values
 
@@ -86,7 +86,8 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
     """Sigmoid and cross-entropy in one: ``J = 1/m sum(max(Z, 0) - Y Z + log(1 + e^-|Z|))``.
 
     With ``A = sigmoid(Z)`` it equals `binary_cross_entropy` of A, and its gradient is ``dZ = (A - Y) / m``: the
-    ``a - y`` of the notes, with the mean. It neither overflows nor saturates.
+    ``a - y`` of the notes, with the mean. It neither overflows nor saturates. An infinite logit costs 0 where the label
+    is its side's, else infinity.
 
     Parameters
     ----------
@@ -119,15 +120,17 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
 
 
 @op()
-@single_inside
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
+    if z.dtype.char == HALF:  # spelled out, as what follows: small steps are made of such calls
+        return in_single(_binary_cross_entropy_with_logits.__wrapped__, z, y)  # type: ignore[attr-defined, no-any-return]
     m = z.shape[-1] if z.shape else 1
     positive = np.maximum(z, 0.0)
     negative = np.minimum(z, 0.0)  # so |z| = positive - negative, and no exponent below is above 0
     e = np.exp(negative - positive)
     losses = positive - y * z + np.log1p(e)
-    J = losses.sum() / m
-    if _is_nan(J):  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
+    J = summed(losses) / m
+    lost = J != J if J.__class__ is _FLOAT64 else _is_nan(J)
+    if lost:  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
         away = (z > 0) - y
         J = (np.where(away == 0, 0, z) * away + np.log1p(e)).sum() / m
 
@@ -138,16 +141,19 @@ def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     return J, (dz, lambda dj: -dj * z / m)
 
 
+_FLOAT64 = np.float64
+
+
 def _is_nan(J: Any) -> bool:
     """Whether a cost is NaN; what is not a number yet, as in a recording, is not."""
-    J = values(J)
-    return isinstance(J, np.floating) and bool(J != J)
+    return isinstance(J := values(J), np.floating) and bool(J != J)
 
 
 def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
     """Softmax and cross-entropy in one: ``J = -1/m sum_i log A[y_i, i]`` with ``A = softmax(Z)`` over the rows.
 
-    Its gradient is ``dZ = (A - Y) / m``, with Y one-hot.
+    Its gradient is ``dZ = (A - Y) / m``, with Y one-hot. Logits may be infinite; those that are infinite alike count as
+    equal, as in `tinygrad_dls.softmax`.
 
     Parameters
     ----------
@@ -206,12 +212,21 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
 @single_inside
 def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
     m = z.shape[-1]
-    s, _ = below_largest(z, 0)
+    s = z - z.max(axis=0, keepdims=True)
+    J, e, total = _cost_below_largest(s, y)
+    if _is_nan(J):  # inf - inf
+        s, _ = below_largest(z, 0)
+        J, e, total = _cost_below_largest(s, y)
+    return J, (lambda dj: dj * (e / total - y) / m, lambda dj: dj * (np.log(total) - s) / m)
+
+
+def _cost_below_largest(s: Array, y: Array) -> tuple[Array, Array, Array]:
+    """The cost by logits of which the largest is 0; and their powers of e, with the sum of these."""
     e = np.exp(s)
     total = e.sum(axis=0, keepdims=True)
     chosen = y * np.where(values(y) == 0, 0, s)  # a class ruled out by a logit of -inf costs nothing, not 0 * -inf
     losses = np.log(total) - chosen.sum(axis=0, keepdims=True)
-    return losses.sum() / m, (lambda dj: dj * (e / total - y) / m, lambda dj: dj * (np.log(total) - s) / m)
+    return losses.sum() / s.shape[-1], e, total
 
 
 def mean_squared_error(A: Any, Y: Any) -> Any:
@@ -381,7 +396,7 @@ def _check_probabilities(y: Array) -> str:
 def _check_columns(y: Array) -> str:
     if problem := _check_probabilities(y):
         return problem
-    total = summed(y, 0)[0]
+    total = summed(y, 0)
     # 1e-3 lets float16 and rounded probabilities pass; a forgotten or doubled class is off by far more
     if _holds(lambda: np.all(np.abs(total - 1) <= 1e-3)):
         return ""

@@ -30,7 +30,9 @@ from tinygrad_dls.calls import (
 )
 from tinygrad_dls.recording import Recorder
 
-__all__ = ["clipped_sigmoid", "exchanged", "factors", "open_interval", "sigmoid", "simplified", "softmax"]
+__all__ = [
+    "clipped_sigmoid", "exchanged", "factors", "open_interval", "shared_softmax", "sigmoid", "simplified", "softmax",
+]  # fmt: skip
 
 Rule: TypeAlias = Callable[[Call], Any]
 
@@ -53,13 +55,19 @@ def clipped_sigmoid(Z: Any) -> Any:
 
 def softmax(Z: Any) -> Any:
     """Probabilities of the classes, which are the rows, without overflow."""
-    top = np.max(Z, axis=0, keepdims=True)
-    infinite = np.where(np.isinf(top), top, np.nan)
-    E = np.exp(np.where(infinite == Z, 0, Z - top))
+    E = np.exp(Z - np.max(Z, axis=0, keepdims=True))
     return E / np.sum(E, axis=0, keepdims=True)
 
 
-PATTERNS = (sigmoid, clipped_sigmoid, softmax)
+def shared_softmax(Z: Any) -> Any:
+    """Probabilities of the classes, which are the rows, of infinite logits too."""
+    top = np.max(Z, axis=0, keepdims=True)
+    infinite = np.where(np.isinf(top), top, np.nan)
+    E = np.exp(np.where(Z == infinite, 0, Z - top))  # noqa: SIM300  # Z is no constant
+    return E / np.sum(E, axis=0, keepdims=True)
+
+
+PATTERNS = (sigmoid, clipped_sigmoid, softmax, shared_softmax)
 
 
 # -- the pass over a program ------------------------------------------------------------------------------------------

@@ -13,7 +13,15 @@ import numpy as np
 
 from tinygrad_dls.arrays import Array
 from tinygrad_dls.calls import Call, astype, fits, is_call, is_plain_reduction, like, number, reachable, summed_axes
-from tinygrad_dls.rewriting import clipped_sigmoid, exchanged, open_interval, sigmoid, simplified, softmax
+from tinygrad_dls.rewriting import (
+    clipped_sigmoid,
+    exchanged,
+    open_interval,
+    shared_softmax,
+    sigmoid,
+    simplified,
+    softmax,
+)
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "FLOATS", "copied", "is_number", "lowered", "total"]
 
@@ -59,13 +67,14 @@ def written_out(call: Call) -> Any:
     if is_call(call, clipped_sigmoid):
         low, high = open_interval(call.dtype)
         return like(call, np.minimum, like(call, np.maximum, like(call, sigmoid, call.args[0]), low), high)
-    if is_call(call, softmax):
+    if is_call(call, softmax, shared_softmax):
         z = call.args[0]
         one_row = (1, *call.shape[1:])
         largest = Call(np.max, (z,), {"axis": 0, "keepdims": True}, one_row, call.dtype)
+        below = like(call, np.subtract, z, largest)
         infinite = like(largest, np.where, Call(np.isinf, (largest,), {}, one_row, np.dtype(bool)), largest, np.nan)
         equal = Call(np.equal, (z, infinite), {}, call.shape, np.dtype(bool))
-        e = like(call, np.exp, like(call, np.where, equal, 0, like(call, np.subtract, z, largest)))
+        e = like(call, np.exp, like(call, np.where, equal, 0, below) if is_call(call, shared_softmax) else below)
         return like(call, np.divide, e, Call(np.sum, (e,), {"axis": 0, "keepdims": True}, one_row, call.dtype))
     return None
 

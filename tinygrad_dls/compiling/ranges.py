@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.calls import Call, astype, getitem, reachable
-from tinygrad_dls.rewriting import clipped_sigmoid, sigmoid, simplified, softmax
+from tinygrad_dls.rewriting import clipped_sigmoid, shared_softmax, sigmoid, simplified, softmax
 
 __all__ = ["within_unit_interval"]
 
@@ -36,7 +36,7 @@ def _range(call: Call, known: dict[Call, tuple[float, float]]) -> tuple[float, f
         return (float(x), float(x)) if isinstance(x, (int, float, np.number)) else _ANYWHERE
 
     f = call.function
-    if call.dtype == bool or f in (sigmoid, clipped_sigmoid, softmax):
+    if call.dtype == bool or f in (sigmoid, clipped_sigmoid, softmax, shared_softmax):
         return 0.0, 1.0
     if f is np.tanh:
         return -1.0, 1.0

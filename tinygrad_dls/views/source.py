@@ -18,7 +18,7 @@ from tinygrad_dls.names import Names
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import RecordingError, refuse_arrays_that_differ
-from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, sigmoid
+from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, shared_softmax, sigmoid, softmax
 from tinygrad_dls.views.text import called_otherwise, expression, is_written_within, remark
 
 __all__ = ["NumpySource", "numpy_source"]
@@ -282,7 +282,8 @@ class _Writer:
 
     def helpers(self, needed: set[Call]) -> list[Callable[..., Any]]:
         used = [f for f in PATTERNS if any(call.function is f for call in needed)]
-        return [f for f in used if not (f is sigmoid and clipped_sigmoid in used)]
+        careful = {sigmoid: clipped_sigmoid, softmax: shared_softmax}
+        return [f for f in used if careful.get(f) not in used]
 
 
 def _refuse_what_numpy_has_not(calls: set[Call]) -> None:
@@ -373,7 +374,7 @@ def _source_of(function: Callable[..., Any]) -> str:
     assert isinstance(definition, ast.FunctionDef)
     definition.returns = None
     definition.args.args[0].annotation = None
-    definition.name = "sigmoid" if function is clipped_sigmoid else definition.name
+    definition.name = definition.name.rpartition("_")[2]  # as the code calls it
     if function is clipped_sigmoid:  # the sigmoid within stands in its place
         plain = ast.parse(inspect.getsource(sigmoid)).body[0]
         assert isinstance(plain, ast.FunctionDef)

@@ -15,7 +15,7 @@ from tinygrad_dls.calls import Call, astype, called, getitem, scattered, spellin
 from tinygrad_dls.graph import Node
 from tinygrad_dls.names import identifier, shortened
 from tinygrad_dls.program import Program
-from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid
+from tinygrad_dls.rewriting import PATTERNS
 
 __all__ = ["called_otherwise", "expression", "is_written_within", "remark"]
 
@@ -277,5 +277,5 @@ def _is_set(name: str, x: Any) -> bool:
 def _name(function: Any) -> str:
     """What the code calls a function."""
     if function in PATTERNS:
-        return "sigmoid" if function is clipped_sigmoid else str(function.__name__)
+        return str(function.__name__).rpartition("_")[2]  # clipped or shared, they are the sigmoid and the softmax
     return spelling(function) or ".".join(map(identifier, called(function).split(".")))
