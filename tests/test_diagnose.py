@@ -219,7 +219,7 @@ def test_a_planted_mistake_is_named_when_nothing_else_was_given(title):
 
 
 def test_every_cause_is_planted():
-    assert {title.strip() for title in PLANTED} == set(causes)
+    assert {title.strip() for title in [*PLANTED, *PENALTIES]} == set(causes)
 
 
 @pytest.mark.parametrize("convention", ["of the cost", "of each example"])
@@ -468,6 +468,103 @@ def test_a_cost_with_an_l2_penalty_is_recognised_and_m_of_one_claims_nothing():
     dW2 = s["dW2"] + 0.3 * model.state_dict()["W2"]
     assert diagnose(model, X, Y, {"dW2": dW2}).first_wrong.causes == ("an L2 term",)
     assert diagnose(model, X[:, :1], Y[:, :1], backward(by_hand(model, X[:, :1], Y[:, :1]))).first_wrong is None
+
+
+# -- costs with terms in the parameters -------------------------------------------------------------------------------
+
+STRENGTH = 0.7
+
+
+def penalised(model, terms):
+    """The cross-entropy of logits and terms in the model's parameters."""
+
+    def cost(Z, Y):
+        return tg.binary_cross_entropy_with_logits(Z, Y) + terms(*model.parameters())
+
+    return cost
+
+
+def squares(*parameters):
+    return STRENGTH / 14 * sum(np.sum(p**2) for p in parameters if p.shape[1] > 1)  # 14 is 2 m
+
+
+def l2_gradients(s, p):
+    """The course's: dW + lambda / m W."""
+    return backward(s) | {name: s[name] + STRENGTH / 7 * p[name[1:]] for name in ("dW1", "dW2")}
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("convention", [1, 7])
+def test_with_an_l2_penalty_in_the_cost_the_right_gradients_have_its_term(dtype, convention):
+    model, X, Y, s = problem()
+    if dtype is np.float32:
+        model = tg.nn.TwoLayerNetwork(4, 4, rng=1, init=tg.init.xavier, dtype=dtype)
+        s = by_hand(model, X, Y)
+    model.parameters()[0].grad = np.ones((4, 4), dtype)
+    given = l2_gradients(s, model.state_dict())
+    given = {k: x * convention if k[:2] in ("dA", "dZ") else x for k, x in given.items() if k not in ("dA2",)}
+    result = diagnose(model, X, Y, given, loss=penalised(model, squares))
+    assert {f.verdict for f in result.findings} == {"right"}
+    assert [p.grad is None for p in model.parameters()] == [False, True, True, True]  # as before
+    assert (model.parameters()[0].grad == 1).all()
+    for given in (l2_gradients(s, model.state_dict()), {"dW1": l2_gradients(s, model.state_dict())["dW1"]}):
+        assert diagnose(model, X, Y, given).first_wrong.causes == ("an L2 term",)  # of the cost without one
+
+
+PENALTIES = {
+    "a term of the cost is missing": ("dW1", lambda s, p: s["dW1"]),
+    "a term of the cost is missing ": ("dW2", lambda s, p: s["dW2"]),
+    "another factor of the L2 term": ("dW1", lambda s, p: s["dW1"] + STRENGTH * p["W1"]),
+    "another factor of the L2 term ": ("dW2", lambda s, p: s["dW2"] + 2 * STRENGTH / 7 * p["W2"]),
+    "another factor of the L2 term  ": ("dW2", lambda s, p: s["dW2"] - STRENGTH / 7 * p["W2"]),
+    "an L2 term on b": ("db1", lambda s, p: s["db1"] + STRENGTH / 7 * p["b1"]),
+    "1/m is missing": ("dW1", lambda s, p: 7 * s["dW1"] + STRENGTH / 7 * p["W1"]),
+    "1/m is missing ": ("dW1", lambda s, p: 7 * s["dW1"] + STRENGTH * p["W1"]),
+    "sign": ("dW2", lambda s, p: -s["dW2"] + STRENGTH / 7 * p["W2"]),
+    "Z where A belongs in the product": ("dW2", lambda s, p: s["dZ2"] @ s["Z1"].T + STRENGTH / 7 * p["W2"]),
+    "dA where dZ belongs": ("dW1", lambda s, p: s["dA1"] @ problem()[1].T + STRENGTH / 7 * p["W1"]),
+}
+
+
+@pytest.mark.parametrize("title", PENALTIES)
+@pytest.mark.parametrize("alone", [False, True])
+def test_mistakes_beside_an_l2_penalty_are_named_and_no_others(title, alone):
+    model, X, Y, s = problem()
+    name, wrong = PENALTIES[title]
+    wrong = {name: wrong(s, model.state_dict())}
+    given = {k: x for k, x in l2_gradients(s, model.state_dict()).items() if k != "dA2"}
+    result = diagnose(model, X, Y, wrong if alone else given | wrong, loss=penalised(model, squares))
+    assert result.first_wrong.name == name
+    assert result.first_wrong.causes == (title.strip(),)
+    assert len([f for f in result.findings if f.verdict == "wrong"]) == 1
+
+
+def test_gradients_that_are_sums_of_several_paths_are_right_as_sums():
+    model, X, Y, s = problem()
+    p = model.state_dict()
+    on_b = penalised(model, lambda W1, b1, W2, b2: 0.5 * np.sum(b1**2) + np.sum(np.abs(W2)))
+    result = diagnose(model, X, Y, {"db1": s["db1"] + p["b1"], "dW2": s["dW2"] + np.sign(p["W2"])}, loss=on_b)
+    assert result.first_wrong is None
+    forgotten = diagnose(model, X, Y, {"db1": s["db1"], "dW2": s["dW2"]}, loss=on_b)
+    assert [(f.verdict, f.causes) for f in forgotten.findings] == 2 * [("wrong", ("a term of the cost is missing",))]
+
+    hidden = penalised(model, lambda W1, b1, *_: 0.1 * np.mean(np.tanh(W1 @ X + b1) ** 2))  # of activations
+    right = tg.grad(lambda W1, b1: tg.binary_cross_entropy_with_logits(
+        p["W2"] @ np.tanh(W1 @ X + b1) + p["b2"], Y) + 0.1 * np.mean(np.tanh(W1 @ X + b1) ** 2), (0, 1),
+    )(p["W1"], p["b1"])  # fmt: skip
+    assert diagnose(model, X, Y, {"dW1": right[0], "db1": right[1]}, loss=hidden).first_wrong is None
+    assert diagnose(model, X, Y, {"dW1": s["dW1"]}, loss=hidden).first_wrong is not None
+
+
+def test_a_layer_that_is_used_twice_has_the_sum_of_both_gradients():
+    rng = np.random.default_rng(0)
+    shared = tg.nn.Linear(3, 3, rng=0)
+    model = tg.nn.Sequential(shared, tg.nn.Tanh(), shared, tg.nn.Tanh(), tg.nn.Linear(3, 1, rng=1))
+    X, Y = rng.normal(size=(3, 6)), rng.integers(0, 2, size=(1, 6))
+    gradients = tg.grad(lambda model: tg.binary_cross_entropy_with_logits(model(X), Y))(model)
+    dW = next(x for x in gradients.values() if x.shape == (3, 3))
+    assert diagnose(model, X, Y, {"dW1": dW, "dW2": dW}).first_wrong is None
+    assert diagnose(model, X, Y, {"dW1": dW / 2}).first_wrong is not None
 
 
 def test_several_causes_that_fit_are_all_named():

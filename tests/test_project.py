@@ -58,7 +58,7 @@ LAYERS = [
      "compiling.checking", "compiling.ranges", "compiling.recorded",
      "compiling.function", "compiling.step"],
     ["training", "datasets"], ["transforms", "anomaly"],
-    ["check.slopes", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
+    ["check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain", "check.diagnosis"],
     ["views.algebra", "views.symbolic", "views.text", "views.latex"],
     ["views.source", "views.formulas", "views.rendering", "views.page",
      "views.numbers", "views.picture", "views.dot", "views.target", "views.drawing"],

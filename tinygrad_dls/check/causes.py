@@ -54,6 +54,9 @@ class Step:
         Those of the layer before and of the one behind, where there is one.
     if_instead : callable
         ``if_instead("dA1", array)``: this step's result, if an earlier step had given that array.
+    beside : array or None
+        Of a dW or db in whose layer the cost has terms of its own, such as an L2 penalty: their gradient, which is a
+        part of `expected`.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Step:
     dZ_next: Array
     dW_next: Array
     if_instead: Callable[[str, Array], Array]
+    beside: Array | None = None
 
     @property
     def layer(self) -> str:
@@ -311,10 +315,40 @@ def _updated_too_early(s: Step) -> Array | None:
 @cause("an L2 term", "dW")
 def _l2_term(s: Step) -> Array | None:
     """It is the gradient plus a multiple of W, as of a cost with an L2 penalty. The cost asked about here has none."""
-    if s.got is None or s.got.shape != s.W.shape or s.got.size < 3 or not np.any(s.W):
+    return _with_a_multiple(s, s.W) if s.beside is None else None
+
+
+@cause("an L2 term on b", "db")
+def _l2_term_on_b(s: Step) -> Array | None:
+    """It is the gradient plus a multiple of b. The cost asked about here has no penalty on b, as in the course."""
+    return _with_a_multiple(s, s.b) if s.beside is None else None
+
+
+@cause("another factor of the L2 term", "dW")
+def _another_l2_term(s: Step) -> Array | None:
+    """The penalty lambda / (2 m) * sum(W^2) has the gradient lambda / m * W: look at the 2, the m and the lambda."""
+    if s.beside is None or not _is_multiple(s.beside, s.W):
         return None
-    factor = np.sum((s.got - s.expected) * s.W) / np.sum(s.W**2)
-    return s.expected + factor * s.W if factor > 0 else None
+    return _with_a_multiple(s, s.W)
+
+
+@cause("a term of the cost is missing", "dW db")
+def _term_missing(s: Step) -> Array | None:
+    """The cost has a term in this parameter itself, such as an L2 penalty (of lambda / m * W): add its gradient."""
+    return None if s.beside is None else s.expected - s.beside
+
+
+def _with_a_multiple(s: Step, p: Array) -> Array | None:
+    """The gradient plus that multiple of a parameter that explains the given array best."""
+    if s.got is None or s.got.shape != p.shape or s.got.size < 3 or not np.any(p):
+        return None
+    factor = np.sum((s.got - s.expected) * p) / np.sum(p**2)
+    missing = s.beside is not None and np.allclose(factor * p, -s.beside, rtol=1e-6, atol=0)
+    return s.expected + factor * p if (factor > 0 or s.beside is not None) and not missing else None
+
+
+def _is_multiple(x: Array, p: Array) -> bool:
+    return bool(np.any(p)) and np.allclose(x, np.sum(x * p) / np.sum(p**2) * p, rtol=1e-6, atol=1e-9 * np.abs(x).max())
 
 
 # -- the forward pass -------------------------------------------------------------------------------------------------

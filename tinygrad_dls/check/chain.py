@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ class Chain:
         All the steps, each behind those that it is computed from.
     reference : dict of str to array
         Their values by autodiff.
+    beside : dict of str to array
+        Of dW and db: what does not come through the model's output, as of an L2 penalty in the cost, or comes through
+        another layer with the same parameter. It is added to what comes through the step's own dZ.
     m : int
         Number of examples.
     """
@@ -42,7 +46,10 @@ class Chain:
         self.X = as_array(values(X), "X").astype(float)
         if not np.all(np.isfinite(self.X)):
             raise ValueError("diagnose: X holds NaN or infinities, so no gradient is defined.")
-        own = nn.with_parameters(model, {p: nn.Parameter(values(p).astype(float)) for p in model.parameters()})
+        copies = {p: nn.Parameter(values(p).astype(float)) for p in model.parameters()}
+        own = nn.with_parameters(model, copies)
+        # the cost takes the parameters themselves, if it has a penalty on them
+        self.originals = {id(copy): p for p, copy in copies.items()}
         self.layers, functions = _layers(list(own._flat()))
         rows = self.layers[-1].n_out
         cross_entropies = (
@@ -68,6 +75,7 @@ class Chain:
         self.reference = self._by_autodiff()
         self.m = self.X.shape[1]
         sizes = {name: np.abs(x) for name, x in self.reference.items()}
+        sizes |= {f"beside {name}": np.abs(x) for name, x in self.beside.items()}
         self.magnitudes = {name: self._magnitude(name, sizes) for name in self.names}
 
     def _by_autodiff(self) -> Arrays:
@@ -78,8 +86,23 @@ class Chain:
             tensors[f"Z{n}"] = layer(a)
             a = tensors[f"A{n}"] = function(tensors[f"Z{n}"])
             tensors[f"W{n}"], tensors[f"b{n}"] = layer.W, layer.b
-        self.cost(a, self.Y).backward()
-        return {name: values(t) for name, t in tensors.items()} | {f"d{name}": t.grad for name, t in tensors.items()}
+        J = self.cost(a, self.Y)
+        with _own_gradients(list(self.originals.values())):
+            J.backward()
+            direct = {i: p.grad for i, p in self.originals.items()}
+        out = {name: values(t) for name, t in tensors.items()} | {f"d{name}": t.grad for name, t in tensors.items()}
+        self.beside = {}
+        shared = [p for p in tensors.values() if id(p) in self.originals]
+        for name, p in tensors.items():
+            if id(p) not in self.originals:
+                continue
+            total, here = out[f"d{name}"], direct[id(p)]
+            if here is not None and np.any(here):
+                self.beside[f"d{name}"] = here
+                out[f"d{name}"] = total + here
+            if sum(q is p for q in shared) > 1:
+                self.beside[f"d{name}"] = out[f"d{name}"] - self._alone(f"d{name}", out)
+        return out
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
@@ -121,6 +144,11 @@ class Chain:
             if behind == "end" and self.fused and not through_dA:
                 return (out[f"A{n}"] - self.Y) / self.m  # without the cancellation in dA * A (1 - A)
             return self._through(k, out[f"Z{n}"], out[f"A{n}"], out[f"dA{n}"])
+        return self._alone(name, out) + self.beside.get(name, 0.0)
+
+    def _alone(self, name: str, out: Arrays) -> Array:
+        """The dW or db that comes through the step's own dZ."""
+        kind, k, n, below, _ = self.place(name)
         if kind == "dW":
             return out[f"dZ{n}"] @ (out[f"A{below}"] if k else self.X).T
         return out[f"dZ{n}"].sum(axis=1, keepdims=True)
@@ -130,7 +158,8 @@ class Chain:
 
     def _slope_of_the_cost(self, A: Array) -> Array:
         a = Tensor(np.clip(A, 0, 1) if self.fused else A, requires_grad=True)
-        self.cost(a, self.Y).backward()
+        with _own_gradients(list(self.originals.values())):
+            self.cost(a, self.Y).backward()
         return a.grad
 
     def _through(self, k: int, Z: Array, A: Array, dA: Array) -> Array:
@@ -154,7 +183,7 @@ class Chain:
             W_next=None if last else self.layers[k + 1].W._value,
             **{x: here.get(f"{x}{n}") for x in ("Z", "A", "dA", "dZ")},
             **{f"{x}_next": here.get(f"{x}{behind}") for x in ("dA", "dZ", "dW")},
-            if_instead=if_instead,
+            if_instead=if_instead, beside=self.beside.get(name),
         )  # fmt: skip
 
     def _magnitude(self, name: str, r: Arrays) -> Array:
@@ -174,12 +203,14 @@ class Chain:
             "dZ": dZ,
             "dW": dZ @ a_below.T,
             "db": dZ.sum(axis=1, keepdims=True),
-        }[kind]
+        }[kind] + r.get(f"beside {name}", 0.0)
 
     # -- the whole ----------------------------------------------------------------------------------------------------
 
     def already_updated(self, given: Arrays) -> float | None:
         """The learning rate of an update that, undone, makes the given dW and db right; None if there is none."""
+        if self.beside:  # the cost would have to see the earlier parameters too
+            return None
         layers = list(zip(self.numbers, self.layers, strict=True))
         parameters = {f"{kind}{n}": getattr(layer, kind) for n, layer in layers for kind in ("W", "b")}
         steps: Arrays = {name: given.get(f"d{name}") for name in parameters}
@@ -215,6 +246,19 @@ class Chain:
         finally:
             for name, p in parameters.items():
                 p.data = now[name]
+
+
+@contextmanager
+def _own_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Within it, these begin without gradients; behind it, they have theirs again."""
+    before = [p.grad for p in parameters]
+    try:
+        for p in parameters:
+            p.grad = None
+        yield
+    finally:
+        for p, gradient in zip(parameters, before, strict=True):
+            p.grad = gradient
 
 
 def _layers(flat: list[Any]) -> tuple[list[nn.Linear], list[Any]]:

@@ -25,8 +25,11 @@ __all__ = ["Diagnosis", "Finding", "diagnose"]
 # Relative to the magnitudes of the terms in a step. Two ways to write it differ by some roundings; a wrong one by far
 # more. What was computed in float32 is compared to its digits.
 TOLERANCE, SINGLE, HALF = 1e-9, 1e-5, 1e-2
+OWN = 100.0  # times these, relative to the largest entry of what a cause gives
 ROUNDING = "float32 rounding"
 ZEROS, FACTOR = "all zeros", "a constant factor"
+OF_THE_COST = {"an L2 term", "an L2 term on b"}  # which is known to have terms in the parameter
+FORGOTTEN = "a term of the cost is missing"
 IF_SCALED = ", if that carries the 1/m; if it does not, 1/m is missing here"
 OTHER_SLOPE = ", with slope 1 of ReLU where Z is 0 (autodiff takes 0)"
 WIDTH = 72  # of explanations in the report, which are indented
@@ -129,8 +132,10 @@ def diagnose(
     cache : mapping of str to array, optional
         Some or all of ``Z1, A1, Z2, A2, ...`` from the person's own forward pass: they are checked first.
     loss : function, optional
-        The cost of the model's output. By default the cross-entropy: of two classes for one output row, else of
-        several. With a model that ends in a `Linear`, A of the last layer means its sigmoid or softmax.
+        The cost of the model's output and the labels. By default the cross-entropy: of two classes for one output row,
+        else of several. With a model that ends in a `Linear`, A of the last layer means its sigmoid or softmax. It may
+        have terms in the model's own parameters, such as an L2 penalty: then dW is right with their gradient, and the
+        dA and dZ are what comes through the model's output alone.
 
     Returns
     -------
@@ -324,7 +329,9 @@ class _Walk:
         """What is to be said of one array: by its own digits first, then by those of float32."""
         if not np.all(np.isfinite(got)):
             return _Verdict("wrong", where=name)
-        own = {"float16": HALF, "float32": SINGLE}.get(str(self.given[name].dtype), TOLERANCE)
+        digits = {"float16": HALF, "float32": SINGLE}
+        parts = [self.given[name], self.chain.beside.get(name, 0.0)]
+        own = max(digits.get(np.asarray(part).dtype.name, TOLERANCE) for part in parts)
         for tolerance in sorted({own, max(own, SINGLE)}):
             verdict = self._judge(name, got, expected, tolerance, rounded=tolerance > own)
             if verdict.doubt < 3:
@@ -352,6 +359,10 @@ class _Walk:
             gap, size = gaps(a, b)
             return bool(np.mean(gap > 1e-12 * size) >= 0.5)
 
+        def fits(a: Array, b: Array) -> bool:
+            """Equal, and by the array's own size too: among large terms that cancel, many a cause would do."""
+            return equal(a, b) and bool(np.abs(a - b).max(initial=0) <= OWN * tolerance * np.abs(b).max(initial=0))
+
         if equal(got, reference):
             return _Verdict("right", (ROUNDING,), note=", to float32's seven digits") if rounded else _Verdict("right")
         if self._other_slope_at_zero(name, got, equal):
@@ -362,17 +373,36 @@ class _Walk:
             return _Verdict("wrong", (ZEROS,), name) if ZEROS in causes and np.any(expected) else _Verdict("wrong")
         for where in self.upstream(name):
             local = expected if where == name else self.out[where]
-            step = self.chain.step(
-                where, self.out, local, got if where == name else None,
-                lambda earlier, candidate: self.if_instead(name, earlier, candidate),
-            )  # fmt: skip
+            given = got if where == name else None
             fitting: dict[str, Array] = {}
-            for title, known in causes.items():
-                for candidate in _several(known.mistake(step)) if self.chain.kind(where) in known.kinds else []:
-                    result = self.if_instead(name, where, candidate)
-                    if result is not None and equal(got, result) and not close(result, expected):
-                        fitting[title] = candidate
-                        break
+            beside = self.chain.beside.get(where)
+            # a mistake in what comes through dZ leaves the cost's own terms in the parameter as they are
+            for part in (0.0,) if beside is None else (0.0, beside):
+                apart = np.any(part)
+                if apart and given is not None and given.shape != local.shape:
+                    continue
+                step = self.chain.step(
+                    where, self.out, local - part, None if given is None else given - part,
+                    lambda earlier, candidate, part=part: self.if_instead(name, earlier, candidate) - part,
+                )  # fmt: skip
+                if apart:
+                    step = replace(step, beside=None)
+                for title, known in causes.items():
+                    if (
+                        title in fitting
+                        or self.chain.kind(where) not in known.kinds
+                        or (apart and title in OF_THE_COST)
+                    ):
+                        continue
+                    for candidate in _several(known.mistake(step)):
+                        if apart and candidate.shape != local.shape:
+                            continue
+                        result = self.if_instead(name, where, candidate + part)
+                        if result is not None and fits(got, result) and not close(result, expected):
+                            fitting[title] = candidate + part
+                            break
+            if FORGOTTEN in fitting:  # all else is right then
+                fitting = {FORGOTTEN: fitting[FORGOTTEN]}
             if fitting:
                 alone = next(iter(fitting.values())) if where != name and len(fitting) == 1 else None
                 return _Verdict("wrong", tuple(fitting), where, alone)
