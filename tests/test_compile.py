@@ -114,7 +114,7 @@ def test_perfect_predictions_cost_as_little_as_eagerly():
     """No digits are lost where the terms of the cost cancel."""
     model = nn.Sequential(nn.Linear(1, 1, init=np.array([[30.0]])))
     x, y = np.array([[1.0, -1.0]]), np.array([[1.0, 0.0]])
-    J = float(LOGITS(model(x), y))
+    J = LOGITS(model(x), y).item()
     assert tg.compile(model, LOGITS, sgd(model))(x, y) == pytest.approx(J, rel=1e-14)
 
 
@@ -513,7 +513,7 @@ def test_without_threadpoolctl_there_is_one_thread(monkeypatch):
     assert threads.available() == 1
     model = network()
     step = tg.compile(model, LOGITS, sgd(model), tile=8)
-    assert step(X, Y) == pytest.approx(float(LOGITS(network()(X), Y)), rel=1e-12)
+    assert step(X, Y) == pytest.approx(LOGITS(network()(X), Y).item(), rel=1e-12)
 
 
 def test_compiled_steps_of_two_models_in_two_threads_do_not_touch_each_other():
@@ -763,7 +763,7 @@ def test_memory_maps_lists_and_columns_in_another_order_are_data_too(tile, tmp_p
     np.save(tmp_path / "X.npy", X)
     model = network()
     step = tg.compile(model, LOGITS, sgd(model, lr=0.0), tile=tile)
-    J = float(LOGITS(model(X), Y))
+    J = LOGITS(model(X), Y).item()
     for x in (X, np.load(tmp_path / "X.npy", mmap_mode="r"), np.asfortranarray(X), X.tolist(), tg.Tensor(X), X[:, ::1]):
         assert step(x, Y) == pytest.approx(J, rel=1e-13)
     assert step(X, Y.astype(int)) == pytest.approx(J, rel=1e-13)
@@ -821,7 +821,7 @@ def test_numbers_of_a_module_are_live():
     step = tg.compile(model, LOGITS, sgd(model, lr=0.0))
     for factor in (1.0, 3.0, 1.0):
         model.factor = factor
-        assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)), rel=1e-12)
+        assert step(X, Y) == pytest.approx(LOGITS(model(X), Y).item(), rel=1e-12)
     assert len(step._known) == 2  # the first one is remembered
 
 
@@ -844,9 +844,9 @@ def test_parameters_that_are_read_without_a_gradient_are_live(read, tile):
     step = tg.compile(model, LOGITS, sgd(model, lr=0.0), tile=tile)
     for value in (1.0, 3.0):
         model.gate.data = np.full((1, 1), value)
-        assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)), rel=1e-12)
+        assert step(X, Y) == pytest.approx(LOGITS(model(X), Y).item(), rel=1e-12)
     model.gate.data[...] = 0.5
-    assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)), rel=1e-12)
+    assert step(X, Y) == pytest.approx(LOGITS(model(X), Y).item(), rel=1e-12)
 
 
 class Knobs(nn.Module):
@@ -939,7 +939,7 @@ def test_a_parameter_from_elsewhere_that_is_read_without_a_gradient_is_live():
     model = nn.Sequential(nn.Linear(3, 1, rng=0))
     step = tg.compile(model, lambda z, y: LOGITS(z, y) * np.sum(teacher.W.data), sgd(model, lr=0.0))
     for _ in range(3):
-        assert step(X, Y) == pytest.approx(float(LOGITS(model(X), Y)) * teacher.W.data.sum(), rel=1e-12)
+        assert step(X, Y) == pytest.approx(LOGITS(model(X), Y).item() * teacher.W.data.sum(), rel=1e-12)
         teacher.W.data = teacher.W.data * 0.5 + 1
 
 
@@ -1338,7 +1338,7 @@ def test_bad_data_are_refused_in_the_words_of_the_eager_step(x, y):
     state = b.state_dict()
     assert message(fast, x, y) == message(slow, x, y)
     assert all((b.state_dict()[name] == state[name]).all() for name in state)
-    assert fast(X, Y) == pytest.approx(float(LOGITS(network()(X), Y)), abs=1)
+    assert fast(X, Y) == pytest.approx(LOGITS(network()(X), Y).item(), abs=1)
 
 
 def test_labels_are_checked_again_when_they_are_another_array():
@@ -1379,7 +1379,7 @@ def test_labels_that_the_loss_computes_of_y_are_checked_as_eagerly(loss, m):
 def test_labels_that_come_from_the_model_are_refused_unless_they_are_probabilities():
     model = network()
     step = tg.compile(model, lambda z, y: LOGITS(z, tg.sigmoid(z).detach()), sgd(model))
-    assert step(X, Y) == pytest.approx(float(LOGITS(network()(X), tg.sigmoid(network()(X)).data)), rel=1e-12)
+    assert step(X, Y) == pytest.approx(LOGITS(network()(X), tg.sigmoid(network()(X)).data).item(), rel=1e-12)
     with pytest.raises(RecordingError, match=r"labels that are computed from more than Y.*pass them as Y"):
         tg.compile(model, lambda z, y: LOGITS(z, 0.01 * z.detach() + 0.5), sgd(model))(X, Y)
 
@@ -1692,7 +1692,7 @@ def test_what_the_compiler_does_not_know_is_said_in_a_sentence():
     ):
         tg.compile(model, LOGITS, sgd(model))(X, Y)
     step = tg.compile(model, LOGITS, sgd(model), fallback=True)
-    assert step(X, Y) == pytest.approx(float(LOGITS(Exotic()(X), Y)), rel=1e-12)
+    assert step(X, Y) == pytest.approx(LOGITS(Exotic()(X), Y).item(), rel=1e-12)
     with pytest.raises(RecordingError, match=r"(?s)^the function runs eagerly and cannot be compiled: "):
         tg.compile(lambda a: (a == "a") * a)(X)
 
