@@ -45,7 +45,7 @@ def rules():
 
 RULES = dict(rules())
 # `scatter` is the gradient of indexing, so a wrong rule of it shows in second derivatives.
-USED_BY = {"getitem": "slice", "scatter": None}
+USED_BY = {"getitem": "slice", "scatter": None, "of_inner_probabilities": "binary_cross_entropy"}
 
 
 class Planted:

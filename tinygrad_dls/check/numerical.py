@@ -356,7 +356,8 @@ def _hold_to_float64(row: Row, argument: _Argument) -> None:
         return
     gaps = np.abs(own - argument.gradient)
     digits = np.finfo(dtype)
-    rounding = ROUNDINGS * max(float(digits.eps) * argument.problem.magnitude, float(digits.smallest_normal))
+    # a product of two factors below the root of the smallest number is lost
+    rounding = max(ROUNDINGS * float(digits.eps) * argument.problem.magnitude, float(digits.smallest_normal) ** 0.5)
     far = gaps > DTYPES[dtype.name] * np.max(np.abs(argument.gradient)) + rounding
     if not np.any(far):
         return
