@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -323,9 +322,30 @@ def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
     return text + "Do X and Y hold the same examples?"
 
 
-# By id and check, while the array lives. No reference calls Python back, which would swallow a Ctrl-C that falls there:
-# those of arrays that are gone are cleared away as others come.
-_passed: dict[tuple[int, Callable[[Array], str]], weakref.ref[Any]] = {}
+class _Passed(dict[tuple[int, Callable[[Array], str]], "weakref.ref[Any]"]):
+    """References to the arrays that passed, by id and check, in the order in which they did.
+
+    None of them calls Python back, which would swallow a Ctrl-C that falls there: those of arrays that are gone are
+    cleared away when there are twice as many as were left the last time.
+    """
+
+    enough = 64
+
+    def remember(self, y: Array, check: Callable[[Array], str]) -> None:
+        """Note that an array has passed; one of a type without weak references is checked every time."""
+        try:
+            reference = weakref.ref(y)
+        except TypeError:
+            return
+        if len(self) >= self.enough:
+            for key, passed in list(self.items()):
+                if passed() is None:
+                    self.pop(key, None)
+            self.enough = max(64, 2 * len(self))
+        self[id(y), check] = reference
+
+
+_passed = _Passed()
 
 
 def _check_once(y: Array, check: Callable[[Array], str]) -> None:
@@ -340,21 +360,9 @@ def _check_once(y: Array, check: Callable[[Array], str]) -> None:
     for labels in (whole, y):  # what lies outside the columns in use may be anything
         problem = check(labels)
         if not problem:
-            _remember(labels, check)
+            _passed.remember(labels, check)
             return
     raise ValueError(problem)
-
-
-def _remember(y: Array, check: Callable[[Array], str]) -> None:
-    try:
-        reference = weakref.ref(y)
-    except TypeError:  # an array type without weak references is checked every time
-        return
-    for key in tuple(islice(_passed, 2)):  # two looked at for one that comes: at most half are gone
-        passed = _passed.pop(key, None)
-        if passed is not None and passed() is not None:
-            _passed[key] = passed
-    _passed[id(y), check] = reference
 
 
 def _has_passed(y: Array, check: Callable[[Array], str]) -> bool:
