@@ -127,8 +127,8 @@ def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     negative = np.minimum(z, 0.0)  # so |z| = positive - negative, and no exponent below is above 0
     e = np.exp(negative - positive)
     losses = positive - y * z + np.log1p(e)
-    J = summed(losses) / m
-    lost = J != J if J.__class__ is _FLOAT64 else _is_nan(J)
+    J = losses.sum() / m
+    lost = J != J if J.__class__ in _NUMBERS else _is_nan(J)
     if lost:  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
         away = (z > 0) - y
         J = (np.where(away == 0, 0, z) * away + np.log1p(e)).sum() / m
@@ -140,7 +140,7 @@ def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     return J, (dz, lambda dj: -dj * z / m)
 
 
-_FLOAT64 = np.float64
+_NUMBERS = {np.float32, np.float64}
 
 
 def _is_nan(J: Any) -> bool:

@@ -34,7 +34,7 @@ Layer: TypeAlias = "Module"
 M = TypeVar("M", bound="Module")
 T = TypeVar("T")
 
-_evaluation: ContextVar[bool] = ContextVar("tinygrad_dls_evaluation", default=False)
+evaluation: ContextVar[bool] = ContextVar("tinygrad_dls_evaluation", default=False)
 
 
 def evaluated(function: Callable[..., T], *args: Any) -> T:
@@ -45,16 +45,11 @@ def evaluated(function: Callable[..., T], *args: Any) -> T:
     """
 
     def run() -> T:
-        _evaluation.set(True)
+        evaluation.set(True)
         _recording.set(False)
         return function(*args)
 
     return copy_context().run(run)
-
-
-def is_evaluation() -> bool:
-    """Whether this runs within `evaluated`."""
-    return _evaluation.get()
 
 
 class Parameter(Tensor):
@@ -111,7 +106,7 @@ class Module:
     @property
     def training(self) -> bool:
         """Whether `Dropout` drops; `train` and `eval` set it. False within ``predict``, and where `fit` validates."""
-        return vars(self).get("training", True) and not _evaluation.get()
+        return vars(self).get("training", True) and not evaluation.get()
 
     @training.setter
     def training(self, wanted: bool) -> None:

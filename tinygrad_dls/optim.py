@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass
 from threading import get_ident
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,6 +37,7 @@ State: TypeAlias = tuple[Array, ...]  # of one parameter: none, its velocity, or
 
 # -- one thread at a time ---------------------------------------------------------------------------------------------
 
+Mark: TypeAlias = tuple[int, Iterable[Tensor]]  # a thread, and the parameters whose gradients it zeroed
 Cell: TypeAlias = dict[str, Any]  # of some parameters: who trains them, and which thread zeroed their gradients last
 
 _cells: ById[Cell] = ById()
@@ -115,14 +117,15 @@ def _two_threads(who: str) -> RuntimeError:
 
 
 # What a step calls besides `_update`; a program of the step does what this package's own do.
+OF_THREADS = ("_cell", "_mark")  # attributes of an optimizer that are no hyperparameters, and are not pickled
 NOT_RECORDED = ("step", "zero_grad", "_rate")
 
 
 class Optimizer:
     """What SGD and Adam share: the parameters, the learning rate, the step, and exact resumption."""
 
-    __slots__ = ("__dict__", "__weakref__", "_cells")  # the cells are no hyperparameter, and are not pickled
-    _cells: list[Cell]
+    _cell: Cell = MappingProxyType({})  # type: ignore[assignment]  # of all the parameters, if there is one
+    _mark: Mark = (0, ())  # what this optimizer leaves in it
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         who = type(self).__name__
@@ -150,28 +153,32 @@ class Optimizer:
         RuntimeError
             If another thread is training these parameters.
         """
-        thread = get_ident()
-        for cell in self._shared():
-            training = cell.get("training")
-            if training is not None and training.thread != thread:
-                self._refuse("zero_grad", training.thread, training.parameters)
-            cell["zeroed"] = thread, self.parameters
+        if self._cell.get("zeroed") is not self._mark or self._mark[0] != get_ident():  # steps are small
+            self._begin("zero_grad")
         for p in self.parameters:
             p._grad = None
 
-    def _shared(self) -> list[Cell]:
-        try:
-            return self._cells
-        except AttributeError:  # unpickled, or a class of a user's that does not call this one's __init__
-            self._cells = _cells_of(self.parameters)
-            return self._cells
+    def _begin(self, method: str) -> None:
+        """Refuse another thread than the one that is at work, or that zeroed the gradients; else leave a mark."""
+        thread = get_ident()
+        cells = _cells_of(self.parameters)
+        for cell in cells:
+            training, zeroed = cell.get("training"), cell.get("zeroed")
+            if training is not None and training.thread != thread:
+                self._refuse(method, training.thread, training.parameters)
+            if method == "step" and zeroed is not None and zeroed[0] != thread:
+                self._refuse(method, *zeroed)
+        self._mark = mark = thread, self.parameters
+        for cell in cells:
+            cell["zeroed"] = mark
+        self._cell = cells[0] if len(cells) == 1 else {}
 
     def _refuse(self, method: str, thread: int, parameters: Iterable[Tensor]) -> None:
         if _is_running(thread) and not set(self.parameters).isdisjoint(parameters):
             raise _two_threads(f"{type(self).__name__}.{method}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self).copy()
+        return {name: x for name, x in vars(self).items() if name not in OF_THREADS}
 
     def step(self) -> None:
         """Update every parameter that has a gradient, all or none.
@@ -183,13 +190,8 @@ class Optimizer:
         TypeError, ValueError
             If the learning rate is not a finite number >= 0.
         """
-        thread = get_ident()
-        for cell in self._shared():
-            training, zeroed = cell.get("training"), cell.get("zeroed")
-            if training is not None and training.thread != thread:
-                self._refuse("step", training.thread, training.parameters)
-            if zeroed is not None and zeroed[0] != thread:
-                self._refuse("step", *zeroed)
+        if self._cell.get("zeroed") is not self._mark or self._mark[0] != get_ident():
+            self._begin("step")
         rate, state = self._rate(), self._state
         updates = [
             (p, p._value, state.get(p, ()), self._update(p, rate)) for p in self.parameters if p._grad is not None

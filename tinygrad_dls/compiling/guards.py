@@ -32,15 +32,15 @@ import numpy as np
 from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.changes import fingerprint
 from tinygrad_dls.compiling.reading import MISSING, NUMBERS, is_library, read_by, reads_the_world, view, words_in
-from tinygrad_dls.nn import Module, is_evaluation
-from tinygrad_dls.optim import NOT_RECORDED, Optimizer
+from tinygrad_dls.nn import Module, evaluation
+from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
 from tinygrad_dls.program import refuse_methods_that_are_not_recorded
 from tinygrad_dls.tensor import Tensor
 
 __all__ = ["ENTRIES", "Guard", "Surroundings", "refuse_counts"]
 
 ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
-_NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state"}  # parameters are compared separately
+_NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state", *OF_THREADS}  # parameters are compared separately
 _PACKAGE = __name__.split(".")[0]
 _depth = attrgetter("_depth")
 
@@ -96,7 +96,7 @@ class Surroundings:
         self._packages = {str(_home_of(x)).split(".")[0] for x in roots} - {_PACKAGE, "numpy", *sys.stdlib_module_names}
         roots = list(roots)
         self._waiting: list[tuple[Any, str, bool]] = [(x, "", True) for x in roots]  # whether the code names them
-        self._evaluation = is_evaluation()
+        self._evaluation = evaluation.get()
         self._look()
         del self._own, self._seen, self._objects, self._wholes, self._words, self._waiting, self._modules
 
@@ -381,9 +381,13 @@ class Surroundings:
     def holds(self) -> bool:
         """Whether all of it is as it was."""
         try:
-            if not self._contained() or self._read() != self._numbers:
+            try:  # spelled out, as each call of Python's counts
+                same = self._containers == self._copies
+            except ValueError:  # of arrays; by themselves, attributes are compared by identity
+                same = False
+            if not (same or self._same_but_for_what_no_code_reads()) or self._read() != self._numbers:
                 return False
-            if self._evaluation is not is_evaluation():
+            if self._evaluation is not evaluation.get():
                 return False
             for place, key, x in self._places:
                 if place[key] is not x:
@@ -394,13 +398,8 @@ class Surroundings:
             return False
         return not (self._variables or self._arrays or self._tensors) or self._others_hold()
 
-    def _contained(self) -> bool:
-        """Whether what stands in containers is as it was, besides attributes that no code reads."""
-        try:
-            if self._containers == self._copies:
-                return True
-        except ValueError:  # of arrays; by themselves, attributes are compared by identity
-            pass
+    def _same_but_for_what_no_code_reads(self) -> bool:
+        """Whether nothing has changed in containers but attributes that no code reads; these are taken as they are."""
         for i, (now, before) in enumerate(zip(self._containers, self._copies, strict=True)):
             counting = self._relevant.get(id(now))
             if counting is None:
