@@ -324,13 +324,14 @@ class Tensor:
         dz = self._seed(seed)
 
         gradients = {self: dz}
-        widened: set[Tensor] = set()  # whose gradients of half precision are added up
+        widened: set[Tensor] | None = None  # whose gradients of half precision are added up
         waiting: list[list[Tensor]] = [[] for _ in range(self._depth + 1)]
         waiting[self._depth].append(self)
         for nodes in waiting[:1:-1]:
             for node in nodes:
-                dz = gradients.pop(node)
-                node._grad = dz = dz.astype(_HALF) if widened and node in widened else dz
+                node._grad = dz = gradients.pop(node)
+                if widened is not None and node in widened:
+                    node._grad = dz = dz.astype(_HALF)
                 function, inputs, _, vjps, compared = node._origin
                 if compared:
                     refuse_changed(node)
@@ -355,6 +356,7 @@ class Tensor:
                             dx = unbroadcast(dx, shape, function)
                         if x in gradients:
                             if dx.dtype == _HALF:  # added up in single precision: 2048 + 1 is 2048
+                                widened = set() if widened is None else widened
                                 widened.add(x)
                                 dx = dx.astype(np.float32)
                             gradients[x] = gradients[x] + dx
@@ -421,7 +423,7 @@ class Tensor:
         function = _implementations.get(func)
         if function is None and func in _WRITING:
             raise TypeError(
-                f"np.{func.__name__}: cannot write a Tensor into an array; the graph would be lost. Make a new one: "
+                f"np.{func.__name__}: it writes in place, where a Tensor would lose its graph. Make a new array: "
                 "np.stack([t, u]) of several Tensors, np.where for some entries, np.broadcast_to(t, shape) for "
                 "np.full(shape, t); or use tensor.data."
             )
