@@ -168,3 +168,41 @@ def test_a_step_with_infinite_logits_is_the_eager_one(z, y):
             results.append([step(*data), *(p.data.copy() for p in model.parameters())])
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(other, one)
+
+
+LOSSES = {
+    "logits": (LOGITS, (1, 3), np.array([[1.0, 0.0, 1.0]])),
+    "classes": (tg.softmax_cross_entropy, (3, 1), np.array([[1]])),
+    "probabilities": (tg.softmax_cross_entropy, (3, 1), np.array([[0.5], [0.5], [0.0]])),
+}
+
+
+@pytest.mark.parametrize("transform", [lambda f: f, tg.grad, tg.value_and_grad], ids=["f", "grad", "value_and_grad"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_function_of_infinite_logits_is_the_eager_one(name, transform):
+    """At every call: those that are not compared with the eager function too."""
+    loss, shape, Y = LOSSES[name]
+    f = transform(lambda Z: loss(Z, Y))
+    compiled = tg.compile(f)
+    with np.errstate(all="ignore"):
+        for z in itertools.product((inf, -inf, 2.0), repeat=3):
+            expected, got = f(np.reshape(z, shape)), compiled(np.reshape(z, shape))
+            assert not any(np.isnan(x).any() for x in (expected if isinstance(expected, tuple) else (expected,)))
+            assert_alike(got, expected)
+
+
+def test_a_difference_is_named_where_labels_cannot_be_rounded_anew(monkeypatch):
+    """Rounded up, a label of 1 is no label; the error is still that of the comparison."""
+    function = tg.compile(lambda Z, Y: LOGITS(Z, Y))
+    Z, Y = np.array([[1.0, 2.0]]), np.array([[1.0, 0.0]])
+    function(Z, Y)
+    function._now.left = 1
+    monkeypatch.setattr(function, "function", lambda Z, Y: LOGITS(Z, Y) + 1.0)
+    with pytest.raises(RuntimeError, match="the compiled function gave"):
+        function(Z, Y)
+
+
+def assert_alike(got, expected):
+    """Up to the roundings of a few calls."""
+    for x, y in zip(*(r if isinstance(r, tuple) else (r,) for r in (got, expected)), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13)

@@ -449,3 +449,43 @@ def test_arrays_are_joined_where_numpy_joins_them(shapes, axis):
         np.testing.assert_array_equal(found, expected, strict=True)
         np.sum(np.concatenate(tensors, axis=axis) * 2).backward()
         assert all((t.grad == 2).all() and t.grad.shape == t.shape for t in tensors)
+
+
+# -- standard deviations whose squares leave the range ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axis", [0, None])
+@pytest.mark.parametrize("size", [1e-315, 1e-300, 1e-200, 1e-160, 1e160, 1e300])
+def test_a_standard_deviation_and_its_gradient_hold_at_any_size(size, axis, keepdims):
+    """The gradient does not change with the size of all entries: it is that of ordinary ones."""
+    ordinary = np.array([[1.0, -3.0, 2.0], [2.0, 4.0, 2.0], [4.0, 1.0, 2.0]])  # in one column all are equal
+    x, y = leaf(ordinary * size), leaf(ordinary)
+    found, expected = (np.std(t, axis=axis, ddof=1, keepdims=keepdims) for t in (x, y))
+    digits = 1e-14 if size > 1e-308 else 1e-7  # subnormal numbers have fewer
+    np.testing.assert_allclose(found.data / size, expected.data, rtol=digits)
+    for z in (found, expected):
+        z.backward(np.ones(z.shape))
+    np.testing.assert_allclose(x.grad, y.grad, rtol=digits, atol=digits)
+
+
+def test_columns_of_all_sizes_have_their_standard_deviations_side_by_side():
+    sizes = np.array([1e-310, 1e-200, 1.0, 1e200, 1e308])
+    x = leaf(np.array([[-1.0], [1.0]]) * sizes)
+    z = np.std(x, axis=0)
+    np.testing.assert_allclose(z.data, sizes, rtol=1e-13)
+    np.sum(z * np.array([0.1, 0.2, 0.3, 0.4, 0.5])).backward()
+    np.testing.assert_allclose(x.grad, np.array([[-0.5], [0.5]]) * [0.1, 0.2, 0.3, 0.4, 0.5], rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_many_uses_in_half_precision_add_up_within_the_graph_too(dtype):
+    """Of a computed Tensor, as of a leaf: 5,000 shares of a thousandth are 5, not the 4 at which halves stop adding."""
+    w = leaf(1.0, dtype)
+    u = w * dtype(1.0)
+    J = u * dtype(0)
+    for _ in range(5000):
+        J = J + u * dtype(1e-3)
+    J.backward()
+    assert u.grad.dtype == w.grad.dtype == dtype
+    np.testing.assert_allclose([float(u.grad), float(w.grad)], 5, rtol=1e-3)  # 1e-3 itself is rounded

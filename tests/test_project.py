@@ -49,7 +49,7 @@ def test_a_misspelt_name_is_an_error():
 
 
 LAYERS = [
-    ["arrays", "identity", "names", "files"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"],
+    ["arrays", "switches", "identity", "names", "files"], ["changes"], ["tensor", "init"], ["ops"], ["losses", "nn"],
     ["optim", "frames"],
     ["calls", "recording", "rewriting"], ["graph", "program"],
     ["compiling.lowering", "compiling.factoring", "compiling.joining", "compiling.storage", "compiling.updating",

@@ -9,6 +9,7 @@ import copy
 import math
 import operator
 import pickle
+import sys
 import threading
 from contextlib import nullcontext
 
@@ -359,3 +360,134 @@ def test_builtins_that_add_up_keep_the_graph():
     w = vector()
     builtins.sum(w).backward()
     assert w.grad.tolist() == [1, 1]
+
+
+def test_a_deep_graph_is_copied_without_recursion():
+    w = z = tg.Tensor(1.0, requires_grad=True)
+    for _ in range(3 * sys.getrecursionlimit()):
+        z = z + 1.0
+    twin = copy.deepcopy(z)
+    twin.backward()
+    assert w.grad is None
+    assert twin.item() == z.item()
+
+
+@pytest.mark.parametrize("change", ["W.data[0] = 9.0", "W.data *= 2.0"])
+def test_a_change_in_place_of_the_original_does_not_escape_the_copys_graph(change):
+    W, X = tg.Tensor(np.ones((2, 2)), True, name="W"), vector()
+    twin = copy.deepcopy(np.sum(W @ X))
+    exec(change, {"W": W})
+    with pytest.raises(RuntimeError, match="an array of matmul, shared with the Tensor that this one was copied from"):
+        twin.backward()
+
+
+def test_a_change_in_place_of_the_copy_is_none_of_the_copied_graph():
+    W, X = tg.Tensor(np.ones((2, 2)), True), vector()
+    W_twin, J = copy.deepcopy((W, np.sum(W @ X)))
+    W_twin.data *= 2.0
+    J.backward()
+    np.testing.assert_array_equal(W_twin.grad, [[1, 2], [1, 2]])
+
+
+# -- NumPy's methods and functions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("x", [2.0, 9.0])
+@pytest.mark.parametrize("entries", [2.0, [1.0, 2.0], [[1.0, 2.0], [3.0, 4.0]], np.zeros((0, 2))])
+def test_a_value_is_looked_for_among_all_entries_as_in_numpy(entries, x):
+    assert (x in tg.Tensor(entries, True)) == (x in np.array(entries))
+
+
+def test_the_limits_of_an_arrays_method_clip_get_gradients():
+    low, high = tg.Tensor(0.0, True), tg.Tensor(1.0, True)
+    np.sum(np.array([-1.0, 0.5, 2.0, 3.0]).clip(low, high)).backward()
+    assert (low.grad, high.grad) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda out, t: np.copyto(out, t), lambda out, t: np.put(out, 0, t), lambda out, t: np.place(out, out == 0, t),
+        lambda out, t: np.putmask(out, out == 0, t), lambda out, t: np.full(2, t, float),
+        lambda out, t: np.full_like(out, t), lambda out, t: np.put_along_axis(out, np.array([0]), t, 0),
+    ],
+)  # fmt: skip
+def test_functions_that_write_into_an_array_say_what_to_write(write):
+    out = np.zeros(2)
+    with pytest.raises(
+        TypeError,
+        match=r"it writes in place, where a Tensor would lose its graph.* np\.stack.* np\.where.* np\.broadcast_to",
+    ):
+        write(out, number())
+    assert not out.any()
+
+
+# -- switches that decorate -------------------------------------------------------------------------------------------
+
+
+def test_a_generator_or_a_coroutine_that_a_function_returns_has_no_graph_either():
+    @tg.no_grad()
+    def lazily():
+        return (recorded()[1] for _ in range(2))
+
+    @tg.no_grad()
+    def later():
+        async def run():
+            return recorded()[1]
+
+        return run()
+
+    async def awaited():
+        return await later()
+
+    assert list(lazily()) == [False, False]
+    assert asyncio.run(awaited()) is False
+
+
+def test_an_abandoned_generator_cleans_up_without_a_graph():
+    seen = []
+
+    @tg.no_grad()
+    def steps():
+        try:
+            yield
+        finally:
+            seen.append(recorded()[1])
+
+    abandoned = steps()
+    next(abandoned)
+    abandoned.close()
+    assert seen == [False]
+
+
+@pytest.mark.parametrize("wrapper", [staticmethod, classmethod, property])
+def test_decorators_of_classes_stand_above(wrapper):
+    for switch in (tg.no_grad, tg.detect_anomaly):
+        with pytest.raises(TypeError, match=rf"{switch.__name__} cannot decorate .*; @staticmethod and the like stand"):
+            switch()(wrapper(recorded))
+
+
+def test_detect_anomaly_looks_at_what_a_decorated_generator_computes_and_at_nothing_else():
+    @tg.detect_anomaly()
+    def steps():
+        yield
+        np.log(tg.Tensor(0.0, True))
+        yield
+
+    running = steps()
+    next(running)
+    with np.errstate(divide="ignore"):
+        np.log(tg.Tensor(0.0, True))  # while it waits
+    with pytest.raises(tg.AnomalyError, match="log"):
+        next(running)
+
+
+def test_one_detect_anomaly_may_be_used_again_and_nested():
+    looking = tg.detect_anomaly()
+    for _ in range(2):
+        with pytest.raises(tg.AnomalyError), looking, looking:
+            np.log(tg.Tensor(0.0, True))
+    with np.errstate(divide="ignore"):
+        np.log(tg.Tensor(0.0, True))
+    with pytest.raises(TypeError, match=r"Write @tg\.detect_anomaly\(\), with parentheses"):
+        tg.detect_anomaly(recorded)

@@ -9,7 +9,8 @@ was recorded outside it is not, but for what `backward` in the block leaves in t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from tinygrad_dls import frames
 from tinygrad_dls.arrays import Array, role, unbroadcast
+from tinygrad_dls.switches import Switch
 from tinygrad_dls.tensor import Tensor, _recording, values
 
 __all__ = ["AnomalyError", "detect_anomaly"]
@@ -26,13 +28,13 @@ class AnomalyError(ArithmeticError):
     """A NaN or an infinity, found by `detect_anomaly`."""
 
 
-@contextmanager
-def detect_anomaly() -> Iterator[None]:
+class detect_anomaly(Switch):  # noqa: N801  # used as a function
     """Raise at the first NaN or infinity that an op makes, in the forward or in the backward pass.
 
     Looks at every value that is recorded, so it costs a pass over each. Under `no_grad` nothing is recorded, and
     nothing is looked at. Put the forward and the backward pass into the block: where only the backward pass goes wrong,
     it is still the forward pass that says which op and which line. NumPy's warnings of the same are silenced.
+    It decorates too; of a generator or a coroutine, it looks at what their own code computes.
 
     Raises
     ------
@@ -52,6 +54,26 @@ def detect_anomaly() -> Iterator[None]:
       x (2,): finite, from 0 to 4, and 0 there
       the gradient that came in: finite
     """
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        block = _looked_at()
+        block.__enter__()
+        _blocks.set((*_blocks.get(), block))
+
+    def __exit__(self, *error: Any) -> None:
+        *outer, block = _blocks.get()
+        _blocks.set(tuple(outer))
+        block.__exit__(*error)
+
+
+# The blocks to leave, the innermost last; each thread and each task has its own.
+_blocks: ContextVar[tuple[AbstractContextManager[None], ...]] = ContextVar("tinygrad_dls_anomalies", default=())
+
+
+@contextmanager
+def _looked_at() -> Iterator[None]:
     if not _recording.get():
         yield
         return

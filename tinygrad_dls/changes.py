@@ -77,6 +77,14 @@ def watched(reachable: Any) -> Watched:
     return found
 
 
+def shared(node: Any) -> Watched:
+    """The same for a copy of a node, whose products still know the arrays of the original: those that may change."""
+    arrays = [node._value, *(getattr(x, "_value", x) for x in node.inputs)]
+    known = [array for array, _, _ in node._origin[4]]
+    new = [x for x in arrays if changeable(x) and not any(x is array for array in known)]
+    return (*node._origin[4], *((x, True, fingerprint(x, whole=True)) for x in new))
+
+
 # -- the comparison, before a node's products run ---------------------------------------------------------------------
 
 
@@ -125,9 +133,11 @@ _PACKAGE = __name__.removesuffix("changes")
 def changed_in_place(node: Any, changed: Any) -> RuntimeError:
     """The error for the result or an argument of a node, a Tensor or its array, that was changed after it was used."""
     places = [node, *node.inputs]
-    position = next(i for i, x in enumerate(places) if _is(x, changed))
+    position = next((i for i, x in enumerate(places) if _is(x, changed)), None)
     op = node.op.__name__
-    if position:
+    if position is None:
+        what = f"an array of {op}, shared with the Tensor that this one was copied from,"
+    elif position:
         name, gave = role(places[position], position), f", which gave {node.name}" if node.name else ""
         place = f"argument {position} of {op}{gave}"
         what = place + "," * bool(gave) if name == f"argument {position}" else f"{name} ({place})"

@@ -383,6 +383,8 @@ def var(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
 def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -> Rule:
     """Standard deviation over the axes: ``dz/dx = (x - mean) / ((n - ddof) z)``, and 0 where z is, or all are equal."""
     _refuse_too_few(x, axis, ddof)
+    unit = _unit(x, axis)
+    x = x if unit is None else x / unit  # the gradient is the same in all units
     z = np.std(x, axis=axis, ddof=ddof, keepdims=keepdims)
 
     def dx(dz: Array) -> Array:
@@ -393,7 +395,23 @@ def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
         scale = np.where(equal, 0, dz / (_count(x, axis) - ddof) / np.where(equal, 1, z))
         return _kept(scale, axis, keepdims, x) * (x - np.mean(x, axis=axis, keepdims=True))
 
-    return z, (dx,)
+    return z if unit is None else z * unit.reshape(np.shape(z)), (dx,)
+
+
+def _unit(x: Array, axis: Axis) -> Any:
+    """Powers of two to measure numbers in whose squares would underflow or overflow; None where there are no such."""
+    x = values(x)
+    if not hasattr(type(x), "__array_interface__") or x.dtype.kind != "f":
+        return None
+    info = np.finfo(x.dtype)
+    largest = np.max(np.abs(x), axis=axis, keepdims=True, initial=0)
+    tiny = np.logical_and(largest > 0, largest < np.sqrt(info.smallest_normal))
+    # a million squares of numbers below this can be added up
+    huge = np.logical_and(largest < np.inf, largest > 2.0 ** (info.maxexp // 2 - 10))
+    if not (np.any(tiny) or np.any(huge)):
+        return None
+    unit = x.dtype.type(2.0 ** (3 * info.maxexp // 4))  # far from both ends, and so are squares in it
+    return np.where(huge, unit, np.where(tiny, 1 / unit, x.dtype.type(1)))
 
 
 @op(np.cumsum)

@@ -20,7 +20,7 @@ import functools
 import inspect
 import math
 import operator
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
@@ -35,7 +35,6 @@ from tinygrad_dls.arrays import (
     explained,
     not_differentiated,
     role,
-    shown,
     truth,
     unbroadcast,
 )
@@ -48,8 +47,10 @@ from tinygrad_dls.changes import (
     memory,
     refuse_changed,
     refuse_changed_since_lent,
+    shared,
     watched,
 )
+from tinygrad_dls.switches import Switch
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -64,6 +65,9 @@ Rule: TypeAlias = tuple[Array, tuple[VJP | None, ...]]
 Observer: TypeAlias = Callable[["Tensor"], None]
 _recording: ContextVar[bool | Observer] = ContextVar("tinygrad_dls_recording", default=True)
 
+# NumPy's functions that write into an array that they are given, or that np.full and np.full_like have made.
+_WRITING = {np.copyto, np.put, np.place, np.putmask, np.put_along_axis}
+
 # What a NumPy function means for Tensors. `op` and `implements` fill it.
 _implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 
@@ -72,7 +76,7 @@ _implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 _before: ContextVar[tuple[bool | Observer, ...]] = ContextVar("tinygrad_dls_before_no_grad", default=())
 
 
-class no_grad:  # noqa: N801  # used as a function
+class no_grad(Switch):  # noqa: N801  # used as a function
     """Switch the recording of the graph off: as a context manager, or as a decorator.
 
     The switch is a `contextvars.ContextVar`: threads and tasks that run beside the block do not see it, and it is set
@@ -96,12 +100,6 @@ class no_grad:  # noqa: N801  # used as a function
 
     __slots__ = ()
 
-    def __init__(self, *function: Any) -> None:
-        if function:
-            raise TypeError(
-                "no_grad takes no arguments. Write @tg.no_grad(), with parentheses, or `with tg.no_grad():`."
-            )
-
     def __enter__(self) -> None:
         _before.set((*_before.get(), _recording.get()))
         _recording.set(False)
@@ -110,66 +108,6 @@ class no_grad:  # noqa: N801  # used as a function
         *outer, recording = _before.get()
         _recording.set(recording)
         _before.set(tuple(outer))
-
-    def __call__(self, function: Callable[P, Any]) -> Callable[P, Any]:
-        """The function, with the recording of the graph off while it runs."""
-        if inspect.isasyncgenfunction(function) or isinstance(function, type) or not callable(function):
-            raise TypeError(
-                f"no_grad cannot decorate {shown(function)}: it takes functions, generators and coroutines. Write "
-                "`with tg.no_grad():` within, around what shall have no graph."
-            )
-        if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def generate(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return (yield from _without_graph(function(*args, **kwargs)))
-
-            return generate
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
-                return await _Awaited(_without_graph(function(*args, **kwargs).__await__()))
-
-            return run
-
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with self:
-                return function(*args, **kwargs)
-
-        return call
-
-
-def _without_graph(generator: Any) -> Generator[Any, Any, Any]:
-    """Go through a generator, with the recording of the graph off only while it runs, not while it waits."""
-    resume: Callable[[], Any] = functools.partial(next, generator)
-    while True:
-        try:
-            with no_grad():
-                item = resume()
-        except StopIteration as end:
-            return end.value
-        try:
-            sent = yield item
-        except GeneratorExit:
-            with no_grad():
-                generator.close()
-            raise
-        except BaseException as error:
-            resume = functools.partial(generator.throw, error)
-        else:
-            resume = functools.partial(next, generator) if sent is None else functools.partial(generator.send, sent)
-
-
-class _Awaited:
-    """What `await` takes: something that gives an iterator."""
-
-    def __init__(self, steps: Generator[Any, Any, Any]) -> None:
-        self._steps = steps
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return self._steps
 
 
 class Tensor:
@@ -386,11 +324,14 @@ class Tensor:
         dz = self._seed(seed)
 
         gradients = {self: dz}
+        widened: set[Tensor] | None = None  # whose gradients of half precision are added up
         waiting: list[list[Tensor]] = [[] for _ in range(self._depth + 1)]
         waiting[self._depth].append(self)
         for nodes in waiting[:1:-1]:
             for node in nodes:
                 node._grad = dz = gradients.pop(node)
+                if widened is not None and node in widened:
+                    node._grad = dz = dz.astype(_HALF)
                 function, inputs, _, vjps, compared = node._origin
                 if compared:
                     refuse_changed(node)
@@ -414,6 +355,10 @@ class Tensor:
                         if given != shape:
                             dx = unbroadcast(dx, shape, function)
                         if x in gradients:
+                            if dx.dtype == _HALF:  # added up in single precision: 2048 + 1 is 2048
+                                widened = set() if widened is None else widened
+                                widened.add(x)
+                                dx = dx.astype(np.float32)
                             gradients[x] = gradients[x] + dx
                         elif x._depth > 1:
                             gradients[x] = dx
@@ -465,6 +410,8 @@ class Tensor:
         if kwargs:
             raise TypeError(f"{name}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
         function = _implementations.get(ufunc) if method == "__call__" else None
+        if function is None and ufunc.__name__ == "clip" and method == "__call__":  # that of `array.clip(t, u)`
+            function = _implementations[np.clip]
         if function is None:
             raise not_differentiated(name)
         return function(*inputs)
@@ -474,6 +421,12 @@ class Tensor:
     ) -> Any:
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
         function = _implementations.get(func)
+        if function is None and func in _WRITING:
+            raise TypeError(
+                f"np.{func.__name__}: it writes in place, where a Tensor would lose its graph. Make a new array: "
+                "np.stack([t, u]) of several Tensors, np.where for some entries, np.broadcast_to(t, shape) for "
+                "np.full(shape, t); or use tensor.data."
+            )
         if function is None:
             raise not_differentiated(f"{func.__module__.replace('numpy', 'np')}.{func.__name__}")
         return function(*args, **kwargs)
@@ -542,12 +495,21 @@ class Tensor:
         return self._copied(lambda x: x)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return self._copied(lambda x: copy.deepcopy(x, memo), memo)
+        """A copy with a graph of its own, down to the leaves; without recursion, as graphs are deep."""
+        waiting = [self]
+        while waiting:
+            t = waiting[-1]
+            inside = [x for x in (*t.inputs, t._value, t._grad) if isinstance(x, Tensor) and id(x) not in memo]
+            if inside:
+                waiting += inside
+            elif id(waiting.pop()) not in memo:
+                memo[id(t)] = twin = t._copied(lambda x: copy.deepcopy(x, memo))
+                if t.op is not None:  # the products of the copy know the original's arrays
+                    twin._origin = (*twin._origin[:4], shared(t))
+        return memo[id(self)]  # type: ignore[no-any-return]  # what was put there
 
-    def _copied(self, each: Callable[[Any], Any], memo: dict[int, Any] | None = None) -> Tensor:
+    def _copied(self, each: Callable[[Any], Any]) -> Tensor:
         twin: Tensor = _new(type(self))
-        if memo is not None:
-            memo[id(self)] = twin
         for name in (name for base in type(self).__mro__ for name in getattr(base, "__slots__", ())):
             if name != "__weakref__":
                 object.__setattr__(twin, name, each(getattr(self, name)))
@@ -567,6 +529,9 @@ class Tensor:
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
+
+    def __contains__(self, x: Any) -> bool:
+        return bool(np.any(self == x))
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError(
@@ -747,6 +712,7 @@ def _one(dtype: np.dtype[Any]) -> Any:
 
 _new = object.__new__
 _NDARRAY = np.ndarray
+_HALF = np.dtype(np.float16)
 _PLAIN: set[type] = {float, int, bool}  # most other operands: nothing to look into
 _LEAF: Any = None, (), {}, (), ()
 

@@ -1,0 +1,96 @@
+"""Switches: context managers that decorate too, whatever kind of function it is.
+
+A generator or a coroutine runs in pieces, and between them its caller runs, who never asked for the switch. Decorated,
+it has the switch on in its own pieces alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Generator
+from typing import Any, ParamSpec
+
+from tinygrad_dls.arrays import shown
+
+__all__ = ["Switch"]
+
+P = ParamSpec("P")
+
+
+class Switch:
+    """A context manager that takes nothing, may be entered any number of times, and decorates functions.
+
+    Raises
+    ------
+    TypeError
+        If it decorates without parentheses, or something that is no function.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, *function: Any) -> None:
+        if function:
+            name = type(self).__name__
+            raise TypeError(f"{name} takes no arguments. Write @tg.{name}(), with parentheses, or `with tg.{name}():`.")
+
+    def __enter__(self) -> None:
+        raise NotImplementedError
+
+    def __exit__(self, *error: Any) -> None:
+        raise NotImplementedError
+
+    def __call__(self, function: Callable[P, Any]) -> Callable[P, Any]:
+        """The function, with the switch on while it runs."""
+        no_function = isinstance(function, (type, staticmethod, classmethod, property)) or not callable(function)
+        if no_function or inspect.isasyncgenfunction(function):
+            name = type(self).__name__
+            raise TypeError(
+                f"{name} cannot decorate {shown(function)}: it takes functions, generators and coroutines. Write "
+                f"`with tg.{name}():` within, around what it is for; @staticmethod and the like stand above it."
+            )
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generate(*args: P.args, **kwargs: P.kwargs) -> Any:
+                return (yield from self._in_pieces(function(*args, **kwargs)))
+
+            return generate
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run(*args: P.args, **kwargs: P.kwargs) -> Any:
+                return await types.coroutine(self._in_pieces)(function(*args, **kwargs))
+
+            return run
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with self:
+                result = function(*args, **kwargs)
+            if isinstance(result, types.GeneratorType):  # which has yet to run, and then it shall be on too
+                return self._in_pieces(result)
+            return types.coroutine(self._in_pieces)(result) if isinstance(result, types.CoroutineType) else result
+
+        return call
+
+    def _in_pieces(self, steps: Any) -> Generator[Any, Any, Any]:
+        """Go through a generator or a coroutine, with the switch on while it runs, not while it waits."""
+        resume: Callable[[], Any] = functools.partial(steps.send, None)
+        while True:
+            with self:
+                try:
+                    item = resume()
+                except StopIteration as end:
+                    return end.value
+            try:
+                sent = yield item
+            except GeneratorExit:
+                with self:
+                    steps.close()
+                raise
+            except BaseException as error:
+                resume = functools.partial(steps.throw, error)
+            else:
+                resume = functools.partial(steps.send, sent)
