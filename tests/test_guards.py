@@ -293,3 +293,14 @@ def test_comparisons_get_rarer_and_stop_at_a_period():
 )
 def test_costs_are_compared_by_their_own_size(got, expected, found):
     assert list(checking.Turns(float).differing({"the cost": got}, {"the cost": expected}, {})) == found
+
+
+def test_fit_takes_the_options_of_compile():
+    model = Reading(MANY)
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    history = tg.fit(model, X, Y, loss=LOGITS, optimizer=optimizer, epochs=3, compile={"constants": [MANY]})
+    assert len(history) == 3
+    with pytest.raises(RecordingError, match=r"would freeze what Reading\.table holds"):
+        tg.fit(model, X, Y, loss=LOGITS, optimizer=optimizer, epochs=3, compile=True)
+    with pytest.raises(TypeError, match=r"compile\(\) got an unexpected keyword argument 'constant'"):
+        tg.fit(model, X, Y, loss=LOGITS, optimizer=optimizer, epochs=3, compile={"constant": [MANY]})

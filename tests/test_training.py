@@ -10,6 +10,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.test_compile import interrupted_at
 from tinygrad_dls import nn
+from tinygrad_dls.optim import _cells_of
 
 LOSS = tg.binary_cross_entropy_with_logits
 
@@ -561,7 +562,7 @@ def test_wherever_ctrl_c_comes_in_fit_the_modes_and_the_warnings_of_numpy_are_as
         with tg.no_grad():
             assert not model(X).requires_grad
         assert model(X).requires_grad, where
-        assert not any("training" in cell for cell in optimizer._shared()), where
+        assert not any("training" in cell for cell in _cells_of(optimizer.parameters)), where
         places.add(where)
         if where is None:
             break

@@ -124,12 +124,14 @@ def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
         return in_single(_binary_cross_entropy_with_logits.__wrapped__, z, y)  # type: ignore[attr-defined, no-any-return]
     m = z.shape[-1] if z.shape else 1
     positive = np.maximum(z, 0.0)
-    negative = np.minimum(z, 0.0)  # so |z| = positive - negative, and no exponent below is above 0
+    negative = z - positive  # so |z| = positive - negative, and no exponent below is above 0
     e = np.exp(negative - positive)
     losses = positive - y * z + np.log1p(e)
     J = losses.sum() / m
     lost = J != J if J.__class__ in _NUMBERS else _is_nan(J)
     if lost:  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
+        negative = np.minimum(z, 0.0)
+        e = np.exp(negative - positive)
         away = (z > 0) - y
         J = (np.where(away == 0, 0, z) * away + np.log1p(e)).sum() / m
 

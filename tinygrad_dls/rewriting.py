@@ -278,12 +278,27 @@ def squared(call: Call) -> Any:
 
 
 def one_part(call: Call) -> Any:
-    """``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit; ``x - max(x, 0)`` is no minimum if x is infinite."""
+    """``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit; in an exponent, ``x - max(x, 0)`` is ``min(x, 0)``.
+
+    Of an infinite x it is no minimum; there, the cost of the notes is computed again by the engine, or is the limit.
+    """
+    if is_call(call, np.exp) and is_call(call.args[0], np.subtract):
+        x, p = call.args[0].args
+        if _is_part_above(p, x):
+            return like(call, np.exp, like(call.args[0], np.minimum, x, 0))
+        if is_call(x, np.subtract) and x.args[1] is p and _is_part_above(p, x.args[0]):
+            return like(call, np.exp, like(call.args[0], np.subtract, like(x, np.minimum, x.args[0], 0), p))
+        return None
     if is_call(call, np.subtract) and is_call(call.args[1], np.maximum) and number(call.args[1].args[1]) == 0:
         x, p = call.args
         if is_call(x, np.minimum) and x.args[0] is p.args[0] and number(x.args[1]) == 0:
             return like(call, np.negative, like(call, np.abs, x.args[0]))
     return None
+
+
+def _is_part_above(p: Any, x: Any) -> bool:
+    """Whether p is ``max(x, 0)``."""
+    return is_call(p, np.maximum) and p.args[0] is x and number(p.args[1]) == 0
 
 
 def clipped_once(call: Call) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +103,7 @@ def fit(
     validation: tuple[Array, Array] | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
-    compile: bool = False,
+    compile: bool | Mapping[str, Any] = False,
 ) -> History:
     """Train a model: for each epoch, ``J = loss(model(X), Y)``, ``J.backward()``, ``optimizer.step()``.
 
@@ -133,9 +133,9 @@ def fit(
         Show tqdm's bar, in a terminal, on runs of more than a second.
     callbacks : sequence of functions
         Called after each epoch as ``callback(epoch, cost, model)``; a true answer ends the training.
-    compile : bool, default False
+    compile : bool or dict, default False
         Whether the step is recorded and replayed as planned NumPy calls, see `tinygrad_dls.compile`: the same training
-        up to rounding, in less time.
+        up to rounding, in less time. A dict gives options of it: ``compile={"constants": [words]}``.
 
     Returns
     -------
@@ -190,10 +190,11 @@ def fit(
             training.begin()
             judged = _tried(model, loss, X, Y, validation)
             take_step: Callable[[Array, Array], float] = partial(eager_step, model, loss, optimizer)
-            if truth(compile, "fit: compile"):
+            if isinstance(compile, Mapping) or truth(compile, "fit: compile"):
+                options = {"gradients": True} | (dict(compile) if isinstance(compile, Mapping) else {})
                 from tinygrad_dls.compiling import compile as compiled  # only training that is compiled needs it
 
-                take_step = compiled(model, loss, optimizer, gradients=True)
+                take_step = compiled(model, loss, optimizer, **options)
             batches = ((X, Y),) if batch_size is None else minibatches(X, Y, batch_size, rng=rng)
             model.train()
             return _run(model, loss, optimizer, epochs, take_step, batches, validation, judged, progress, callbacks)
