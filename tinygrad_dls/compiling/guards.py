@@ -523,10 +523,10 @@ class Guard(Surroundings):
             attrgetter("parameters", *(f"{name}.__func__" for name in NOT_RECORDED), *names), optimizer
         )
         self._numbers = optimizer.parameters.copy(), *self._read()[1:]
+        self._places.append((vars(optimizer), "parameters", optimizer.parameters))
         for i, p in enumerate(optimizer.parameters):
             if p.size < 2:  # of which == compares the number, and not which one it is
-                put = partial(optimizer.parameters.__setitem__, i)
-                self._variable(partial(_item, optimizer, i), "the optimizer's parameters", put)
+                self._places.append((optimizer.parameters, i, p))
 
     def changes(self) -> list[str]:
         """The names of what is not as it was."""
@@ -656,10 +656,6 @@ def _methods(optimizer: Optimizer) -> list[FunctionType]:
     """Those that are written by users."""
     bases = [base for base in type(optimizer).__mro__ if base is not object and not _is_ours(base)]
     return [f for base in bases for f in vars(base).values() if isinstance(f, FunctionType)]
-
-
-def _item(optimizer: Optimizer, i: int) -> Any:
-    return optimizer.parameters[i] if i < len(optimizer.parameters) else MISSING
 
 
 def _put(place: dict[str, Any], key: str, value: Any) -> None:
