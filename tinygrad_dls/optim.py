@@ -193,21 +193,24 @@ class Optimizer:
         if self._cell.get("zeroed") is not self._mark or self._mark[0] != get_ident():
             self._begin("step")
         rate, state = self._rate(), self._state
-        updates = [
-            (p, p._value, state.get(p, ()), self._update(p, rate)) for p in self.parameters if p._grad is not None
-        ]
+        updates = [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]
         if not updates:
             raise RuntimeError(
                 f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before, "
                 "and zero_grad() before that; or are these another model's parameters?"
             )
+        before = state.copy()
         try:
-            for p, _, _, (w, s) in updates:
-                p._value, state[p] = np.asarray(w) if isinstance(w, np.generic) else w, s  # what has no axes, too
+            for p, _, (w, s) in updates:
+                p._value = np.asarray(w) if isinstance(w, np.generic) else w  # what has no axes, too
+                if s or before:
+                    state[p] = s
             self.steps += 1
         except BaseException:  # Ctrl-C between two parameters: put all of them back
-            for p, w, s, _ in updates:
-                p._value, state[p] = w, s
+            for p, w, _ in updates:
+                p._value = w
+            state.clear()
+            state.update(before)
             raise
 
     def _start(self, p: Tensor) -> State:

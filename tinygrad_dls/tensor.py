@@ -324,14 +324,12 @@ class Tensor:
         dz = self._seed(seed)
 
         gradients = {self: dz}
-        widened: set[Tensor] | None = None  # whose gradients of half precision are added up
+        wide: dict[Tensor, Array] = {}  # sums of gradients of half precision, in single precision
         waiting: list[list[Tensor]] = [[] for _ in range(self._depth + 1)]
         waiting[self._depth].append(self)
         for nodes in waiting[:1:-1]:
             for node in nodes:
                 node._grad = dz = gradients.pop(node)
-                if widened is not None and node in widened:
-                    node._grad = dz = dz.astype(_HALF)
                 function, inputs, _, vjps, compared = node._origin
                 if compared:
                     refuse_changed(node)
@@ -355,11 +353,11 @@ class Tensor:
                         if given != shape:
                             dx = unbroadcast(dx, shape, function)
                         if x in gradients:
-                            if dx.dtype == _HALF:  # added up in single precision: 2048 + 1 is 2048
-                                widened = set() if widened is None else widened
-                                widened.add(x)
-                                dx = dx.astype(np.float32)
-                            gradients[x] = gradients[x] + dx
+                            if dx.dtype == _HALF:  # 2048 + 1 is 2048 there
+                                wide[x] = (wide[x] if x in wide else gradients[x].astype(np.float32)) + dx
+                                gradients[x] = wide[x].astype(_HALF)
+                            else:
+                                gradients[x] = gradients[x] + dx
                         elif x._depth > 1:
                             gradients[x] = dx
                             waiting[x._depth].append(x)
