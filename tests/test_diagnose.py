@@ -567,6 +567,21 @@ def test_a_layer_that_is_used_twice_has_the_sum_of_both_gradients():
     assert diagnose(model, X, Y, {"dW1": dW / 2}).first_wrong is not None
 
 
+@pytest.mark.parametrize("epochs", [0, 100])
+def test_a_random_number_in_the_place_of_a_gradient_has_no_cause(epochs):
+    X, Y = tg.datasets.planar_flower()
+    model = tg.nn.TwoLayerNetwork(2, 4, rng=3)
+    if epochs:
+        optimizer = tg.optim.SGD(model.parameters(), lr=1.2)
+        tg.fit(model, X, Y, loss=tg.binary_cross_entropy_with_logits, optimizer=optimizer, epochs=epochs)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        [finding] = [
+            f for f in diagnose(model, X, Y, {"db2": 0.1 * rng.standard_normal((1, 1))}).findings if f.name == "db2"
+        ]
+        assert finding.causes == ()
+
+
 def test_several_causes_that_fit_are_all_named():
     """With two examples and one unit, some mistakes give the same numbers: it does not choose."""
     model, X, Y, s = problem(n_x=1, n_h=1, m=2)
