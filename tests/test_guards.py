@@ -2,6 +2,7 @@
 
 import itertools
 import queue
+import time
 import warnings
 
 import numpy as np
@@ -44,6 +45,12 @@ class Reading(nn.Module):
             "would freeze what WORDS holds: a SimpleQueue, whose changes cannot be watched. Pass what the code takes "
             "from it as an argument, or keep that as a number or an array in a variable; if it never changes, declare "
             "it with compile(..., constants=[WORDS]).",
+        ),
+        (
+            lambda: compiled(lambda z, y: LOGITS(z, y) * (time.time() > 0)),
+            "would freeze what time.time gives, which comes from outside: a clock, a file, the process, a setting. "
+            "Call it before, and pass what it gave as an argument, or keep that in a variable; if it never changes, "
+            "declare it with compile(..., constants=[time.time]).",
         ),
         (
             lambda: compiled(model=Reading(MANY)),

@@ -134,7 +134,7 @@ class Surroundings:
     def _found(self, x: Any, name: str, named: bool) -> None:
         self._names[id(x)] = name
         if named and reads_the_world(x):
-            raise _unwatchable(name, f"{getattr(x, '__qualname__', name)}, which gives what is elsewhere")
+            raise _from_outside(name)
         if type(x) in weakref.ProxyTypes:
             raise _unwatchable(name, "a weak proxy")
         if isinstance(x, Tensor):
@@ -298,7 +298,7 @@ class Surroundings:
         for used in sorted(code.names - f.__globals__.keys()):
             found = vars(builtins).get(used)
             if found is not None and reads_the_world(found):
-                raise _unwatchable(used, "what is in files and elsewhere")
+                raise _from_outside(used)
             if getattr(found, "__module__", "builtins") != "builtins" or not callable(found):
                 self._entry(vars(builtins), used, used)
         for used, found in code.of_libraries.items():
@@ -562,6 +562,15 @@ def _unwatchable(name: str, what: str) -> RecordingError:
         f"the recording would freeze what {name or 'the function'} holds: {what}, whose changes cannot be watched. "
         "Pass what the code takes from it as an argument, or keep that as a number or an array in a variable; "
         f"if it never changes, declare it with compile(..., constants=[{name or '...'}])."
+    )
+
+
+def _from_outside(name: str) -> RecordingError:
+    """The error for a function that reads a clock, a file and the like."""
+    return RecordingError(
+        f"the recording would freeze what {name} gives, which comes from outside: a clock, a file, the process, a "
+        "setting. Call it before, and pass what it gave as an argument, or keep that in a variable; if it never "
+        f"changes, declare it with compile(..., constants=[{name}])."
     )
 
 
