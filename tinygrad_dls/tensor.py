@@ -20,9 +20,10 @@ import functools
 import inspect
 import math
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from types import FunctionType
+from types import FrameType, FunctionType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 
 import numpy as np
@@ -67,6 +68,8 @@ _recording: ContextVar[bool | Observer] = ContextVar("tinygrad_dls_recording", d
 
 # NumPy's functions that write into an array that they are given, or that np.full and np.full_like have made.
 _WRITING = {np.copyto, np.put, np.place, np.putmask, np.put_along_axis}
+
+NUMBER = "a Python number"  # as errors call what code asks for
 
 # What a NumPy function means for Tensors. `op` and `implements` fill it.
 _implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -446,6 +449,8 @@ class Tensor:
         x: Any = self
         while isinstance(x, Tensor):
             if x._depth:
+                if what == NUMBER and _writes(sys._getframe(1).f_back):
+                    return
                 raise TypeError(
                     f"{called(self.name)} requires a gradient, and {what} would lose the graph. Write np.exp for "
                     "math.exp and so on, X @ t for X.dot(t), and np.stack([t, u]) for an array of Tensors. If no "
@@ -454,35 +459,35 @@ class Tensor:
             x = x._value
 
     def __float__(self) -> float:
-        self._refuse_to_lose_the_graph("a Python number")
+        self._refuse_to_lose_the_graph(NUMBER)
         return float(self.item())
 
     def __int__(self) -> int:
-        self._refuse_to_lose_the_graph("a Python number")
+        self._refuse_to_lose_the_graph(NUMBER)
         return int(self.item())
 
     def __complex__(self) -> complex:
-        self._refuse_to_lose_the_graph("a Python number")
+        self._refuse_to_lose_the_graph(NUMBER)
         return complex(self.item())
 
     def __index__(self) -> int:
-        self._refuse_to_lose_the_graph("a Python number")
+        self._refuse_to_lose_the_graph(NUMBER)
         return operator.index(np.asarray(values(self)))
 
     def __round__(self, digits: int | None = None) -> Any:
-        self._refuse_to_lose_the_graph("a Python number")
+        self._refuse_to_lose_the_graph(NUMBER)
         return round(self.item(), digits)
 
     def __trunc__(self) -> int:
-        self._refuse_to_lose_the_graph("a Python number")
+        self._refuse_to_lose_the_graph(NUMBER)
         return math.trunc(self.item())
 
     def __floor__(self) -> int:
-        self._refuse_to_lose_the_graph("a Python number")
+        self._refuse_to_lose_the_graph(NUMBER)
         return math.floor(self.item())
 
     def __ceil__(self) -> int:
-        self._refuse_to_lose_the_graph("a Python number")
+        self._refuse_to_lose_the_graph(NUMBER)
         return math.ceil(self.item())
 
     def __bytes__(self) -> bytes:
@@ -490,7 +495,9 @@ class Tensor:
         return np.asarray(values(self)).tobytes()
 
     def __copy__(self) -> Tensor:
-        return self._copied(lambda x: x)
+        twin = self._copied(lambda x: x)
+        twin._take_attributes(self, lambda x: x)
+        return twin
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """A copy with a graph of its own, down to the leaves; without recursion, as graphs are deep."""
@@ -502,16 +509,24 @@ class Tensor:
                 waiting += inside
             elif id(waiting.pop()) not in memo:
                 memo[id(t)] = twin = t._copied(lambda x: copy.deepcopy(x, memo))
-                if t.op is not None:  # the products of the copy know the original's arrays
+                if t.op is not None and t._level > 1:  # the products know Tensors, whose gradients flow on from them
+                    twin._origin = _again(t, twin.inputs, twin.options)
+                elif t.op is not None:  # the products of the copy know the original's arrays
                     twin._origin = (*twin._origin[:4], shared(t))
+                twin._take_attributes(t, lambda x: copy.deepcopy(x, memo))
         return memo[id(self)]  # type: ignore[no-any-return]  # what was put there
 
     def _copied(self, each: Callable[[Any], Any]) -> Tensor:
         twin: Tensor = _new(type(self))
-        for name in (name for base in type(self).__mro__ for name in getattr(base, "__slots__", ())):
-            if name != "__weakref__":
-                object.__setattr__(twin, name, each(getattr(self, name)))
+        state: Any = object.__getstate__(self)
+        for name, x in state[1].items():  # of the slots
+            object.__setattr__(twin, name, each(x))
         return twin
+
+    def _take_attributes(self, other: Tensor, each: Callable[[Any], Any]) -> None:
+        """What a caller's subclass keeps beside the slots; they may lead back to the Tensor."""
+        if attributes := getattr(other, "__dict__", None):
+            vars(self).update(each(attributes))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.op is not None:
@@ -535,6 +550,12 @@ class Tensor:
         raise TypeError(
             "a Tensor cannot be changed in place: the graph needs the old values. "
             "Build a new one with np.where or np.concatenate, or set tensor.data before the forward pass."
+        )
+
+    def __delitem__(self, index: Any) -> None:
+        raise TypeError(
+            "entries of a Tensor cannot be deleted: the graph needs the old values. "
+            "Take those that remain, such as t[1:], or t[kept] with a mask, or join parts with np.concatenate."
         )
 
     def __format__(self, spec: str) -> str:
@@ -785,3 +806,47 @@ def values(x: Any) -> Any:
     while isinstance(x, Tensor):
         x = x._value
     return x
+
+
+# -- copies, and what is only written out -----------------------------------------------------------------------------
+
+
+def _again(t: Tensor, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """How a Tensor of Tensors comes of copies of its inputs: its op runs again, and its products know the copies.
+
+    Raises
+    ------
+    RuntimeError
+        If the op gives other values now.
+    """
+    op: Any = t.op
+    token = _recording.set(True)
+    try:
+        with np.errstate(all="ignore"):  # which warned the first time
+            twin = op(*inputs, **options)
+    finally:
+        _recording.reset(token)
+    before, after = values(t), values(twin)
+    if before.dtype.kind != "O" and not np.all((after == before) | ((after != after) & (before != before))):  # NaN too
+        raise RuntimeError(
+            f"deepcopy: {called(t.name)} was computed by {op.__name__}, which gives other values now. Does its rule draw "
+            "random numbers, or was an array changed in place? Copy t.detach(), or compute it again of copies."
+        )
+    return twin._origin
+
+
+def _writes(frame: FrameType | None) -> bool:
+    """Whether a caller is at an operator ``%``, which asks for a number only to write it: ``"cost %f" % J``."""
+    if frame is None:  # a thread of C code
+        return False
+    code, at = frame.f_code.co_code, frame.f_lasti
+    return tuple(code[at : at + 2]) in _per_cent()
+
+
+@functools.cache
+def _per_cent() -> set[tuple[int, int | None]]:
+    """The bytecode of ``%`` and of ``%=``."""
+    import dis
+
+    instructions = [i for text in ("a % b", "a %= b") for i in dis.Bytecode(text)]
+    return {(i.opcode, i.arg) for i in instructions if i.opname == "BINARY_OP"}
