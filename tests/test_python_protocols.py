@@ -2,10 +2,14 @@
 
 The table below is held against the special methods of float, int, complex, list and ndarray: each has its row.
 """
+# ruff: noqa: UP031, UP032  # other ways to print are what is tested
 
+import _thread
 import asyncio
 import builtins
+import cmath
 import copy
+import logging
 import math
 import operator
 import pickle
@@ -14,6 +18,7 @@ import threading
 from contextlib import nullcontext
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import tinygrad_dls as tg
@@ -59,6 +64,7 @@ TABLE = {
     "floor": (math.floor, number, REFUSED), "ceil": (math.ceil, number, REFUSED), "bytes": (bytes, vector, REFUSED),
     "array": (np.asarray, vector, REFUSED),
     "setitem": (lambda t: operator.setitem(t, 0, 1.0), vector, REFUSED),
+    "delitem": (lambda t: operator.delitem(t, 0), vector, REFUSED),
     "getitem": (lambda t: t[0], vector, KEEPS), "iter": (lambda t: next(iter(t)), vector, KEEPS),
     "reversed": (lambda t: next(reversed(t)), vector, KEEPS), "copy": (copy.copy, number, KEEPS),
     "deepcopy": (copy.deepcopy, number, KEEPS),
@@ -81,7 +87,7 @@ IN_PLACE = {
 # Of NumPy's arrays: what these have for pickling and for other libraries. Of lists: their own constructor.
 OTHERS = {
     "array_finalize", "array_function", "array_interface", "array_namespace", "array_priority", "array_struct",
-    "array_ufunc", "array_wrap", "class", "class_getitem", "delattr", "delitem", "dlpack", "dlpack_device", "doc",
+    "array_ufunc", "array_wrap", "class", "class_getitem", "delattr", "dlpack", "dlpack_device", "doc",
     "getattribute", "getformat", "getnewargs", "getstate", "init", "init_subclass", "new", "setattr", "setformat",
     "setstate", "subclasshook", "buffer", "release_buffer",
 }  # fmt: skip
@@ -91,6 +97,11 @@ def test_every_special_method_of_pythons_numbers_lists_and_arrays_has_a_row():
     methods = {
         name.strip("_") for kind in (float, int, complex, list, np.ndarray) for name in dir(kind) if name[:2] == "__"
     }
+    assert methods - TABLE.keys() - IN_PLACE.keys() - OTHERS == set()
+
+
+def test_every_special_method_of_a_tensor_has_a_row():
+    methods = {name.strip("_") for name in vars(tg.Tensor) if name[:2] == "__" and callable(getattr(tg.Tensor, name))}
     assert methods - TABLE.keys() - IN_PLACE.keys() - OTHERS == set()
 
 
@@ -108,12 +119,13 @@ def test_with_a_graph(name):
             act(t)
         if what is REFUSED:
             assert any(
-                word in str(error.value) for word in ("Write np.exp for math.exp", "does not differentiate", "np.where")
+                word in str(error.value)
+                for word in ("Write np.exp for math.exp", "does not differentiate", "np.where", "mask")
             )
 
 
 # refused with and without a graph, as no rule gives a gradient, or as a Tensor never changes
-ALWAYS = {"setitem", "floordiv", "mod", "divmod", "and", "or", "xor", "lshift", "rshift", "invert"}
+ALWAYS = {"setitem", "delitem", "floordiv", "mod", "divmod", "and", "or", "xor", "lshift", "rshift", "invert"}
 
 
 @pytest.mark.parametrize("name", [name for name, (_, _, what) in TABLE.items() if what is not NOT])
@@ -121,7 +133,7 @@ def test_without_a_graph(name):
     act, make, _ = TABLE[name]
     t = make(requires_grad=False)
     if name in ALWAYS or (name[0] == "r" and name[1:] in ALWAYS):
-        with pytest.raises(TypeError, match=r"does not differentiate|np\.where"):
+        with pytest.raises(TypeError, match=r"does not differentiate|np\.where|mask"):
             act(t)
     else:
         assert not getattr(act(t), "requires_grad", False)
@@ -159,7 +171,6 @@ LOSES = {
     "an entry": lambda t: operator.setitem(np.zeros(2), 0, t[0]),
     "an entry is added to": lambda t: exec("out[0] += t[0]", {"out": np.zeros(2), "t": t}),
     "all entries": lambda t: operator.setitem(np.zeros(2), slice(None), t),
-    "per cent": lambda t: "%f" % t[0],  # noqa: UP031
     "a Tensor in a Tensor": lambda t: float(tg.Tensor(t[0])),
 }
 
@@ -172,6 +183,130 @@ def test_what_would_lose_the_graph_says_what_to_write(name):
     while causes[-1].__cause__ is not None or causes[-1].__context__ is not None:
         causes.append(causes[-1].__cause__ or causes[-1].__context__)
     assert any("np.stack([t, u]) for an array of Tensors" in str(cause) for cause in causes)
+
+
+def told(error):
+    """All that a traceback shows: NumPy and pandas put their own error over ours."""
+    texts = []
+    while error is not None:
+        texts.append(str(error))
+        error = error.__cause__ or error.__context__
+    return "\n".join(texts)
+
+
+FUNCTIONS = [f for module in (math, cmath) for name, f in vars(module).items() if name[0] != "_" and callable(f)]
+
+
+@pytest.mark.parametrize("f", FUNCTIONS, ids=lambda f: f"{f.__module__}.{f.__name__}")
+def test_no_function_of_math_loses_a_graph(f):
+    t, outcomes = number() * 1.0, []
+    for args in ((t,), (t, t), (t, 1), (t, t, t), ([t],), ([t], [t])):
+        try:
+            outcomes.append(f(*args).requires_grad)  # math.prod multiplies
+        except TypeError as error:
+            outcomes.append("Write np.exp for math.exp" in told(error))
+    assert any(outcomes)
+
+
+def written(write):
+    out = np.zeros(3)
+    write(out)
+    return out
+
+
+def in_a_table(t):
+    table = pd.DataFrame({"a": [0.0, 0.0]})
+    table.loc[0, "a"] = t
+    return table["a"].to_numpy()
+
+
+BUILT = {
+    "np.array([t, t])": lambda t: np.array([t, t]), "np.array([[t, 0]])": lambda t: np.array([[t, 0.0]]),
+    "np.array([t], float)": lambda t: np.array([t, t], float), "np.asarray((t, t))": lambda t: np.asarray((t, t)),
+    "np.fromiter": lambda t: np.fromiter([t, t], float), "np.sum([t])": lambda t: np.sum([t, t]),
+    "np.mean([t])": lambda t: np.mean([t, t]), "np.max([t])": lambda t: np.max([t, t]),
+    "np.exp([t])": lambda t: np.exp([t, t]), "np.dot([t], x)": lambda t: np.dot([t], [1.0]),
+    "np.diag([t])": lambda t: np.diag([t, t]), "np.isclose([t], x)": lambda t: np.isclose([t], [0.5]),
+    "np.concatenate([[t], [t]])": lambda t: np.concatenate([[t], [t]]),
+    "array * [t]": lambda t: np.ones(2) * [t, t], "array @ [t]": lambda t: np.ones(2) @ [t, t],
+    "array % [t]": lambda t: np.ones(2) % [t, t], "np.r_": lambda t: np.r_[t, t], "np.c_": lambda t: np.c_[t, t],
+    "np.vectorize": lambda t: np.vectorize(lambda i: t)(np.arange(2)),
+    "np.piecewise": lambda t: np.piecewise(np.zeros(2), [np.array([True, False])], [t, 0.0]),
+    "np.apply_along_axis": lambda t: np.apply_along_axis(lambda row: t, 0, np.zeros((2, 2))),
+    "out[i] = t": lambda t: written(lambda out: operator.setitem(out, 0, t)),
+    "out[i] += t": lambda t: written(lambda out: operator.setitem(out, 0, out[0] + t)),
+    "out[:] = t": lambda t: written(lambda out: operator.setitem(out, slice(None), t)),
+    "out[:] = [t]": lambda t: written(lambda out: operator.setitem(out, slice(None), [t, t, t])),
+    "out[...] = t": lambda t: written(lambda out: operator.setitem(out, ..., t)),
+    "out[mask] = t": lambda t: written(lambda out: operator.setitem(out, out == 0, t)),
+    "out[[0, 1]] = t": lambda t: written(lambda out: operator.setitem(out, [0, 1], t)),
+    "out.fill(t)": lambda t: written(lambda out: out.fill(t)), "table.loc[0, 'a'] = t": in_a_table,
+    "a masked out[i] = t": lambda t: operator.setitem(np.ma.zeros(1), 0, t),
+    **{f"out[i] = t in {dtype}": lambda t, dtype=dtype: operator.setitem(np.zeros(1, dtype), 0, t)
+       for dtype in ("f2", "f4", ">f8", "g", "i8", "u1", "c16")},
+}  # fmt: skip
+GRAPHS = {
+    "a leaf": number, "a computed one": lambda: number() * 1.0, "a constant of a leaf": lambda: tg.Tensor(number()),
+    "detached, of a leaf": lambda: tg.Tensor(number(), requires_grad=True).detach(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", GRAPHS.values(), ids=GRAPHS)
+@pytest.mark.parametrize("name", BUILT)
+def test_no_array_is_built_of_graphs(name, make):
+    with pytest.raises((TypeError, ValueError)) as error:
+        BUILT[name](make())
+    assert "np.stack([t, u]) for an array of Tensors" in told(error.value)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_an_array_built_of_tensors_without_graphs_holds_their_values(name):
+    np.testing.assert_array_equal(BUILT[name](number(requires_grad=False)), BUILT[name](2.5))
+
+
+def test_an_array_of_objects_keeps_the_graphs_in_it():
+    out, t = np.empty(2, object), number()
+    out[0], out[1] = t, t * 2
+    np.sum(out).backward()
+    assert t.grad == 3
+
+
+def per_cent(t):
+    text = "cost %.2f"
+    text %= t
+    return text
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda t: "cost %.2f" % t, lambda t: "%s %.2f" % ("cost", t), lambda t: "cost %(J).2f" % {"J": t}, per_cent,
+        lambda t: (b"cost %.2f" % t).decode(), lambda t: "cost {:.2f}".format(t), lambda t: f"cost {t:.2f}",
+        lambda t: logging.LogRecord("name", logging.INFO, "path", 1, "cost %.2f", (t,), None).getMessage(),
+    ],
+)  # fmt: skip
+def test_a_cost_is_printed_in_any_of_pythons_ways(write):
+    for t in (number(), number() * 1.0, number(requires_grad=False)):
+        assert write(t) == "cost 2.50"
+
+
+def test_the_courses_own_line_prints_a_cost():
+    line = "Cost after iteration %i: %f"
+    assert line % (tg.Tensor(7), number() * 1.0) == "Cost after iteration 7: 2.500000"
+    with pytest.raises(TypeError, match="a Python number would lose the graph"):
+        line % (7, float(number()))
+
+
+def test_a_thread_of_c_code_gets_no_number_of_a_graph():
+    """No frame of Python's stands behind the call."""
+    told_of, failed, hook = [], threading.Event(), sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: (told_of.append(str(unraisable.exc_value)), failed.set())
+    try:
+        _thread.start_new_thread(float, (number(),))
+        assert failed.wait(60)
+    finally:
+        sys.unraisablehook = hook
+    assert "would lose the graph" in told_of[0]
 
 
 def test_the_error_names_the_tensor_and_what_to_write():
@@ -235,6 +370,48 @@ def test_in_a_function_that_is_differentiated_arguments_are_the_users_variables(
     assert tg.grad(f)(np.array([1.0, 2.0])).tolist() == [2, 4]
     assert tg.grad(tg.grad(f))(3.0) == 2
     assert tg.hessian(f)(np.array([1.0])).tolist() == [[2]]
+
+
+def rebinding(x):
+    x += 1.0
+    x *= x
+    return np.sum(x)
+
+
+def test_every_transform_lets_its_function_give_its_argument_another_value():
+    x = np.array([1.0, 2.0])
+    J, dx = tg.value_and_grad(rebinding)(x)
+    assert (J, dx.tolist()) == (13, [4, 6])
+    assert tg.jacobian(rebinding)(x).tolist() == [4, 6]
+    assert tg.hvp(rebinding)(x, np.ones(2)).tolist() == [2, 2]
+    assert not any(row.wrong for row in tg.check.gradcheck(rebinding, x).rows)
+    assert tg.grad(lambda x: rebinding(copy.copy(x)) + np.sum(x))(x).tolist() == [1, 1]  # a copy is another leaf
+    assert tg.grad(rebinding)(tg.Tensor(x, requires_grad=True)).data.tolist() == [4, 6]
+    assert x.tolist() == [1, 2]
+
+
+def change_in_place(model):
+    for p in model.parameters():
+        p -= 0.1
+
+
+def test_a_parameter_is_not_given_another_value_in_a_transform_nor_while_a_step_is_recorded():
+    model = nn.Linear(2, 1, rng=0)
+    before = model.state_dict()
+
+    def cost(model):
+        change_in_place(model)
+        return np.sum(model(np.ones((2, 1))))
+
+    def loss(A, Y):
+        change_in_place(model)
+        return tg.mean_squared_error(A, Y)
+
+    step = tg.compile(model, loss, tg.optim.SGD(model.parameters(), lr=0.1))
+    for run in (lambda: tg.grad(cost)(model), lambda: step(np.ones((2, 3)), np.ones((1, 3)))):
+        with pytest.raises(TypeError, match=r"`W -= \.\.\.` would make a new Tensor.*Write W\.data -= \.\.\."):
+            run()
+    assert all((value == before[name]).all() for name, value in model.state_dict().items())
 
 
 # -- no_grad ----------------------------------------------------------------------------------------------------------
@@ -317,10 +494,7 @@ def test_what_it_cannot_decorate_is_refused():
     with pytest.raises(TypeError, match=r"Write @tg\.no_grad\(\), with parentheses"):
         tg.no_grad(recorded)
 
-    async def stream():
-        yield 1
-
-    for thing in (stream, nn.Linear, 3):
+    for thing in (nn.Linear, 3):
         with pytest.raises(TypeError, match=r"no_grad cannot decorate .* Write `with tg\.no_grad\(\):` within"):
             tg.no_grad()(thing)
 
@@ -389,6 +563,62 @@ def test_a_change_in_place_of_the_copy_is_none_of_the_copied_graph():
     np.testing.assert_array_equal(W_twin.grad, [[1, 2], [1, 2]])
 
 
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+def test_a_copy_of_a_leaf_is_exact(copied, dtype):
+    data = np.random.default_rng(0).normal(size=(2, 3)).astype(dtype)
+    for t in (tg.Tensor(data, True, name="w"), nn.Parameter(data, name="w"), tg.Tensor(data, name="w")):
+        if t.requires_grad:
+            np.sum(t * t).backward()
+        twin = copied(t)
+        assert (type(twin), twin.name, twin.requires_grad, twin.op) == (type(t), t.name, t.requires_grad, None)
+        assert (twin.data is t.data) == (copied is copy.copy)
+        np.testing.assert_array_equal(twin.data, t.data, strict=True)
+        if t.requires_grad:
+            np.testing.assert_array_equal(twin.grad, t.grad, strict=True)
+
+
+class Noted(nn.Parameter):
+    """One of the caller's, which has attributes."""
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
+def test_a_copy_of_a_callers_own_kind_keeps_its_attributes(copied):
+    p = Noted([1.0])
+    p.note, p.itself = ["decays"], p
+    twin = copied(p)
+    assert twin.note == ["decays"]
+    assert (twin.note is p.note) == (copied is copy.copy)
+    assert twin.itself is (p if copied is copy.copy else twin)
+
+
+def test_a_copy_of_a_tensor_in_a_tensor_has_both_graphs_of_its_own():
+    inner = tg.Tensor(2.0, requires_grad=True)
+    outer = tg.Tensor(inner * inner, requires_grad=True)
+    twin = copy.deepcopy(outer * outer)
+    twin.backward()
+    own = twin.inputs[0]
+    own.grad.backward()  # 2 outer = 2 inner^2
+    assert own.grad.item() == 8
+    assert own.data.inputs[0].grad == 8
+    assert (inner.grad, outer.grad) == (None, None)
+
+
+def test_a_copy_of_a_tensor_in_a_tensor_that_would_be_another_is_refused():
+    rng = np.random.default_rng(0)
+
+    @tg.op()
+    def noisy(x):
+        return x + rng.normal(), (lambda dz: dz,)
+
+    outer = tg.Tensor(tg.Tensor(2.0, requires_grad=True), requires_grad=True)
+    with pytest.raises(RuntimeError, match=r"deepcopy: this Tensor was computed by noisy, which.* Copy t\.detach\(\)"):
+        copy.deepcopy(noisy(outer))
+    with np.errstate(all="ignore"):
+        z = np.log(outer - 3)
+    assert np.isnan(copy.deepcopy(z).item())  # and NaN is no other value
+
+
 # -- NumPy's methods and functions ------------------------------------------------------------------------------------
 
 
@@ -442,6 +672,50 @@ def test_a_generator_or_a_coroutine_that_a_function_returns_has_no_graph_either(
 
     assert list(lazily()) == [False, False]
     assert asyncio.run(awaited()) is False
+
+
+def test_of_an_asynchronous_generator_it_is_off_while_that_runs_only():
+    seen = []
+
+    @tg.no_grad()
+    async def steps():
+        try:
+            for _ in range(3):
+                await asyncio.sleep(0)
+                try:
+                    seen.append((yield recorded()[1]))
+                except KeyError:
+                    seen.append(recorded()[1])
+        finally:
+            seen.append(recorded()[1])
+
+    async def consume():
+        assert [(inside, recorded()[1]) async for inside in steps()] == [(False, True)] * 3
+        seen.clear()
+        running = steps()
+        await anext(running)
+        assert await running.asend("sent") is False
+        assert await running.athrow(KeyError("planted")) is False
+        await running.aclose()
+        return recorded()[1]
+
+    assert asyncio.run(consume())
+    assert seen == ["sent", False, False]
+
+
+def test_blocks_in_generators_that_take_turns_end_in_any_order():
+    def block():
+        with tg.no_grad():
+            yield
+            yield recorded()[1]
+
+    one, other = block(), block()
+    next(one)
+    next(other)
+    one.close()
+    assert next(other) is False
+    other.close()
+    assert recorded()[1]
 
 
 def test_an_abandoned_generator_cleans_up_without_a_graph():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any, ParamSpec
 
 from tinygrad_dls.arrays import shown
@@ -43,8 +43,7 @@ class Switch:
 
     def __call__(self, function: Callable[P, Any]) -> Callable[P, Any]:
         """The function, with the switch on while it runs."""
-        no_function = isinstance(function, (type, staticmethod, classmethod, property)) or not callable(function)
-        if no_function or inspect.isasyncgenfunction(function):
+        if isinstance(function, (type, staticmethod, classmethod, property)) or not callable(function):
             name = type(self).__name__
             raise TypeError(
                 f"{name} cannot decorate {shown(function)}: it takes functions, generators and coroutines. Write "
@@ -71,6 +70,8 @@ class Switch:
                 result = function(*args, **kwargs)
             if isinstance(result, types.GeneratorType):  # which has yet to run, and then it shall be on too
                 return self._in_pieces(result)
+            if isinstance(result, types.AsyncGeneratorType):
+                return self._in_awaited_pieces(result)
             return types.coroutine(self._in_pieces)(result) if isinstance(result, types.CoroutineType) else result
 
         return call
@@ -94,3 +95,22 @@ class Switch:
                 resume = functools.partial(steps.throw, error)
             else:
                 resume = functools.partial(steps.send, sent)
+
+    async def _in_awaited_pieces(self, steps: AsyncGenerator[Any, Any]) -> AsyncGenerator[Any, Any]:
+        """The same for an asynchronous generator."""
+        run = types.coroutine(self._in_pieces)
+        resume: Callable[[], Any] = functools.partial(steps.asend, None)
+        while True:
+            try:
+                item = await run(resume())
+            except StopAsyncIteration:
+                return
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await run(steps.aclose())
+                raise
+            except BaseException as error:
+                resume = functools.partial(steps.athrow, error)
+            else:
+                resume = functools.partial(steps.asend, sent)

@@ -829,8 +829,8 @@ def _again(t: Tensor, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
     before, after = values(t), values(twin)
     if before.dtype.kind != "O" and not np.all((after == before) | ((after != after) & (before != before))):  # NaN too
         raise RuntimeError(
-            f"deepcopy: {called(t.name)} was computed by {op.__name__}, which gives other values now. Does its rule draw "
-            "random numbers, or was an array changed in place? Copy t.detach(), or compute it again of copies."
+            f"deepcopy: {called(t.name)} was computed by {op.__name__}, which gives other values now. Does its rule "
+            "draw random numbers, or was an array changed in place? Copy t.detach(), or compute it again of copies."
         )
     return twin._origin
 
