@@ -670,6 +670,9 @@ def test_a_generator_or_a_coroutine_that_a_function_returns_has_no_graph_either(
     async def awaited():
         return await later()
 
+    mapped = tg.no_grad()(lambda: map(lambda _: recorded()[1], range(2)))  # noqa: C417
+    filtered = tg.no_grad()(lambda: filter(lambda _: not recorded()[1], range(2)))
+    assert (list(mapped()), list(filtered())) == ([False, False], [0, 1])
     assert list(lazily()) == [False, False]
     assert asyncio.run(awaited()) is False
 
@@ -732,6 +735,14 @@ def test_an_abandoned_generator_cleans_up_without_a_graph():
     next(abandoned)
     abandoned.close()
     assert seen == [False]
+
+
+@pytest.mark.parametrize("switch", [tg.no_grad, tg.detect_anomaly])
+def test_a_switch_says_how_it_is_used(switch):
+    with pytest.raises(RuntimeError, match=rf"{switch.__name__}: no block is open here\. Was it entered in another"):
+        switch().__exit__(None, None, None)
+    with pytest.raises(TypeError, match=rf"takes no arguments\. Write @tg\.{switch.__name__}\(\), with parentheses"):
+        switch(enabled=False)
 
 
 @pytest.mark.parametrize("wrapper", [staticmethod, classmethod, property])

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygrad_dls import frames
 from tinygrad_dls.arrays import Array, role, unbroadcast
-from tinygrad_dls.switches import Switch
+from tinygrad_dls.switches import Switch, left
 from tinygrad_dls.tensor import Tensor, _recording, values
 
 __all__ = ["AnomalyError", "detect_anomaly"]
@@ -63,9 +63,7 @@ class detect_anomaly(Switch):  # noqa: N801  # used as a function
         _blocks.set((*_blocks.get(), block))
 
     def __exit__(self, *error: Any) -> None:
-        *outer, block = _blocks.get()
-        _blocks.set(tuple(outer))
-        block.__exit__(*error)
+        left("detect_anomaly", _blocks).__exit__(*error)
 
 
 # The blocks to leave, the innermost last; each thread and each task has its own.

@@ -10,13 +10,25 @@ import functools
 import inspect
 import types
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextvars import ContextVar
 from typing import Any, ParamSpec
 
 from tinygrad_dls.arrays import shown
 
-__all__ = ["Switch"]
+__all__ = ["Switch", "left"]
 
 P = ParamSpec("P")
+
+
+def left(name: str, blocks: ContextVar[tuple[Any, ...]]) -> Any:
+    """Take the innermost of the blocks that are open in this thread or task, which ends."""
+    *outer, block = blocks.get() or (None,)
+    if block is None:
+        raise RuntimeError(
+            f"{name}: no block is open here. Was it entered in another thread or task, and left in this?"
+        )
+    blocks.set(tuple(outer))
+    return block
 
 
 class Switch:
@@ -30,8 +42,8 @@ class Switch:
 
     __slots__ = ()
 
-    def __init__(self, *function: Any) -> None:
-        if function:
+    def __init__(self, *function: Any, **options: Any) -> None:
+        if function or options:
             name = type(self).__name__
             raise TypeError(f"{name} takes no arguments. Write @tg.{name}(), with parentheses, or `with tg.{name}():`.")
 
@@ -68,6 +80,8 @@ class Switch:
         def call(*args: P.args, **kwargs: P.kwargs) -> Any:
             with self:
                 result = function(*args, **kwargs)
+            if isinstance(result, (map, filter)):
+                result = (item for item in result)
             if isinstance(result, types.GeneratorType):  # which has yet to run, and then it shall be on too
                 return self._in_pieces(result)
             if isinstance(result, types.AsyncGeneratorType):

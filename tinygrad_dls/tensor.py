@@ -51,7 +51,7 @@ from tinygrad_dls.changes import (
     shared,
     watched,
 )
-from tinygrad_dls.switches import Switch
+from tinygrad_dls.switches import Switch, left
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -84,7 +84,8 @@ class no_grad(Switch):  # noqa: N801  # used as a function
 
     The switch is a `contextvars.ContextVar`: threads and tasks that run beside the block do not see it, and it is set
     back even when the block raises. One object may be used again, nested, and by several threads. Of a generator or a
-    coroutine that it decorates, it is off while their own code runs.
+    coroutine that it decorates, it is off while their own code runs. (A block around a ``yield`` stays open for those
+    who ask for what comes next: decorate the generator instead.)
 
     Raises
     ------
@@ -108,9 +109,7 @@ class no_grad(Switch):  # noqa: N801  # used as a function
         _recording.set(False)
 
     def __exit__(self, *error: object) -> None:
-        *outer, recording = _before.get()
-        _recording.set(recording)
-        _before.set(tuple(outer))
+        _recording.set(left("no_grad", _before))
 
 
 class Tensor:
