@@ -72,6 +72,7 @@ class Surroundings:
     """
 
     def __init__(self, roots: Iterable[Any], own: Iterable[Tensor] = (), constants: Iterable[Any] = ()) -> None:
+        roots = list(roots)
         self._containers: list[Any] = []  # lists, dicts and sets
         self._copies: list[Any] = []  # of these
         self._relevant: dict[int, frozenset[str]] = {}  # the attributes that count, by the container they stand in
@@ -94,7 +95,6 @@ class Surroundings:
         self._words: set[str] = {"__call__"}  # the names of attributes in all of the code
         self._reflects = self._draws = False  # whether code reads by other names than those in it; whether it draws
         self._packages = {str(_home_of(x)).split(".")[0] for x in roots} - {_PACKAGE, "numpy", *sys.stdlib_module_names}
-        roots = list(roots)
         self._waiting: list[tuple[Any, str, bool]] = [(x, "", True) for x in roots]  # whether the code names them
         self._evaluation = evaluation.get()
         self._look()
@@ -202,7 +202,6 @@ class Surroundings:
             self._objects.append((x, set(), name))
             if not isinstance(x, type):
                 self._variable(partial(type, x), f"the class of {name}", partial(setattr, x, "__class__"))
-        if yours:
             self._variable(partial(getattr, kind, "__mro__"), f"the bases of {kind.__name__}", _nothing)
         if isinstance(x, type) and yours:
             bases = [*bases, *(base for base in inspect.getmro(type(x)) if base not in (type, object))]

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    "MISSING", "NUMBERS", "Code", "View", "hides_its_state", "is_library", "read_by", "reads_the_world", "view",
+    "MISSING", "NUMBERS", "Code", "View", "is_library", "read_by", "reads_the_world", "view",
     "words_in",
 ]  # fmt: skip
 
@@ -67,8 +67,8 @@ _PURE = frozenset(
         "abc", "ast", "base64", "binascii", "bisect", "builtins", "cmath", "collections", "colorsys", "contextlib",
         "copy", "copyreg", "dataclasses", "difflib", "enum", "fractions", "functools", "hashlib", "heapq", "inspect",
         "itertools", "json", "keyword", "logging", "math", "numbers", "operator", "pprint", "random", "re",
-        "reprlib", "statistics",
-        "string", "struct", "textwrap", "types", "typing", "unicodedata", "warnings", "weakref", "zlib", "array",
+        "reprlib", "statistics", "string", "struct", "textwrap", "types", "typing", "unicodedata",
+        "warnings", "weakref", "zlib", "array",
         "contextvars", "threading", "traceback", "uuid", "queue", "argparse", "configparser", "symtable", "token",
     }
 )  # fmt: skip
