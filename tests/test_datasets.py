@@ -96,6 +96,9 @@ def test_the_flower_is_balanced_and_repeatable():
     ("text", "message"),
     [
         ("a;b;y\n1;2;0\n", "data.csv: semicolons seem to be the separators; expected commas"),
+        ('"a, mm";"b";"y"\n1;2;0\n', "data.csv: semicolons seem to be the separators; expected commas"),
+        ('"a"\t"y"\n1\t0\n', "data.csv: tabs seem to be the separators; expected commas"),
+        ('"a" ,"b","y"\n1,2,0\n', "data.csv, line 1: ',' expected after '\"'"),
         ("a;b;y\n1,5;2;0\n", "sep=';', decimal=...) and then .to_csv(path, index=False)."),
         ("a\tb\ty\n1\t2\t0\n", "data.csv: tabs seem to be the separators"),
         ("a|b|y\n1|2|0\n", "data.csv: bars seem to be the separators"),

@@ -511,6 +511,19 @@ def test_with_an_l2_penalty_in_the_cost_the_right_gradients_have_its_term(dtype,
         assert diagnose(model, X, Y, given).first_wrong.causes == ("an L2 term",)  # of the cost without one
 
 
+def test_a_cost_may_give_its_argument_another_value():
+    model, X, Y, _ = problem()
+
+    def cost(Z, Y):
+        Z -= Y
+        Z *= Z
+        return np.sum(Z) / Y.shape[1]
+
+    given = backward(by_hand(model, X, Y)) | {"dZ2": 2 * (model(X).data - Y) / 7}
+    assert diagnose(model, X, Y, {"dZ2": given["dZ2"]}, loss=cost).first_wrong is None
+    assert diagnose(model, X, Y, {"dZ2": given["dZ2"] / 2}, loss=cost).first_wrong.name == "dZ2"
+
+
 PENALTIES = {
     "a term of the cost is missing": ("dW1", lambda s, p: s["dW1"]),
     "a term of the cost is missing ": ("dW2", lambda s, p: s["dW2"]),

@@ -125,7 +125,6 @@ def test_activations_have_their_limits(f):
         ([-INF, -INF], np.log(2), [-0.5, 0.5]), ([INF, INF], np.log(2), [-0.5, 0.5]),
     ],
 )  # fmt: skip
-@quiet
 def test_a_class_of_infinite_logit_costs_nothing_where_it_is_right_and_infinity_elsewhere(z, J, dz):
     Z = leaf(np.array(z)[:, None])
     cost = tg.softmax_cross_entropy(Z, np.array([[0]]))

@@ -8,7 +8,9 @@ import _thread
 import asyncio
 import builtins
 import cmath
+import contextlib
 import copy
+import itertools
 import logging
 import math
 import operator
@@ -672,9 +674,45 @@ def test_a_generator_or_a_coroutine_that_a_function_returns_has_no_graph_either(
 
     mapped = tg.no_grad()(lambda: map(lambda _: recorded()[1], range(2)))  # noqa: C417
     filtered = tg.no_grad()(lambda: filter(lambda _: not recorded()[1], range(2)))
+    zipped = tg.no_grad()(lambda: zip((recorded()[1] for _ in range(2)), range(2), strict=True))
+    chained = tg.no_grad()(lambda: itertools.chain(recorded()[1] for _ in range(2)))
+    asked = tg.no_grad()(lambda: iter(lambda: recorded()[1], None))
     assert (list(mapped()), list(filtered())) == ([False, False], [0, 1])
+    assert (list(zipped()), list(chained()), next(asked())) == ([(False, 0), (False, 1)], [False, False], False)
     assert list(lazily()) == [False, False]
     assert asyncio.run(awaited()) is False
+
+
+@pytest.mark.parametrize("above", [True, False])
+def test_of_a_context_manager_it_is_off_in_its_own_code_and_not_in_the_block(above):
+    def place(maker):
+        return lambda steps: tg.no_grad()(maker(steps)) if above else maker(tg.no_grad()(steps))
+
+    ended = []
+
+    @place(contextlib.contextmanager)
+    def block(x):
+        yield x, recorded()[1]
+        ended.append(recorded()[1])
+
+    @place(contextlib.asynccontextmanager)
+    async def later():
+        yield recorded()[1]
+        ended.append(recorded()[1])
+
+    @block(2)
+    def decorated():
+        return recorded()[1]
+
+    async def entered():
+        async with later() as inside:
+            return inside, recorded()[1]
+
+    with block(1) as inside:
+        assert (inside, recorded()[1]) == ((1, False), True)
+    assert decorated() is True
+    assert asyncio.run(entered()) == (False, True)
+    assert (ended, block.__name__) == ([False] * 3, "block")
 
 
 def test_of_an_asynchronous_generator_it_is_off_while_that_runs_only():

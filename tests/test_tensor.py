@@ -1,6 +1,7 @@
 """The engine: the chain rule over the graph, the protocols, the levels, and the errors at the edges."""
 
 import array
+import contextlib
 import copy
 import gc
 import itertools
@@ -391,6 +392,24 @@ def test_the_tensor_inside_can_be_replaced_by_one_of_another_level():
     t.grad = None
     (t * other).backward()
     assert (t.grad.item(), other.grad.item()) == (5, 2)
+
+
+@pytest.mark.parametrize("recording", [True, False])
+def test_the_update_of_a_leaf_is_no_tensor_in_the_place_of_its_array(recording):
+    w = leaf([1.0, 2.0])
+    np.sum(w * w).backward()
+    with contextlib.nullcontext() if recording else tg.no_grad():
+        step = w - 0.1 * w.grad
+    for new in (step, tg.Tensor([1.0, 2.0])):
+        with pytest.raises(TypeError, match=r"one level more, .*: t\.data = t\.data - \.\.\., or take \.data of"):
+            w.data = new
+    w.data = step.data
+    np.testing.assert_allclose(w.data, [0.8, 1.6], rtol=1e-15)  # one rounding
+    v = leaf([1.0, 2.0])
+    w.data = v * 2  # a level of its own, which leads elsewhere
+    np.sum(w * w).backward()
+    np.sum(w.grad).backward()
+    np.testing.assert_array_equal(v.grad, [4.0, 4.0])
 
 
 def test_limits_of_a_lower_level_are_constants():

@@ -131,6 +131,9 @@ def read_csv(path: str | PathLike[str], *, target: str, ignore: Sequence[str] = 
             next(reader)
             return _read(reader, columns)
         except csv.Error as error:
+            if reader.line_num == 1:  # the header, in which others than commas may stand between quoted names
+                file.seek(0)
+                _refuse_separator(re.sub(r'"[^"]*"', '""', file.readline()).split(","), path)
             raise ValueError(f"{path}, line {reader.line_num}: {error}.") from error
         except UnicodeDecodeError as error:
             raise ValueError(f"{path}, line {_undecodable_line(path)}: not UTF-8: {error.reason}.") from error

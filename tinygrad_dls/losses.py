@@ -213,7 +213,8 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
 @single_inside
 def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
     m = z.shape[-1]
-    s = z - z.max(axis=0, keepdims=True)
+    with np.errstate(invalid="ignore"):  # infinite logits are seen to below
+        s = z - z.max(axis=0, keepdims=True)
     J, e, total = _cost_below_largest(s, y)
     if _is_nan(J):  # inf - inf
         s, _ = below_largest(z, 0)

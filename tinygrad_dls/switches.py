@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import inspect
 import types
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec
 
@@ -29,6 +30,13 @@ def left(name: str, blocks: ContextVar[tuple[Any, ...]]) -> Any:
         )
     blocks.set(tuple(outer))
     return block
+
+
+# Context managers made of generators share the code of the function that makes them, whichever it is.
+_CONTEXTS: dict[Any, Any] = {
+    maker(lambda: None).__code__: maker for maker in (contextmanager, asynccontextmanager)  # type: ignore[operator]
+}
+_LAZY = {"builtins", "itertools"}  # whose iterators run a caller's code when they are asked for what comes next
 
 
 class Switch:
@@ -61,6 +69,8 @@ class Switch:
                 f"{name} cannot decorate {shown(function)}: it takes functions, generators and coroutines. Write "
                 f"`with tg.{name}():` within, around what it is for; @staticmethod and the like stand above it."
             )
+        if (again := _CONTEXTS.get(getattr(function, "__code__", None))) is not None:  # made of a generator
+            return again(self(function.__wrapped__))  # type: ignore[attr-defined]  # functools.wraps sets it
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)
@@ -80,7 +90,7 @@ class Switch:
         def call(*args: P.args, **kwargs: P.kwargs) -> Any:
             with self:
                 result = function(*args, **kwargs)
-            if isinstance(result, (map, filter)):
+            if isinstance(result, Iterator) and type(result).__module__ in _LAZY:
                 result = (item for item in result)
             if isinstance(result, types.GeneratorType):  # which has yet to run, and then it shall be on too
                 return self._in_pieces(result)

@@ -212,6 +212,12 @@ class Tensor:
     @data.setter
     def data(self, new: Array) -> None:
         new = as_array(new, self.name)
+        if isinstance(new, Tensor) and not isinstance(self._value, Tensor) and not _is_for_another_level(new, self):
+            name = self.name or "t"
+            raise TypeError(
+                f"the data of {called(self.name)} is an array, and a Tensor in its place would be one level more, with "
+                f"every step another. Compute with arrays: {name}.data = {name}.data - ..., or take .data of the Tensor."
+            )
         if new.shape != self._value.shape:
             raise ValueError(f"{called(self.name)} has shape {self._value.shape}; its data cannot become {new.shape}.")
         if new.dtype != self._value.dtype:
@@ -798,6 +804,18 @@ def _refuse_lost_gradients(vjps: Any, name: str, args: tuple[Any, ...]) -> None:
 def _owned(dx: Array) -> Array:
     """A copy for a leaf to keep, so that scaling one ``dW`` in place cannot scale another. Tensors never change."""
     return dx if isinstance(dx, Tensor) else dx.copy()
+
+
+def _is_for_another_level(new: Tensor, holder: Tensor) -> bool:
+    """Whether a Tensor wants a gradient of its own, and does not come of the one whose data it is to be."""
+    waiting, seen = [new], {new}
+    while waiting:
+        inputs = {x for x in waiting.pop().inputs if isinstance(x, Tensor)} - seen
+        if holder in inputs:
+            return False
+        seen |= inputs
+        waiting += inputs
+    return new.requires_grad
 
 
 def values(x: Any) -> Any:

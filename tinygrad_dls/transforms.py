@@ -336,7 +336,9 @@ def refuse_tree(x: Any, name: str) -> None:
     if isinstance(x, (list, tuple)):
         holds = [type(item).__name__ for item in x if isinstance(item, (Mapping, Module))]
         what = f"of {holds[0]}s" if holds else "of arrays of different shapes"
-        if not holds and _is_rectangular(x):
+        if hasattr(x, "_fields"):  # a namedtuple, whose fields an array does not have
+            what = f"of {len(x)} fields"
+        elif not holds and _is_rectangular(x):
             return
     elif isinstance(x, Mapping):
         what = f"of {len(x)} entries"

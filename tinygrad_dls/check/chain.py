@@ -157,9 +157,9 @@ class Chain:
         return self.layers[k + 1].W._value.T @ out[f"dZ{self.numbers[k + 1]}"]
 
     def _slope_of_the_cost(self, A: Array) -> Array:
-        a = Tensor(np.clip(A, 0, 1) if self.fused else A, requires_grad=True)
+        a = Tensor(np.clip(A, 0, 1) if self.fused else A, requires_grad=True)  # a leaf; the cost may write `A -= Y`
         with _own_gradients(list(self.originals.values())):
-            self.cost(a, self.Y).backward()
+            self.cost(a * 1, self.Y).backward()
         return a.grad
 
     def _through(self, k: int, Z: Array, A: Array, dA: Array) -> Array:
