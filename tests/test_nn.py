@@ -4,8 +4,8 @@ import copy
 import io
 import pickle
 import re
-from collections import UserDict, UserList, deque
-from types import MappingProxyType
+from collections import ChainMap, UserDict, UserList, deque
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -499,7 +499,8 @@ def test_parameters_of_a_class_are_refused():
 
 @pytest.mark.parametrize(
     "kind", [set, frozenset, deque, UserList, lambda x: UserDict(a=x[0]), lambda x: MappingProxyType({"a": x[0]}),
-             lambda x: np.array([x[0], None], dtype=object)]
+             lambda x: np.array([x[0], None], dtype=object), lambda x: ChainMap({}, {"a": x[0]}),
+             lambda x: {"a": x[0]}.values(), lambda x: {"a": x}.items(), lambda x: SimpleNamespace(a=x[0])]
 )  # fmt: skip
 def test_containers_that_are_not_looked_into_are_refused(kind):
     model = nn.Module()
@@ -508,6 +509,53 @@ def test_containers_that_are_not_looked_into_are_refused(kind):
     ):
         model.layers = kind([nn.Linear(1, 1, rng=0)])
     model.layers = kind([1.0])
+
+
+@pytest.mark.parametrize("held", [lambda V: V, lambda V: [1, V], lambda V: {"a": (V,)}])
+def test_a_tensor_that_wants_a_gradient_but_is_no_parameter_is_not_forgotten(held):
+    model = nn.Module()
+    model.inner = nn.Linear(1, 1, rng=0)
+    model.inner.V = held(tg.Tensor([[1.0]], requires_grad=True))
+    for ask in (model.parameters, model.state_dict, lambda: tg.grad(lambda m: m.inner.V)(model)):
+        with pytest.raises(
+            TypeError,
+            match=r"Linear\.V\S* is a Tensor that requires a gradient, but no Parameter: it would not be learned, "
+            r"listed or saved\. Write self\.V = tg\.nn\.Parameter\(\.\.\.\), or keep \.detach\(\) of it",
+        ):
+            ask()
+    for fine in (held(tg.Tensor([[1.0]])), held(nn.Parameter([[1.0]]) * 2), held(nn.Parameter([[1.0]]))):
+        model.inner.V = fine
+        assert model.parameters()
+
+
+def test_the_argument_of_a_transform_may_be_kept():
+    model = nn.Module()
+
+    def f(x):
+        model.last = x
+        return np.sum(x * x) + len(model.parameters())
+
+    np.testing.assert_array_equal(tg.grad(f)(np.ones(2)), [2.0, 2.0])
+
+
+@pytest.mark.parametrize("name", ["parameters", "modules", "train", "state_dict", "named_parameters"])
+def test_an_attribute_does_not_hide_a_method_of_every_module(name):
+    model = nn.Module()
+    for value in ({"W1": nn.Parameter([1.0])}, nn.Tanh(), True):
+        with pytest.raises(
+            AttributeError, match=rf"Module\.{name} is a method of every module, which an? \w+ would hide"
+        ):
+            setattr(model, name, value)
+    model.predict = 3
+    assert model.parameters() == []
+
+
+def test_the_layers_of_a_sequential_stay():
+    model = nn.LogisticRegression(2)
+    for change in (lambda: delattr(model, "layers"), lambda: setattr(model, "layers", ())):
+        with pytest.raises(AttributeError, match="the layers of a LogisticRegression are fixed; make a new one"):
+            change()
+    assert len(model.parameters()) == 2
 
 
 def test_a_cyclic_list_is_refused_with_its_cause():

@@ -114,6 +114,23 @@ def test_float32_stays_float32(name):
     assert p.dtype == np.float32
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_adam_in_half_precision_takes_the_steps_of_single_precision(compiled):
+    X, Y = tg.datasets.planar_flower()
+    X = np.vstack([X, 1e-4 * X[:1]])  # the third feature's gradients have squares that float16 does not know
+    trained = []
+    for dtype in (np.float16, np.float32):
+        model = tg.nn.LogisticRegression(3, dtype=dtype)
+        optimizer = tg.optim.Adam(model.parameters(), lr=0.01)
+        loss = tg.binary_cross_entropy_with_logits
+        tg.fit(model, X, Y, loss=loss, optimizer=optimizer, epochs=20, compile=compiled)
+        assert model.parameters()[0].dtype == dtype
+        assert {s.dtype.name for s in optimizer.state_dict()["state"][0]} == {"float32", "int64"}
+        trained.append(model.state_dict()["W"])
+    # 20 steps of 0.01; the gradient has three digits, and each sum with numbers below 0.25 is rounded to 2^-14
+    np.testing.assert_allclose(*trained, atol=20 * (2.0**-14 + 0.01 * 2.0**-10))
+
+
 def test_a_saved_state_is_a_copy():
     ps = parameters([1.0])
     optimizer = optim.SGD(ps, 0.1, momentum=0.9)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections import UserDict, UserList, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import ChainMap, UserDict, UserList, deque
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextvars import ContextVar, copy_context
 from functools import partial
-from types import MappingProxyType, MethodType
+from types import MappingProxyType, MethodType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -117,6 +117,11 @@ class Module:
     def __setattr__(self, attribute: str, value: Any) -> None:
         where = f"{type(self).__name__}.{attribute}"
         members = list(_listed(value, where))
+        if callable(getattr(Module, attribute, None)) and (isinstance(value, Module) or not callable(value)):
+            raise AttributeError(
+                f"{where} is a method of every module, which {_article(type(value).__name__)} {type(value).__name__} "
+                "would hide. Give the attribute another name."
+            )
         if any(self is module for _, member in members if isinstance(member, Module) for module in member.modules()):
             raise ValueError(
                 f"{where} would be, or contain, the {type(self).__name__} itself; a model is a tree of modules."
@@ -218,6 +223,18 @@ class Module:
                 _refuse_loss(where, members, value)
                 self._note(attribute, value, list(_listed(value, where)))
 
+    def _refuse_unlearned(self) -> None:
+        """Raise for a leaf that asks for a gradient, and would get one, but is not among the parameters."""
+        for attribute, value in vars(self).items():
+            where = f"{type(self).__name__}.{attribute}"
+            for path, x in _leaves(value, where):
+                if isinstance(x, Tensor) and x._depth == 1 and not isinstance(x, Parameter) and not x._is_argument:
+                    raise TypeError(
+                        f"{where}{_dotted(path)} is a Tensor that requires a gradient, but no Parameter: it would not "
+                        f"be learned, listed or saved. Write self.{attribute} = tg.nn.Parameter(...), or keep "
+                        ".detach() of it."
+                    )
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         # copies keep activations with the graph behind them; pickles cannot, and the Tensor does not know who holds it
         if sys._getframe(1).f_globals.get("__name__") != "copy":
@@ -258,10 +275,12 @@ class Module:
         ValueError
             If two parameters come to have the same name.
         TypeError
-            If something that is no parameter has taken the place of one, in a list or a dict.
+            If something that is no parameter has taken the place of one, in a list or a dict; or if an attribute is a
+            Tensor that requires a gradient, but no `Parameter`.
         """
         for module in self.modules():
             module._refuse_replaced()
+            module._refuse_unlearned()
         seen: set[Parameter] = set()
         names: set[str] = set()
         for path, p in self._paths():
@@ -458,8 +477,12 @@ def _refuse_unlisted(where: str, value: Any) -> None:
     items: Iterable[Any] = ()
     if isinstance(value, (set, frozenset, deque, UserList)):
         items = value
-    elif isinstance(value, (UserDict, MappingProxyType)):
+    elif isinstance(value, (UserDict, MappingProxyType, ChainMap)):
         items = value.values()
+    elif isinstance(value, (ValuesView, ItemsView)):
+        items = (x for _, x in _leaves(list(value)))
+    elif isinstance(value, SimpleNamespace):
+        items = vars(value).values()
     elif type(value) is np.ndarray and value.dtype == object:
         items = value.flat
     if any(isinstance(x, (Parameter, Module)) for x in items):
@@ -683,8 +706,16 @@ class Sequential(Module):
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         if attribute == "layers":
-            raise AttributeError(f"the layers of a {type(self).__name__} are fixed; make a new one.")
+            raise self._fixed()
         super().__setattr__(attribute, value)
+
+    def __delattr__(self, attribute: str) -> None:
+        if attribute == "layers":
+            raise self._fixed()
+        super().__delattr__(attribute)
+
+    def _fixed(self) -> AttributeError:
+        return AttributeError(f"the layers of a {type(self).__name__} are fixed; make a new one.")
 
     def _holders(self) -> Iterator[tuple[str, Any]]:
         yield "layers", self.layers

@@ -25,7 +25,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, positive_integer, real_number, shown, truth
+from tinygrad_dls.arrays import HALF, Array, as_array, positive_integer, real_number, shown, truth
 from tinygrad_dls.identity import ById
 from tinygrad_dls.tensor import Tensor, values
 
@@ -378,7 +378,7 @@ class Adam(Optimizer):
     betas : (float, float), default (0.9, 0.999)
         The decay of the two moments, each in [0, 1).
     epsilon : float, default 1e-8
-        Keeps the division finite.
+        Keeps the division finite. (It is 0 in float16: the moments of such parameters are float32.)
 
     Raises
     ------
@@ -405,10 +405,14 @@ class Adam(Optimizer):
             raise ValueError(f"epsilon must be a finite number > 0, got {epsilon}.")
 
     def _start(self, p: Tensor) -> State:
-        return np.zeros_like(p._value), np.zeros_like(p._value), np.zeros((), int)
+        w = p._value
+        zeros = np.zeros_like(w, dtype=np.float32 if w.dtype.char == HALF else None)
+        return zeros, zeros.copy(), np.zeros((), int)
 
     def _update(self, p: Tensor, rate: float) -> tuple[Array, State]:
         w, dw = p._value, p._grad
+        is_half = w.dtype.char == HALF  # in which squares vanish below 2e-4, and epsilon is 0
+        dw = dw.astype(np.float32) if is_half else dw
         beta1, beta2 = self.betas
         m, v, t = self._state.get(p) or self._start(p)
         t = t + 1  # of this parameter: one that gets its first gradient late is corrected from then on
@@ -416,7 +420,8 @@ class Adam(Optimizer):
         v = beta2 * v + (1 - beta2) * dw * dw
         # t is an array: the powers are float64, and of float32 moments they are rounded once, after the subtraction
         m_hat, v_hat = (x / (1 - beta**t).astype(x.dtype) for x, beta in ((m, beta1), (v, beta2)))
-        return w - rate * m_hat / (np.sqrt(v_hat) + self.epsilon), (m, v, t)
+        step = rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+        return w - (step.astype(w.dtype) if is_half else step), (m, v, t)
 
 
 # -- schedules --------------------------------------------------------------------------------------------------------

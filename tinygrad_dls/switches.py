@@ -33,9 +33,8 @@ def left(name: str, blocks: ContextVar[tuple[Any, ...]]) -> Any:
 
 
 # Context managers made of generators share the code of the function that makes them, whichever it is.
-_CONTEXTS: dict[Any, Any] = {
-    maker(lambda: None).__code__: maker for maker in (contextmanager, asynccontextmanager)  # type: ignore[operator]
-}
+_MAKERS: tuple[Any, ...] = contextmanager, asynccontextmanager
+_CONTEXTS: dict[Any, Any] = {maker(lambda: None).__code__: maker for maker in _MAKERS}
 _LAZY = {"builtins", "itertools"}  # whose iterators run a caller's code when they are asked for what comes next
 
 
@@ -69,8 +68,10 @@ class Switch:
                 f"{name} cannot decorate {shown(function)}: it takes functions, generators and coroutines. Write "
                 f"`with tg.{name}():` within, around what it is for; @staticmethod and the like stand above it."
             )
-        if (again := _CONTEXTS.get(getattr(function, "__code__", None))) is not None:  # made of a generator
-            return again(self(function.__wrapped__))  # type: ignore[attr-defined]  # functools.wraps sets it
+        if (again := _CONTEXTS.get(getattr(function, "__code__", None))) is not None:
+            steps: Any = function
+            made: Callable[P, Any] = again(self(steps.__wrapped__))
+            return made
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)

@@ -215,8 +215,9 @@ class Tensor:
         if isinstance(new, Tensor) and not isinstance(self._value, Tensor) and not _is_for_another_level(new, self):
             name = self.name or "t"
             raise TypeError(
-                f"the data of {called(self.name)} is an array, and a Tensor in its place would be one level more, with "
-                f"every step another. Compute with arrays: {name}.data = {name}.data - ..., or take .data of the Tensor."
+                f"the data of {called(self.name)} is an array, and a Tensor in its place would be one level more, "
+                f"with every step another. Compute with arrays: {name}.data = {name}.data - ..., or take .data of "
+                "the Tensor."
             )
         if new.shape != self._value.shape:
             raise ValueError(f"{called(self.name)} has shape {self._value.shape}; its data cannot become {new.shape}.")
