@@ -230,6 +230,7 @@ def test_a_cost_that_is_nan_before_any_update_is_not_laid_to_the_learning_rate(f
          "Write Y.reshape(1, -1)."),
         ({"Y": np.ones((400, 1))}, "Write Y.reshape(1, -1)."),
         ({"X": np.ones(400)}, "fit: X is (400,) in X and Y; expected (n_x, m), with the examples as columns."),
+        ({"X": np.ones((400, 8, 8, 3))}, "as columns: write X.reshape(X.shape[0], -1).T if the first axis counts the"),
         ({"X": np.full((2, 400), "a")}, "X has dtype <U1, and is not numeric."),
         ({"validation": (np.ones((2, 3)), np.ones((1, 4)))}, "fit: Y is (1, 4), X is (2, 3) in the validation data"),
         ({"validation": (np.ones((2, 3)),)}, "fit: validation must be a pair, validation=(X, Y)."),
@@ -256,6 +257,10 @@ def test_an_optimizer_of_another_model_is_refused(flower):
     [
         ((np.ones((2, 5)), np.ones((1, 6)), 2), "minibatches: X is (2, 5), Y is (1, 6); expected a column for each"),
         ((np.ones((2, 5)), np.ones(5), 2), "minibatches: X is (2, 5), Y is (5,)"),
+        (
+            (np.ones((5, 8, 8)), np.ones((1, 5)), 2),
+            "in both: write X.reshape(X.shape[0], -1).T if the first axis counts",
+        ),
         ((np.ones((2, 5)), np.ones((1, 5)), -1), "minibatches: batch_size must be a positive integer, got -1."),
     ],
 )
@@ -458,6 +463,8 @@ def test_a_sigmoid_that_is_trained_by_squares_has_an_accuracy(flower):
         ([[0, 1]], [[3.7, 1.0]], "Y holds 3.7, which is no class: there is no accuracy of numeric targets."),
         ([[0, 1]], [[-0.5, 1.0]], "Y holds -0.5, which is no class"),
         ([[0, 2]], [[0.1, 0.9]], "Y holds soft labels of the classes 0 and 1, predictions hold 2."),
+        ([[0, 1, 1]], [[-1, 1, -1]], "Y: labels -1 and 1, held against labels 0 and 1. Write (Y + 1) / 2."),
+        ([[1.0, -1.0]], [[1, 0]], "predictions: labels -1 and 1, held against labels 0 and 1. Write (predictions + 1)"),
         ([[0, 1]], [[1, 1], [1, 0]], "a column of Y has several labels, or none"),
         ([[0, 1]], [[0, 1], [0, 0]], "let the model have several_labels=True."),
         ([[1, 0], [0, 1]], [[1, 1], [0, 0]], "have a single 1 in each column. Of one-hot classes pass np.argmax"),
@@ -468,6 +475,13 @@ def test_a_sigmoid_that_is_trained_by_squares_has_an_accuracy(flower):
 def test_accuracy_refuses_what_has_no_classes(predictions, Y, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         tg.accuracy(predictions, Y)
+
+
+def test_accuracy_takes_classes_of_any_numbers():
+    assert tg.accuracy([[-1, 1, 1]], [[-1, 1, -1]]) == pytest.approx(2 / 3)
+    assert tg.accuracy([[1, 1]], [[-1, 1]]) == 0.5
+    assert tg.accuracy([[-1, 0, 1]], [[-1, 0, 0]]) == pytest.approx(2 / 3)
+    assert tg.accuracy([[0, 3]], [[-1, 3]]) == 0.5
 
 
 def test_accuracy_of_several_labels_is_the_fraction_of_labels():

@@ -194,6 +194,11 @@ def role(x: Any, position: int) -> str:
     return name if name and isinstance(name, str) else f"argument {position}"
 
 
+def flattened(name: str) -> str:
+    """What to write for images, of more than two axes; ``X.reshape(n_x, -1)`` would mix them up."""
+    return f"write {name}.reshape({name}.shape[0], -1).T if the first axis counts the examples"
+
+
 def shown(x: Any) -> str:
     """What was passed, as errors quote it: not longer than a line."""
     return reprlib.repr(x)

@@ -20,7 +20,7 @@ import numpy as np
 
 from tinygrad_dls import init as initialisers
 from tinygrad_dls import ops
-from tinygrad_dls.arrays import Array, as_array, floating, positive_integer, real_number, shown, truth
+from tinygrad_dls.arrays import Array, as_array, flattened, floating, positive_integer, real_number, shown, truth
 from tinygrad_dls.identity import ById
 from tinygrad_dls.init import Initialiser, generator
 from tinygrad_dls.tensor import Tensor, _recording, values
@@ -600,9 +600,8 @@ class Linear(Module):
         called = a.name if isinstance(a, Tensor) and a.name else self.input_name
         who = self._titled()
         text = f"{who}: W is {self.W.shape}, {called} is {shape}; expected {called} to be ({self.n_in}, m). "
-        if len(shape) > 2:  # images: X.reshape(n_in, -1) would mix them up
-            flat = f"{called}.reshape({called}.shape[0], -1).T"
-            return text + f"Examples are columns: write {flat} if the first axis counts the examples."
+        if len(shape) > 2:
+            return text + f"Examples are columns: {flattened(called)}."
         if len(shape) != 2:
             return (
                 text + f"Examples are columns: write {called}.reshape({self.n_in}, -1) if each has {self.n_in} values."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, positive_integer, shown, truth
+from tinygrad_dls.arrays import Array, as_array, flattened, positive_integer, shown, truth
 from tinygrad_dls.init import generator
 from tinygrad_dls.nn import Classifier, Module, evaluated
 from tinygrad_dls.optim import Optimizer, Training, eager_step
@@ -335,7 +335,8 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
     """X and Y as arrays of the model's dtype, with an equal number of columns; class indices stay integers."""
     X, Y = as_array(values(X), "fit: X"), as_array(values(Y), "fit: Y")
     if len(X.shape) != 2 or X.shape[1] == 0:
-        raise ValueError(f"fit: X is {X.shape} in {which}; expected (n_x, m), with the examples as columns.")
+        hint = f": {flattened('X')}" if len(X.shape) > 2 else ""
+        raise ValueError(f"fit: X is {X.shape} in {which}; expected (n_x, m), with the examples as columns{hint}.")
     if len(Y.shape) != 2 or Y.shape[1] != X.shape[1]:
         hint = "Write Y.reshape(1, -1)." if Y.shape in ((X.shape[1],), (X.shape[1], 1)) else "One is transposed?"
         raise ValueError(f"fit: Y is {Y.shape}, X is {X.shape} in {which}; expected a column for each example. {hint}")
@@ -413,7 +414,8 @@ class minibatches:  # noqa: N801  # called like a function, and iterated over
         self._X, self._Y = X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
         if len(X.shape) != 2 or len(Y.shape) != 2 or X.shape[1] != Y.shape[1]:
             raise ValueError(
-                f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both."
+                f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both"
+                f"{': ' + flattened('X') if len(X.shape) > 2 else ''}."
             )
         self._rng = generator(rng, "minibatches")
 
@@ -465,6 +467,9 @@ def accuracy(predictions: Array, Y: Array) -> float:
     predictions, classes = predictions[0], _classes(Y, soft=True)
     if Y.shape[0] == 1 and (classes != Y[0]).any() and not np.isin(predictions, (0, 1)).all():
         raise ValueError(f"Y holds soft labels of the classes 0 and 1, predictions hold {predictions.max():g}.")
+    for name, one, other in (("Y", classes, predictions), ("predictions", predictions, classes)):
+        if one.min() == -1 and other.min() == 0 and np.isin(one, (-1, 1)).all() and np.isin(other, (0, 1)).all():
+            raise ValueError(f"{name}: labels -1 and 1, held against labels 0 and 1. Write ({name} + 1) / 2.")
     return float((predictions == classes).mean())
 
 
