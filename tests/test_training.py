@@ -252,6 +252,19 @@ def test_an_optimizer_of_another_model_is_refused(flower):
         tg.fit(network(), *flower, loss=LOSS, optimizer=optimizer, epochs=1)
 
 
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("lost", [lambda J: J.item(), lambda J: J.data, lambda J: None])
+def test_a_loss_that_loses_the_graph_is_refused(flower, lost, compile):
+    def loss(Z, Y):
+        return lost(tg.binary_cross_entropy_with_logits(Z, Y))
+
+    model = network()
+    optimizer = tg.optim.SGD(model.parameters(), lr=1.0)
+    eager = r"the loss returned an? \w+, not a Tensor, and there is no .* \.data, \.item\(\) or float\(\), or forget"
+    with pytest.raises(TypeError, match="must return the cost, a Tensor of a single number" if compile else eager):
+        tg.fit(model, *flower, loss=loss, optimizer=optimizer, epochs=1, compile=compile)
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

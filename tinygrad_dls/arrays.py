@@ -38,9 +38,8 @@ def as_array(data: Any, name: str | None = None) -> Array:
     if kind == "c":
         raise TypeError(f"{called(name)} has dtype {data.dtype}: it is complex; costs must be real. Use .real or abs.")
     holds = f" It holds {type(data.flat[0]).__name__}." if kind == "O" and data.size else ""
-    raise TypeError(
-        f"{called(name)} has dtype {data.dtype}, and is not numeric.{holds} Convert it with .astype(float)."
-    )
+    advice = "" if kind == "O" and not data.ndim else " Convert it with .astype(float)."  # a dict, None, a generator
+    raise TypeError(f"{called(name)} has dtype {data.dtype}, and is not numeric.{holds}{advice}")
 
 
 def real_number(x: Any, name: str) -> float:

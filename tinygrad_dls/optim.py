@@ -274,6 +274,11 @@ def eager_step(
 ) -> float:
     """The step of every training: cost, gradients, update. It returns the cost from before the update."""
     J = loss(model(X), Y)
+    if not isinstance(J, Tensor):
+        raise TypeError(
+            f"the loss returned a {type(J).__name__}, not a Tensor, and there is no graph to learn from. Did it, or "
+            "the model, use .data, .item() or float(), or forget to return?"
+        )
     optimizer.zero_grad()
     J.backward()
     optimizer.step()
