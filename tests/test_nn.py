@@ -511,31 +511,38 @@ def test_containers_that_are_not_looked_into_are_refused(kind):
     model.layers = kind([1.0])
 
 
+@pytest.mark.parametrize("kind", [nn.Module, nn.Sequential])
 @pytest.mark.parametrize("held", [lambda V: V, lambda V: [1, V], lambda V: {"a": (V,)}])
-def test_a_tensor_that_wants_a_gradient_but_is_no_parameter_is_not_forgotten(held):
-    model = nn.Module()
-    model.inner = nn.Linear(1, 1, rng=0)
-    model.inner.V = held(tg.Tensor([[1.0]], requires_grad=True))
-    for ask in (model.parameters, model.state_dict, lambda: tg.grad(lambda m: m.inner.V)(model)):
-        with pytest.raises(
-            TypeError,
-            match=r"Linear\.V\S* is a Tensor that requires a gradient, but no Parameter: it would not be learned, "
-            r"listed or saved\. Write self\.V = tg\.nn\.Parameter\(\.\.\.\), or keep \.detach\(\) of it",
-        ):
-            ask()
-    for fine in (held(tg.Tensor([[1.0]])), held(nn.Parameter([[1.0]]) * 2), held(nn.Parameter([[1.0]]))):
-        model.inner.V = fine
-        assert model.parameters()
+def test_a_tensor_that_wants_a_gradient_but_is_no_parameter_is_not_forgotten(held, kind):
+    class Own(kind):
+        def __init__(self, V):
+            super().__init__(*[np.tanh] * (kind is nn.Sequential))
+            self.V = held(V)
+
+    with pytest.raises(
+        TypeError,
+        match=r"Own\.V\S* is a Tensor that requires a gradient, but no Parameter: it would not be learned, "
+        r"listed or saved\. Write self\.V = tg\.nn\.Parameter\(\.\.\.\), or \.detach\(\) for a constant",
+    ):
+        Own(tg.Tensor([[1.0]], requires_grad=True))
+    counts = [len(Own(V).parameters()) for V in (tg.Tensor([1.0]), nn.Parameter([1.0]) * 2, nn.Parameter([1.0]))]
+    assert counts == [0, 0, 1]
 
 
-def test_the_argument_of_a_transform_may_be_kept():
-    model = nn.Module()
+def test_a_model_may_keep_an_input_that_wants_a_gradient():
+    class Keeps(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(2, 1, rng=0)
 
-    def f(x):
-        model.last = x
-        return np.sum(x * x) + len(model.parameters())
+        def __call__(self, X):
+            self.last = X
+            return np.sum(self.layer(X))
 
-    np.testing.assert_array_equal(tg.grad(f)(np.ones(2)), [2.0, 2.0])
+    model, X = Keeps(), tg.Tensor(np.ones((2, 3)), requires_grad=True)
+    model(X).backward()
+    np.testing.assert_array_equal(X.grad, np.broadcast_to(model.layer.W.data.T, (2, 3)))
+    tg.check.gradcheck(model, X.data)
+    assert len(model.parameters()) == 2
 
 
 @pytest.mark.parametrize("name", ["parameters", "modules", "train", "state_dict", "named_parameters"])

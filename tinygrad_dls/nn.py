@@ -13,7 +13,7 @@ from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
 from contextvars import ContextVar, copy_context
 from functools import partial
-from types import MappingProxyType, MethodType, SimpleNamespace
+from types import FrameType, MappingProxyType, MethodType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 
 import numpy as np
@@ -127,6 +127,8 @@ class Module:
                 f"{where} would be, or contain, the {type(self).__name__} itself; a model is a tree of modules."
             )
         _refuse_unlisted(where, value)
+        if _in_init(sys._getframe(1)):
+            _refuse_unlearned(where, attribute, value)
         if attribute in vars(self):
             _refuse_loss(where, _listed(vars(self)[attribute], where), value)
         elif (found := self._shown(attribute)) is not None:
@@ -223,18 +225,6 @@ class Module:
                 _refuse_loss(where, members, value)
                 self._note(attribute, value, list(_listed(value, where)))
 
-    def _refuse_unlearned(self) -> None:
-        """Raise for a leaf that asks for a gradient, and would get one, but is not among the parameters."""
-        for attribute, value in vars(self).items():
-            where = f"{type(self).__name__}.{attribute}"
-            for path, x in _leaves(value, where):
-                if isinstance(x, Tensor) and x._depth == 1 and not isinstance(x, Parameter) and not x._is_argument:
-                    raise TypeError(
-                        f"{where}{_dotted(path)} is a Tensor that requires a gradient, but no Parameter: it would not "
-                        f"be learned, listed or saved. Write self.{attribute} = tg.nn.Parameter(...), or keep "
-                        ".detach() of it."
-                    )
-
     def __reduce_ex__(self, protocol: Any) -> Any:
         # copies keep activations with the graph behind them; pickles cannot, and the Tensor does not know who holds it
         if sys._getframe(1).f_globals.get("__name__") != "copy":
@@ -275,12 +265,10 @@ class Module:
         ValueError
             If two parameters come to have the same name.
         TypeError
-            If something that is no parameter has taken the place of one, in a list or a dict; or if an attribute is a
-            Tensor that requires a gradient, but no `Parameter`.
+            If something that is no parameter has taken the place of one, in a list or a dict.
         """
         for module in self.modules():
             module._refuse_replaced()
-            module._refuse_unlearned()
         seen: set[Parameter] = set()
         names: set[str] = set()
         for path, p in self._paths():
@@ -491,6 +479,23 @@ def _refuse_unlisted(where: str, value: Any) -> None:
             f"{where} is {_article(kind)} {kind} of modules or parameters, in which the model would not find them. "
             "Put them in a list, a tuple or a dict."
         )
+
+
+def _in_init(frame: FrameType | None) -> bool:
+    """Whether an attribute is assigned in ``__init__``; elsewhere, a model may keep an input that wants a gradient."""
+    while frame is not None and frame.f_code.co_name == "__setattr__":
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_name == "__init__"
+
+
+def _refuse_unlearned(where: str, attribute: str, value: Any) -> None:
+    """Raise for a leaf that asks for a gradient, and would get one, but is not among the parameters."""
+    for path, x in _leaves(value, where):
+        if isinstance(x, Tensor) and x._depth == 1 and not isinstance(x, Parameter):
+            raise TypeError(
+                f"{where}{_dotted(path)} is a Tensor that requires a gradient, but no Parameter: it would not be "
+                f"learned, listed or saved. Write self.{attribute} = tg.nn.Parameter(...), or .detach() for a constant."
+            )
 
 
 def with_parameters(module: M, exchanged: Mapping[Parameter, Any]) -> M:
