@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import gc
 import importlib
 import inspect
 import random
@@ -81,6 +82,7 @@ class Surroundings:
         self._read: Callable[[], Any] = tuple  # what else there is to compare, and what it was
         self._numbers: Any = ()
         self._places: list[tuple[Any, Any, Any]] = []  # containers, keys, and what must be there itself
+        self._libraries: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to get functions from a module or class
         self._arrays: list[tuple[Any, bytes]] = []
         self._tensors: list[tuple[Tensor, Any, bytes]] = []
         self._all: list[Tensor] = []
@@ -140,14 +142,19 @@ class Surroundings:
         if isinstance(x, Tensor):
             self._all.append(x)
             self._depths.append(x._depth)
+            self._objects.append((x, set(), name or x.name or "a Tensor"))
             if id(x) not in self._own:
                 self._tensors.append((x, x._value, _entries(x._value)))
         elif isinstance(x, np.ndarray):
             self._array(x, name)
+            if self._yours(type(x)):
+                self._objects.append((x, set(), name))
         elif isinstance(x, Module):
             self._container(vars(x), type(x).__name__, named=False, into=False)
             self._modules.append(x)
             self._objects.append((x, set(), name))
+            self._replaceable(type(x), {"__call__"})
+            self._special(type(x).__mro__, name)
         elif type(x) in (list, dict, set, tuple, frozenset):
             self._container(x, name, named)
         elif isinstance(x, FunctionType):
@@ -189,6 +196,8 @@ class Surroundings:
                 self._objects.append((x, set(), name))
                 self._wait(name, False, vars(x).get("__getattr__"))
             return
+        if isinstance(x, np.ufunc):  # of np.frompyfunc, perhaps, which holds a user's function
+            self._wait(name, False, *(y for y in gc.get_referents(x) if callable(y)))
         if isinstance(x, (attrgetter, methodcaller)):
             self._words |= {word for path in x.__reduce__()[1] if isinstance(path, str) for word in path.split(".")}
         kind = x if isinstance(x, type) else type(x)
@@ -205,11 +214,20 @@ class Surroundings:
             self._variable(partial(getattr, kind, "__mro__"), f"the bases of {kind.__name__}", _nothing)
         if isinstance(x, type) and yours:
             bases = [*bases, *(base for base in inspect.getmro(type(x)) if base not in (type, object))]
-        for base in bases:  # what Python calls of an object by itself: __getitem__, __float__, __mul__ and the like
+        self._special(bases, name)
+
+    def _special(self, bases: Iterable[type], name: str) -> None:
+        """What Python calls of an object by itself: ``__getitem__``, ``__float__``, ``__mul__`` and the like."""
+        for base in bases:
             if self._yours(base):
                 special = [f for word, f in vars(base).items() if word.startswith("__") and word not in _NOT_OF_VALUES]
                 kinds = (FunctionType, property, classmethod, staticmethod)
                 self._waiting += [(f, name, False) for f in special if isinstance(f, kinds)]
+
+    def _replaceable(self, owner: Any, names: Iterable[str]) -> None:
+        """Functions of a library or of this package, which users replace now and then: compared by identity."""
+        get = attrgetter("__name__", *sorted(names))
+        self._libraries.append((get, owner, get(owner)))
 
     def _whole(self, x: Any, name: str, named: bool) -> None:
         """All of an object, of a kind that `reading` knows."""
@@ -303,6 +321,15 @@ class Surroundings:
         for used, found in code.of_libraries.items():
             if _is_data(found) or reads_the_world(found):
                 self._wait(used, True, found)
+        called: dict[str, set[str]] = {}
+        for used, found in code.of_libraries.items():
+            module, _, path = used.partition(".")
+            if callable(found):
+                called.setdefault(module, set()).add(path)
+        for module, paths in called.items():
+            self._replaceable(f.__globals__[module], paths)
+        if code.words & _OF_COMMAND_LINES:
+            self._wait("sys.argv", True, self._variable(lambda: sys.argv, "sys.argv", partial(setattr, sys, "argv")))
         for imported in sorted(code.imports):
             self._imported(imported)
         for part in ("__defaults__", "__kwdefaults__"):
@@ -327,15 +354,29 @@ class Surroundings:
     def _attribute(self, x: Any, word: str, name: str) -> None:
         """What an attribute of an object is: its own, or its class's."""
         if isinstance(x, ModuleType):
-            if word in vars(x) and not is_library(x.__name__) and x.__name__.split(".")[0] != _PACKAGE:
-                self._entry(vars(x), word, f"{x.__name__}.{word}")
+            if word in vars(x) and not is_library(x.__name__):
+                if x.__name__.split(".")[0] != _PACKAGE:
+                    self._entry(vars(x), word, f"{x.__name__}.{word}")
+                elif isinstance(vars(x)[word], (FunctionType, type)):
+                    self._replaceable(x, {word})
+            return
+        if isinstance(x, Tensor) and word in ("name", "grad"):
+            if word == "name":
+                self._variable(partial(getattr, x, word), f"{name}.{word}", partial(setattr, x, word))
+            elif id(x) not in self._own:  # gradients of parameters are what a step computes
+                found = self._variable(partial(getattr, x, "_grad"), f"{name}.{word}", partial(setattr, x, "_grad"))
+                self._wait(f"{name}.{word}", True, found)
             return
         kind = x if isinstance(x, type) else type(x)
         shown = f"{name if isinstance(x, FunctionType) else kind.__name__}.{word}"
         own: Any = getattr(x, "__dict__", None)
         known = not isinstance(x, (Module, type)) and isinstance(own, dict)
         if isinstance(x, Optimizer) and word in _NO_HYPERPARAMETER:
+            if name and word in ("lr", "steps"):  # a loss that looks at them; of the step's own, they are arguments
+                self._entry(own, word, shown)
             return
+        if word == "__subclasses__" and isinstance(x, type):
+            self._variable(x.__subclasses__, shown, _nothing, _alike)
         if word in _OF_ALL:
             for y in [x] if x is kind or not self._yours(kind) else [x, kind]:
                 put = partial(setattr, y, word)
@@ -390,6 +431,9 @@ class Surroundings:
                 return False
             for place, key, x in self._places:
                 if place[key] is not x:
+                    return False
+            for get, owner, functions in self._libraries:
+                if get(owner) != functions:
                     return False
         except Exception:  # arrays and the like that were replaced, and that cannot be compared so
             return False
@@ -475,6 +519,7 @@ class Surroundings:
         """Take all of it as it is now."""
         self._copies = [now.copy() for now in self._containers]
         self._places = [(place, key, place[key]) for place, key, _ in self._places if _has(place, key)]
+        self._libraries = [(get, owner, get(owner)) for get, owner, _ in self._libraries]
         self._depths = list(map(_depth, self._all))
         self._variables = [(get, get(), same) for get, _, same in self._variables]
         self._arrays = [(x, _entries(x)) for x, _ in self._arrays]
@@ -546,6 +591,7 @@ class Guard(Surroundings):
         self.values = []
 
 
+_OF_COMMAND_LINES = {"parse_args", "parse_known_args", "parse_intermixed_args"}  # they read sys.argv
 _NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_subclass__"}
 # What Python itself gives of functions, classes and objects, and lets be replaced.
 _OF_ALL = {"__doc__", "__annotations__", "__name__", "__qualname__", "__class__", "__bases__", "__module__"}

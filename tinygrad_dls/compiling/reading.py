@@ -69,7 +69,7 @@ _PURE = frozenset(
         "itertools", "json", "keyword", "logging", "math", "numbers", "operator", "pprint", "random", "re",
         "reprlib", "statistics", "string", "struct", "textwrap", "types", "typing", "unicodedata",
         "warnings", "weakref", "zlib", "array",
-        "contextvars", "threading", "traceback", "uuid", "queue", "argparse", "configparser", "symtable", "token",
+        "contextvars", "threading", "traceback", "uuid", "queue", "argparse", "symtable", "token",
     }
 )  # fmt: skip
 _IMPURE_BUILTINS = ("open", "input", "__import__", "breakpoint")
