@@ -128,7 +128,6 @@ def cases():
             if loss is not tg.softmax_cross_entropy or kind == y.dtype:
                 yield f"{loss.__name__} with {np.dtype(kind)}", _behind(loss, y.astype(kind)), [x]
 
-
     for name, f in ENTRIES.items():
         for dtype in DTYPES:
             yield f"{name}, {dtype.__name__}", f, [x.astype(dtype)]

@@ -43,7 +43,7 @@ __all__ = ["ENTRIES", "Guard", "Surroundings", "refuse_counts"]
 ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
 _NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state", *OF_THREADS}  # parameters are compared separately
 _PACKAGE = __name__.split(".")[0]
-_depth = attrgetter("_depth")
+_depth, _call = attrgetter("_depth"), attrgetter("__call__")
 
 Same: TypeAlias = Callable[[Any, Any], bool]
 
@@ -82,7 +82,9 @@ class Surroundings:
         self._read: Callable[[], Any] = tuple  # what else there is to compare, and what it was
         self._numbers: Any = ()
         self._places: list[tuple[Any, Any, Any]] = []  # containers, keys, and what must be there itself
-        self._libraries: list[tuple[Callable[[Any], Any], Any, Any]] = []  # how to get functions from a module or class
+        self._libraries: list[tuple[Callable[[Any], Any], Any, Any]] = []  # functions of this package: how to get them
+        self._classes: list[Any] = []  # of modules, whose __call__ may be replaced
+        self._calls: list[Any] = []
         self._arrays: list[tuple[Any, bytes]] = []
         self._tensors: list[tuple[Tensor, Any, bytes]] = []
         self._all: list[Tensor] = []
@@ -119,7 +121,7 @@ class Surroundings:
                 self._module(module)
             if self._reflects:
                 for x, _, name in self._objects:
-                    if not isinstance(x, (type, ModuleType, Module, FunctionType)) and id(x) not in self._wholes:
+                    if not isinstance(x, _BY_ATTRIBUTE) and id(x) not in self._wholes:
                         self._whole(x, name, False)
         for module in self._modules:
             self._relevant[id(vars(module))] = frozenset(self._counting(module))
@@ -153,7 +155,9 @@ class Surroundings:
             self._container(vars(x), type(x).__name__, named=False, into=False)
             self._modules.append(x)
             self._objects.append((x, set(), name))
-            self._replaceable(type(x), {"__call__"})
+            if type(x) not in self._classes:
+                self._classes.append(type(x))
+                self._calls.append(type(x).__call__)
             self._special(type(x).__mro__, name)
         elif type(x) in (list, dict, set, tuple, frozenset):
             self._container(x, name, named)
@@ -192,8 +196,8 @@ class Surroundings:
         own: Any = getattr(x, "__dict__", None)
         self._wait(name, named, own.get("__wrapped__") if isinstance(own, (dict, MappingProxyType)) else None)
         if isinstance(x, ModuleType):
+            self._objects.append((x, set(), name))
             if not is_library(x.__name__):
-                self._objects.append((x, set(), name))
                 self._wait(name, False, vars(x).get("__getattr__"))
             return
         if isinstance(x, np.ufunc):  # of np.frompyfunc, perhaps, which holds a user's function
@@ -224,10 +228,9 @@ class Surroundings:
                 kinds = (FunctionType, property, classmethod, staticmethod)
                 self._waiting += [(f, name, False) for f in special if isinstance(f, kinds)]
 
-    def _replaceable(self, owner: Any, names: Iterable[str]) -> None:
-        """Functions of a library or of this package, which users replace now and then: compared by identity."""
-        get = attrgetter("__name__", *sorted(names))
-        self._libraries.append((get, owner, get(owner)))
+    def _replaceable(self, owner: Any, name: str) -> None:
+        """A function of this package, such as ``tg.sigmoid``, which users replace now and then."""
+        self._libraries.append((get := attrgetter(name), owner, get(owner)))
 
     def _whole(self, x: Any, name: str, named: bool) -> None:
         """All of an object, of a kind that `reading` knows."""
@@ -311,7 +314,10 @@ class Surroundings:
         for variable, cell in cells:
             self._wait(variable, True, self._variable(partial(_contents, cell), variable, partial(_fill_cell, cell)))
         for used in sorted(code.names & f.__globals__.keys()):
-            self._entry(f.__globals__, used, used)
+            if _is_library_module(f.__globals__[used]) and not code.reflects:  # of which it is known what is read
+                self._variable(partial(f.__globals__.get, used, MISSING), used, partial(_put, f.__globals__, used))
+            else:
+                self._entry(f.__globals__, used, used)
         for used in sorted(code.names - f.__globals__.keys()):
             found = vars(builtins).get(used)
             if found is not None and reads_the_world(found):
@@ -321,13 +327,10 @@ class Surroundings:
         for used, found in code.of_libraries.items():
             if _is_data(found) or reads_the_world(found):
                 self._wait(used, True, found)
-        called: dict[str, set[str]] = {}
-        for used, found in code.of_libraries.items():
+        for used, found in code.of_libraries.items():  # of this package, where it is installed
             module, _, path = used.partition(".")
-            if callable(found):
-                called.setdefault(module, set()).add(path)
-        for module, paths in called.items():
-            self._replaceable(f.__globals__[module], paths)
+            if isinstance(found, FunctionType) and _is_ours(found):
+                self._replaceable(f.__globals__[module], path)
         if code.words & _OF_COMMAND_LINES:
             self._wait("sys.argv", True, self._variable(lambda: sys.argv, "sys.argv", partial(setattr, sys, "argv")))
         for imported in sorted(code.imports):
@@ -354,11 +357,8 @@ class Surroundings:
     def _attribute(self, x: Any, word: str, name: str) -> None:
         """What an attribute of an object is: its own, or its class's."""
         if isinstance(x, ModuleType):
-            if word in vars(x) and not is_library(x.__name__):
-                if x.__name__.split(".")[0] != _PACKAGE:
-                    self._entry(vars(x), word, f"{x.__name__}.{word}")
-                elif isinstance(vars(x)[word], (FunctionType, type)):
-                    self._replaceable(x, {word})
+            if word in vars(x):
+                self._of_module(x, word)
             return
         if isinstance(x, Tensor) and word in ("name", "grad"):
             if word == "name":
@@ -393,6 +393,17 @@ class Surroundings:
                 self._entry(vars(base), word, shown, partial(setattr, base, word))
                 if known and word not in own:
                     self._entry(own, word, shown)  # not yet
+
+    def _of_module(self, module: ModuleType, word: str) -> None:
+        """A variable of a user's module; of libraries, what is no code, or reads the world."""
+        found, name = vars(module)[word], f"{module.__name__}.{word}"
+        ours = module.__name__.split(".")[0] == _PACKAGE
+        if not (ours or is_library(module.__name__)):
+            self._entry(vars(module), word, name)
+        elif not ours and (isinstance(found, ModuleType) or _is_data(found) or reads_the_world(found)):
+            self._wait(name, True, found)
+        elif ours and isinstance(found, FunctionType):
+            self._replaceable(module, word)
 
     def _entry(self, place: Any, key: str, name: str, put: Callable[[Any], Any] | None = None) -> None:
         value = self._variable(partial(place.get, key, MISSING), name, put or partial(_put, place, key))
@@ -432,6 +443,8 @@ class Surroundings:
             for place, key, x in self._places:
                 if place[key] is not x:
                     return False
+            if list(map(_call, self._classes)) != self._calls:
+                return False
             for get, owner, functions in self._libraries:
                 if get(owner) != functions:
                     return False
@@ -520,6 +533,7 @@ class Surroundings:
         self._copies = [now.copy() for now in self._containers]
         self._places = [(place, key, place[key]) for place, key, _ in self._places if _has(place, key)]
         self._libraries = [(get, owner, get(owner)) for get, owner, _ in self._libraries]
+        self._calls = list(map(_call, self._classes))
         self._depths = list(map(_depth, self._all))
         self._variables = [(get, get(), same) for get, _, same in self._variables]
         self._arrays = [(x, _entries(x)) for x, _ in self._arrays]
@@ -591,6 +605,7 @@ class Guard(Surroundings):
         self.values = []
 
 
+_BY_ATTRIBUTE = (type, ModuleType, Module, FunctionType, Tensor, np.ndarray)  # never all of them, whoever reflects
 _OF_COMMAND_LINES = {"parse_args", "parse_known_args", "parse_intermixed_args"}  # they read sys.argv
 _NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_subclass__"}
 # What Python itself gives of functions, classes and objects, and lets be replaced.
@@ -623,13 +638,17 @@ def _home_of(x: Any) -> Any:
     return x.__globals__.get("__name__") if isinstance(x, FunctionType) else type(x).__module__
 
 
-def _is_ours(kind: type) -> bool:
+def _is_ours(kind: Any) -> bool:
     return str(kind.__module__).split(".")[0] == _PACKAGE
 
 
 def _is_data(x: Any) -> bool:
     """Whether what stands in a library's module is no part of its code, such as ``os.environ``."""
     return not (callable(x) or isinstance(x, (ModuleType, *NUMBERS)))
+
+
+def _is_library_module(x: Any) -> bool:
+    return isinstance(x, ModuleType) and is_library(x.__name__)
 
 
 def _holds_parameters(x: Any) -> bool:

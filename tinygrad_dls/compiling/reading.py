@@ -77,6 +77,7 @@ _IMPURE_NUMPY = (
     "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "geterr", "geterrcall", "getbufsize",
     "get_printoptions", "DataSource",
 )  # fmt: skip
+_READERS = ("read_", "load", "open", "fetch_")  # how functions of other packages begin that read files
 _CACHED = type(cache(lambda: None))  # what lru_cache and its kin make of a function
 
 
@@ -131,6 +132,8 @@ def read_by(f: types.FunctionType) -> Code:
                 code.words.add(argument)
             name = ""
         texts.update(text for x in part.co_consts for text in _texts(x) if text.isidentifier())
+    if any(name.endswith("import_module") for name in (*code.words, *code.names, *code.of_libraries)):
+        code.imports.update(text for text in texts if text in sys.modules)
     by_name = bool(code.names & {"globals", "eval", "exec"}) or "f_globals" in code.words
     of_all = {*code.words, *(name.split(".")[-1] for name in code.of_libraries)}
     return code._replace(
@@ -310,6 +313,8 @@ def reads_the_world(x: Any) -> bool:
         return name in _IMPURE_BUILTINS or top == "io"
     if top == "numpy":
         return name in _IMPURE_NUMPY
+    if top not in (*sys.stdlib_module_names, "thread", "posix", "tinygrad_dls"):
+        return name.startswith(_READERS) and is_library(module)
     top = {"thread": "threading", "posix": "os", "collections_abc": "collections"}.get(top, top)
     return top in sys.stdlib_module_names and top not in _PURE
 
