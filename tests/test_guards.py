@@ -171,6 +171,119 @@ def test_a_method_that_is_replaced_later_is_noticed():
         step(X, Y)
 
 
+@pytest.mark.parametrize("name", ["step", "zero_grad", "_rate"])
+@pytest.mark.parametrize("when", ["before", "later"])
+def test_a_method_of_this_package_that_is_replaced_for_all_optimizers_is_noticed(name, when, monkeypatch):
+    step, own = compiled(), getattr(tg.optim.Optimizer, name)
+    if when == "later":
+        step(X, Y)
+    monkeypatch.setattr(tg.optim.Optimizer, name, lambda self: own(self))
+    with pytest.raises(RecordingError, match=rf"would drop what SGD\.{name} does"):
+        step(X, Y)
+
+
+def threefold(p, rate):
+    return p.data - 3 * rate * p.grad, ()
+
+
+class OwnRate(tg.optim.SGD):
+    def _update(self, p, rate):
+        return p.data - self.lr * p.grad, ()
+
+
+class BySize(tg.optim.SGD):
+    scales = {"W": 1.0}  # noqa: RUF012
+
+    def _update(self, p, rate):
+        return super()._update(p, rate * self.scales.get(p.name, 1.0))
+
+
+CHANGES = {
+    "an update of its own": (tg.optim.SGD, lambda o, patch: patch.setattr(o, "_update", threefold, raising=False)),
+    "the update of its class": (
+        tg.optim.SGD,
+        lambda o, patch: patch.setattr(tg.optim.SGD, "_update", lambda self, p, rate: threefold(p, rate)),
+    ),
+    "the rate that an update reads itself": (OwnRate, lambda o, patch: setattr(o, "lr", 0.5)),
+    "the names of parameters": (BySize, lambda o, patch: setattr(o.parameters[0], "name", "V")),
+    "what is kept by names": (BySize, lambda o, patch: patch.setitem(BySize.scales, "W", 3.0)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_an_update_depends_on_may_change_between_two_steps(name):
+    kind, change = CHANGES[name]
+    costs = []
+    for is_compiled in (False, True):
+        model = nn.Sequential(nn.Linear(3, 1, rng=0))
+        optimizer = kind(model.parameters(), lr=0.1)
+        step = tg.compile(model, LOGITS, optimizer)
+        with pytest.MonkeyPatch.context() as patch:
+            costs.append([])
+            for i in range(6):
+                if i == 2:  # the third call is not compared with the eager one
+                    change(optimizer, patch)
+                costs[-1].append(step(X, Y) if is_compiled else tg.optim.eager_step(model, LOGITS, optimizer, X, Y))
+    assert costs[1] == pytest.approx(costs[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [tg.optim.SGD, OwnRate])
+@pytest.mark.parametrize("read", [lambda o: o.lr, lambda o: 1 + o.steps])
+def test_a_loss_may_look_at_the_optimizer(kind, read):
+    costs = []
+    for is_compiled in (False, True):
+        model = nn.Sequential(nn.Linear(3, 1, rng=0))
+        optimizer = kind(model.parameters(), lr=0.1)
+        loss = scaled_by(read, optimizer)
+        step = tg.compile(model, loss, optimizer)
+        costs.append([])
+        for i in range(6):
+            optimizer.lr = 0.1 if i < 2 else 0.4
+            costs[-1].append(step(X, Y) if is_compiled else tg.optim.eager_step(model, loss, optimizer, X, Y))
+    assert costs[1] == pytest.approx(costs[0], rel=1e-12)
+
+
+def scaled_by(read, optimizer):
+    return lambda z, y: LOGITS(z, y) * read(optimizer)
+
+
+# -- no false alarms --------------------------------------------------------------------------------------------------
+
+
+def load_scale():
+    """The user's own, in spite of its name."""
+    return 0.5
+
+
+class Innocent(nn.Module):
+    """It reads itself by names, keeps NumPy as an attribute, and has methods called as NumPy's that read files."""
+
+    def __init__(self):
+        self.linear, self.xp, self.scale = nn.Linear(3, 1, rng=0), np, 0.5
+
+    def __getattr__(self, name):
+        raise AttributeError(name)
+
+    def __call__(self, x):
+        for name in ("linear",):
+            x = getattr(self, name)(x) * vars(self)["scale"] * load_scale()
+        return self.xp.tanh(x) * (2.0 if self.linear.W.name == "linear.W" else 1.0)
+
+
+def test_a_model_that_is_read_by_names_is_recorded_once():
+    model = Innocent()
+    step = compiled(model=model)
+    step(X, Y)
+    program = step._now
+    for _ in range(9):
+        step(X, Y)
+    assert step._now is program
+    model.scale = 0.25
+    cost = LOGITS(model(X), Y).item()
+    assert step(X, Y) == pytest.approx(cost, rel=1e-12)
+    assert step._now is not program
+
+
 # -- recorded again and again -----------------------------------------------------------------------------------------
 
 

@@ -327,9 +327,8 @@ class Surroundings:
         for used, found in code.of_libraries.items():
             if _is_data(found) or reads_the_world(found):
                 self._wait(used, True, found)
-        for used, found in code.of_libraries.items():  # of this package, where it is installed
-            module, _, path = used.partition(".")
-            if isinstance(found, FunctionType) and _is_ours(found):
+            elif isinstance(found, FunctionType) and _is_ours(found):  # where this package is installed
+                module, _, path = used.partition(".")
                 self._replaceable(f.__globals__[module], path)
         if code.words & _OF_COMMAND_LINES:
             self._wait("sys.argv", True, self._variable(lambda: sys.argv, "sys.argv", partial(setattr, sys, "argv")))
@@ -574,12 +573,15 @@ class Guard(Surroundings):
         methods = _methods(optimizer)
         own = set(self.model)
         roots = [model, loss, *methods, *(p for p in optimizer.parameters if p not in own)]
-        super().__init__([*roots, optimizer] if methods else roots, own, constants)
+        super().__init__(
+            [optimizer, *roots] if methods else roots, own, constants
+        )  # the last one is the first to be read
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
+        if any("lr" in f.__code__.co_names for f in methods if f.__name__ != "__init__"):
+            names.append("lr")
         # and the methods, which may be replaced; of the optimizer itself or of its class
-        self._read = partial(
-            attrgetter("parameters", *(f"{name}.__func__" for name in NOT_RECORDED), *names), optimizer
-        )
+        replaced = [name for name in (*NOT_RECORDED, "_update") if hasattr(getattr(optimizer, name), "__func__")]
+        self._read = partial(attrgetter("parameters", *(f"{name}.__func__" for name in replaced), *names), optimizer)
         self._numbers = optimizer.parameters.copy(), *self._read()[1:]
         self._places.append((vars(optimizer), "parameters", optimizer.parameters))
         for i, p in enumerate(optimizer.parameters):
