@@ -1001,4 +1001,4 @@ def test_a_weight_that_is_used_again_and_again_takes_time_in_proportion(step, mo
             z = step(z, w)
         tg.numpy_source(np.sum(z))
         characters.append(sum(map(len, written)))
-    assert characters[1] < 4.5 * characters[0]  # longer names, such as U100 for U10, are a few characters more
+    assert characters[1] < 6 * characters[0]  # 4, and longer names, such as U100 for U10; the square would be 16
