@@ -4,6 +4,8 @@ import itertools
 import queue
 import time
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -253,6 +255,61 @@ def scaled_by(read, optimizer):
 def load_scale():
     """The user's own, in spite of its name."""
     return 0.5
+
+
+class Keeping(nn.Module):
+    """It keeps what nobody can watch, and no code reads."""
+
+    def __init__(self, kept):
+        self.linear, self.kept = nn.Linear(3, 1, rng=0), kept
+
+    def __call__(self, x):
+        return self.linear(x)
+
+
+def parameters(model):
+    return model.parameters()
+
+
+def named(model):
+    return [p for name, p in model.named_parameters() if name.endswith("W")]
+
+
+def of_modules(model):
+    return [m.W for m in model.modules() if isinstance(m, nn.Linear)]
+
+
+@pytest.mark.parametrize("walk", [parameters, named, of_modules])
+@pytest.mark.parametrize(
+    "kept", [Path("results"), MANY, list(range(5000)), WORDS, iter([1])], ids=lambda x: type(x).__name__
+)
+def test_a_penalty_of_all_weights_does_not_read_what_else_a_model_keeps(walk, kept):
+    model = Keeping(kept)
+    step = compiled(lambda z, y: LOGITS(z, y) + sum(np.sum(p**2) for p in walk(model)), model)
+    cost = step(X, Y)
+    assert cost == pytest.approx(LOGITS(Keeping(kept)(X), Y).item() + penalty(Keeping(kept), walk), rel=1e-12)
+    model.other = Keeping(None)  # not one of the optimizer's, and in the penalty
+    cost = LOGITS(model(X), Y).item() + penalty(model, walk)
+    assert step(X, Y) == pytest.approx(cost, rel=1e-12)
+
+
+def penalty(model, walk):
+    return sum(np.sum(p.data**2) for p in walk(model))
+
+
+@dataclass
+class Settings:
+    scale: float = 0.5
+    folder: Path = Path("results")
+
+
+def test_settings_may_hold_what_no_code_reads():
+    """In spite of the methods that ``dataclass`` writes, which read all fields."""
+    settings = Settings()
+    step = compiled(lambda z, y: LOGITS(z, y) * settings.scale)
+    before = step(X, Y)
+    settings.scale = 0.25
+    assert step(X, Y) < 0.6 * before
 
 
 class Innocent(nn.Module):

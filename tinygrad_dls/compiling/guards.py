@@ -32,7 +32,17 @@ import numpy as np
 
 from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.changes import fingerprint
-from tinygrad_dls.compiling.reading import MISSING, NUMBERS, is_library, read_by, reads_the_world, view, words_in
+from tinygrad_dls.compiling.reading import (
+    MISSING,
+    NUMBERS,
+    is_library,
+    read_by,
+    reads_the_world,
+    restore,
+    state,
+    view,
+    words_in,
+)
 from tinygrad_dls.nn import Module, evaluation
 from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
 from tinygrad_dls.program import refuse_methods_that_are_not_recorded
@@ -213,6 +223,8 @@ class Surroundings:
             self._whole(x, name, named)
         if yours:
             self._objects.append((x, set(), name))
+            if not isinstance(x, type) and hasattr(kind, "__dataclass_fields__"):  # which may be compared, as a whole
+                self._variable(partial(state, x), name, partial(restore, x), _alike)
             if not isinstance(x, type):
                 self._variable(partial(type, x), f"the class of {name}", partial(setattr, x, "__class__"))
             self._variable(partial(getattr, kind, "__mro__"), f"the bases of {kind.__name__}", _nothing)
@@ -226,7 +238,7 @@ class Surroundings:
             if self._yours(base):
                 special = [f for word, f in vars(base).items() if word.startswith("__") and word not in _NOT_OF_VALUES]
                 kinds = (FunctionType, property, classmethod, staticmethod)
-                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds)]
+                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds) and not _is_written(f)]
 
     def _replaceable(self, owner: Any, name: str) -> None:
         """A function of this package, such as ``tg.sigmoid``, which users replace now and then."""
@@ -260,17 +272,17 @@ class Surroundings:
         for key, item in list(vars(module).items()):
             if id(item) not in self._seen and not isinstance(item, NUMBERS):
                 yours = key in self._words or self._reflects
-                if key in counting or isinstance(item, (Tensor, Module)) or _holds_parameters(item):
+                if key in counting:
                     self._place(vars(module), key, item)
                     self._waiting.append((item, f"{type(module).__name__}.{key}", yours))
 
     def _counting(self, module: Module) -> set[str]:
-        """The names of a module's attributes that its code, or the code of a layer of this package, reads."""
+        """The names of a module's attributes that its code, or the code of this package, reads."""
         own = vars(module).keys()
         if self._reflects:
             return set(own)
         ours = words_in(f for base in type(module).__mro__ if _is_ours(base) for f in vars(base).values())
-        return {key for key in own if key in self._words or key in ours}
+        return {key for key, x in vars(module).items() if key in self._words or key in ours or _lists_parameters(x)}
 
     def _container(self, x: Any, name: str, named: bool, into: bool = True) -> None:
         self._names[id(x)] = name
@@ -524,8 +536,8 @@ class Surroundings:
             _refill(value, entries)
         for array, entries in self._arrays:
             _refill(array, entries)
-        for put, state in self._generators:
-            put(state)
+        for put, before in self._generators:
+            put(before)
 
     def accept(self) -> None:
         """Take all of it as it is now."""
@@ -651,6 +663,17 @@ def _is_data(x: Any) -> bool:
 
 def _is_library_module(x: Any) -> bool:
     return isinstance(x, ModuleType) and is_library(x.__name__)
+
+
+def _is_written(f: Any) -> bool:
+    """Whether a method was written by ``dataclass``: ``__eq__``, ``__repr__`` and the like, which read all fields."""
+    f = inspect.unwrap(f) if isinstance(f, FunctionType) else f
+    return isinstance(f, FunctionType) and f.__code__.co_filename == "<string>"
+
+
+def _lists_parameters(x: Any) -> bool:
+    """Whether ``parameters()`` and the like, which read nothing else of a module, look at this attribute."""
+    return isinstance(x, (Tensor, Module)) or _holds_parameters(x)
 
 
 def _holds_parameters(x: Any) -> bool:
