@@ -53,7 +53,7 @@ __all__ = ["ENTRIES", "Guard", "Surroundings", "refuse_counts"]
 ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
 _NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state", *OF_THREADS}  # parameters are compared separately
 _PACKAGE = __name__.split(".")[0]
-_depth, _call = attrgetter("_depth"), attrgetter("__call__")
+_depth = attrgetter("_depth")
 
 Same: TypeAlias = Callable[[Any, Any], bool]
 
@@ -93,8 +93,6 @@ class Surroundings:
         self._numbers: Any = ()
         self._places: list[tuple[Any, Any, Any]] = []  # containers, keys, and what must be there itself
         self._libraries: list[tuple[Callable[[Any], Any], Any, Any]] = []  # functions of this package: how to get them
-        self._classes: list[Any] = []  # of modules, whose __call__ may be replaced
-        self._calls: list[Any] = []
         self._arrays: list[tuple[Any, bytes]] = []
         self._tensors: list[tuple[Tensor, Any, bytes]] = []
         self._all: list[Tensor] = []
@@ -165,9 +163,6 @@ class Surroundings:
             self._container(vars(x), type(x).__name__, named=False, into=False)
             self._modules.append(x)
             self._objects.append((x, set(), name))
-            if type(x) not in self._classes:
-                self._classes.append(type(x))
-                self._calls.append(type(x).__call__)
             self._special(type(x).__mro__, name)
         elif type(x) in (list, dict, set, tuple, frozenset):
             self._container(x, name, named)
@@ -454,8 +449,6 @@ class Surroundings:
             for place, key, x in self._places:
                 if place[key] is not x:
                     return False
-            if list(map(_call, self._classes)) != self._calls:
-                return False
             for get, owner, functions in self._libraries:
                 if get(owner) != functions:
                     return False
@@ -544,7 +537,6 @@ class Surroundings:
         self._copies = [now.copy() for now in self._containers]
         self._places = [(place, key, place[key]) for place, key, _ in self._places if _has(place, key)]
         self._libraries = [(get, owner, get(owner)) for get, owner, _ in self._libraries]
-        self._calls = list(map(_call, self._classes))
         self._depths = list(map(_depth, self._all))
         self._variables = [(get, get(), same) for get, _, same in self._variables]
         self._arrays = [(x, _entries(x)) for x, _ in self._arrays]
