@@ -56,6 +56,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import tinygrad_dls as tg
+
 KINDS = {}
 LIVE = set()  # kinds of plain Python, as in most programs: their changes are seen, and they are never refused
 MOVING = set()  # kinds in which reading alone changes what is read next
@@ -1971,3 +1973,201 @@ def _frame_locals():
     g = waiting()
     next(g)
     return (lambda x: x * g.gi_frame.f_locals["k"]), (lambda: g.send(3.0))
+
+
+# -- what users hang on arrays, Tensors, layers and classes -----------------------------------------------------------
+
+
+@kind("an attribute of an array of a subclass")
+def _array_attribute():
+    class Data(np.ndarray):
+        pass
+
+    a = np.ones(3).view(Data)
+    a.k = 2.0
+    return (lambda x: x * a.k), setter(a)
+
+
+@kind("the function in np.frompyfunc")
+def _frompyfunc():
+    k = [2.0]
+    f = np.frompyfunc(lambda _: k[0], 1, 1)
+    return (lambda x: x * float(f(1))), (lambda: k.__setitem__(0, 3.0))
+
+
+@kind("the name of a Tensor", live=True)
+def _tensor_name():
+    t = tg.Tensor(1.0, name="first")
+    return (lambda x: x * (2.0 if t.name == "first" else 3.0)), setter_of(t, "name", "second")
+
+
+@kind("the gradient of a Tensor", live=True)
+def _tensor_gradient():
+    t = tg.Tensor(1.0, requires_grad=True)
+    t.grad = 2.0
+    return (lambda x: x * t.grad), setter(t, "grad")
+
+
+@kind("an attribute of a Tensor of a subclass", live=True)
+def _tensor_attribute():
+    class Scaled(tg.nn.Parameter):
+        pass
+
+    t = Scaled(1.0)
+    t.k = 2.0
+    return (lambda x: x * t.k), setter(t)
+
+
+@kind("how many subclasses a class has", live=True)
+def _subclasses():
+    class Base:
+        pass
+
+    kept = []
+    return (lambda x: x * (2.0 + len(Base.__subclasses__()))), (lambda: kept.append(type("Next", (Base,), {})))
+
+
+@kind("__getattr__ of a layer", live=True)
+def _getattr_of_a_layer():
+    class Layer(tg.nn.Module):
+        def __init__(self):
+            self.settings = {"k": 2.0}
+
+        def __getattr__(self, name):
+            if name in ("k",):
+                return vars(self)["settings"][name]
+            raise AttributeError(name)
+
+        def __call__(self, x):
+            return x * self.k
+
+    layer = Layer()
+    return (lambda x: layer(x)), (lambda: layer.settings.update(k=3.0))
+
+
+@kind("__getitem__ of a layer", live=True)
+def _getitem_of_a_layer():
+    class Layer(tg.nn.Module):
+        def __init__(self):
+            self.k = 2.0
+
+        def __getitem__(self, _):
+            return self.k
+
+    layer = Layer()
+    return (lambda x: x * layer[0]), setter(layer)
+
+
+@kind("a function of this package, replaced", live=True)
+def _function_of_ours():
+    softplus = tg.softplus
+    later(lambda: setattr(tg, "softplus", softplus))
+    return (lambda x: tg.softplus(x)), (lambda: setattr(tg, "softplus", lambda x: 3.0 * x))
+
+
+@kind("the __call__ of this package's layers, replaced", live=True)
+def _call_of_ours():
+    tanh, layer = vars(tg.nn.Tanh)["__call__"], tg.nn.Tanh()
+    later(lambda: setattr(tg.nn.Tanh, "__call__", tanh))
+    return (lambda x: layer(x)), (lambda: setattr(tg.nn.Tanh, "__call__", lambda _, x: 3.0 * x))
+
+
+# -- libraries that are no global variables ---------------------------------------------------------------------------
+
+
+def setter_of(o, name, value):
+    return lambda: setattr(o, name, value)
+
+
+def in_the_environment():
+    os.environ["STALE_FACTOR"] = "2"
+    later(lambda: os.environ.pop("STALE_FACTOR"))
+    return lambda: os.environ.update(STALE_FACTOR="3")
+
+
+@kind("os.getenv, imported in the function")
+def _imported_inside():
+    def scale(x):
+        import os
+
+        return x * float(os.getenv("STALE_FACTOR"))
+
+    return scale, in_the_environment()
+
+
+@kind("os.getenv, from an import in the function")
+def _imported_from_inside():
+    def scale(x):
+        from os import getenv
+
+        return x * float(getenv("STALE_FACTOR"))
+
+    return scale, in_the_environment()
+
+
+@kind("os.getenv, imported around the function")
+def _imported_around():
+    import os as system
+
+    return (lambda x: x * float(system.getenv("STALE_FACTOR"))), in_the_environment()
+
+
+@kind("os.getenv of a default argument")
+def _module_as_a_default():
+    return (lambda x, system=os: x * float(system.getenv("STALE_FACTOR"))), in_the_environment()
+
+
+@kind("os.getenv of a class's attribute")
+def _module_of_a_class():
+    o = type("Backend", (), {"system": os})
+    return (lambda x: x * float(o.system.getenv("STALE_FACTOR"))), in_the_environment()
+
+
+@kind("os.getenv of a dict")
+def _module_in_a_dict():
+    modules = {"system": os}
+    return (lambda x: x * float(modules["system"].getenv("STALE_FACTOR"))), in_the_environment()
+
+
+@kind("os.getenv by getattr")
+def _module_by_getattr():
+    return (lambda x: x * float(getattr(os, "getenv")("STALE_FACTOR"))), in_the_environment()  # noqa: B009
+
+
+@kind("a text file, by pathlib imported in the function")
+def _pathlib_inside():
+    path = Path(a_file(b"2"))
+
+    def scale(x):
+        import pathlib
+
+        return x * float(pathlib.Path(path).read_text())
+
+    return scale, (lambda: path.write_text("3"))
+
+
+@kind("a table of pandas, read in the function")
+def _read_csv():
+    path = Path(a_file(b"k\n2\n"))
+    return (lambda x: x * float(pd.read_csv(path)["k"][0])), (lambda: path.write_text("k\n3\n"))
+
+
+@kind("a file of settings, read in the function")
+def _read_settings():
+    path = Path(a_file(b"[net]\nk = 2\n"))
+
+    def scale(x):
+        settings = configparser.ConfigParser()
+        settings.read(path)
+        return x * settings.getfloat("net", "k")
+
+    return scale, (lambda: path.write_text("[net]\nk = 3\n"))
+
+
+@kind("the command line, by argparse")
+def _command_line():
+    before, sys.argv = sys.argv, ["train", "--k", "2"]
+    later(lambda: setattr(sys, "argv", before))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--k", type=float)
+    return (lambda x: x * parser.parse_args().k), (lambda: sys.argv.__setitem__(2, "3"))

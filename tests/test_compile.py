@@ -1,5 +1,7 @@
 """A compiled step is the eager step: the same numbers up to rounding, and as safe."""
 
+import collections
+import fractions
 import functools
 import linecache
 import re
@@ -8,6 +10,7 @@ import sys
 import threading
 import types
 import warnings
+from array import array
 
 import numpy as np
 import pytest
@@ -1182,8 +1185,8 @@ def test_arrays_that_somebody_holds_keep_their_values():
             held += [(whole, whole.copy()), (part, part.copy())]
             part_of_last = model.parameters()[3]._value[0]  # a view that `data` knows nothing of
             held.append((part_of_last, part_of_last.copy()))
-    for array, value in held:
-        np.testing.assert_array_equal(array, value)
+    for data, value in held:
+        np.testing.assert_array_equal(data, value)
 
 
 def test_a_graph_made_before_a_step_keeps_the_values_that_it_was_computed_from():
@@ -1555,6 +1558,85 @@ def test_a_function_gives_new_arrays_each_time_in_the_form_of_its_result():
     np.testing.assert_array_equal(first["sum"], np.full(3, 3.0))
     np.testing.assert_array_equal(first["list"][0], np.ones(3))
     np.testing.assert_array_equal(first["list"][1][0], np.full(3, -1.0))
+
+
+Pair = collections.namedtuple("Pair", "sum, rest")
+
+
+def test_a_function_may_give_named_tuples_and_no_containers_of_its_own():
+    result = tg.compile(lambda a: Pair(a + a, [Pair(a, -a)]))(np.ones(2))
+    assert (type(result), type(result.rest[0])) == (Pair, Pair)
+    assert (result.rest[0].rest == -1).all()
+    for kind in (collections.OrderedDict, collections.Counter):
+        with pytest.raises(RecordingError, match=f"gave a {kind.__name__}, .* lists and dicts. Return one of these"):
+            tg.compile(lambda a, kind=kind: kind({"sum": a + a}))(np.ones(2))
+
+
+def test_complex_and_other_results_are_compared_as_they_are():
+    f = tg.compile(lambda a: (np.fft.fft(np.tanh(a)) * (1 + 2j) / 3, np.where(a > 1, "large", "small")))
+    for k in range(9):
+        z, words = f(X[0] + k)
+        np.testing.assert_allclose(z, np.fft.fft(np.tanh(X[0] + k)) * (1 + 2j) / 3, rtol=1e-12)
+        np.testing.assert_array_equal(words, np.where(X[0] + k > 1, "large", "small"))
+
+
+class Doubling:
+    """Something that NumPy takes for an array."""
+
+    def __init__(self):
+        self.entries = np.full(3, 2.0)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.entries.copy()
+
+
+class Own(Doubling):
+    def __array_ufunc__(self, ufunc, method, *inputs):
+        return ufunc(*[7.0 if x is self else x for x in inputs])
+
+
+class Weighted(np.ndarray):
+    def __array_ufunc__(self, ufunc, method, *inputs):
+        return ufunc(*[x.view(np.ndarray) * 7 if x is self else x for x in inputs])
+
+
+TAKEN = {
+    "a deque": collections.deque([1.0, 2.0, 3.0]), "a range": range(3), "an array.array": array("d", [1, 2, 3]),
+    "a memoryview": memoryview(np.arange(3.0)), "what has __array__": Doubling(), "a subclass of arrays": np.rec.array(
+        np.arange(3.0)), "an integer of any size": 10**30,
+}  # fmt: skip
+LOST = {
+    "a MaskedArray": np.ma.array([1.0, 2.0, 3.0], mask=[0, 1, 0]), "a matrix": np.ones((3, 1)).view(np.matrix),
+    "a Own": Own(), "a Weighted": np.ones(3).view(Weighted),
+    "np.multiply": np.array([1, 2, 3], object),
+    "a Fraction": fractions.Fraction(1, 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_what_numpy_takes_for_an_array_is_one_in_a_program_too(name):
+    y = TAKEN[name]
+    for f in (lambda x: np.multiply(x, y), lambda x: np.where(x > 1, x, y)):
+        np.testing.assert_array_equal(tg.compile(f)(np.array([1.0, 2.0, 3.0])), f(np.array([1.0, 2.0, 3.0])))
+
+
+@pytest.mark.parametrize("name", LOST)
+def test_what_does_something_of_its_own_beside_arrays_is_refused_by_name(name):
+    y = LOST[name]
+    with pytest.raises(
+        RecordingError, match=rf"would lose what {re.escape(name)} (does|gives).* Write .*float"
+    ) as error:
+        tg.compile(lambda x: np.multiply(x, y), constants=[y])(np.ones(3))
+    assert "SyntaxError" not in str(error.value)
+
+
+def test_what_has_an_array_is_watched():
+    y = Doubling()
+    f = tg.compile(lambda x: x * np.add(x, y))
+    assert (f(np.ones(3)) == 3).all()
+    f(np.ones(3))
+    y.entries = np.full(3, 4.0)
+    assert (f(np.ones(3)) == 5).all()
 
 
 def test_a_function_that_would_be_frozen_is_refused_or_runs_eagerly():

@@ -4,6 +4,8 @@ import itertools
 import queue
 import time
 import warnings
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -169,6 +171,174 @@ def test_a_method_that_is_replaced_later_is_noticed():
     optimizer.step = lambda: None
     with pytest.raises(RecordingError, match=r"would drop what SGD\.step does"):
         step(X, Y)
+
+
+@pytest.mark.parametrize("name", ["step", "zero_grad", "_rate"])
+@pytest.mark.parametrize("when", ["before", "later"])
+def test_a_method_of_this_package_that_is_replaced_for_all_optimizers_is_noticed(name, when, monkeypatch):
+    step, own = compiled(), getattr(tg.optim.Optimizer, name)
+    if when == "later":
+        step(X, Y)
+    monkeypatch.setattr(tg.optim.Optimizer, name, lambda self: own(self))
+    with pytest.raises(RecordingError, match=rf"would drop what SGD\.{name} does"):
+        step(X, Y)
+
+
+def threefold(p, rate):
+    return p.data - 3 * rate * p.grad, ()
+
+
+class OwnRate(tg.optim.SGD):
+    def _update(self, p, rate):
+        return p.data - self.lr * p.grad, ()
+
+
+class BySize(tg.optim.SGD):
+    scales = {"W": 1.0}  # noqa: RUF012
+
+    def _update(self, p, rate):
+        return super()._update(p, rate * self.scales.get(p.name, 1.0))
+
+
+CHANGES = {
+    "an update of its own": (tg.optim.SGD, lambda o, patch: patch.setattr(o, "_update", threefold, raising=False)),
+    "the update of its class": (
+        tg.optim.SGD,
+        lambda o, patch: patch.setattr(tg.optim.SGD, "_update", lambda self, p, rate: threefold(p, rate)),
+    ),
+    "the rate that an update reads itself": (OwnRate, lambda o, patch: setattr(o, "lr", 0.5)),
+    "the names of parameters": (BySize, lambda o, patch: setattr(o.parameters[0], "name", "V")),
+    "what is kept by names": (BySize, lambda o, patch: patch.setitem(BySize.scales, "W", 3.0)),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_an_update_depends_on_may_change_between_two_steps(name):
+    kind, change = CHANGES[name]
+    costs = []
+    for is_compiled in (False, True):
+        model = nn.Sequential(nn.Linear(3, 1, rng=0))
+        optimizer = kind(model.parameters(), lr=0.1)
+        step = tg.compile(model, LOGITS, optimizer)
+        with pytest.MonkeyPatch.context() as patch:
+            costs.append([])
+            for i in range(6):
+                if i == 2:  # the third call is not compared with the eager one
+                    change(optimizer, patch)
+                costs[-1].append(step(X, Y) if is_compiled else tg.optim.eager_step(model, LOGITS, optimizer, X, Y))
+    assert costs[1] == pytest.approx(costs[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", [tg.optim.SGD, OwnRate])
+@pytest.mark.parametrize("read", [lambda o: o.lr, lambda o: 1 + o.steps])
+def test_a_loss_may_look_at_the_optimizer(kind, read):
+    costs = []
+    for is_compiled in (False, True):
+        model = nn.Sequential(nn.Linear(3, 1, rng=0))
+        optimizer = kind(model.parameters(), lr=0.1)
+        loss = scaled_by(read, optimizer)
+        step = tg.compile(model, loss, optimizer)
+        costs.append([])
+        for i in range(6):
+            optimizer.lr = 0.1 if i < 2 else 0.4
+            costs[-1].append(step(X, Y) if is_compiled else tg.optim.eager_step(model, loss, optimizer, X, Y))
+    assert costs[1] == pytest.approx(costs[0], rel=1e-12)
+
+
+def scaled_by(read, optimizer):
+    return lambda z, y: LOGITS(z, y) * read(optimizer)
+
+
+# -- no false alarms --------------------------------------------------------------------------------------------------
+
+
+def load_scale():
+    """The user's own, in spite of its name."""
+    return 0.5
+
+
+class Keeping(nn.Module):
+    """It keeps what nobody can watch, and no code reads."""
+
+    def __init__(self, kept):
+        self.linear, self.kept = nn.Linear(3, 1, rng=0), kept
+
+    def __call__(self, x):
+        return self.linear(x)
+
+
+def parameters(model):
+    return model.parameters()
+
+
+def named(model):
+    return [p for name, p in model.named_parameters() if name.endswith("W")]
+
+
+def of_modules(model):
+    return [m.W for m in model.modules() if isinstance(m, nn.Linear)]
+
+
+@pytest.mark.parametrize("walk", [parameters, named, of_modules])
+@pytest.mark.parametrize(
+    "kept", [Path("results"), MANY, list(range(5000)), WORDS, iter([1])], ids=lambda x: type(x).__name__
+)
+def test_a_penalty_of_all_weights_does_not_read_what_else_a_model_keeps(walk, kept):
+    model = Keeping(kept)
+    step = compiled(lambda z, y: LOGITS(z, y) + sum(np.sum(p**2) for p in walk(model)), model)
+    cost = step(X, Y)
+    assert cost == pytest.approx(LOGITS(Keeping(kept)(X), Y).item() + penalty(Keeping(kept), walk), rel=1e-12)
+    model.other = Keeping(None)  # not one of the optimizer's, and in the penalty
+    cost = LOGITS(model(X), Y).item() + penalty(model, walk)
+    assert step(X, Y) == pytest.approx(cost, rel=1e-12)
+
+
+def penalty(model, walk):
+    return sum(np.sum(p.data**2) for p in walk(model))
+
+
+@dataclass
+class Settings:
+    scale: float = 0.5
+    folder: Path = Path("results")
+
+
+def test_settings_may_hold_what_no_code_reads():
+    """In spite of the methods that ``dataclass`` writes, which read all fields."""
+    settings = Settings()
+    step = compiled(lambda z, y: LOGITS(z, y) * settings.scale)
+    before = step(X, Y)
+    settings.scale = 0.25
+    assert step(X, Y) < 0.6 * before
+
+
+class Innocent(nn.Module):
+    """It reads itself by names, keeps NumPy as an attribute, and has methods called as NumPy's that read files."""
+
+    def __init__(self):
+        self.linear, self.xp, self.scale = nn.Linear(3, 1, rng=0), np, 0.5
+
+    def __getattr__(self, name):
+        raise AttributeError(name)
+
+    def __call__(self, x):
+        for name in ("linear",):
+            x = getattr(self, name)(x) * vars(self)["scale"] * load_scale()
+        return self.xp.tanh(x) * (2.0 if self.linear.W.name == "linear.W" else 1.0)
+
+
+def test_a_model_that_is_read_by_names_is_recorded_once():
+    model = Innocent()
+    step = compiled(model=model)
+    step(X, Y)
+    program = step._now
+    for _ in range(9):
+        step(X, Y)
+    assert step._now is program
+    model.scale = 0.25
+    cost = LOGITS(model(X), Y).item()
+    assert step(X, Y) == pytest.approx(cost, rel=1e-12)
+    assert step._now is not program
 
 
 # -- recorded again and again -----------------------------------------------------------------------------------------

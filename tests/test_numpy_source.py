@@ -30,6 +30,7 @@ from tests.programs import OURS, Program, random_program
 from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.graph import LOSSES, Node, read
 from tinygrad_dls.tensor import values
+from tinygrad_dls.views.text import expression
 
 LOGITS = tg.binary_cross_entropy_with_logits
 X, Y = tg.datasets.planar_flower()
@@ -980,3 +981,24 @@ def test_a_compiled_step_of_shared_factors_is_made_in_linear_time():
     make(3)
     small, large = (calls_of(lambda n=n: make(n)) for n in (15, 60))
     assert large < 6 * small
+
+
+@pytest.mark.parametrize(
+    "step", [lambda z, w: z @ w, np.maximum, lambda z, w: np.where(z > 0, z, w) * w, lambda z, w: z / (1 + w * w)]
+)
+def test_a_weight_that_is_used_again_and_again_takes_time_in_proportion(step, monkeypatch):
+    """As in a recurrent network: its gradient is a sum of as many terms, which gets lines of a few terms each."""
+    characters = []
+    for n in (60, 240):
+        written = []
+        monkeypatch.setattr(
+            "tinygrad_dls.views.source.expression",
+            lambda *args, written=written, **options: written.append(expression(*args, **options)) or written[-1],
+        )
+        w = tg.Tensor(np.full((2, 2), 0.1), requires_grad=True, name="W")
+        z = w
+        for _ in range(n):
+            z = step(z, w)
+        tg.numpy_source(np.sum(z))
+        characters.append(sum(map(len, written)))
+    assert characters[1] < 6 * characters[0]  # 4, and longer names, such as U100 for U10; the square would be 16

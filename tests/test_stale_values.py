@@ -45,7 +45,8 @@ def in_a_function(scale, **options):
 
 # Kinds that nobody watches: the state of what threads wait for, of loggers and caches, of classes and other packages.
 BEYOND = {
-    "__getattribute__ of a user's class", "isinstance of a class that is registered later", "pandas' options",
+    "__getattribute__ of a user's class", "the __call__ of this package's layers, replaced",
+    "isinstance of a class that is registered later", "pandas' options",
     "the level of a logger", "the number of threads", "the state of a generator, read",
     "the statistics of a functools.lru_cache", "threading.Event", "threading.Lock", "threading.current_thread",
     "whether a logger is enabled",

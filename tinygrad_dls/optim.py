@@ -116,9 +116,7 @@ def _two_threads(who: str) -> RuntimeError:
     )
 
 
-# What a step calls besides `_update`; a program of the step does what this package's own do.
 OF_THREADS = ("_cell", "_mark")  # attributes of an optimizer that are no hyperparameters, and are not pickled
-NOT_RECORDED = ("step", "zero_grad", "_rate")
 
 
 class Optimizer:
@@ -267,6 +265,10 @@ class Optimizer:
                 raise ValueError(f"the state of {p.name or 'a parameter'} is {got}; expected {expected}.")
         self.steps = int(steps)
         self._state = {p: s for p, s in zip(self.parameters, state, strict=True) if s}
+
+
+# What a step calls besides `_update`; a program of the step does what these do, and not what users put in their place.
+NOT_RECORDED = {name: vars(Optimizer)[name] for name in ("step", "zero_grad", "_rate")}
 
 
 def eager_step(

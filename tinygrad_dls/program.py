@@ -472,9 +472,8 @@ def refuse_methods_that_are_not_recorded(optimizer: Optimizer) -> None:
     RecordingError
         That names the method.
     """
-    for name in NOT_RECORDED:
-        method = getattr(optimizer, name)
-        if getattr(method, "__func__", None) is not getattr(Optimizer, name):
+    for name, own in NOT_RECORDED.items():
+        if getattr(getattr(optimizer, name), "__func__", None) is not own:
             raise RecordingError(
                 f"the program would drop what {type(optimizer).__name__}.{name} does: of an optimizer, _update is "
                 "recorded, and nothing else. Write what is to happen to a gradient in _update, which gives the new "

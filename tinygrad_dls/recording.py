@@ -266,7 +266,13 @@ class Recorder:
                 "give one array. Compute it outside, or write it with slices and comparisons."
             )
         arguments, settings = (each(lambda x: self._operand(x, function), x) for x in (args, options))
-        return RecordingArray(self, Call(function, arguments, settings, value.shape, value.dtype), value)
+        call = Call(function, arguments, settings, value.shape, value.dtype)
+        if value.dtype == object and not any(x.dtype == object for x in call.calls()):
+            raise RecordingError(
+                f"the recording would lose what {called(function)} gives{_place()}: objects of Python's, such as "
+                "fractions or integers of any size, which are no numbers of NumPy's. Write float(...) of its arguments."
+            )
+        return RecordingArray(self, call, value)
 
     def value(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """What a call gives."""
@@ -297,14 +303,36 @@ class Recorder:
         """What stands for an argument in the program."""
         if isinstance(x, RecordingArray):
             return x.call
-        if isinstance(x, np.ndarray) and x.size > CONSTANT:
-            raise self.freezing(x, function, _place())
-        if isinstance(x, np.ndarray):
-            x = x.copy()
+        if not (isinstance(x, _ARGUMENTS) or callable(x)) or isinstance(x, np.ndarray):
+            x = _plain_array(x, function)
+            if x.size > CONSTANT:
+                raise self.freezing(x, function, _place())
             if x.shape:
                 self.places[id(x)] = _place()
             return x
+        if type(x) is int and abs(x) >= 2**64:  # no dtype of NumPy's holds it: beside floats, it becomes one
+            return float(x)
         return _symbol(x)
+
+
+_ARGUMENTS = (int, float, complex, str, bytes, slice, np.generic, np.dtype, type(None), type(...), type(np._NoValue))
+
+
+def _plain_array(x: Any, function: Callable[..., Any]) -> Any:
+    """A copy of an array, or of what NumPy takes for one, such as a deque or an object with ``__array__``."""
+    kind = type(x)
+    own = any(
+        getattr(kind, name, None) not in (None, getattr(np.ndarray, name))
+        for name in ("__array_ufunc__", "__array_function__")
+    )
+    if not own and not isinstance(x, (np.ma.MaskedArray, np.matrix)):
+        array = np.array(x)
+        if isinstance(x, np.ndarray) or array.dtype.kind in "fiubc":
+            return array
+    raise RecordingError(
+        f"the recording would lose what a {kind.__name__} does beside arrays, which is an argument of "
+        f"{called(function)}{_place()}. Write np.asarray(...) of it, as floats, or take a number or an array from it."
+    )
 
 
 def _value_of(x: Any) -> Any:

@@ -98,10 +98,10 @@ def distance(x: Any, y: Any) -> float:
     x, y = np.asarray(x), np.asarray(y)
     if x.shape != y.shape:
         return np.inf
-    if x.dtype.kind not in "fiub" or y.dtype.kind not in "fiub":
+    if x.dtype.kind not in "fiubc" or y.dtype.kind not in "fiubc":
         return 0.0 if np.array_equal(x, y) else np.inf
     with np.errstate(all="ignore"):
-        apart = np.asarray(np.abs(np.subtract(x, y, dtype=float)))
+        apart = np.asarray(np.abs(np.subtract(x, y, dtype=np.result_type(x, y, float))))
         far = float(np.max(apart, initial=0.0))
         if np.isfinite(far):
             return far
@@ -111,7 +111,10 @@ def distance(x: Any, y: Any) -> float:
 
 def _largest(x: Any) -> float:
     """The largest finite entry."""
-    x = np.abs(np.asarray(x, dtype=float))
+    x = np.asarray(x)
+    if x.dtype.kind not in "fiubc":
+        return 0.0
+    x = np.abs(x).astype(float)
     largest = float(np.max(x, initial=0.0))
     return largest if np.isfinite(largest) else float(np.max(x, initial=0.0, where=np.isfinite(x)))
 

@@ -260,11 +260,15 @@ def _form(result: Any, outputs: list[Call]) -> Any:
     if isinstance(result, RecordingArray):
         outputs.append(result.call)
         return _HOLE
-    if isinstance(result, (tuple, list)):
-        parts = [_form(x, outputs) for x in result]
-        return parts if isinstance(result, list) else tuple(parts)
-    if isinstance(result, dict):
+    if type(result) in (tuple, list) or (isinstance(result, tuple) and hasattr(result, "_fields")):
+        return _like(result, (_form(x, outputs) for x in result))
+    if type(result) is dict:
         return {key: _form(x, outputs) for key, x in result.items()}
+    if isinstance(result, (tuple, list, dict)):
+        raise RecordingError(
+            f"the function gave a {type(result).__name__}, and a program gives plain tuples, named tuples, lists and "
+            "dicts. Return one of these."
+        )
     raise RecordingError(
         f"the function gave {type(result).__name__}, which does not depend on its arguments. Return arrays that are "
         "computed from them, and compute the rest outside."
@@ -276,4 +280,9 @@ def _filled(form: Any, results: Any) -> Any:
         return next(results)
     if isinstance(form, dict):
         return {key: _filled(x, results) for key, x in form.items()}
-    return type(form)(_filled(x, results) for x in form)
+    return _like(form, (_filled(x, results) for x in form))
+
+
+def _like(x: Any, items: Iterator[Any]) -> Any:
+    """A list, a tuple or a named tuple with these items."""
+    return x._make(items) if hasattr(x, "_make") else type(x)(items)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import builtins
+import gc
 import importlib
 import inspect
 import random
@@ -31,7 +32,17 @@ import numpy as np
 
 from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.changes import fingerprint
-from tinygrad_dls.compiling.reading import MISSING, NUMBERS, is_library, read_by, reads_the_world, view, words_in
+from tinygrad_dls.compiling.reading import (
+    MISSING,
+    NUMBERS,
+    is_library,
+    read_by,
+    reads_the_world,
+    restore,
+    state,
+    view,
+    words_in,
+)
 from tinygrad_dls.nn import Module, evaluation
 from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
 from tinygrad_dls.program import refuse_methods_that_are_not_recorded
@@ -81,6 +92,7 @@ class Surroundings:
         self._read: Callable[[], Any] = tuple  # what else there is to compare, and what it was
         self._numbers: Any = ()
         self._places: list[tuple[Any, Any, Any]] = []  # containers, keys, and what must be there itself
+        self._libraries: list[tuple[Callable[[Any], Any], Any, Any]] = []  # functions of this package: how to get them
         self._arrays: list[tuple[Any, bytes]] = []
         self._tensors: list[tuple[Tensor, Any, bytes]] = []
         self._all: list[Tensor] = []
@@ -117,7 +129,7 @@ class Surroundings:
                 self._module(module)
             if self._reflects:
                 for x, _, name in self._objects:
-                    if not isinstance(x, (type, ModuleType, Module, FunctionType)) and id(x) not in self._wholes:
+                    if not isinstance(x, _BY_ATTRIBUTE) and id(x) not in self._wholes:
                         self._whole(x, name, False)
         for module in self._modules:
             self._relevant[id(vars(module))] = frozenset(self._counting(module))
@@ -140,14 +152,18 @@ class Surroundings:
         if isinstance(x, Tensor):
             self._all.append(x)
             self._depths.append(x._depth)
+            self._objects.append((x, set(), name or x.name or "a Tensor"))
             if id(x) not in self._own:
                 self._tensors.append((x, x._value, _entries(x._value)))
         elif isinstance(x, np.ndarray):
             self._array(x, name)
+            if self._yours(type(x)):
+                self._objects.append((x, set(), name))
         elif isinstance(x, Module):
             self._container(vars(x), type(x).__name__, named=False, into=False)
             self._modules.append(x)
             self._objects.append((x, set(), name))
+            self._special(type(x).__mro__, name)
         elif type(x) in (list, dict, set, tuple, frozenset):
             self._container(x, name, named)
         elif isinstance(x, FunctionType):
@@ -185,10 +201,12 @@ class Surroundings:
         own: Any = getattr(x, "__dict__", None)
         self._wait(name, named, own.get("__wrapped__") if isinstance(own, (dict, MappingProxyType)) else None)
         if isinstance(x, ModuleType):
+            self._objects.append((x, set(), name))
             if not is_library(x.__name__):
-                self._objects.append((x, set(), name))
                 self._wait(name, False, vars(x).get("__getattr__"))
             return
+        if isinstance(x, np.ufunc):  # of np.frompyfunc, perhaps, which holds a user's function
+            self._wait(name, False, *(y for y in gc.get_referents(x) if callable(y)))
         if isinstance(x, (attrgetter, methodcaller)):
             self._words |= {word for path in x.__reduce__()[1] if isinstance(path, str) for word in path.split(".")}
         kind = x if isinstance(x, type) else type(x)
@@ -200,16 +218,26 @@ class Surroundings:
             self._whole(x, name, named)
         if yours:
             self._objects.append((x, set(), name))
+            if not isinstance(x, type) and hasattr(kind, "__dataclass_fields__"):  # which may be compared, as a whole
+                self._variable(partial(state, x), name, partial(restore, x), _alike)
             if not isinstance(x, type):
                 self._variable(partial(type, x), f"the class of {name}", partial(setattr, x, "__class__"))
             self._variable(partial(getattr, kind, "__mro__"), f"the bases of {kind.__name__}", _nothing)
         if isinstance(x, type) and yours:
             bases = [*bases, *(base for base in inspect.getmro(type(x)) if base not in (type, object))]
-        for base in bases:  # what Python calls of an object by itself: __getitem__, __float__, __mul__ and the like
+        self._special(bases, name)
+
+    def _special(self, bases: Iterable[type], name: str) -> None:
+        """What Python calls of an object by itself: ``__getitem__``, ``__float__``, ``__mul__`` and the like."""
+        for base in bases:
             if self._yours(base):
                 special = [f for word, f in vars(base).items() if word.startswith("__") and word not in _NOT_OF_VALUES]
                 kinds = (FunctionType, property, classmethod, staticmethod)
-                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds)]
+                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds) and not _is_written(f)]
+
+    def _replaceable(self, owner: Any, name: str) -> None:
+        """A function of this package, such as ``tg.sigmoid``, which users replace now and then."""
+        self._libraries.append((get := attrgetter(name), owner, get(owner)))
 
     def _whole(self, x: Any, name: str, named: bool) -> None:
         """All of an object, of a kind that `reading` knows."""
@@ -239,17 +267,17 @@ class Surroundings:
         for key, item in list(vars(module).items()):
             if id(item) not in self._seen and not isinstance(item, NUMBERS):
                 yours = key in self._words or self._reflects
-                if key in counting or isinstance(item, (Tensor, Module)) or _holds_parameters(item):
+                if key in counting:
                     self._place(vars(module), key, item)
                     self._waiting.append((item, f"{type(module).__name__}.{key}", yours))
 
     def _counting(self, module: Module) -> set[str]:
-        """The names of a module's attributes that its code, or the code of a layer of this package, reads."""
+        """The names of a module's attributes that its code, or the code of this package, reads."""
         own = vars(module).keys()
         if self._reflects:
             return set(own)
         ours = words_in(f for base in type(module).__mro__ if _is_ours(base) for f in vars(base).values())
-        return {key for key in own if key in self._words or key in ours}
+        return {key for key, x in vars(module).items() if key in self._words or key in ours or _lists_parameters(x)}
 
     def _container(self, x: Any, name: str, named: bool, into: bool = True) -> None:
         self._names[id(x)] = name
@@ -293,7 +321,10 @@ class Surroundings:
         for variable, cell in cells:
             self._wait(variable, True, self._variable(partial(_contents, cell), variable, partial(_fill_cell, cell)))
         for used in sorted(code.names & f.__globals__.keys()):
-            self._entry(f.__globals__, used, used)
+            if _is_library_module(f.__globals__[used]) and not code.reflects:  # of which it is known what is read
+                self._variable(partial(f.__globals__.get, used, MISSING), used, partial(_put, f.__globals__, used))
+            else:
+                self._entry(f.__globals__, used, used)
         for used in sorted(code.names - f.__globals__.keys()):
             found = vars(builtins).get(used)
             if found is not None and reads_the_world(found):
@@ -303,6 +334,11 @@ class Surroundings:
         for used, found in code.of_libraries.items():
             if _is_data(found) or reads_the_world(found):
                 self._wait(used, True, found)
+            elif isinstance(found, FunctionType) and _is_ours(found):  # where this package is installed
+                module, _, path = used.partition(".")
+                self._replaceable(f.__globals__[module], path)
+        if code.words & _OF_COMMAND_LINES:
+            self._wait("sys.argv", True, self._variable(lambda: sys.argv, "sys.argv", partial(setattr, sys, "argv")))
         for imported in sorted(code.imports):
             self._imported(imported)
         for part in ("__defaults__", "__kwdefaults__"):
@@ -327,15 +363,26 @@ class Surroundings:
     def _attribute(self, x: Any, word: str, name: str) -> None:
         """What an attribute of an object is: its own, or its class's."""
         if isinstance(x, ModuleType):
-            if word in vars(x) and not is_library(x.__name__) and x.__name__.split(".")[0] != _PACKAGE:
-                self._entry(vars(x), word, f"{x.__name__}.{word}")
+            if word in vars(x):
+                self._of_module(x, word)
+            return
+        if isinstance(x, Tensor) and word in ("name", "grad"):
+            if word == "name":
+                self._variable(partial(getattr, x, word), f"{name}.{word}", partial(setattr, x, word))
+            elif id(x) not in self._own:  # gradients of parameters are what a step computes
+                found = self._variable(partial(getattr, x, "_grad"), f"{name}.{word}", partial(setattr, x, "_grad"))
+                self._wait(f"{name}.{word}", True, found)
             return
         kind = x if isinstance(x, type) else type(x)
         shown = f"{name if isinstance(x, FunctionType) else kind.__name__}.{word}"
         own: Any = getattr(x, "__dict__", None)
         known = not isinstance(x, (Module, type)) and isinstance(own, dict)
         if isinstance(x, Optimizer) and word in _NO_HYPERPARAMETER:
+            if name and word in ("lr", "steps"):  # a loss that looks at them; of the step's own, they are arguments
+                self._entry(own, word, shown)
             return
+        if word == "__subclasses__" and isinstance(x, type):
+            self._variable(x.__subclasses__, shown, _nothing, _alike)
         if word in _OF_ALL:
             for y in [x] if x is kind or not self._yours(kind) else [x, kind]:
                 put = partial(setattr, y, word)
@@ -352,6 +399,17 @@ class Surroundings:
                 self._entry(vars(base), word, shown, partial(setattr, base, word))
                 if known and word not in own:
                     self._entry(own, word, shown)  # not yet
+
+    def _of_module(self, module: ModuleType, word: str) -> None:
+        """A variable of a user's module; of libraries, what is no code, or reads the world."""
+        found, name = vars(module)[word], f"{module.__name__}.{word}"
+        ours = module.__name__.split(".")[0] == _PACKAGE
+        if not (ours or is_library(module.__name__)):
+            self._entry(vars(module), word, name)
+        elif not ours and (isinstance(found, ModuleType) or _is_data(found) or reads_the_world(found)):
+            self._wait(name, True, found)
+        elif ours and isinstance(found, FunctionType):
+            self._replaceable(module, word)
 
     def _entry(self, place: Any, key: str, name: str, put: Callable[[Any], Any] | None = None) -> None:
         value = self._variable(partial(place.get, key, MISSING), name, put or partial(_put, place, key))
@@ -390,6 +448,9 @@ class Surroundings:
                 return False
             for place, key, x in self._places:
                 if place[key] is not x:
+                    return False
+            for get, owner, functions in self._libraries:
+                if get(owner) != functions:
                     return False
         except Exception:  # arrays and the like that were replaced, and that cannot be compared so
             return False
@@ -468,13 +529,14 @@ class Surroundings:
             _refill(value, entries)
         for array, entries in self._arrays:
             _refill(array, entries)
-        for put, state in self._generators:
-            put(state)
+        for put, before in self._generators:
+            put(before)
 
     def accept(self) -> None:
         """Take all of it as it is now."""
         self._copies = [now.copy() for now in self._containers]
         self._places = [(place, key, place[key]) for place, key, _ in self._places if _has(place, key)]
+        self._libraries = [(get, owner, get(owner)) for get, owner, _ in self._libraries]
         self._depths = list(map(_depth, self._all))
         self._variables = [(get, get(), same) for get, _, same in self._variables]
         self._arrays = [(x, _entries(x)) for x, _ in self._arrays]
@@ -515,12 +577,15 @@ class Guard(Surroundings):
         methods = _methods(optimizer)
         own = set(self.model)
         roots = [model, loss, *methods, *(p for p in optimizer.parameters if p not in own)]
-        super().__init__([*roots, optimizer] if methods else roots, own, constants)
+        super().__init__(
+            [optimizer, *roots] if methods else roots, own, constants
+        )  # the last one is the first to be read
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
+        if any("lr" in f.__code__.co_names for f in methods if f.__name__ != "__init__"):
+            names.append("lr")
         # and the methods, which may be replaced; of the optimizer itself or of its class
-        self._read = partial(
-            attrgetter("parameters", *(f"{name}.__func__" for name in NOT_RECORDED), *names), optimizer
-        )
+        replaced = [name for name in (*NOT_RECORDED, "_update") if hasattr(getattr(optimizer, name), "__func__")]
+        self._read = partial(attrgetter("parameters", *(f"{name}.__func__" for name in replaced), *names), optimizer)
         self._numbers = optimizer.parameters.copy(), *self._read()[1:]
         self._places.append((vars(optimizer), "parameters", optimizer.parameters))
         for i, p in enumerate(optimizer.parameters):
@@ -546,6 +611,8 @@ class Guard(Surroundings):
         self.values = []
 
 
+_BY_ATTRIBUTE = (type, ModuleType, Module, FunctionType, Tensor, np.ndarray)  # never all of them, whoever reflects
+_OF_COMMAND_LINES = {"parse_args", "parse_known_args", "parse_intermixed_args"}  # they read sys.argv
 _NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_subclass__"}
 # What Python itself gives of functions, classes and objects, and lets be replaced.
 _OF_ALL = {"__doc__", "__annotations__", "__name__", "__qualname__", "__class__", "__bases__", "__module__"}
@@ -577,13 +644,28 @@ def _home_of(x: Any) -> Any:
     return x.__globals__.get("__name__") if isinstance(x, FunctionType) else type(x).__module__
 
 
-def _is_ours(kind: type) -> bool:
+def _is_ours(kind: Any) -> bool:
     return str(kind.__module__).split(".")[0] == _PACKAGE
 
 
 def _is_data(x: Any) -> bool:
     """Whether what stands in a library's module is no part of its code, such as ``os.environ``."""
     return not (callable(x) or isinstance(x, (ModuleType, *NUMBERS)))
+
+
+def _is_library_module(x: Any) -> bool:
+    return isinstance(x, ModuleType) and is_library(x.__name__)
+
+
+def _is_written(f: Any) -> bool:
+    """Whether a method was written by ``dataclass``: ``__eq__``, ``__repr__`` and the like, which read all fields."""
+    f = inspect.unwrap(f) if isinstance(f, FunctionType) else f
+    return isinstance(f, FunctionType) and f.__code__.co_filename == "<string>"
+
+
+def _lists_parameters(x: Any) -> bool:
+    """Whether ``parameters()`` and the like, which read nothing else of a module, look at this attribute."""
+    return isinstance(x, (Tensor, Module)) or _holds_parameters(x)
 
 
 def _holds_parameters(x: Any) -> bool:

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    "MISSING", "NUMBERS", "Code", "View", "is_library", "read_by", "reads_the_world", "view",
+    "MISSING", "NUMBERS", "Code", "View", "is_library", "read_by", "reads_the_world", "restore", "state", "view",
     "words_in",
 ]  # fmt: skip
 
@@ -44,8 +44,8 @@ NUMBERS = (int, float, complex, str, bytes, np.generic, type(None))
 _BY_FUNCTION = frozenset({"getattr", "vars", "dir", "eval", "exec", "copy", "deepcopy", "replace", "asdict", "astuple"})
 _BY_ATTRIBUTE = frozenset(
     {
-        "attrgetter", "asdict", "astuple", "deepcopy", "getmembers", "getattr_static", "modules", "parameters",
-        "named_parameters", "state_dict", "_members", "_paths", "__dict__", "__getattribute__", "__getstate__",
+        "attrgetter", "asdict", "astuple", "deepcopy", "getmembers", "getattr_static", "__dict__",
+        "__getattribute__", "__getstate__",
         "__slots__", "__reduce__", "__reduce_ex__",
     }
 )  # fmt: skip
@@ -69,7 +69,7 @@ _PURE = frozenset(
         "itertools", "json", "keyword", "logging", "math", "numbers", "operator", "pprint", "random", "re",
         "reprlib", "statistics", "string", "struct", "textwrap", "types", "typing", "unicodedata",
         "warnings", "weakref", "zlib", "array",
-        "contextvars", "threading", "traceback", "uuid", "queue", "argparse", "configparser", "symtable", "token",
+        "contextvars", "threading", "traceback", "uuid", "queue", "argparse", "symtable", "token",
     }
 )  # fmt: skip
 _IMPURE_BUILTINS = ("open", "input", "__import__", "breakpoint")
@@ -77,6 +77,7 @@ _IMPURE_NUMPY = (
     "load", "loadtxt", "genfromtxt", "fromfile", "fromregex", "memmap", "geterr", "geterrcall", "getbufsize",
     "get_printoptions", "DataSource",
 )  # fmt: skip
+_READERS = ("read_", "load", "open", "fetch_")  # how functions of other packages begin that read files
 _CACHED = type(cache(lambda: None))  # what lru_cache and its kin make of a function
 
 
@@ -131,12 +132,14 @@ def read_by(f: types.FunctionType) -> Code:
                 code.words.add(argument)
             name = ""
         texts.update(text for x in part.co_consts for text in _texts(x) if text.isidentifier())
+    if any(name.endswith("import_module") for name in (*code.words, *code.names, *code.of_libraries)):
+        code.imports.update(text for text in texts if text in sys.modules)
     by_name = bool(code.names & {"globals", "eval", "exec"}) or "f_globals" in code.words
     of_all = {*code.words, *(name.split(".")[-1] for name in code.of_libraries)}
     return code._replace(
         names=code.names | texts if by_name else code.names,
         words=code.words | texts,
-        reflects=bool(code.names & _BY_FUNCTION or of_all & _BY_ATTRIBUTE),
+        reflects=bool(code.names & _BY_FUNCTION or of_all & _BY_ATTRIBUTE or "sys.modules" in code.of_libraries),
         computes_names=by_name and not texts,
     )
 
@@ -229,10 +232,10 @@ def view(x: Any) -> View | None:
         return View(bytes_of, _written(x), [])
     if hides_its_state(type(x)):  # type: ignore[arg-type]  # classes are hashable
         raise TypeError(f"a {type(x).__name__} hides its state")
-    return View(lambda: _state(x), lambda before: _restore(x, before), [(k, v) for k, v in _state(x)])
+    return View(lambda: state(x), lambda before: restore(x, before), [(k, v) for k, v in state(x)])
 
 
-def _state(x: Any) -> list[tuple[str, Any]]:
+def state(x: Any) -> list[tuple[str, Any]]:
     """All the attributes of an object, in order."""
     own = getattr(x, "__dict__", None)
     found = list(own.items()) if isinstance(own, dict) else []
@@ -240,9 +243,10 @@ def _state(x: Any) -> list[tuple[str, Any]]:
     return found + [(name, getattr(x, name)) for name in slots]
 
 
-def _restore(x: Any, before: list[tuple[str, Any]]) -> None:
+def restore(x: Any, before: list[tuple[str, Any]]) -> None:
+    """Give an object the attributes that it had."""
     known = dict(before)
-    for name, _ in _state(x):
+    for name, _ in state(x):
         if name not in known:
             object.__delattr__(x, name)
     for name, value in before:
@@ -310,6 +314,8 @@ def reads_the_world(x: Any) -> bool:
         return name in _IMPURE_BUILTINS or top == "io"
     if top == "numpy":
         return name in _IMPURE_NUMPY
+    if top not in (*sys.stdlib_module_names, "thread", "posix", "tinygrad_dls"):
+        return name.startswith(_READERS) and is_library(module)
     top = {"thread": "threading", "posix": "os", "collections_abc": "collections"}.get(top, top)
     return top in sys.stdlib_module_names and top not in _PURE
 

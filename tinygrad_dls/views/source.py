@@ -235,14 +235,33 @@ class _Writer:
             if inner not in self.names and (inner in self.repeated or inner.function is scattered):
                 yield inner
         room = min(WIDTH - 20, WIDTH - len(f"    {name}_1 = {_comment(self.shape(call))}"))
-        while len(self.text(call)) > room:
-            texts = {
-                c: self.text(c) for c in self.within(call) if c.args and c.function not in (np.transpose, np.asarray)
-            }
-            short = {c: text for c, text in texts.items() if len(text) < WIDTH - 30 and len(text) > 12}
+        known: dict[Call, str] = {}
+        while True:
+            self.texts([*self.within(call), call], known)
+            if len(known[call]) <= room:
+                return
+            parts = (c for c in self.within(call) if c.args and c.function not in (np.transpose, np.asarray))
+            short = {c: known[c] for c in parts if 12 < len(known[c]) < WIDTH - 30}
             if not short:
                 return
-            yield max(short, key=lambda c: len(short[c]))
+            inner = max(short, key=lambda c: len(short[c]))
+            yield inner
+            known[inner] = ""  # those that hold it are shorter now
+
+    def texts(self, calls: list[Call], known: dict[Call, str]) -> None:
+        """The texts of calls, each after its arguments, into `known`; of a longer one than a line, another such text.
+
+        A sum of a thousand products would be written a thousand times otherwise, for each part of it that gets a line.
+        """
+        changed = {call for call in known if call in self.names}
+        for call in calls:
+            inner = [x for x in call.calls() if x in known]
+            if call not in known or not changed.isdisjoint(inner):
+                changed.add(call)
+                too_long = max((len(known[x]) for x in inner if x not in self.names), default=0) > WIDTH
+                known[call] = "?" * (WIDTH + 1) if too_long else self.text(call)
+        for call in changed & self.names.keys():
+            del known[call]
 
     def within(self, call: Call) -> list[Call]:
         """The calls that are written out in a line for the call, each after its arguments; not what has a line."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.arrays import RecordingError, shown
-from tinygrad_dls.calls import Call, astype, called, getitem, scattered, spelling
+from tinygrad_dls.calls import Call, astype, called, getitem, is_call, scattered, spelling
 from tinygrad_dls.graph import Node
 from tinygrad_dls.names import identifier, shortened
 from tinygrad_dls.program import Program
@@ -157,6 +157,12 @@ class _Writer:
         text, own = self.text(x)
         return f"({text})" if own < binding else text
 
+    def array(self, x: Any) -> str:
+        """The text of what is indexed, or whose method is called: of a number, an array without axes."""
+        if is_call(x, np.asarray) and x not in self.names:
+            return f"np.full((), {self.literal(x.args[0])[0]}, dtype={self.literal(x.dtype)[0]})"
+        return self.within(x, ATOM)
+
     def operator(self, x: Call) -> tuple[str, int]:
         symbol, binding = _OPERATORS[x.function]
         left, right = x.args
@@ -174,14 +180,14 @@ class _Writer:
         if function is np.asarray:
             return self.literal(args[0])[0]
         if function is np.transpose and (len(args) == 1 or args[1] is None) and not options:
-            return f"{self.within(args[0], ATOM)}.T"
+            return f"{self.array(args[0])}.T"
         if function is getitem:
-            return f"{self.within(args[0], ATOM)}[{self.index(args[1])}]"
+            return f"{self.array(args[0])}[{self.index(args[1])}]"
         if function is scattered:
             dz, index, shape = args
             return self.scattered(dz, index, shape, x.dtype)
         if function is astype:
-            return f"{self.within(args[0], ATOM)}.astype({self.literal(args[1])[0]})"
+            return f"{self.array(args[0])}.astype({self.literal(args[1])[0]})"
         if function is np.reshape and not options and args[0].shape:
             shape = args[1] if isinstance(args[1], tuple) else (args[1],)
             return f"{self.within(args[0], ATOM)}.reshape({', '.join(self.text(n)[0] for n in shape) or '()'})"
@@ -194,7 +200,7 @@ class _Writer:
         lengths = [self.within(n, ATOM) for n in shape]
         size = str(math.prod(shape)) if all(isinstance(n, int) for n in shape) else " * ".join(lengths)
         places = f"np.arange({size}).reshape({', '.join(lengths) or '()'})[{self.index(index)}].ravel()"
-        text = f"np.bincount({places}, {self.within(dz, ATOM)}.ravel(), {size})"
+        text = f"np.bincount({places}, {self.array(dz)}.ravel(), {size})"
         cast = "" if dtype == np.float64 else f".astype({self.literal(dtype)[0]})"  # which it computes in
         return f"{text}.reshape({', '.join(lengths) or '()'}){cast}"
 
