@@ -16,8 +16,9 @@ lint: .venv/test
 types: .venv/test
 	$(BIN)/mypy
 
+# Not --quiet: that hides warnings from --strict too.
 docs: .venv/test
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 pytest: .venv/test .venv/jax
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto

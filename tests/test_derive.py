@@ -170,6 +170,47 @@ def test_a_cost_of_plain_numpy_is_simplified_as_well():
     assert "A is used 2 times, and the contributions add up." in derivation.text
 
 
+def test_what_an_op_says_of_its_gradient_keeps_its_formulas():
+    W = tg.Tensor(np.arange(1.0, 7.0).reshape(2, 3), requires_grad=True, name="W")
+    A = np.mean(W, axis=1)
+    A.name = "A"
+    derivation = tg.derive(np.sum(np.exp(A)))
+    assert "Every one gets 1/n of the gradient." in derivation.text
+    assert "Every one gets `1/n` of the gradient." in derivation.markdown
+
+
+@pytest.mark.parametrize(
+    ("says", "shown"),
+    [
+        ("the ReLU of X lets A through.", "The ReLU of X lets A through."),
+        ("a slope of one everywhere.", "A slope of one everywhere."),
+        ("do as the sum does.", "Do as the sum does."),
+        ("dw is twice the gradient.", "dw is twice the gradient."),
+        ("dW is twice the gradient.", "dW is twice the gradient."),
+        ("db is twice the gradient.", "db is twice the gradient."),
+        ("w is used in two places.", "w is used in two places."),
+        ("b1 is used in two places.", "b1 is used in two places."),
+        ("weights is an argument, used twice.", "weights is an argument, used twice."),
+        ("a is used in two places.", "a is used in two places."),
+        ("a - y is what is left.", "a - y is what is left."),
+        ("np.sum has this gradient too.", "np.sum has this gradient too."),
+        ("``2 * dz``, for the sum takes each twice.", "2 * dz, for the sum takes each twice."),
+        ("``dz: dw``.", "The chain rule."),
+        ("``2 * dz * np.ones(3)``.", "The chain rule."),
+    ],
+)
+def test_an_explanation_begins_with_a_capital_but_a_name_or_code_stays_as_it_is(says, shown):
+    def running_sum(weights):
+        return np.cumsum(weights, axis=1), (lambda dz: np.cumsum(dz[:, ::-1], axis=1)[:, ::-1],)
+
+    running_sum.__doc__ = f"Sums: {says}"
+    W = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="W")
+    Z = tg.op()(running_sum)(W)
+    Z.name = "Z"
+    (*_, last) = tg.derive(np.sum(np.exp(Z)), wrt="W").parts[-1].lines
+    assert said(last).replace("``", "") == shown
+
+
 def test_one_minus_the_labels_is_known_in_a_cost_that_was_computed_already():
     derivation = tg.derive(textbook_cost(X, Y))
     assert lines(derivation, "One example")[-1].endswith(" = a - y")

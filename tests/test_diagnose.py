@@ -1,6 +1,7 @@
 """diagnose: every known mistake, planted, is named, and none of the others; what it does not know, it says so."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -654,6 +655,15 @@ def test_a_teacher_adds_a_cause():
         assert "WRONG: X for A1\nThe second layer's input is A1, not X.\n" in finding.text
     finally:
         del causes["X for A1"]
+
+
+@pytest.mark.parametrize("title", causes)
+def test_an_explanation_is_a_sentence_that_does_not_begin_with_a_name_in_another_case(title):
+    text = causes[title].explanation
+    assert text[0].isupper()
+    assert text.endswith(".")
+    # the course's b, m, n, dZ, dW, dA and db, alpha and lambda have no capitals at their first letters
+    assert not re.match(r"([BMN]|D[A-Za-z]\d*|Alpha|Lambda|Np)\b", text)
 
 
 @pytest.mark.parametrize(

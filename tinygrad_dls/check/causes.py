@@ -227,7 +227,7 @@ def _whole_sum(s: Step) -> list[Array] | None:
 
 @cause("the sum over the examples is missing", "db")
 def _no_sum(s: Step) -> Array:
-    """B is used for every example, so its gradient is the sum of dZ over them: np.sum(dZ, axis=1, keepdims=True)."""
+    """Every example uses b, so its gradient is the sum of dZ over them: np.sum(dZ, axis=1, keepdims=True)."""
     return s.dZ
 
 
@@ -284,7 +284,7 @@ def _da_for_dz(s: Step) -> Array | None:
 
 @cause("Z where A belongs in the product", "dW")
 def _z_for_a(s: Step) -> Array | None:
-    """DW is dZ times what came into the layer, which is A of the layer below, not its Z."""
+    """The gradient dW is dZ times what came into the layer, which is A of the layer below, not its Z."""
     return None if s.Z_prev is None else s.dZ @ s.Z_prev.T
 
 

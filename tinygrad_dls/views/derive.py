@@ -311,12 +311,8 @@ class _Writer:
         if user.op in LOSSES:
             truths = any(c.function is np.equal for c in reachable([call]))
             return ("The derivative of the cost" + ", in which a truth counts as 1" * truths + ".",)
-        _, colon, why = re.sub("``.*?``", "", _doc(user)).partition(":")
-        return (
-            (f"{why.strip().capitalize()}",)
-            if colon and len(why.split()) > 3 and user not in self.inlined
-            else ("The chain rule.",)
-        )
+        why = "" if user in self.inlined else _explanation(user)
+        return (why or "The chain rule.",)
 
     def _below(self, user: Node) -> str:
         """The array with a name that a node leads to."""
@@ -391,6 +387,25 @@ class _Writer:
 def _doc(node: Node) -> str:
     """What an op says of itself."""
     return (inspect.getdoc(node.x.op) or node.op.replace("_", " ")).splitlines()[0]
+
+
+def _explanation(node: Node) -> str:
+    """What an op's first line says behind its colon, as a sentence; nothing where that is a formula alone."""
+    doc = _doc(node)
+    masked = re.sub("``.*?``", lambda code: "`" * len(code[0]), doc)  # a colon within code is none
+    _, _, behind = masked.partition(":")
+    if len(re.sub("`+", "", behind).split()) <= 3:
+        return ""
+    return _sentence(doc[len(doc) - len(behind) :].strip(), set(inspect.signature(node.x.op).parameters))
+
+
+def _sentence(text: str, names: set[str]) -> str:
+    """A text with a capital at its first letter, unless it begins with code, or with a name, such as b or dW."""
+    # an article is the one word of a single letter
+    word = re.match(r"(?:[a-z]{2,}|a(?= (?!is |has )[a-z]{2}))(?![\w(\[=']|\.\w)", text)
+    if word is None or word[0] in names or re.fullmatch("d[abd-np-z]", word[0]):  # dw and the like, but not "do"
+        return text
+    return text[0].upper() + text[1:]
 
 
 def _in_a_row(gradient: Call, local: Any) -> Call:
