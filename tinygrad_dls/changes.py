@@ -73,7 +73,9 @@ def watched(reachable: Any) -> Watched:
         whole = False
         if array.__class__ is Lent:
             array, whole = array.array, array.whole
-        found += ((array, whole, fingerprint(array, whole)),)
+        # a small one is spelled out, here and below: a call of Python's shows in a small step
+        now = array.tobytes() if array.nbytes <= EXACT else fingerprint(array, whole)
+        found += ((array, whole, now),)
     return found
 
 
@@ -91,7 +93,8 @@ def shared(node: Any) -> Watched:
 def refuse_changed(node: Any) -> None:
     """Raise if an array that the node was given was changed since, and its gradients may depend on the old values."""
     for array, whole, before in node._origin[4]:
-        if fingerprint(array, whole) != before and may_need(node, array):
+        now = array.tobytes() if array.nbytes <= EXACT else fingerprint(array, whole)
+        if now != before and may_need(node, array):
             raise changed_in_place(node, array)
 
 

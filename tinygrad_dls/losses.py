@@ -127,7 +127,7 @@ def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     negative = z - positive  # so |z| = positive - negative, and no exponent below is above 0
     e = np.exp(negative - positive)
     losses = positive - y * z + np.log1p(e)
-    J = losses.sum() / m
+    J = summed(losses) / m
     lost = J != J if J.__class__ in _NUMBERS else _is_nan(J)
     if lost:  # inf - inf, or 0 * inf: an infinite logit costs 0 where the label is its side's, else infinity
         negative = np.minimum(z, 0.0)
@@ -280,8 +280,9 @@ def _array_of_columns(Z: Any, name: str) -> Any:
 def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple[Any, Any]:
     """Z and Y as arrays of one shape and dtype, the values of Y checked once per array."""
     try:  # every step of a training but the first
+        z: Any = Z._value
         known: Any = _passed[id(Y), check]()
-        if known is Y and known.shape == Z.shape and known.dtype == Z.dtype and known.dtype.kind == "f":
+        if known is Y and known.shape == z.shape and known.dtype == z.dtype and known.dtype.kind == "f":
             return Z, Y
     except (KeyError, AttributeError):
         pass

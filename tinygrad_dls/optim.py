@@ -46,7 +46,7 @@ _cells_lock = threading.Lock()
 
 def _cells_of(parameters: Iterable[Tensor]) -> list[Cell]:
     """The cells of these parameters; those that have none yet share one, so that there are few to look at."""
-    new: Cell = {}
+    new: Cell = {"zeroed": None}
     with _cells_lock:
         found = {id(cell): cell for cell in [_cells.setdefault(p, new) for p in parameters]}
     return list(found.values())
@@ -122,7 +122,7 @@ OF_THREADS = ("_cell", "_mark")  # attributes of an optimizer that are no hyperp
 class Optimizer:
     """What SGD and Adam share: the parameters, the learning rate, the step, and exact resumption."""
 
-    _cell: Cell = MappingProxyType({})  # type: ignore[assignment]  # of all the parameters, if there is one
+    _cell: Cell = MappingProxyType({"zeroed": None})  # type: ignore[assignment]  # of all parameters, if there is one
     _mark: Mark = (0, ())  # what this optimizer leaves in it
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
@@ -151,7 +151,7 @@ class Optimizer:
         RuntimeError
             If another thread is training these parameters.
         """
-        if self._cell.get("zeroed") is not self._mark or self._mark[0] != get_ident():  # steps are small
+        if self._cell["zeroed"] is not self._mark or self._mark[0] != get_ident():  # steps are small
             self._begin("zero_grad")
         for p in self.parameters:
             p._grad = None
@@ -169,7 +169,7 @@ class Optimizer:
         self._mark = mark = thread, self.parameters
         for cell in cells:
             cell["zeroed"] = mark
-        self._cell = cells[0] if len(cells) == 1 else {}
+        self._cell = cells[0] if len(cells) == 1 else {"zeroed": None}
 
     def _refuse(self, method: str, thread: int, parameters: Iterable[Tensor]) -> None:
         if _is_running(thread) and not set(self.parameters).isdisjoint(parameters):
@@ -188,7 +188,7 @@ class Optimizer:
         TypeError, ValueError
             If the learning rate is not a finite number >= 0.
         """
-        if self._cell.get("zeroed") is not self._mark or self._mark[0] != get_ident():
+        if self._cell["zeroed"] is not self._mark or self._mark[0] != get_ident():
             self._begin("step")
         rate, state = self._rate(), self._state
         updates = [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]

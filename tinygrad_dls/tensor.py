@@ -292,7 +292,8 @@ class Tensor:
 
     def item(self) -> float:
         """The value of a Tensor of one entry, as a Python number."""
-        return np.asarray(values(self)).item()  # type: ignore[no-any-return]  # any array type may be inside
+        x = values(self)
+        return (x if isinstance(x, np.generic) else np.asarray(x)).item()  # type: ignore[no-any-return]  # any array type may be inside
 
     def detach(self) -> Tensor:
         """A Tensor of the same array, cut from the graph: a constant for `backward`."""
