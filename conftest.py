@@ -13,7 +13,7 @@ import pytest
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 
-from tinygrad_dls import tensor
+from tinygrad_dls.engine import tensor
 
 collect_ignore_glob = ["docs/hooks/*", "build/*"]  # hooks are run by mkdocs; build holds copies
 

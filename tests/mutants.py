@@ -50,7 +50,7 @@ def main(modules):
     os.chdir(clones[0])
     rows, survivors, wrong = [], [], []
     for module in modules:
-        mutants = _planned(module, Path(f"tinygrad_dls/{module}.py").read_text())
+        mutants = _planned(module, Path(PLAN["modules"][module]["path"]).read_text())
         explained, unmatched = _explained(module, mutants)
         _leave_to_do(module)
         _execute(module, clones)
@@ -83,7 +83,7 @@ def _planned(module, source):
         killed = {mutant["identity"] for job, mutant in known["mutants"].items() if outcomes.get(job) == "killed"}
         fresh.unlink(missing_ok=True)
         with use_db(fresh) as database:
-            cosmic_ray.commands.init([Path(f"tinygrad_dls/{module}.py")], database, {})
+            cosmic_ray.commands.init([Path(PLAN["modules"][module]["path"])], database, {})
             items = database.work_items
             mutants = _mutants(module, source, items)
             database.clear()

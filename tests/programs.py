@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 import tinygrad_dls as tg
-from tinygrad_dls import ops
 from tinygrad_dls.calls import Call, each, reachable
+from tinygrad_dls.engine import ops
 from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.rewriting import simplified
 

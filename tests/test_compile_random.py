@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.programs import OURS, random_program
 from tests.test_compile import eager
-from tinygrad_dls import nn, ops
+from tinygrad_dls import nn
+from tinygrad_dls.engine import ops
 
 # -- programs as lines of Python --------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import tinygrad_dls as tg
 from tests.programs import random_program
 from tests.test_numpy_source import EPS, MODELS, cost_of, gradients_of, leaves_of, matrix_of_data, rounded_anew
 from tinygrad_dls import rewriting
-from tinygrad_dls.arrays import RecordingError
+from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.views import chain, entries
 
 X, Y = tg.datasets.planar_flower()

@@ -12,8 +12,8 @@ import pytest
 
 import tinygrad_dls as tg
 from tinygrad_dls import nn
-from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.compiling import checking, remembering
+from tinygrad_dls.engine.errors import RecordingError
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(3, 20)), RNG.integers(0, 2, size=(1, 20))

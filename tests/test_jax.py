@@ -19,7 +19,7 @@ from hypothesis import settings
 
 import tinygrad_dls as tg
 from tests.programs import MARGIN, OURS, random_program
-from tinygrad_dls import tensor
+from tinygrad_dls.engine import tensor
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_disable_most_optimizations", True)  # compiling is all the time that it takes here
@@ -127,7 +127,7 @@ def test_values_gradients_and_second_derivatives_are_jaxs(seed):
 
 
 def test_the_programs_use_every_op_in_both_orders():
-    homes = {"tinygrad_dls.ops", "tinygrad_dls.losses"}
+    homes = {"tinygrad_dls.engine.ops", "tinygrad_dls.losses"}
     public = {name for name in tg.__all__ if inspect.getmodule(getattr(tg, name)).__name__ in homes}
     assert OURS.keys() == JAX.keys() == public | {"affine"}
     first, second = set(), set()

@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_dls as tg
 from tests.numerical import assert_gradients, assert_second_derivatives
-from tinygrad_dls import ops
+from tinygrad_dls.engine import ops
 
 INF = np.inf
 RNG = np.random.default_rng(3)

@@ -18,7 +18,7 @@ from scipy import special
 import tinygrad_dls as tg
 from tests.test_numpy_source import leaves_of
 from tests.test_ops import CASES as OPS
-from tinygrad_dls.arrays import RecordingError
+from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph import LOSSES, read
 from tinygrad_dls.rewriting import PATTERNS
 from tinygrad_dls.views.source import _source_of
@@ -241,7 +241,9 @@ def test_the_code_of_every_op_with_every_kind_of_argument_runs_with_numpy_alone(
 def test_every_op_is_among_these():
     """Those of the table of tests of single ops, the losses, and indexing."""
     ops = {node.op for _, f, inputs in cases() for node in nodes_of(f, inputs)}
-    table = {f.__name__ for f in vars(tg.ops).values() if isinstance(getattr(f, "__wrapped__", None), FunctionType)}
+    table = {
+        f.__name__ for f in vars(tg.engine.ops).values() if isinstance(getattr(f, "__wrapped__", None), FunctionType)
+    }
     assert table - ops == {"scatter", "_open_unit_interval"}  # the gradient of indexing, and a helper of sigmoid's
     assert {f.removeprefix("_") for f in LOSSES} - ops == {"binary_cross_entropy"}  # of probabilities: in other tests
 

@@ -27,9 +27,9 @@ from examples import (
     two_layer_network,
 )
 from tests.programs import OURS, Program, random_program
-from tinygrad_dls.arrays import RecordingError
+from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph import LOSSES, Node, read
-from tinygrad_dls.tensor import values
 from tinygrad_dls.views.text import expression
 
 LOGITS = tg.binary_cross_entropy_with_logits

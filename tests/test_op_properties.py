@@ -20,7 +20,7 @@ from hypothesis.extra import numpy as hnp
 
 import tinygrad_dls as tg
 from tests.numerical import complex_slopes, curvature, gradients, nested_curvature
-from tinygrad_dls import ops
+from tinygrad_dls.engine import ops
 
 EPS = np.finfo(float).eps
 
@@ -476,7 +476,7 @@ def seed_for(call, op, rng=0):
 
 
 def test_the_table_has_every_public_op():
-    homes = {"tinygrad_dls.ops", "tinygrad_dls.losses"}
+    homes = {"tinygrad_dls.engine.ops", "tinygrad_dls.losses"}
     public = {name for name in tg.__all__ if inspect.getmodule(getattr(tg, name)).__name__ in homes}
     assert TABLE.keys() == public | {"affine"}
 

@@ -588,7 +588,7 @@ def test_parts_of_a_model_that_do_not_meet_may_be_trained_at_once():
 
 
 def test_tables_by_identity_do_not_grow_with_what_is_gone():
-    from tinygrad_dls.identity import ById
+    from tinygrad_dls.engine.identity import ById
 
     class Thing:
         __hash__ = None

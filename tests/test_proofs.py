@@ -22,7 +22,8 @@ import sympy
 
 import tinygrad_dls as tg
 from examples.hand_derived import two_layer_network
-from tinygrad_dls import nn, ops
+from tinygrad_dls import nn
+from tinygrad_dls.engine import ops
 from tinygrad_dls.views import algebra
 from tinygrad_dls.views.symbolic import SymbolicArray, in_case, same, simplify, symbols, with_symbols
 
@@ -412,7 +413,7 @@ def test_every_public_op_and_loss_is_in_the_table():
     public = {
         name
         for name in tg.__all__
-        if getattr(getattr(tg, name), "__module__", "") in ("tinygrad_dls.ops", "tinygrad_dls.losses")
+        if getattr(getattr(tg, name), "__module__", "") in ("tinygrad_dls.engine.ops", "tinygrad_dls.losses")
     }
     assert OPS.keys() == public | {"affine"}
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.calls import Call, evaluated, getitem, reachable, scattered
+from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.recording import Dimension, Recorder, RecordingArray, differ_in_numbers, remember_lengths
 
 X = np.array([[1.0, -2, 3], [4, 5, -6]])

@@ -6,7 +6,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.stale_values import KINDS, LIVE, MOVING, put_back
 from tinygrad_dls import nn
-from tinygrad_dls.arrays import RecordingError
+from tinygrad_dls.engine.errors import RecordingError
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(3, 8)), RNG.integers(0, 2, size=(1, 8))

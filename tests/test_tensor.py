@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls.arrays import unbroadcast
-from tinygrad_dls.changes import EXACT, changeable, fingerprint, held
+from tinygrad_dls.engine.arrays import unbroadcast
+from tinygrad_dls.engine.inplace import EXACT, changeable, fingerprint, held
 from tinygrad_dls.views import symbolic
 
 
@@ -572,9 +572,9 @@ def test_op_takes_any_function_of_numpys_and_any_ufunc():
     def same(x):
         return x, (lambda dz: dz,)
 
-    for function in list(tg.tensor._implementations):
-        if tg.tensor._implementations[function] is same:
-            del tg.tensor._implementations[function]
+    for function in list(tg.engine.tensor._implementations):
+        if tg.engine.tensor._implementations[function] is same:
+            del tg.engine.tensor._implementations[function]
 
 
 def test_op_without_parentheses_is_refused():
@@ -1198,6 +1198,6 @@ def test_an_op_may_be_meant_by_any_callable_that_is_no_plain_function():
         return x, (lambda dz: dz,)
 
     try:
-        assert tg.tensor._implementations[function] is same
+        assert tg.engine.tensor._implementations[function] is same
     finally:
-        del tg.tensor._implementations[function]
+        del tg.engine.tensor._implementations[function]

@@ -16,13 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinygrad_dls import datasets, init, nn, optim
 from tinygrad_dls.anomaly import AnomalyError, detect_anomaly
-from tinygrad_dls.losses import (
-    binary_cross_entropy,
-    binary_cross_entropy_with_logits,
-    mean_squared_error,
-    softmax_cross_entropy,
-)
-from tinygrad_dls.ops import (
+from tinygrad_dls.engine.ops import (
     abs,
     add,
     astype,
@@ -70,7 +64,13 @@ from tinygrad_dls.ops import (
     var,
     where,
 )
-from tinygrad_dls.tensor import Tensor, no_grad, op
+from tinygrad_dls.engine.tensor import Tensor, no_grad, op
+from tinygrad_dls.losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    mean_squared_error,
+    softmax_cross_entropy,
+)
 from tinygrad_dls.training import History, accuracy, confusion_matrix, fit, minibatches
 from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 

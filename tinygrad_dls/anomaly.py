@@ -1,9 +1,9 @@
 """Where numbers go wrong: the first op that makes a NaN or an infinity, and the line of your code that called it.
 
-Every op that is recorded for a backward pass is shown to an observer (see `tinygrad_dls.tensor`). Here the observer
-looks at its value, and puts a look at every gradient into its products: at what they make, and at the sum that they
-are given where several products led to it. So a graph of the block is looked at wherever `backward` runs, and one that
-was recorded outside it is not, but for what `backward` in the block leaves in the leaves.
+Every op that is recorded for a backward pass is shown to an observer (see `tinygrad_dls.engine.tensor`). Here the
+observer looks at its value, and puts a look at every gradient into its products: at what they make, and at the sum that
+they are given where several products led to it. So a graph of the block is looked at wherever `backward` runs, and one
+that was recorded outside it is not, but for what `backward` in the block leaves in the leaves.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls import frames
-from tinygrad_dls.arrays import Array, role, unbroadcast
-from tinygrad_dls.switches import Switch, left
-from tinygrad_dls.tensor import Tensor, _recording, values
+from tinygrad_dls.engine.arrays import Array, unbroadcast
+from tinygrad_dls.engine.errors import role
+from tinygrad_dls.engine.switches import Switch, left
+from tinygrad_dls.engine.tensor import Tensor, _recording, values
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 

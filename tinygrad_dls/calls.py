@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
+from tinygrad_dls.engine.arrays import Array
 
 __all__ = [
     "REDUCTIONS", "Call", "astype", "called", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction",

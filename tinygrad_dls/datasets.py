@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.arrays import positive_integer, shown
+from tinygrad_dls.engine.arrays import positive_integer
+from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.init import generator
 
 __all__ = ["Table", "planar_flower", "read_csv"]

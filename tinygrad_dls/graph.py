@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.calls import Call, astype, is_call
+from tinygrad_dls.engine.tensor import Tensor, _inputs, _recording, values
 from tinygrad_dls.frames import running, titled
 from tinygrad_dls.names import KIN, Names, identifier
 from tinygrad_dls.nn import Parameter
 from tinygrad_dls.rewriting import PATTERNS
-from tinygrad_dls.tensor import Tensor, _inputs, _recording, values
 
 __all__ = ["Node", "complements", "names_of_arrays", "read", "trace"]
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, positive_integer, shown
+from tinygrad_dls.engine.arrays import Array, positive_integer
+from tinygrad_dls.engine.errors import shown
 
 __all__ = ["he", "small", "xavier", "zeros"]
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import HALF, Array, as_array, in_single, single_inside, summed
-from tinygrad_dls.ops import below_largest, rounded_into_unit_interval
-from tinygrad_dls.tensor import Rule, Tensor, op, values
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, in_single, single_inside, summed
+from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval
+from tinygrad_dls.engine.tensor import Rule, Tensor, op, values
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error", "softmax_cross_entropy"]
 
@@ -136,7 +136,7 @@ def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
         J = (np.where(away == 0, 0, z) * away + np.log1p(e)).sum() / m
 
     def dz(dj: Array) -> Array:
-        a = np.exp(negative) / (1.0 + e)  # sigmoid(z), as in tinygrad_dls.ops
+        a = np.exp(negative) / (1.0 + e)  # sigmoid(z), as in tinygrad_dls.engine.ops
         return (a - y) * (dj / m)
 
     return J, (dz, lambda dj: -dj * z / m)

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, TypeVar
 import numpy as np
 
 from tinygrad_dls import init as initialisers
-from tinygrad_dls import ops
-from tinygrad_dls.arrays import Array, as_array, flattened, floating, positive_integer, real_number, shown, truth
-from tinygrad_dls.identity import ById
+from tinygrad_dls.engine import ops
+from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer, real_number, truth
+from tinygrad_dls.engine.errors import flattened, shown
+from tinygrad_dls.engine.identity import ById
+from tinygrad_dls.engine.tensor import Tensor, _recording, values
 from tinygrad_dls.init import Initialiser, generator
-from tinygrad_dls.tensor import Tensor, _recording, values
 
 __all__ = [
     "Classifier", "Dropout", "Linear", "LogisticRegression", "Module", "Parameter", "ReLU", "Sequential", "Sigmoid",

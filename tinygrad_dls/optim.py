@@ -25,9 +25,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import HALF, Array, as_array, positive_integer, real_number, shown, truth
-from tinygrad_dls.identity import ById
-from tinygrad_dls.tensor import Tensor, values
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, positive_integer, real_number, truth
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.identity import ById
+from tinygrad_dls.engine.tensor import Tensor, values
 
 __all__ = ["SGD", "Adam", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
 

@@ -17,15 +17,16 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_dls.arrays import as_array, shown
 from tinygrad_dls.calls import Call, reachable
+from tinygrad_dls.engine.arrays import as_array
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph import LOSSES, Node, complements, names_of_arrays, read
 from tinygrad_dls.names import STATES, Names, identifier
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths
 from tinygrad_dls.rewriting import sigmoid, simplified, softmax
-from tinygrad_dls.tensor import Tensor, values
 
 __all__ = ["Program", "argument_names", "program", "refuse_what_does_not_fit"]
 

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tinygrad_dls.arrays import Array, RecordingError
 from tinygrad_dls.calls import Call, astype, called, each, getitem, reachable, scattered
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.tensor import _PLAIN, Tensor
 from tinygrad_dls.frames import place
-from tinygrad_dls.tensor import _PLAIN, Tensor
 
 __all__ = [
     "Dimension",

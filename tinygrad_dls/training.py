@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array, flattened, positive_integer, shown, truth
+from tinygrad_dls.engine.arrays import Array, as_array, positive_integer, truth
+from tinygrad_dls.engine.errors import flattened, shown
+from tinygrad_dls.engine.tensor import Tensor, _recording, values
 from tinygrad_dls.init import generator
 from tinygrad_dls.nn import Classifier, Module, evaluated
 from tinygrad_dls.optim import Optimizer, Training, eager_step
-from tinygrad_dls.tensor import Tensor, _recording, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls import ops
-from tinygrad_dls.arrays import as_array, shown
+from tinygrad_dls.engine import ops
+from tinygrad_dls.engine.arrays import as_array
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.tensor import Tensor, _recording, values
 from tinygrad_dls.nn import Module, Parameter, with_parameters
-from tinygrad_dls.tensor import Tensor, _recording, values
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "value_and_grad"]
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_dls import ops
-from tinygrad_dls.arrays import Array, shown
+from tinygrad_dls.engine import ops
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.errors import shown
 
 __all__ = ["Step", "cause", "causes"]
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls import losses, nn, ops
-from tinygrad_dls.arrays import Array, as_array, shown
+from tinygrad_dls import losses, nn
 from tinygrad_dls.check.causes import DERIVATIVES, Step
-from tinygrad_dls.tensor import Tensor, values
+from tinygrad_dls.engine import ops
+from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.tensor import Tensor, values
 
 Arrays = dict[str, Array]
 

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls import nn
-from tinygrad_dls.arrays import Array, as_array, shown
 from tinygrad_dls.check.causes import causes
 from tinygrad_dls.check.chain import Arrays, Chain
-from tinygrad_dls.tensor import values
+from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.tensor import values
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 

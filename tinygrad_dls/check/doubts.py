@@ -12,9 +12,9 @@ import math
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
 from tinygrad_dls.check.slopes import EPS, FIRST, ROUNDINGS, TOLERANCES, Problem, Ray, Slope
-from tinygrad_dls.tensor import values
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.tensor import values
 
 # Where a curve is sampled, in units of the scale: irregular, so that no staircase looks like a line, and on both sides.
 POINTS = np.array([0.0, 1.0, -0.96, 0.81, -0.86, 0.64, -0.58, 0.43, -0.49, 0.27, -0.22, 0.11, -0.15])

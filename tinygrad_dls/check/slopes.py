@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, as_array
+from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.tensor import Tensor, no_grad, values
 from tinygrad_dls.nn import Module, Parameter, with_parameters
-from tinygrad_dls.tensor import Tensor, no_grad, values
 from tinygrad_dls.transforms import argument_names, check_level, function_name, gradients, runner
 
 EPS = float(np.finfo(float).eps)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-from tinygrad_dls.arrays import positive_integer, shown, truth
 from tinygrad_dls.compiling.function import CompiledFunction
 from tinygrad_dls.compiling.step import CompiledStep
+from tinygrad_dls.engine.arrays import positive_integer, truth
+from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 

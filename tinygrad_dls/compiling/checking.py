@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
 from tinygrad_dls.calls import Call, evaluated
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.tensor import Tensor, values
 
 __all__ = [
     "COST", "UPDATE", "Results", "Turns", "beyond_rounding", "distance", "eager_results", "fewer_columns",

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, RecordingError, as_array
 from tinygrad_dls.calls import Call
 from tinygrad_dls.compiling.checking import (
     Results,
@@ -29,12 +28,14 @@ from tinygrad_dls.compiling.placing import USED, Places
 from tinygrad_dls.compiling.recorded import fail_as_eagerly, lines_of, obstacle
 from tinygrad_dls.compiling.remembering import Remembered
 from tinygrad_dls.compiling.writing import Writer
+from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph import read
 from tinygrad_dls.names import Names
 from tinygrad_dls.program import argument_names
 from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.rewriting import simplified
-from tinygrad_dls.tensor import Tensor, values
 
 __all__ = ["CompiledFunction"]
 

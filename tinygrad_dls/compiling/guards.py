@@ -30,8 +30,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import RecordingError
-from tinygrad_dls.changes import fingerprint
 from tinygrad_dls.compiling.reading import (
     MISSING,
     NUMBERS,
@@ -43,10 +41,12 @@ from tinygrad_dls.compiling.reading import (
     view,
     words_in,
 )
+from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.inplace import fingerprint
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn import Module, evaluation
 from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
 from tinygrad_dls.program import refuse_methods_that_are_not_recorded
-from tinygrad_dls.tensor import Tensor
 
 __all__ = ["ENTRIES", "Guard", "Surroundings", "refuse_counts"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
 from tinygrad_dls.calls import Call, getitem, is_call, is_transpose, like, reachable, transposed
+from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.rewriting import exchanged
 
 __all__ = ["joined", "side_by_side", "with_ones"]

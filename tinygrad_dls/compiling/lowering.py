@@ -11,8 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
 from tinygrad_dls.calls import Call, astype, fits, is_call, is_plain_reduction, like, number, reachable, summed_axes
+from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.rewriting import (
     clipped_sigmoid,
     exchanged,

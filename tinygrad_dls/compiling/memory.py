@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
 from tinygrad_dls.compiling.updating import Layout
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.tensor import Tensor
 
 __all__ = ["Home", "aligned", "part"]
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinygrad_dls.arrays import RecordingError
 from tinygrad_dls.calls import Call, fits, reachable
 from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.joining import joined
@@ -17,6 +16,7 @@ from tinygrad_dls.compiling.placing import Places, over_gradients, placed, with_
 from tinygrad_dls.compiling.tiling import SHARED, Kinds, kinds, width, worthwhile
 from tinygrad_dls.compiling.updating import Flat, Layout, Update, flat_update, laid_out
 from tinygrad_dls.compiling.writing import Code, Writer, cost_without_factor
+from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.program import Program
 
 __all__ = ["Plan", "plan"]

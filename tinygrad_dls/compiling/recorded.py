@@ -8,14 +8,15 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tinygrad_dls import losses
-from tinygrad_dls.arrays import Array, RecordingError
 from tinygrad_dls.calls import REDUCTIONS, Call, astype, evaluated, reachable
 from tinygrad_dls.compiling.ranges import within_unit_interval
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import FunctionSource, Program
 from tinygrad_dls.recording import Recorder, RecordingArray
-from tinygrad_dls.tensor import Tensor
 
 __all__ = ["difference_of", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy import ndarray
 
 from tinygrad_dls import losses
-from tinygrad_dls.arrays import Array, RecordingError, as_array
 from tinygrad_dls.compiling.checking import (
     COST,
     UPDATE,
@@ -33,10 +32,12 @@ from tinygrad_dls.compiling.recorded import difference_of, fail_as_eagerly, obst
 from tinygrad_dls.compiling.remembering import Remembered
 from tinygrad_dls.compiling.running import Runner
 from tinygrad_dls.compiling.threads import available
+from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.tensor import _recording, values
 from tinygrad_dls.nn import Module
 from tinygrad_dls.optim import Optimizer, Training, eager_step
 from tinygrad_dls.program import Program
-from tinygrad_dls.tensor import _recording, values
 
 __all__ = ["CompiledStep"]
 

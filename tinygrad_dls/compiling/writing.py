@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array
 from tinygrad_dls.calls import (
     Call,
     astype,
@@ -31,6 +30,7 @@ from tinygrad_dls.compiling.joining import side_by_side, with_ones
 from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
 from tinygrad_dls.compiling.placing import USED, Line, Places
 from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
+from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.names import Names
 from tinygrad_dls.rewriting import PATTERNS
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import shown, truth
 from tinygrad_dls.calls import Call, evaluated, reachable
+from tinygrad_dls.engine.arrays import truth
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph import LOSSES, Node
 from tinygrad_dls.program import Program, program
-from tinygrad_dls.tensor import Tensor
-from tinygrad_dls.tensor import values as array_of
 from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose
 from tinygrad_dls.views.latex import Notation, latex, marked
 from tinygrad_dls.views.text import called_otherwise, expression, is_written_within, remark

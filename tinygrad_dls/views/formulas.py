@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.calls import Call, reachable
+from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph import LOSSES, Node
 from tinygrad_dls.names import shortened
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError
 from tinygrad_dls.rewriting import RULES, factors, open_interval, simplified
-from tinygrad_dls.tensor import values
 from tinygrad_dls.views.text import expression
 
 __all__ = ["formula", "local", "summed"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.tensor import values
+from tinygrad_dls.engine.tensor import values
 
 __all__ = ["entries", "in_words", "norm"]
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import shown
 from tinygrad_dls.calls import Call, astype, called, getitem, reachable, scattered, spelling
+from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.names import Names
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program

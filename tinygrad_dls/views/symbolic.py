@@ -27,8 +27,8 @@ except ImportError as error:
     raise ImportError("symbols need SymPy: pip install 'tinygrad_dls[symbolic]'") from error
 
 from tinygrad_dls.calls import called
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn import Module, Parameter, with_parameters
-from tinygrad_dls.tensor import Tensor, values
 from tinygrad_dls.views.algebra import (
     Expression,
     as_float,

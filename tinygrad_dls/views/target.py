@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import shown
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph import Node, read, trace
 from tinygrad_dls.nn import Module, with_parameters
 from tinygrad_dls.program import refuse_what_does_not_fit
-from tinygrad_dls.tensor import Tensor
 
 __all__ = ["is_shape", "nodes_of"]
 

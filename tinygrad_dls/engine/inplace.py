@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import Array, called, role
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.errors import called, role
 
 EXACT = 2**15  # bytes: up to here, to compare all of them costs no more than about 1 % of a training step
 STRIDE = 61  # of a larger array of the caller's, one entry in 61 is compared
@@ -130,7 +131,7 @@ def _leads_to(array: Array, x: Any) -> bool:
     return not (x is None or isinstance(x, (bool, int, float, np.generic, np.dtype)))
 
 
-_PACKAGE = __name__.removesuffix("changes")
+_PACKAGE = __name__.split(".")[0] + "."
 
 
 def changed_in_place(node: Any, changed: Any) -> RuntimeError:

@@ -5,9 +5,9 @@ kind of array a Tensor holds; it uses operators, ``np.*`` functions and array me
 an ``ndarray``, a ``dask.array``, or another `Tensor`, one level up: then the gradients are Tensors themselves, and can
 be differentiated again.
 
-An op (see `tinygrad_dls.ops`) is one function that returns its value and, for each input, a *vector-Jacobian product*:
-the function that takes ``dz``, the gradient of the cost with respect to the op's output, to the gradient with respect
-to that input. In the notation of the course, ``dz`` stands for ``dJ/dz``.
+An op (see `tinygrad_dls.engine.ops`) is one function that returns its value and, for each input, a *vector-Jacobian
+product*: the function that takes ``dz``, the gradient of the cost with respect to the op's output, to the gradient with
+respect to that input. In the notation of the course, ``dz`` stands for ``dJ/dz``.
 
 What happens once, here, so that no op has to think of it: un-broadcasting, dtypes, shape checks, the order of the
 backward pass, and who owns a gradient.
@@ -28,18 +28,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.arrays import (
-    EXPLAINED,
-    Array,
-    as_array,
-    called,
-    explained,
-    not_differentiated,
-    role,
-    truth,
-    unbroadcast,
-)
-from tinygrad_dls.changes import (
+from tinygrad_dls.engine.arrays import Array, as_array, truth, unbroadcast
+from tinygrad_dls.engine.errors import EXPLAINED, called, explained, not_differentiated, role
+from tinygrad_dls.engine.inplace import (
     Lent,
     Watched,
     handed_out,
@@ -51,7 +42,7 @@ from tinygrad_dls.changes import (
     shared,
     watched,
 )
-from tinygrad_dls.switches import Switch, left
+from tinygrad_dls.engine.switches import Switch, left
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -583,7 +574,7 @@ class Tensor:
             facts.append("requires_grad=True")
         return f"Tensor({', '.join(facts)})"
 
-    if TYPE_CHECKING:  # the operators and methods that `tinygrad_dls.ops` attaches, for type checkers
+    if TYPE_CHECKING:  # the operators and methods that `tinygrad_dls.engine.ops` attaches, for type checkers
 
         def __add__(self, other: Any) -> Tensor: ...
         def __radd__(self, other: Any) -> Tensor: ...

@@ -2,9 +2,9 @@
 
 Read ``lambda dz: dz * y`` as the chain rule: given ``dz = dJ/dz``, the gradient of the cost with respect to the op's
 output, it returns the gradient with respect to that input. Un-broadcasting and dtypes are the engine's work (see
-`tinygrad_dls.tensor`), so ``add`` returns ``dz`` itself, whatever the shapes were. Each rule uses ``np.*`` functions,
-operators and array methods only, so it runs on any array that speaks NumPy's protocols, a Tensor one level down
-included: that is how second derivatives come for free.
+`tinygrad_dls.engine.tensor`), so ``add`` returns ``dz`` itself, whatever the shapes were. Each rule uses ``np.*``
+functions, operators and array methods only, so it runs on any array that speaks NumPy's protocols, a Tensor one level
+down included: that is how second derivatives come for free.
 
 Kinks and ties, where the derivative does not exist, are given a value once and for all: ``relu'(0) = 0``,
 ``abs'(0) = 0``, ``std' = 0`` where all entries are equal; ``maximum``, ``minimum``, ``max`` and ``min`` share the
@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.arrays import EXPLAINED, Array, as_array, called, explained, role, shown, single_inside, truth
-from tinygrad_dls.tensor import Rule, Tensor, implements, implements_on_values, op, values
+from tinygrad_dls.engine.arrays import Array, as_array, single_inside, truth
+from tinygrad_dls.engine.errors import EXPLAINED, called, explained, role, shown
+from tinygrad_dls.engine.tensor import Rule, Tensor, implements, implements_on_values, op, values
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike

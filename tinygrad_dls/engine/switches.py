@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Any, ParamSpec
 
-from tinygrad_dls.arrays import shown
+from tinygrad_dls.engine.errors import shown
 
 __all__ = ["Switch", "left"]
 

@@ -1,18 +1,19 @@
-"""What the engine asks of arrays, and what it says when they do not fit.
+"""What the engine asks of arrays: what counts as one, un-broadcasting, and half precision.
 
 Nothing here knows the Tensor. Arrays are whatever speaks NumPy's protocols; lists and numbers are made into one on
-their way in. Errors name the op, the roles and the shapes: "operands could not be broadcast" helps nobody at 1 a.m.
+their way in.
 """
 
 from __future__ import annotations
 
 import functools
-import reprlib
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
+
+from tinygrad_dls.engine.errors import called, shown
 
 Array: TypeAlias = Any  # whatever speaks NumPy's protocols
 F = TypeVar("F", bound=Callable[..., Any])
@@ -129,7 +130,6 @@ def summed(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 _NDARRAY = np.ndarray
 _add: Callable[..., Array] = np.add.reduce
 
-
 HALF = "e"  # the character of float16, in which 2048 + 1 is 2048, and 65,520 is infinite
 
 
@@ -167,75 +167,3 @@ def _summed_axes(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> tuple[in
     if extra < 0 or any(n not in (1, broadcast[extra + i]) for i, n in enumerate(shape)):
         return None
     return tuple(i for i, n in enumerate(broadcast) if i < extra or shape[i - extra] != n)
-
-
-# -- errors ------------------------------------------------------------------------------------------------------------
-
-
-class RecordingError(TypeError):
-    """What a recording of NumPy calls cannot hold: it would be right for this run only."""
-
-
-def called(name: str | None) -> str:
-    """How errors call a Tensor."""
-    return "this Tensor" if name is None else name
-
-
-def described(x: Any, position: int) -> str:
-    """An argument of an op as errors name it: ``W1 is (4, 2)``."""
-    shape = getattr(x, "shape", None)
-    return f"{role(x, position)} is {type(x).__name__ if shape is None else shape}"
-
-
-def role(x: Any, position: int) -> str:
-    """The name of an argument, or its place."""
-    name = getattr(x, "name", None)  # a pandas.Series may be called by anything
-    return name if name and isinstance(name, str) else f"argument {position}"
-
-
-def flattened(name: str) -> str:
-    """What to write for images, of more than two axes; ``X.reshape(n_x, -1)`` would mix them up."""
-    return f"write {name}.reshape({name}.shape[0], -1).T if the first axis counts the examples"
-
-
-def shown(x: Any) -> str:
-    """What was passed, as errors quote it: not longer than a line."""
-    return reprlib.repr(x)
-
-
-def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
-    """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
-    roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
-    reason = _mismatch(args) if "core dimension" in str(error) else ""
-    kinds = (
-        RecordingError,
-        np.exceptions.AxisError,
-        ValueError,
-        IndexError,
-        MemoryError,
-        ZeroDivisionError,
-        FloatingPointError,
-    )
-    kind = next((kind for kind in kinds if isinstance(error, kind)), TypeError)  # one that takes a text alone
-    return kind(f"{name}: {roles}; {reason or error}")
-
-
-# what the rules of ops may raise for arguments that do not fit
-EXPLAINED = ValueError, TypeError, IndexError, AttributeError, ArithmeticError, MemoryError
-
-
-def _mismatch(args: tuple[Any, ...]) -> str:
-    """What is wrong with the shapes of a matrix product."""
-    a, b = (tuple(getattr(x, "shape", ())) for x in args[:2])
-    if len(a) != 2 or len(b) != 2:
-        return ""
-    right = role(args[1], 2)
-    return f"expected {right} to be ({a[1]}, m)." + (f" Did you pass {right} transposed?" if a[1] == b[1] else "")
-
-
-def not_differentiated(function: str) -> TypeError:
-    """The error for a NumPy function that is no op."""
-    return TypeError(
-        f"tinygrad_dls does not differentiate {function}. Apply it to tensor.data if no gradient shall flow, "
-        "compose it of other ops, or add it with one function: see 'How to add an op' in the docs."
-    )
