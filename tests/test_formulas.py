@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls import losses, rewriting
+from tinygrad_dls import rewriting
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph import Node, read
+from tinygrad_dls.nn import losses
 from tinygrad_dls.views.formulas import LONGEST, formula, local
 
 RNG = np.random.default_rng(0)

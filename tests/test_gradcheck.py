@@ -9,9 +9,9 @@ import pytest
 import tinygrad_dls as tg
 from tests.checked_functions import FUNCTIONS, MISTAKES, points, tampered
 from tests.test_ops import CASES
-from tinygrad_dls import losses
 from tinygrad_dls.check import GradientError, gradcheck
 from tinygrad_dls.engine import ops
+from tinygrad_dls.nn import losses
 
 RNG = np.random.default_rng(0)
 LABELS, ONE_HOT = np.array([[0.0, 1.0, 1.0]]), np.eye(3)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tests.numerical import assert_gradients, assert_second_derivatives
-from tinygrad_dls import losses
+from tinygrad_dls.nn import labels as label_checks
+from tinygrad_dls.nn import losses
 from tinygrad_dls.views import symbolic
 
 RNG = np.random.default_rng(3)
@@ -196,7 +197,7 @@ def test_wrong_outputs_are_refused_with_what_to_do(call, text):
 
 def test_values_are_checked_once_per_array(monkeypatch):
     checked = []
-    original = losses._check_probabilities
+    original = label_checks._check_probabilities
     monkeypatch.setattr(losses, "_check_probabilities", lambda y: checked.append(1) or original(y))
     Z, Y = np.zeros((1, 6)), np.array([[0, 1, 0, 1, 1, 0]])
     for _ in range(3):
@@ -307,30 +308,30 @@ def test_checked_labels_are_not_kept_alive_nor_are_their_traces():
     Y = np.ones((1, 3))
     tg.binary_cross_entropy_with_logits(np.zeros((1, 3)), Y)
     alive = weakref.ref(Y)
-    assert losses._passed[id(Y), losses._check_probabilities]() is Y
+    assert label_checks._passed[id(Y), label_checks._check_probabilities]() is Y
     del Y
     assert alive() is None
     held = [np.ones((1, 3)) for _ in range(10)]
-    before = len(losses._passed)
+    before = len(label_checks._passed)
     for _ in range(1000):
         for labels in held:
             tg.mean_squared_error(np.zeros((1, 3)), labels)
         tg.mean_squared_error(np.zeros((1, 3)), np.ones((1, 3)))
-    assert len(losses._passed) <= before + 64  # of 1,000 that are gone
+    assert len(label_checks._passed) <= before + 64  # of 1,000 that are gone
 
 
 def test_no_reference_to_labels_calls_python_back():
     Y = np.ones((1, 3))
     tg.binary_cross_entropy_with_logits(np.zeros((1, 3)), Y)
-    assert all(passed.__callback__ is None for passed in losses._passed.values())  # Ctrl-C there would be lost
+    assert all(passed.__callback__ is None for passed in label_checks._passed.values())  # Ctrl-C there would be lost
 
 
 def test_an_array_is_known_by_itself_not_by_its_address():
     other, Y = np.ones((1, 2)), np.array([[0.0, 7.0]])
-    losses._passed[id(Y), losses._check_probabilities] = weakref.ref(other)  # as if Y had taken another's address
+    label_checks._passed[id(Y), label_checks._check_probabilities] = weakref.ref(other)  # at Y's address
     with pytest.raises(ValueError, match="labels from 0 to 7"):
         tg.binary_cross_entropy_with_logits(np.zeros((1, 2)), Y)
-    del losses._passed[id(Y), losses._check_probabilities]
+    del label_checks._passed[id(Y), label_checks._check_probabilities]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, bool, int])

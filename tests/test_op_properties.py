@@ -437,7 +437,7 @@ def spellings(name):
     return {kind: f for kind, f in found.items() if f}
 
 
-LOSSES = {name for name in TABLE if inspect.getmodule(ours(name)).__name__ == "tinygrad_dls.losses"}
+LOSSES = {name for name in TABLE if inspect.getmodule(ours(name)).__name__ == "tinygrad_dls.nn.losses"}
 LAYOUTS = {
     "Fortran": lambda x: np.array(x, order="F"),
     "view": lambda x: np.repeat(x[..., None], 2, axis=-1)[..., 0],
@@ -476,7 +476,7 @@ def seed_for(call, op, rng=0):
 
 
 def test_the_table_has_every_public_op():
-    homes = {"tinygrad_dls.engine.ops", "tinygrad_dls.losses"}
+    homes = {"tinygrad_dls.engine.ops", "tinygrad_dls.nn.losses"}
     public = {name for name in tg.__all__ if inspect.getmodule(getattr(tg, name)).__name__ in homes}
     assert TABLE.keys() == public | {"affine"}
 

@@ -52,8 +52,9 @@ def test_a_misspelt_name_is_an_error():
 ORDER = [
     "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.inplace",
     "engine.tensor", "engine.ops", "engine",
-    "init", "losses", "nn", "optim", "names", "frames", "calls", "recording", "rewriting", "graph",
-    "program",
+    "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.layers",
+    "nn.models", "nn",
+    "optim", "names", "frames", "calls", "recording", "rewriting", "graph", "program",
     "compiling.lowering", "compiling.factoring", "compiling.joining", "compiling.storage",
     "compiling.updating", "compiling.tiling", "compiling.placing", "compiling.writing",
     "compiling.planning", "compiling.memory", "compiling.threads", "compiling.running", "compiling.reading",

@@ -574,7 +574,7 @@ def test_wherever_ctrl_c_comes_in_fit_the_modes_and_the_warnings_of_numpy_are_as
     X, Y = tg.datasets.planar_flower(20)
     before = np.geterr()
     places = set()
-    files = ("tinygrad_dls/training.py", "tinygrad_dls/nn.py", "tinygrad_dls/optim.py", "_ufunc_config.py")
+    files = ("tinygrad_dls/training.py", "tinygrad_dls/nn.module.py", "tinygrad_dls/optim.py", "_ufunc_config.py")
     for k in range(0, 10**6, 41 if compile else 7):
         model = nn.Classifier(nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=2))
         optimizer = tg.optim.Adam(model.parameters())

@@ -14,7 +14,7 @@ Examples are columns: ``X`` is ``(n_x, m)``, ``W`` is ``(n, n_prev)``, ``b`` is 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_dls import datasets, init, nn, optim
+from tinygrad_dls import datasets, nn, optim
 from tinygrad_dls.anomaly import AnomalyError, detect_anomaly
 from tinygrad_dls.engine.ops import (
     abs,
@@ -65,7 +65,8 @@ from tinygrad_dls.engine.ops import (
     where,
 )
 from tinygrad_dls.engine.tensor import Tensor, no_grad, op
-from tinygrad_dls.losses import (
+from tinygrad_dls.nn import init
+from tinygrad_dls.nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     mean_squared_error,

@@ -20,7 +20,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import positive_integer
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.init import generator
+from tinygrad_dls.nn.init import generator
 
 __all__ = ["Table", "planar_flower", "read_csv"]
 

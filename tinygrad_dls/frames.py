@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.nn import Module, Sequential
+from tinygrad_dls.nn.models import Sequential
+from tinygrad_dls.nn.module import Module
 
 __all__ = ["Place", "place", "running", "titled"]
 

@@ -20,7 +20,7 @@ from tinygrad_dls.calls import Call, astype, is_call
 from tinygrad_dls.engine.tensor import Tensor, _inputs, _recording, values
 from tinygrad_dls.frames import running, titled
 from tinygrad_dls.names import KIN, Names, identifier
-from tinygrad_dls.nn import Parameter
+from tinygrad_dls.nn.module import Parameter
 from tinygrad_dls.rewriting import PATTERNS
 
 __all__ = ["Node", "complements", "names_of_arrays", "read", "trace"]

@@ -23,7 +23,7 @@ from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph import LOSSES, Node, complements, names_of_arrays, read
 from tinygrad_dls.names import STATES, Names, identifier
-from tinygrad_dls.nn import Module
+from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths
 from tinygrad_dls.rewriting import sigmoid, simplified, softmax

@@ -13,8 +13,10 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer, truth
 from tinygrad_dls.engine.errors import flattened, shown
 from tinygrad_dls.engine.tensor import Tensor, _recording, values
-from tinygrad_dls.init import generator
-from tinygrad_dls.nn import Classifier, Module, evaluated
+from tinygrad_dls.nn.evaluation import evaluated
+from tinygrad_dls.nn.init import generator
+from tinygrad_dls.nn.models import Classifier
+from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer, Training, eager_step
 
 if TYPE_CHECKING:

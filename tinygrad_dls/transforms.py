@@ -22,7 +22,8 @@ from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, _recording, values
-from tinygrad_dls.nn import Module, Parameter, with_parameters
+from tinygrad_dls.nn.module import Module, Parameter
+from tinygrad_dls.nn.substitution import with_parameters
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "value_and_grad"]
 

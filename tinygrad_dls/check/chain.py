@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls import losses, nn
+from tinygrad_dls import nn
 from tinygrad_dls.check.causes import DERIVATIVES, Step
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.nn import losses, substitution
 
 Arrays = dict[str, Array]
 
@@ -49,7 +50,7 @@ class Chain:
         if not np.all(np.isfinite(self.X)):
             raise ValueError("diagnose: X holds NaN or infinities, so no gradient is defined.")
         copies = {p: nn.Parameter(values(p).astype(float)) for p in model.parameters()}
-        own = nn.with_parameters(model, copies)
+        own = substitution.with_parameters(model, copies)
         # the cost takes the parameters themselves, if it has a penalty on them
         self.originals = {id(copy): p for p, copy in copies.items()}
         self.layers, functions = _layers(list(own._flat()))

@@ -18,7 +18,7 @@ from tinygrad_dls.check.doubts import rounds_more, settled
 from tinygrad_dls.check.slopes import ROUNDINGS, Problem, Slope, slope_along
 from tinygrad_dls.engine.arrays import Array, positive_integer
 from tinygrad_dls.engine.tensor import values
-from tinygrad_dls.init import generator
+from tinygrad_dls.nn.init import generator
 
 __all__ = ["GradCheck", "GradientError", "Row", "gradcheck"]
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.tensor import Tensor, no_grad, values
-from tinygrad_dls.nn import Module, Parameter, with_parameters
+from tinygrad_dls.nn.module import Module, Parameter
+from tinygrad_dls.nn.substitution import with_parameters
 from tinygrad_dls.transforms import argument_names, check_level, function_name, gradients, runner
 
 EPS = float(np.finfo(float).eps)

@@ -9,7 +9,7 @@ from tinygrad_dls.compiling.function import CompiledFunction
 from tinygrad_dls.compiling.step import CompiledStep
 from tinygrad_dls.engine.arrays import positive_integer, truth
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.nn import Module
+from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer
 
 __all__ = ["compile"]

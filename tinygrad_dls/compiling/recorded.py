@@ -7,13 +7,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_dls import losses
 from tinygrad_dls.calls import REDUCTIONS, Call, astype, evaluated, reachable
 from tinygrad_dls.compiling.ranges import within_unit_interval
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.nn import Module
+from tinygrad_dls.nn import labels as label_checks
+from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import FunctionSource, Program
 from tinygrad_dls.recording import Recorder, RecordingArray
@@ -164,7 +164,7 @@ def _checks(step: Program) -> list[Check]:
                 )
     checks: dict[Check, None] = {}
     Y = step.data[-1]
-    for (_, check), passed in list(losses._passed.copy().items()):
+    for (_, check), passed in list(label_checks._passed.copy().items()):
         y = passed()
         if not isinstance(y, RecordingArray) or y.recorder is not step.recorder:
             continue
@@ -173,8 +173,8 @@ def _checks(step: Program) -> list[Check]:
             checks[check] = None
         elif Y in inputs and inputs <= {Y, step.recorder.dimension}:
             checks[_of_labels(y.call, check, Y, step.recorder)] = None
-        elif check is not losses._check_finite and not (
-            check is losses._check_probabilities and within_unit_interval(y.call)
+        elif check is not label_checks._check_finite and not (
+            check is label_checks._check_probabilities and within_unit_interval(y.call)
         ):
             raise RecordingError(
                 "the loss checks labels that are computed from more than Y, at each step anew; a program does not look "

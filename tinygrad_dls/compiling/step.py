@@ -10,7 +10,6 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ndarray
 
-from tinygrad_dls import losses
 from tinygrad_dls.compiling.checking import (
     COST,
     UPDATE,
@@ -35,7 +34,8 @@ from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import _recording, values
-from tinygrad_dls.nn import Module
+from tinygrad_dls.nn import labels
+from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer, Training, eager_step
 from tinygrad_dls.program import Program
 
@@ -382,7 +382,7 @@ class CompiledStep:
     def _check(self, ready: _Ready, Y: Array) -> None:
         """Refuse labels that the eager loss would refuse; labels that have passed are remembered."""
         for check in ready.checks:
-            losses._check_once(Y, check)
+            labels._check_once(Y, check)
         try:
             self._passed = weakref.ref(Y)
         except TypeError:

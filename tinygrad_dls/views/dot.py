@@ -10,7 +10,7 @@ from typing import Any
 
 from tinygrad_dls.graph import Node
 from tinygrad_dls.names import shortened
-from tinygrad_dls.nn import Parameter
+from tinygrad_dls.nn.module import Parameter
 from tinygrad_dls.views.formulas import formula
 from tinygrad_dls.views.numbers import entries, in_words
 from tinygrad_dls.views.picture import LISTED, Box, Edge, Modules, Picture, equation

@@ -18,7 +18,7 @@ from tinygrad_dls.engine.arrays import positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.files import write_whole
-from tinygrad_dls.nn import Module
+from tinygrad_dls.nn.module import Module
 from tinygrad_dls.views.dot import dot
 from tinygrad_dls.views.picture import CAPTION, Picture, boxes_of
 from tinygrad_dls.views.rendering import GraphvizNotFoundError, render

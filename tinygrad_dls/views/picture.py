@@ -15,7 +15,7 @@ from typing import Any
 
 from tinygrad_dls.graph import Node
 from tinygrad_dls.names import Names, shortened
-from tinygrad_dls.nn import Parameter
+from tinygrad_dls.nn.module import Parameter
 from tinygrad_dls.views.formulas import formula, local, summed
 from tinygrad_dls.views.numbers import in_words, norm
 

@@ -28,7 +28,8 @@ except ImportError as error:
 
 from tinygrad_dls.calls import called
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.nn import Module, Parameter, with_parameters
+from tinygrad_dls.nn.module import Module, Parameter
+from tinygrad_dls.nn.substitution import with_parameters
 from tinygrad_dls.views.algebra import (
     Expression,
     as_float,

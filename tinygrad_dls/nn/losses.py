@@ -10,8 +10,6 @@ shape is checked at every call, their values once per array.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,17 @@ import numpy as np
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, in_single, single_inside, summed
 from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval
 from tinygrad_dls.engine.tensor import Rule, Tensor, op, values
+from tinygrad_dls.nn.labels import (
+    _array_of_columns,
+    _check_columns,
+    _check_finite,
+    _check_once,
+    _check_probabilities,
+    _class_check,
+    _holds,
+    _in_dtype,
+    _prepared,
+)
 
 __all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error", "softmax_cross_entropy"]
 
@@ -263,175 +272,3 @@ def _mean_squared_error(a: Array, y: Array) -> Rule:
     m = a.shape[-1] if a.shape else 1
     error = a - y
     return (error * error).sum() / m, (lambda dj: dj * 2 * error / m, lambda dj: -dj * 2 * error / m)
-
-
-# -- checks of shapes and labels --------------------------------------------------------------------------------------
-
-
-def _array_of_columns(Z: Any, name: str) -> Any:
-    Z = _floating(Z, name)
-    if len(Z.shape) != 2:
-        raise ValueError(f"{name} is {Z.shape}; expected (n_y, m), with the examples as columns.")
-    if 0 in Z.shape:
-        raise ValueError(f"{name} is {Z.shape}: there are no examples to take the mean over.")
-    return Z
-
-
-def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple[Any, Any]:
-    """Z and Y as arrays of one shape and dtype, the values of Y checked once per array."""
-    try:  # every step of a training but the first
-        z: Any = Z._value
-        known: Any = _passed[id(Y), check]()
-        if known is Y and known.shape == z.shape and known.dtype == z.dtype and known.dtype.kind == "f":
-            return Z, Y
-    except (KeyError, AttributeError):
-        pass
-    Z = _floating(Z, name)
-    if not isinstance(Y, Tensor):
-        Y = as_array(Y, "Y")
-    shape = Z.shape
-    if Y.shape != shape or len(shape) not in (0, 2):
-        raise ValueError(_shape_error(Y.shape, shape, name))
-    if 0 in shape:
-        raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
-    _check_once(values(Y), check)
-    return Z, _in_dtype(Y, Z.dtype)
-
-
-def _in_dtype(Y: Any, dtype: Any) -> Any:
-    """The labels in the dtype of the logits; as they are for symbols, which take numbers of any."""
-    return Y if Y.dtype == dtype or dtype.kind == "O" else Y.astype(dtype)
-
-
-def _floating(Z: Any, name: str) -> Any:
-    """Z as it is, or as floats where it is a list or of integers."""
-    if not isinstance(Z, Tensor):
-        Z = as_array(Z, name)
-    return Z.astype(float) if Z.dtype.kind in "iub" else Z
-
-
-def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
-    text = f"Y is {y}, but {name} is {z}; "
-    if len(z) != 2:
-        return text + f"{name} must be (n_y, m), with the examples as columns. Write {name}.reshape(1, -1)."
-    text += f"expected Y to be {z}, one column per example. "
-    if y == (z[1],):
-        return text + "Write Y.reshape(1, -1): examples are columns."
-    if y == (z[1], z[0]):
-        return text + f"Did you forget a transpose? Write Y.T: {name} - Y would silently become ({z[1]}, {z[1]})."
-    if len(y) == 2 and y[1] == z[1] and z[0] == 1:
-        return text + "For one-hot columns, the last layer needs one row per class, and softmax_cross_entropy."
-    if y == (1, z[1]):
-        return text + "For class indices use softmax_cross_entropy; for two classes, the last layer needs one row."
-    return text + "Do X and Y hold the same examples?"
-
-
-class _Passed(dict[tuple[int, Callable[[Array], str]], "weakref.ref[Any]"]):
-    """References to the arrays that passed, by id and check, in the order in which they did.
-
-    None of them calls Python back, which would swallow a Ctrl-C that falls there: those of arrays that are gone are
-    cleared away when there are twice as many as were left the last time.
-    """
-
-    enough = 64
-
-    def remember(self, y: Array, check: Callable[[Array], str]) -> None:
-        """Note that an array has passed; one of a type without weak references is checked every time."""
-        try:
-            reference = weakref.ref(y)
-        except TypeError:
-            return
-        if len(self) >= self.enough:
-            for key, passed in list(self.items()):
-                if passed() is None:
-                    self.pop(key, None)
-            self.enough = max(64, 2 * len(self))
-        self[id(y), check] = reference
-
-
-_passed = _Passed()
-
-
-def _check_once(y: Array, check: Callable[[Array], str]) -> None:
-    """Check the values of labels, unless this very array has passed before.
-
-    A run of columns, such as a mini-batch, passes with the array that it is cut from. Labels that are changed in place
-    afterwards are not checked again.
-    """
-    whole = _cut_from(y)
-    if _has_passed(whole, check) or _has_passed(y, check):
-        return
-    for labels in (whole, y):  # what lies outside the columns in use may be anything
-        problem = check(labels)
-        if not problem:
-            _passed.remember(labels, check)
-            return
-    raise ValueError(problem)
-
-
-def _has_passed(y: Array, check: Callable[[Array], str]) -> bool:
-    entry = _passed.get((id(y), check))
-    return entry is not None and entry() is y
-
-
-def _cut_from(y: Array) -> Array:
-    """The array of which y is a run of whole columns; else y itself."""
-    base: Any = getattr(y, "base", None)
-    if not hasattr(base, "dtype") or base.ndim != 2 or y.ndim != 2:
-        return y
-    alike = (base.dtype, base.strides, base.shape[0]) == (y.dtype, y.strides, y.shape[0])
-    return base if alike else y
-
-
-def _holds(condition: Callable[[], Any]) -> bool:
-    """Whether a check of values passes; arrays that have no truth value (symbols) cannot fail it."""
-    try:
-        return bool(condition())
-    except TypeError:
-        return True
-
-
-def _check_probabilities(y: Array) -> str:
-    if _holds(lambda: y.min() >= 0 and y.max() <= 1):
-        return ""
-    if np.any(np.isnan(y)):
-        return f"Y holds {np.sum(np.isnan(y))} NaN among its {y.size} labels. Drop those examples (columns of X and Y)."
-    low, high = y.min(), y.max()
-    text = f"Y holds labels from {low:g} to {high:g}; expected 0 and 1 (or probabilities between). "
-    if (low, high) == (-1, 1):
-        return text + "For labels -1 and 1, write (Y + 1) / 2."
-    if (low, high) == (1, 2):
-        return text + "For labels 1 and 2, write Y - 1."
-    return text + "For several classes use softmax_cross_entropy; for numbers, mean_squared_error."
-
-
-def _check_columns(y: Array) -> str:
-    if problem := _check_probabilities(y):
-        return problem
-    total = summed(y, 0)
-    # 1e-3 lets float16 and rounded probabilities pass; a forgotten or doubled class is off by far more
-    if _holds(lambda: np.all(np.abs(total - 1) <= 1e-3)):
-        return ""
-    wrong = int(np.argmax(np.abs(total - 1)))
-    return f"Y's column {wrong} sums to {total[wrong]:g}; class probabilities must sum to 1. Is Y one-hot by rows?"
-
-
-def _check_finite(y: Array) -> str:
-    if _holds(lambda: np.all(np.isfinite(y))):
-        return ""
-    return f"Y holds {np.sum(~np.isfinite(y))} NaN or infinities among its {y.size} targets. Drop those examples."
-
-
-_class_checks: dict[int, Callable[[Array], str]] = {}
-
-
-def _class_check(n_y: int) -> Callable[[Array], str]:
-    """The check that class indices are below n_y; the same function object for the same n_y."""
-
-    def check(y: Array) -> str:
-        if _holds(lambda: y.min() >= 0 and y.max() < n_y):
-            return ""
-        text = f"Y holds classes from {y.min()} to {y.max()}; Z has {n_y} rows, so expected 0 to {n_y - 1}. "
-        return text + ("For classes counted from 1, write Y - 1." if y.max() == n_y and y.min() > 0 else "")
-
-    return _class_checks.setdefault(n_y, check)

@@ -1,0 +1,281 @@
+"""Layers one after the other, and the two models of the notes composed from them.
+
+`Sequential` numbers its layers as the course does: the k-th layer with parameters owns ``W1, b1, W2, b2, ...``, its
+output is ``Z1, Z2, ...`` and the activation's ``A1, A2, ...``. These are the names in errors, in pictures and in
+`Module.state_dict`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from tinygrad_dls.engine import ops
+from tinygrad_dls.engine.arrays import Array, truth
+from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.nn import init as initialisers
+from tinygrad_dls.nn.evaluation import evaluated
+from tinygrad_dls.nn.init import Initialiser, generator
+from tinygrad_dls.nn.layers import Linear, Sigmoid, Softmax, Tanh
+from tinygrad_dls.nn.module import Module, Parameter, Path, _has_parameters, _paths_of
+
+__all__ = ["Classifier", "LogisticRegression", "Sequential", "TwoLayerNetwork"]
+
+
+class Sequential(Module):
+    """Layers one after the other.
+
+    Parameters
+    ----------
+    *layers : callable
+        `Module` objects, or functions such as ``np.tanh``.
+
+    Examples
+    --------
+    The notes' own chain ends in a sigmoid, and takes the composed cost:
+
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> model = tg.nn.Sequential(tg.nn.Linear(2, 1, init=tg.init.zeros), tg.nn.Sigmoid())
+    >>> A = model(np.ones((2, 3)))
+    >>> tg.binary_cross_entropy(A, np.ones((1, 3))).item()
+    0.6931471805599453
+    """
+
+    layers: tuple[Callable[[Any], Any], ...] = ()
+    _steps: list[tuple[Callable[[Any], Any], str | None]]
+
+    def __init__(self, *layers: Callable[[Any], Any]) -> None:
+        if not layers:
+            raise ValueError(f"{type(self).__name__} needs at least one layer.")
+        for layer in layers:
+            if not callable(layer) or isinstance(layer, type):
+                hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
+                raise TypeError(f"{type(self).__name__} takes layers, got {layer!r}.{hint}")
+        object.__setattr__(self, "layers", layers)
+        self._number(0, sum(1 for layer in self._flat() if _has_parameters(layer)))
+
+    def __setattr__(self, attribute: str, value: Any) -> None:
+        if attribute == "layers":
+            raise self._fixed()
+        super().__setattr__(attribute, value)
+
+    def __delattr__(self, attribute: str) -> None:
+        if attribute == "layers":
+            raise self._fixed()
+        super().__delattr__(attribute)
+
+    def _fixed(self) -> AttributeError:
+        return AttributeError(f"the layers of a {type(self).__name__} are fixed; make a new one.")
+
+    def _holders(self) -> Iterator[tuple[str, Any]]:
+        yield "layers", self.layers
+        yield from ((name, value) for name, value in vars(self).items() if name not in ("layers", "_steps"))
+
+    def _others(self) -> Iterator[tuple[str, Parameter | Module]]:
+        """What a subclass holds beside the layers."""
+        return (member for member in self._members() if not member[0].startswith("layers."))
+
+    def _shows(self, name: str) -> bool:
+        names = {p.name for p in self.parameters()} | {layer.name for layer in self.modules()}
+        return "." in name or name in names
+
+    def _names_below(self, attribute: str, members: list[tuple[Path, Parameter | Module]]) -> dict[Parameter, str]:
+        names = super()._names_below(attribute, members)
+        layers = {p for layer in self._flat() if isinstance(layer, Module) for _, p in layer._paths()} if names else ()
+        return {p: name for p, name in names.items() if p not in layers}
+
+    def _flat(self) -> Iterator[Any]:
+        """The layers, those of plain nested Sequentials in their place."""
+        for layer in self.layers:
+            if _is_plain(layer):
+                yield from layer._flat()
+            else:
+                yield layer
+
+    def _number(self, number: int, total: int) -> int:
+        """Name the layers and their outputs after their number; a single layer goes without."""
+        steps: list[tuple[Any, str | None]] = []  # each layer, and the name of what comes out of it
+        for layer in self.layers:
+            output = None
+            if _is_plain(layer):
+                number = layer._number(number, total)
+            else:
+                if isinstance(layer, Module) and _has_parameters(layer):
+                    number += 1
+                    layer.name = f"layer{number}"
+                    if isinstance(layer, Linear):
+                        layer.input_name = f"A{number - 1}" if number > 1 else "X"
+                if number:
+                    output = ("Z" if isinstance(layer, Linear) else "A") + (str(number) if total > 1 else "")
+            steps.append((layer, output))
+        object.__setattr__(self, "_steps", steps)
+        self._name_parameters()
+        return number
+
+    def _paths(self) -> Iterator[tuple[str, Parameter]]:
+        layers = [layer for layer in self._flat() if _has_parameters(layer)]
+        for number, layer in enumerate(layers, 1):
+            for path, p in layer._paths():
+                if len(layers) == 1:
+                    yield path, p
+                else:
+                    nested = "." in path or isinstance(layer, Sequential)
+                    yield (f"{number}.{path}" if nested else f"{path}{number}"), p
+        for name, member in self._others():
+            yield from _paths_of(name, member)
+
+    def __call__(self, x: Any) -> Any:
+        """Apply the layers in order, and name what comes out of each."""
+        for layer, output in self._steps:
+            x = layer(x)
+            if output is not None and isinstance(x, Tensor):
+                x.name = output
+        return x
+
+
+def _is_plain(layer: Any) -> TypeGuard[Sequential]:
+    """Whether a layer is a Sequential of layers alone, which can stand for themselves."""
+    return isinstance(layer, Sequential) and not any(True for _ in layer._others())
+
+
+class Classifier(Sequential):
+    """A `Sequential` whose output is the logit Z (or, with a last `Sigmoid` or `Softmax`, the probability A).
+
+    One output row stands for two classes, several for one class each: an example is of one of them. With
+    ``several_labels``, each row is a label of its own, which an example has or has not.
+
+    Parameters
+    ----------
+    *layers : callable
+        As for `Sequential`.
+    several_labels : bool, default False, keyword-only
+        Whether the rows are labels of their own. `fit` sets it when it trains several rows with
+        `tinygrad_dls.binary_cross_entropy_with_logits`, on labels Y that are not one class for each example.
+    """
+
+    several_labels: bool = False
+    _sigmoids: bool = False  # whether several rows are trained as sigmoids, each for itself; `fit` sees it
+
+    def __init__(self, *layers: Callable[[Any], Any], several_labels: bool = False) -> None:
+        super().__init__(*layers)
+        if truth(several_labels, f"{type(self).__name__}: several_labels"):
+            self.several_labels = True
+
+    def _ending(self) -> str:
+        """What makes probabilities of the logits within the model: "sigmoid", "softmax", or "" for nothing."""
+        *_, last = self._flat()
+        if isinstance(last, Sigmoid) or last is ops.sigmoid:
+            return "sigmoid"
+        return "softmax" if isinstance(last, Softmax) or last is ops.softmax else ""
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probabilities ``A`` of the notes.
+
+        Of logits it is the sigmoid, for one row and for several labels; or else the softmax over the rows.
+
+        Parameters
+        ----------
+        X : array, shape (n_x, m)
+
+        Returns
+        -------
+        array, shape (n_y, m)
+            A plain array, computed without a graph and in evaluation mode, which no other thread and no module sees.
+        """
+        return values(evaluated(self._probabilities, X))
+
+    def _probabilities(self, X: Any) -> Any:
+        Z = self(X)
+        if self._ending():
+            return Z
+        apart = Z.shape[0] == 1 or self.several_labels or self._sigmoids
+        return ops.sigmoid(Z) if apart else ops.softmax(Z, axis=0)
+
+    def predict(self, X: Any) -> Array:
+        """The class of each example: 1 where ``A > 0.5`` for one output, the row of the largest A for several.
+
+        Parameters
+        ----------
+        X : array, shape (n_x, m)
+
+        Returns
+        -------
+        array of int, shape (1, m)
+            For several labels ``A > 0.5`` of each, of shape (n_y, m).
+        """
+        A = self.predict_proba(X)
+        each = A.shape[0] == 1 or self.several_labels
+        return (A > 0.5).astype(int) if each else np.argmax(A, axis=0)[None, :]
+
+
+class LogisticRegression(Classifier):
+    """Logistic regression, ``A = sigmoid(W X + b)``: one `Linear` layer that starts at zero; ``model(X)`` is Z.
+
+    Parameters
+    ----------
+    n_x : int
+        Number of features: W is ``(1, n_x)``, b is ``(1, 1)``.
+    dtype : dtype, default float64
+        Of W and b.
+
+    Examples
+    --------
+    >>> import tinygrad_dls as tg
+    >>> tg.nn.LogisticRegression(30)
+    LogisticRegression: 31 parameters
+      layer1 (Linear 30 -> 1)  W (1, 30), b (1, 1)
+    """
+
+    def __init__(self, n_x: int, *, dtype: Any = float) -> None:
+        super().__init__(Linear(n_x, 1, init=initialisers.zeros, dtype=dtype))
+
+
+class TwoLayerNetwork(Classifier):
+    """The network with one hidden layer, ``Z2 = W2 g(W1 X + b1) + b2``; ``model(X)`` is Z2.
+
+    Parameters
+    ----------
+    n_x, n_h, n_y : int
+        Number of features, of hidden units, and of outputs (1 for two classes).
+    activation : Module or function, default Tanh()
+        g: a layer, such as ``tg.nn.ReLU()``, or a function, such as ``np.sin``.
+    rng : int or generator, keyword-only
+        Where random initialisers draw from, W1 first.
+    init : function, default `tinygrad_dls.init.small`
+        The first W1 and W2; b1 and b2 start at zero.
+    dtype : dtype, default float64
+        Of the parameters.
+    several_labels : bool, default False, keyword-only
+        As for `Classifier`.
+
+    Examples
+    --------
+    >>> import tinygrad_dls as tg
+    >>> tg.nn.TwoLayerNetwork(2, 4, rng=1)
+    TwoLayerNetwork: 17 parameters
+      layer1 (Linear 2 -> 4)  W1 (4, 2), b1 (4, 1)
+      Tanh
+      layer2 (Linear 4 -> 1)  W2 (1, 4), b2 (1, 1)
+    """
+
+    def __init__(
+        self,
+        n_x: int,
+        n_h: int,
+        n_y: int = 1,
+        activation: Callable[[Any], Any] | None = None,
+        *,
+        rng: Any = None,
+        init: Initialiser = initialisers.small,
+        dtype: Any = float,
+        several_labels: bool = False,
+    ) -> None:
+        rng = None if rng is None else generator(rng, "TwoLayerNetwork")  # one stream for both layers
+        super().__init__(
+            Linear(n_x, n_h, rng=rng, init=init, dtype=dtype),
+            Tanh() if activation is None else activation,
+            Linear(n_h, n_y, rng=rng, init=init, dtype=dtype),
+            several_labels=several_labels,
+        )

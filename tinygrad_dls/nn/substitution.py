@@ -1,0 +1,53 @@
+"""Copies of a model with other things in the place of its parameters: what transforms and pictures work on."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import partial
+from types import MethodType
+from typing import Any, TypeVar
+
+from tinygrad_dls.nn.module import Module, Parameter
+
+M = TypeVar("M", bound="Module")
+
+
+def with_parameters(module: M, exchanged: Mapping[Parameter, Any]) -> M:
+    """A copy of a module, with other things (Parameters, Tensors, arrays) in the place of some of its parameters.
+
+    Copied are the modules, the lists, tuples and dicts that hold them, and their methods where these are attributes.
+    All else is shared: random generators draw on, and what cannot be copied, such as a lock, need not be. What is one
+    parameter, or one module, in several places remains one.
+    """
+    copies: dict[int, Any] = {id(p): x for p, x in exchanged.items()}
+
+    def copied(x: Any) -> Any:
+        if id(x) in copies:
+            return copies[id(x)]
+        if isinstance(x, Module):
+            copies[id(x)] = twin = copy.copy(x)
+            vars(twin).update(copied(vars(x)))
+            return twin
+        if isinstance(x, (list, dict)):
+            items = x.items() if isinstance(x, dict) else enumerate(x)
+            new = {key: twin for key, item in items if (twin := copied(item)) is not item}
+            if not new:
+                return x
+            x = copy.copy(x)
+            for key, twin in new.items():
+                x[key] = twin
+            return x
+        if isinstance(x, tuple):
+            before = list(x)
+            after = copied(before)
+            return x if after is before else tuple.__new__(type(x), after)  # a namedtuple too
+        if isinstance(x, MethodType) and isinstance(x.__self__, Module):
+            return MethodType(x.__func__, copied(x.__self__))
+        if isinstance(x, partial):
+            parts = x.func, x.args, x.keywords
+            function, args, keywords = twins = copied(parts)
+            return x if twins is parts else partial(function, *args, **keywords)
+        return x
+
+    return copied(module)  # type: ignore[no-any-return]
