@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tinygrad_dls import optim
+from tinygrad_dls import threads as of_threads
 
 
 def parameters(*values):
@@ -577,11 +578,11 @@ def test_threads_may_take_turns_and_a_thread_that_has_ended_is_in_nobodys_way():
 def test_parts_of_a_model_that_do_not_meet_may_be_trained_at_once():
     model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
     optim.SGD(model.parameters(), 0.1)  # of all, so that they were together once
-    first, second = (optim.Training(model.parameters()[part], "fit") for part in (slice(2), slice(2, 4)))
+    first, second = (of_threads.Training(model.parameters()[part], "fit") for part in (slice(2), slice(2, 4)))
     first.begin()
     try:
         assert in_another_thread(second.begin) is None
-        assert in_another_thread(optim.Training(model.parameters(), "fit").begin) is not None
+        assert in_another_thread(of_threads.Training(model.parameters(), "fit").begin) is not None
     finally:
         first.end()
     first.end()  # may be done again

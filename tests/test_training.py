@@ -10,7 +10,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.test_compile import interrupted_at
 from tinygrad_dls import nn
-from tinygrad_dls.optim import _cells_of
+from tinygrad_dls.threads import _cells_of
 
 LOSS = tg.binary_cross_entropy_with_logits
 
@@ -574,7 +574,10 @@ def test_wherever_ctrl_c_comes_in_fit_the_modes_and_the_warnings_of_numpy_are_as
     X, Y = tg.datasets.planar_flower(20)
     before = np.geterr()
     places = set()
-    files = ("tinygrad_dls/training.py", "tinygrad_dls/nn.module.py", "tinygrad_dls/optim.py", "_ufunc_config.py")
+    parts = ["loop", "batches", "history", "metrics"]
+    names = [f"training/{part}" for part in parts]
+    names += ["nn/module", "nn/evaluation", "nn/substitution", "nn/layers", "nn/models", "optim", "threads"]
+    files = (*(f"tinygrad_dls/{name}.py" for name in names), "_ufunc_config.py")
     for k in range(0, 10**6, 41 if compile else 7):
         model = nn.Classifier(nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=2))
         optimizer = tg.optim.Adam(model.parameters())

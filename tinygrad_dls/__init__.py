@@ -72,7 +72,10 @@ from tinygrad_dls.nn.losses import (
     mean_squared_error,
     softmax_cross_entropy,
 )
-from tinygrad_dls.training import History, accuracy, confusion_matrix, fit, minibatches
+from tinygrad_dls.training.batches import minibatches
+from tinygrad_dls.training.history import History
+from tinygrad_dls.training.loop import fit
+from tinygrad_dls.training.metrics import accuracy, confusion_matrix
 from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 if TYPE_CHECKING:

@@ -36,8 +36,9 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import _recording, values
 from tinygrad_dls.nn import labels
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer, Training, eager_step
+from tinygrad_dls.optim import Optimizer, eager_step
 from tinygrad_dls.program import Program
+from tinygrad_dls.threads import Training
 
 __all__ = ["CompiledStep"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -17,80 +17,15 @@ from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer, Training, eager_step
+from tinygrad_dls.optim import Optimizer, eager_step
+from tinygrad_dls.threads import Training
+from tinygrad_dls.training.batches import minibatches
+from tinygrad_dls.training.history import History
+from tinygrad_dls.training.metrics import _is_of_classes, _is_one_class_each, _is_whole, accuracy
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import DTypeLike
-
-__all__ = ["History", "accuracy", "confusion_matrix", "fit", "minibatches"]
+__all__ = ["fit"]
 
 Callback = Callable[[int, float, Module], Any]
-
-
-class History:
-    """What happened in training, one entry per epoch.
-
-    Attributes
-    ----------
-    costs : list of float
-        The cost of each epoch, before its updates (with mini-batches: the mean over the examples, as met).
-    validation_costs, validation_accuracies : list of float
-        The same model on the validation data after the epoch; empty without validation data. There are no accuracies
-        where there are no classes: for a model without ``predict``, for numeric targets, and for a squared error.
-    interrupted : bool
-        Whether Ctrl-C ended the training early.
-
-    NumPy sees the costs: ``np.min(history)``, ``plt.plot(history)``.
-    """
-
-    def __init__(self) -> None:
-        self.costs: list[float] = []
-        self.validation_costs: list[float] = []
-        self.validation_accuracies: list[float] = []
-        self.interrupted = False
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        return np.array(self.costs, dtype=dtype)
-
-    def __len__(self) -> int:
-        return len(self.costs)
-
-    def __repr__(self) -> str:
-        if not self.costs:
-            return "History: no epochs" + ", interrupted" * self.interrupted
-        text = f"History: {len(self)} epochs, cost {self.costs[0]:.6f} -> {self.costs[-1]:.6f}"
-        if self.validation_costs:
-            text += f", validation cost {self.validation_costs[-1]:.6f}"
-        if self.validation_accuracies:
-            text += f", validation accuracy {self.validation_accuracies[-1]:.2%}"
-        return text + ", interrupted" * self.interrupted
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the cost curves with matplotlib; returns the axes.
-
-        Raises
-        ------
-        ImportError
-            If matplotlib is missing; the error gives the command that installs it.
-        """
-        if ax is None:
-            ax = _pyplot().subplots(layout="constrained")[1]
-        ax.plot(self.costs, label="training")
-        if self.validation_costs:
-            ax.plot(self.validation_costs, label="validation")
-            ax.legend()
-        ax.set_xlabel("epoch")
-        ax.set_ylabel("cost J")
-        return ax
-
-
-def _pyplot() -> Any:
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'tinygrad_dls[plot]'") from error
-    return plt
 
 
 def fit(
@@ -383,197 +318,3 @@ def _progress_bar(epochs: int, progress: bool) -> Any:
     from tqdm import tqdm
 
     return tqdm(total=epochs, unit="epoch", delay=1, leave=False)
-
-
-class minibatches:  # noqa: N801  # called like a function, and iterated over
-    """The examples in batches of columns, shuffled anew in each epoch; the last batch may be smaller.
-
-    Each ``for`` over it is an epoch.
-
-    Parameters
-    ----------
-    X : array, shape (n_x, m)
-    Y : array, shape (n_y, m)
-    batch_size : int
-    rng : int or generator, keyword-only
-
-    Yields
-    ------
-    (array, array)
-        Shapes (n_x, batch_size) and (n_y, batch_size).
-
-    Examples
-    --------
-    >>> import numpy as np, tinygrad_dls as tg
-    >>> batches = tg.minibatches(np.ones((2, 10)), np.ones((1, 10)), 4, rng=0)
-    >>> len(batches)
-    3
-    >>> [X.shape[1] for epoch in range(2) for X, Y in batches]
-    [4, 4, 2, 4, 4, 2]
-    """
-
-    def __init__(self, X: Array, Y: Array, batch_size: int, *, rng: Any) -> None:
-        self._batch_size = positive_integer(batch_size, "minibatches: batch_size")
-        self._X, self._Y = X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
-        if len(X.shape) != 2 or len(Y.shape) != 2 or X.shape[1] != Y.shape[1]:
-            raise ValueError(
-                f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both"
-                f"{': ' + flattened('X') if len(X.shape) > 2 else ''}."
-            )
-        self._rng = generator(rng, "minibatches")
-
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        m, size = self._X.shape[1], self._batch_size
-        order = self._rng.permutation(m)
-        X, Y = np.take(self._X, order, axis=1), np.take(self._Y, order, axis=1)
-        for start in range(0, m, size):
-            yield X[:, start : start + size], Y[:, start : start + size]
-
-    def __len__(self) -> int:
-        m: int = self._X.shape[1]
-        return math.ceil(m / self._batch_size)
-
-    def __next__(self) -> Any:
-        raise TypeError(
-            "minibatches serves any number of epochs; write `for X, Y in batches:`, or next(iter(batches)) "
-            "for one batch."
-        )
-
-    def __repr__(self) -> str:
-        return f"minibatches: {len(self)} of up to {self._batch_size} of {self._X.shape[1]} examples"
-
-
-# -- metrics ----------------------------------------------------------------------------------------------------------
-
-
-def accuracy(predictions: Array, Y: Array) -> float:
-    """The fraction of examples whose predicted class is the label; for several labels, of the labels that are right.
-
-    Soft labels stand for the likelier class: in one row that is 1 where ``Y > 0.5``, as `predict` has it for A; in
-    columns, which then sum to 1, it is the row of the largest.
-
-    Parameters
-    ----------
-    predictions : array of classes, shape (1, m)
-        Or of several labels, each 0 or 1, of shape (n_y, m).
-    Y : array, shape (1, m) of classes, or (n_y, m) one-hot
-        Or several labels, each 0 or 1, of the shape of `predictions`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes do not fit, or if there are no classes: predictions that are probabilities, numeric targets.
-    """
-    predictions, Y = _checked(predictions, Y)
-    if predictions.shape[0] > 1:
-        return float((predictions == Y).mean())
-    predictions, classes = predictions[0], _classes(Y, soft=True)
-    if Y.shape[0] == 1 and (classes != Y[0]).any() and not np.isin(predictions, (0, 1)).all():
-        raise ValueError(f"Y holds soft labels of the classes 0 and 1, predictions hold {predictions.max():g}.")
-    for name, one, other in (("Y", classes, predictions), ("predictions", predictions, classes)):
-        if one.min() == -1 and other.min() == 0 and np.isin(one, (-1, 1)).all() and np.isin(other, (0, 1)).all():
-            raise ValueError(f"{name}: labels -1 and 1, held against labels 0 and 1. Write ({name} + 1) / 2.")
-    return float((predictions == classes).mean())
-
-
-def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
-    """Counts of examples by true class (row) and predicted class (column).
-
-    Parameters
-    ----------
-    predictions : array of classes, shape (1, m)
-    Y : array, shape (1, m) of classes, or (n_y, m) one-hot
-
-    Returns
-    -------
-    array of int, shape (n_classes, n_classes)
-
-    Examples
-    --------
-    >>> import numpy as np, tinygrad_dls as tg
-    >>> tg.confusion_matrix(np.array([[0, 1, 1, 1]]), np.array([[0, 0, 1, 1]]))
-    array([[1, 1],
-           [0, 2]])
-    """
-    predictions, Y = _checked(predictions, Y, several=False)
-    both = np.concatenate([predictions, _classes(Y, soft=False)[None, :]])
-    if not np.isfinite(both).all() or both.min() < 0 or (both != both.astype(int)).any():
-        low, high = both.min(), both.max()
-        raise ValueError(f"confusion_matrix: classes must be integers from 0 up, got values from {low:g} to {high:g}.")
-    n = max(2, np.shape(Y)[0], int(both.max()) + 1)
-    if n > 10_000:  # a matrix of nearly a gigabyte
-        raise ValueError(f"confusion_matrix: classes up to {n - 1}; number them from 0 without gaps.")
-    matrix = np.zeros((n, n), dtype=int)
-    np.add.at(matrix, (both[1].astype(int), both[0].astype(int)), 1)
-    return matrix
-
-
-def _checked(predictions: Array, Y: Array, several: bool = True) -> tuple[Array, Array]:
-    """Predictions that are classes, or several labels, and labels in as many columns."""
-    predictions, Y = as_array(values(predictions), "predictions"), as_array(values(Y), "Y")
-    labels = several and predictions.ndim == 2 and predictions.shape[0] > 1 and predictions.shape == Y.shape
-    rows = predictions.shape[0] if labels else 1
-    if predictions.ndim != 2 or Y.ndim != 2 or predictions.shape != (rows, Y.shape[1]):
-        raise ValueError(
-            f"predictions are {predictions.shape}, Y is {Y.shape}; expected (1, m), and a column for each."
-        )
-    if 0 in (*predictions.shape, *Y.shape):
-        raise ValueError(f"predictions are {predictions.shape}, Y is {Y.shape}: there are no examples.")
-    if np.isnan(predictions).any() or np.isnan(Y).any():
-        raise ValueError("predictions or Y hold NaN, which is no class.")
-    if several and not _is_whole(predictions):
-        raise ValueError(
-            f"predictions hold {_first_broken(predictions):g}, which is no class. Pass model.predict(X), or A > 0.5 "
-            "for probabilities A of one row and np.argmax(A, axis=0)[None, :] for several; accuracy is not for numbers."
-        )
-    if labels and not (np.isin(predictions, (0, 1)).all() and np.isin(Y, (0, 1)).all()):
-        raise ValueError("several labels for an example must be 0 or 1 each, in predictions and in Y.")
-    if labels and _is_one_class_each(Y) and _is_one_class_each(predictions):
-        raise ValueError(
-            "predictions and Y have a single 1 in each column. Of one-hot classes pass "
-            "np.argmax(predictions, axis=0)[None, :]; the fraction of right labels is np.mean(predictions == Y)."
-        )
-    return predictions, Y
-
-
-def _classes(Y: Array, *, soft: bool) -> Array:
-    """The class of each column of labels."""
-    if Y.shape[0] > 1:
-        if not _is_one_class_each(Y):
-            raise ValueError(
-                "a column of Y has several labels, or none; expected the probabilities of the classes, which sum to 1. "
-                "For several labels, predictions have the shape of Y: let the model have several_labels=True."
-            )
-        return np.argmax(Y, axis=0)
-    if not soft or _is_whole(Y):
-        return Y[0]
-    if Y.min() < 0 or Y.max() > 1:
-        raise ValueError(
-            f"Y holds {_first_broken(Y):g}, which is no class: there is no accuracy of numeric targets. "
-            "Use tg.mean_squared_error."
-        )
-    return (Y[0] > 0.5).astype(int)
-
-
-def _is_whole(x: Array) -> bool:
-    return x.dtype.kind != "f" or bool((x == np.round(x)).all())
-
-
-def _first_broken(x: Array) -> Any:
-    return x[x != np.round(x)].flat[0]
-
-
-def _is_one_class_each(Y: Array) -> bool:
-    """Whether columns of several rows are one class each: one-hot, or probabilities that sum to 1."""
-    Y = Y.astype(float)
-    return bool((Y >= 0).all() and (abs(Y.sum(axis=0) - 1) < 1e-3).all())  # float16 sums ten of them to 1e-3
-
-
-def _is_of_classes(model: Module, rows: int, Y: Array) -> bool:
-    """Whether labels are of classes that a model with so many rows of output can predict."""
-    if Y.shape[0] > 1:
-        several = isinstance(model, Classifier) and model.several_labels
-        return bool(np.isin(Y, (0, 1)).all()) if several else _is_one_class_each(Y)
-    if rows > 1:
-        return _is_whole(Y) and bool(Y.min() >= 0 and Y.max() < rows)
-    return not isinstance(model, Classifier) or bool(Y.min() >= 0 and Y.max() <= 1)

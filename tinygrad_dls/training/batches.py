@@ -1,0 +1,74 @@
+"""The examples in batches of columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
+from tinygrad_dls.engine.errors import flattened
+from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.nn.init import generator
+
+__all__ = ["minibatches"]
+
+
+class minibatches:  # noqa: N801  # called like a function, and iterated over
+    """The examples in batches of columns, shuffled anew in each epoch; the last batch may be smaller.
+
+    Each ``for`` over it is an epoch.
+
+    Parameters
+    ----------
+    X : array, shape (n_x, m)
+    Y : array, shape (n_y, m)
+    batch_size : int
+    rng : int or generator, keyword-only
+
+    Yields
+    ------
+    (array, array)
+        Shapes (n_x, batch_size) and (n_y, batch_size).
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> batches = tg.minibatches(np.ones((2, 10)), np.ones((1, 10)), 4, rng=0)
+    >>> len(batches)
+    3
+    >>> [X.shape[1] for epoch in range(2) for X, Y in batches]
+    [4, 4, 2, 4, 4, 2]
+    """
+
+    def __init__(self, X: Array, Y: Array, batch_size: int, *, rng: Any) -> None:
+        self._batch_size = positive_integer(batch_size, "minibatches: batch_size")
+        self._X, self._Y = X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
+        if len(X.shape) != 2 or len(Y.shape) != 2 or X.shape[1] != Y.shape[1]:
+            raise ValueError(
+                f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both"
+                f"{': ' + flattened('X') if len(X.shape) > 2 else ''}."
+            )
+        self._rng = generator(rng, "minibatches")
+
+    def __iter__(self) -> Iterator[tuple[Array, Array]]:
+        m, size = self._X.shape[1], self._batch_size
+        order = self._rng.permutation(m)
+        X, Y = np.take(self._X, order, axis=1), np.take(self._Y, order, axis=1)
+        for start in range(0, m, size):
+            yield X[:, start : start + size], Y[:, start : start + size]
+
+    def __len__(self) -> int:
+        m: int = self._X.shape[1]
+        return math.ceil(m / self._batch_size)
+
+    def __next__(self) -> Any:
+        raise TypeError(
+            "minibatches serves any number of epochs; write `for X, Y in batches:`, or next(iter(batches)) "
+            "for one batch."
+        )
+
+    def __repr__(self) -> str:
+        return f"minibatches: {len(self)} of up to {self._batch_size} of {self._X.shape[1]} examples"
