@@ -15,7 +15,8 @@ from typing import Any
 
 import tinygrad_dls as tg
 from examples import by_pencil
-from tinygrad_dls.graph import Node, read
+from tinygrad_dls.graph.node import Node
+from tinygrad_dls.graph.reading import read
 from tinygrad_dls.views.formulas import formula, local
 
 

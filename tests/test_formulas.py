@@ -10,7 +10,8 @@ import tinygrad_dls as tg
 from tinygrad_dls import rewriting
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.tensor import values
-from tinygrad_dls.graph import Node, read
+from tinygrad_dls.graph.node import Node
+from tinygrad_dls.graph.reading import read
 from tinygrad_dls.nn import losses
 from tinygrad_dls.views.formulas import LONGEST, formula, local
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 import tinygrad_dls as tg
-from tinygrad_dls.frames import place, running, titled
+from tinygrad_dls.graph.call_site import place, running, titled
 
 
 class Looking(tg.nn.Module):

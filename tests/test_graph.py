@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls.graph import complements, read
+from tinygrad_dls.graph.reading import complements, read
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 5)), RNG.integers(0, 2, (1, 5)).astype(float)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.test_derive import executed
 from tests.test_numpy_source import EPS, arguments_of, function, results_of
-from tinygrad_dls.graph import read
-from tinygrad_dls.names import KIN, RESERVED, Names, identifier, shortened
+from tinygrad_dls.graph.names import FUNCTIONS, KIN, RESERVED, Names, identifier, shortened
+from tinygrad_dls.graph.reading import read
+from tinygrad_dls.rewriting import PATTERNS
 from tinygrad_dls.views import latex
 
 X = np.random.default_rng(0).standard_normal((2, 9))
@@ -354,3 +355,7 @@ def test_what_any_optimizer_remembers_is_told_from_parameters_that_are_called_so
         run = tg.compile(model, loss, optimizer) if compiled else partial(tg.optim.eager_step, model, loss, optimizer)
         costs.append([run(X, Y) for _ in range(3)])
     np.testing.assert_allclose(*costs, rtol=1e-12)
+
+
+def test_the_names_that_programs_call_are_taken():
+    assert {"np", *(f.__name__ for f in PATTERNS)} == FUNCTIONS

@@ -29,7 +29,8 @@ from examples import (
 from tests.programs import OURS, Program, random_program
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import values
-from tinygrad_dls.graph import LOSSES, Node, read
+from tinygrad_dls.graph.node import Node
+from tinygrad_dls.graph.reading import LOSSES, read
 from tinygrad_dls.views.text import expression
 
 LOGITS = tg.binary_cross_entropy_with_logits

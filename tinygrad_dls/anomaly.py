@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls import frames
 from tinygrad_dls.engine.arrays import Array, unbroadcast
 from tinygrad_dls.engine.errors import role
 from tinygrad_dls.engine.switches import Switch, left
 from tinygrad_dls.engine.tensor import Tensor, _recording, values
+from tinygrad_dls.graph import call_site
 
 __all__ = ["AnomalyError", "detect_anomaly"]
 
@@ -225,7 +225,7 @@ class _Place:
     __slots__ = ("layer", "line", "op", "output")
 
     def __init__(self, op: str, node: Tensor) -> None:
-        file, number, text, layer, output = frames.place()
+        file, number, text, layer, output = call_site.place()
         self.op, self.output = op, output
         self.line = f"{file}:{number}: {text}".rstrip(": ") if file else ""
         self.layer = f"{layer}, whose output is {output}" if output and not _repeats(node, output) else layer

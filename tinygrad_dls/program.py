@@ -21,8 +21,9 @@ from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.graph import LOSSES, Node, complements, names_of_arrays, read
-from tinygrad_dls.names import STATES, Names, identifier
+from tinygrad_dls.graph.names import STATES, Names, identifier
+from tinygrad_dls.graph.node import Node
+from tinygrad_dls.graph.reading import LOSSES, complements, names_of_arrays, read
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tinygrad_dls.calls import Call, astype, called, each, getitem, reachable, scattered
+from tinygrad_dls.calls import Call, astype, called, each, getitem, is_call, reachable, scattered
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import _PLAIN, Tensor
-from tinygrad_dls.frames import place
+from tinygrad_dls.graph.call_site import place
 
 __all__ = [
     "Dimension",
@@ -413,6 +413,14 @@ class RecordingArray(NDArrayOperatorsMixin):
     def T(self) -> Any:  # noqa: N802  # NumPy's name
         """The transpose."""
         return self._called(np.transpose, self)
+
+    @property
+    def input_name(self) -> str | None:
+        """The input of the program that this is, in another dtype perhaps (labels, which a loss takes as floats)."""
+        call = self.call
+        while is_call(call, astype):
+            call = call.args[0]
+        return call.name if call.function is None else None
 
     def copy(self) -> RecordingArray:
         """The array itself, which never changes."""

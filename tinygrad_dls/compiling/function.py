@@ -31,8 +31,8 @@ from tinygrad_dls.compiling.writing import Writer
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.graph import read
-from tinygrad_dls.names import Names
+from tinygrad_dls.graph.names import Names
+from tinygrad_dls.graph.reading import read
 from tinygrad_dls.program import argument_names
 from tinygrad_dls.recording import Recorder, RecordingArray
 from tinygrad_dls.rewriting import simplified

@@ -13,7 +13,7 @@ from tinygrad_dls.compiling.joining import side_by_side
 from tinygrad_dls.compiling.lowering import copied, is_number
 from tinygrad_dls.compiling.storage import is_elementwise
 from tinygrad_dls.compiling.updating import Block, Flat, Layout, Update
-from tinygrad_dls.names import Names
+from tinygrad_dls.graph.names import Names
 
 __all__ = ["USED", "Line", "Places", "over_gradients", "placed", "with_sums"]
 

@@ -31,7 +31,7 @@ from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, cop
 from tinygrad_dls.compiling.placing import USED, Line, Places
 from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.names import Names
+from tinygrad_dls.graph.names import Names
 from tinygrad_dls.rewriting import PATTERNS
 
 __all__ = ["Code", "Writer", "cost_without_factor"]

@@ -12,7 +12,7 @@ import sympy
 
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.graph import Node
+from tinygrad_dls.graph.node import Node
 from tinygrad_dls.nn import losses
 from tinygrad_dls.views.algebra import Expression
 from tinygrad_dls.views.derivation import Formula, Line, Part, Prose, in_digits

@@ -19,7 +19,8 @@ from tinygrad_dls.engine.arrays import truth
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
-from tinygrad_dls.graph import LOSSES, Node
+from tinygrad_dls.graph.node import Node
+from tinygrad_dls.graph.reading import LOSSES
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose
 from tinygrad_dls.views.latex import Notation, latex, marked

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from tinygrad_dls.graph import Node
-from tinygrad_dls.names import shortened
+from tinygrad_dls.graph.names import shortened
+from tinygrad_dls.graph.node import Node
 from tinygrad_dls.nn.module import Parameter
 from tinygrad_dls.views.formulas import formula
 from tinygrad_dls.views.numbers import entries, in_words

@@ -17,7 +17,7 @@ import numpy as np
 import sympy
 
 from tinygrad_dls.calls import Call, astype
-from tinygrad_dls.graph import Node
+from tinygrad_dls.graph.node import Node
 from tinygrad_dls.program import Program
 from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError
 from tinygrad_dls.rewriting import open_interval, simplified

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.calls import Call, astype, called, getitem
-from tinygrad_dls.names import Names, shortened
+from tinygrad_dls.graph.names import Names, shortened
 from tinygrad_dls.rewriting import clipped_sigmoid, sigmoid
 from tinygrad_dls.views.text import expression
 

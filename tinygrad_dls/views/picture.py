@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tinygrad_dls.graph import Node
-from tinygrad_dls.names import Names, shortened
+from tinygrad_dls.graph.names import Names, shortened
+from tinygrad_dls.graph.node import Node
 from tinygrad_dls.nn.module import Parameter
 from tinygrad_dls.views.formulas import formula, local, summed
 from tinygrad_dls.views.numbers import in_words, norm

@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_dls.calls import Call, astype, called, getitem, reachable, scattered, spelling
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.names import Names
+from tinygrad_dls.graph.names import Names
 from tinygrad_dls.optim import Optimizer
 from tinygrad_dls.program import Program, program
 from tinygrad_dls.recording import RecordingError, refuse_arrays_that_differ

@@ -12,8 +12,8 @@ import numpy as np
 
 from tinygrad_dls.calls import Call, astype, called, getitem, is_call, scattered, spelling
 from tinygrad_dls.engine.errors import RecordingError, shown
-from tinygrad_dls.graph import Node
-from tinygrad_dls.names import identifier, shortened
+from tinygrad_dls.graph.names import identifier, shortened
+from tinygrad_dls.graph.node import Node
 from tinygrad_dls.program import Program
 from tinygrad_dls.rewriting import PATTERNS
 

@@ -24,6 +24,7 @@ RESERVED = frozenset({*keyword.kwlist, *keyword.softkwlist, *dir(builtins), "__b
 STATES = "VSURQPHGKLMNOEFIJTXYZABCDW"  # letters for what an optimizer remembers: the course's V and S, and others
 KIN = ("{}", "d{}", "td{}", *(f"{letter}d{{}}" for letter in STATES))  # an array of a program, its gradient, and these
 UNNAMED = "x"  # of what has no letter that an identifier may have
+FUNCTIONS = frozenset({"np", "clipped_sigmoid", "shared_softmax", "sigmoid", "softmax"})  # what programs call
 
 
 def identifier(name: str) -> str:
@@ -33,7 +34,7 @@ def identifier(name: str) -> str:
 
     Examples
     --------
-    >>> from tinygrad_dls.names import identifier
+    >>> from tinygrad_dls.graph.names import identifier
     >>> [identifier(name) for name in ("W1", "enc.W", "x²", "1/m", "🙂")]
     ['W1', 'enc_W', 'x2', '_1_m', 'x']
     """
@@ -70,7 +71,7 @@ class Names:
 
     Examples
     --------
-    >>> from tinygrad_dls.names import Names
+    >>> from tinygrad_dls.graph.names import Names
     >>> names = Names(taken={"m"}, kin=("{}", "d{}"))
     >>> [names.free(name) for name in ("W", "W", "dW", "enc.W", "enc_W", "m", "lambda", "µ", "μ")]
     ['W', 'W_2', 'dW_3', 'enc_W', 'enc_W_2', 'm_2', 'lambda_2', 'μ', 'μ_2']

@@ -20,7 +20,7 @@ from tinygrad_dls.nn.module import Module
 
 __all__ = ["Place", "place", "running", "titled"]
 
-_LIBRARIES = tuple(os.path.dirname(os.path.abspath(x or "")) + os.sep for x in (__file__, np.__file__))
+_LIBRARIES = tuple(os.path.dirname(os.path.abspath(x or "")) + os.sep for x in (os.path.dirname(__file__), np.__file__))
 
 
 class Place(NamedTuple):

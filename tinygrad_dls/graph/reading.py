@@ -11,19 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, is_call
 from tinygrad_dls.engine.tensor import Tensor, _inputs, _recording, values
-from tinygrad_dls.frames import running, titled
-from tinygrad_dls.names import KIN, Names, identifier
+from tinygrad_dls.graph.call_site import running, titled
+from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names, identifier
+from tinygrad_dls.graph.node import Node, Path
 from tinygrad_dls.nn.module import Parameter
-from tinygrad_dls.rewriting import PATTERNS
 
-__all__ = ["Node", "complements", "names_of_arrays", "read", "trace"]
+__all__ = ["complements", "names_of_arrays", "read", "trace"]
 
 LOSSES = {
     "binary_cross_entropy": "A",
@@ -31,55 +29,7 @@ LOSSES = {
     "softmax_cross_entropy": "Z",
     "mean_squared_error": "A",
 }  # and the letter of what they take
-USED = {"np", *(f.__name__ for f in PATTERNS)}  # what formulas use by these names
 ACTIVATIONS = {"sigmoid", "tanh", "relu", "softmax", "softplus"}
-
-Path = tuple[str, ...]  # the modules that made a node, the outermost first
-
-
-@dataclass(eq=False, repr=False)
-class Node:
-    """A place in the graph: an input, a parameter, a constant array, or what an op computed.
-
-    Attributes
-    ----------
-    name : str
-        In the course's notation, such as ``"W1"``; no two nodes share one.
-    kind : str
-        ``"parameter"`` (a leaf that requires a gradient), ``"input"`` (an array or a Tensor that does not), ``"value"``
-        (computed), or ``"cost"`` (the root, if it is a single number).
-    x : Tensor or array
-        What stands there.
-    op : str
-        The name of the op that computed it, empty for a leaf.
-    inputs : tuple
-        The op's inputs: nodes, and numbers as they are.
-    extra : tuple, options : dict
-        The op's further arguments, such as an axis, by position and by keyword.
-    modules : tuple of str
-        The modules that made it, the outermost first, as errors call them: ``("layer1 (Linear 2 -> 4)",)``.
-    identifier : str
-        The name as code has it. What stands for one and the same input of a recording has the identifier of that.
-    """
-
-    name: str
-    kind: str
-    x: Any
-    op: str = ""
-    inputs: tuple[Any, ...] = ()
-    extra: tuple[Any, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
-    modules: Path = ()
-    identifier: str = ""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of what stands there."""
-        return tuple(self.x.shape)
-
-    def __repr__(self) -> str:
-        inputs = ", ".join(x.name if isinstance(x, Node) else repr(x) for x in self.inputs)
-        return f"{self.name} = {self.op}({inputs})" if self.op else f"{self.name}: {self.kind}"
 
 
 def read(root: Tensor, made_in: dict[Tensor, Path] | None = None, names: Names | None = None) -> list[Node]:
@@ -200,18 +150,16 @@ def _name(nodes: list[Node]) -> None:
 
 def names_of_arrays() -> Names:
     """What the arrays of a graph, or of a program, get their identifiers from."""
-    return Names(USED, kin=KIN)
+    return Names(FUNCTIONS, kin=KIN)
 
 
 def _identify(nodes: list[Node], names: Names) -> None:
     """Give each node an identifier: those first whose name is one already, and of these, what is given."""
     others = []
     for node in nodes:
-        call = getattr(values(node.x), "call", None)
-        while is_call(call, astype):  # labels, say, which a loss takes as floats
-            call = call.args[0]
-        if not node.op and isinstance(call, Call) and call.function is None:
-            node.identifier = call.name
+        recorded = getattr(values(node.x), "input_name", None)
+        if not node.op and recorded is not None:
+            node.identifier = recorded
         else:
             others.append(node)
     for node in sorted(others, key=lambda node: (identifier(node.name) != node.name, bool(node.op))):
