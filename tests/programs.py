@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 import tinygrad_dls as tg
-from tinygrad_dls.calls import Call, each, reachable
 from tinygrad_dls.engine import ops
-from tinygrad_dls.recording import Recorder, RecordingArray
-from tinygrad_dls.rewriting import simplified
+from tinygrad_dls.ir.call import Call, each, reachable
+from tinygrad_dls.ir.rules import simplified
+from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 
 OURS = {
     **{name: getattr(tg, name) for name in (

@@ -18,7 +18,7 @@ import pytest
 import tinygrad_dls as tg
 from tinygrad_dls import nn
 from tinygrad_dls.compiling import threads
-from tinygrad_dls.recording import RecordingError
+from tinygrad_dls.engine.errors import RecordingError
 
 LOGITS = tg.binary_cross_entropy_with_logits
 RNG = np.random.default_rng(0)
@@ -1044,7 +1044,7 @@ def test_what_a_forward_pass_changes_is_refused_by_name_and_put_back(kind, name)
     assert vars(model).keys() == vars(before).keys()
     assert model.calls == 0
     assert (model.layer.W.data == before.layer.W.data).all()
-    assert not isinstance(getattr(model, "mean", None), tg.recording.RecordingArray)
+    assert not isinstance(getattr(model, "mean", None), tg.ir.tracer.RecordingArray)
     assert getattr(model, "seen", []) == []
     a, b = kind(), kind()
     slow, fast = eager(a, LOGITS, sgd(a)), tg.compile(b, LOGITS, sgd(b), fallback=True)

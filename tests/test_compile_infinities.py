@@ -139,15 +139,15 @@ def test_expressions_at_infinite_numbers(codes):
 
 def test_an_identity_of_finite_numbers_is_noticed(monkeypatch):
     """Else the tests above would show nothing."""
-    from tinygrad_dls import rewriting
-    from tinygrad_dls.calls import is_call, like
+    from tinygrad_dls.ir import rules
+    from tinygrad_dls.ir.call import is_call, like
 
     def nothing_left(call):
         if is_call(call, np.subtract) and call.args[0] is call.args[1]:
             return like(call, np.full, call.shape, 0.0, dtype=np.dtype(call.dtype))
         return None
 
-    monkeypatch.setattr(rewriting, "RULES", (nothing_left, *rewriting.RULES))
+    monkeypatch.setattr(rules, "RULES", (nothing_left, *rules.RULES))
     with pytest.raises(RuntimeError, match="the same is recorded now as before, so this is most likely a mistake of"):
         test_functions_at_infinite_numbers("differences", "float64")
 

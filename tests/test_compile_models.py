@@ -14,7 +14,7 @@ import tinygrad_dls as tg
 from tests.test_compile import eager
 from tests.test_compile_optimizers import AMSGrad, OneParameterMore, RMSprop, Rows
 from tinygrad_dls import nn
-from tinygrad_dls.recording import RecordingError
+from tinygrad_dls.engine.errors import RecordingError
 
 LENGTH = 4  # rows of all that goes from layer to layer
 
@@ -456,8 +456,8 @@ def found_by_the_fuzzer(changes):
 
 
 def a_wrong_rule(monkeypatch):
-    from tinygrad_dls.calls import is_call, like
     from tinygrad_dls.compiling import lowering
+    from tinygrad_dls.ir.call import is_call, like
 
     def half_the_sine(call):
         return like(call, np.tanh, call.args[0]) if is_call(call, np.sin) else None

@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_dls as tg
 from tests.test_compile import LOGITS, X, Y, assert_same_training, eager, network
-from tinygrad_dls.recording import RecordingError
+from tinygrad_dls.engine.errors import RecordingError
 
 
 def like(p):

@@ -14,8 +14,8 @@ from hypothesis import settings
 import tinygrad_dls as tg
 from tests.programs import random_program
 from tests.test_numpy_source import EPS, MODELS, cost_of, gradients_of, leaves_of, matrix_of_data, rounded_anew
-from tinygrad_dls import rewriting
 from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.ir import functions
 from tinygrad_dls.views import chain, entries
 
 X, Y = tg.datasets.planar_flower()
@@ -42,7 +42,7 @@ def executed(derivation, J):
     leaves, data = leaves_of(J)
     m = next((leaves[name].shape[1] for name in data if leaves[name].ndim == 2), None)
     found = {"np": np, "m": m, **leaves}
-    found |= {f.__name__: f for f in (rewriting.sigmoid, rewriting.softmax)}
+    found |= {f.__name__: f for f in (functions.sigmoid, functions.softmax)}
     for name, formula in derivation.formulas.items():
         found[name] = eval(formula, found)
     return found

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls import rewriting
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import read
+from tinygrad_dls.ir import functions as of_programs
 from tinygrad_dls.nn import losses
 from tinygrad_dls.views.formulas import LONGEST, formula, local
 
@@ -138,7 +138,7 @@ def names_of(node):
     """What may stand in a local derivative of a node."""
     arrays = {n.name: values(n.x) for n in (*node.inputs, node) if isinstance(n, Node)}
     functions = {name: getattr(np, name) for name in ("cos", "exp", "log", "logical_and", "sin", "where")}
-    patterns = {f.__name__: f for f in rewriting.PATTERNS}
+    patterns = {f.__name__: f for f in of_programs.PATTERNS}
     return {**functions, **patterns, **arrays, "m": 3}
 
 

@@ -20,7 +20,7 @@ from tests.test_numpy_source import leaves_of
 from tests.test_ops import CASES as OPS
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.reading import LOSSES, read
-from tinygrad_dls.rewriting import PATTERNS
+from tinygrad_dls.ir.functions import PATTERNS
 from tinygrad_dls.views.source import _source_of
 
 RNG = np.random.default_rng(3)

@@ -31,7 +31,7 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES, read
-from tinygrad_dls.views.text import expression
+from tinygrad_dls.ir.printing import expression
 
 LOGITS = tg.binary_cross_entropy_with_logits
 X, Y = tg.datasets.planar_flower()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.programs import EPS, calls_saved, text
 from tinygrad_dls import nn
-from tinygrad_dls.calls import Call, evaluated, reachable
 from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.joining import joined, side_by_side
 from tinygrad_dls.compiling.lowering import RULES, is_number, lowered
@@ -16,7 +15,8 @@ from tinygrad_dls.compiling.planning import plan
 from tinygrad_dls.compiling.recorded import recorded
 from tinygrad_dls.compiling.storage import stored
 from tinygrad_dls.compiling.updating import Update, flat_update
-from tinygrad_dls.recording import Recorder
+from tinygrad_dls.ir.call import Call, evaluated, reachable
+from tinygrad_dls.ir.tracer import Recorder
 
 PROGRAMS = range(settings.default.max_examples)  # 100 ordinarily, 3,000 in the deep profile
 LOGITS = tg.binary_cross_entropy_with_logits

@@ -56,7 +56,8 @@ ORDER = [
     "nn.models", "nn",
     "threads", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph",
-    "calls", "recording", "rewriting", "program",
+    "ir.call", "ir.size", "ir.tracer", "ir.agreement", "ir.functions", "ir.rewrite", "ir.rules",
+    "ir.program", "ir.printing", "ir",
     "compiling.lowering", "compiling.factoring", "compiling.joining", "compiling.storage",
     "compiling.updating", "compiling.tiling", "compiling.placing", "compiling.writing",
     "compiling.planning", "compiling.memory", "compiling.threads", "compiling.running", "compiling.reading",
@@ -67,9 +68,9 @@ ORDER = [
     "anomaly",
     "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain", "check.diagnosis",
     "check",
-    "views.text", "views.algebra", "views.symbolic", "views.source", "views.formulas", "views.rendering",
-    "views.page", "views.numbers", "views.picture", "views.dot", "views.target", "views.drawing",
-    "views.latex", "views.derivation", "views.entries", "views.chain", "views.derive", "views",
+    "views.algebra", "views.symbolic", "views.source", "views.formulas", "views.rendering", "views.page",
+    "views.numbers", "views.picture", "views.dot", "views.target", "views.drawing", "views.latex",
+    "views.derivation", "views.entries", "views.chain", "views.derive", "views",
 ]  # fmt: skip
 
 

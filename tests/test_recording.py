@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls.calls import Call, evaluated, getitem, reachable, scattered
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.recording import Dimension, Recorder, RecordingArray, differ_in_numbers, remember_lengths
+from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
+from tinygrad_dls.ir.call import Call, evaluated, getitem, reachable, scattered
+from tinygrad_dls.ir.size import Dimension
+from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 
 X = np.array([[1.0, -2, 3], [4, 5, -6]])
 M = 7

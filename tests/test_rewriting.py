@@ -5,9 +5,10 @@ import pytest
 from hypothesis import settings
 
 from tests.programs import EPS, calls_saved, evaluated, random_program, text
-from tinygrad_dls.calls import Call, reachable
-from tinygrad_dls.recording import Recorder
-from tinygrad_dls.rewriting import PATTERNS, RULES, open_interval, simplified
+from tinygrad_dls.ir.call import Call, reachable
+from tinygrad_dls.ir.functions import PATTERNS
+from tinygrad_dls.ir.rules import RULES, open_interval, simplified
+from tinygrad_dls.ir.tracer import Recorder
 
 PROGRAMS = range(settings.default.max_examples)  # 100 ordinarily, 3,000 in the deep profile
 RNG = np.random.default_rng(0)

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, evaluated
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.ir.call import Call, evaluated
 from tinygrad_dls.optim import Optimizer
 
 __all__ = [

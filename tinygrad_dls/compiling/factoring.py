@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, each, fits, is_call, is_transpose, like, number, reachable
 from tinygrad_dls.compiling.lowering import FLOATS, is_number
-from tinygrad_dls.rewriting import simplified
+from tinygrad_dls.ir.call import Call, each, fits, is_call, is_transpose, like, number, reachable
+from tinygrad_dls.ir.rules import simplified
 
 __all__ = ["factored"]
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call
 from tinygrad_dls.compiling.checking import (
     Results,
     Turns,
@@ -33,9 +32,10 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.graph.reading import read
-from tinygrad_dls.program import argument_names
-from tinygrad_dls.recording import Recorder, RecordingArray
-from tinygrad_dls.rewriting import simplified
+from tinygrad_dls.ir.call import Call
+from tinygrad_dls.ir.program import argument_names
+from tinygrad_dls.ir.rules import simplified
+from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 
 __all__ = ["CompiledFunction"]
 

@@ -44,10 +44,10 @@ from tinygrad_dls.compiling.reading import (
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.inplace import fingerprint
 from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.ir.program import refuse_methods_that_are_not_recorded
 from tinygrad_dls.nn.evaluation import evaluation
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
-from tinygrad_dls.program import refuse_methods_that_are_not_recorded
 
 __all__ = ["ENTRIES", "Guard", "Surroundings", "refuse_counts"]
 

@@ -11,17 +11,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, fits, is_call, is_plain_reduction, like, number, reachable, summed_axes
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.rewriting import (
-    clipped_sigmoid,
-    exchanged,
-    open_interval,
-    shared_softmax,
-    sigmoid,
-    simplified,
-    softmax,
-)
+from tinygrad_dls.ir.call import Call, astype, fits, is_call, is_plain_reduction, like, number, reachable, summed_axes
+from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
+from tinygrad_dls.ir.rewrite import exchanged
+from tinygrad_dls.ir.rules import open_interval, simplified
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "FLOATS", "copied", "is_number", "lowered", "total"]
 
@@ -59,7 +53,7 @@ def copied(x: Any) -> Any:
 
 
 def written_out(call: Call) -> Any:
-    """Functions of the views in terms of NumPy's, so that the sigmoid and its cross-entropy share ``e^-|z|``."""
+    """Functions of programs in terms of NumPy's, so that the sigmoid and its cross-entropy share ``e^-|z|``."""
     if is_call(call, sigmoid):
         z = call.args[0]
         e = like(call, np.exp, like(call, np.negative, like(call, np.abs, z)))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, fits, reachable
 from tinygrad_dls.compiling.factoring import factored
 from tinygrad_dls.compiling.joining import joined
 from tinygrad_dls.compiling.lowering import copied, lowered
@@ -17,7 +16,8 @@ from tinygrad_dls.compiling.tiling import SHARED, Kinds, kinds, width, worthwhil
 from tinygrad_dls.compiling.updating import Flat, Layout, Update, flat_update, laid_out
 from tinygrad_dls.compiling.writing import Code, Writer, cost_without_factor
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.program import Program
+from tinygrad_dls.ir.call import Call, fits, reachable
+from tinygrad_dls.ir.program import Program
 
 __all__ = ["Plan", "plan"]
 

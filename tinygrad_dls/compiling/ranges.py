@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, getitem, reachable
-from tinygrad_dls.rewriting import clipped_sigmoid, shared_softmax, sigmoid, simplified, softmax
+from tinygrad_dls.ir.call import Call, astype, getitem, reachable
+from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
+from tinygrad_dls.ir.rules import simplified
 
 __all__ = ["within_unit_interval"]
 

@@ -7,16 +7,16 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_dls.calls import REDUCTIONS, Call, astype, evaluated, reachable
 from tinygrad_dls.compiling.ranges import within_unit_interval
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.ir.call import REDUCTIONS, Call, astype, evaluated, reachable
+from tinygrad_dls.ir.program import FunctionSource, Program
+from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 from tinygrad_dls.nn import labels as label_checks
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.program import FunctionSource, Program
-from tinygrad_dls.recording import Recorder, RecordingArray
 
 __all__ = ["difference_of", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
 

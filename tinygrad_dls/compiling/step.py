@@ -34,10 +34,10 @@ from tinygrad_dls.compiling.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import _recording, values
+from tinygrad_dls.ir.program import Program
 from tinygrad_dls.nn import labels
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer, eager_step
-from tinygrad_dls.program import Program
 from tinygrad_dls.threads import Training
 
 __all__ = ["CompiledStep"]

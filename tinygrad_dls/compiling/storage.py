@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, fits
+from tinygrad_dls.ir.call import Call, fits
 
 __all__ = ["Storage", "is_elementwise", "stored"]
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import (
+from tinygrad_dls.compiling.joining import with_ones
+from tinygrad_dls.compiling.lowering import total
+from tinygrad_dls.ir.call import (
     REDUCTIONS,
     Call,
     astype,
@@ -22,8 +24,6 @@ from tinygrad_dls.calls import (
     reachable,
     summed_axes,
 )
-from tinygrad_dls.compiling.joining import with_ones
-from tinygrad_dls.compiling.lowering import total
 
 __all__ = ["CACHE", "SHARED", "Kinds", "kinds", "width", "worthwhile"]
 

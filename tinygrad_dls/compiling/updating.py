@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, each
 from tinygrad_dls.compiling.lowering import is_number
 from tinygrad_dls.compiling.storage import is_elementwise
 from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.ir.call import Call, each
 
 __all__ = ["Block", "Flat", "Layout", "Update", "flat_update", "laid_out"]
 

@@ -13,7 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import (
+from tinygrad_dls.compiling.joining import side_by_side, with_ones
+from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
+from tinygrad_dls.compiling.placing import USED, Line, Places
+from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.graph.names import Names
+from tinygrad_dls.ir.call import (
     Call,
     astype,
     getitem,
@@ -26,13 +32,7 @@ from tinygrad_dls.calls import (
     spelling,
     summed_axes,
 )
-from tinygrad_dls.compiling.joining import side_by_side, with_ones
-from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
-from tinygrad_dls.compiling.placing import USED, Line, Places
-from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
-from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.graph.names import Names
-from tinygrad_dls.rewriting import PATTERNS
+from tinygrad_dls.ir.functions import PATTERNS
 
 __all__ = ["Code", "Writer", "cost_without_factor"]
 

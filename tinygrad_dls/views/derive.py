@@ -1,8 +1,8 @@
 """Where ``dZ = A - Y`` comes from: the derivation of a cost's gradients, read off its graph, step by step.
 
-The equations are those of the recorded program (see `tinygrad_dls.program`). What an op's rule did when it was recorded
-gives the local derivative: entry by entry as a formula, where it is one, and as a matrix identity where it is not.
-Algebra multiplies and simplifies; what it cannot prove shorter is left as it stands.
+The equations are those of the recorded program (see `tinygrad_dls.ir.program`). What an op's rule did when it was
+recorded gives the local derivative: entry by entry as a formula, where it is one, and as a matrix identity where it is
+not. Algebra multiplies and simplifies; what it cannot prove shorter is left as it stands.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, evaluated, reachable
 from tinygrad_dls.engine.arrays import truth
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES
-from tinygrad_dls.program import Program, program
+from tinygrad_dls.ir.call import Call, evaluated, reachable
+from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
+from tinygrad_dls.ir.program import Program, program
 from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose
 from tinygrad_dls.views.latex import Notation, latex, marked
-from tinygrad_dls.views.text import called_otherwise, expression, is_written_within, remark
 
 try:
     from tinygrad_dls.views import chain

@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, reachable
+from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.names import shortened
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES
-from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError
-from tinygrad_dls.rewriting import RULES, factors, open_interval, simplified
-from tinygrad_dls.views.text import expression
+from tinygrad_dls.ir.call import Call, reachable
+from tinygrad_dls.ir.printing import expression
+from tinygrad_dls.ir.rules import RULES, factors, open_interval, simplified
+from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 
 __all__ = ["formula", "local", "summed"]
 

@@ -1,4 +1,4 @@
-r"""NumPy calls as formulas in LaTeX, in the course's notation: what `tinygrad_dls.views.text` is for code.
+r"""NumPy calls as formulas in LaTeX, in the course's notation: what `tinygrad_dls.ir.printing` is for code.
 
 Examples are columns, so a sum over the last axis is a sum over the examples, ``\sum_{i=1}^{m}``; the entry-wise
 product is ``\odot``; a division by a number is a fraction in front.
@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, called, getitem
 from tinygrad_dls.graph.names import Names, shortened
-from tinygrad_dls.rewriting import clipped_sigmoid, sigmoid
-from tinygrad_dls.views.text import expression
+from tinygrad_dls.ir.call import Call, astype, called, getitem
+from tinygrad_dls.ir.functions import clipped_sigmoid, sigmoid
+from tinygrad_dls.ir.printing import expression
 
 __all__ = ["SHOWN", "Notation", "digits", "latex", "letter", "marked", "matrix", "name"]
 

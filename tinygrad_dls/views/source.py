@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, called, getitem, reachable, scattered, spelling
-from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.graph.names import Names
+from tinygrad_dls.ir.agreement import refuse_arrays_that_differ
+from tinygrad_dls.ir.call import Call, astype, called, getitem, reachable, scattered, spelling
+from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, shared_softmax, sigmoid, softmax
+from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
+from tinygrad_dls.ir.program import Program, program
 from tinygrad_dls.optim import Optimizer
-from tinygrad_dls.program import Program, program
-from tinygrad_dls.recording import RecordingError, refuse_arrays_that_differ
-from tinygrad_dls.rewriting import PATTERNS, clipped_sigmoid, shared_softmax, sigmoid, softmax
-from tinygrad_dls.views.text import called_otherwise, expression, is_written_within, remark
 
 __all__ = ["NumpySource", "numpy_source"]
 

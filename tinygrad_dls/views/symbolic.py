@@ -26,8 +26,8 @@ try:
 except ImportError as error:
     raise ImportError("symbols need SymPy: pip install 'tinygrad_dls[symbolic]'") from error
 
-from tinygrad_dls.calls import called
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.ir.call import called
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.substitution import with_parameters
 from tinygrad_dls.views.algebra import (

@@ -17,9 +17,9 @@ from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import read, trace
+from tinygrad_dls.ir.program import refuse_what_does_not_fit
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.substitution import with_parameters
-from tinygrad_dls.program import refuse_what_does_not_fit
 
 __all__ = ["is_shape", "nodes_of"]
 

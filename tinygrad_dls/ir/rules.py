@@ -1,7 +1,6 @@
 """Programs made shorter: rules, each a small function from one NumPy call to a simpler one that gives the same.
 
-`simplified` goes through a program once, inputs first. Equal calls become one (common subexpressions), the rules are
-tried on each, and what nothing needs is left behind (dead code). The rules are algebra that holds for all numbers; they
+`simplified` tries them on each call of a program, inputs first. The rules are algebra that holds for all numbers; they
 may differ from the original in the last bits, where a division and a product change places or a product of matrices is
 transposed, and nowhere else.
 """
@@ -10,158 +9,29 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import (
+from tinygrad_dls.ir.call import (
     Call,
     astype,
-    each,
     fits,
     is_call,
     is_plain_reduction,
     is_transpose,
     like,
     number,
-    reachable,
     summed_axes,
     transposed,
 )
-from tinygrad_dls.recording import Recorder
+from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, sigmoid
+from tinygrad_dls.ir.rewrite import Rule, _argument_key, rewrite
+from tinygrad_dls.ir.tracer import Recorder
 
-__all__ = [
-    "clipped_sigmoid", "exchanged", "factors", "open_interval", "shared_softmax", "sigmoid", "simplified", "softmax",
-]  # fmt: skip
-
-Rule: TypeAlias = Callable[[Call], Any]
+__all__ = ["factors", "open_interval", "simplified"]
 
 FACTORS = 24  # of a product, that are looked at: a cross-entropy with a sigmoid, and masks and weights, have ten or so
-
-
-# -- what the patterns of calls are called: the functions that programs may use ---------------------------------------
-
-
-def sigmoid(Z: Any) -> Any:
-    """``1 / (1 + e^-Z)``, without overflow."""
-    return np.exp(np.minimum(Z, 0)) / (1 + np.exp(-np.abs(Z)))
-
-
-def clipped_sigmoid(Z: Any) -> Any:
-    """``1 / (1 + e^-Z)``, without overflow, and kept strictly between 0 and 1."""
-    A = sigmoid(Z)
-    return np.clip(A, np.finfo(A.dtype).smallest_normal, 1 - np.finfo(A.dtype).epsneg)
-
-
-def softmax(Z: Any) -> Any:
-    """Probabilities of the classes, which are the rows, without overflow."""
-    E = np.exp(Z - np.max(Z, axis=0, keepdims=True))
-    return E / np.sum(E, axis=0, keepdims=True)
-
-
-def shared_softmax(Z: Any) -> Any:
-    """Probabilities of the classes, which are the rows, of infinite logits too."""
-    top = np.max(Z, axis=0, keepdims=True)
-    infinite = np.where(np.isinf(top), top, np.nan)
-    E = np.exp(np.where(Z == infinite, 0, Z - top))  # noqa: SIM300  # Z is no constant
-    return E / np.sum(E, axis=0, keepdims=True)
-
-
-PATTERNS = (sigmoid, clipped_sigmoid, softmax, shared_softmax)
-
-
-# -- the pass over a program ------------------------------------------------------------------------------------------
-
-
-def simplified(outputs: Sequence[Call], rules: Sequence[Rule] | None = None) -> list[Call]:
-    """The calls that compute the same outputs as these, with fewer and simpler calls.
-
-    Parameters
-    ----------
-    outputs : sequence of Call
-    rules : sequence of functions, optional
-        Each takes a call to one that gives the same, or to None; by default, all rules of this module.
-
-    Returns
-    -------
-    list of Call
-        One for each output. A name moves to the call that takes its place, unless that has one already.
-    """
-    rules = RULES if rules is None else rules
-    new: dict[Call, Call] = {}
-    known: dict[Any, Call] = {}  # by what it computes: the simplest call for it
-    settled: set[Call] = set()
-
-    def settle(call: Call) -> Call:
-        """The simplest call for one whose arguments are simple already."""
-        key = _key(call)
-        if key not in known:
-            known[key] = call  # for rules that come back to it
-            found = next((found for rule in rules if (found := rule(call)) is not None), call)
-            known[key] = call if found is call else built(found)
-            settled.add(known[key])
-        return known[key]
-
-    def built(call: Call) -> Call:
-        """The same for one that a rule has made, of parts that may be new too."""
-        return call if call in settled or call.function is None else settle(_with_arguments(call, built))
-
-    for call in reachable(outputs):
-        new[call] = call if call.function is None else settle(_with_arguments(call, new.__getitem__))
-        new[call].name = new[call].name or call.name
-    return [new[call] for call in outputs]
-
-
-def exchanged(outputs: Sequence[Call], others: dict[Call, Call]) -> list[Call]:
-    """The outputs with other calls in the place of some, which keep their names."""
-    new: dict[Call, Call] = {}
-
-    def own(x: Any) -> Any:
-        return new[x] if isinstance(x, Call) else x
-
-    stack = [(call, False) for call in outputs]
-    while stack:
-        call, ready = stack.pop()
-        other = others.get(call, call)
-        if call in new:
-            continue
-        if not ready:
-            stack.append((call, True))
-            stack.extend((x, False) for x in other.calls())
-        elif other.function is None:
-            new[call] = other
-        else:
-            args, options = each(own, other.args), each(own, other.options)
-            new[call] = Call(other.function, args, options, other.shape, other.dtype, other.name or call.name)
-    return [new[call] for call in outputs]
-
-
-def _with_arguments(call: Call, function: Callable[[Call], Any]) -> Call:
-    """The call with a function applied to the calls among its arguments."""
-
-    def replaced(x: Any) -> Any:
-        return function(x) if isinstance(x, Call) else x
-
-    return Call(call.function, each(replaced, call.args), each(replaced, call.options), call.shape, call.dtype)
-
-
-def _key(call: Call) -> Any:
-    """Something hashable that is equal for equal calls."""
-    return call.function, _argument_key(call.args), _argument_key(call.options), call.shape, str(call.dtype)
-
-
-def _argument_key(x: Any) -> Any:
-    if isinstance(x, Call):
-        return x
-    if isinstance(x, (tuple, list)):
-        return type(x).__name__, tuple(map(_argument_key, x))
-    if isinstance(x, dict):
-        return tuple((name, _argument_key(y)) for name, y in sorted(x.items()))
-    if isinstance(x, np.ndarray):
-        return x.shape, str(x.dtype), x.tobytes()
-    if isinstance(x, slice):
-        return "slice", *map(_argument_key, (x.start, x.stop, x.step))
-    return type(x).__name__, repr(x)
 
 
 # -- algebra ----------------------------------------------------------------------------------------------------------
@@ -569,3 +439,8 @@ RULES: tuple[Rule, ...] = (
     clipped_once,
     fused_cross_entropy,
 )
+
+
+def simplified(outputs: Sequence[Call], rules: Sequence[Rule] | None = None) -> list[Call]:
+    """The calls that compute the same outputs, by some rules or, by default, by all of this module."""
+    return rewrite(outputs, RULES if rules is None else rules)

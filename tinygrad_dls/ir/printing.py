@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, astype, called, getitem, is_call, scattered, spelling
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.graph.names import identifier, shortened
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.program import Program
-from tinygrad_dls.rewriting import PATTERNS
+from tinygrad_dls.ir.call import Call, astype, called, getitem, is_call, scattered, spelling
+from tinygrad_dls.ir.functions import PATTERNS
+from tinygrad_dls.ir.program import Program
 
 __all__ = ["called_otherwise", "expression", "is_written_within", "remark"]
 

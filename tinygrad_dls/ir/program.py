@@ -17,17 +17,19 @@ from typing import Any, Self
 
 import numpy as np
 
-from tinygrad_dls.calls import Call, reachable
 from tinygrad_dls.engine.arrays import as_array
-from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import STATES, Names, identifier
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES, complements, names_of_arrays, read
+from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
+from tinygrad_dls.ir.call import Call, reachable
+from tinygrad_dls.ir.functions import sigmoid, softmax
+from tinygrad_dls.ir.rules import simplified
+from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
-from tinygrad_dls.recording import Recorder, RecordingArray, RecordingError, differ_in_numbers, remember_lengths
-from tinygrad_dls.rewriting import sigmoid, simplified, softmax
 
 __all__ = ["Program", "argument_names", "program", "refuse_what_does_not_fit"]
 

@@ -5,209 +5,28 @@ methods only. Run once on a `RecordingArray`, which answers NumPy's protocols by
 training step becomes a graph of NumPy calls: forward, backward and update in one, without a Tensor left in it.
 
 What a recording would freeze is refused, by name: a Python ``if`` on a value, a conversion to a number, an array that
-is made on the way. The number of examples is no number in the program but the symbol ``m``: the length of an axis is a
-`Dimension`, an int that remembers where it came from.
+is made on the way. The number of examples is no number in the program but a symbol, see `size`.
 """
 
 from __future__ import annotations
 
-import functools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tinygrad_dls.calls import Call, astype, called, each, getitem, is_call, reachable, scattered
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.engine.tensor import _PLAIN, Tensor
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.call_site import place
+from tinygrad_dls.ir.call import Call, astype, called, each, getitem, is_call, scattered
+from tinygrad_dls.ir.size import Dimension, _plain, _standing_for, _symbol
 
-__all__ = [
-    "Dimension",
-    "Recorder",
-    "RecordingArray",
-    "RecordingError",
-    "differ_in_numbers",
-    "refuse_arrays_that_differ",
-    "remember_lengths",
-]
+__all__ = ["Recorder", "RecordingArray", "RecordingError"]
 
-ROUNDINGS = 4 * np.finfo(float).eps  # of a number that is computed from m in a few steps
 CONSTANT = 64  # entries of the largest array that a program may hold as a constant
-
-
-# -- the number of examples, as a symbol ------------------------------------------------------------------------------
-
-
-class _Symbolic:
-    """A number that remembers the call that it stands for, through sums, products and quotients."""
-
-    call: Call
-
-    def __add__(self, other: Any) -> Any:
-        return _dimension(np.add, self, other)
-
-    def __radd__(self, other: Any) -> Any:
-        return _dimension(np.add, other, self)
-
-    def __sub__(self, other: Any) -> Any:
-        return _dimension(np.subtract, self, other)
-
-    def __rsub__(self, other: Any) -> Any:
-        return _dimension(np.subtract, other, self)
-
-    def __mul__(self, other: Any) -> Any:
-        return _dimension(np.multiply, self, other)
-
-    def __rmul__(self, other: Any) -> Any:
-        return _dimension(np.multiply, other, self)
-
-    def __truediv__(self, other: Any) -> Any:
-        return _dimension(np.divide, self, other)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return _dimension(np.divide, other, self)
-
-    def __neg__(self) -> Any:
-        return _dimension(np.multiply, -1, self)
-
-
-class Dimension(_Symbolic, int):
-    """The length of an axis that the program does not fix, and what is computed from it: ``m``, ``4 * m``, ``1 / m``.
-
-    An int to Python and to NumPy; to a `Recorder`, the call that it stands for. Python asks a float before it: of
-    ``1.0 / m`` a plain float comes out, which `remember_lengths` finds again.
-    """
-
-    def __floordiv__(self, other: Any) -> Any:
-        return _dimension(np.floor_divide, self, other)
-
-
-class _Ratio(_Symbolic, float):
-    """A number computed from the length of an axis."""
-
-
-_PLAIN.update((Dimension, _Ratio))  # ops take them as they are
-
-
-def _dimension(function: Any, x: Any, y: Any) -> Any:
-    """A number computed from the lengths of axes; anything but numbers answers for itself."""
-    if not (isinstance(x, (int, float)) and isinstance(y, (int, float))):
-        return NotImplemented
-    plain_x, plain_y = _plain(x), _plain(y)
-    number = function(plain_x, plain_y).item()
-    return _standing_for(number, Call(function, (_symbol(x), _symbol(y)), {}, (), type(number)))
-
-
-def _standing_for(number: float, call: Call) -> Any:
-    symbol: Any = Dimension(number) if isinstance(number, int) else _Ratio(number)
-    symbol.call = call
-    return symbol
-
-
-def _symbol(x: Any) -> Any:
-    """The call that a number of a symbol stands for; any other number as it is."""
-    return x.call if isinstance(x, _Symbolic) else x
-
-
-def _plain(x: Any) -> Any:
-    """A number without the memory of its symbol."""
-    return int(x) if isinstance(x, Dimension) else float(x) if isinstance(x, _Ratio) else x
-
-
-def remember_lengths(recordings: Sequence[tuple[Recorder, Sequence[Call]]]) -> None:
-    """Find the numbers that were computed from the number of examples m and forgot it, such as ``0.5 / m``.
-
-    What differs between recordings with several m, and is ``p / m``, ``p * m``, ``p / m + q``, ``p * m + q`` or
-    ``p / (m + q)`` in all of them, is written so. Anything else stays as it is.
-
-    Parameters
-    ----------
-    recordings : sequence of (Recorder, sequence of Call)
-        Three or more of the same computation with different m: what it is recorded with, and its outputs.
-    """
-    recorders = [recorder for recorder, _ in recordings]
-    for alike in _aligned([outputs for _, outputs in recordings]):
-        for i, numbers in enumerate(zip(*(call.args for call in alike), strict=True)):
-            if _differ(numbers, alike):
-                formula = _formula_in_m([float(x) for x in numbers], [recorder.m or 0 for recorder in recorders])
-                if formula is not None:
-                    for call, recorder in zip(alike, recorders, strict=True):
-                        m = _standing_for(float(recorder.m or 0), recorder.dimension)
-                        call.args = (*call.args[:i], _symbol(formula(m)), *call.args[i + 1 :])
-
-
-def differ_in_numbers(*recordings: Sequence[Call]) -> bool:
-    """Whether recordings of the same computation, by their outputs, hold different numbers."""
-    return any(
-        _differ(numbers, alike)
-        for alike in _aligned(recordings)
-        for numbers in zip(*(call.args for call in alike), strict=True)
-    )
-
-
-def _aligned(recordings: Sequence[Sequence[Call]]) -> list[tuple[Call, ...]]:
-    """The calls of several recordings side by side; none if they are not the same computation."""
-    calls = [reachable(outputs) for outputs in recordings]
-    if len({len(found) for found in calls}) != 1:
-        return []
-    aligned = list(zip(*calls, strict=True))
-    return aligned if all(len({(c.function, len(c.args)) for c in alike}) == 1 for alike in aligned) else []
-
-
-def _differ(arguments: tuple[Any, ...], alike: tuple[Call, ...]) -> bool:
-    """Whether corresponding arguments of calls are numbers, and not all the same."""
-    numbers = [x for x, call in zip(arguments, alike, strict=True) if _is_number(x, call)]
-    return len(numbers) == len(alike) and len(set(map(float, numbers))) > 1
-
-
-def _is_number(x: Any, call: Call) -> bool:
-    """Whether an argument of a call is a number that a Python float can stand for."""
-    if not isinstance(call.function, np.ufunc) or not isinstance(call.dtype, np.dtype) or call.dtype.kind != "f":
-        return False
-    if isinstance(x, np.ndarray):
-        others = [y for y in call.args if isinstance(y, Call)]
-        return x.shape == () and x.dtype == float and any(y.dtype == call.dtype for y in others)
-    return isinstance(x, (int, float)) and not isinstance(x, bool)
-
-
-def _formula_in_m(numbers: list[float], ms: list[int]) -> Callable[[Any], Any] | None:
-    """The formula that gives these numbers for these m, if there is a simple one."""
-    (x, y, *_), (m, n, *_) = numbers, ms
-    if 0 in numbers or 0 in ms or len(set(numbers)) < len(numbers):
-        return None
-    slope, bend, shift = (y - x) / (n - m), (y - x) / (1 / n - 1 / m), (n * y - m * x) / (x - y)
-
-    def times(p: float, q: float, m: Any) -> Any:
-        return _plus(p * m if p != 1 else m, q)
-
-    def over(p: float, q: float, m: Any) -> Any:
-        return _plus(p / m, q)
-
-    def over_shifted(p: float, q: float, m: Any) -> Any:
-        return p / _plus(m, q)
-
-    families: list[tuple[Callable[..., Any], float, float]] = [
-        (over, x * m, 0),
-        (times, x / m, 0),
-        (times, slope, x - slope * m),
-        (over, bend, x - bend / m),
-        (over_shifted, x * (m + shift), shift),
-    ]
-    for compute, *exact in families:
-        for digits in range(6, 18):  # 0.35 rather than 0.35000000000000003
-            p, q = (float(f"{number:.{digits}g}") for number in exact)
-            if -q not in ms and np.allclose([compute(p, q, k) for k in ms], numbers, rtol=ROUNDINGS, atol=0):
-                return functools.partial(compute, p, q)
-    return None
-
-
-def _plus(x: Any, q: float) -> Any:
-    return x if q == 0 else x + q if q > 0 else x - -q
-
 
 _OF_SHAPES = (np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.can_cast)  # what they give is no matter of values
 _OF_VALUES = (
@@ -338,30 +157,6 @@ def _plain_array(x: Any, function: Callable[..., Any]) -> Any:
 
 def _value_of(x: Any) -> Any:
     return x.value if isinstance(x, RecordingArray) else _plain(x)
-
-
-def refuse_arrays_that_differ(first: tuple[Recorder, Sequence[Call]], second: tuple[Recorder, Sequence[Call]]) -> None:
-    """Refuse arrays that are made on the way, and are others each time or for other numbers of examples.
-
-    Parameters
-    ----------
-    first, second : (Recorder, sequence of Call)
-        Two recordings of the same computation: what they are recorded with, and their outputs.
-
-    Raises
-    ------
-    RecordingError
-        With the place of the first such array.
-    """
-    for call, again in _aligned([first[1], second[1]]):
-        for x, y in zip(call.args, again.args, strict=True):
-            if (
-                isinstance(x, np.ndarray)
-                and isinstance(y, np.ndarray)
-                and not np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
-            ):
-                assert call.function is not None
-                raise first[0].freezing(x, call.function, first[0].places.get(id(x), ""))
 
 
 class RecordingArray(NDArrayOperatorsMixin):
