@@ -1,7 +1,7 @@
 """A plugin for pytest, ``-p tests.compiled_fit``: every training by `fit` runs compiled. It counts the steps."""
 
 import tinygrad_dls as tg
-from tinygrad_dls.compiling.step import CompiledStep
+from tinygrad_dls.compiler.step import CompiledStep
 
 taken = 0
 

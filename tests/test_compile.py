@@ -17,7 +17,7 @@ import pytest
 
 import tinygrad_dls as tg
 from tinygrad_dls import nn
-from tinygrad_dls.compiling import threads
+from tinygrad_dls.compiler import threads
 from tinygrad_dls.engine.errors import RecordingError
 
 LOGITS = tg.binary_cross_entropy_with_logits
@@ -447,7 +447,7 @@ def test_blas_has_its_threads_back_wherever_ctrl_c_comes():
     step(X, Y)
     k, where = 0, True
     while where:
-        where = interrupted_at(k, ("compiling/threads.py", "compiling/running.py"), lambda: step(X, Y))
+        where = interrupted_at(k, ("compiler/threads.py", "compiler/running.py"), lambda: step(X, Y))
         assert [pool["num_threads"] for pool in threads._blas().info()] == before, where
         assert not threads._holders, where
         k += 1
@@ -457,7 +457,7 @@ def test_blas_has_its_threads_back_wherever_ctrl_c_comes():
 FORKED = """
 import os, threading
 import numpy as np, tinygrad_dls as tg
-from tinygrad_dls.compiling import threads
+from tinygrad_dls.compiler import threads
 
 libraries = threads._blas().lib_controllers
 for library in libraries:
@@ -1101,13 +1101,13 @@ def test_what_cannot_be_planned_runs_eagerly_and_bad_data_are_not_remembered(mon
     def plan(*args, **options):
         raise IndexError("no such thing")
 
-    monkeypatch.setattr("tinygrad_dls.compiling.step.plan", plan)
+    monkeypatch.setattr("tinygrad_dls.compiler.step.plan", plan)
     assert fast(X[:, :9], Y[:, :9]) == pytest.approx(slow(X[:, :9], Y[:, :9]), rel=1e-12)
     assert fast.explain() == "Runs eagerly: IndexError: no such thing"
 
 
 def test_a_module_that_counts_its_calls_is_recorded_once_where_it_runs_eagerly(monkeypatch):
-    from tinygrad_dls.compiling import step as module
+    from tinygrad_dls.compiler import step as module
 
     model, recordings = Counting(), []
     record = module.recorded
@@ -1228,7 +1228,7 @@ def test_an_interrupted_step_leaves_the_model_before_or_after_it(error, tile, mo
         def trace(frame, event, arg):
             nonlocal remaining
             file = frame.f_code.co_filename
-            if file != "<compiled step>" and not file.endswith(("compiling/step.py", "compiling/memory.py")):
+            if file != "<compiled step>" and not file.endswith(("compiler/step.py", "compiler/memory.py")):
                 return None  # in contextlib and locks, a trace function can raise where Ctrl-C cannot
             if event == "line":
                 remaining -= 1
@@ -1306,7 +1306,7 @@ def test_a_step_that_is_interrupted_while_it_takes_new_memory_goes_on_as_the_eag
             W = model.parameters()[0]
             W.data = W.data * 0.5
         where = interrupted_at(
-            k, ("compiling/memory.py", "compiling/step.py", "compiling/running.py"), lambda fast=fast: fast(X, Y)
+            k, ("compiler/memory.py", "compiler/step.py", "compiler/running.py"), lambda fast=fast: fast(X, Y)
         )
         if ob.steps > oa.steps:
             slow(X, Y)

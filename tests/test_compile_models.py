@@ -456,7 +456,7 @@ def found_by_the_fuzzer(changes):
 
 
 def a_wrong_rule(monkeypatch):
-    from tinygrad_dls.compiling import lowering
+    from tinygrad_dls.compiler import lowering
     from tinygrad_dls.ir.call import is_call, like
 
     def half_the_sine(call):
@@ -466,11 +466,11 @@ def a_wrong_rule(monkeypatch):
 
 
 def memory_that_is_taken_too_early(monkeypatch):
-    monkeypatch.setattr("tinygrad_dls.compiling.memory.getrefcount", lambda x: 0)
+    monkeypatch.setattr("tinygrad_dls.compiler.memory.getrefcount", lambda x: 0)
 
 
 def a_state_that_is_lost(monkeypatch):
-    from tinygrad_dls.compiling import memory
+    from tinygrad_dls.compiler import memory
 
     monkeypatch.setattr(memory.Home, "_gather", forgetting(memory.Home._gather))
 

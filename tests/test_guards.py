@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_dls as tg
 from tinygrad_dls import nn
-from tinygrad_dls.compiling import checking, remembering
+from tinygrad_dls.compiler import checking, remembering
 from tinygrad_dls.engine.errors import RecordingError
 
 RNG = np.random.default_rng(0)

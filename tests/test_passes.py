@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.programs import EPS, calls_saved, text
 from tinygrad_dls import nn
-from tinygrad_dls.compiling.factoring import factored
-from tinygrad_dls.compiling.joining import joined, side_by_side
-from tinygrad_dls.compiling.lowering import RULES, is_number, lowered
-from tinygrad_dls.compiling.planning import plan
-from tinygrad_dls.compiling.recorded import recorded
-from tinygrad_dls.compiling.storage import stored
-from tinygrad_dls.compiling.updating import Update, flat_update
+from tinygrad_dls.compiler.factoring import factored
+from tinygrad_dls.compiler.joining import joined, side_by_side
+from tinygrad_dls.compiler.lowering import RULES, is_number, lowered
+from tinygrad_dls.compiler.planning import plan
+from tinygrad_dls.compiler.recorded import recorded
+from tinygrad_dls.compiler.storage import stored
+from tinygrad_dls.compiler.updating import Update, flat_update
 from tinygrad_dls.ir.call import Call, evaluated, reachable
 from tinygrad_dls.ir.tracer import Recorder
 
@@ -51,7 +51,7 @@ def rounded_down(call):
 
 
 def test_a_pass_with_a_wrong_rule_is_noticed(monkeypatch):
-    monkeypatch.setattr("tinygrad_dls.compiling.lowering.RULES", (*RULES, rounded_down))
+    monkeypatch.setattr("tinygrad_dls.compiler.lowering.RULES", (*RULES, rounded_down))
     noticed = 0
     for seed in range(60):
         try:

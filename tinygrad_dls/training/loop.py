@@ -130,7 +130,7 @@ def fit(
             take_step: Callable[[Array, Array], float] = partial(eager_step, model, loss, optimizer)
             if isinstance(compile, Mapping) or truth(compile, "fit: compile"):
                 options = {"gradients": True} | (dict(compile) if isinstance(compile, Mapping) else {})
-                from tinygrad_dls.compiling import compile as compiled  # only training that is compiled needs it
+                from tinygrad_dls.compiler import compile as compiled  # only training that is compiled needs it
 
                 take_step = compiled(model, loss, optimizer, **options)
             batches = ((X, Y),) if batch_size is None else minibatches(X, Y, batch_size, rng=rng)

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Hashable
 from typing import Any
 
-from tinygrad_dls.compiling.guards import Surroundings
+from tinygrad_dls.compiler.guards import Surroundings
 
 __all__ = ["Remembered"]
 

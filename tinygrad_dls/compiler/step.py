@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy import ndarray
 
-from tinygrad_dls.compiling.checking import (
+from tinygrad_dls.compiler.checking import (
     COST,
     UPDATE,
     Results,
@@ -24,13 +24,13 @@ from tinygrad_dls.compiling.checking import (
     unexplained,
     wrong,
 )
-from tinygrad_dls.compiling.guards import Guard, Surroundings, refuse_counts
-from tinygrad_dls.compiling.memory import Home
-from tinygrad_dls.compiling.planning import plan
-from tinygrad_dls.compiling.recorded import difference_of, fail_as_eagerly, obstacle, recorded
-from tinygrad_dls.compiling.remembering import Remembered
-from tinygrad_dls.compiling.running import Runner
-from tinygrad_dls.compiling.threads import available
+from tinygrad_dls.compiler.guards import Guard, Surroundings, refuse_counts
+from tinygrad_dls.compiler.memory import Home
+from tinygrad_dls.compiler.planning import plan
+from tinygrad_dls.compiler.recorded import difference_of, fail_as_eagerly, obstacle, recorded
+from tinygrad_dls.compiler.remembering import Remembered
+from tinygrad_dls.compiler.running import Runner
+from tinygrad_dls.compiler.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import _recording, values

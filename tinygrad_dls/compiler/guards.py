@@ -30,7 +30,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.compiling.reading import (
+from tinygrad_dls.compiler.reading import (
     MISSING,
     NUMBERS,
     is_library,

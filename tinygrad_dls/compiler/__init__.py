@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-from tinygrad_dls.compiling.function import CompiledFunction
-from tinygrad_dls.compiling.step import CompiledStep
+from tinygrad_dls.compiler.function import CompiledFunction
+from tinygrad_dls.compiler.step import CompiledStep
 from tinygrad_dls.engine.arrays import positive_integer, truth
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.nn.module import Module

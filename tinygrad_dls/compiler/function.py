@@ -9,24 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiling.checking import (
-    Results,
-    Turns,
-    beyond_rounding,
-    distance,
-    rounded,
-    stale,
-    unexplained,
-    wrong,
-)
-from tinygrad_dls.compiling.factoring import factored
-from tinygrad_dls.compiling.guards import Surroundings
-from tinygrad_dls.compiling.lowering import copied, lowered
-from tinygrad_dls.compiling.memory import aligned, part
-from tinygrad_dls.compiling.placing import USED, Places
-from tinygrad_dls.compiling.recorded import fail_as_eagerly, lines_of, obstacle
-from tinygrad_dls.compiling.remembering import Remembered
-from tinygrad_dls.compiling.writing import Writer
+from tinygrad_dls.compiler.checking import Results, Turns, beyond_rounding, distance, rounded, stale, unexplained, wrong
+from tinygrad_dls.compiler.factoring import factored
+from tinygrad_dls.compiler.guards import Surroundings
+from tinygrad_dls.compiler.lowering import copied, lowered
+from tinygrad_dls.compiler.memory import aligned, part
+from tinygrad_dls.compiler.placing import USED, Places
+from tinygrad_dls.compiler.recorded import fail_as_eagerly, lines_of, obstacle
+from tinygrad_dls.compiler.remembering import Remembered
+from tinygrad_dls.compiler.writing import Writer
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor, values

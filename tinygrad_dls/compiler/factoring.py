@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiling.lowering import FLOATS, is_number
+from tinygrad_dls.compiler.lowering import FLOATS, is_number
 from tinygrad_dls.ir.call import Call, each, fits, is_call, is_transpose, like, number, reachable
 from tinygrad_dls.ir.rules import simplified
 

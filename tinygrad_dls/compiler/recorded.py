@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_dls.compiling.ranges import within_unit_interval
+from tinygrad_dls.compiler.ranges import within_unit_interval
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor

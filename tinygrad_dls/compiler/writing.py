@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiling.joining import side_by_side, with_ones
-from tinygrad_dls.compiling.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
-from tinygrad_dls.compiling.placing import USED, Line, Places
-from tinygrad_dls.compiling.storage import Storage, is_elementwise, stored
+from tinygrad_dls.compiler.joining import side_by_side, with_ones
+from tinygrad_dls.compiler.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
+from tinygrad_dls.compiler.placing import USED, Line, Places
+from tinygrad_dls.compiler.storage import Storage, is_elementwise, stored
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import (

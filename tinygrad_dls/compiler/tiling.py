@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiling.joining import with_ones
-from tinygrad_dls.compiling.lowering import total
+from tinygrad_dls.compiler.joining import with_ones
+from tinygrad_dls.compiler.lowering import total
 from tinygrad_dls.ir.call import (
     REDUCTIONS,
     Call,
