@@ -15,9 +15,9 @@ from typing import Any
 
 import tinygrad_dls as tg
 from examples import by_pencil
+from tinygrad_dls.drawing.formulas import formula, local
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import read
-from tinygrad_dls.views.formulas import formula, local
 
 
 def pictures() -> dict[str, Any]:

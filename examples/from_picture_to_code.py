@@ -18,8 +18,8 @@ from typing import Any
 
 import tinygrad_dls as tg
 from examples import by_pencil
-from tinygrad_dls.views.derivation import Derivation
-from tinygrad_dls.views.page import SCRIPT, STYLE
+from tinygrad_dls.derivations.document import Derivation
+from tinygrad_dls.drawing.page import SCRIPT, STYLE
 
 MODELS = {
     "logistic": (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tinygrad_dls as tg
 from examples import by_pencil
-from tinygrad_dls.views.derivation import Derivation
+from tinygrad_dls.derivations.document import Derivation
 
 DOCS = Path(__file__).parents[1] / "docs"
 FUSED = tg.binary_cross_entropy_with_logits

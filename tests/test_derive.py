@@ -14,9 +14,9 @@ from hypothesis import settings
 import tinygrad_dls as tg
 from tests.programs import random_program
 from tests.test_numpy_source import EPS, MODELS, cost_of, gradients_of, leaves_of, matrix_of_data, rounded_anew
+from tinygrad_dls.derivations import entries, one_example
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.ir import functions
-from tinygrad_dls.views import chain, entries
 
 X, Y = tg.datasets.planar_flower()
 RNG = np.random.default_rng(0)
@@ -360,15 +360,15 @@ def test_a_wrong_rule_gets_no_steps_that_lead_elsewhere(name):
     J = loss(model(X), labels_of(name))
     wrong = mock.Mock(wraps=tg.sigmoid)
     wrong.__wrapped__ = lambda z: (tg.sigmoid(z), (lambda da: -da * tg.sigmoid(z) * (1 - tg.sigmoid(z)),))
-    chain._softmax_is_proved.cache_clear()
+    one_example._softmax_is_proved.cache_clear()
     with (
-        mock.patch.object(chain.ops, "sigmoid", wrong),
-        mock.patch.object(chain.ops, "softmax", lambda z, axis: tg.softmax(2 * z, axis)),
+        mock.patch.object(one_example.ops, "sigmoid", wrong),
+        mock.patch.object(one_example.ops, "softmax", lambda z, axis: tg.softmax(2 * z, axis)),
         pytest.raises(AttributeError) if name == "three classes" else mock.MagicMock(),
     ):
         titles = [part.title for part in tg.derive(J).parts]
         assert titles == ["Forward pass", "Backward pass"]
-    chain._softmax_is_proved.cache_clear()
+    one_example._softmax_is_proved.cache_clear()
 
 
 @pytest.mark.parametrize("wrong", ["-({})", "({}) * (1 + 1e-9)"])

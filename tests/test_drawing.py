@@ -13,11 +13,11 @@ import pytest
 
 import tinygrad_dls as tg
 from tests.pictures import ASSETS, PICTURES
-from tinygrad_dls.views import dot, rendering
-from tinygrad_dls.views.drawing import draw
-from tinygrad_dls.views.numbers import in_words
-from tinygrad_dls.views.picture import RUNS
-from tinygrad_dls.views.symbolic import symbols
+from tinygrad_dls.drawing import dot, rendering
+from tinygrad_dls.drawing.draw import draw
+from tinygrad_dls.drawing.numbers import in_words
+from tinygrad_dls.drawing.picture import RUNS
+from tinygrad_dls.symbolic import symbols
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(2, 6)), np.array([[0, 1, 1, 0, 1, 0]])
@@ -455,7 +455,7 @@ def test_a_tangled_graph_is_drawn_in_seconds():
 
 STABLE = """
 import numpy as np, tinygrad_dls as tg
-from tinygrad_dls.views.drawing import draw
+from tinygrad_dls.drawing.draw import draw
 model = tg.nn.TwoLayerNetwork(2, 4, rng=1)
 X, Y = np.arange(12.0).reshape(2, 6), np.array([[0, 1, 1, 0, 1, 0]])
 J = tg.binary_cross_entropy_with_logits(model(X), Y)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tinygrad_dls.drawing.draw import draw
 from tinygrad_dls.files import write_whole
-from tinygrad_dls.views.drawing import draw
 
 
 @pytest.fixture

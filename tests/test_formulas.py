@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tinygrad_dls.drawing.formulas import LONGEST, formula, local
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import read
 from tinygrad_dls.ir import functions as of_programs
 from tinygrad_dls.nn import losses
-from tinygrad_dls.views.formulas import LONGEST, formula, local
 
 RNG = np.random.default_rng(0)
 

@@ -10,7 +10,7 @@ from tests.programs import random_program
 from tests.test_derive import derivations
 from tests.test_names import GREEK, Model, gradients
 from tests.test_numpy_source import cost_of
-from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part
+from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part
 
 
 def test_the_document_compiles(tmp_path):

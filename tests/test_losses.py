@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tests.numerical import assert_gradients, assert_second_derivatives
+from tinygrad_dls import symbolic
 from tinygrad_dls.nn import labels as label_checks
 from tinygrad_dls.nn import losses
-from tinygrad_dls.views import symbolic
 
 RNG = np.random.default_rng(3)
 PROBABILITIES, LABELS = RNG.uniform(0.05, 0.95, (2, 5)), RNG.integers(0, 2, (2, 5)).astype(float)

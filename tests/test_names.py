@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.test_derive import executed
 from tests.test_numpy_source import EPS, arguments_of, function, results_of
+from tinygrad_dls.derivations import latex
 from tinygrad_dls.graph.names import FUNCTIONS, KIN, RESERVED, Names, identifier, shortened
 from tinygrad_dls.graph.reading import read
 from tinygrad_dls.ir.functions import PATTERNS
-from tinygrad_dls.views import latex
 
 X = np.random.default_rng(0).standard_normal((2, 9))
 Y = (np.random.default_rng(1).random((1, 9)) < 0.5) * 1.0

@@ -21,7 +21,7 @@ from tests.test_ops import CASES as OPS
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.reading import LOSSES, read
 from tinygrad_dls.ir.functions import PATTERNS
-from tinygrad_dls.views.source import _source_of
+from tinygrad_dls.source import _source_of
 
 RNG = np.random.default_rng(3)
 DTYPES = (np.float64, np.float32, np.float16)

@@ -993,7 +993,7 @@ def test_a_weight_that_is_used_again_and_again_takes_time_in_proportion(step, mo
     for n in (60, 240):
         written = []
         monkeypatch.setattr(
-            "tinygrad_dls.views.source.expression",
+            "tinygrad_dls.source.expression",
             lambda *args, written=written, **options: written.append(expression(*args, **options)) or written[-1],
         )
         w = tg.Tensor(np.full((2, 2), 0.1), requires_grad=True, name="W")

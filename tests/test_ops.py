@@ -8,8 +8,8 @@ import pytest
 
 import tinygrad_dls as tg
 from tests.numerical import assert_gradients, assert_second_derivatives
+from tinygrad_dls import symbolic
 from tinygrad_dls.engine import ops
-from tinygrad_dls.views import symbolic
 
 RNG = np.random.default_rng(7)
 

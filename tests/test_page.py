@@ -4,8 +4,8 @@ from types import MappingProxyType
 
 import pytest
 
-from tinygrad_dls.views import page as pages
-from tinygrad_dls.views.page import SCRIPT, STYLE, page, widget
+from tinygrad_dls.drawing import page as pages
+from tinygrad_dls.drawing.page import SCRIPT, STYLE, page, widget
 
 
 def node(name, kind, x, y):

@@ -5,7 +5,7 @@ import pytest
 from examples import from_picture_to_code
 from tests.browser import look
 from tests.test_page import FACTS, SVG
-from tinygrad_dls.views.page import SCRIPT, STYLE, page, widget
+from tinygrad_dls.drawing.page import SCRIPT, STYLE, page, widget
 
 ALONE = page(SVG, FACTS, title="net")
 EVIL = "<img src=x onerror='document.title = 1'></script>&amp;__proto__"

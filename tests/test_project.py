@@ -30,9 +30,9 @@ def test_import_takes_numpy_alone():
     [
         ("check", "check"),
         ("compile", "compiler"),
-        ("derive", "views.derive"),
-        ("draw", "views.drawing"),
-        ("numpy_source", "views.source"),
+        ("derive", "derivations.derive"),
+        ("draw", "drawing.draw"),
+        ("numpy_source", "source"),
     ],
 )
 def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
@@ -68,9 +68,12 @@ ORDER = [
     "anomaly",
     "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain", "check.diagnosis",
     "check",
-    "views.algebra", "views.symbolic", "views.source", "views.formulas", "views.rendering", "views.page",
-    "views.numbers", "views.picture", "views.dot", "views.target", "views.drawing", "views.latex",
-    "views.derivation", "views.entries", "views.chain", "views.derive", "views",
+    "symbolic.algebra", "symbolic.arrays", "symbolic",
+    "source",
+    "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
+    "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
+    "derivations.latex", "derivations.document", "derivations.entries", "derivations.one_example",
+    "derivations.derive", "derivations",
 ]  # fmt: skip
 
 

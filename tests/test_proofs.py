@@ -24,8 +24,7 @@ import tinygrad_dls as tg
 from examples.hand_derived import two_layer_network
 from tinygrad_dls import nn
 from tinygrad_dls.engine import ops
-from tinygrad_dls.views import algebra
-from tinygrad_dls.views.symbolic import SymbolicArray, in_case, same, simplify, symbols, with_symbols
+from tinygrad_dls.symbolic import SymbolicArray, algebra, in_case, same, simplify, symbols, with_symbols
 
 SIZES = (1, 2, 3)
 
@@ -609,13 +608,15 @@ def test_errors_name_the_function_and_the_way_out(fails, kind, text):
 
 def test_without_sympy_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sympy", None)
-    monkeypatch.delitem(sys.modules, "tinygrad_dls.views.symbolic")
+    monkeypatch.delitem(sys.modules, "tinygrad_dls.symbolic")
+    monkeypatch.delitem(sys.modules, "tinygrad_dls.symbolic.arrays")
     with pytest.raises(ImportError, match=r"^symbols need SymPy: pip install 'tinygrad_dls\[symbolic\]'$"):
-        importlib.import_module("tinygrad_dls.views.symbolic")
+        importlib.import_module("tinygrad_dls.symbolic")
 
 
 def test_importing_the_package_imports_neither_sympy_nor_the_views():
-    code = "import sys, tinygrad_dls; print([m for m in sys.modules if m.startswith(('sympy', 'tinygrad_dls.views'))])"
+    rooms = ("sympy", *(f"tinygrad_dls.{room}" for room in ("symbolic", "source", "drawing", "derivations")))
+    code = f"import sys, tinygrad_dls; print([m for m in sys.modules if m.startswith({rooms})])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

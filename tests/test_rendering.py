@@ -5,8 +5,8 @@ import textwrap
 
 import pytest
 
-from tinygrad_dls.views import rendering
-from tinygrad_dls.views.rendering import FORMATS, GraphvizError, GraphvizNotFoundError, render
+from tinygrad_dls.drawing import rendering
+from tinygrad_dls.drawing.rendering import FORMATS, GraphvizError, GraphvizNotFoundError, render
 
 SOURCE = 'digraph { W1 -> Z1 [id="edge-1", class="forward"]; Z1 [id="node-Z1", label="Z¹ < 3"] }'
 
@@ -179,7 +179,8 @@ def test_a_crash_of_the_libraries_is_an_error(path, tmp_path, monkeypatch):
 def test_the_package_is_imported_without_any_of_it():
     code = """
         import sys, tinygrad_dls
-        print({"tinygrad_dls.views.rendering", "tinygrad_dls.views.page", "graphviz", "pygraphviz"} & set(sys.modules))
+        views = {"tinygrad_dls.drawing.rendering", "tinygrad_dls.drawing.page"}
+        print((views | {"graphviz", "pygraphviz"}) & set(sys.modules))
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

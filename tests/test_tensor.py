@@ -17,9 +17,9 @@ import pandas as pd
 import pytest
 
 import tinygrad_dls as tg
+from tinygrad_dls import symbolic
 from tinygrad_dls.engine.arrays import unbroadcast
 from tinygrad_dls.engine.inplace import EXACT, changeable, fingerprint, held
-from tinygrad_dls.views import symbolic
 
 
 def leaf(data, **kwargs):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.numerical import differences
 from tests.test_ops import CASES
-from tinygrad_dls.views.symbolic import same, symbols
+from tinygrad_dls.symbolic import same, symbols
 
 # The two sides take the same roundings in another order: a handful of 1.1e-16 of numbers of order 1.
 EXACT = {"rtol": 1e-13, "atol": 1e-13}

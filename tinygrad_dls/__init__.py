@@ -81,9 +81,9 @@ from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 if TYPE_CHECKING:
     from tinygrad_dls import check
     from tinygrad_dls.compiler import compile
-    from tinygrad_dls.views.derive import derive
-    from tinygrad_dls.views.drawing import draw
-    from tinygrad_dls.views.source import numpy_source
+    from tinygrad_dls.derivations.derive import derive
+    from tinygrad_dls.drawing.draw import draw
+    from tinygrad_dls.source import numpy_source
 
 __version__ = "0.1.0"
 
@@ -102,9 +102,9 @@ __all__ = [
 _ON_FIRST_USE = {  # training does not need them
     "check": "tinygrad_dls.check",
     "compile": "tinygrad_dls.compiler",
-    "derive": "tinygrad_dls.views.derive",
-    "draw": "tinygrad_dls.views.drawing",
-    "numpy_source": "tinygrad_dls.views.source",
+    "derive": "tinygrad_dls.derivations.derive",
+    "draw": "tinygrad_dls.drawing.draw",
+    "numpy_source": "tinygrad_dls.source",
 }
 
 

@@ -11,7 +11,7 @@ import logging
 import re
 from xml.etree import ElementTree as ET
 
-from tinygrad_dls.views.derivation import mathml
+from tinygrad_dls.derivations.document import mathml
 
 log = logging.getLogger("mkdocs.hooks.mathml")
 

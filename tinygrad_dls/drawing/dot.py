@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from tinygrad_dls.drawing.formulas import formula
+from tinygrad_dls.drawing.numbers import entries, in_words
+from tinygrad_dls.drawing.picture import LISTED, Box, Edge, Modules, Picture, equation
 from tinygrad_dls.graph.names import shortened
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.nn.module import Parameter
-from tinygrad_dls.views.formulas import formula
-from tinygrad_dls.views.numbers import entries, in_words
-from tinygrad_dls.views.picture import LISTED, Box, Edge, Modules, Picture, equation
 
 __all__ = ["dot"]
 

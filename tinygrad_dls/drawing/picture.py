@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tinygrad_dls.drawing.formulas import formula, local, summed
+from tinygrad_dls.drawing.numbers import in_words, norm
 from tinygrad_dls.graph.names import Names, shortened
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.nn.module import Parameter
-from tinygrad_dls.views.formulas import formula, local, summed
-from tinygrad_dls.views.numbers import in_words, norm
 
 __all__ = ["CAPTION", "LISTED", "RUNS", "Box", "Edge", "Modules", "Picture", "boxes_of", "equation"]
 

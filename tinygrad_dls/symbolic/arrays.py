@@ -30,7 +30,7 @@ from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.ir.call import called
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.substitution import with_parameters
-from tinygrad_dls.views.algebra import (
+from tinygrad_dls.symbolic.algebra import (
     Expression,
     as_float,
     as_number,
@@ -114,7 +114,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
     Examples
     --------
     >>> import tinygrad_dls as tg
-    >>> from tinygrad_dls.views import symbolic
+    >>> from tinygrad_dls import symbolic
     >>> z, y = symbolic.symbols("z", (1, 1)), symbolic.symbols("y", (1, 1))
     >>> Z = tg.Tensor(z, requires_grad=True)
     >>> A = tg.sigmoid(Z)
@@ -238,7 +238,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
 
         Examples
         --------
-        >>> from tinygrad_dls.views import symbolic
+        >>> from tinygrad_dls import symbolic
         >>> w, x = symbolic.symbols("w", (1, 2)), symbolic.symbols("x", (2, 1))
         >>> (w @ x).substitute({w: [[1, 2]]})
         SymbolicArray([[x_{1} + 2*x_{2}]])
@@ -274,7 +274,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
 
         Examples
         --------
-        >>> from tinygrad_dls.views import symbolic
+        >>> from tinygrad_dls import symbolic
         >>> z = symbolic.symbols("z", (1, 2))
         >>> (z * z).evaluate({z: [[1.5, -2]]})
         array([[2.25, 4.  ]])
@@ -340,7 +340,7 @@ def symbols(name: str, shape: tuple[int, ...] = (), **assumptions: bool) -> Symb
 
     Examples
     --------
-    >>> from tinygrad_dls.views import symbolic
+    >>> from tinygrad_dls import symbolic
     >>> symbolic.symbols("W1", (2, 2))
     SymbolicArray([[W1_{11}, W1_{12}],
                    [W1_{21}, W1_{22}]])
@@ -366,7 +366,7 @@ def with_symbols(model: M) -> M:
     Examples
     --------
     >>> import tinygrad_dls as tg
-    >>> from tinygrad_dls.views import symbolic
+    >>> from tinygrad_dls import symbolic
     >>> model = symbolic.with_symbols(tg.nn.LogisticRegression(2))
     >>> model(symbolic.symbols("X", (2, 1))).data
     SymbolicArray([[W_{1}*X_{1} + W_{2}*X_{2} + b]])
@@ -503,7 +503,7 @@ def in_case(formulas: Any, Z: Any, signs: Any) -> SymbolicArray:
     Examples
     --------
     >>> import tinygrad_dls as tg
-    >>> from tinygrad_dls.views import symbolic
+    >>> from tinygrad_dls import symbolic
     >>> z = symbolic.symbols("z", (1, 2))
     >>> a = tg.relu(z)
     >>> a
@@ -541,7 +541,7 @@ def same(a: Any, b: Any) -> bool:
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_dls.views import symbolic
+    >>> from tinygrad_dls import symbolic
     >>> z = symbolic.symbols("z", (1, 1))
     >>> symbolic.same(1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))
     True
@@ -579,7 +579,7 @@ def simplify(formulas: Any) -> SymbolicArray:
     Examples
     --------
     >>> import numpy as np
-    >>> from tinygrad_dls.views import symbolic
+    >>> from tinygrad_dls import symbolic
     >>> z, y = symbolic.symbols("z", (1, 1)), symbolic.symbols("y", (1, 1))
     >>> a = 1 / (1 + np.exp(-z))
     >>> symbolic.simplify((-y / a + (1 - y) / (1 - a)) * a * (1 - a) - (a - y))

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
+from tinygrad_dls.derivations.latex import Notation, latex, marked
 from tinygrad_dls.engine.arrays import truth
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
@@ -23,12 +25,10 @@ from tinygrad_dls.graph.reading import LOSSES
 from tinygrad_dls.ir.call import Call, evaluated, reachable
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
-from tinygrad_dls.views.derivation import Derivation, Formula, Line, Part, Prose
-from tinygrad_dls.views.latex import Notation, latex, marked
 
 try:
-    from tinygrad_dls.views import chain
-    from tinygrad_dls.views.entries import Entries, M, as_call
+    from tinygrad_dls.derivations import one_example
+    from tinygrad_dls.derivations.entries import Entries, M, as_call
 except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
 
@@ -206,7 +206,7 @@ class _Writer:
         parts = [
             self._given(),
             Part("Forward pass", self._remarks(), tuple(forward)),
-            chain.one_example(self.entries, self.path, self.numbers),
+            one_example.one_example(self.entries, self.path, self.numbers),
             Part("Backward pass", intro, tuple(backward)),
         ]
         code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
@@ -284,8 +284,8 @@ class _Writer:
                 names = {self.step.recorder.dimension: self.notation.count_in_code}
                 rights.append(self._written(product, names))
             rights = [x for x in rights if x != final]
-            a = chain.ratio(*(chain.letter(x.identifier, self.notation) for x in (above, node)))
-            value = chain.scalar(found.local, self.notation)
+            a = one_example.ratio(*(one_example.letter(x.identifier, self.notation) for x in (above, node)))
+            value = one_example.scalar(found.local, self.notation)
             because = Formula(f"{a.latex} = {value.latex}", f"{a.code} = {value.code}")
             return (*rights, final), ("Entry by entry, with the local derivative ", because, ".")
         if len(users) > 1:

@@ -1,8 +1,8 @@
 """The picture of a graph: every value with its formula, shape and numbers, every edge with its local derivative.
 
-`draw` reads the graph of a Tensor or of a model (`tinygrad_dls.views.target`), decides what is drawn of it
-(`tinygrad_dls.views.picture`) and writes that down in the DOT language of Graphviz (`tinygrad_dls.views.dot`). Only the
-picture itself needs Graphviz; `Drawing.source`, ``.save("graph.dot")`` and a notebook do without it.
+`draw` reads the graph of a Tensor or of a model (`tinygrad_dls.drawing.subject`), decides what is drawn of it
+(`tinygrad_dls.drawing.picture`) and writes that down in the DOT language of Graphviz (`tinygrad_dls.drawing.dot`). Only
+the picture itself needs Graphviz; `Drawing.source`, ``.save("graph.dot")`` and a notebook do without it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.drawing.dot import dot
+from tinygrad_dls.drawing.picture import CAPTION, Picture, boxes_of
+from tinygrad_dls.drawing.rendering import GraphvizNotFoundError, render
+from tinygrad_dls.drawing.subject import is_shape, nodes_of
 from tinygrad_dls.engine.arrays import positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.files import write_whole
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.views.dot import dot
-from tinygrad_dls.views.picture import CAPTION, Picture, boxes_of
-from tinygrad_dls.views.rendering import GraphvizNotFoundError, render
-from tinygrad_dls.views.target import is_shape, nodes_of
 
 __all__ = ["Drawing", "draw"]
 
@@ -79,7 +79,7 @@ def draw(
     Examples
     --------
     >>> import numpy as np, tinygrad_dls as tg
-    >>> from tinygrad_dls.views.drawing import draw
+    >>> from tinygrad_dls.drawing.draw import draw
     >>> model = tg.nn.TwoLayerNetwork(2, 4, rng=1)
     >>> draw(model, (2, 400), (1, 400), loss=tg.binary_cross_entropy_with_logits)
     Drawing of J: 10 boxes, 9 edges. Write .save("graph.svg") for a file.
@@ -113,7 +113,7 @@ class Drawing:
     Examples
     --------
     >>> import numpy as np, tinygrad_dls as tg
-    >>> from tinygrad_dls.views.drawing import draw
+    >>> from tinygrad_dls.drawing.draw import draw
     >>> w = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="w")
     >>> drawing = draw(np.sum(w * w))
     >>> print(drawing.source.splitlines()[0])
@@ -161,7 +161,7 @@ class Drawing:
         Examples
         --------
         >>> import numpy as np, tempfile, tinygrad_dls as tg
-        >>> from tinygrad_dls.views.drawing import draw
+        >>> from tinygrad_dls.drawing.draw import draw
         >>> w = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="w")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     draw(np.sum(w * w)).save(f"{folder}/graph.dot").name
@@ -186,7 +186,7 @@ class Drawing:
         return file
 
     def widget(self, ident: str = "graph") -> str:
-        """The interactive picture as a piece of HTML, for a page that also holds `views.page`'s STYLE and SCRIPT.
+        """The interactive picture as a piece of HTML, for a page that also holds `drawing.page`'s STYLE and SCRIPT.
 
         Parameters
         ----------
@@ -198,7 +198,7 @@ class Drawing:
         RuntimeError
             If Graphviz is missing, saying how to get it.
         """
-        from tinygrad_dls.views.page import widget
+        from tinygrad_dls.drawing.page import widget
 
         return widget(render(self._source, "svg").decode("utf-8"), self._facts, ident)
 
@@ -206,7 +206,7 @@ class Drawing:
         if format == "dot":
             return self._source.encode("utf-8")
         if format == "html":
-            from tinygrad_dls.views.page import page
+            from tinygrad_dls.drawing.page import page
 
             svg = render(self._source, "svg").decode("utf-8")
             return page(svg, self._facts, title=self._title).encode("utf-8")

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import sympy
 
+from tinygrad_dls.derivations.latex import Notation
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.ir.call import Call, astype
 from tinygrad_dls.ir.program import Program
 from tinygrad_dls.ir.rules import open_interval, simplified
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
-from tinygrad_dls.views.algebra import Expression, as_number, canonical, is_zero
-from tinygrad_dls.views.latex import Notation
-from tinygrad_dls.views.symbolic import SymbolicArray
+from tinygrad_dls.symbolic.algebra import Expression, as_number, canonical, is_zero
+from tinygrad_dls.symbolic.arrays import SymbolicArray
 
 __all__ = ["Entries", "Gradient", "M", "as_call", "number", "shorter", "symbol"]
 

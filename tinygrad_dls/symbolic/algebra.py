@@ -9,7 +9,7 @@ Before that, kinks and cases have to go. `decided` takes them out where signs ar
 difference: what a rule does only against overflow, such as ``min(z, 0)`` in the sigmoid, leaves one function in all of
 its cases.
 
-Here are SymPy expressions only, one at a time, and real numbers only; arrays of them are in `views.symbolic`.
+Here are SymPy expressions only, one at a time, and real numbers only; arrays of them are in `symbolic`.
 """
 
 from __future__ import annotations

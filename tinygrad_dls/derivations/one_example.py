@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import sympy
 
+from tinygrad_dls.derivations.document import Formula, Line, Part, Prose, in_digits
+from tinygrad_dls.derivations.entries import Entries, M, number, shorter, symbol
+from tinygrad_dls.derivations.latex import Notation, digits
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.nn import losses
-from tinygrad_dls.views.algebra import Expression
-from tinygrad_dls.views.derivation import Formula, Line, Part, Prose, in_digits
-from tinygrad_dls.views.entries import Entries, M, number, shorter, symbol
-from tinygrad_dls.views.latex import Notation, digits
-from tinygrad_dls.views.symbolic import SymbolicArray, same, symbols
+from tinygrad_dls.symbolic.algebra import Expression
+from tinygrad_dls.symbolic.arrays import SymbolicArray, same, symbols
 
 __all__ = ["one_example", "ratio", "scalar"]
 
