@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls import anomaly
+from tinygrad_dls.check import anomaly
 
 
 def leaf(data, name=None):

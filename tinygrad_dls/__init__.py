@@ -15,7 +15,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_dls import datasets, nn, optim
-from tinygrad_dls.anomaly import AnomalyError, detect_anomaly
 from tinygrad_dls.engine.ops import (
     abs,
     add,
@@ -80,6 +79,7 @@ from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 if TYPE_CHECKING:
     from tinygrad_dls import check
+    from tinygrad_dls.check.anomaly import AnomalyError, detect_anomaly
     from tinygrad_dls.compiler import compile
     from tinygrad_dls.derivations.derive import derive
     from tinygrad_dls.drawing.draw import draw
@@ -100,8 +100,10 @@ __all__ = [
 
 
 _ON_FIRST_USE = {  # training does not need them
+    "AnomalyError": "tinygrad_dls.check.anomaly",
     "check": "tinygrad_dls.check",
     "compile": "tinygrad_dls.compiler",
+    "detect_anomaly": "tinygrad_dls.check.anomaly",
     "derive": "tinygrad_dls.derivations.derive",
     "draw": "tinygrad_dls.drawing.draw",
     "numpy_source": "tinygrad_dls.source",

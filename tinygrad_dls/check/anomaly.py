@@ -50,8 +50,8 @@ class detect_anomaly(Switch):  # noqa: N801  # used as a function
     ...     J = np.sum(np.sqrt(x))
     ...     J.backward()
     Traceback (most recent call last):
-    tinygrad_dls.anomaly.AnomalyError: the backward pass of sqrt made an infinity (1 of 2 entries, first at [0]) in dx.
-      its forward pass: <doctest tinygrad_dls.anomaly.detect_anomaly[2]>:2: J = np.sum(np.sqrt(x))
+    tinygrad_dls.check.anomaly.AnomalyError: the backward pass of sqrt made an infinity (1 of 2 entries, first at ...
+      its forward pass: <doctest tinygrad_dls.check.anomaly.detect_anomaly[2]>:2: J = np.sum(np.sqrt(x))
       x (2,): finite, from 0 to 4, and 0 there
       the gradient that came in: finite
     """
