@@ -55,7 +55,7 @@ ORDER = [
     "engine.tensor", "engine.ops", "engine",
     "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.layers",
     "nn.models", "nn",
-    "threads", "optim",
+    "threads", "schedules", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph",
     "ir.call", "ir.size", "ir.tracer", "ir.agreement", "ir.functions", "ir.rewrite", "ir.rules",
     "ir.program", "ir.printing", "ir",

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import codecs
 import math
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from os import PathLike
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,7 +125,7 @@ def read_csv(path: str | PathLike[str], *, target: str, ignore: Sequence[str] = 
             header = [name.strip() for name in next(reader, [])]
             columns = _Columns(path, header, target, ignore, reader.line_num)
             first = next(_rows(reader), [])
-            if Path(path).stat().st_size >= _LARGE and (table := _read_at_once(columns, first)) is not None:
+            if os.path.getsize(path) >= _LARGE and (table := _read_at_once(columns, first)) is not None:
                 return table
             file.seek(0)
             reader = csv.reader(file, strict=True)

@@ -12,18 +12,20 @@ from __future__ import annotations
 import functools
 import math
 import re
+from _thread import get_ident
 from collections.abc import Callable, Iterable
-from dataclasses import KW_ONLY, dataclass
-from threading import get_ident
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import HALF, Array, as_array, positive_integer, real_number, truth
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, rate_of, real_number, truth
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.threads import Cell, Mark, _cells_of, _is_running, _two_threads
+
+if TYPE_CHECKING:
+    from tinygrad_dls.schedules import cosine_decay, exponential_decay, inverse_time_decay, step_decay
 
 __all__ = ["SGD", "Adam", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
 
@@ -267,7 +269,7 @@ class SGD(Optimizer):
         self.nesterov = truth(nesterov, "nesterov")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True needs a momentum > 0, such as momentum=0.9.")
-        self.weight_decay = _rate_of(weight_decay, "weight_decay")
+        self.weight_decay = rate_of(weight_decay, "weight_decay")
         self.decay_biases = truth(decay_biases, "decay_biases")
 
     def _start(self, p: Tensor) -> State:
@@ -348,84 +350,13 @@ class Adam(Optimizer):
 # -- schedules --------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class inverse_time_decay:  # noqa: N801  # called like a function, and a function of the step
-    """``lr / (1 + rate * step)``: the course's learning-rate decay, which there counts epochs, here steps."""
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'tinygrad_dls.optim' has no attribute {name!r}")
+    from tinygrad_dls import schedules  # on first use
 
-    lr: float
-    _: KW_ONLY
-    rate: float
-
-    def __post_init__(self) -> None:
-        _set(self, lr=_rate_of(self.lr, "inverse_time_decay: lr"))
-        _set(self, rate=_rate_of(self.rate, "inverse_time_decay: rate"))
-
-    def __call__(self, step: int) -> float:
-        """The learning rate at a step."""
-        return self.lr / (1 + self.rate * step)
+    return getattr(schedules, name)
 
 
-@dataclass(frozen=True)
-class exponential_decay:  # noqa: N801
-    """``lr * rate ** step``, with a rate just below 1."""
-
-    lr: float
-    _: KW_ONLY
-    rate: float
-
-    def __post_init__(self) -> None:
-        _set(self, lr=_rate_of(self.lr, "exponential_decay: lr"))
-        _set(self, rate=_rate_of(self.rate, "exponential_decay: rate"))
-
-    def __call__(self, step: int) -> float:
-        """The learning rate at a step."""
-        return self.lr * self.rate**step
-
-
-@dataclass(frozen=True)
-class step_decay:  # noqa: N801
-    """``lr * factor ** (step // every)``: a staircase."""
-
-    lr: float
-    _: KW_ONLY
-    factor: float
-    every: int
-
-    def __post_init__(self) -> None:
-        _set(self, lr=_rate_of(self.lr, "step_decay: lr"))
-        _set(self, factor=_rate_of(self.factor, "step_decay: factor"))
-        _set(self, every=positive_integer(self.every, "step_decay: every"))
-
-    def __call__(self, step: int) -> float:
-        """The learning rate at a step."""
-        return self.lr * self.factor ** (step // self.every)
-
-
-@dataclass(frozen=True)
-class cosine_decay:  # noqa: N801
-    """Half a cosine wave from lr at step 0 down to 0 at `steps`, and 0 from there on."""
-
-    lr: float
-    _: KW_ONLY
-    steps: int
-
-    def __post_init__(self) -> None:
-        _set(self, lr=_rate_of(self.lr, "cosine_decay: lr"))
-        _set(self, steps=positive_integer(self.steps, "cosine_decay: steps"))
-
-    def __call__(self, step: int) -> float:
-        """The learning rate at a step."""
-        return self.lr * (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
-
-
-def _set(schedule: Any, **fields: Any) -> None:
-    """Set fields of a frozen object while it is made."""
-    for name, value in fields.items():
-        object.__setattr__(schedule, name, value)
-
-
-def _rate_of(x: Any, name: str) -> float:
-    rate = real_number(x, name)
-    if not 0 <= rate < math.inf:
-        raise ValueError(f"{name} must be a finite number >= 0, got {x}.")
-    return rate
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,9 +6,8 @@ the gradients between its ``zero_grad`` and its ``step``.
 
 from __future__ import annotations
 
-import threading
+from _thread import allocate_lock, get_ident  # threading itself is loaded where two threads meet
 from collections.abc import Iterable
-from threading import get_ident
 from typing import Any, TypeAlias
 
 from tinygrad_dls.engine.identity import ById
@@ -18,7 +17,7 @@ Mark: TypeAlias = tuple[int, Iterable[Tensor]]  # a thread, and the parameters w
 Cell: TypeAlias = dict[str, Any]  # of some parameters: who trains them, and which thread zeroed their gradients last
 
 _cells: ById[Cell] = ById()
-_cells_lock = threading.Lock()
+_cells_lock = allocate_lock()
 
 
 def _cells_of(parameters: Iterable[Tensor]) -> list[Cell]:
@@ -82,6 +81,8 @@ class Training:
 
 
 def _is_running(thread: int) -> bool:
+    import threading
+
     return any(t.ident == thread for t in threading.enumerate())
 
 

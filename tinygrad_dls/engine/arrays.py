@@ -7,6 +7,7 @@ their way in.
 from __future__ import annotations
 
 import functools
+import math
 import sys
 from collections.abc import Callable
 from typing import Any, TypeAlias, TypeVar, cast
@@ -55,6 +56,14 @@ def real_number(x: Any, name: str) -> float:
         return float(array)
     except TypeError as error:  # a Tensor with a graph
         raise TypeError(f"{name}: {error}") from error
+
+
+def rate_of(x: Any, name: str) -> float:
+    """A finite number >= 0, such as a learning rate; `name` says in the error what it is."""
+    rate = real_number(x, name)
+    if not 0 <= rate < math.inf:
+        raise ValueError(f"{name} must be a finite number >= 0, got {x}.")
+    return rate
 
 
 def positive_integer(x: Any, name: str) -> int:

@@ -1,0 +1,91 @@
+"""Schedules: learning rates that are functions of the step, with settings that stay.
+
+They compare, print and pickle by their settings. `tinygrad_dls.optim` shows them, and loads them on first use: what
+makes the classes takes as long as the rest of that module.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
+
+from tinygrad_dls.engine.arrays import positive_integer, rate_of
+
+__all__ = ["cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay"]
+
+
+@dataclass(frozen=True)
+class inverse_time_decay:  # noqa: N801  # called like a function, and a function of the step
+    """``lr / (1 + rate * step)``: the course's learning-rate decay, which there counts epochs, here steps."""
+
+    lr: float
+    _: KW_ONLY
+    rate: float
+
+    def __post_init__(self) -> None:
+        _set(self, lr=rate_of(self.lr, "inverse_time_decay: lr"))
+        _set(self, rate=rate_of(self.rate, "inverse_time_decay: rate"))
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr / (1 + self.rate * step)
+
+
+@dataclass(frozen=True)
+class exponential_decay:  # noqa: N801
+    """``lr * rate ** step``, with a rate just below 1."""
+
+    lr: float
+    _: KW_ONLY
+    rate: float
+
+    def __post_init__(self) -> None:
+        _set(self, lr=rate_of(self.lr, "exponential_decay: lr"))
+        _set(self, rate=rate_of(self.rate, "exponential_decay: rate"))
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr * self.rate**step
+
+
+@dataclass(frozen=True)
+class step_decay:  # noqa: N801
+    """``lr * factor ** (step // every)``: a staircase."""
+
+    lr: float
+    _: KW_ONLY
+    factor: float
+    every: int
+
+    def __post_init__(self) -> None:
+        _set(self, lr=rate_of(self.lr, "step_decay: lr"))
+        _set(self, factor=rate_of(self.factor, "step_decay: factor"))
+        _set(self, every=positive_integer(self.every, "step_decay: every"))
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr * self.factor ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class cosine_decay:  # noqa: N801
+    """Half a cosine wave from lr at step 0 down to 0 at `steps`, and 0 from there on."""
+
+    lr: float
+    _: KW_ONLY
+    steps: int
+
+    def __post_init__(self) -> None:
+        _set(self, lr=rate_of(self.lr, "cosine_decay: lr"))
+        _set(self, steps=positive_integer(self.steps, "cosine_decay: steps"))
+
+    def __call__(self, step: int) -> float:
+        """The learning rate at a step."""
+        return self.lr * (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
+
+
+def _set(schedule: Any, **fields: Any) -> None:
+    """Set fields of a frozen object while it is made."""
+    for name, value in fields.items():
+        object.__setattr__(schedule, name, value)
