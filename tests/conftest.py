@@ -4,13 +4,13 @@ from importlib.util import find_spec
 
 from hypothesis import Phase, settings
 
-from tests.browser import BROWSER, NAMES
-from tests.latex import PDFLATEX
+from tests.support.browser import BROWSER, NAMES
+from tests.support.latex import PDFLATEX
 
 WITHOUT_JAX = find_spec("jax") is None
 collect_ignore = ["mutants.py"]  # which needs the tool of `make mutants`
-collect_ignore += ["test_jax.py"] * WITHOUT_JAX + ["test_page_in_browser.py"] * (BROWSER is None)
-collect_ignore += ["test_latex.py"] * (PDFLATEX is None)
+collect_ignore += ["engine/test_jax.py"] * WITHOUT_JAX + ["drawing/test_page_in_browser.py"] * (BROWSER is None)
+collect_ignore += ["derivations/test_latex.py"] * (PDFLATEX is None)
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=3_000)
@@ -23,11 +23,12 @@ def pytest_terminal_summary(terminalreporter):
     """Say what did not run, in a line that -q does not hide."""
     if WITHOUT_JAX:
         terminalreporter.write_line(
-            'NOT RUN, without JAX: tests/test_jax.py. pip install "tinygrad_dls[jax]"', red=True
+            'NOT RUN, without JAX: tests/engine/test_jax.py. pip install "tinygrad_dls[jax]"', red=True
         )
     if BROWSER is None:
         terminalreporter.write_line(
-            f"NOT RUN, without a browser: tests/test_page_in_browser.py. Install one of {', '.join(NAMES)}", red=True
+            f"NOT RUN, without a browser: tests/drawing/test_page_in_browser.py. Install one of {', '.join(NAMES)}",
+            red=True,
         )
     if PDFLATEX is None:
-        terminalreporter.write_line("NOT RUN, without pdflatex: tests/test_latex.py.", red=True)
+        terminalreporter.write_line("NOT RUN, without pdflatex: tests/derivations/test_latex.py.", red=True)

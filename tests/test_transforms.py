@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.numerical import differences
-from tests.test_ops import CASES
+from tests.engine.test_ops import CASES
+from tests.support.numerical import differences
 from tinygrad_dls.symbolic import same, symbols
 
 # The two sides take the same roundings in another order: a handful of 1.1e-16 of numbers of order 1.
 EXACT = {"rtol": 1e-13, "atol": 1e-13}
-# Central differences of values of order 1, see tests/numerical.py.
+# Central differences of values of order 1, see tests/support/numerical.py.
 SLOPE = {"rtol": 1e-6, "atol": 1e-6}
 
 

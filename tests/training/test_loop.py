@@ -1,0 +1,617 @@
+"""The training loop, its history, and what it does when something goes wrong."""
+
+import re
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tests.compiler.test_compile import interrupted_at
+from tinygrad_dls import nn
+from tinygrad_dls.threads import _cells_of
+
+LOSS = tg.binary_cross_entropy_with_logits
+
+
+@pytest.fixture
+def flower():
+    return tg.datasets.planar_flower()
+
+
+def network(dtype=float):
+    return nn.TwoLayerNetwork(2, 4, rng=3, init=tg.init.xavier, dtype=dtype)
+
+
+def fit(model, X, Y, epochs=5, lr=1.2, **kwargs):
+    optimizer = tg.optim.SGD(model.parameters(), lr=lr)
+    return tg.fit(model, X, Y, loss=LOSS, optimizer=optimizer, epochs=epochs, **kwargs)
+
+
+def test_fit_is_the_loop_a_person_would_write(flower):
+    X, Y = flower
+    fitted, by_hand = network(), network()
+    history = fit(fitted, X, Y, epochs=20)
+    optimizer = tg.optim.SGD(by_hand.parameters(), lr=1.2)
+    costs = []
+    for _ in range(20):
+        J = LOSS(by_hand(X), Y)
+        optimizer.zero_grad()
+        J.backward()
+        optimizer.step()
+        costs.append(J.item())
+    assert history.costs == costs
+    for name, value in by_hand.state_dict().items():
+        np.testing.assert_array_equal(fitted.state_dict()[name], value)
+
+
+def test_minibatches_are_a_partition_and_repeatable(flower):
+    X, Y = flower
+    X = np.concatenate([X, np.arange(400.0)[None, :]])
+    batches = list(tg.minibatches(X, Y, 64, rng=0))
+    assert [b.shape[1] for b, _ in batches] == [64] * 6 + [16]
+    order = np.concatenate([b[2] for b, _ in batches]).astype(int)
+    assert sorted(order) == list(range(400))
+    assert list(order) != list(range(400))
+    for x, y in batches:
+        np.testing.assert_array_equal(y, Y[:, x[2].astype(int)])
+    again = np.concatenate([b[2] for b, _ in tg.minibatches(X, Y, 64, rng=0)])
+    np.testing.assert_array_equal(again, order)
+
+
+def test_training_in_minibatches_is_repeatable_and_learns(flower):
+    runs = [fit(network(), *flower, epochs=30, lr=0.5, batch_size=64, rng=7) for _ in range(2)]
+    assert runs[0].costs == runs[1].costs
+    assert runs[0].costs[-1] < 0.75 * runs[0].costs[0]
+    assert runs[0].costs != fit(network(), *flower, epochs=30, lr=0.5, batch_size=64, rng=8).costs
+
+
+def test_a_batch_of_all_columns_is_the_full_batch_to_rounding(flower):
+    full = fit(network(), *flower, epochs=5)
+    batch = fit(network(), *flower, epochs=5, batch_size=400, rng=0)
+    np.testing.assert_allclose(full.costs, batch.costs, rtol=1e-12)  # the order of the sum differs
+
+
+def test_every_epoch_shuffles_anew_and_costs_are_weighted_by_batch():
+    X, Y = np.arange(10.0)[None, :], np.arange(10.0)[None, :] % 2
+    batches, costs = [], []
+    model = nn.Sequential(nn.Linear(1, 1, rng=0))
+
+    def loss(Z, Y):
+        J = LOSS(Z, Y)
+        batches.append(tuple(Y[0]))
+        costs.append(J.item() * Y.shape[1] / 10)
+        return J
+
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.01)
+    history = tg.fit(model, X, Y, loss=loss, optimizer=optimizer, epochs=6, batch_size=7, rng=0)
+    assert len(set(batches[::2])) > 1
+    assert {len(b) for b in batches[1::2]} == {3}
+    np.testing.assert_allclose(history.costs, [a + b for a, b in zip(costs[::2], costs[1::2], strict=True)], rtol=1e-15)
+
+
+def test_dropout_drops_in_every_epoch_whatever_the_mode_before(flower):
+    X, Y = flower
+    seen = []
+
+    class Spy(nn.Module):
+        def __call__(self, a):
+            seen.append(self.training)
+            return a
+
+    model = nn.Classifier(nn.Linear(2, 1, rng=0), Spy())
+    model.eval()
+    fit(model, X, Y, epochs=3, validation=(X, Y))
+    assert seen == [False] + [True, False, False] * 3  # the validation data are tried before the first step
+
+
+def test_ctrl_c_in_the_middle_of_a_step_keeps_the_last_whole_one(flower):
+    steps = 0
+
+    class Fragile(nn.Module):
+        def __call__(self, a):
+            nonlocal steps
+            steps += 1
+            return fragile(a) if steps == 4 else a
+
+    @tg.op()
+    def fragile(a):
+        def vjp(da):
+            raise KeyboardInterrupt
+
+        return a, (vjp,)
+
+    plain = nn.Sequential(nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=1))
+    model = nn.Sequential(nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=1), Fragile())
+    history = fit(model, *flower, epochs=10)
+    assert (history.interrupted, len(history)) == (True, 3)
+    fit(plain, *flower, epochs=3)
+    for a, b in zip(model.parameters(), plain.parameters(), strict=True):
+        np.testing.assert_array_equal(a.data, b.data)
+
+
+def test_data_as_tensors_lists_and_integers(flower):
+    X, Y = flower
+    expected = fit(network(), X, Y).costs
+    assert fit(network(), tg.Tensor(X), tg.Tensor(Y)).costs == expected
+    assert fit(network(), X.tolist(), Y.tolist()).costs == expected
+    assert fit(network(), X, Y.astype(bool)).costs == expected
+    assert fit(network(), X, Y, batch_size=10_000, rng=0).costs == pytest.approx(expected, rel=1e-12)
+
+
+def test_validation_is_measured_after_each_epoch_without_dropout_and_without_learning(flower):
+    X, Y = flower
+    model = nn.Classifier(nn.Linear(2, 30, rng=0), nn.Tanh(), nn.Dropout(0.5, rng=0), nn.Linear(30, 1, rng=0))
+    history = fit(model, X[:, ::2], Y[:, ::2], epochs=4, lr=0.1, validation=(X[:, 1::2], Y[:, 1::2]))
+    assert len(history.validation_costs) == len(history.validation_accuracies) == 4
+    model.eval()
+    assert history.validation_costs[-1] == LOSS(model(X[:, 1::2]), Y[:, 1::2]).item()
+    assert history.validation_accuracies[-1] == tg.accuracy(model.predict(X[:, 1::2]), Y[:, 1::2])
+
+
+def test_a_float32_model_trains_in_float32_on_float64_data(flower):
+    model = network(np.float32)
+    fit(model, *flower)
+    assert {p.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+    assert {p.grad.dtype for p in model.parameters()} == {np.dtype(np.float32)}
+
+
+def test_classes_by_index_train_a_softmax_network():
+    rng = np.random.default_rng(0)
+    Y = rng.integers(0, 3, (1, 90))
+    X = np.array([[3, 0, -3], [0, 3, -3]])[:, Y[0]] + rng.normal(size=(2, 90))
+    model = nn.TwoLayerNetwork(2, 8, 3, rng=0, init=tg.init.xavier)
+    optimizer = tg.optim.Adam(model.parameters(), 0.05)
+    one_hot = (np.arange(3)[:, None] == Y).astype(float)
+    history = tg.fit(
+        model, X, Y, loss=tg.softmax_cross_entropy, optimizer=optimizer, epochs=100, validation=(X, one_hot)
+    )
+    assert history.validation_accuracies[-1] > 0.95
+
+
+def test_callbacks_see_each_epoch_and_can_end_the_training(flower):
+    seen = []
+
+    def watch(epoch, cost, model):
+        seen.append((epoch, cost))
+        return np.bool_(epoch == 3)
+
+    history = fit(network(), *flower, epochs=10, callbacks=[watch, lambda *_: None])
+    assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
+    assert history.costs == [cost for _, cost in seen]
+
+
+def test_ctrl_c_leaves_a_usable_model_and_history(flower):
+    def interrupt(epoch, cost, model):
+        if epoch == 4:
+            raise KeyboardInterrupt
+
+    model, other = network(), network()
+    history = fit(model, *flower, epochs=1000, callbacks=[interrupt])
+    assert history.interrupted
+    assert len(history) == 5
+    fit(other, *flower, epochs=5)
+    np.testing.assert_array_equal(model.predict_proba(flower[0]), other.predict_proba(flower[0]))
+    assert repr(history).endswith(", interrupted")
+
+
+def test_a_cost_that_explodes_stops_with_the_likely_cause_and_keeps_the_history(flower):
+    X, Y = flower
+    model = nn.Sequential(nn.Linear(2, 1, rng=0))
+    optimizer = tg.optim.SGD(model.parameters(), lr=1e200)
+    with (
+        pytest.raises(
+            FloatingPointError, match=r"the cost is (nan|inf) at epoch \d.*learning rate.*1e\+200.*`with tg.det"
+        ) as e,
+    ):
+        tg.fit(model, X, Y, loss=tg.mean_squared_error, optimizer=optimizer, epochs=10)
+    assert 1 <= len(e.value.history) < 10
+
+
+@pytest.mark.parametrize("batch_size", [None, 100])
+def test_a_cost_that_is_nan_before_any_update_is_not_laid_to_the_learning_rate(flower, batch_size):
+    X, Y = flower
+    model = nn.Sequential(nn.Linear(2, 1, rng=0), np.log)
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    with pytest.raises(FloatingPointError) as e:
+        tg.fit(model, X, Y, loss=tg.mean_squared_error, optimizer=optimizer, epochs=1, batch_size=batch_size, rng=0)
+    assert str(e.value) == (
+        "fit: the cost is nan at epoch 0, before any update: the forward pass itself gives it, or Y holds it. "
+        "Run it in `with tg.detect_anomaly():` to see the op."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"X": np.ones((400, 2))}, "fit: Y is (1, 400), X is (400, 2) in X and Y; expected a column for each example."),
+        ({"Y": np.ones(400)}, "fit: Y is (400,), X is (2, 400) in X and Y; expected a column for each example. "
+         "Write Y.reshape(1, -1)."),
+        ({"Y": np.ones((400, 1))}, "Write Y.reshape(1, -1)."),
+        ({"X": np.ones(400)}, "fit: X is (400,) in X and Y; expected (n_x, m), with the examples as columns."),
+        ({"X": np.ones((400, 8, 8, 3))}, "as columns: write X.reshape(X.shape[0], -1).T if the first axis counts the"),
+        ({"X": np.full((2, 400), "a")}, "X has dtype <U1, and is not numeric."),
+        ({"validation": (np.ones((2, 3)), np.ones((1, 4)))}, "fit: Y is (1, 4), X is (2, 3) in the validation data"),
+        ({"validation": (np.ones((2, 3)),)}, "fit: validation must be a pair, validation=(X, Y)."),
+        ({"epochs": 0}, "fit: epochs must be a positive integer, got 0."),
+        ({"epochs": 2.5}, "fit: epochs must be a positive integer, got 2.5."),
+        ({"batch_size": 0, "rng": 0}, "fit: batch_size must be a positive integer, got 0."),
+        ({"batch_size": 10}, "fit with a batch_size draws random numbers: pass a seed, rng=0"),
+    ],
+)  # fmt: skip
+def test_errors(flower, change, text):
+    arguments = {"X": flower[0], "Y": flower[1], **change}
+    with pytest.raises((ValueError, TypeError), match=re.escape(text)):
+        fit(network(), **arguments)
+
+
+def test_an_optimizer_of_another_model_is_refused(flower):
+    optimizer = tg.optim.SGD(network().parameters(), lr=1)
+    with pytest.raises(ValueError, match=r"holds none of this model's parameters.*made anew after the optimizer"):
+        tg.fit(network(), *flower, loss=LOSS, optimizer=optimizer, epochs=1)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("lost", [lambda J: J.item(), lambda J: J.data, lambda J: None])
+def test_a_loss_that_loses_the_graph_is_refused(flower, lost, compile):
+    def loss(Z, Y):
+        return lost(tg.binary_cross_entropy_with_logits(Z, Y))
+
+    model = network()
+    optimizer = tg.optim.SGD(model.parameters(), lr=1.0)
+    eager = r"the loss returned an? \w+, not a Tensor, and there is no .* \.data, \.item\(\) or float\(\), or forget"
+    with pytest.raises(TypeError, match="must return the cost, a Tensor of a single number" if compile else eager):
+        tg.fit(model, *flower, loss=loss, optimizer=optimizer, epochs=1, compile=compile)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((np.ones((2, 5)), np.ones((1, 6)), 2), "minibatches: X is (2, 5), Y is (1, 6); expected a column for each"),
+        ((np.ones((2, 5)), np.ones(5), 2), "minibatches: X is (2, 5), Y is (5,)"),
+        (
+            (np.ones((5, 8, 8)), np.ones((1, 5)), 2),
+            "in both: write X.reshape(X.shape[0], -1).T if the first axis counts",
+        ),
+        ((np.ones((2, 5)), np.ones((1, 5)), -1), "minibatches: batch_size must be a positive integer, got -1."),
+    ],
+)
+def test_minibatches_refuse_what_would_be_cut_silently(arguments, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        next(tg.minibatches(*arguments, rng=0))
+
+
+# -- history and progress ---------------------------------------------------------------------------------------------
+
+
+def test_history_is_numpy_friendly_and_plots(flower):
+    X, Y = flower
+    history = fit(network(), X, Y, epochs=6, validation=(X, Y))
+    assert len(history) == 6
+    np.testing.assert_array_equal(np.asarray(history), history.costs)
+    assert np.min(history) == min(history.costs)
+    assert re.fullmatch(
+        r"History: 6 epochs, cost 0\.\d{6} -> 0\.\d{6}, validation cost 0\.\d{6}, validation accuracy \d+\.\d\d%",
+        repr(history),
+    )
+    from matplotlib.figure import Figure
+
+    ax = history.plot(Figure().subplots())
+    assert [line.get_label() for line in ax.lines] == ["training", "validation"]
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), history.costs)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "cost J")
+
+
+def test_a_plot_without_matplotlib_says_how_to_get_it(flower, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"plots need matplotlib: pip install 'tinygrad_dls\[plot\]'"):
+        fit(network(), *flower).plot()
+
+
+def test_quiet_when_not_a_terminal(flower, capfd):
+    fit(network(), *flower, epochs=50)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_progress_bar_shows_the_cost_in_a_terminal(flower, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    import time
+
+    fit(network(), *flower, epochs=12, callbacks=[lambda *_: time.sleep(0.15)])
+    shown = capsys.readouterr().err
+    assert "cost 0." in shown
+    assert "/12" in shown
+    fit(network(), *flower, epochs=12, progress=False, callbacks=[lambda *_: time.sleep(0.15)])
+    assert capsys.readouterr().err == ""
+
+
+# -- metrics ----------------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_and_confusion_matrix():
+    Y = np.array([[0, 1, 2, 2, 1]])
+    predictions = np.array([[0, 2, 2, 2, 1]])
+    one_hot = (np.arange(3)[:, None] == Y).astype(float)
+    for labels in (Y, one_hot):
+        assert tg.accuracy(predictions, labels) == 0.8
+        np.testing.assert_array_equal(tg.confusion_matrix(predictions, labels), [[1, 0, 0], [0, 1, 1], [0, 0, 2]])
+    assert tg.confusion_matrix(np.zeros((1, 2), int), np.zeros((1, 2))).tolist() == [[2, 0], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("predictions", "Y", "text"),
+    [
+        (np.zeros(5), np.zeros((1, 5)), "predictions are (5,), Y is (1, 5); expected (1, m), and a column for each."),
+        (np.zeros((1, 5)), np.zeros((5, 1)), "predictions are (1, 5), Y is (5, 1)"),
+        (np.zeros((1, 0)), np.zeros((1, 0)), "there are no examples."),
+    ],
+)
+def test_metrics_refuse_shapes_that_would_broadcast(predictions, Y, text):
+    for metric in (tg.accuracy, tg.confusion_matrix):
+        with pytest.raises(ValueError, match=re.escape(text)):
+            metric(predictions, Y)
+
+
+def test_confusion_matrix_counts_classes_only():
+    assert tg.confusion_matrix([[0, 1]], [[0, 1]]).tolist() == [[1, 0], [0, 1]]
+    for predictions in ([[0, -1]], [[0.3, 0.8]]):
+        with pytest.raises(ValueError, match="classes must be integers from 0 up"):
+            tg.confusion_matrix(predictions, [[0, 1]])
+    assert tg.confusion_matrix([[0]], [[1.0], [0.0], [0.0]]).shape == (3, 3)
+
+
+# -- what the labels are ----------------------------------------------------------------------------------------------
+
+
+def trained(model, X, Y, loss, epochs=200, **kwargs):
+    optimizer = tg.optim.Adam(model.parameters(), lr=0.05)
+    return tg.fit(
+        model, X, Y, loss=loss, optimizer=optimizer, epochs=epochs, validation=(X, Y), progress=False, **kwargs
+    )
+
+
+def test_soft_labels_count_as_the_likelier_class(flower):
+    X, Y = flower
+    soft = np.where(Y == 1, 0.95, 0.05)
+    columns = np.vstack([1 - soft, soft])
+    model = network()
+    history = fit(model, X, soft, epochs=200, validation=(X, soft))
+    right = np.mean(model.predict(X) == Y)
+    assert right > 0.6
+    assert history.validation_accuracies[-1] == right
+    assert tg.accuracy(model.predict(X), soft) == tg.accuracy(model.predict(X), columns) == right
+    np.testing.assert_array_equal(
+        tg.confusion_matrix(model.predict(X), columns), tg.confusion_matrix(model.predict(X), Y)
+    )
+    assert tg.accuracy([[0, 1]], [[0.5, 0.5001]]) == 1  # as predict has it: 1 where A > 0.5
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        LOSS,
+        lambda Z, Y: LOSS(Z, Y) + 0.0,
+        lambda Z, Y: tg.binary_cross_entropy(tg.sigmoid(Z), Y),
+        lambda Z, Y: np.mean(np.log(1 + np.exp(Z)) - Y * Z),
+    ],
+    ids=["with logits", "wrapped", "of a sigmoid", "written out"],
+)
+def test_several_labels_are_judged_each_for_itself(loss, compile):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2, 300))
+    Y = (X > 0).astype(int)
+    model = nn.TwoLayerNetwork(2, 8, 2, rng=0, init=tg.init.xavier)
+    history = trained(model, X, Y, loss, compile=compile)
+    A = tg.sigmoid(model(X).data)
+    np.testing.assert_array_equal(model.predict_proba(X), A)
+    np.testing.assert_array_equal(model.predict(X), (A > 0.5).astype(int))
+    assert history.validation_accuracies[-1] == np.mean((A > 0.5) == Y) == tg.accuracy(model.predict(X), Y)
+    assert history.validation_accuracies[-1] > 0.9
+
+
+def test_a_model_of_several_labels_says_so_itself():
+    X = np.random.default_rng(0).normal(size=(2, 50))
+    for model in (
+        nn.TwoLayerNetwork(2, 3, 4, rng=0, several_labels=True),
+        nn.Classifier(nn.Linear(2, 4, rng=0), several_labels=True),
+        nn.Classifier(nn.Linear(2, 4, rng=0), nn.Sigmoid(), several_labels=True),
+    ):
+        A = model.predict_proba(X)
+        assert A.sum(axis=0).max() > 1.1  # no softmax
+        np.testing.assert_array_equal(model.predict(X), (A > 0.5).astype(int))
+    with pytest.raises(TypeError, match="Classifier: several_labels must be True or False, got 2"):
+        nn.Classifier(nn.Linear(2, 4, rng=0), several_labels=2)
+
+
+def test_a_sigmoid_for_each_class_gives_classes_and_its_own_probabilities():
+    rng = np.random.default_rng(0)
+    classes = rng.integers(0, 3, (1, 90))
+    X = np.array([[3, 0, -3], [0, 3, -3]])[:, classes[0]] + rng.normal(size=(2, 90))
+    one_hot = (np.arange(3)[:, None] == classes).astype(float)
+    model = nn.TwoLayerNetwork(2, 8, 3, rng=0, init=tg.init.xavier)
+    history = trained(model, X, one_hot, LOSS)
+    np.testing.assert_array_equal(model.predict_proba(X), tg.sigmoid(model(X).data))
+    assert model.predict(X).shape == (1, 90)
+    assert history.validation_accuracies[-1] == tg.accuracy(model.predict(X), classes) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("loss", "Y"),
+    [
+        (tg.mean_squared_error, np.array([[1.5, 20.0, -3.0, 7.25]])),
+        (tg.mean_squared_error, np.array([[3, 7, 21, 40]])),
+        (tg.mean_squared_error, np.array([[0.0, 1.0, 1.0, 0.0]])),
+        (lambda Z, Y: np.mean((Z - Y) ** 2), np.array([[0.1, 0.9, 0.4, 0.3]])),
+        (lambda Z, Y: np.mean(np.abs(Y - Z)), np.array([[3.0, 7.0, 21.0, 40.0]])),
+        (lambda Z, Y: np.mean(np.log(1 + np.exp(Z)) * Y), np.array([[3.0, 7.0, 21.0, 40.0]])),
+    ],
+)
+def test_there_is_no_accuracy_of_numeric_targets(loss, Y):
+    X = np.arange(8.0).reshape(2, 4) / 8
+
+    class Regression(nn.Sequential):
+        def predict(self, X):
+            return self(X).data
+
+    for model in (nn.TwoLayerNetwork(2, 4, rng=0), Regression(nn.Linear(2, 1, rng=0))):
+        history = trained(model, X, Y, loss, epochs=2)
+        assert len(history.validation_costs) == 2
+        assert history.validation_accuracies == []
+        assert "accuracy" not in repr(history)
+
+
+def test_a_sigmoid_that_is_trained_by_squares_has_an_accuracy(flower):
+    X, Y = flower
+    model = nn.Classifier(nn.Linear(2, 1, rng=0), nn.Sigmoid())
+    history = trained(model, X, Y, tg.mean_squared_error, epochs=3)
+    assert history.validation_accuracies[-1] == tg.accuracy(model.predict(X), Y)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "Y", "text"),
+    [
+        ([[0.3, 0.8]], [[0, 1]], "predictions hold 0.3, which is no class. Pass model.predict(X), or A > 0.5"),
+        ([[0, 1]], [[3.7, 1.0]], "Y holds 3.7, which is no class: there is no accuracy of numeric targets."),
+        ([[0, 1]], [[-0.5, 1.0]], "Y holds -0.5, which is no class"),
+        ([[0, 2]], [[0.1, 0.9]], "Y holds soft labels of the classes 0 and 1, predictions hold 2."),
+        ([[0, 1, 1]], [[-1, 1, -1]], "Y: labels -1 and 1, held against labels 0 and 1. Write (Y + 1) / 2."),
+        ([[1.0, -1.0]], [[1, 0]], "predictions: labels -1 and 1, held against labels 0 and 1. Write (predictions + 1)"),
+        ([[0, 1]], [[1, 1], [1, 0]], "a column of Y has several labels, or none"),
+        ([[0, 1]], [[0, 1], [0, 0]], "let the model have several_labels=True."),
+        ([[1, 0], [0, 1]], [[1, 1], [0, 0]], "have a single 1 in each column. Of one-hot classes pass np.argmax"),
+        ([[0.2, 0.1], [0.8, 0.9]], [[1, 1], [1, 0]], "predictions hold 0.2, which is no class."),
+        ([[2, 0], [0, 1]], [[1, 1], [1, 0]], "several labels for an example must be 0 or 1 each"),
+    ],
+)
+def test_accuracy_refuses_what_has_no_classes(predictions, Y, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        tg.accuracy(predictions, Y)
+
+
+def test_accuracy_takes_classes_of_any_numbers():
+    assert tg.accuracy([[-1, 1, 1]], [[-1, 1, -1]]) == pytest.approx(2 / 3)
+    assert tg.accuracy([[1, 1]], [[-1, 1]]) == 0.5
+    assert tg.accuracy([[-1, 0, 1]], [[-1, 0, 0]]) == pytest.approx(2 / 3)
+    assert tg.accuracy([[0, 3]], [[-1, 3]]) == 0.5
+
+
+def test_accuracy_of_several_labels_is_the_fraction_of_labels():
+    assert tg.accuracy([[1, 0], [1, 1]], [[1, 1], [1, 1]]) == 0.75
+
+
+# -- evaluation -------------------------------------------------------------------------------------------------------
+
+
+def with_dropout():
+    return nn.Classifier(nn.Linear(2, 8, rng=0), nn.Tanh(), nn.Dropout(0.5, rng=1), nn.Linear(8, 1, rng=2))
+
+
+def test_threads_predict_with_one_model_and_see_no_modes_of_each_other(monkeypatch):
+    X = np.random.default_rng(0).normal(size=(2, 50))
+    model = with_dropout()
+    right, wrong = model.predict_proba(X), []
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def work():
+        wrong.append(sum(not np.array_equal(model.predict_proba(X), right) for _ in range(200)))
+
+    try:
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            assert all(module.training for module in model.modules())
+            assert not np.array_equal(model(X).data, right)  # this thread trains, and drops
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert wrong == [0] * 4
+
+
+def test_predicting_changes_nothing_of_a_model_or_its_generators():
+    model = with_dropout()
+    model.layers[2].eval()
+    before, drawn = [dict(vars(m)) for m in model.modules()], model.layers[2].rng.bit_generator.state
+    model.predict(np.ones((2, 3)))
+    assert [dict(vars(m)) for m in model.modules()] == before
+    assert model.layers[2].rng.bit_generator.state == drawn
+
+
+def test_modules_of_users_are_in_evaluation_mode_too_while_something_is_predicted(flower):
+    class Half(nn.Module):
+        def __call__(self, a):
+            return a * (0.5 if self.training else 1.0)
+
+    X, _ = flower
+    linear = nn.Linear(2, 1, rng=0)
+    model = nn.Classifier(linear, Half())
+    np.testing.assert_array_equal(model.predict_proba(X), nn.Classifier(linear).predict_proba(X))
+    assert model.layers[1].training
+    with tg.no_grad():
+        np.testing.assert_array_equal(model(X).data, 0.5 * linear(X).data)
+
+
+def test_a_compiled_function_that_was_recorded_while_predicting_is_recorded_anew_in_training():
+    class Half(nn.Module):
+        def __call__(self, a):
+            return a * (0.5 if self.training else 1.0)
+
+    half = Half()
+    compiled = tg.compile(lambda a: half(a))
+    model = nn.Classifier(lambda a: tg.Tensor(compiled(a)), nn.Sigmoid())
+    X = np.array([[2.0, 4.0]])
+    for _ in range(2):
+        np.testing.assert_array_equal(model.predict_proba(X), tg.sigmoid(X))
+        np.testing.assert_array_equal(compiled(X), X / 2)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+def test_wherever_ctrl_c_comes_in_fit_the_modes_and_the_warnings_of_numpy_are_as_before(compile):
+    X, Y = tg.datasets.planar_flower(20)
+    before = np.geterr()
+    places = set()
+    parts = ["loop", "batches", "history", "metrics"]
+    names = [f"training/{part}" for part in parts]
+    names += ["nn/module", "nn/evaluation", "nn/substitution", "nn/layers", "nn/models", "optim", "threads"]
+    files = (*(f"tinygrad_dls/{name}.py" for name in names), "_ufunc_config.py")
+    for k in range(0, 10**6, 41 if compile else 7):
+        model = nn.Classifier(nn.Linear(2, 3, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=2))
+        optimizer = tg.optim.Adam(model.parameters())
+
+        def act(model=model, optimizer=optimizer):
+            tg.fit(model, X, Y, loss=LOSS, optimizer=optimizer, epochs=2, validation=(X, Y), batch_size=10, rng=0,
+                   compile=compile)  # fmt: skip
+
+        where = interrupted_at(k, files, act)
+        assert np.geterr() == before, where
+        assert all(module.training for module in model.modules()), where
+        with tg.no_grad():
+            assert not model(X).requires_grad
+        assert model(X).requires_grad, where
+        assert not any("training" in cell for cell in _cells_of(optimizer.parameters)), where
+        places.add(where)
+        if where is None:
+            break
+    assert None in places  # it came to the end
+    assert len(places) > 30
+
+
+def test_minibatches_serve_every_epoch_and_shuffle_anew(flower):
+    X, Y = flower
+    X = np.arange(400.0)[None, :]
+    batches = tg.minibatches(X, Y, 150, rng=0)
+    epochs = [[tuple(x[0]) for x, _ in batches] for _ in range(3)]
+    assert [[len(batch) for batch in epoch] for epoch in epochs] == [[150, 150, 100]] * 3
+    orders = [sum(epoch, ()) for epoch in epochs]
+    assert len(set(orders)) == 3
+    assert {tuple(sorted(order)) for order in orders} == {tuple(range(400))}
+    assert len(batches) == 3
+    assert repr(batches) == "minibatches: 3 of up to 150 of 400 examples"
+    assert next(iter(batches))[0].shape == (1, 150)
+    assert len(list(zip(batches, batches, strict=True))) == 3  # two epochs side by side
+    with pytest.raises(TypeError, match=r"next\(iter\(batches\)\) for one batch"):
+        next(batches)
