@@ -136,3 +136,31 @@ def test_a_newcomer_adds_an_op_with_one_function():
 def test_no_test_is_skipped_silently(path):
     marks = r"pytest\.(skip|mark\.skip|mark\.xfail|importorskip)"
     assert path.endswith("test_project.py") or not re.search(marks, (ROOT / path).read_text())
+
+
+NAMING = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/*.md", "Makefile", "*.toml", "tests/*.toml", "tests/**/*.py", "benchmarks/*.py")
+    for path in ROOT.glob(pattern)
+)
+
+
+@pytest.mark.parametrize("path", NAMING)
+def test_every_test_file_that_is_named_exists(path):
+    """As a path, or as a module that is run; only what has the form of a pattern is none."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    named = set(re.findall(r"\btests/[\w/]+\.(?:py|toml|json)\b", text))
+    named |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"python -m (tests\.[\w.]*\w)", text)}
+    named |= (
+        {f"tests/{name}" for name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)", text)}
+        if path.endswith(".md")
+        else set()
+    )
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_tests_mirror_the_rooms():
+    """A folder of tests is a room or a module of the package; what has no room is listed."""
+    folders = {path.parent.relative_to(ROOT / "tests").parts[:1] for path in ROOT.glob("tests/*/**/*.py")}
+    rooms = {name.split(".")[0] for name in ORDER}
+    assert {name for (name,) in folders} - rooms == {"bad_input", "support"}

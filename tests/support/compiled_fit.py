@@ -1,4 +1,4 @@
-"""A plugin for pytest, ``-p tests.support.compiled_fit``: every training by `fit` runs compiled. It counts the steps."""
+"""A plugin for pytest, ``-p tests.support.compiled_fit``: every training by `fit` runs compiled, its steps counted."""
 
 import tinygrad_dls as tg
 from tinygrad_dls.compiler.step import CompiledStep
