@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.compiler.test_compile import LOGITS
+from tests.compiler.steps import LOGITS
 from tinygrad_dls import nn
 
 inf, nan = math.inf, math.nan

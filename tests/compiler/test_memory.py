@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.compiler.test_compile import LOGITS, X, Y, assert_alike, eager, sgd
+from tests.compiler.steps import LOGITS, X, Y, assert_alike, eager, sgd
 from tinygrad_dls import nn
 
 OPTIMIZERS = {

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.compiler.test_compile import eager
+from tests.compiler.steps import eager
 from tests.compiler.test_optimizers import AMSGrad, OneParameterMore, RMSprop, Rows
 from tinygrad_dls import nn
 from tinygrad_dls.engine.errors import RecordingError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.compiler.test_compile import LOGITS, X, Y, assert_same_training, eager, network
+from tests.compiler.steps import LOGITS, X, Y, assert_same_training, eager, network
 from tinygrad_dls.engine.errors import RecordingError
 
 

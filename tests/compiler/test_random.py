@@ -16,7 +16,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.compiler.test_compile import eager
+from tests.compiler.steps import eager
 from tests.support.programs import OURS, random_program
 from tinygrad_dls import nn
 from tinygrad_dls.engine import ops

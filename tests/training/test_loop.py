@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.compiler.test_compile import interrupted_at
+from tests.compiler.steps import interrupted_at
 from tinygrad_dls import nn
 from tinygrad_dls.threads import _cells_of
 

@@ -1,0 +1,136 @@
+"""Networks, data, the step as anyone would write it, and what it means that two trainings are the same."""
+
+import linecache
+import sys
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tinygrad_dls import nn
+
+LOGITS = tg.binary_cross_entropy_with_logits
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(3, 50))
+Y = (RNG.random((1, 50)) < 0.5).astype(float)
+
+# Sums of a few hundred products in another order: some hundred roundings at the most. They grow over the steps of a
+# training by what the step multiplies differences with, which is near 1 at the rates used here.
+TOLERANCE = {"float64": 1e-12, "float32": 2e-4}
+
+
+def network(dtype=float, seed=0):
+    return nn.TwoLayerNetwork(3, 4, rng=seed, dtype=dtype)
+
+
+def sgd(model, **options):
+    return tg.optim.SGD(model.parameters(), **{"lr": 0.5, **options})
+
+
+def eager(model, loss, optimizer):
+    """The loop's step, as anyone would write it."""
+
+    def step(X, Y):
+        J = loss(model(X), Y)
+        optimizer.zero_grad()
+        J.backward()
+        optimizer.step()
+        return J.item()
+
+    return step
+
+
+def assert_alike(one, other, what=""):
+    """Equal up to rounding, relative to the largest entry."""
+    one, other = np.asarray(one), np.asarray(other)
+    assert one.dtype == other.dtype, what
+    scale = max(1.0, np.abs(one).max(initial=0))
+    np.testing.assert_allclose(other, one, rtol=0, atol=TOLERANCE.get(str(one.dtype), 0) * scale, err_msg=what)
+
+
+def assert_same_training(make, loss, optimizer, data, **options):
+    """Train a model eagerly and its twin compiled, and compare costs, parameters, gradients and state at each step."""
+    a, b = make(), make()
+    oa, ob = optimizer(a), optimizer(b)
+    slow, fast = eager(a, loss, oa), tg.compile(b, loss, ob, gradients=True, **options)
+    for i, (x, y) in enumerate(data):
+        J, cost = slow(x, y), fast(x, y)
+        assert type(cost) is float
+        assert cost == pytest.approx(J, rel=10 * TOLERANCE[str(a.parameters()[0].dtype)], abs=1e-12), i
+        for p, q in zip(a.parameters(), b.parameters(), strict=True):
+            assert_alike(p.data, q._value, f"{p.name} after step {i}")
+            if p.grad is None:
+                assert q.grad is None
+            else:
+                assert_alike(p.grad, q.grad, f"d{p.name} of step {i}")
+    before, after = oa.state_dict(), ob.state_dict()
+    assert before["steps"] == after["steps"]
+    for s, t in zip(before["state"], after["state"], strict=True):
+        assert len(s) == len(t)
+        for u, v in zip(s, t, strict=True):
+            assert_alike(u, v, "state")
+    return fast
+
+
+OPTIMIZERS = {
+    "plain": lambda m: sgd(m),
+    "momentum": lambda m: sgd(m, lr=0.1, momentum=0.9),
+    "nesterov": lambda m: sgd(m, lr=0.1, momentum=0.9, nesterov=True),
+    "decay": lambda m: sgd(m, weight_decay=0.1),
+    "adam": lambda m: tg.optim.Adam(m.parameters(), lr=0.01),
+    "schedule": lambda m: sgd(m, lr=tg.optim.inverse_time_decay(0.5, rate=0.1)),
+}
+
+
+def pair(**options):
+    """A model trained eagerly, and its twin compiled."""
+    a, b = network(), network()
+    oa, ob = sgd(a, **options), sgd(b, **options)
+    return a, b, oa, ob, eager(a, LOGITS, oa), tg.compile(b, LOGITS, ob)
+
+
+def assert_equal_models(a, b):
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        assert_alike(p.data, q.data, p.name)
+
+
+def interrupted_at(k, files, act):
+    """Do something, with a trace function that raises at the k-th line within these files; where it did."""
+    remaining, where = k, None
+
+    def trace(frame, event, arg):
+        nonlocal remaining, where
+        if not frame.f_code.co_filename.endswith(files) or frame.f_code.co_name.startswith("<"):
+            return None
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not line.strip().startswith("with "):  # there, Ctrl-C cannot come before a lock is free
+            remaining -= 1
+            if remaining == -1:
+                where = frame.f_code.co_filename, frame.f_lineno
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        act()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.settrace(before)
+    return where
+
+
+def message(f, *args):
+    with pytest.raises((TypeError, ValueError)) as caught:
+        f(*args)
+    return type(caught.value), str(caught.value)
+
+
+class Branching(nn.Module):
+    def __init__(self):
+        self.layer = nn.Linear(3, 1, rng=0)
+
+    def __call__(self, a):
+        z = self.layer(a)
+        return z if np.sum(z.data if isinstance(z, tg.Tensor) else z) > 0 else -z
