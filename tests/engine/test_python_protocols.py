@@ -2,15 +2,12 @@
 
 The table below is held against the special methods of float, int, complex, list and ndarray: each has its row.
 """
+
 # ruff: noqa: UP031, UP032  # other ways to print are what is tested
 
 import _thread
-import asyncio
-import builtins
 import cmath
-import contextlib
 import copy
-import itertools
 import logging
 import math
 import operator
@@ -24,6 +21,7 @@ import pandas as pd
 import pytest
 
 import tinygrad_dls as tg
+from tests.engine.leaves import vector
 from tinygrad_dls import nn
 
 KEEPS, REFUSED, VALUE, NOT = "keeps the graph", "is refused", "is a plain value", "is no operation of Tensors"
@@ -31,10 +29,6 @@ KEEPS, REFUSED, VALUE, NOT = "keeps the graph", "is refused", "is a plain value"
 
 def number(requires_grad=True):
     return tg.Tensor(2.5, requires_grad, name="w")
-
-
-def vector(requires_grad=True):
-    return tg.Tensor([1.0, 2.0], requires_grad, name="w")
 
 
 def whole(requires_grad=True):
@@ -161,7 +155,8 @@ def test_a_tensor_of_an_integer_counts():
     assert list(range(whole(requires_grad=False))) == [0, 1]
 
 
-# -- numbers and arrays that would lose the graph ---------------------------------------------------------------------
+# -- numbers and arrays that would lose the graph ----------------------------------------------------------------------
+
 
 LOSES = {
     "math.exp": lambda t: math.exp(t[0]),
@@ -328,7 +323,7 @@ def test_in_a_transform_too():
         tg.grad(tg.grad(lambda x: x * math.exp(x)))(1.0)
 
 
-# -- in place ---------------------------------------------------------------------------------------------------------
+# -- in place ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recording", [True, False])
@@ -416,212 +411,7 @@ def test_a_parameter_is_not_given_another_value_in_a_transform_nor_while_a_step_
     assert all((value == before[name]).all() for name, value in model.state_dict().items())
 
 
-# -- no_grad ----------------------------------------------------------------------------------------------------------
-
-
-def recorded():
-    return vector(), (vector() * 2).requires_grad
-
-
-def test_one_no_grad_may_be_used_again_nested_and_by_threads():
-    off, seen = tg.no_grad(), []
-    for _ in range(2):
-        with off:
-            with off:
-                seen.append(recorded()[1])
-            seen.append(recorded()[1])
-    seen.append(recorded()[1])
-    with off:
-        thread = threading.Thread(target=lambda: seen.append(recorded()[1]))
-        thread.start()
-        thread.join()
-    assert seen == [False] * 4 + [True, True]
-
-
-def test_an_error_sets_it_back():
-    with pytest.raises(ZeroDivisionError), tg.no_grad():
-        1 / 0  # noqa: B018
-    assert recorded()[1]
-
-
-@tg.no_grad()
-def generated():
-    got = yield recorded()[1]
-    try:
-        yield got, recorded()[1]
-    except KeyError:
-        yield "thrown", recorded()[1]
-    return recorded()[1]
-
-
-def test_of_a_generator_it_is_off_while_the_generator_runs_only():
-    steps = generated()
-    assert next(steps) is False
-    assert recorded()[1]
-    assert steps.send("sent") == ("sent", False)
-    assert steps.throw(KeyError()) == ("thrown", False)
-    assert recorded()[1]
-    with pytest.raises(StopIteration) as end:
-        next(steps)
-    assert end.value.value is False
-    closed = generated()
-    next(closed)
-    closed.close()
-    assert recorded()[1]
-
-
-def test_of_a_coroutine_it_is_off_while_the_coroutine_runs_only():
-    seen = []
-
-    @tg.no_grad()
-    async def off():
-        seen.append(("off", recorded()[1]))
-        await asyncio.sleep(0)
-        seen.append(("off", recorded()[1]))
-        return "done"
-
-    async def on():
-        seen.append(("on", recorded()[1]))
-        await asyncio.sleep(0)
-        seen.append(("on", recorded()[1]))
-
-    async def both():
-        return await asyncio.gather(off(), on(), off())
-
-    assert asyncio.run(both()) == ["done", None, "done"]
-    assert set(seen) == {("off", False), ("on", True)}
-
-
-def test_what_it_cannot_decorate_is_refused():
-    with pytest.raises(TypeError, match=r"Write @tg\.no_grad\(\), with parentheses"):
-        tg.no_grad(recorded)
-
-    for thing in (nn.Linear, 3):
-        with pytest.raises(TypeError, match=r"no_grad cannot decorate .* Write `with tg\.no_grad\(\):` within"):
-            tg.no_grad()(thing)
-
-
-# -- copies -----------------------------------------------------------------------------------------------------------
-
-
-def test_leaves_are_pickled_and_computed_tensors_are_not():
-    w = nn.Parameter([1.0, 2.0], name="W")
-    twin = pickle.loads(pickle.dumps(w))
-    assert (type(twin), twin.name, twin.requires_grad, twin.data.tolist()) == (nn.Parameter, "W", True, [1, 2])
-    z = w * 2
-    z.name = "Z"
-    with pytest.raises(TypeError) as error:
-        pickle.dumps(z)
-    assert str(error.value) == (
-        "Z was computed by multiply, and a graph cannot be pickled, as it holds functions. Take .detach() or .data of "
-        "it; if a model keeps it in an attribute, delete that before, or save model.state_dict()."
-    )
-    assert pickle.loads(pickle.dumps(z.detach())).data.tolist() == [2, 4]
-
-
-def test_a_deep_copy_of_a_graph_is_a_graph_of_copies():
-    w = vector()
-    J, u = copy.deepcopy((np.sum(w * w), w))
-    J.backward()
-    assert (u.grad.tolist(), w.grad) == ([2, 4], None)
-
-
-def test_a_copy_of_a_computed_tensor_leads_to_the_same_leaves():
-    w = vector()
-    copy.copy(np.sum(w * w)).backward()
-    assert w.grad.tolist() == [2, 4]
-
-
-def test_builtins_that_add_up_keep_the_graph():
-    w = vector()
-    builtins.sum(w).backward()
-    assert w.grad.tolist() == [1, 1]
-
-
-def test_a_deep_graph_is_copied_without_recursion():
-    w = z = tg.Tensor(1.0, requires_grad=True)
-    for _ in range(3 * sys.getrecursionlimit()):
-        z = z + 1.0
-    twin = copy.deepcopy(z)
-    twin.backward()
-    assert w.grad is None
-    assert twin.item() == z.item()
-
-
-@pytest.mark.parametrize("change", ["W.data[0] = 9.0", "W.data *= 2.0"])
-def test_a_change_in_place_of_the_original_does_not_escape_the_copys_graph(change):
-    W, X = tg.Tensor(np.ones((2, 2)), True, name="W"), vector()
-    twin = copy.deepcopy(np.sum(W @ X))
-    exec(change, {"W": W})
-    with pytest.raises(RuntimeError, match="an array of matmul, shared with the Tensor that this one was copied from"):
-        twin.backward()
-
-
-def test_a_change_in_place_of_the_copy_is_none_of_the_copied_graph():
-    W, X = tg.Tensor(np.ones((2, 2)), True), vector()
-    W_twin, J = copy.deepcopy((W, np.sum(W @ X)))
-    W_twin.data *= 2.0
-    J.backward()
-    np.testing.assert_array_equal(W_twin.grad, [[1, 2], [1, 2]])
-
-
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
-def test_a_copy_of_a_leaf_is_exact(copied, dtype):
-    data = np.random.default_rng(0).normal(size=(2, 3)).astype(dtype)
-    for t in (tg.Tensor(data, True, name="w"), nn.Parameter(data, name="w"), tg.Tensor(data, name="w")):
-        if t.requires_grad:
-            np.sum(t * t).backward()
-        twin = copied(t)
-        assert (type(twin), twin.name, twin.requires_grad, twin.op) == (type(t), t.name, t.requires_grad, None)
-        assert (twin.data is t.data) == (copied is copy.copy)
-        np.testing.assert_array_equal(twin.data, t.data, strict=True)
-        if t.requires_grad:
-            np.testing.assert_array_equal(twin.grad, t.grad, strict=True)
-
-
-class Noted(nn.Parameter):
-    """One of the caller's, which has attributes."""
-
-
-@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda t: pickle.loads(pickle.dumps(t))])
-def test_a_copy_of_a_callers_own_kind_keeps_its_attributes(copied):
-    p = Noted([1.0])
-    p.note, p.itself = ["decays"], p
-    twin = copied(p)
-    assert twin.note == ["decays"]
-    assert (twin.note is p.note) == (copied is copy.copy)
-    assert twin.itself is (p if copied is copy.copy else twin)
-
-
-def test_a_copy_of_a_tensor_in_a_tensor_has_both_graphs_of_its_own():
-    inner = tg.Tensor(2.0, requires_grad=True)
-    outer = tg.Tensor(inner * inner, requires_grad=True)
-    twin = copy.deepcopy(outer * outer)
-    twin.backward()
-    own = twin.inputs[0]
-    own.grad.backward()  # 2 outer = 2 inner^2
-    assert own.grad.item() == 8
-    assert own.data.inputs[0].grad == 8
-    assert (inner.grad, outer.grad) == (None, None)
-
-
-def test_a_copy_of_a_tensor_in_a_tensor_that_would_be_another_is_refused():
-    rng = np.random.default_rng(0)
-
-    @tg.op()
-    def noisy(x):
-        return x + rng.normal(), (lambda dz: dz,)
-
-    outer = tg.Tensor(tg.Tensor(2.0, requires_grad=True), requires_grad=True)
-    with pytest.raises(RuntimeError, match=r"deepcopy: this Tensor was computed by noisy, which.* Copy t\.detach\(\)"):
-        copy.deepcopy(noisy(outer))
-    with np.errstate(all="ignore"):
-        z = np.log(outer - 3)
-    assert np.isnan(copy.deepcopy(z).item())  # and NaN is no other value
-
-
-# -- NumPy's methods and functions ------------------------------------------------------------------------------------
+# -- NumPy's methods and functions -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("x", [2.0, 9.0])
@@ -652,165 +442,3 @@ def test_functions_that_write_into_an_array_say_what_to_write(write):
     ):
         write(out, number())
     assert not out.any()
-
-
-# -- switches that decorate -------------------------------------------------------------------------------------------
-
-
-def test_a_generator_or_a_coroutine_that_a_function_returns_has_no_graph_either():
-    @tg.no_grad()
-    def lazily():
-        return (recorded()[1] for _ in range(2))
-
-    @tg.no_grad()
-    def later():
-        async def run():
-            return recorded()[1]
-
-        return run()
-
-    async def awaited():
-        return await later()
-
-    mapped = tg.no_grad()(lambda: map(lambda _: recorded()[1], range(2)))  # noqa: C417
-    filtered = tg.no_grad()(lambda: filter(lambda _: not recorded()[1], range(2)))
-    zipped = tg.no_grad()(lambda: zip((recorded()[1] for _ in range(2)), range(2), strict=True))
-    chained = tg.no_grad()(lambda: itertools.chain(recorded()[1] for _ in range(2)))
-    asked = tg.no_grad()(lambda: iter(lambda: recorded()[1], None))
-    assert (list(mapped()), list(filtered())) == ([False, False], [0, 1])
-    assert (list(zipped()), list(chained()), next(asked())) == ([(False, 0), (False, 1)], [False, False], False)
-    assert list(lazily()) == [False, False]
-    assert asyncio.run(awaited()) is False
-
-
-@pytest.mark.parametrize("above", [True, False])
-def test_of_a_context_manager_it_is_off_in_its_own_code_and_not_in_the_block(above):
-    def place(maker):
-        return lambda steps: tg.no_grad()(maker(steps)) if above else maker(tg.no_grad()(steps))
-
-    ended = []
-
-    @place(contextlib.contextmanager)
-    def block(x):
-        yield x, recorded()[1]
-        ended.append(recorded()[1])
-
-    @place(contextlib.asynccontextmanager)
-    async def later():
-        yield recorded()[1]
-        ended.append(recorded()[1])
-
-    @block(2)
-    def decorated():
-        return recorded()[1]
-
-    async def entered():
-        async with later() as inside:
-            return inside, recorded()[1]
-
-    with block(1) as inside:
-        assert (inside, recorded()[1]) == ((1, False), True)
-    assert decorated() is True
-    assert asyncio.run(entered()) == (False, True)
-    assert (ended, block.__name__) == ([False] * 3, "block")
-
-
-def test_of_an_asynchronous_generator_it_is_off_while_that_runs_only():
-    seen = []
-
-    @tg.no_grad()
-    async def steps():
-        try:
-            for _ in range(3):
-                await asyncio.sleep(0)
-                try:
-                    seen.append((yield recorded()[1]))
-                except KeyError:
-                    seen.append(recorded()[1])
-        finally:
-            seen.append(recorded()[1])
-
-    async def consume():
-        assert [(inside, recorded()[1]) async for inside in steps()] == [(False, True)] * 3
-        seen.clear()
-        running = steps()
-        await anext(running)
-        assert await running.asend("sent") is False
-        assert await running.athrow(KeyError("planted")) is False
-        await running.aclose()
-        return recorded()[1]
-
-    assert asyncio.run(consume())
-    assert seen == ["sent", False, False]
-
-
-def test_blocks_in_generators_that_take_turns_end_in_any_order():
-    def block():
-        with tg.no_grad():
-            yield
-            yield recorded()[1]
-
-    one, other = block(), block()
-    next(one)
-    next(other)
-    one.close()
-    assert next(other) is False
-    other.close()
-    assert recorded()[1]
-
-
-def test_an_abandoned_generator_cleans_up_without_a_graph():
-    seen = []
-
-    @tg.no_grad()
-    def steps():
-        try:
-            yield
-        finally:
-            seen.append(recorded()[1])
-
-    abandoned = steps()
-    next(abandoned)
-    abandoned.close()
-    assert seen == [False]
-
-
-@pytest.mark.parametrize("switch", [tg.no_grad, tg.detect_anomaly])
-def test_a_switch_says_how_it_is_used(switch):
-    with pytest.raises(RuntimeError, match=rf"{switch.__name__}: no block is open here\. Was it entered in another"):
-        switch().__exit__(None, None, None)
-    with pytest.raises(TypeError, match=rf"takes no arguments\. Write @tg\.{switch.__name__}\(\), with parentheses"):
-        switch(enabled=False)
-
-
-@pytest.mark.parametrize("wrapper", [staticmethod, classmethod, property])
-def test_decorators_of_classes_stand_above(wrapper):
-    for switch in (tg.no_grad, tg.detect_anomaly):
-        with pytest.raises(TypeError, match=rf"{switch.__name__} cannot decorate .*; @staticmethod and the like stand"):
-            switch()(wrapper(recorded))
-
-
-def test_detect_anomaly_looks_at_what_a_decorated_generator_computes_and_at_nothing_else():
-    @tg.detect_anomaly()
-    def steps():
-        yield
-        np.log(tg.Tensor(0.0, True))
-        yield
-
-    running = steps()
-    next(running)
-    with np.errstate(divide="ignore"):
-        np.log(tg.Tensor(0.0, True))  # while it waits
-    with pytest.raises(tg.AnomalyError, match="log"):
-        next(running)
-
-
-def test_one_detect_anomaly_may_be_used_again_and_nested():
-    looking = tg.detect_anomaly()
-    for _ in range(2):
-        with pytest.raises(tg.AnomalyError), looking, looking:
-            np.log(tg.Tensor(0.0, True))
-    with np.errstate(divide="ignore"):
-        np.log(tg.Tensor(0.0, True))
-    with pytest.raises(TypeError, match=r"Write @tg\.detect_anomaly\(\), with parentheses"):
-        tg.detect_anomaly(recorded)
