@@ -12,8 +12,8 @@ import sympy
 from hypothesis import settings
 
 import tinygrad_dls as tg
-from tests.source.test_numpy_source import EPS, MODELS, cost_of, gradients_of, leaves_of, matrix_of_data, rounded_anew
 from tests.support.programs import random_program
+from tests.support.sources import EPS, MODELS, cost_of, gradients_of, leaves_of, matrix_of_data, rounded_anew
 from tinygrad_dls.derivations import entries, one_example
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.ir import functions

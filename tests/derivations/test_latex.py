@@ -7,9 +7,9 @@ import pytest
 import tinygrad_dls as tg
 from tests.derivations.test_derive import derivations
 from tests.source.test_names import GREEK, Model, gradients
-from tests.source.test_numpy_source import cost_of
 from tests.support.latex import PDFLATEX
 from tests.support.programs import random_program
+from tests.support.sources import cost_of
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part
 
 

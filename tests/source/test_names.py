@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tests.derivations.test_derive import executed
-from tests.source.test_numpy_source import EPS, arguments_of, function, results_of
+from tests.support.sources import EPS, arguments_of, function, results_of
 from tinygrad_dls.derivations import latex
 from tinygrad_dls.graph.names import FUNCTIONS, KIN, RESERVED, Names, identifier, shortened
 from tinygrad_dls.graph.reading import read

@@ -17,7 +17,7 @@ from scipy import special
 
 import tinygrad_dls as tg
 from tests.engine.test_ops import CASES as OPS
-from tests.source.test_numpy_source import leaves_of
+from tests.support.sources import leaves_of
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.reading import LOSSES, read
 from tinygrad_dls.ir.functions import PATTERNS
