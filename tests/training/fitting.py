@@ -1,16 +1,9 @@
-"""Networks on the flower, and how they are trained."""
-
-import pytest
+"""Networks, and how they are trained."""
 
 import tinygrad_dls as tg
 from tinygrad_dls import nn
 
 LOSS = tg.binary_cross_entropy_with_logits
-
-
-@pytest.fixture
-def flower():
-    return tg.datasets.planar_flower()
 
 
 def network(dtype=float):
