@@ -219,16 +219,15 @@ def add(function: Callable[..., Any], kind: Kind = ENTRYWISE, **known: Any) -> F
         raise TypeError(f"functions.add({name}, ...): the kind is {kind!r}; expected one of Kind, such as Kind.VIEW.")
     names = [field.name for field in fields(Function)][2:]
     if unknown := sorted(known.keys() - names):
-        raise TypeError(
-            f"functions.add({name}, ...): {unknown[0]}= is no field of a row; these are {', '.join(names)}."
-        )
+        raise TypeError(f"functions.add({name}, ...): a row has no {unknown[0]}=; it has {', '.join(names)}.")
     row = Function(function, kind, **known)
-    if _ROWS.setdefault(function, row) != row:
+    there = _ROWS.setdefault(function, row)
+    if there != row:
+        differing = next(x for x in ("kind", *names) if getattr(there, x) != getattr(row, x))
         raise ValueError(
-            f"functions.add({name}, ...): {name} has another row already, {_ROWS[function]}. A function has one row: "
-            "change that one, in tinygrad_dls/ir/functions.py or where it was added."
+            f"functions.add({name}, ...): {name} has another row already, with "
+            f"{differing}={getattr(there, differing)!r}. A function has one row: change that one, in tinygrad_dls/ir/functions.py or where it was added."
         )
-    _without_row.cache_clear()
     return row
 
 
