@@ -226,7 +226,8 @@ def add(function: Callable[..., Any], kind: Kind = ENTRYWISE, **known: Any) -> F
         differing = next(x for x in ("kind", *names) if getattr(there, x) != getattr(row, x))
         raise ValueError(
             f"functions.add({name}, ...): {name} has another row already, with "
-            f"{differing}={getattr(there, differing)!r}. A function has one row: change that one, in tinygrad_dls/ir/functions.py or where it was added."
+            f"{differing}={getattr(there, differing)!r}. A function has one row: change that one, in "
+            "tinygrad_dls/ir/functions.py or where it was added."
         )
     return row
 
