@@ -7,24 +7,21 @@ of small arrays 0.4, whatever it computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, astype, fits, is_call, is_plain_reduction, like, number, reachable, summed_axes
-from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
+from tinygrad_dls.ir.functions import clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rewrite import exchanged
 from tinygrad_dls.ir.rules import open_interval, simplified
 
-__all__ = ["ARITHMETIC", "COMPARISONS", "FLOATS", "copied", "is_number", "lowered", "total"]
+__all__ = ["FLOATS", "copied", "is_number", "lowered", "total"]
 
 Rule: TypeAlias = Callable[[Call], Any]
 
 FLOATS = (np.dtype("f4"), np.dtype("f8"))
-COMPARISONS = (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal)
-
-ARITHMETIC = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.floor_divide: "//"}
 
 
 def is_number(x: Any) -> bool:
@@ -36,7 +33,8 @@ def is_number(x: Any) -> bool:
         return number(x) is not None
     if x.function is None:
         return x.dtype is int or x.dtype is float  # Python's numbers have Python's types: these two symbols alone
-    return x.shape == () and (x.function in ARITHMETIC or x.function is np.asarray) and all(map(is_number, x.args))
+    arithmetic = x.function is np.asarray or row_of(x.function).is_arithmetic
+    return x.shape == () and arithmetic and all(map(is_number, x.args))
 
 
 def total(x: Array, y: Array) -> Any:
@@ -161,14 +159,18 @@ def product(call: Call) -> Any:
     return like(call, np.dot, *call.args) if plain else None
 
 
+def _compares(x: Any) -> TypeGuard[Call]:
+    return isinstance(x, Call) and row_of(x.function).is_comparison
+
+
 def truths_as_numbers(call: Call) -> Any:
     """Truths that are multiplied are made numbers where they are made: mixed dtypes are converted piece by piece."""
-    if is_call(call, astype) and is_call(call.args[0], *COMPARISONS) and call.dtype in FLOATS and call.shape:
+    if is_call(call, astype) and _compares(call.args[0]) and call.dtype in FLOATS and call.shape:
         return like(call, call.args[0].function, *call.args[0].args)
     if is_call(call, np.multiply, np.subtract) and call.dtype in FLOATS and call.shape:
         for i, x in enumerate(call.args):
             other = call.args[1 - i]
-            truths = is_call(x, *COMPARISONS) and x.dtype == bool and x.shape
+            truths = _compares(x) and x.dtype == bool and x.shape
             if truths and isinstance(other, Call) and other.dtype == call.dtype:
                 args = list(call.args)
                 args[i] = Call(x.function, x.args, {}, x.shape, call.dtype)

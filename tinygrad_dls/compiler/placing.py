@@ -14,6 +14,7 @@ from tinygrad_dls.compiler.storage import is_elementwise
 from tinygrad_dls.compiler.updating import Block, Flat, Layout, Update
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import Call, getitem, is_call, reachable
+from tinygrad_dls.ir.functions import MATRIX, row_of
 
 __all__ = ["USED", "Line", "Places", "over_gradients", "placed", "with_sums"]
 
@@ -92,7 +93,7 @@ class Places:
 
     def write(self, call: Call, name: str, *, strided: bool = False) -> Call:
         """The call, or a copy of its result, that is written into an array; no copy where NumPy can write there."""
-        able = is_elementwise(call) or (is_call(call, np.dot, np.matmul) and not strided)
+        able = is_elementwise(call) or (row_of(call.function).kind is MATRIX and not strided)
         if not able or call in self.into or call in self.arrays or call in self.arguments or is_number(call):
             call = Call(copied, (call,), {}, call.shape, call.dtype)
         self.into[call] = name

@@ -2,65 +2,58 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import Call, astype, getitem, reachable
-from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
+from tinygrad_dls.ir.call import Call, is_call, reachable
+from tinygrad_dls.ir.functions import row_of
 from tinygrad_dls.ir.rules import simplified
 
 __all__ = ["within_unit_interval"]
 
 _ANYWHERE = (-np.inf, np.inf)
-_SAME = (getitem, astype, np.transpose, np.reshape, np.broadcast_to, np.squeeze, np.expand_dims, np.max, np.min)
-_ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
 
 
 def within_unit_interval(call: Call) -> bool:
     """Whether all entries of a result lie in [0, 1], or are NaN; False also where it cannot be told."""
     (call,) = simplified([call])
-    known: dict[Call, tuple[float, float]] = {}
+    found: dict[Call, tuple[float, float]] = {}
     with np.errstate(all="ignore"):
         for x in reachable([call]):
-            known[x] = _range(x, known)
-    low, high = known[call]
+            found[x] = _range(x, found)
+    low, high = found[call]
     return low >= 0 and high <= 1
 
 
-def _range(call: Call, known: dict[Call, tuple[float, float]]) -> tuple[float, float]:
+def _range(call: Call, found: dict[Call, tuple[float, float]]) -> tuple[float, float]:
     """The least and the largest that a call can give."""
 
     def of(x: Any) -> tuple[float, float]:
         if isinstance(x, Call):
-            return known[x]
+            return found[x]
         return (float(x), float(x)) if isinstance(x, (int, float, np.number)) else _ANYWHERE
 
-    f = call.function
-    if call.dtype == bool or f in (sigmoid, clipped_sigmoid, softmax, shared_softmax):
-        return 0.0, 1.0
-    if f is np.tanh:
-        return -1.0, 1.0
-    if f is np.power and not isinstance(call.args[1], Call) and call.args[1] == 2:
-        return 0.0, np.inf
-    if f is None or not call.args:
-        return _ANYWHERE
-    (low, high), *others = (of(x) for x in call.args)
-    if f is np.asarray or (f in _SAME and isinstance(call.args[0], Call)):
-        return low, high
-    if f is np.negative:
-        return -high, -low
-    if f is np.abs:
-        return 0.0, np.inf
-    if f is np.exp:
-        return float(np.exp(low)), float(np.exp(high))
-    if f in (np.maximum, np.minimum, np.clip):
-        limits = [(low, high), *others]
-        if f is np.clip:
-            return max(low, limits[1][0]), min(high, limits[2][1])
-        best = max if f is np.maximum else min
-        return best(x for x, _ in limits), best(x for _, x in limits)
-    if f in _ARITHMETIC and (f is not np.divide or others[0][0] > 0 or others[0][1] < 0):
-        corners = [float(f(np.float64(x), np.float64(y))) for x in (low, high) for y in others[0]]
-        return (min(corners), max(corners)) if not any(np.isnan(corners)) else _ANYWHERE
-    return _ANYWHERE
+    row = row_of(call.function)
+    low, high = (0.0, 1.0) if call.dtype == bool else row.bounds
+    if is_call(call, np.power) and not isinstance(call.args[1], Call) and call.args[1] == 2:
+        low = 0.0
+    inner = [of(x) for x in call.args]
+    if row.fill is not None or (row.selects and isinstance(call.args[0], Call)):
+        low, high = _both((low, high), inner[row.fill or 0])
+    elif row.monotone and not call.options and not _meets_pole(call, inner):
+        ends = [float(row.function(*map(np.float64, corner))) for corner in itertools.product(*inner)]
+        if not any(np.isnan(ends)):
+            low, high = _both((low, high), (min(ends), max(ends)))
+    return low, high
+
+
+def _meets_pole(call: Call, inner: list[tuple[float, float]]) -> bool:
+    """Whether what a quotient is divided by may be 0."""
+    return is_call(call, np.divide) and inner[1][0] <= 0 <= inner[1][1]
+
+
+def _both(x: tuple[float, float], y: tuple[float, float]) -> tuple[float, float]:
+    """What lies in two intervals."""
+    return max(x[0], y[0]), min(x[1], y[1])

@@ -11,7 +11,8 @@ from tinygrad_dls.compiler.ranges import within_unit_interval
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.ir.call import REDUCTIONS, Call, astype, evaluated, reachable
+from tinygrad_dls.ir.call import Call, evaluated, reachable
+from tinygrad_dls.ir.functions import ENTRYWISE, MATRIX, REDUCTION, row_of
 from tinygrad_dls.ir.program import FunctionSource, Program
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 from tinygrad_dls.nn import labels as label_checks
@@ -91,14 +92,15 @@ def _hollow(x: Array, shape: tuple[int, ...] | None = None) -> Array:
 def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """What a function gives for hollow arrays; where its shape is known beforehand, without going through them."""
     corners = [x[(slice(0, 1),) * x.ndim] if isinstance(x, np.ndarray) else x for x in args]
-    if function in (np.matmul, np.dot) and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in args):
+    kind = row_of(function).kind
+    if kind is MATRIX and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in args):
         a, b = args
         if a.shape[1] == b.shape[0]:
             return np.broadcast_to(function(*corners), (a.shape[0], b.shape[1]))
-    elif function in (np.where, astype) or (isinstance(function, np.ufunc) and not function.signature and not options):
+    elif kind is ENTRYWISE and not options:
         shape = np.broadcast_shapes(*map(np.shape, args))
         return np.broadcast_to(function(*corners), shape) if shape else function(*args)
-    elif function in REDUCTIONS and len(args) == 1 and args[0].ndim:
+    elif kind is REDUCTION and len(args) == 1 and args[0].ndim and options.keys() <= {"axis", "keepdims"}:
         axis, keep = options.get("axis"), bool(options.get("keepdims"))
         shape = args[0].shape
         axes = range(len(shape)) if axis is None else [i % len(shape) for i in np.atleast_1d(axis)]

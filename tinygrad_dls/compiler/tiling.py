@@ -6,24 +6,22 @@ after. A program can be tiled if nothing that works on the examples needs a sum 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.compiler.joining import with_ones
 from tinygrad_dls.compiler.lowering import total
 from tinygrad_dls.ir.call import (
-    REDUCTIONS,
     Call,
-    astype,
     getitem,
     is_plain_reduction,
     is_transpose,
     reachable,
     summed_axes,
 )
+from tinygrad_dls.ir.functions import ENTRYWISE, FILLED, MATRIX, REDUCTION, row_of
 
 __all__ = ["CACHE", "SHARED", "Kinds", "kinds", "width", "worthwhile"]
 
@@ -105,21 +103,22 @@ def _said(call: Call) -> str:
 
 def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
     """Whether a call that works on the examples does to each what it would do to it alone."""
-    f: Callable[..., Any] | None = call.function
+    f = call.function
+    row = row_of(f)
     args = [x for x in call.args if isinstance(x, Call)]
-    if f in (np.dot, np.matmul):
+    if row.kind is MATRIX:
         a, b = call.args  # of which one may be a constant array
         if len(a.shape) != 2 or len(b.shape) != 2:
             return False
         rows, columns = (isinstance(x, Call) and x in axes for x in (a, b))
         return (axis == -1 and not rows) if columns else axis == -2
-    if isinstance(f, np.ufunc) or f in (np.where, astype):
-        return all(axes.get(x, axis) == axis for x in args)
+    if row.kind is ENTRYWISE:
+        return not call.options and all(axes.get(x, axis) == axis for x in args)
     if f is np.transpose:
         return is_transpose(call) and len(call.shape) == 2
-    if f in (np.ones, np.full, with_ones):
+    if row.kind is FILLED or f is with_ones:
         return True
-    if f in REDUCTIONS:
+    if row.kind is REDUCTION:
         x = args[0]
         across = all(i - len(x.shape) != axes[x] for i in summed_axes(call))
         return is_plain_reduction(call) and across and bool(call.options.get("keepdims"))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.compiler.joining import side_by_side, with_ones
-from tinygrad_dls.compiler.lowering import ARITHMETIC, COMPARISONS, FLOATS, copied, is_number, total
+from tinygrad_dls.compiler.lowering import FLOATS, copied, is_number, total
 from tinygrad_dls.compiler.placing import USED, Line, Places
 from tinygrad_dls.compiler.storage import Storage, is_elementwise, stored
 from tinygrad_dls.engine.arrays import Array
@@ -28,24 +28,16 @@ from tinygrad_dls.ir.call import (
     is_transpose,
     number,
     reachable,
-    scattered,
     spelling,
     summed_axes,
 )
-from tinygrad_dls.ir.functions import PATTERNS
+from tinygrad_dls.ir.functions import VIEW, row_of
 
 __all__ = ["Code", "Writer", "cost_without_factor"]
 
 RUN = 4096  # entries of a long sum that are added up in one go
 LONG = 4 * RUN
 FEW = 4096  # entries of an array up to which its memory does not matter
-_REDUCE = {np.sum: np.add, np.max: np.maximum, np.min: np.minimum, np.prod: np.multiply}
-_VIEWS = (np.transpose, np.broadcast_to, np.expand_dims, np.squeeze, np.swapaxes, np.reshape)
-_FRESH = (
-    np.where, np.concatenate, np.stack, np.cumsum, np.sum, np.prod, np.max, np.min, np.mean, np.std, np.var, np.any,
-    np.all, getitem, scattered, *PATTERNS,
-)  # fmt: skip  # whose results are arrays of their own, indexing among them where it is no view
-_BY_KEYWORD = (np.maximum, np.minimum)  # whose third argument by position is deprecated
 
 
 def total_in_runs(x: Array, y: Array) -> Any:
@@ -198,7 +190,7 @@ class Writer:
             return _basic(index) and not single
         if f is with_ones:
             return x not in self.given and x not in self.constants
-        return f in _VIEWS
+        return row_of(f).kind is VIEW
 
     def is_constant(self, call: Call) -> bool:
         """Whether a result depends on nothing, if it is known of the arguments."""
@@ -215,7 +207,7 @@ class Writer:
             return False
         if f is np.dot:
             return all(isinstance(x, Call) and x.shape for x in call.args)
-        if f in _REDUCE:
+        if row_of(f).reduce is not None:
             return is_plain_reduction(call) and bool(call.args[0].dtype == call.dtype and call.dtype != bool)
         return f is astype or (isinstance(f, np.ufunc) and f.nout == 1)
 
@@ -248,7 +240,7 @@ class Writer:
         text = f"{self.called(call.function)}({self.arguments(call)})"
         if call.function is np.ones:
             text = f"np.ones({self.shape(call)}, {self.dtype(call.dtype)})"
-        elif call.function in _VIEWS and is_number(call.args[0]):
+        elif row_of(call.function).kind is VIEW and is_number(call.args[0]):
             text = f"np.full({self.shape(call)}, {self.number(call.args[0])}, {self.dtype(call.dtype)})"
         stem = call.name or ("ones" if call.function is np.ones else "c")
         self.names[call] = self.made_once(text, stem, math.prod(self.lengths(call)), call.dtype)
@@ -325,7 +317,7 @@ class Writer:
 
     def written(self, call: Call, out: str) -> None:
         """The line of a call that writes into an array."""
-        f, comment = call.function, self.comment(call)
+        f, row, comment = call.function, row_of(call.function), self.comment(call)
         kept = ", keepdims=True" * (len(call.shape) == 2)
         if f is np.dot and is_call(call.args[1], np.ones) and self.is_long(call.args[1]):
             text = f"{self.called(np.add)}.reduce({self.any(call.args[0])}, 1, out={out}{kept})"
@@ -333,16 +325,16 @@ class Writer:
             text = f"{self.called(np.matmul)}({', '.join(map(self.any, call.args))}, {out})"
         elif f is np.dot:
             text = f"{self.any(call.args[0])}.dot({self.any(call.args[1])}, {out})"
-        elif f in _REDUCE:
+        elif row.reduce is not None:
             axes = summed_axes(call)
             axis = axes[0] if len(axes) == 1 else axes
             kept = ", keepdims=True" * bool(call.options.get("keepdims"))
-            text = f"{self.called(_REDUCE[f])}.reduce({self.any(call.args[0])}, {axis}, out={out}{kept})"
+            text = f"{self.called(row.reduce)}.reduce({self.any(call.args[0])}, {axis}, out={out}{kept})"
         elif f is astype:
             text = f"{out}[...] = {self.any(call.args[0])}"
         else:
             args = [self.operand(x, call) for x in call.args]
-            text = f"{self.called(f)}({', '.join([*args, f'out={out}' if f in _BY_KEYWORD else out])})"
+            text = f"{self.called(f)}({', '.join([*args, f'out={out}' if row.out_by_keyword else out])})"
         self.write(text, comment)
 
     def assigned(self, call: Call) -> None:
@@ -355,7 +347,7 @@ class Writer:
         elif f is copied:
             text = self.any(call.args[0]) + ".copy()" * (call not in self.into)
         else:
-            fresh = isinstance(f, np.ufunc) or f in _FRESH  # others may give a view of memory that is used again
+            fresh = isinstance(f, np.ufunc) or row_of(f).is_new  # others may give a view of memory that is used again
             text = f"{self.called(f)}({self.arguments(call)})" + ".copy()" * (not fresh)
         self.names[call] = self.into.get(call) or self.free(call.name or ("t" if call.shape else "s"))
         self.write(f"{self.names[call]}{'[...]' * (call in self.into)} = {text}", self.comment(call))
@@ -404,7 +396,7 @@ class Writer:
             return self.any(x)
         dtypes = {y.dtype for y in call.args if isinstance(y, Call) and not is_number(y)}
         dtype = dtypes.pop() if len(dtypes) == 1 else None
-        same = dtype in FLOATS and (call.dtype == dtype or call.function in COMPARISONS)
+        same = dtype in FLOATS and (call.dtype == dtype or row_of(call.function).is_comparison)
         if isinstance(x, np.generic) and x.dtype != dtype:  # which counts as one of its dtype, unlike Python's numbers
             return f"np.{x.dtype.name}({self.number(x)})"
         if not same or call.function is np.power:
@@ -412,7 +404,7 @@ class Writer:
         if number(x) is None:
             return self.live(x, dtype)
         value = float(number(x))
-        if call.function in _BY_KEYWORD and math.prod(self.lengths(call)) <= FEW:  # of extremes, an array is faster
+        if row_of(call.function).out_by_keyword and math.prod(self.lengths(call)) <= FEW:  # there, an array is faster
             text = f"np.full({self.shape(call)}, {self.number(value)}, {self.dtype(dtype)})"
             size = math.prod(self.lengths(call))
             return self.made_once(text, "zeros" if value == 0 else "filled", size, dtype)
@@ -457,9 +449,10 @@ class Writer:
                 return x.name
             if x.function is np.asarray:
                 return self.number(x.args[0])
-            if x.function in ARITHMETIC:
+            if row_of(x.function).is_arithmetic:
                 y, z = (self.number(part, nested=True) for part in x.args)
-                return f"({y} {ARITHMETIC[x.function]} {z})" if nested else f"{y} {ARITHMETIC[x.function]} {z}"
+                text = f"{y} {row_of(x.function).operator} {z}"
+                return f"({text})" if nested else text
             return self.name(x)
         if isinstance(x, np.generic):
             x = x.item()

@@ -22,7 +22,7 @@ from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES
-from tinygrad_dls.ir.call import Call, evaluated, reachable
+from tinygrad_dls.ir.call import Call, evaluated, is_transpose, reachable
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
 
@@ -350,7 +350,7 @@ class _Writer:
         row, column = [x for x in "jkl" if x != shared][:2] if call.shape[1] != self.step.recorder.m else ("j", "i")
         factors = []
         for x, indices in zip(call.args, (row + shared, shared + column), strict=True):
-            if x.function is np.transpose and len(x.args) == 1:
+            if is_transpose(x):
                 x, indices = x.args[0], indices[::-1]
             if x not in self.names:
                 return None

@@ -20,6 +20,7 @@ from tinygrad_dls.derivations.latex import Notation
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.ir.call import Call, astype
+from tinygrad_dls.ir.functions import FILLED, VIEW, row_of
 from tinygrad_dls.ir.program import Program
 from tinygrad_dls.ir.rules import open_interval, simplified
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
@@ -55,15 +56,14 @@ def _entry(call: Any, known: Callable[[Call], Expression | None]) -> Expression:
     found = known(call)
     if found is not None:
         return found
-    function, args = call.function, call.args
-    if function is np.asarray or function is np.full:
-        return _constant(args[function is np.full])
+    function, args, row = call.function, call.args, row_of(call.function)
+    if row.kind is FILLED and row.fill is not None:
+        return _constant(args[row.fill])
     if function is astype or _repeats(call):
         return as_number(_entry(args[0], known))
     if function is np.clip and args[1:] == open_interval(call.dtype):
         return _entry(args[0], known)  # less than a rounding away
-    entrywise = function in (np.where, np.clip) or (isinstance(function, np.ufunc) and not function.signature)
-    if function is None or not entrywise or call.options:
+    if function is None or not row.is_entrywise or call.options:
         raise NoEntriesError
     try:
         result = function(*(x if x is None else SymbolicArray(_entry(x, known)) for x in args))
@@ -81,11 +81,12 @@ def _constant(x: Any) -> Expression:
 
 def _repeats(call: Call) -> bool:
     """Whether a call only repeats entries, as broadcasting does by itself."""
-    if call.function not in (np.broadcast_to, np.reshape, np.expand_dims) or not isinstance(call.args[0], Call):
+    row = row_of(call.function)
+    if not (row.kind is VIEW and row.spreads and isinstance(call.args[0], Call)):
         return False
     x = call.args[0]
     alone = all(n == 1 for n in x.shape)
-    return alone or (call.function is np.broadcast_to and len(x.shape) == len(call.shape))
+    return alone or (row.fill is not None and len(x.shape) == len(call.shape))
 
 
 # -- gradients --------------------------------------------------------------------------------------------------------

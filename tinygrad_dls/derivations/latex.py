@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.graph.names import Names, shortened
-from tinygrad_dls.ir.call import Call, astype, called, getitem
-from tinygrad_dls.ir.functions import clipped_sigmoid, sigmoid
+from tinygrad_dls.ir.call import Call, astype, called, getitem, is_call, is_transpose
+from tinygrad_dls.ir.functions import FILLED, REDUCTION, VIEW, Binding, Function, row_of
 from tinygrad_dls.ir.printing import expression
 
 __all__ = ["SHOWN", "Notation", "digits", "latex", "letter", "marked", "matrix", "name"]
@@ -29,16 +29,7 @@ _FITS = {  # what may stand as it is in a sum, beside a number, in a product of 
     MATRIX: {MATRIX, FRACTION, ATOM},
     ATOM: {ATOM},
 }
-
-_FUNCTIONS = {
-    np.tanh: r"\tanh", np.log: r"\log", np.sin: r"\sin", np.cos: r"\cos",
-    np.maximum: r"\max", np.minimum: r"\min", sigmoid: r"\sigma", clipped_sigmoid: r"\sigma",
-}  # fmt: skip
-_RELATIONS = {
-    np.greater: ">", np.greater_equal: r"\ge", np.less: "<", np.less_equal: r"\le", np.equal: "=",
-    np.not_equal: r"\ne",
-}  # fmt: skip
-_EXTREMES = {np.max: r"\max", np.min: r"\min"}
+_SUMS, _PRODUCTS = ("+", "-"), ("*", "/", "@")  # operators that have a notation of their own
 
 
 def name(text: str) -> str:
@@ -147,17 +138,18 @@ class _Writer:
             return self.notation(self.names[x]), ATOM
         if x.function is None:
             return self.notation(x.name), ATOM
-        if x.function is np.asarray or x.function is np.full:
-            return self.number(x.args[x.function is np.full])
-        if x.function in (np.add, np.subtract):
+        row = row_of(x.function)
+        if row.kind is FILLED and row.fill is not None:
+            return self.number(x.args[row.fill])
+        if row.operator in _SUMS and len(x.args) == 2:
             return self.sum(x)
-        if x.function in (np.multiply, np.divide, np.matmul):
+        if row.operator in _PRODUCTS:
             return self.product(x)
-        if x.function is np.negative:
-            return f"-{self.within(x.args[0], SUM)}", SUM
-        if x.function in (np.sum, np.mean) and isinstance(x.args[0], Call):
+        if row.binding is Binding.SIGN:
+            return f"{row.operator}{self.within(x.args[0], SUM)}", SUM
+        if is_call(x, np.sum, np.mean) and isinstance(x.args[0], Call):
             return self.total(x)
-        return self.function(x)
+        return self.function(x, row)
 
     def within(self, x: Any, outer: int) -> str:
         """The formula of an operand, in parentheses where it needs them."""
@@ -174,18 +166,20 @@ class _Writer:
 
     def sum(self, x: Call) -> tuple[str, int]:
         left, right = x.args
-        sign = "+" if x.function is np.add else "-"
+        row = row_of(x.function)
+        sign = row.operator
         first, second = self.formula(left)[0], self.within(right, SUM)
-        if x.function is np.add and self.formula(right)[1] == SUM:
+        if row.chained and self.formula(right)[1] == SUM:
             second = self.formula(right)[0]
             sign, second = ("-", second[1:].lstrip()) if second.startswith("-") else ("+", second)
         return f"{first} {sign} {second}", SUM
 
     def product(self, x: Call) -> tuple[str, int]:
         left, right = x.args
-        if x.function is np.matmul:
+        operator = row_of(x.function).operator
+        if operator == "@":
             return rf"{self.matrix(left)} \, {self.matrix(right)}", MATRIX
-        if x.function is np.divide:
+        if operator == "/":
             if _size(right) == 1 and (_size(left) > 1 or _is_sum(left)):
                 sign, left = ("-", left.args[0]) if self.is_negative(left) else ("", left)
                 return self.scaled(rf"{sign}\frac{{1}}{{{self.formula(right)[0]}}}", left)
@@ -211,8 +205,9 @@ class _Writer:
 
     def matrix(self, x: Any) -> str:
         """A factor of a matrix product; a matrix of one number over and over as that number times ones."""
-        if isinstance(x, Call) and x not in self.names and _size(x) > 1 and x.function in (np.full, np.broadcast_to):
-            filled = x.args[x.function is np.full]
+        fill = row_of(x.function).fill if isinstance(x, Call) and x not in self.names and _size(x) > 1 else None
+        if fill is not None:
+            filled = x.args[fill]
             if _size(filled) == 1:
                 shape = r" \times ".join(self.notation.count if n == self.m else str(n) for n in x.shape)
                 ones, factor = rf"\mathbf{{1}}_{{{shape}}}", self.within(filled, TOTAL)
@@ -250,35 +245,39 @@ class _Writer:
 
     def is_negative(self, x: Any) -> bool:
         """Whether an argument is written with a minus in front."""
-        return isinstance(x, Call) and x.function is np.negative and x not in self.names
+        return isinstance(x, Call) and row_of(x.function).binding is Binding.SIGN and x not in self.names
 
-    def function(self, x: Call) -> tuple[str, int]:
-        function, args = x.function, x.args
-        if function is np.transpose and not x.options and (len(args) == 1 or args[1] is None):
+    def function(self, x: Call, row: Function) -> tuple[str, int]:
+        args = x.args
+        if is_transpose(x):
             inside = self.within(args[0], ATOM)
             return (inside[:-1] + "T}" if inside.endswith("]}") else marked(inside, "^{T}")), ATOM
-        if function is np.power:
+        if row.binding is Binding.POWER:
             inside, own = self.formula(args[0])
             inside = inside if own == ATOM and "^" not in inside else _parentheses(inside)
             return f"{inside}^{{{self.formula(args[1])[0]}}}", ATOM
-        if function is np.exp:
-            return f"e^{{{self.formula(args[0])[0]}}}", FRACTION
-        if function is np.log1p:
-            return rf"\log{_parentheses(f'1 + {self.within(args[0], SUM)}')}", ATOM
-        if function is np.sqrt:
-            return rf"\sqrt{{{self.formula(args[0])[0]}}}", ATOM
-        if function is np.abs:
-            return rf"\left|{self.formula(args[0])[0]}\right|", ATOM
-        if function in _RELATIONS:
-            return rf"[\,{self.formula(args[0])[0]} {_RELATIONS[function]} {self.formula(args[1])[0]}\,]", ATOM
-        if function is astype or (function in (np.broadcast_to, np.reshape, np.expand_dims) and _size(args[0]) == 1):
+        if row.is_comparison:
+            sign = row.latex or row.operator
+            return rf"[\,{self.formula(args[0])[0]} {sign} {self.formula(args[1])[0]}\,]", ATOM
+        if x.function is astype or (row.kind is VIEW and row.spreads and _size(args[0]) == 1):
             return self.formula(args[0])  # the same number for every entry
-        if function in _FUNCTIONS and not x.options:
+        if "#1" in row.latex and not x.options:
+            return self.template(row.latex, args)
+        if row.kind is REDUCTION and row.latex and isinstance(args[0], Call) and x.options.get("axis") == 0:
+            return rf"{row.latex}_{{j}} {self.within(args[0], ATOM)}", TOTAL
+        if row.latex and row.kind is not REDUCTION and not x.options:
             inside = ", ".join(self.formula(y)[0] for y in args)
-            return f"{_FUNCTIONS[function]}{_parentheses(inside)}", ATOM
-        if function in _EXTREMES and isinstance(args[0], Call) and x.options.get("axis") == 0:
-            return rf"{_EXTREMES[function]}_{{j}} {self.within(args[0], ATOM)}", TOTAL
+            return f"{row.latex}{_parentheses(inside)}", ATOM
         return self.generic(x)
+
+    def template(self, text: str, args: tuple[Any, ...]) -> tuple[str, int]:
+        """A formula with ``#1`` and the like for its arguments: in parentheses those that stand in a sum."""
+        before, opening, inside = text.partition("(")
+        for i, y in enumerate(args, 1):
+            written = self.within(y, SUM) if f"+ #{i}" in text else self.formula(y)[0]
+            before, inside = (part.replace(f"#{i}", written) for part in (before, inside))
+        whole = before + _parentheses(inside.removesuffix(")")) if opening else before
+        return whole, FRACTION if "^" in text else ATOM  # which needs parentheses below another exponent
 
     def generic(self, x: Call) -> tuple[str, int]:
         """What has no notation of its own: its name, and its arguments; an index as code."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import sympy
+from sympy.printing.latex import LatexPrinter
 
 from tinygrad_dls.derivations.document import Formula, Line, Part, Prose, in_digits
 from tinygrad_dls.derivations.entries import Entries, M, number, shorter, symbol
@@ -16,6 +17,7 @@ from tinygrad_dls.derivations.latex import Notation, digits
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.node import Node
+from tinygrad_dls.ir.functions import Function, rows
 from tinygrad_dls.nn import losses
 from tinygrad_dls.symbolic.algebra import Expression
 from tinygrad_dls.symbolic.arrays import SymbolicArray, same, symbols
@@ -37,7 +39,7 @@ def scalar(x: Expression, notation: Notation) -> Formula:
     small[M] = Formula(notation.count, notation.count_in_code)
     code = _Printer().doprint(x.xreplace({s: sympy.Symbol(f.code) for s, f in small.items()}))
     x = x.replace(lambda e: e.is_Rational and e.q > 1000, lambda e: sympy.Float(e, 12))  # as the program has it
-    formula = sympy.latex(x, symbol_names={s: f.latex for s, f in small.items()})
+    formula = _LatexPrinter({"symbol_names": {s: f.latex for s, f in small.items()}}).doprint(x)
     formula = re.sub(r"\\left\(([^()\\]*?) ?\\right\)", r"(\1)", formula)  # parentheses that need not grow
     return Formula(formula, code)
 
@@ -48,6 +50,27 @@ class _Printer(sympy.printing.str.StrPrinter):  # type: ignore[misc]  # SymPy ha
     def _print_Piecewise(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
         *cases, (last, _) = x.args
         return "(" + "".join(f"{self._print(e)} if {self._print(c)} else " for e, c in cases) + f"{self._print(last)})"
+
+    def _print_Function(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        name = next((row.function.__name__ for row in _rows_of(x)), x.func.__name__)
+        return f"{name}({self.stringify(x.args, ', ')})"
+
+
+class _LatexPrinter(LatexPrinter):  # type: ignore[misc]  # SymPy has no annotations
+    """SymPy's formulas, with functions by the names that their rows give them."""
+
+    def _print_Function(self, x: Expression, exp: str | None = None) -> str:  # noqa: N802  # SymPy's name for it
+        for row in _rows_of(x):
+            if row.latex and "#" not in row.latex:
+                power = f"^{{{exp}}}" if exp else ""
+                return rf"{row.latex}{power}{{\left({', '.join(map(self._print, x.args))} \right)}}"
+        written: str = super()._print_Function(x, exp)
+        return written
+
+
+def _rows_of(x: Expression) -> list[Function]:
+    """The rows that name a function of SymPy's as theirs."""
+    return [row for row in rows() if row.is_entrywise and row.formula == x.func.__name__]
 
 
 def ratio(above: Formula, below: Formula) -> Formula:

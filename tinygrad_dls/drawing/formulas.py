@@ -17,7 +17,8 @@ from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.names import shortened
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES
-from tinygrad_dls.ir.call import Call, reachable
+from tinygrad_dls.ir.call import Call, is_call, reachable
+from tinygrad_dls.ir.functions import MATRIX, row_of
 from tinygrad_dls.ir.printing import expression
 from tinygrad_dls.ir.rules import RULES, factors, open_interval, simplified
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
@@ -126,17 +127,17 @@ def _beside(dz: Call, x: Call, names: dict[Call, str], value: str) -> str:
     called = {c: c.name for c in _within(x) if c.name == value} | names
     if x is dz:
         return "1"
-    if x.function in (np.broadcast_to, np.reshape, np.expand_dims):  # a sum's gradient, which all summands get
+    if row_of(x.function).spreads:  # a sum's gradient, which all summands get
         return _beside(dz, x.args[0], names, value)
-    if x.function is np.negative:
+    if is_call(x, np.negative):
         inner = _beside(dz, x.args[0], names, value)
         return "" if not inner else f"-{inner}" if " " not in inner else f"-({inner})"
-    if x.function is np.matmul and dz in x.args:
+    if row_of(x.function).kind is MATRIX and dz in x.args:
         (other,) = (c for c in x.args if c is not dz)
         return _short(expression(other, called, top=False))
     above, below = factors(x)
     negative = False
-    if minus := next((c for c in above if c is not dz and isinstance(c, Call) and c.function is np.negative), None):
+    if minus := next((c for c in above if c is not dz and is_call(c, np.negative)), None):
         above[above.index(minus)], negative = minus.args[0], True
     if above.count(dz) != 1 or any(dz in _within(c) for c in (*above, *below) if c is not dz):
         return ""

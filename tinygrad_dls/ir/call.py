@@ -16,12 +16,9 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = [
-    "REDUCTIONS", "Call", "astype", "called", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction",
+    "Call", "astype", "called", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction",
     "is_transpose", "like", "number", "reachable", "scattered", "spelling", "summed_axes", "transposed",
 ]  # fmt: skip
-
-
-REDUCTIONS = (np.sum, np.prod, np.max, np.min, np.mean, np.all, np.any)
 
 
 @dataclass(eq=False, slots=True, weakref_slot=True)

@@ -13,32 +13,14 @@ import numpy as np
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.graph.names import identifier, shortened
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.ir.call import Call, astype, called, getitem, is_call, scattered, spelling
-from tinygrad_dls.ir.functions import PATTERNS
+from tinygrad_dls.ir.call import Call, astype, called, getitem, is_call, is_transpose, scattered, spelling
+from tinygrad_dls.ir.functions import ATOM, COMPARISON, MATRIX, PATTERNS, POWER, PRODUCT, SIGN, row_of
 from tinygrad_dls.ir.program import Program
 
 __all__ = ["called_otherwise", "expression", "is_written_within", "remark"]
 
 INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
 
-# How tightly an operator binds, as in Python.
-COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = range(6)
-
-_OPERATORS: dict[Any, tuple[str, int]] = {
-    np.add: ("+", SUM),
-    np.subtract: ("-", SUM),
-    np.multiply: ("*", PRODUCT),
-    np.divide: ("/", PRODUCT),
-    np.floor_divide: ("//", PRODUCT),
-    np.matmul: ("@", PRODUCT),
-    np.greater: (">", COMPARISON),
-    np.greater_equal: (">=", COMPARISON),
-    np.less: ("<", COMPARISON),
-    np.less_equal: ("<=", COMPARISON),
-    np.equal: ("==", COMPARISON),
-    np.not_equal: ("!=", COMPARISON),
-}
-_METHODS = {np.sum: "sum", np.max: "max", np.min: "min", np.mean: "mean", np.all: "all", np.any: "any"}
 _NUMBER = r"\d[\d.]*(e-?\d+)?"
 _SIMPLE = re.compile(rf"-*({_NUMBER}|[^\W\d]\w*(\.[^\W\d]\w*)*)")  # what ruff writes a power of without spaces
 _PLAIN = re.compile(rf"-*({_NUMBER}|\w+)?")  # the bounds of a slice that ruff writes without spaces
@@ -128,16 +110,7 @@ class _Writer:
             return x.name, ATOM
         if any(isinstance(y, (float, np.generic)) for y in x.args):
             x = Call(x.function, tuple(self.operand(y, x) for y in x.args), x.options, x.shape, x.dtype)
-        if x.function in _OPERATORS:
-            return self.operator(x)
-        if x.function is np.negative:
-            text, own = self.text(x.args[0])
-            return f"-({text})" if own < SIGN or own == POWER else f"-{text}", SIGN
-        if x.function is np.power:
-            base, exponent = self.within(x.args[0], ATOM), self.within(x.args[1], SIGN)
-            hug = _SIMPLE.fullmatch(base) and _SIMPLE.fullmatch(exponent)  # as ruff does it
-            return f"{base}**{exponent}" if hug else f"{base} ** {exponent}", POWER
-        return self.function(x), ATOM
+        return self.operator(x) if row_of(x.function).operator else (self.function(x), ATOM)
 
     def operand(self, x: Any, call: Call) -> Any:
         """A number beside arrays, with its dtype where Python's number would give another result than it."""
@@ -164,22 +137,26 @@ class _Writer:
         return self.within(x, ATOM)
 
     def operator(self, x: Call) -> tuple[str, int]:
-        symbol, binding = _OPERATORS[x.function]
+        row = row_of(x.function)
+        symbol, binding = row.operator, row.binding
+        if binding == SIGN:
+            text, own = self.text(x.args[0])
+            return f"{symbol}({text})" if own < SIGN or own == POWER else f"{symbol}{text}", SIGN
         left, right = x.args
-        tighter = binding if x.function is np.add else binding + 1
-        if binding == COMPARISON:
-            return f"{self.within(left, binding + 1)} {symbol} {self.within(right, binding + 1)}", binding
-        first = self.within(left, binding)
-        if x.function is np.matmul and isinstance(left, Call) and left not in self.names:
-            mixed = left.function in (np.multiply, np.divide)
-            first = self.within(left, binding + 1) if mixed else first
-        return f"{first} {symbol} {self.within(right, tighter)}", binding
+        if binding == POWER:
+            base, exponent = self.within(left, ATOM), self.within(right, SIGN)
+            hug = _SIMPLE.fullmatch(base) and _SIMPLE.fullmatch(exponent)  # as ruff does it
+            return f"{base}{symbol}{exponent}" if hug else f"{base} {symbol} {exponent}", POWER
+        mixed = row.kind is MATRIX and isinstance(left, Call) and left not in self.names
+        mixed = mixed and row_of(left.function).is_arithmetic and row_of(left.function).binding == PRODUCT
+        first = self.within(left, binding + 1 if mixed or binding == COMPARISON else binding)
+        return f"{first} {symbol} {self.within(right, binding if row.chained else binding + 1)}", binding
 
     def function(self, x: Call) -> str:
         function, args, options = x.function, x.args, {k: v for k, v in x.options.items() if _is_set(k, v)}
         if function is np.asarray:
             return self.literal(args[0])[0]
-        if function is np.transpose and (len(args) == 1 or args[1] is None) and not options:
+        if is_transpose(x):
             return f"{self.array(args[0])}.T"
         if function is getitem:
             return f"{self.array(args[0])}[{self.index(args[1])}]"
@@ -191,8 +168,9 @@ class _Writer:
         if function is np.reshape and not options and args[0].shape:
             shape = args[1] if isinstance(args[1], tuple) else (args[1],)
             return f"{self.within(args[0], ATOM)}.reshape({', '.join(self.text(n)[0] for n in shape) or '()'})"
-        if function in _METHODS and isinstance(args[0], Call) and args[0] in self.names and len(args) == 1:
-            return f"{self.names[args[0]]}.{_METHODS[function]}({self.arguments((), options)})"
+        method = row_of(function).method
+        if method and isinstance(args[0], Call) and args[0] in self.names and len(args) == 1:
+            return f"{self.names[args[0]]}.{method}({self.arguments((), options)})"
         return f"{_name(function)}({self.arguments(args, options)})"
 
     def scattered(self, dz: Call, index: Any, shape: tuple[Any, ...], dtype: Any) -> str:

@@ -22,17 +22,12 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.call_site import place
 from tinygrad_dls.ir.call import Call, astype, called, each, getitem, is_call, scattered
+from tinygrad_dls.ir.functions import FREE, REDUCTION, SHAPE, row_of, rows
 from tinygrad_dls.ir.size import Dimension, _plain, _standing_for, _symbol
 
 __all__ = ["Recorder", "RecordingArray", "RecordingError"]
 
 CONSTANT = 64  # entries of the largest array that a program may hold as a constant
-
-_OF_SHAPES = (np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.can_cast)  # what they give is no matter of values
-_OF_VALUES = (
-    np.unique, np.nonzero, np.flatnonzero, np.argwhere, np.compress, np.extract, np.trim_zeros, np.union1d,
-    np.intersect1d, np.setdiff1d, np.setxor1d, np.bincount, np.histogram,
-)  # fmt: skip
 
 
 class MissingError(RecordingError, AttributeError):
@@ -78,7 +73,7 @@ class Recorder:
         """Compute a call, and write it down."""
         self._refuse_what_hangs_on_values(function, args)
         value = self.value(function, each(_value_of, args), each(_value_of, options))
-        if function in _OF_SHAPES or isinstance(value, np.dtype):
+        if row_of(function).kind is SHAPE or isinstance(value, np.dtype):
             return self.length(value) if type(value) is int else value
         if not isinstance(value, (np.ndarray, np.generic)):
             raise RecordingError(
@@ -103,7 +98,7 @@ class Recorder:
         index = args[1] if function is getitem else None
         parts = index if isinstance(index, tuple) else (index,)
         masked = any(isinstance(i, RecordingArray) and i.dtype == bool for i in parts)
-        if function in _OF_VALUES or masked or (function is np.where and len(args) == 1):
+        if row_of(function).kind is FREE or masked or (function is np.where and len(args) == 1):
             what = "indexing by truths" if masked else f"{called(function)}"
             raise RecordingError(
                 f"the recording would freeze the shape that {what} gives{_place()}, which is another one for other "
@@ -232,30 +227,6 @@ class RecordingArray(NDArrayOperatorsMixin):
         """The same numbers in another dtype."""
         return self if np.dtype(dtype) == self.dtype else self._called(astype, self, np.dtype(dtype))
 
-    def sum(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """Sum over the axes."""
-        return self._reduced(np.sum, axis, keepdims)
-
-    def mean(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """Mean over the axes."""
-        return self._reduced(np.mean, axis, keepdims)
-
-    def max(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """Largest entry over the axes."""
-        return self._reduced(np.max, axis, keepdims)
-
-    def min(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """Smallest entry over the axes."""
-        return self._reduced(np.min, axis, keepdims)
-
-    def all(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """Whether all entries over the axes are true."""
-        return self._reduced(np.all, axis, keepdims)
-
-    def any(self, axis: Any = None, *, keepdims: bool = False) -> Any:
-        """Whether any entry over the axes is true."""
-        return self._reduced(np.any, axis, keepdims)
-
     def __getitem__(self, index: Any) -> Any:
         return self._called(getitem, self, index)
 
@@ -278,9 +249,6 @@ class RecordingArray(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return f"RecordingArray({self.call!r}, shape={self.call.shape}, dtype={self.dtype})"
-
-    def _reduced(self, function: Callable[..., Any], axis: Any, keepdims: bool) -> Any:
-        return self._called(function, self, axis=axis, keepdims=keepdims)
 
     def _called(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
         return self.recorder.called(function, args, options)
@@ -350,3 +318,17 @@ def _place() -> str:
     file, number, text, layer, _ = place()
     within = f" in {layer}" if layer else ""
     return f"{within} (line {number} of {os.path.basename(file)}{': ' + text if text else ''})" if file else within
+
+
+def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of recording arrays that is a reduction of NumPy's."""
+
+    def reduced(self: RecordingArray, axis: Any = None, *, keepdims: bool = False) -> Any:
+        return self._called(function, self, axis=axis, keepdims=keepdims)
+
+    return reduced
+
+
+for _row in rows():
+    if _row.kind is REDUCTION and _row.method:
+        setattr(RecordingArray, _row.method, _reduction(_row.function))

@@ -67,6 +67,13 @@ def as_truth(x: Expression) -> Expression:
     return x if _is_truth(x) else sympy.Ne(x, 0)
 
 
+def chosen(condition: Expression, x: Expression, y: Expression) -> Expression:
+    """The one number where a condition holds, and the other where it does not."""
+    c = as_truth(condition)  # which holds within the first case, and does not in the other
+    x, y = as_number(x), as_number(y)
+    return sympy.Piecewise((x.xreplace({c: sympy.true}), c), (y.xreplace({c: sympy.false}), True))
+
+
 def _is_truth(x: Expression) -> bool:
     return isinstance(x, sympy.logic.boolalg.Boolean) and not x.is_Symbol  # to SymPy, symbols are both
 

@@ -15,6 +15,7 @@ Formulas speak of real numbers. They say nothing about rounding.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -28,8 +29,10 @@ except ImportError as error:
 
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.ir.call import called
+from tinygrad_dls.ir.functions import JOINED, MATRIX, REDUCTION, RUNNING, SHAPE, VIEW, row_of
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.substitution import with_parameters
+from tinygrad_dls.symbolic import algebra
 from tinygrad_dls.symbolic.algebra import (
     Expression,
     as_float,
@@ -39,9 +42,7 @@ from tinygrad_dls.symbolic.algebra import (
     decided,
     differs,
     exact,
-    extreme,
     is_zero,
-    settled,
 )
 
 __all__ = ["SymbolicArray", "in_case", "same", "simplify", "symbols", "with_symbols"]
@@ -185,6 +186,14 @@ class SymbolicArray(NDArrayOperatorsMixin):
         """Smallest entry over the axes: a ``Min`` of those that the assumptions leave as candidates."""
         return _reduced(np.minimum, self, axis, keepdims)
 
+    def all(self) -> SymbolicArray:
+        """Whether all entries are true, as a condition."""
+        return SymbolicArray(sympy.And(*map(as_truth, self._entries.flat)))
+
+    def any(self) -> SymbolicArray:
+        """Whether any entry is true, as a condition."""
+        return SymbolicArray(sympy.Or(*map(as_truth, self._entries.flat)))
+
     def item(self) -> Expression:
         """The expression of a single entry."""
         return self._entries.item()
@@ -302,11 +311,10 @@ class SymbolicArray(NDArrayOperatorsMixin):
             np.add.at(z._entries, index, _numbers(dz))
             return None
         if method == "__call__" and not kwargs:
-            if ufunc is np.matmul:
-                return SymbolicArray(np.matmul(*map(_numbers, inputs)))
-            if function := _formula(ufunc):
-                logical = ufunc in (np.logical_and, np.logical_or, np.logical_not)
-                return SymbolicArray(_each(function, *map(_entries if logical else _numbers, inputs)))
+            if row_of(ufunc).kind is MATRIX:
+                return SymbolicArray(ufunc(*map(_numbers, inputs)))
+            if (result := _entrywise(ufunc, inputs)) is not None:
+                return result
         raise _without_formula(name)
 
     def __array_function__(
@@ -315,12 +323,24 @@ class SymbolicArray(NDArrayOperatorsMixin):
         """Answer ``np.sum(s, axis=1)``, ``np.concatenate([s, r])`` and the like (NEP 18)."""
         if any(issubclass(t, Tensor) for t in types):
             return NotImplemented
-        if func in _REARRANGEMENTS:
+        row = row_of(func)
+        if row.composed is not None:
+            return row.composed(*args, **kwargs)
+        if row.method and (method := getattr(SymbolicArray, row.method, None)) is not None:
+            return method(SymbolicArray(args[0]), *args[1:], **kwargs)
+        if row.kind is SHAPE and (asked := getattr(args[0], func.__name__, None)) is not None:
+            return asked
+        if func is np.zeros_like or func is np.ones_like:
+            shape = kwargs.get("shape")
+            return SymbolicArray(np.full(np.shape(args[0]) if shape is None else shape, int(func is np.ones_like)))
+        if row.kind in _ON_ENTRIES:
             return SymbolicArray(func(_opened(args[0]), *args[1:], **kwargs))
-        function = _FUNCTIONS.get(func)
-        if function is None:
-            raise _without_formula(called(func))
-        return function(*args, **kwargs)
+        if not kwargs and (result := _entrywise(func, args)) is not None:
+            return result
+        raise _without_formula(called(func))
+
+
+_ON_ENTRIES = (VIEW, JOINED, RUNNING, REDUCTION)  # what NumPy does with entries of any kind
 
 
 _DTYPE = _Dtype()
@@ -379,112 +399,38 @@ def with_symbols(model: M) -> M:
 # -- NumPy's functions as formulas ------------------------------------------------------------------------------------
 
 
-def _formula(ufunc: np.ufunc) -> Callable[..., Expression] | None:
-    """What a ufunc does with expressions; SymPy's function of the same name, where there is no entry in the table."""
-    if ufunc in _UFUNCS:
-        return _UFUNCS[ufunc]
-    function = getattr(sympy, ufunc.__name__.replace("arc", "a"), None)
-    return function if isinstance(function, type) and issubclass(function, sympy.Function) else None
+def _formula(function: Callable[..., Any]) -> Callable[..., Expression] | None:
+    """What a function does with the entries of its arguments; SymPy's of the same name, where its row says nothing."""
+    formula = row_of(function).formula
+    if callable(formula):
+        return functools.partial(formula, algebra)
+    name = formula or getattr(function, "__name__", "").replace("arc", "a")
+    found = getattr(sympy, name, None)
+    of_numbers = isinstance(found, type) and issubclass(found, sympy.Function)
+    return found if formula or of_numbers else None
+
+
+def _entrywise(function: Callable[..., Any], arguments: Iterable[Any]) -> SymbolicArray | None:
+    """The formulas of a function's result; None if the function has none."""
+    if not row_of(function).is_entrywise or (formula := _formula(function)) is None:
+        return None
+    return SymbolicArray(_each(formula, *map(_entries if row_of(function).truths else _numbers, arguments)))
 
 
 def _without_formula(name: str) -> TypeError:
     return TypeError(f"{name} has no formula on symbols. Put numbers in first, with .evaluate({{z: ...}}).")
 
 
-_UFUNCS: dict[np.ufunc, Callable[..., Expression]] = {
-    np.add: lambda x, y: settled(x + y),
-    np.subtract: lambda x, y: settled(x - y),
-    np.multiply: lambda x, y: settled(x * y),
-    np.divide: lambda x, y: settled(x / y),
-    np.power: lambda x, y: x**y,
-    np.negative: lambda x: -x,
-    np.positive: lambda x: x,
-    np.expm1: lambda x: sympy.exp(x) - 1,
-    np.log1p: lambda x: sympy.log(1 + x),
-    np.sqrt: sympy.sqrt,
-    np.square: lambda x: x**2,
-    np.absolute: sympy.Abs,
-    np.maximum: lambda x, y: extreme(sympy.Max, x, y),
-    np.minimum: lambda x, y: extreme(sympy.Min, x, y),
-    np.equal: sympy.Eq,
-    np.not_equal: sympy.Ne,
-    np.less: sympy.Lt,
-    np.less_equal: sympy.Le,
-    np.greater: sympy.Gt,
-    np.greater_equal: sympy.Ge,
-    np.logical_and: lambda x, y: sympy.And(as_truth(x), as_truth(y)),
-    np.logical_or: lambda x, y: sympy.Or(as_truth(x), as_truth(y)),
-    np.logical_not: lambda x: sympy.Not(as_truth(x)),
-    np.isnan: lambda x: sympy.true if x is sympy.nan else sympy.false,
-    np.isfinite: lambda x: sympy.false if x.has(sympy.oo, -sympy.oo, sympy.nan) else sympy.true,
-}
-
-
 def _reduced(ufunc: np.ufunc, x: Any, axis: Any, keepdims: bool) -> SymbolicArray:
-    reduce = np.frompyfunc(_UFUNCS[ufunc], 2, 1, identity=None).reduce  # None: in any order, over several axes
+    formula = _formula(ufunc)
+    assert formula is not None
+    reduce = np.frompyfunc(formula, 2, 1, identity=None).reduce  # None: in any order, over several axes
     return SymbolicArray(reduce(_numbers(x), axis=axis, keepdims=keepdims))
-
-
-def _mean(x: Any, axis: Any = None, *, keepdims: bool = False) -> SymbolicArray:
-    total = SymbolicArray(x).sum(axis, keepdims=keepdims)
-    return total / (np.size(x) // total.size)  # type: ignore[no-any-return]  # NumPy's mixin is untyped
-
-
-def _var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> SymbolicArray:
-    total = np.square(x - _mean(x, axis, keepdims=True)).sum(axis, keepdims=keepdims)
-    return total / (np.size(x) // total.size - ddof)  # type: ignore[no-any-return]  # NumPy's mixin is untyped
-
-
-def _std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    return np.sqrt(_var(x, axis, ddof=ddof, keepdims=keepdims))
-
-
-def _where(condition: Any, x: Any, y: Any) -> SymbolicArray:
-    def chosen(c: Expression, a: Expression, b: Expression) -> Expression:
-        c = as_truth(c)  # which holds within the first case, and does not in the other
-        return sympy.Piecewise((a.xreplace({c: sympy.true}), c), (b.xreplace({c: sympy.false}), True))
-
-    return SymbolicArray(_each(chosen, _entries(condition), _numbers(x), _numbers(y)))
-
-
-def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
-    low, high = a_min if min is None else min, a_max if max is None else max
-    x = x if low is None else np.maximum(x, low)
-    return x if high is None else np.minimum(x, high)
-
-
-def _filled(number: int) -> Callable[..., SymbolicArray]:
-    return lambda x, *, shape=None: SymbolicArray(np.full(np.shape(x) if shape is None else shape, number))
 
 
 def _opened(x: Any) -> Any:
     """The entries of an array, or of each array in a list."""
     return list(map(_numbers, x)) if isinstance(x, (list, tuple)) else _numbers(x)
-
-
-_REARRANGEMENTS = {
-    np.reshape, np.transpose, np.swapaxes, np.expand_dims, np.squeeze, np.broadcast_to, np.concatenate, np.stack,
-    np.prod, np.cumsum,
-}  # fmt: skip
-_FUNCTIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    np.shape: lambda x: x.shape,
-    np.ndim: lambda x: x.ndim,
-    np.size: lambda x: x.size,
-    np.sum: lambda x, axis=None, *, keepdims=False: x.sum(axis, keepdims=keepdims),
-    np.max: lambda x, axis=None, *, keepdims=False: x.max(axis, keepdims=keepdims),
-    np.min: lambda x, axis=None, *, keepdims=False: x.min(axis, keepdims=keepdims),
-    np.mean: _mean,
-    np.var: _var,
-    np.std: _std,
-    np.dot: lambda x, y: np.matmul(x, y) if np.ndim(x) and np.ndim(y) else x * y,
-    np.where: _where,
-    np.clip: _clip,
-    np.ones_like: _filled(1),
-    np.zeros_like: _filled(0),
-    np.astype: lambda x, dtype: x.astype(dtype),
-    np.all: lambda x: SymbolicArray(sympy.And(*map(as_truth, _entries(x).flat))),
-    np.any: lambda x: SymbolicArray(sympy.Or(*map(as_truth, _entries(x).flat))),
-}
 
 
 # -- cases ------------------------------------------------------------------------------------------------------------
