@@ -85,7 +85,7 @@ class Pair:
         if not _is_match(self.pattern, call, found) or not all(_of(test, found) for test in self.when):
             return None
         for name, pattern in self.patterns_beside.items():
-            found[name] = next((x for x in there if _is_match(pattern, x, found)), None)
+            found[name] = next((x for x in reversed(there) if _is_match(pattern, x, found)), None)
             if found[name] is None:
                 return None
         trace = _Tracer()

@@ -59,9 +59,9 @@ def _kind(x: Any) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def _dtype(function: np.ufunc, kinds: tuple[Any, ...]) -> Any:
-    plain = {bool: np.dtype(bool)}
-    found = function.resolve_dtypes((*(plain.get(kind, kind) for kind in kinds), *[None] * function.nout))[-1]
-    if all(kind in (int, float) for kind in kinds):
+    full = (np.dtype(bool) if kind is bool else kind for kind in kinds)
+    found = function.resolve_dtypes((*full, *[None] * function.nout))[-1]
+    if all(isinstance(kind, type) for kind in kinds):
         return {"i": int, "f": float}.get(found.kind, found)
     return found
 
