@@ -15,6 +15,7 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, astype, is_call, is_plain_reduction, like, number, summed_axes
 from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite, rewrite_beside
+from tinygrad_dls.ir.rules import floats
 
 __all__ = ["ARITHMETIC", "COMPARISONS", "FLOATS", "copied", "is_number", "lowered", "total"]
 
@@ -112,9 +113,17 @@ def truths_as_numbers(call: Call) -> Any:
     return None
 
 
-def floats(call: Call) -> bool:
+def fast_floats(call: Call) -> bool:
     """Whether the result is of a dtype that is computed with at full speed."""
     return call.dtype in FLOATS
+
+
+def limits_of_its_dtype(call: Call, c: Any, d: Any) -> bool:
+    """Whether both limits are numbers of the result's dtype: ``np.clip`` takes others too, ``np.maximum`` does not."""
+    if call.dtype.kind not in "iu":
+        return True
+    of_dtype = np.iinfo(call.dtype)
+    return all(of_dtype.min <= n <= of_dtype.max for n in (c, d))
 
 
 def vectors_or_matrices(x: Call, y: Call) -> bool:
@@ -126,15 +135,15 @@ RULES: tuple[Rule, ...] = (
     Identity(
         "written_out",
         "Functions of programs in terms of NumPy's, so that the sigmoid and its cross-entropy share ``e^-|z|``.",
-        Pair(named(sigmoid), lambda x: sigmoid(x)),
-        Pair(named(clipped_sigmoid), lambda x: clipped_sigmoid(x)),
-        Pair(named(softmax), lambda x: softmax(x)),
-        Pair(named(shared_softmax), lambda x: shared_softmax(x)),
+        Pair(named(sigmoid), lambda x: sigmoid(x), floats),
+        Pair(named(clipped_sigmoid), lambda x: clipped_sigmoid(x), floats),
+        Pair(named(softmax), lambda x: softmax(x), floats),
+        Pair(named(shared_softmax), lambda x: shared_softmax(x), floats),
     ),
     Identity(
         "minus_magnitude",
         "``-|x|`` is x with the sign of -1, in one call.",
-        Pair(lambda x: -np.abs(x), lambda x: np.copysign(x, -1), floats),
+        Pair(lambda x: -np.abs(x), lambda x: np.copysign(x, -1), fast_floats),
     ),
     Identity(
         "number_last",
@@ -148,13 +157,13 @@ RULES: tuple[Rule, ...] = (
     Identity(
         "clipping",
         "``np.clip`` goes through several layers of Python; its two halves do not.",
-        Pair(lambda x, c, d: np.clip(x, c, d), lambda x, c, d: np.minimum(np.maximum(x, c), d)),
+        Pair(lambda x, c, d: np.clip(x, c, d), lambda x, c, d: np.minimum(np.maximum(x, c), d), limits_of_its_dtype),
     ),
     sums_as_products,
     Identity(
         "product",
         "``np.dot`` starts a product of small matrices in half the time of ``np.matmul``.",
-        Pair(lambda x, y: x @ y, lambda x, y: np.dot(x, y), floats, vectors_or_matrices),
+        Pair(lambda x, y: x @ y, lambda x, y: np.dot(x, y), fast_floats, vectors_or_matrices),
     ),
     truths_as_numbers,
 )
@@ -165,7 +174,7 @@ BESIDE = (
     Pair(
         lambda x: np.exp(np.minimum(x, 0)) / (np.exp(np.copysign(x, -1)) + 1),
         lambda logarithm, below: np.exp(below - logarithm),
-        floats,
+        fast_floats,
         beside={"logarithm": lambda x: np.log1p(np.exp(np.copysign(x, -1))), "below": lambda x: np.minimum(x, 0)},
     ),
     # Beside the two parts of x, e^-|x| is that of their difference, to the last bit, infinite or not: the cheapest call

@@ -107,11 +107,11 @@ def reachable(
 def each(function: Callable[[Any], Any], x: Any) -> Any:
     """Apply a function to what stands in tuples, lists, dicts and slices."""
     if isinstance(x, (tuple, list)):
-        return type(x)(each(function, y) for y in x)
+        return type(x)([each(function, y) for y in x])
     if isinstance(x, dict):
-        return {key: each(function, y) for key, y in x.items()}
+        return {name: each(function, y) for name, y in x.items()}
     if isinstance(x, slice):
-        return slice(*(each(function, y) for y in (x.start, x.stop, x.step)))
+        return slice(*[each(function, y) for y in (x.start, x.stop, x.step)])
     return function(x)
 
 
@@ -121,8 +121,8 @@ def with_arguments(call: Call, function: Callable[[Call], Call]) -> Call:
     def replaced(x: Any) -> Any:
         return function(x) if isinstance(x, Call) else x
 
-    options = each(replaced, call.options) if call.options else {}
-    return Call(call.function, each(replaced, call.args), options, call.shape, call.dtype)
+    args = tuple([function(x) if isinstance(x, Call) else each(replaced, x) for x in call.args])
+    return Call(call.function, args, each(replaced, call.options), call.shape, call.dtype)
 
 
 def exchanged(outputs: Sequence[Call], others: Mapping[Call, Call]) -> list[Call]:

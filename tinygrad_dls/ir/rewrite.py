@@ -75,9 +75,8 @@ class Pair:
         return {name: _pattern(program) for name, program in self.beside.items()}
 
     def may_be_for(self, kinds: Sequence[Any]) -> bool:
-        """Whether the pair may be for a call of these `kinds_of`."""
-        pattern = self.pattern
-        return pattern.function is kinds[0] and all(map(_may_be, pattern.args, kinds[1:]))
+        """Whether the pair may be for a call of its function, by the `kinds_of` the call."""
+        return all(map(_may_be, self.pattern.args, kinds[1:]))
 
     def __call__(self, call: Call, there: Sequence[Call] = ()) -> Call | None:
         """What may take the place of a call, if the pair is for it; beside the calls that are there."""
@@ -129,7 +128,9 @@ def named(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def one_call(x: Any) -> Any:
         if not isinstance(x, RecordingArray):
             return function(x)
-        return RecordingArray(x.recorder, like(x.call, function, x.call), None)
+        return RecordingArray(
+            x.recorder, like(x.call, function, x.call), None if x.value is None else function(x.value)
+        )
 
     return one_call
 
@@ -147,6 +148,7 @@ class _Tracer(Recorder):
 
     def infer(self, call: Call) -> None:
         """Set the shape and the dtype."""
+        assert call.function is not None
         call.shape, call.dtype = inferred(call.function, call.args, call.options)
 
 
@@ -168,7 +170,7 @@ _NUMBER = "a number"
 
 def kinds_of(call: Call) -> tuple[Any, ...]:
     """The function of a call, and of its arguments: what tells most pairs that they are not for it."""
-    kinds = [call.function]
+    kinds: list[Any] = [call.function]
     for x in call.args:
         if isinstance(x, Call):
             kinds.append(x.function)
@@ -297,12 +299,18 @@ def rewrite_beside(outputs: Sequence[Call], pairs: Sequence[Pair]) -> list[Call]
 def _rules_by_kinds(rules: Sequence[Rule]) -> Callable[[Call], list[Callable[[Call], Any]]]:
     """The functions and pairs, in order, that may be for a call, each looked for once."""
     tried = [x for rule in rules for x in (rule.pairs if isinstance(rule, Identity) else (rule,))]
-    known: dict[Any, list[Callable[[Call], Any]]] = {}
+    by_function: dict[Any, list[Callable[[Call], Any]]] = {}
+    by_kinds: dict[Any, list[Callable[[Call], Any]]] = {}
 
     def rules_for(call: Call) -> list[Callable[[Call], Any]]:
         kinds = kinds_of(call)
-        if kinds not in known:
-            known[kinds] = [x for x in tried if not isinstance(x, Pair) or x.may_be_for(kinds)]
-        return known[kinds]
+        found = by_kinds.get(kinds)
+        if found is None:
+            f = call.function
+            if f not in by_function:
+                by_function[f] = [x for x in tried if not isinstance(x, Pair) or x.pattern.function is f]
+            found = [x for x in by_function[f] if not isinstance(x, Pair) or x.may_be_for(kinds)]
+            by_kinds[kinds] = found
+        return found
 
     return rules_for

@@ -60,7 +60,7 @@ def negative(c: float) -> bool:
 
 def moderate(call: Call, c: float, d: float) -> bool:
     """Whether a product of two numbers neither overflows nor becomes 0 by itself. Of integers, it may wrap around."""
-    return call.dtype.kind == "f" and (not c or not d or 2.0**-100 < abs(c * d) < 2.0**100)
+    return bool(call.dtype.kind == "f") and (not c or not d or 2.0**-100 < abs(c * d) < 2.0**100)
 
 
 def between_0_and_1(call: Call, c: float, d: float) -> bool:
@@ -311,8 +311,8 @@ ALGEBRA = (
     ),
     Identity(
         "one_part",
-        "``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit; in an exponent, ``x - max(x, 0)`` is ``min(x, 0)``. Of "
-        "an infinite x it is no minimum: there, the cost of the notes is computed again by the engine, or is the limit.",
+        "``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit; in an exponent, ``x - max(x, 0)`` is ``min(x, 0)``. "
+        "Of an infinite x it is none: there, the cost of the notes is computed again by the engine, or is the limit.",
         Pair(lambda x: np.exp(x - np.maximum(x, 0)), lambda x: np.exp(np.minimum(x, 0)), finite=True),
         Pair(
             lambda x: np.exp(x - np.maximum(x, 0) - np.maximum(x, 0)),

@@ -44,12 +44,16 @@ def inferred(function: Callable[..., Any], args: tuple[Any, ...], options: dict[
 
     Of numbers of Python's alone, such as the number of examples, the dtype is a type of Python's too.
     """
-    if isinstance(function, np.ufunc) and not function.signature and not options:
+    plain = isinstance(function, np.ufunc) and not function.signature and not options
+    if plain and all(isinstance(x, _OPERANDS) for x in args):
         shapes = {x.shape for x in args if isinstance(x, (Call, np.ndarray))} - {()}
         shape = next(iter(shapes), ()) if len(shapes) < 2 else np.broadcast_shapes(*shapes)
         return shape, _dtype(function, tuple([_kind(x) for x in args]))
     value = shaped(function, each(_example, args), each(_example, options))
     return value.shape, value.dtype
+
+
+_OPERANDS = (Call, np.ndarray, np.generic, int, float, complex)
 
 
 def _kind(x: Any) -> Any:
