@@ -45,9 +45,11 @@ def recorded(
     source.arrays = [hollow(X), hollow(Y)]
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
         first, second = source.twice(optimizer)
-        if _differing(first, second) is not None:  # it is another one for other numbers of examples: this one, then
+        differing = _differing(first, second)
+        if differing is not None:  # it is another one for other numbers of examples: this one, then
             first, second = (source.recorded(None, optimizer) for _ in range(2))
-    if (differing := _differing(first, second)) is not None:
+            differing = _differing(first, second)
+    if differing is not None:
         one, other = differing
         raise RecordingError(
             f"the step would be frozen: recorded twice, a call is first {_said(one)}, then {_said(other)}. Does it "

@@ -60,12 +60,12 @@ def negative(c: float) -> bool:
 
 def moderate(call: Call, c: float, d: float) -> bool:
     """Whether a product of two numbers neither overflows nor becomes 0 by itself. Of integers, it may wrap around."""
-    return bool(call.dtype.kind == "f") and (not c or not d or 2.0**-100 < abs(c * d) < 2.0**100)
+    return bool(call.dtype.kind == "f" and (not c or not d or 2.0**-100 < abs(c * d) < 2.0**100))
 
 
 def between_0_and_1(call: Call, c: float, d: float) -> bool:
     """Whether two numbers are the limits that keep a probability strictly between 0 and 1."""
-    return key_of_arguments((c, d)) == key_of_arguments(open_interval(call.dtype))
+    return bool(key_of_arguments((c, d)) == key_of_arguments(open_interval(call.dtype)))
 
 
 def open_interval(dtype: Any) -> tuple[Any, Any]:
