@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.programs import text
+from tests.support.programs import text
 from tinygrad_dls.compiler import lowering
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.ir.call import evaluated
