@@ -16,6 +16,11 @@ What may stand for a variable of a pair is told by its letter:
 ========= ==========================================================================
 
 A pair applies only where its second side has the shape and the dtype of the first, and where its conditions hold.
+
+>>> trace = Recorder()
+>>> x = trace.input("x", np.ones((2, 3)))
+>>> rewrite([np.tanh(np.log(np.exp(x))).call], [Pair(lambda x: np.log(np.exp(x)), lambda x: x)])
+[_ = tanh(x)]
 """
 
 from __future__ import annotations
