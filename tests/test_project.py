@@ -57,7 +57,7 @@ ORDER = [
     "nn.models", "nn",
     "threads", "schedules", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph",
-    "ir.call", "ir.functions", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
+    "ir.call", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
     "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.factoring", "compiler.joining", "compiler.storage", "compiler.updating",
     "compiler.tiling", "compiler.placing", "compiler.writing", "compiler.planning", "compiler.memory",

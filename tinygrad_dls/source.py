@@ -265,16 +265,7 @@ class _Writer:
 
     def within(self, call: Call) -> list[Call]:
         """The calls that are written out in a line for the call, each after its arguments; not what has a line."""
-        found: dict[Call, None] = {}
-        stack = [(x, False) for x in call.calls()]
-        while stack:
-            x, done = stack.pop()
-            if done:
-                found[x] = None
-            elif x not in self.names and x.function is not None and x not in found:
-                stack.append((x, True))
-                stack.extend((y, False) for y in x.calls())
-        return list(found)
+        return reachable(call.calls(), known=lambda x: x in self.names or x.function is None)
 
     def shape(self, call: Call) -> str:
         sizes = [expression(getattr(n, "call", n), {}) for n in map(self.step.recorder.length, call.shape)]

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.ir.call import Call, getitem, is_call, is_transpose, like, reachable, transposed
-from tinygrad_dls.ir.rewrite import exchanged
+from tinygrad_dls.ir.call import Call, exchanged, getitem, is_call, is_transpose, like, reachable, transposed
 
 __all__ = ["joined", "side_by_side", "with_ones"]
 

@@ -7,19 +7,17 @@ of small arrays 0.4, whatever it computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.ir.call import Call, astype, fits, is_call, is_plain_reduction, like, number, reachable, summed_axes
+from tinygrad_dls.ir.call import Call, astype, is_call, is_plain_reduction, like, number, summed_axes
 from tinygrad_dls.ir.functions import clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
-from tinygrad_dls.ir.rewrite import exchanged
-from tinygrad_dls.ir.rules import open_interval, simplified
+from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite, rewrite_beside
+from tinygrad_dls.ir.rules import floats
 
 __all__ = ["FLOATS", "copied", "is_number", "lowered", "total"]
-
-Rule: TypeAlias = Callable[[Call], Any]
 
 FLOATS = (np.dtype("f4"), np.dtype("f8"))
 
@@ -48,59 +46,6 @@ def copied(x: Any) -> Any:
 
 
 # -- rules: one call, in terms of cheaper ones ------------------------------------------------------------------------
-
-
-def written_out(call: Call) -> Any:
-    """Functions of programs in terms of NumPy's, so that the sigmoid and its cross-entropy share ``e^-|z|``."""
-    if is_call(call, sigmoid):
-        z = call.args[0]
-        e = like(call, np.exp, like(call, np.negative, like(call, np.abs, z)))
-        return like(call, np.divide, like(call, np.exp, like(call, np.minimum, z, 0)), like(call, np.add, e, 1))
-    if is_call(call, clipped_sigmoid):
-        low, high = open_interval(call.dtype)
-        return like(call, np.minimum, like(call, np.maximum, like(call, sigmoid, call.args[0]), low), high)
-    if is_call(call, softmax, shared_softmax):
-        z = call.args[0]
-        one_row = (1, *call.shape[1:])
-        largest = Call(np.max, (z,), {"axis": 0, "keepdims": True}, one_row, call.dtype)
-        below = like(call, np.subtract, z, largest)
-        infinite = like(largest, np.where, Call(np.isinf, (largest,), {}, one_row, np.dtype(bool)), largest, np.nan)
-        equal = Call(np.equal, (z, infinite), {}, call.shape, np.dtype(bool))
-        e = like(call, np.exp, like(call, np.where, equal, 0, below) if is_call(call, shared_softmax) else below)
-        return like(call, np.divide, e, Call(np.sum, (e,), {"axis": 0, "keepdims": True}, one_row, call.dtype))
-    return None
-
-
-def minus_magnitude(call: Call) -> Any:
-    """``-|z|`` is z with the sign of -1, in one call."""
-    if is_call(call, np.negative) and is_call(call.args[0], np.abs) and call.dtype in FLOATS:
-        return like(call, np.copysign, call.args[0].args[0], -1)
-    return None
-
-
-def number_last(call: Call) -> Any:
-    """``1 + x`` is ``x + 1``, so that equal calls are seen to be equal."""
-    if is_call(call, np.add, np.multiply, np.maximum, np.minimum) and len(call.args) == 2:
-        x, y = call.args
-        if number(x) is not None and isinstance(y, Call) and number(y) is None:
-            return like(call, call.function, y, x)
-    return None
-
-
-def square(call: Call) -> Any:
-    """``x ** 2`` by multiplication."""
-    if is_call(call, np.power) and number(call.args[1]) == 2 and fits(call.args[0], call):
-        return like(call, np.square, call.args[0])
-    return None
-
-
-def clipping(call: Call) -> Any:
-    """``np.clip`` goes through several layers of Python; its two halves do not."""
-    if is_call(call, np.clip) and len(call.args) == 3 and all(number(x) is not None for x in call.args[1:]):
-        x, low, high = call.args
-        if x.dtype == call.dtype:
-            return like(call, np.minimum, like(call, np.maximum, x, low), high)
-    return None
 
 
 def means_as_sums(length: Callable[[int], Any]) -> Rule:
@@ -151,14 +96,6 @@ def _total(x: Call, dtype: Any) -> Call:
     return Call(total, (x, _ones(x.shape, dtype)), {}, (), dtype)
 
 
-def product(call: Call) -> Any:
-    """``np.dot`` starts a product of small matrices in half the time of ``np.matmul``."""
-    if not is_call(call, np.matmul) or call.dtype not in FLOATS:
-        return None
-    plain = all(isinstance(x, Call) and x.dtype == call.dtype and 1 <= len(x.shape) <= 2 for x in call.args)
-    return like(call, np.dot, *call.args) if plain else None
-
-
 def _compares(x: Any) -> TypeGuard[Call]:
     return isinstance(x, Call) and row_of(x.function).is_comparison
 
@@ -178,66 +115,81 @@ def truths_as_numbers(call: Call) -> Any:
     return None
 
 
-RULES = (
-    written_out, minus_magnitude, number_last, square, clipping, sums_as_products, product, truths_as_numbers,
-)  # fmt: skip
+def fast_floats(call: Call) -> bool:
+    """Whether the result is of a dtype that is computed with at full speed."""
+    return call.dtype in FLOATS
+
+
+def limits_of_its_dtype(call: Call, c: Any, d: Any) -> bool:
+    """Whether both limits are numbers of the result's dtype: ``np.clip`` takes others too, ``np.maximum`` does not."""
+    if call.dtype.kind not in "iu":
+        return True
+    of_dtype = np.iinfo(call.dtype)
+    return all(of_dtype.min <= n <= of_dtype.max for n in (c, d))
+
+
+def vectors_or_matrices(x: Call, y: Call) -> bool:
+    """Whether both operands of a product have one or two axes."""
+    return 1 <= len(x.shape) <= 2 and 1 <= len(y.shape) <= 2
+
+
+RULES: tuple[Rule, ...] = (
+    Identity(
+        "written_out",
+        "Functions of programs in terms of NumPy's, so that the sigmoid and its cross-entropy share ``e^-|z|``.",
+        Pair(named(sigmoid), lambda x: sigmoid(x), floats),
+        Pair(named(clipped_sigmoid), lambda x: clipped_sigmoid(x), floats),
+        Pair(named(softmax), lambda x: softmax(x), floats),
+        Pair(named(shared_softmax), lambda x: shared_softmax(x), floats),
+    ),
+    Identity(
+        "minus_magnitude",
+        "``-|x|`` is x with the sign of -1, in one call.",
+        Pair(lambda x: -np.abs(x), lambda x: np.copysign(x, -1), fast_floats),
+    ),
+    Identity(
+        "number_last",
+        "``1 + x`` is ``x + 1``, so that equal calls are seen to be equal.",
+        Pair(lambda c, u: c + u, lambda c, u: u + c),
+        Pair(lambda c, u: c * u, lambda c, u: u * c),
+        Pair(lambda c, u: np.maximum(c, u), lambda c, u: np.maximum(u, c)),
+        Pair(lambda c, u: np.minimum(c, u), lambda c, u: np.minimum(u, c)),
+    ),
+    Identity("square", "``x ** 2`` by multiplication.", Pair(lambda x: x**2, lambda x: np.square(x))),
+    Identity(
+        "clipping",
+        "``np.clip`` goes through several layers of Python; its two halves do not.",
+        Pair(lambda x, c, d: np.clip(x, c, d), lambda x, c, d: np.minimum(np.maximum(x, c), d), limits_of_its_dtype),
+    ),
+    sums_as_products,
+    Identity(
+        "product",
+        "``np.dot`` starts a product of small matrices in half the time of ``np.matmul``.",
+        Pair(lambda x, y: x @ y, lambda x, y: np.dot(x, y), fast_floats, vectors_or_matrices),
+    ),
+    truths_as_numbers,
+)
+
+BESIDE = (
+    # Beside log(1 + e^-|x|), as in the cost, the sigmoid needs no sum and no quotient. The exponent is rounded at the
+    # size of x, so that a tiny sigmoid loses as many digits as x has before its point.
+    Pair(
+        lambda x: np.exp(np.minimum(x, 0)) / (np.exp(np.copysign(x, -1)) + 1),
+        lambda logarithm, below: np.exp(below - logarithm),
+        fast_floats,
+        beside={"logarithm": lambda x: np.log1p(np.exp(np.copysign(x, -1))), "below": lambda x: np.minimum(x, 0)},
+    ),
+    # Beside the two parts of x, e^-|x| is that of their difference, to the last bit, infinite or not: the cheapest call
+    # there is. It may be a zero of the other sign, which is one to exp. (And min(x, 0) is not x - max(x, 0), where x is
+    # infinite.)
+    Pair(
+        lambda x: np.exp(np.copysign(x, -1)),
+        lambda above, below: np.exp(below - above),
+        beside={"above": lambda x: np.maximum(x, 0), "below": lambda x: np.minimum(x, 0)},
+    ),
+)
 
 
 def lowered(outputs: Sequence[Call], length: Callable[[int], Any] = lambda n: n) -> list[Call]:
     """The same in terms of cheap NumPy calls; `length` gives the length of an axis as a symbol."""
-    return _parts_shared(simplified(outputs, (means_as_sums(length), *RULES)))
-
-
-# -- what calls have in common ----------------------------------------------------------------------------------------
-
-
-def _parts_shared(outputs: list[Call]) -> list[Call]:
-    """What is almost there already, of what is there."""
-    for others in (_sigmoids_by_logarithm, _parts_by_subtraction):
-        if replaced := others(reachable(outputs)):
-            outputs = simplified(exchanged(outputs, replaced), ())
-    return outputs
-
-
-def _sigmoids_by_logarithm(found: Sequence[Call]) -> dict[Call, Call]:
-    """Beside ``l = log(1 + e^-|z|)``, as in the cost, sigmoid(z) is ``exp(min(z, 0) - l)``: no sum and no quotient.
-
-    Its exponent is rounded at the size of z, so that a tiny sigmoid loses as many digits as z has before its point.
-    """
-    logarithms = {c.args[0]: c for c in found if is_call(c, np.log1p) and c.dtype in FLOATS}
-    others = {}
-    for call in found:
-        if is_call(call, np.divide) and all(isinstance(x, Call) and fits(x, call) for x in call.args):
-            above, below = call.args
-            if not (is_call(above, np.exp) and is_call(below, np.add) and number(below.args[1]) == 1):
-                continue
-            n, e = above.args[0], below.args[0]
-            if e in logarithms and _is_minimum_of_0(n) and is_call(e, np.exp):
-                magnitude = e.args[0]
-                if is_call(magnitude, np.copysign) and magnitude.args[0] is n.args[0]:
-                    others[call] = like(call, np.exp, like(call, np.subtract, n, logarithms[e]))
-    return others
-
-
-def _parts_by_subtraction(found: Sequence[Call]) -> dict[Call, Call]:
-    """Beside ``p = max(z, 0)`` and ``n = min(z, 0)``, ``e^-|z|`` is ``exp(n - p)``, to the last bit, infinite or not.
-
-    A difference of arrays is the cheapest call there is. It may be a zero of the other sign, which is one to exp. (And
-    n is not ``z - p``, where z is infinite.)
-    """
-    positive, negative = (
-        {c.args[0]: c for c in found if is_call(c, extreme) and isinstance(c.args[0], Call) and number(c.args[1]) == 0}
-        for extreme in (np.maximum, np.minimum)
-    )
-    others = {}
-    for call in found:
-        x = call.args[0] if is_call(call, np.exp) else None
-        if not is_call(x, np.copysign) or number(x.args[1]) != -1 or not isinstance(z := x.args[0], Call):
-            continue
-        if z in positive and z in negative and x.dtype == positive[z].dtype == negative[z].dtype:
-            others[call] = like(call, np.exp, like(x, np.subtract, negative[z], positive[z]))
-    return others
-
-
-def _is_minimum_of_0(x: Call) -> bool:
-    return is_call(x, np.minimum) and number(x.args[1]) == 0
+    return rewrite_beside(rewrite(outputs, (means_as_sums(length), *RULES)), BESIDE)

@@ -11,9 +11,9 @@ from tinygrad_dls.compiler.ranges import within_unit_interval
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.ir.call import Call, evaluated, reachable
-from tinygrad_dls.ir.functions import ENTRYWISE, MATRIX, REDUCTION, row_of
+from tinygrad_dls.ir.call import Call, evaluated, key, reachable
 from tinygrad_dls.ir.program import FunctionSource, Program
+from tinygrad_dls.ir.shapes import hollow, shaped
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 from tinygrad_dls.nn import labels as label_checks
 from tinygrad_dls.nn.module import Module
@@ -42,12 +42,14 @@ def recorded(
         source = _Step.of_model(model, few, loss, optimizer)
     except Exception:  # which may come from there being so few, or would speak of them
         source = _Step.of_model(model, (X, Y.copy()), loss, optimizer)
-    source.arrays = [_hollow(X), _hollow(Y)]
+    source.arrays = [hollow(X), hollow(Y)]
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
         first, second = source.twice(optimizer)
-        if _differing(first, second) is not None:  # it is another one for other numbers of examples: this one, then
+        differing = _differing(first, second)
+        if differing is not None:  # it is another one for other numbers of examples: this one, then
             first, second = (source.recorded(None, optimizer) for _ in range(2))
-    if (differing := _differing(first, second)) is not None:
+            differing = _differing(first, second)
+    if differing is not None:
         one, other = differing
         raise RecordingError(
             f"the step would be frozen: recorded twice, a call is first {_said(one)}, then {_said(other)}. Does it "
@@ -72,7 +74,7 @@ class _Shapes(Recorder):
         self.kept: list[Any] = []
 
     def input(self, name: str, value: Any) -> RecordingArray:
-        self.kept.append(super().input(name, _hollow(value) if np.shape(value) else value))
+        self.kept.append(super().input(name, hollow(value) if np.shape(value) else value))
         return self.kept[-1]  # type: ignore[no-any-return]  # what was appended
 
     def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -80,34 +82,8 @@ class _Shapes(Recorder):
         return self.kept[-1]
 
     def value(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        value = _shaped(function, args, options)
-        return _hollow(value) if isinstance(value, np.ndarray) and value.shape else value
-
-
-def _hollow(x: Array, shape: tuple[int, ...] | None = None) -> Array:
-    """An array of the same dtype, and of the same shape or another, that holds a single zero."""
-    return np.broadcast_to(np.zeros((), x.dtype), x.shape if shape is None else shape)
-
-
-def _shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """What a function gives for hollow arrays; where its shape is known beforehand, without going through them."""
-    corners = [x[(slice(0, 1),) * x.ndim] if isinstance(x, np.ndarray) else x for x in args]
-    kind = row_of(function).kind
-    if kind is MATRIX and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in args):
-        a, b = args
-        if a.shape[1] == b.shape[0]:
-            return np.broadcast_to(function(*corners), (a.shape[0], b.shape[1]))
-    elif kind is ENTRYWISE and not options:
-        shape = np.broadcast_shapes(*map(np.shape, args))
-        return np.broadcast_to(function(*corners), shape) if shape else function(*args)
-    elif kind is REDUCTION and len(args) == 1 and args[0].ndim and options.keys() <= {"axis", "keepdims"}:
-        axis, keep = options.get("axis"), bool(options.get("keepdims"))
-        shape = args[0].shape
-        axes = range(len(shape)) if axis is None else [i % len(shape) for i in np.atleast_1d(axis)]
-        shape = tuple(1 if i in axes else n for i, n in enumerate(shape) if keep or i not in axes)
-        result = function(corners[0], **options)
-        return np.broadcast_to(result, shape) if shape else result
-    return function(*args, **options)
+        value = shaped(function, args, options)
+        return hollow(value) if isinstance(value, np.ndarray) and value.shape else value
 
 
 class _Step(FunctionSource):
@@ -140,7 +116,7 @@ class _Step(FunctionSource):
         if m is None:
             return self.arrays
         cut = [x.ndim in (1, 2) and x.shape[-1] == given for x in self.arrays]  # labels may be (m,)
-        return [_hollow(x, (*x.shape[:-1], m)) if c else x for x, c in zip(self.arrays, cut, strict=True)]
+        return [hollow(x, (*x.shape[:-1], m)) if c else x for x, c in zip(self.arrays, cut, strict=True)]
 
 
 # -- what the losses ask of their arguments ---------------------------------------------------------------------------
@@ -251,22 +227,12 @@ def lines_of(outputs: Iterable[Call], m: int | None) -> list[Any]:
     calls = reachable(outputs)
     place = {call: i for i, call in enumerate(calls)}
 
-    def text(x: Any) -> Any:
-        if isinstance(x, Call):
-            return "call", place[x]
-        if isinstance(x, (tuple, list)):
-            return tuple(map(text, x))
-        if isinstance(x, dict):
-            return tuple((key, text(y)) for key, y in x.items())
-        if isinstance(x, slice):
-            return "slice", text(x.start), text(x.stop), text(x.step)
-        if isinstance(x, np.ndarray):
-            return x.shape, str(x.dtype), x.tobytes()
-        return type(x).__name__, repr(x)
-
     def shape(call: Call) -> Any:
-        return tuple(f"{n // m}m" if m and n and n % m == 0 else n for n in call.shape)
+        return tuple([f"{n // m}m" if m and n and n % m == 0 else n for n in call.shape])
 
+    shapes = [(call, shape(call)) for call in calls]
+    names = (getattr(call.function, "__name__", call.name) for call in calls)
     return [
-        (getattr(c.function, "__name__", c.name), shape(c), str(c.dtype), text(c.args), text(c.options)) for c in calls
+        (name, shape, *key(call, place.__getitem__, shape)[1:])
+        for name, (call, shape) in zip(names, shapes, strict=True)
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_dls.compiler.lowering import is_number
 from tinygrad_dls.compiler.storage import is_elementwise
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.ir.call import Call, each
+from tinygrad_dls.ir.call import Call, each, key
 
 __all__ = ["Block", "Flat", "Layout", "Update", "flat_update", "laid_out"]
 
@@ -167,13 +167,11 @@ def _template(update: Update) -> tuple[Any, Call] | None:
     own = {update.parameter: "P", **{s: f"S{k}" for k, (s, _) in enumerate(state)}}
     gradients: dict[Call, str] = {}
 
-    def form(x: Any) -> Any:
-        if not isinstance(x, Call):
-            return type(x).__name__, repr(x)
-        if x in own:
-            return own[x]
+    def form(x: Call) -> Any:
+        if x in own or (is_number(x) and x.function is None):
+            return own.get(x, x.name)
         if is_elementwise(x) or is_number(x):
-            return (x.name,) if x.function is None else (x.function.__name__, str(x.dtype), *map(form, x.args))
+            return key(x, form, shape=())
         return gradients.setdefault(x, f"G{len(gradients)}")
 
     found = form(update.new), tuple(form(new) for _, new in state)

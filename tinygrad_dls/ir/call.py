@@ -1,13 +1,15 @@
 """Programs as data: NumPy calls whose arguments are numbers, arrays and other calls.
 
-What records writes them, and all that reads, simplifies or runs a program goes through them.
+What records writes them, and all that reads, simplifies or runs a program goes through them: in one order (`reachable`,
+a topological sort), by one way to put other calls in the place of some (`exchanged`, a substitution), and with one
+answer to whether two calls are the same (`key`).
 """
 
 from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
@@ -16,8 +18,9 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = [
-    "Call", "astype", "called", "each", "evaluated", "fits", "getitem", "is_call", "is_plain_reduction",
-    "is_transpose", "like", "number", "reachable", "scattered", "spelling", "summed_axes", "transposed",
+    "Call", "astype", "called", "each", "evaluated", "exchanged", "fits", "getitem", "is_call",
+    "is_plain_reduction", "is_transpose", "key", "key_of_arguments", "like", "number", "reachable", "scattered",
+    "spelling", "summed_axes", "transposed", "with_arguments",
 ]  # fmt: skip
 
 
@@ -46,9 +49,13 @@ class Call:
     dtype: Any = None
     name: str = ""
 
-    def calls(self) -> Iterator[Call]:
+    def calls(self) -> list[Call]:
         """The calls among the arguments."""
-        return _calls_in((self.args, tuple(self.options.values())))
+        found: list[Call] = []
+        _gather(self.args, found)
+        if self.options:
+            _gather(self.options.values(), found)
+        return found
 
     def __repr__(self) -> str:
         if self.function is None:
@@ -57,21 +64,29 @@ class Call:
         return f"{self.name or '_'} = {self.function.__name__}({called})"
 
 
-def _calls_in(x: Any) -> Iterator[Call]:
-    if isinstance(x, Call):
-        yield x
-    elif isinstance(x, (tuple, list)):
-        for y in x:
-            yield from _calls_in(y)
-    elif isinstance(x, slice):
-        yield from _calls_in((x.start, x.stop, x.step))
+def _gather(xs: Iterable[Any], found: list[Call]) -> None:
+    for x in xs:
+        if isinstance(x, Call):
+            found.append(x)
+        elif isinstance(x, (tuple, list)):
+            _gather(x, found)
+        elif isinstance(x, slice):
+            _gather((x.start, x.stop, x.step), found)
 
 
-def reachable(outputs: Iterable[Call], known: Callable[[Call], bool] = lambda _: False) -> list[Call]:
+# -- going through a program ------------------------------------------------------------------------------------------
+
+
+def reachable(
+    outputs: Iterable[Call],
+    known: Callable[[Call], bool] = lambda _: False,
+    others: Mapping[Call, Call] | None = None,
+) -> list[Call]:
     """All the calls that the outputs need, themselves included, each after its arguments.
 
-    Left out are those that are `known`, and what only they need.
+    Left out are those that are `known`, and what only they need. A call that others stand for needs what those need.
     """
+    others = others or {}
     seen: set[Call] = set()
     found = []
     stack = [(call, False) for call in reversed(list(outputs))]
@@ -82,19 +97,39 @@ def reachable(outputs: Iterable[Call], known: Callable[[Call], bool] = lambda _:
         elif call not in seen and not known(call):
             seen.add(call)
             stack.append((call, True))
-            stack.extend((x, False) for x in reversed(list(call.calls())) if x not in seen)
+            stack.extend((x, False) for x in reversed(others.get(call, call).calls()) if x not in seen)
     return found
 
 
 def each(function: Callable[[Any], Any], x: Any) -> Any:
     """Apply a function to what stands in tuples, lists, dicts and slices."""
     if isinstance(x, (tuple, list)):
-        return type(x)(each(function, y) for y in x)
+        return type(x)([each(function, y) for y in x])
     if isinstance(x, dict):
-        return {key: each(function, y) for key, y in x.items()}
+        return {name: each(function, y) for name, y in x.items()}
     if isinstance(x, slice):
-        return slice(*(each(function, y) for y in (x.start, x.stop, x.step)))
+        return slice(*[each(function, y) for y in (x.start, x.stop, x.step)])
     return function(x)
+
+
+def with_arguments(call: Call, function: Callable[[Call], Call]) -> Call:
+    """The call, without its name, with a function applied to the calls among its arguments."""
+
+    def replaced(x: Any) -> Any:
+        return function(x) if isinstance(x, Call) else x
+
+    args = tuple([function(x) if isinstance(x, Call) else each(replaced, x) for x in call.args])
+    return Call(call.function, args, each(replaced, call.options), call.shape, call.dtype)
+
+
+def exchanged(outputs: Sequence[Call], others: Mapping[Call, Call]) -> list[Call]:
+    """The outputs with other calls in the place of some, which keep their names."""
+    new: dict[Call, Call] = {}
+    for call in reachable(outputs, others=others):
+        other = others.get(call, call)
+        new[call] = other if other.function is None else with_arguments(other, new.__getitem__)
+        new[call].name = other.name or call.name
+    return [new[call] for call in outputs]
 
 
 def evaluated(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
@@ -110,6 +145,40 @@ def evaluated(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
             assert call.function is not None, f"{call.name} is an input without a value"
             found[call] = call.function(*each(value, call.args), **each(value, call.options))
     return [found[call] for call in outputs]
+
+
+# -- whether two are the same -----------------------------------------------------------------------------------------
+
+
+def key(call: Call, standing: Callable[[Call], Any] = lambda call: call, shape: Any = None) -> Any:
+    """Something hashable that is equal for calls that compute the same.
+
+    Parameters
+    ----------
+    call : Call
+    standing : function, optional
+        What stands for a call among the arguments: itself by default, so that equal calls have the same ones; or, to
+        compare one program with another, its place in the program.
+    shape : tuple, optional
+        What stands for the shape, where programs are the same that differ in the number of examples.
+    """
+    args, options = (key_of_arguments(x, standing) for x in (call.args, call.options))
+    return call.function, args, options, call.shape if shape is None else shape, call.dtype
+
+
+def key_of_arguments(x: Any, standing: Callable[[Call], Any] = lambda call: call) -> Any:
+    """The same for an argument, or for all of them: numbers are equal if they are written alike, and so are arrays."""
+    if isinstance(x, Call):
+        return standing(x)
+    if isinstance(x, (tuple, list)):
+        return type(x), *[key_of_arguments(y, standing) for y in x]
+    if isinstance(x, dict):
+        return tuple([(name, key_of_arguments(y, standing)) for name, y in sorted(x.items())])
+    if isinstance(x, np.ndarray):
+        return x.shape, str(x.dtype), x.tobytes()
+    if isinstance(x, slice):
+        return slice, *[key_of_arguments(y, standing) for y in (x.start, x.stop, x.step)]
+    return type(x), repr(x)  # as 0.0 and -0.0 are equal numbers, and NaN is none
 
 
 # -- asking and making ------------------------------------------------------------------------------------------------

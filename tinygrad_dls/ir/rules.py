@@ -1,106 +1,84 @@
-"""Programs made shorter: rules, each a small function from one NumPy call to a simpler one that gives the same.
+"""The algebra of programs: a table of identities, each a pair of programs that compute the same.
 
-`simplified` tries them on each call of a program, inputs first. The rules are algebra that holds for all numbers; they
-may differ from the original in the last bits, where a division and a product change places or a product of matrices is
-transposed, and nowhere else.
+`simplified` tries them on each call of a program, inputs first. A new rule is one line in the table: a `Pair` of two
+lines of NumPy code. What the letters of its variables stand for, `rewrite` says; tests run both sides of every pair on
+random arrays and hold them equal.
+
+The rules hold for all numbers, infinite ones and NaN too, unless a pair says that it is for `finite` ones. They may
+differ from the original in the last bits, where a division and a product change places or a product of matrices is
+transposed, and nowhere else. A few rules are functions of one call, as they ask more of it than a pair can say: numbers
+that are computed now, dtypes that need no conversion, arrays that need not be broadcast, and the factors of a product
+in any order.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import (
-    Call,
-    astype,
-    fits,
-    is_call,
-    is_plain_reduction,
-    is_transpose,
-    like,
-    number,
-    summed_axes,
-    transposed,
-)
-from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, sigmoid
-from tinygrad_dls.ir.rewrite import Rule, _argument_key, rewrite
-from tinygrad_dls.ir.tracer import Recorder
+from tinygrad_dls.ir.call import Call, astype, fits, is_call, key_of_arguments, like, number
+from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
+from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite
 
-__all__ = ["factors", "open_interval", "simplified"]
+__all__ = ["ALGEBRA", "RULES", "factors", "open_interval", "simplified"]
 
 FACTORS = 24  # of a product, that are looked at: a cross-entropy with a sigmoid, and masks and weights, have ten or so
 
+_FLOATS = tuple(map(np.dtype, ("f2", "f4", "f8")))
 
-# -- algebra ----------------------------------------------------------------------------------------------------------
+
+# -- conditions of pairs ----------------------------------------------------------------------------------------------
+
+
+def floats(call: Call) -> bool:
+    """Integers wrap around, and truths have no sign."""
+    return call.dtype in _FLOATS
+
+
+def single(call: Call) -> bool:
+    """Whether the result is a single number."""
+    return call.shape == ()
+
+
+def an_array_of_numbers(call: Call) -> bool:
+    """Whether the result has axes, and entries that are no truths."""
+    return bool(call.shape) and call.dtype != bool
+
+
+def matrices(u: Call, v: Call) -> bool:
+    """Whether both operands of a product are matrices."""
+    return len(u.shape) == len(v.shape) == 2
+
+
+def negative(c: float) -> bool:
+    """Whether a number has a sign to give away."""
+    return c < 0
+
+
+def moderate(call: Call, c: float, d: float) -> bool:
+    """Whether a product of two numbers neither overflows nor becomes 0 by itself. Of integers, it may wrap around."""
+    return bool(call.dtype.kind == "f" and (not c or not d or 2.0**-100 < abs(c * d) < 2.0**100))
+
+
+def between_0_and_1(call: Call, c: float, d: float) -> bool:
+    """Whether two numbers are the limits that keep a probability strictly between 0 and 1."""
+    return bool(key_of_arguments((c, d)) == key_of_arguments(open_interval(call.dtype)))
+
+
+def open_interval(dtype: Any) -> tuple[Any, Any]:
+    """The limits that keep a probability strictly between 0 and 1."""
+    return np.finfo(dtype).smallest_normal, 1 - np.finfo(dtype).epsneg
+
+
+# -- functions of one call ---------------------------------------------------------------------------------------------
 
 
 def _is_plain(x: Any) -> bool:
     """Whether an argument is a number of Python's."""
     return isinstance(x, (int, float)) and not isinstance(x, (bool, np.number))
-
-
-def times_one(call: Call) -> Any:
-    """``1 * x``, ``x / 1``, ``x + 0`` and the like are x."""
-    if is_call(call, np.multiply, np.divide, np.add, np.subtract):
-        x, y = call.args
-        neutral = 1 if is_call(call, np.multiply, np.divide) else 0
-        if number(y) == neutral and fits(x, call):
-            return x
-        if number(x) == neutral and is_call(call, np.multiply, np.add) and fits(y, call):
-            return y
-    return None
-
-
-def plain_constant(call: Call) -> Any:
-    """A number beside an array needs no dtype of its own."""
-    if isinstance(call.function, np.ufunc) and any(is_call(x, np.asarray) for x in call.args):
-        others = [x for x in call.args if isinstance(x, Call) and not is_call(x, np.asarray)]
-        if any(x.dtype == call.dtype or call.dtype == bool for x in others):
-            return like(call, call.function, *(x if (n := number(x)) is None else n for x in call.args))
-    return None
-
-
-def quotient_last(call: Call) -> Any:
-    """``x * (1 / n)`` is ``x / n``, ``x * (c / n)`` is ``c * x / n``, and ``-(x / n)`` is ``-x / n``."""
-    if is_call(call, np.multiply):
-        for x, y in (call.args, call.args[::-1]):
-            if _is_plain(x) and is_call(y, np.divide) and _is_plain(y.args[0]) and call.shape == ():
-                return like(call, np.divide, x * y.args[0], y.args[1])
-            if is_call(y, np.divide) and y.shape == () and number(y.args[0]) is not None and fits(x, call):
-                return like(call, np.divide, like(call, np.multiply, x, number(y.args[0])), y.args[1])
-    if is_call(call, np.negative) and is_call(call.args[0], np.divide):
-        x, y = call.args[0].args
-        if call.shape == () and _is_plain(x):
-            return like(call, np.divide, -x, y)
-        if isinstance(x, Call) and x.dtype == call.dtype:  # truths have no sign
-            return like(call, np.divide, Call(np.negative, (x,), {}, x.shape, x.dtype), y)
-    return None
-
-
-def folded(call: Call) -> Any:
-    """Numbers are multiplied now, those in a row of factors too; of ``-(2 * x)``, the number gets the sign."""
-    if is_call(call, np.negative) and is_call(call.args[0], np.multiply) and call.dtype in _FLOATS:
-        product = call.args[0]
-        if any(map(_is_plain, product.args)) and product.dtype == call.dtype:
-            return like(call, np.multiply, *(-x if _is_plain(x) else x for x in product.args))
-    if not is_call(call, np.multiply):
-        return None
-    x, y = call.args
-    if number(x) is not None and isinstance(y, Call) and number(y) is None:
-        x, y = y, x  # the number last, for now
-    outer = number(y)
-    if outer is not None and outer < 0 and is_call(x, np.negative) and fits(x.args[0], call) and call.dtype in _FLOATS:
-        return like(call, np.multiply, x.args[0], -outer)
-    if outer is not None and is_call(x, np.multiply) and (inner := number(x.args[1])) is not None:
-        if not fits(x.args[0], call) or call.dtype.kind != "f":  # of integers, a product may wrap around
-            return None
-        if outer and inner and not 2.0**-100 < abs(outer * inner) < 2.0**100:  # it may overflow, or be 0, by itself
-            return None
-        return like(call, np.multiply, x.args[0], outer * inner)
-    return None
 
 
 def computed(call: Call) -> Any:
@@ -114,77 +92,13 @@ def computed(call: Call) -> Any:
     return None
 
 
-def negated_number(call: Call) -> Any:
-    """``x * -1`` is ``-x``; ``-(-x)`` is x; ``-(x - y)`` is ``y - x``; ``x - (-y)`` is ``x + y``, and so on."""
-    if is_call(call, np.multiply):
-        for x, y in (call.args, call.args[::-1]):
-            if number(y) == -1 and fits(x, call):
-                return like(call, np.negative, x)
-    if is_call(call, np.negative) and is_call(call.args[0], np.negative):
-        return call.args[0].args[0]
-    if is_call(call, np.negative) and is_call(call.args[0], np.subtract):
-        x, y = call.args[0].args
-        if fits(x, call) and isinstance(y, Call) and y.dtype == call.dtype and call.dtype in _FLOATS:
-            return like(call, np.subtract, y, x)
-    if is_call(call, np.add, np.subtract) and is_call(call.args[1], np.negative) and call.args[1].dtype == call.dtype:
-        return like(call, np.subtract if is_call(call, np.add) else np.add, call.args[0], call.args[1].args[0])
+def plain_constant(call: Call) -> Any:
+    """A number beside an array needs no dtype of its own."""
+    if isinstance(call.function, np.ufunc) and any(is_call(x, np.asarray) for x in call.args):
+        others = [x for x in call.args if isinstance(x, Call) and not is_call(x, np.asarray)]
+        if any(x.dtype == call.dtype or call.dtype == bool for x in others):
+            return like(call, call.function, *(x if (n := number(x)) is None else n for x in call.args))
     return None
-
-
-def matrix_product(call: Call) -> Any:
-    """``np.dot`` of matrices is ``@``."""
-    if is_call(call, np.dot) and all(isinstance(x, Call) and len(x.shape) == 2 for x in call.args):
-        return like(call, np.matmul, *call.args)
-    return None
-
-
-def squared(call: Call) -> Any:
-    """``x * x`` is ``x ** 2``, and so is ``np.square(x)``; ``x ** 1`` is x."""
-    if is_call(call, np.power) and number(call.args[1]) == 1 and fits(call.args[0], call):
-        return call.args[0]
-    if is_call(call, np.multiply) and call.args[0] is call.args[1] and call.shape and call.dtype != bool:
-        return like(call, np.power, call.args[0], 2)
-    return like(call, np.power, call.args[0], 2) if is_call(call, np.square) else None
-
-
-def one_part(call: Call) -> Any:
-    """``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit; in an exponent, ``x - max(x, 0)`` is ``min(x, 0)``.
-
-    Of an infinite x it is no minimum; there, the cost of the notes is computed again by the engine, or is the limit.
-    """
-    if is_call(call, np.exp) and is_call(call.args[0], np.subtract):
-        x, p = call.args[0].args
-        if _is_part_above(p, x):
-            return like(call, np.exp, like(call.args[0], np.minimum, x, 0))
-        if is_call(x, np.subtract) and x.args[1] is p and _is_part_above(p, x.args[0]):
-            return like(call, np.exp, like(call.args[0], np.subtract, like(x, np.minimum, x.args[0], 0), p))
-        return None
-    if is_call(call, np.subtract) and is_call(call.args[1], np.maximum) and number(call.args[1].args[1]) == 0:
-        x, p = call.args
-        if is_call(x, np.minimum) and x.args[0] is p.args[0] and number(x.args[1]) == 0:
-            return like(call, np.negative, like(call, np.abs, x.args[0]))
-    return None
-
-
-def _is_part_above(p: Any, x: Any) -> bool:
-    """Whether p is ``max(x, 0)``."""
-    return is_call(p, np.maximum) and p.args[0] is x and number(p.args[1]) == 0
-
-
-def clipped_once(call: Call) -> Any:
-    """What lies between two limits is not changed by them."""
-    if is_call(call, np.clip) and len(call.args) == 3:
-        inner, limits = call.args[0], call.args[1:]
-        if is_call(inner, np.clip) and _argument_key(inner.args[1:]) == _argument_key(limits):
-            return inner
-        if is_call(inner, clipped_sigmoid) and _argument_key(limits) == _argument_key(open_interval(call.dtype)):
-            return inner
-    return None
-
-
-def open_interval(dtype: Any) -> tuple[Any, Any]:
-    """The limits that keep a probability strictly between 0 and 1."""
-    return np.finfo(dtype).smallest_normal, 1 - np.finfo(dtype).epsneg
 
 
 def without_broadcast(call: Call) -> Any:
@@ -223,37 +137,6 @@ def without_broadcast(call: Call) -> Any:
     return None
 
 
-def same_shape(call: Call) -> Any:
-    """Reshaping to the shape that is there already."""
-    return call.args[0] if is_call(call, np.reshape, np.squeeze) and fits(call.args[0], call) else None
-
-
-def sum_without_axes(call: Call) -> Any:
-    """Summing with ``keepdims=True``, and then taking those axes away, is summing without it."""
-    summed = call.args[0] if is_call(call, np.reshape, np.squeeze) else None
-    if not is_call(summed, np.sum) or not is_plain_reduction(summed) or not summed.options.get("keepdims"):
-        return None
-    x, axes = summed.args[0], summed_axes(summed)
-    if call.shape != tuple(n for i, n in enumerate(x.shape) if i not in axes):
-        return None
-    return like(call, np.sum, x, axis=None if call.shape == () else summed.options.get("axis"), keepdims=False)
-
-
-def twice_transposed(call: Call) -> Any:
-    """The transpose of the transpose."""
-    return call.args[0].args[0] if is_transpose(call) and is_transpose(call.args[0]) else None
-
-
-def transposed_product(call: Call) -> Any:
-    """``(A @ B.T).T`` is ``B @ A.T``, and ``(A.T @ B).T`` is ``B.T @ A``."""
-    product = call.args[0] if is_transpose(call) else None
-    if product is None or not is_call(product, np.matmul) or not any(map(is_transpose, product.args)):
-        return None
-    if all(isinstance(x, Call) and len(x.shape) == 2 for x in product.args):
-        return like(call, np.matmul, *map(transposed, product.args[::-1]))
-    return None
-
-
 def natural_dtype(call: Call) -> Any:
     """Integers become float64 by themselves in arithmetic with it; ``1 - n`` does afterwards, as it is exact before."""
     if isinstance(call.function, np.ufunc) and call.dtype == np.float64:
@@ -273,53 +156,6 @@ def _of_integers(x: Any) -> Any:
         if n.dtype.kind == "i" and n.dtype.itemsize >= 4:
             return Call(np.subtract, (1, n), {}, x.shape, n.dtype)
     return None
-
-
-# -- patterns ---------------------------------------------------------------------------------------------------------
-
-
-def known_function(call: Call) -> Any:
-    """A formula that has a name, such as that of the sigmoid, becomes a call of it."""
-    for function in PATTERNS:
-        if call.dtype in _FLOATS and call.function is not None:
-            pattern, argument = _pattern(function, np.dtype(call.dtype))
-            found: list[Call] = []
-            if _matches(pattern, call, argument, found) and fits(found[0], call):
-                return like(call, function, found[0])
-    return None
-
-
-_FLOATS = tuple(map(np.dtype, ("f2", "f4", "f8")))
-
-
-@functools.cache
-def _pattern(function: Callable[[Any], Any], dtype: Any) -> tuple[Call, Call]:
-    """The formula of a function, simplified as programs are, and its argument."""
-    z = Recorder().input("Z", np.zeros((2, 3), dtype))
-    rules = RULES[: RULES.index(known_function)]
-    if function is clipped_sigmoid:  # in which the sigmoid is called by its name already
-        low, high = open_interval(dtype)
-        inner = Call(sigmoid, (z.call,), {}, z.call.shape, dtype)
-        return Call(np.clip, (inner, low, high), {}, z.call.shape, dtype), z.call
-    return simplified([function(z).call], rules)[0], z.call
-
-
-def _matches(pattern: Any, x: Any, argument: Call, found: list[Call]) -> bool:
-    """Whether x is what a pattern says, with one and the same call wherever the pattern has its argument."""
-    if pattern is argument:
-        found.append(x)
-        return isinstance(x, Call) and found[0] is x
-    if isinstance(pattern, Call):
-        return (
-            isinstance(x, Call)
-            and x.function is pattern.function
-            and _matches(pattern.args, x.args, argument, found)
-            and _matches(tuple(pattern.options.items()), tuple(x.options.items()), argument, found)
-        )
-    if isinstance(pattern, tuple):
-        alike = isinstance(x, tuple) and len(x) == len(pattern)
-        return alike and all(_matches(p, y, argument, found) for p, y in zip(pattern, x, strict=True))
-    return not isinstance(x, (Call, np.ndarray)) and bool(pattern == x or (pattern != pattern and x != x))  # or NaN
 
 
 def fused_cross_entropy(call: Call) -> Any:
@@ -411,34 +247,146 @@ def _without(xs: list[Any], x: Any) -> list[Any]:
 
 def _alike(xs: list[Any], ys: list[Any]) -> bool:
     """Whether two products have the same factors."""
-    keys = [sorted(repr(id(x) if isinstance(x, Call) else _argument_key(x)) for x in zs) for zs in (xs, ys)]
-    return keys[0] == keys[1]
+    return Counter(map(key_of_arguments, xs)) == Counter(map(key_of_arguments, ys))
 
 
 def _is_one_minus(x: Any, a: Any) -> bool:
     return is_call(x, np.subtract) and number(x.args[0]) == 1 and x.args[1] is a
 
 
-RULES: tuple[Rule, ...] = (
-    computed,
-    plain_constant,
-    times_one,
-    negated_number,
-    quotient_last,
-    folded,
-    matrix_product,
-    squared,
-    one_part,
+# -- the table --------------------------------------------------------------------------------------------------------
+
+ALGEBRA = (
+    Identity(
+        "times_one",
+        "``1 * x``, ``x / 1``, ``x + 0`` and the like are x.",
+        Pair(lambda x: x * 1, lambda x: x),
+        Pair(lambda x: 1 * x, lambda x: x),
+        Pair(lambda x: x / 1, lambda x: x),
+        Pair(lambda x: x + 0, lambda x: x),
+        Pair(lambda x: 0 + x, lambda x: x),
+        Pair(lambda x: x - 0, lambda x: x),
+    ),
+    Identity(
+        "negated_number",
+        "Signs: ``x * -1`` is ``-x``, ``-(x - y)`` is ``y - x``, ``x - (-y)`` is ``x + y``, and so on.",
+        Pair(lambda x: x * -1, lambda x: -x),
+        Pair(lambda x: -1 * x, lambda x: -x),
+        Pair(lambda x: np.negative(-x), lambda x: x),
+        Pair(lambda x, y: -(x - y), lambda x, y: y - x, floats),
+        Pair(lambda a, y: a + -y, lambda a, y: a - y),
+        Pair(lambda a, y: a - -y, lambda a, y: a + y),
+    ),
+    Identity(
+        "quotient_last",
+        "Quotients last: ``x * (1 / m)`` is ``x / m``, and ``-(x / m)`` is ``-x / m``.",
+        Pair(lambda c, d, m: c * (d / m), lambda c, d, m: c * d / m),
+        Pair(lambda c, d, m: (d / m) * c, lambda c, d, m: c * d / m),
+        Pair(lambda x, c, m: x * (c / m), lambda x, c, m: x * c / m),
+        Pair(lambda x, c, m: (c / m) * x, lambda x, c, m: x * c / m),
+        Pair(lambda c, m: -(c / m), lambda c, m: -c / m),
+        Pair(lambda x, a: -(x / a), lambda x, a: -x / a),
+    ),
+    Identity(
+        "folded",
+        "Numbers are multiplied now, those in a row of factors too; of ``-(2 * x)``, the number gets the sign.",
+        Pair(lambda a, c: -(c * a), lambda a, c: -c * a, floats),
+        Pair(lambda a, c: -(a * c), lambda a, c: a * -c, floats),
+        Pair(lambda x, c: -x * c, lambda x, c: x * -c, floats, negative),
+        Pair(lambda x, c: c * -x, lambda x, c: x * -c, floats, negative),
+        Pair(lambda x, c, d: (x * c) * d, lambda x, c, d: x * (d * c), moderate),
+        Pair(lambda x, c, d: d * (x * c), lambda x, c, d: x * (d * c), moderate),
+    ),
+    Identity(
+        "matrix_product",
+        "``np.dot`` of matrices is ``@``.",
+        Pair(lambda u, v: np.dot(u, v), lambda u, v: u @ v, matrices),
+    ),
+    Identity(
+        "squared",
+        "``x * x`` is ``x ** 2``, and so is ``np.square(x)``; ``x ** 1`` is x.",
+        Pair(lambda x: x**1, lambda x: x),
+        Pair(lambda x: x * x, lambda x: x**2, an_array_of_numbers),
+        Pair(lambda x: np.square(x), lambda x: x**2),
+    ),
+    Identity(
+        "one_part",
+        "``min(x, 0) - max(x, 0)`` is ``-|x|``, to the last bit; in an exponent, ``x - max(x, 0)`` is ``min(x, 0)``. "
+        "Of an infinite x it is none: there, the cost of the notes is computed again by the engine, or is the limit.",
+        Pair(lambda x: np.exp(x - np.maximum(x, 0)), lambda x: np.exp(np.minimum(x, 0)), finite=True),
+        Pair(
+            lambda x: np.exp(x - np.maximum(x, 0) - np.maximum(x, 0)),
+            lambda x: np.exp(np.minimum(x, 0) - np.maximum(x, 0)),
+            finite=True,
+        ),
+        Pair(lambda x: np.minimum(x, 0) - np.maximum(x, 0), lambda x: -np.abs(x)),
+    ),
     without_broadcast,
-    same_shape,
-    sum_without_axes,
-    twice_transposed,
-    transposed_product,
+    Identity(
+        "same_shape",
+        "Reshaping to the shape that is there already.",
+        Pair(lambda x, a: np.reshape(x, a), lambda x: x),
+        Pair(lambda x, a: np.reshape(x, shape=a), lambda x: x),
+        Pair(lambda x, a: np.squeeze(x, axis=a), lambda x: x),
+        Pair(lambda x, a: np.squeeze(x, a), lambda x: x),
+    ),
+    Identity(
+        "sum_without_axes",
+        "Summing with ``keepdims=True``, and then taking those axes away, is summing without it.",
+        Pair(
+            lambda u, a, b: np.reshape(np.sum(u, axis=a, keepdims=True), b),
+            lambda u: np.sum(u, axis=None, keepdims=False),
+            single,
+        ),
+        Pair(
+            lambda u, a, b: np.reshape(np.sum(u, axis=a, keepdims=True), b),
+            lambda u, a: np.sum(u, axis=a, keepdims=False),
+        ),
+        Pair(
+            lambda u, a, b: np.squeeze(np.sum(u, axis=a, keepdims=True), axis=b),
+            lambda u: np.sum(u, axis=None, keepdims=False),
+            single,
+        ),
+        Pair(
+            lambda u, a, b: np.squeeze(np.sum(u, axis=a, keepdims=True), axis=b),
+            lambda u, a: np.sum(u, axis=a, keepdims=False),
+        ),
+    ),
+    Identity("twice_transposed", "The transpose of the transpose.", Pair(lambda x: x.T.T, lambda x: x)),
+    Identity(
+        "transposed_product",
+        "``(A @ B.T).T`` is ``B @ A.T``, and ``(A.T @ B).T`` is ``B.T @ A``.",
+        Pair(lambda u, v: (u.T @ v.T).T, lambda u, v: v @ u, matrices),
+        Pair(lambda u, v: (u @ v.T).T, lambda u, v: v @ u.T, matrices),
+        Pair(lambda u, v: (u.T @ v).T, lambda u, v: v.T @ u, matrices),
+    ),
     natural_dtype,
-    known_function,
-    clipped_once,
+    Identity(
+        "known_function",
+        "A formula that has a name, such as that of the sigmoid, is a call of it.",
+        Pair(lambda x: sigmoid(x), named(sigmoid), floats),
+        Pair(
+            lambda x, c, d: np.clip(named(sigmoid)(x), c, d),
+            lambda x: named(clipped_sigmoid)(x),
+            between_0_and_1,
+        ),
+        Pair(lambda x: softmax(x), named(softmax), floats),
+        Pair(lambda x: shared_softmax(x), named(shared_softmax), floats),
+    ),
+    Identity(
+        "clipped_once",
+        "What lies between two limits is not changed by them.",
+        Pair(lambda x, a, b: np.clip(np.clip(x, a, b), a, b), lambda x, a, b: np.clip(x, a, b)),
+        Pair(
+            lambda x, c, d: np.clip(named(clipped_sigmoid)(x), c, d),
+            lambda x: named(clipped_sigmoid)(x),
+            between_0_and_1,
+        ),
+    ),
     fused_cross_entropy,
 )
+
+RULES: tuple[Rule, ...] = (computed, plain_constant, *ALGEBRA)
 
 
 def simplified(outputs: Sequence[Call], rules: Sequence[Rule] | None = None) -> list[Call]:
