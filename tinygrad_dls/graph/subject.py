@@ -321,8 +321,8 @@ def _no_target(given: Subject) -> TypeError:
         kind, hint = "a Tensor", " A Tensor has been computed: pass what computes it."
     elif callable(target):
         hint = " A function does not say what its parameters are: write a tg.nn.Module with it."
-    elif hasattr(target, "shape"):
-        kind = f"an array of shape {tuple(target.shape)}"
+    elif isinstance(shape := getattr(target, "shape", None), tuple):  # a module such as numpy has a function there
+        kind = f"an array of shape {shape}"
         hint = " Only a Tensor remembers how it was computed." if ways.cost else ""
     return TypeError(f"{given.caller}: expected {'; or '.join(taken)}; got {kind}.{hint}")
 

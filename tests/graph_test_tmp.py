@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import reprlib
 
 import numpy as np
 import pytest
@@ -99,6 +100,7 @@ HINT = "Did it, or what it calls, use .data, .item() or float(), or forget to re
                  tg.nn.Linear),
         *refused(LOOKING, TypeError, "expected {expected}; got an array of shape (2, 9). "
                  "Only a Tensor remembers how it was computed.", X),
+        *refused(ALL, TypeError, f"expected {{expected}}; got {reprlib.repr(np)}.", np),
         *refused([*STEPS, "diagnose"], TypeError, "expected {expected}; got an array of shape (2, 9).", X),
         *refused([*STEPS, "diagnose"], TypeError, "expected {expected}; got a Tensor. "
                  "A Tensor has been computed: pass what computes it.", LOGITS(MODEL(X), Y)),
