@@ -19,6 +19,20 @@ OPTIMIZER = tg.optim.SGD(MODEL.parameters(), lr=0.1)
 FOREIGN = tg.optim.SGD(tg.nn.TwoLayerNetwork(2, 4, rng=1).parameters(), lr=0.1)
 LEAF = tg.Tensor([[1.0]], requires_grad=True, name="w")
 
+HALF = tg.nn.TwoLayerNetwork(2, 4, rng=2)
+HALF.layers[0].W.requires_grad = False
+
+
+class Spare(tg.nn.LogisticRegression):
+    """A model with a parameter that nothing reads."""
+
+    def __init__(self):
+        super().__init__(2)
+        self.unused = tg.nn.Parameter(np.ones((1, 1)))
+
+
+SPARE = Spare()
+
 
 def draw(target, *inputs, **options):
     return tg.draw(target, *inputs, **options)
@@ -160,6 +174,12 @@ HINT = "Did it, or what it calls, use .data, .item() or float(), or forget to re
         *refused(["numpy_source"], ValueError, "the optimizer holds none of the parameters that this cost depends on, "
                  "so nothing would be learned. Was the model made anew after the optimizer?",
                  lambda X, Y: LOGITS(MODEL(X), Y), X, Y, optimizer=FOREIGN),
+        *refused(["numpy_source"], ValueError, "the optimizer holds none of the parameters that this cost depends on, "
+                 "so nothing would be learned. Was the model made anew after the optimizer?",
+                 SPARE, X, Y, loss=LOGITS, optimizer=tg.optim.SGD([SPARE.unused], lr=0.1)),
+        *refused(["numpy_source"], ValueError, "the optimizer holds frozen parameters alone, so nothing would be "
+                 "learned. Set p.requires_grad = True for those to train.", HALF, X, Y, loss=LOGITS,
+                 optimizer=tg.optim.SGD([HALF.layers[0].W], lr=0.1)),
     ],
 )  # fmt: skip
 def test_the_same_mistake_gets_the_same_words(name, args, options, error, text):

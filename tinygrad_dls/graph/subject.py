@@ -12,7 +12,7 @@ names in their graphs, models and optimizers. It knows of those who call it only
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -176,7 +176,7 @@ class Subject:
         return list(dict.fromkeys([*self.model.parameters(), *getattr(self.optimizer, "parameters", ())]))
 
     def parameters_of(self, J: Tensor) -> dict[Tensor, str]:
-        """The parameters in the graph of the cost, with their names: the user's own, or else the course's."""
+        """The parameters in the graph of the cost, with their names there: the user's, or else ``P1``, ``P2``, ..."""
         return {node.x: node.name for node in read(J) if node.kind == "parameter"}
 
     def run(self, *arrays: Any) -> Tensor:
@@ -211,14 +211,17 @@ class Subject:
                 "runs under no_grad()."
             )
 
-    def refuse_optimizer_of_others(self, parameters: Any) -> None:
+    def refuse_optimizer_of_others(self, parameters: Iterable[Tensor]) -> None:
         """Refuse an optimizer that holds none of these parameters: a step of it would change nothing that counts."""
-        if self.optimizer is not None and not set(parameters) & set(self.optimizer.parameters):
-            whose = "the parameters that this cost depends on" if self.model is None else "this model's parameters"
-            raise ValueError(
-                f"{self.caller}: the optimizer holds none of {whose}, so nothing would be learned. "
-                "Was the model made anew after the optimizer?"
-            )
+        held = () if self.optimizer is None else self.optimizer.parameters
+        if not held or set(parameters) & set(held):
+            return
+        why, hint = "the optimizer holds frozen parameters alone", "Set p.requires_grad = True for those to train."
+        if any(p.requires_grad for p in held):
+            own = self.model is not None and not set(self.model.parameters()) & set(held)
+            whose = "this model's parameters" if own else "the parameters that this cost depends on"
+            why, hint = f"the optimizer holds none of {whose}", "Was the model made anew after the optimizer?"
+        raise ValueError(f"{self.caller}: {why}, so nothing would be learned. {hint}")
 
     @property
     def _who(self) -> str:
@@ -241,14 +244,10 @@ class Subject:
         except ValueError:  # a builtin, which does not say what it takes
             return
         except TypeError as mismatch:
-            who = "the function" if self.model is None else type(self.model).__name__
-            count = f"{len(data)} input{'s' * (len(data) != 1)}"
-            hint = (
-                f" Labels come with loss=: write {self.ways.model}."
-                if self.model is not None and self.loss is None
-                else ""
-            )
-            raise TypeError(f"{self.caller}: {who} does not take {count}: {mismatch}.{hint}") from error
+            alone = self.model is not None and self.loss is None
+            hint = f" Labels come with loss=: write {self.ways.model}." if alone else ""
+            count = "1 input" if len(data) == 1 else f"{len(data)} inputs"
+            raise TypeError(f"{self.caller}: {self._kind} does not take {count}: {mismatch}.{hint}") from error
 
 
 def argument_names(function: Callable[..., Any], count: int) -> list[str]:
