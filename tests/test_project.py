@@ -56,7 +56,7 @@ ORDER = [
     "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.layers",
     "nn.models", "nn",
     "threads", "schedules", "optim",
-    "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph",
+    "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph.subject", "graph",
     "ir.call", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
     "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.factoring", "compiler.joining", "compiler.storage", "compiler.updating",

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.graph.names import Names
+from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.agreement import refuse_arrays_that_differ
 from tinygrad_dls.ir.call import Call, astype, called, getitem, reachable, scattered, spelling
 from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, shared_softmax, sigmoid, softmax
@@ -101,8 +102,9 @@ def numpy_source(
         raise kind(f"name must be the name of a function, such as 'step', got {shown(name)}.")
     if name in TAKEN:
         raise ValueError(f"name={shown(name)} is what the code calls something else; take another one, such as 'step'.")
+    given = subject("numpy_source", cost, inputs, loss, optimizer)
     with np.errstate(all="ignore"):  # of the examples made up to record with another number of them, say
-        steps = list(program(cost, *inputs, loss=loss, optimizer=optimizer))
+        steps = list(program(given))
         first, again = (_Writer(step, name).source() for step in steps)
     if first != again:
         one, other = ((step.recorder, list(step.recorded.values())) for step in steps)

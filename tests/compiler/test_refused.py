@@ -128,15 +128,19 @@ def test_dropout_is_refused_and_can_be_switched_off(units):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda m: tg.compile(m), "compile takes a model with its loss and optimizer"),
-        (lambda m: tg.compile(m, LOGITS, 0.1), "compile takes a model with its loss and optimizer"),
+        (lambda m: tg.compile(m), r"came without loss= and optimizer=: write compile\(model, loss, optimizer\)"),
+        (lambda m: tg.compile(m, LOGITS, 0.1), "compile: optimizer= takes one of tg.optim, .* got 0.1"),
         (lambda m: tg.compile(m, LOGITS, sgd(network())), "the optimizer holds none of this model's parameters"),
         (lambda m: tg.compile(m, LOGITS, sgd(m), threads=0), "compile: threads must be a positive integer, got 0"),
         (lambda m: tg.compile(m, LOGITS, sgd(m), tile=1.5), "compile: tile must be a positive integer, got 1.5"),
         (lambda m: tg.compile(m, LOGITS, sgd(m), gradients="W1"), "compile: gradients must be True or False"),
         (lambda m: tg.compile(m, LOGITS, sgd(m), fallback=1), "compile: fallback must be True or False"),
-        (lambda m: tg.compile(3), "compile takes a model with its loss and optimizer, or a function, got 3"),
-        (lambda m: tg.compile(np.sin, LOGITS), "go with a model, not with a function"),
+        (lambda m: tg.compile(3), r"compile: expected a function, compile\(f\); or a model, .*; got 3"),
+        (
+            lambda m: tg.compile(np.sin, LOGITS),
+            r"loss= belongs to a model: write compile\(f\), or compile\(model, ",
+        ),
+        (lambda m: tg.compile(np.sin, tile=3), "options of a step go with a model, not with a function"),
         (lambda m: tg.compile(m, LOGITS, sgd(m)).explain(), "has not run yet"),
         (lambda m: tg.compile(np.sin).source, "has not run yet"),
     ],

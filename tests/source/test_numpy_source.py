@@ -229,11 +229,19 @@ def test_an_array_that_is_the_same_for_all_examples_is_a_constant():
     ("args", "options", "text"),
     [
         ((None,), {}, "expected a cost"),
-        ((network(),), {}, "the TwoLayerNetwork alone"),
-        ((LOGITS(network()(X), Y), X), {}, r"a Tensor is taken as it was computed.* \(model, X, Y, loss=...\)"),
+        (
+            (network(),),
+            {},
+            r"came without inputs and loss=: write numpy_source\(model, X, Y, loss=...\)",
+        ),
+        (
+            (LOGITS(network()(X), Y), X),
+            {},
+            r"a Tensor is taken as it was .* numpy_source\(model, X, Y, loss=...\)",
+        ),
         ((network(), X, Y), {"loss": "bce"}, "loss= takes a function, such as .* got 'bce'"),
         ((network(), X), {"loss": LOGITS}, "with loss=, the labels come last"),
-        ((network(), X, Y), {"loss": LOGITS, "optimizer": 0.1}, "optimizer must be one of tg.optim"),
+        ((network(), X, Y), {"loss": LOGITS, "optimizer": 0.1}, "optimizer= takes one of tg.optim, .* got 0.1"),
         *(
             ((network(), X, Y), {"loss": LOGITS, "name": name}, f"name must be the name of a function.* got {name!r}")
             for name in ["a b", "1x", "for", "None", 3]

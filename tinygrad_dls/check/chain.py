@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.nn import losses, substitution
 
 Arrays = dict[str, Array]
@@ -39,13 +40,12 @@ class Chain:
         Number of examples.
     """
 
-    def __init__(self, model: nn.Sequential, X: Any, Y: Any, loss: Callable[[Any, Any], Any] | None) -> None:
+    def __init__(self, given: Subject) -> None:
+        model, (X, Y), loss = given.model, given.inputs, given.loss
         if not isinstance(model, nn.Sequential):
             raise TypeError(f"diagnose: expected a Sequential of Linear layers and activations, got {shown(model)}.")
         if any(isinstance(part, nn.Dropout) and part.training and part.keep_prob < 1 for part in model.modules()):
             raise ValueError("diagnose: the model drops out at random. Call model.eval() before.")
-        if loss is not None and not callable(loss):
-            raise TypeError(f"diagnose: loss: expected a function, such as tg.mean_squared_error, got {shown(loss)}.")
         self.X = as_array(values(X), "X").astype(float)
         if not np.all(np.isfinite(self.X)):
             raise ValueError("diagnose: X holds NaN or infinities, so no gradient is defined.")

@@ -20,6 +20,7 @@ from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.graph.subject import subject
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
 
@@ -168,7 +169,7 @@ def diagnose(
       db  right
     The first wrong one is dW.
     """
-    chain = Chain(model, X, Y, loss)
+    chain = Chain(subject("diagnose", model, (X, Y), loss))
     given = _named(chain, gradients, chain.gradients, "gradients")
     given |= _named(chain, {} if cache is None else cache, chain.forward, "cache")
     if not given:

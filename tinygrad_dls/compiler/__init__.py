@@ -9,6 +9,7 @@ from tinygrad_dls.compiler.function import CompiledFunction
 from tinygrad_dls.compiler.step import CompiledStep
 from tinygrad_dls.engine.arrays import positive_integer, truth
 from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer
 
@@ -103,23 +104,14 @@ def compile(
     truth(fallback, "compile: fallback")
     if not isinstance(constants, (list, tuple)):
         raise TypeError(f"compile: constants must be a list of objects, constants=[...]; got {shown(constants)}.")
-    if isinstance(model, Module):
-        if not callable(loss) or not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                "compile takes a model with its loss and optimizer, compile(model, loss, optimizer); got "
-                f"loss={shown(loss)}, optimizer={shown(optimizer)}."
-            )
-        if not set(model.parameters()) & set(optimizer.parameters):
-            raise ValueError(
-                "compile: the optimizer holds none of this model's parameters, so nothing would be learned. "
-                "Was the model made anew after the optimizer?"
-            )
+    given = subject("compile", model, (), loss, optimizer)
+    if given.model is not None:
         truth(gradients, "compile: gradients")
         for count, name in ((threads, "threads"), (tile, "tile")):
             if count is not None:
                 positive_integer(count, f"compile: {name}")
         return CompiledStep(
-            model,
+            given.model,
             loss,
             optimizer,
             gradients=gradients,
@@ -128,8 +120,6 @@ def compile(
             tile=tile,
             constants=constants,
         )
-    if not callable(model):
-        raise TypeError(f"compile takes a model with its loss and optimizer, or a function, got {shown(model)}.")
-    if loss is not None or optimizer is not None or gradients or threads is not None or tile is not None:
-        raise TypeError("compile: a loss, an optimizer and the options of a step go with a model, not with a function.")
-    return CompiledFunction(model, fallback, constants)
+    if gradients or threads is not None or tile is not None:
+        raise TypeError("compile: the options of a step go with a model, not with a function: write compile(f).")
+    return CompiledFunction(given.function, fallback, constants)

@@ -23,8 +23,8 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.graph.reading import read
+from tinygrad_dls.graph.subject import argument_names
 from tinygrad_dls.ir.call import Call
-from tinygrad_dls.ir.program import argument_names
 from tinygrad_dls.ir.rules import simplified
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 

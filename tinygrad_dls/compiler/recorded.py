@@ -11,6 +11,7 @@ from tinygrad_dls.compiler.ranges import within_unit_interval
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.call import Call, evaluated, key, reachable
 from tinygrad_dls.ir.program import FunctionSource, Program
 from tinygrad_dls.ir.shapes import hollow, shaped
@@ -39,9 +40,9 @@ def recorded(
     matrices = X.ndim == Y.ndim == 2 and X.shape[1] == Y.shape[1] > FEW
     try:
         few = (X[:, :FEW].copy(), Y[:, :FEW].copy()) if matrices else (X, Y.copy())
-        source = _Step.of_model(model, few, loss, optimizer)
+        source = _Step(Subject("compile", model, few, loss, optimizer))
     except Exception:  # which may come from there being so few, or would speak of them
-        source = _Step.of_model(model, (X, Y.copy()), loss, optimizer)
+        source = _Step(Subject("compile", model, (X, Y.copy()), loss, optimizer))
     source.arrays = [hollow(X), hollow(Y)]
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
         first, second = source.twice(optimizer)
@@ -91,14 +92,9 @@ class _Step(FunctionSource):
 
     recorder = _Shapes
 
-    def __init__(self, function: Callable[..., Any], *others: Any) -> None:
-        def cost(*arrays: Any) -> Any:
-            J = function(*arrays)
-            if isinstance(J, Tensor) and not J.requires_grad:
-                J.backward()  # which says so
-            return J
-
-        super().__init__(cost, *others)
+    def _refuse_without_graph(self, J: Tensor) -> None:
+        if not J.requires_grad:
+            J.backward()  # which says so, as in an eager step
 
     @property
     def m(self) -> int | None:

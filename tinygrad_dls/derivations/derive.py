@@ -22,6 +22,7 @@ from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES
+from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.call import Call, evaluated, is_transpose, reachable
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
@@ -84,7 +85,7 @@ def derive(
     ('(A - Y) / m', 'dZ @ X.T')
     """
     with_values = truth(values, "values")
-    step = next(program(cost, *inputs, loss=loss))
+    step = next(program(subject("derive", cost, inputs, loss)))
     return _Writer(step, wrt, with_values).derivation()
 
 

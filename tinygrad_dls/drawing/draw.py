@@ -22,6 +22,7 @@ from tinygrad_dls.engine.arrays import positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.files import write_whole
+from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.nn.module import Module
 
 __all__ = ["Drawing", "draw"]
@@ -31,14 +32,14 @@ ENDINGS = (".svg", ".png", ".pdf", ".html", ".dot")
 
 
 def draw(
-    target: Tensor | Module,
+    target: Tensor | Module | Callable[..., Any],
     *inputs: Any,
     loss: Callable[[Any, Any], Any] | None = None,
     direction: str = "forward",
     depth: int | None = None,
     limit: int = 1000,
 ) -> Drawing:
-    """Draw the graph behind a Tensor, or of a model with an input.
+    """Draw the graph behind a Tensor, or of a run of a model or a function.
 
     A box shows a value's formula, op, shape, dtype, its numbers (an array larger than 4 by 4 as mean, standard
     deviation and range), and its gradient once `backward` has run. Parameters are boxes with corners, inputs ellipses,
@@ -47,12 +48,13 @@ def draw(
 
     Parameters
     ----------
-    target : Tensor or Module
-        The cost J, or whatever else was computed; or a model, which is run once on `inputs`. That run is made with a
-        copy of the model and of its random generators, so that neither it nor a later run of the model is changed.
+    target : Tensor, function or Module
+        The cost J, or whatever else was computed; or a function that computes it of `inputs`, which is called once; or
+        a model, which is run once on `inputs`. That run is made with a copy of the model and of its random generators,
+        so that neither it nor a later run of the model is changed.
     *inputs : array or shape
-        For a model: its input X, and Y behind it if there is a `loss`. A tuple of integers, such as ``(2, 400)``, is a
-        shape: then made-up data run through the model, and the picture has shapes but no values.
+        The arguments of a function; of a model, its input X, and Y behind it if there is a `loss`. A tuple of integers,
+        such as ``(2, 400)``, is a shape: then made-up data run through, and the picture has shapes but no values.
     loss : function, optional
         For a model: the cost ``loss(output, Y)``, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
     direction : str
@@ -72,9 +74,9 @@ def draw(
     Raises
     ------
     TypeError
-        If `target` is neither, a model has no input, or an option is of a wrong type.
+        If `target` is none of these, a model has no input, or an option is of a wrong type.
     ValueError
-        If a Tensor has no graph, an option has no such value, or the input does not fit the model.
+        If there is no graph, an option has no such value, or the input does not fit the model.
 
     Examples
     --------
@@ -96,14 +98,14 @@ def draw(
             f"got {shown(depth)}."
         )
     limit = positive_integer(limit, "draw: limit")
-    nodes = nodes_of(target, inputs, loss)
-    of_model = isinstance(target, Module)
-    made_up = of_model and any(map(is_shape, inputs))
+    given = subject("draw", target, inputs, loss)
+    nodes = nodes_of(given)
+    made_up = any(map(is_shape, inputs))
     boxes, notes = boxes_of(nodes, None if depth is None else int(depth), limit)
     if made_up:
         notes.append("from shapes alone: no values")
     elif nodes[-1].x._grad is None:
-        notes.append(f"{CAPTION} on the cost, and draw that" if of_model else CAPTION)
+        notes.append(f"{CAPTION} on the cost, and draw that" if given.cost is None else CAPTION)
     return Drawing(nodes[-1].name, Picture(nodes, boxes, direction, not made_up, notes))
 
 

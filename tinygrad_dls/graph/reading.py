@@ -21,7 +21,7 @@ from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names, identifier
 from tinygrad_dls.graph.node import Node, Path
 from tinygrad_dls.nn.module import Parameter
 
-__all__ = ["complements", "names_of_arrays", "read", "trace"]
+__all__ = ["complements", "names_of_arrays", "read", "trace", "without_graph"]
 
 LOSSES = {
     "binary_cross_entropy": "A",
@@ -54,10 +54,7 @@ def read(root: Tensor, made_in: dict[Tensor, Path] | None = None, names: Names |
     if not isinstance(root, Tensor):
         raise TypeError(f"expected a Tensor, such as the cost J, got {type(root).__name__}.")
     if root.op is None:
-        raise ValueError(
-            f"{root.name or 'this Tensor'} has no graph: no op computed it from a Tensor that requires a gradient. "
-            "Was it computed under no_grad(), or from .data?"
-        )
+        raise ValueError(without_graph(root))
     nodes: dict[int, Node] = {}
     for x in _in_order(root):
         nodes[id(x)] = _node(x, nodes)
@@ -74,6 +71,14 @@ def read(root: Tensor, made_in: dict[Tensor, Path] | None = None, names: Names |
     if made_in is not None:
         _place_parameters(in_order)
     return in_order
+
+
+def without_graph(x: Tensor) -> str:
+    """What errors say of a Tensor that there is nothing to see behind."""
+    return (
+        f"{x.name or 'this Tensor'} has no graph: no op computed it from a Tensor that requires a gradient. Pass what "
+        "was computed from it, such as the cost J; was that under no_grad(), or from .data?"
+    )
 
 
 def _in_order(root: Tensor) -> Iterator[Any]:

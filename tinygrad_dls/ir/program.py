@@ -8,12 +8,11 @@ frozen, and is refused.
 from __future__ import annotations
 
 import functools
-import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -23,15 +22,15 @@ from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import STATES, Names, identifier
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES, complements, names_of_arrays, read
+from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
 from tinygrad_dls.ir.call import Call, reachable
 from tinygrad_dls.ir.functions import sigmoid, softmax
 from tinygrad_dls.ir.rules import simplified
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
-from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 
-__all__ = ["Program", "argument_names", "program", "refuse_what_does_not_fit"]
+__all__ = ["Program", "program"]
 
 ACTIVATIONS = (sigmoid, softmax)  # that costs hold within
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
@@ -97,89 +96,28 @@ class Program:
         return m if m in reachable([call for _, call in self.outputs()]) else None
 
 
-def program(
-    cost: Any,
-    *inputs: Any,
-    loss: Callable[[Any, Any], Any] | None = None,
-    optimizer: Optimizer | None = None,
-) -> Iterator[Program]:
+def program(given: Subject) -> Iterator[Program]:
     """Record a step twice: with the number of examples that is given, or a few, and with another one.
 
     Parameters
     ----------
-    cost : Tensor, function or Module
-        The cost itself, whose graph is gone through again; or what computes it from the inputs: a function of them, or
-        with `loss`, a model of all of them but the last, the labels.
-    *inputs : array
-        Examples of the inputs, such as X and Y.
-    loss : function, optional
-        Of a model's output and the labels.
-    optimizer : Optimizer, optional
-        Whose update follows the gradients.
+    given : Subject
+        The cost, whose graph is gone through again; or the function of its inputs, or the model with its loss, that
+        computes it. The update of an optimizer follows the gradients.
 
     Raises
     ------
     TypeError, ValueError
-        If these do not fit together, or the cost is not a single number with a graph.
+        If what is computed is not a single number with a graph.
     RecordingError
         If the program would freeze something.
     """
-    source = _source(cost, inputs, loss, optimizer)
-    if optimizer is not None and not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one of tg.optim, such as SGD, got {shown(optimizer)}.")
+    source = FunctionSource(given) if given.cost is None else _Graph(given, given.cost)
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
-        yield from source.twice(optimizer)
+        yield from source.twice(given.optimizer)
 
 
 # -- where the cost comes from ----------------------------------------------------------------------------------------
-
-
-def refuse_what_does_not_fit(cost: Any, inputs: tuple[Any, ...], loss: Any, caller: str = "") -> None:
-    """Refuse inputs and a loss that do not go with each other or with what is to be looked at.
-
-    Raises
-    ------
-    TypeError
-        If a Tensor comes with either; if the loss is no function, or comes without labels. With the name of `caller`.
-    """
-    start = f"{caller}: " * bool(caller)
-    if isinstance(cost, Tensor) and (inputs or loss is not None):
-        raise TypeError(
-            f"{start}a Tensor is taken as it was computed, so inputs and loss= belong to a model: "
-            f"write {caller}(J), or {caller}(model, X, Y, loss=...)."
-        )
-    if loss is not None and not callable(loss):
-        raise TypeError(
-            f"{start}loss= takes a function, such as tg.binary_cross_entropy_with_logits, got {shown(loss)}."
-        )
-    if loss is not None and isinstance(cost, Module) and len(inputs) < 2:
-        raise TypeError(f"{start}with loss=, the labels come last: {caller}(model, X, Y, loss=...).")
-
-
-def _source(cost: Any, inputs: tuple[Any, ...], loss: Any, optimizer: Any) -> _Graph | FunctionSource:
-    refuse_what_does_not_fit(cost, inputs, loss)
-    if isinstance(cost, Tensor):
-        return _Graph(cost)
-    if isinstance(cost, Module) and loss is not None:
-        return FunctionSource.of_model(cost, inputs, loss, optimizer)
-    if isinstance(cost, Module) or not callable(cost):
-        what = f"the {type(cost).__name__} alone" if isinstance(cost, Module) else shown(cost)
-        raise TypeError(
-            f"expected a cost: a Tensor such as J, a function of X and Y, or a model with its loss, "
-            f"(model, X, Y, loss=...); got {what}."
-        )
-    if loss is not None:
-        raise TypeError("loss= goes with a model; a function returns the cost itself.")
-    return FunctionSource(cost, inputs, argument_names(cost, len(inputs)))
-
-
-def argument_names(function: Callable[..., Any], count: int) -> list[str]:
-    """What a function calls its first arguments; C1, C2, ... where it has no names for them."""
-    try:
-        names = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        names = []
-    return [names[i] if i < len(names) and names[i] not in ("args", "self") else f"C{i + 1}" for i in range(count)]
 
 
 class _Source:
@@ -242,10 +180,9 @@ _NARROW = (np.dtype(np.float16), np.dtype(np.float32))
 class _Graph(_Source):
     """A cost whose graph is gone through again."""
 
-    def __init__(self, root: Tensor) -> None:
+    def __init__(self, given: Subject, root: Tensor) -> None:
         self.nodes = read(root)
-        if root.shape != ():
-            raise ValueError(f"the cost must be a single number, got {root.name or 'a Tensor'} of shape {root.shape}.")
+        given.refuse_optimizer_of_others(node.x for node in self.nodes if node.kind == "parameter")
         self.complements = complements(self.nodes)
         self.leaves = [node for node in self.nodes if not node.op and node not in self.complements]
         self.data = [node for node in self.leaves if node.kind == "input"]
@@ -330,36 +267,26 @@ class FunctionSource(_Source):
 
     recorder: type[Recorder] = Recorder
 
-    def __init__(
-        self, function: Callable[..., Any], inputs: tuple[Any, ...], names: list[str], others: Iterable[Tensor] = ()
-    ) -> None:
-        given = names_of_arrays()
-        self.function, self.names = function, [given.free(name) for name in names]
-        self.arrays = [as_array(values(x), name) for x, name in zip(inputs, names, strict=True)]
-        J = function(*self.arrays)
-        if not isinstance(J, Tensor) or J.shape != ():
-            raise TypeError(f"the function must return the cost, a Tensor of a single number, got {shown(J)}.")
-        called = {node.x: node.name for node in read(J) if node.kind == "parameter"}
+    def __init__(self, given: Subject) -> None:
+        names = names_of_arrays()
+        self.subject = given
+        self.function, self.names = given.function, [names.free(name) for name in given.names]
+        self.arrays = [as_array(values(x), name) for x, name in zip(given.inputs, given.names, strict=True)]
+        J = given.run(*self.arrays)
+        self._refuse_without_graph(J)
+        called = given.parameters_of(J)
         in_graph = set(called)
-        for p in others:  # which may be read without a gradient: frozen, as an array, or under no_grad
+        given.refuse_optimizer_of_others(in_graph)
+        for p in given.parameters:  # which may be read without a gradient: frozen, as an array, or under no_grad
             called.setdefault(p, p.name or "")
         self.tensors = dict.fromkeys(called, "")
         for p in sorted(called, key=lambda p: identifier(called[p]) != called[p]):
-            self.tensors[p] = given.free(called[p]) if called[p] else given.numbered("P")
+            self.tensors[p] = names.free(called[p]) if called[p] else names.numbered("P")
         self.in_graph = {self.tensors[p] for p in in_graph}
         self.shapes = [p.shape for p in self.tensors]
 
-    @classmethod
-    def of_model(
-        cls, model: Module, inputs: tuple[Any, ...], loss: Callable[[Any, Any], Any], optimizer: Optimizer | None
-    ) -> Self:
-        """The cost of a model: the loss of its output and the last input, the labels."""
-
-        def cost(*arrays: Any) -> Any:
-            return loss(model(*arrays[:-1]), arrays[-1])
-
-        names = ["X", "Y"] if len(inputs) == 2 else [*(f"X{i}" for i in range(1, len(inputs))), "Y"]
-        return cls(cost, inputs, names, [*model.parameters(), *getattr(optimizer, "parameters", ())])
+    def _refuse_without_graph(self, J: Tensor) -> None:
+        self.subject.refuse_without_graph(J)
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
         recorder, names = self.recorder(m), names_of_arrays()
@@ -489,10 +416,6 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
     """The new parameters, and the new state of the optimizer."""
     refuse_methods_that_are_not_recorded(optimizer)
     known = set(optimizer.parameters)
-    if not known & parameters.keys():
-        raise ValueError(
-            "the optimizer holds none of the parameters that this cost depends on. Was the model made anew after it?"
-        )
     rate: Any = result.recorder.input("learning_rate", 0.1)
     rate.call.dtype = float  # a number of Python's, as m is
     result.rate = rate.call

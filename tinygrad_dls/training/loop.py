@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from tinygrad_dls.threads import Training
 from tinygrad_dls.training.batches import minibatches
 from tinygrad_dls.training.history import History
 from tinygrad_dls.training.metrics import _is_of_classes, _is_one_class_each, _is_whole, accuracy
+
+if TYPE_CHECKING:
+    from tinygrad_dls.graph.subject import Subject
 
 __all__ = ["fit"]
 
@@ -99,18 +102,12 @@ def fit(
     ...        optimizer=tg.optim.SGD(model.parameters(), lr=1.2), epochs=2)
     History: 2 epochs, cost 0.693144 -> 0.693128
     """
-    if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
-        raise TypeError(f"fit takes a model and an optimizer, got {shown(model)} and optimizer={shown(optimizer)}.")
-    if not callable(loss) or not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
-        raise TypeError(
-            f"fit: loss must be a function, callbacks a list of functions; got {shown(loss)}, {shown(callbacks)}."
-        )
+    from tinygrad_dls.graph.subject import subject  # the import of the package, which is short, need not load it
+
+    given = subject("fit", model, (X, Y), loss, optimizer)
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise TypeError(f"fit: callbacks must be a list of functions, got {shown(callbacks)}.")
     parameters = model.parameters()
-    if not set(parameters) & set(optimizer.parameters):
-        raise ValueError(
-            "fit: the optimizer holds none of this model's parameters, so nothing would be learned. "
-            "Was the model made anew after the optimizer?"
-        )
     positive_integer(epochs, "fit: epochs")
     dtype = parameters[0].dtype
     X, Y = _examples(X, Y, dtype, "X and Y")
@@ -135,7 +132,7 @@ def fit(
                 take_step = compiled(model, loss, optimizer, **options)
             batches = ((X, Y),) if batch_size is None else minibatches(X, Y, batch_size, rng=rng)
             model.train()
-            return _run(model, loss, optimizer, epochs, take_step, batches, validation, judged, progress, callbacks)
+            return _run(given, epochs, take_step, batches, validation, judged, progress, callbacks)
         finally:
             training.end()
     finally:
@@ -143,9 +140,7 @@ def fit(
 
 
 def _run(
-    model: Module,
-    loss: Callable[[Any, Any], Any],
-    optimizer: Optimizer,
+    given: Subject,
     epochs: int,
     take_step: Callable[[Array, Array], float],
     batches: Any,
@@ -168,13 +163,13 @@ def _run(
                 cost += J * (n / m)
             history.costs.append(cost)
             if not math.isfinite(cost):
-                raise _diverged(cost, epoch, first, optimizer, history)
+                raise _diverged(cost, epoch, first, given.optimizer, history)
             if validation is not None:
-                _validate(model, loss, *validation, judged, history)
+                _validate(given, *validation, judged, history)
             if bar is not None:
                 bar.set_postfix_str(f"cost {cost:.6f}", refresh=False)
                 bar.update()
-            answers = [callback(epoch, cost, model) for callback in callbacks]
+            answers = [callback(epoch, cost, given.target) for callback in callbacks]
             if any(answers):
                 break
     except KeyboardInterrupt:
@@ -288,18 +283,16 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
     return X, Y
 
 
-def _validate(
-    model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, judged: bool, history: History
-) -> None:
-    history.validation_costs.append(evaluated(lambda: float(values(loss(model(X), Y)))))
-    predict = getattr(model, "predict", None)
+def _validate(given: Subject, X: Array, Y: Array, judged: bool, history: History) -> None:
+    history.validation_costs.append(evaluated(lambda: float(values(given.function(X, Y)))))
+    predict = getattr(given.model, "predict", None)
     if judged and predict is not None:
         predictions = as_array(values(predict(X)), "predictions")
-        if isinstance(model, Classifier) or (_is_whole(predictions) and _is_of_classes(model, 1, Y)):
+        if isinstance(given.model, Classifier) or (_is_whole(predictions) and _is_of_classes(given.target, 1, Y)):
             history.validation_accuracies.append(accuracy(predictions, Y))
 
 
-def _diverged(cost: float, epoch: int, first: Any, optimizer: Optimizer, history: History) -> FloatingPointError:
+def _diverged(cost: float, epoch: int, first: Any, optimizer: Any, history: History) -> FloatingPointError:
     if math.isfinite(first):
         rate = f"{optimizer._rate():g}"
         cause = f". Most often the learning rate is too large ({rate} now), or X is not standardised."
