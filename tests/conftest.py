@@ -2,8 +2,10 @@
 
 from importlib.util import find_spec
 
+import pytest
 from hypothesis import Phase, settings
 
+import tinygrad_dls as tg
 from tests.support.browser import BROWSER, NAMES
 from tests.support.latex import PDFLATEX
 
@@ -32,3 +34,8 @@ def pytest_terminal_summary(terminalreporter):
         )
     if PDFLATEX is None:
         terminalreporter.write_line("NOT RUN, without pdflatex: tests/derivations/test_latex.py.", red=True)
+
+
+@pytest.fixture
+def flower():
+    return tg.datasets.planar_flower()
