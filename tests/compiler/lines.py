@@ -8,10 +8,11 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
+from tests.support.generator import Generator, UnfitError, factor, together
 from tinygrad_dls import nn
 from tinygrad_dls.engine import ops
 
-# -- programs as lines of Python ---------------------------------------------------------------------------------------
+# -- programs as lines of Python --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -109,7 +110,7 @@ def executed(source, **names):
     return namespace
 
 
-# -- what they are made of ---------------------------------------------------------------------------------------------
+# -- what they are made of --------------------------------------------------------------------------------------------
 
 
 POSITIVE = ("(np.square({0}) + 0.5)", "(tg.softplus({0}) + 0.25)", "(np.exp(0.5 * {0}) + 0.1)")
@@ -154,21 +155,17 @@ SHAPES = [
     "np.broadcast_to({0}, (2, *{0}.shape))", "np.squeeze({0}, axis=0)", "{0}.reshape(2, -1, {0}.shape[-1])",
 ]  # fmt: skip
 
-LARGEST = 4.0  # what is larger is scaled down
 LENGTHS = 7, 11  # two numbers of examples that no other length equals, to tell which axes are theirs
 
 
-class UnfitError(Exception):
-    """A line that the values at hand are not fit for."""
-
-
-class Writer:
-    """Writes line after line, and knows the value of each for two numbers of examples, so that any number will do."""
+class Lines(Generator):
+    """The grammar of lines, which knows the value of each for two numbers of examples, so that any number will do."""
 
     def __init__(self, draw, n_x, tiles):
+        super().__init__()
         self.draw, self.tiles = draw, tiles
         self.rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-        self.lines, self.values, self.parameters, self.unused = [], {}, {}, []
+        self.lines, self.parameters = [], {}
         self.values["X"] = [self.rng.uniform(-2, 2, (n_x, m)) for m in LENGTHS]
 
     def choice(self, options):
@@ -176,6 +173,9 @@ class Writer:
 
     def chance(self, percent):
         return self.draw(st.integers(0, 99)) >= 100 - percent  # shrinks to no
+
+    def sample(self, name):
+        return self.values[name][0]
 
     def parameter(self, shape):
         """A parameter of this shape, old or new."""
@@ -191,11 +191,8 @@ class Writer:
         """Append a line, and scale its value down if that is too large. Returns the name of the value."""
         name = f"v{len(self.lines)}"
         value = [self.value(text, operands, i) for i in (0, 1)]
-        largest = np.abs(value[0]).max(initial=0)
-        if not largest < 1000:
-            raise UnfitError
-        if largest > LARGEST:
-            text = f"({text}) * {np.floor(999 * LARGEST / largest) / 1000}"
+        if smaller := factor(value[0]):
+            text = f"({text}) * {smaller}"
             value = [self.value(text, operands, i) for i in (0, 1)]
         shape, other = map(np.shape, value)
         if len(shape) > 3 or not 0 < math.prod(shape) <= 24 * LENGTHS[0] or shape.count(LENGTHS[0]) > 1:
@@ -203,9 +200,7 @@ class Writer:
         if tuple(LENGTHS[1] if n == LENGTHS[0] else n for n in shape) != other:
             raise UnfitError
         self.lines.append(Line(name, text, operands, tuple(kinks)))
-        self.values[name] = value
-        self.unused = [v for v in self.unused if v not in operands] + [name]
-        return name
+        return self.keep(name, value, operands)
 
     def value(self, text, operands, i):
         names = {name: self.values[name][i] for name in operands}
@@ -214,14 +209,6 @@ class Writer:
                 return eval(text.format(*operands), {**COMMON, **names})
         except (ValueError, IndexError) as error:
             raise UnfitError from error
-
-    def pick(self, fit=lambda x: True):
-        """A value that is fit, rather one that nothing has used yet."""
-        fits = [name for name, (x, _) in self.values.items() if fit(x)]
-        loose = [name for name in fits if name in self.unused]
-        if not fits:
-            raise UnfitError
-        return self.choice(loose if loose and self.chance(70) else fits)
 
     def columns(self, rows=1):
         return self.pick(lambda x: np.ndim(x) == 2 and x.shape[1] == LENGTHS[0] and len(x) >= rows)
@@ -249,10 +236,8 @@ class Writer:
             return self.parameter(self.choice([(), (1, 1), (rows[0], 1)] if len(shape) == 2 else [(), (1,)]))
 
         def fits(y):
-            try:
-                return len(np.broadcast_shapes(shape, np.shape(y))) <= 3
-            except ValueError:
-                return False
+            both = together(shape, np.shape(y))
+            return both is not None and len(both) <= 3
 
         return self.pick(fits)
 
@@ -301,17 +286,10 @@ class Writer:
 
     def any(self):
         kinds = [self.product] * 3 + [self.unary] * 4 + [self.binary] * 4 + [self.rows] * 2
+        kinds += [self.shape, self.shape, self.joined, self.examples]
         for _ in range(20):
-            made = len(self.lines), list(self.unused), dict(self.parameters)
-            try:
-                return self.choice([*kinds, self.shape, self.shape, self.joined, self.examples])()
-            except UnfitError:
-                for line in self.lines[made[0] :]:
-                    del self.values[line.name]
-                for name in self.parameters.keys() - made[2].keys():
-                    del self.values[name]
-                del self.lines[made[0] :]
-                self.unused, self.parameters = made[1:]
+            if (name := self.tried(lambda: self.choice(kinds)())) is not None:
+                return name
         return None
 
 
@@ -347,7 +325,7 @@ EXTRAS = ["{1} + 0.1 * np.mean({0})", "{1} + 0.1 * np.mean(np.square({0}))", "{1
 def programs(draw, lines=8, tiles=None):
     """A random model and its loss."""
     n_x = draw(st.integers(1, 5))
-    w = Writer(draw, n_x, draw(st.booleans()) if tiles is None else tiles)
+    w = Lines(draw, n_x, draw(st.booleans()) if tiles is None else tiles)
     w.product()
     for _ in range(draw(st.integers(0, lines))):
         w.any()

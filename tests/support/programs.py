@@ -1,7 +1,7 @@
 """Random programs of our ops: a list of steps that can be run with our functions, or with anyone's of the same meaning.
 
-A program is written step by step and evaluated on the way, so that the next step knows what it works on: values stay
-moderate, logarithms and divisors well above 0, and whatever has a kink or a tie stays away from it.
+Beside what the generator sees to, logarithms and divisors are well above 0, and whatever has a kink or a tie stays away
+from it.
 """
 
 import math
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_dls as tg
+from tests.support.generator import Generator, UnfitError, factor, together
 from tinygrad_dls.engine import ops
 from tinygrad_dls.ir.call import Call, each, reachable
 from tinygrad_dls.ir.rules import simplified
@@ -31,12 +32,7 @@ OURS = {
 }  # fmt: skip
 
 MARGIN = 1e-3  # from kinks and ties: a million times the rounding that could take one program to another side
-LARGEST = 4.0  # what is larger is scaled down
 SIZE = 18
-
-
-class UnfitError(Exception):
-    """A step that no values at hand are fit for."""
 
 
 @dataclass
@@ -75,52 +71,48 @@ class Program:
         return "\n".join(["", *lines, *(f"input {x!r}" for x in self.inputs)])
 
 
-class Writer:
+class Ops(Generator):
+    """The grammar of steps; a value is called by its place."""
+
+    PREFER_UNUSED = 80
+
     def __init__(self, rng):
-        self.rng = rng
-        self.steps, self.values, self.used = [], [], set()
+        super().__init__()
+        self.rng, self.steps = rng, []
+
+    def choice(self, options):
+        return options[self.rng.integers(len(options))]
+
+    def chance(self, percent):
+        return self.rng.random() < percent / 100
+
+    def sample(self, place):
+        return self.values[place]
 
     def input(self, shape):
         self.steps.append(Step("input"))
-        self.values.append(self.rng.uniform(-2, 2, shape))
-        return len(self.steps) - 1
+        return self.keep(len(self.steps) - 1, self.rng.uniform(-2, 2, shape))
 
     def emit(self, op, *of, args=(), **options):
         """Append a step; scale its value down if it is too large. Returns the place of the value."""
         step = Step(op, of, args, options)
         value = OURS[op](*(self.values[i] for i in of), *args, **options)
-        largest = np.abs(value).max(initial=0)
-        if not 0 < np.size(value) <= SIZE or np.ndim(value) > 3 or not largest < 1000:
+        smaller = factor(value)
+        if not 0 < np.size(value) <= SIZE or np.ndim(value) > 3:
             raise UnfitError
         self.steps.append(step)
-        self.values.append(np.asarray(value))
-        self.used.update(of[2:] if op == "where" else of)  # no gradient flows to what `where` compares
-        place = len(self.steps) - 1
-        return (
-            place
-            if largest <= LARGEST
-            else self.emit("multiply", place, args=(np.floor(1000 * LARGEST / largest).item() / 1000,))
-        )
-
-    def pick(self, fit=lambda x: True):
-        """A value that is fit, rather one that nothing has used yet."""
-        fits = [i for i, x in enumerate(self.values) if fit(x)]
-        loose = [i for i in fits if i not in self.used]
-        if not fits:
-            raise UnfitError
-        return int(self.rng.choice(loose if loose and self.rng.random() < 0.8 else fits))
+        used = of[2:] if op == "where" else of  # no gradient flows to what `where` compares
+        place = self.keep(len(self.steps) - 1, np.asarray(value), used)
+        return place if smaller is None else self.emit("multiply", place, args=(smaller,))
 
     def of_shape(self, shape):
         """A value of this shape, old or new."""
-        old = [i for i, x in enumerate(self.values) if x.shape == shape]
-        return int(self.rng.choice(old)) if old and self.rng.random() < 0.7 else self.input(shape)
+        old = [i for i, x in self.values.items() if x.shape == shape]
+        return self.choice(old) if old and self.chance(70) else self.input(shape)
 
     def positive(self, fit=lambda x: True):
         op = self.choice(["square", "softplus"])
         return self.emit("add", self.emit(op, self.pick(fit)), args=(0.5,))
-
-    def choice(self, options):
-        return options[self.rng.integers(len(options))]
 
     def axis(self, x):
         """None, one axis, or several."""
@@ -134,19 +126,17 @@ class Writer:
         shape = np.broadcast_shapes(*(self.values[i].shape for i in places))
 
         def fit(x):
-            try:
-                return math.prod(np.broadcast_shapes(shape, x.shape)) <= SIZE
-            except ValueError:
-                return False
+            both = together(shape, x.shape)
+            return both is not None and math.prod(both) <= SIZE
 
         return fit
 
     def finish(self):
         """Sum up everything that nothing has used."""
-        cost, *others = [self.emit("sum", i) for i in range(len(self.values)) if i not in self.used]
+        cost, *others = [self.emit("sum", i) for i in self.unused]
         for term in others:
             cost = self.emit("add", cost, term)
-        inputs = [x for step, x in zip(self.steps, self.values, strict=True) if step.op == "input"]
+        inputs = [x for step, x in zip(self.steps, self.values.values(), strict=True) if step.op == "input"]
         return Program(self.steps, inputs)
 
 
@@ -384,17 +374,11 @@ WRITERS = {
 
 def random_program(seed, length=12):
     """A program of about so many steps, and those that prepare values for them and sum up what is left over."""
-    w = Writer(np.random.default_rng(seed))
+    w = Ops(np.random.default_rng(seed))
     for _ in range(2):
         w.input(w.choice([(2, 3), (3, 2), (1, 3), (3, 1), (2, 2, 3), (3,), ()]))
     while length:
-        before = len(w.steps), set(w.used)
-        try:
-            WRITERS[w.choice(list(WRITERS))](w)
-            length -= 1
-        except UnfitError:
-            del w.steps[before[0] :], w.values[before[0] :]
-            w.used = before[1]
+        length -= w.tried(lambda: WRITERS[w.choice(list(WRITERS))](w)) is not None
     return w.finish()
 
 
