@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_dls as tg
-from tests.bad_input.corruptions import _plain, arrays_instead, scalars_instead
+from tests.bad_input.corruptions import arrays_instead, as_plain, scalars_instead
 
 
 class Place(NamedTuple):
@@ -47,9 +47,9 @@ CALLS: dict[str, list[Call]] = {}
 def values_of(result):
     """The numbers in whatever a function returned."""
     if isinstance(result, tg.Tensor):
-        return [_plain(result)]
+        return [as_plain(result)]
     if isinstance(result, tg.nn.Module):
-        return [_plain(p) for p in result.parameters()]
+        return [as_plain(p) for p in result.parameters()]
     if isinstance(result, (tuple, list)):
         return [x for r in result for x in values_of(r)]
     if result is None:
@@ -80,8 +80,8 @@ def graph_of(f, wrap):
                 gradients.append(CONSTANT)
             else:
                 assert (t.grad.shape, t.grad.dtype) == (t.shape, t.dtype), "a gradient unlike its data"
-                gradients.append(_plain(t.grad))
-        return [_plain(z), *gradients]
+                gradients.append(as_plain(t.grad))
+        return [as_plain(z), *gradients]
 
     return run
 
@@ -126,6 +126,10 @@ def state_of(x):
     if isinstance(x, tg.nn.Module):
         return [np.array(p.data) for p in x.parameters()]
     if isinstance(x, tg.Tensor):
-        return [np.array(_plain(x)), np.array(np.nan if x.grad is None else _plain(x.grad)), np.array(x.requires_grad)]
+        return [
+            np.array(as_plain(x)),
+            np.array(np.nan if x.grad is None else as_plain(x.grad)),
+            np.array(x.requires_grad),
+        ]
     state = x.state_dict()
     return [np.array(state["steps"]), *(np.array(a) for s in state["state"] for a in s)]

@@ -13,7 +13,7 @@ from tests.bad_input.models import count, drawn, no_functions, refuses
 from tests.bad_input.tensors import same_shape
 from tests.bad_input.training import junk_only
 
-# -- transforms --------------------------------------------------------------------------------------------------------
+# -- transforms -------------------------------------------------------------------------------------------------------
 
 
 def cubes(x):
@@ -42,7 +42,7 @@ call("hvp", A(X23), A(X23[::-1], role="v"), run=lambda x, v: tg.hvp(cubes)(x, v)
      reference=lambda x, v: 6.0 * x * same_shape(v, x))  # fmt: skip
 
 
-# -- checks ------------------------------------------------------------------------------------------------------------
+# -- checks -----------------------------------------------------------------------------------------------------------
 
 
 def checked(f=cubes, x=X23, **options):

@@ -16,7 +16,7 @@ import tinygrad_dls as tg
 HUGE = 10**400
 
 
-# -- what an argument may be instead -----------------------------------------------------------------------------------
+# -- what an argument may be instead ----------------------------------------------------------------------------------
 
 
 class Bad(NamedTuple):
@@ -182,7 +182,7 @@ def no_numbers(good):
 
 def as_given(values):
     """Junk and the like, where the reference gets the value itself."""
-    return [Bad(label, value, _plain(value)) for label, value in values.items()]
+    return [Bad(label, value, as_plain(value)) for label, value in values.items()]
 
 
 def scalars_instead(good):
@@ -232,7 +232,7 @@ def scalars_instead(good):
 KINDS = {"array": arrays_instead, "option": scalars_instead}
 
 
-def _plain(x):
+def as_plain(x):
     while isinstance(x, tg.Tensor):
         x = x._value
     return x

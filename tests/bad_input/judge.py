@@ -13,13 +13,13 @@ import numpy as np
 
 import tinygrad_dls as tg
 from tests.bad_input.calls import CONSTANT, values_of
-from tests.bad_input.corruptions import REFUSE, _plain
+from tests.bad_input.corruptions import REFUSE, as_plain
 
 PACKAGE = str(Path(tg.__file__).parent)
 PATIENCE = 5
 
 
-# -- the harness -------------------------------------------------------------------------------------------------------
+# -- the harness ------------------------------------------------------------------------------------------------------
 
 
 class Hang(BaseException):
@@ -92,7 +92,7 @@ def outcome(call, args, clean, huge=False):
             want = [*want, *call.run(*clean)[len(want) :]]  # the gradients
     except Exception:  # of any kind: the clean call must not fail
         return f"wrong: answered {_short(got)}, but not for the same in plain floats"
-    coarse = max(np.finfo(a.dtype).eps for a in (*map(_plain, args), np.ones(1)) if _kind(a) == "f")
+    coarse = max(np.finfo(a.dtype).eps for a in (*map(as_plain, args), np.ones(1)) if _kind(a) == "f")
     if len(got) != len(want) or not all(alike(g, w, coarse) for g, w in zip(got, want, strict=True)):
         return f"wrong: answered {_short(got)}, where {_short(want)} is right"
     return "answered"
@@ -111,7 +111,7 @@ def alike(got, want, coarse):
     """Equal shapes and numbers, to the digits of the coarsest dtype."""
     if got is CONSTANT:
         return True
-    got, want = np.asarray(_plain(got)), np.asarray(_plain(want))
+    got, want = np.asarray(as_plain(got)), np.asarray(as_plain(want))
     if got.dtype == want.dtype == object:  # exact integers
         return all(isinstance(x, (int, float)) for x in got.flat) and np.array_equal(got, want)
     if got.shape != want.shape or got.dtype.kind not in "fiub":

@@ -6,11 +6,11 @@ import numpy as np
 
 import tinygrad_dls as tg
 from tests.bad_input.calls import RNG, X3, X23, A, O, Place, call, op_calls, unchanged, values_of
-from tests.bad_input.corruptions import _plain, arrays_instead
+from tests.bad_input.corruptions import arrays_instead, as_plain
 from tests.bad_input.ops import flag, softmax
 from tests.bad_input.tensors import same_shape
 
-# -- layers and models -------------------------------------------------------------------------------------------------
+# -- layers and models ------------------------------------------------------------------------------------------------
 
 
 def count(n):
@@ -20,7 +20,7 @@ def count(n):
 
 
 def number(x):
-    array = np.asarray(_plain(x))
+    array = np.asarray(as_plain(x))
     if array.dtype.kind not in "fiu" or array.shape != () or isinstance(x, np.ma.MaskedArray):
         raise TypeError
     return float(array)
@@ -100,7 +100,7 @@ def gradients_of_model(X):
     with unchanged(model):
         Z = model(X)
         Z.backward(np.ones(Z.shape))
-    return [_plain(Z), *(p.grad for p in model.parameters())]
+    return [as_plain(Z), *(p.grad for p in model.parameters())]
 
 
 X35 = RNG.normal(size=(3, 5))
@@ -165,7 +165,7 @@ call("nn.Module.load_state_dict", O("state_dict", {"W": X3[None], "b": np.array(
      reference=lambda s: fits(s["W"], s["b"]), names=("state",))  # fmt: skip
 
 
-# -- initialisers ------------------------------------------------------------------------------------------------------
+# -- initialisers -----------------------------------------------------------------------------------------------------
 
 
 def shape_of_two(shape):

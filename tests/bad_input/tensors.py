@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import tinygrad_dls as tg
 from tests.bad_input.calls import X23, X32, A, O, Place, call, unchanged
-from tests.bad_input.corruptions import _plain, arrays_instead
+from tests.bad_input.corruptions import arrays_instead, as_plain
 from tests.bad_input.ops import flag
 
 
 def make_tensor(data, requires_grad, name):
     t = tg.Tensor(data, requires_grad, name=name)
-    return [_plain(t), t.requires_grad]
+    return [as_plain(t), t.requires_grad]
 
 
 call("Tensor", A(X23, role="data"), O("requires_grad", True), O("name", "w"), run=make_tensor,
@@ -22,7 +22,7 @@ def assign(attribute):
         t = tg.Tensor(X32, requires_grad=True, name="t")
         with unchanged(t):
             setattr(t, attribute, new)
-        return [_plain(getattr(t, attribute)), *([] if attribute != "data" else [_plain(t * 2)])]
+        return [as_plain(getattr(t, attribute)), *([] if attribute != "data" else [as_plain(t * 2)])]
 
     return run
 

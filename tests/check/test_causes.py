@@ -10,7 +10,7 @@ from examples.hand_derived import ACTIVATIONS, sigmoid
 from tests.check.gradients_by_hand import LAYERS, PENALTIES, backward, by_hand, problem, row_sums
 from tinygrad_dls.check import cause, causes, diagnose
 
-# -- every cause, planted ----------------------------------------------------------------------------------------------
+# -- every cause, planted ---------------------------------------------------------------------------------------------
 
 
 #
@@ -354,7 +354,7 @@ def test_a_cost_with_an_l2_penalty_is_recognised_and_m_of_one_claims_nothing():
     assert diagnose(model, X[:, :1], Y[:, :1], backward(by_hand(model, X[:, :1], Y[:, :1]))).first_wrong is None
 
 
-# -- a teacher's own cause ---------------------------------------------------------------------------------------------
+# -- a teacher's own cause --------------------------------------------------------------------------------------------
 
 
 def test_a_teacher_adds_a_cause():

@@ -9,7 +9,7 @@ import tinygrad_dls as tg
 from tests.check.gradients_by_hand import LAYERS, PENALTIES, STRENGTH, backward, by_hand, problem
 from tinygrad_dls.check import diagnose
 
-# -- nothing is wrong --------------------------------------------------------------------------------------------------
+# -- nothing is wrong -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", LAYERS)
@@ -89,7 +89,7 @@ def test_three_classes_five_layers_and_another_cost():
     assert wrong.first_wrong.causes == ("a transpose is missing",)
 
 
-# -- costs with terms in the parameters --------------------------------------------------------------------------------
+# -- costs with terms in the parameters -------------------------------------------------------------------------------
 
 
 def penalised(model, terms):
@@ -209,7 +209,7 @@ def test_several_causes_that_fit_are_all_named():
     assert "sign" in finding.causes
 
 
-# -- what it does not know ---------------------------------------------------------------------------------------------
+# -- what it does not know --------------------------------------------------------------------------------------------
 
 
 def test_what_fits_nothing_is_said_with_norms_and_the_worst_index():
@@ -239,7 +239,7 @@ def test_a_wrong_shape_and_a_nan_are_said():
     assert finding.text.startswith("WRONG: it holds NaN or infinities")
 
 
-# -- errors ------------------------------------------------------------------------------------------------------------
+# -- errors -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

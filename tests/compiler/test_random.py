@@ -19,7 +19,7 @@ from tests.compiler.yardstick import Twin, Yardstick, can_be_compared, compiled,
 from tests.support.programs import OURS, random_program
 from tinygrad_dls import nn
 
-# -- steps -------------------------------------------------------------------------------------------------------------
+# -- steps ------------------------------------------------------------------------------------------------------------
 
 
 DTYPES = st.sampled_from(["float32", "float64"])
@@ -71,7 +71,7 @@ def test_the_number_of_threads_changes_no_bit(data, program, optimizer, dtype, m
         assert all(other == one for other in others)
 
 
-# -- the yardstick itself ----------------------------------------------------------------------------------------------
+# -- the yardstick itself ---------------------------------------------------------------------------------------------
 
 
 LAYER = Line("v0", "np.tanh({0} @ {1} + {2})", ("W0", "X", "w1"))
@@ -123,7 +123,7 @@ def test_what_a_rounding_may_decide_is_not_compared():
         assert yardstick.step(np.array([[x]]), np.array([[0.0]])) == comparable
 
 
-# -- what happens between two steps ------------------------------------------------------------------------------------
+# -- what happens between two steps -----------------------------------------------------------------------------------
 
 
 @st.composite
@@ -267,7 +267,7 @@ def test_a_hyperparameter_changed_between_two_steps_is_that_of_the_next(kind, op
             yardstick.assert_as_exact(fast(*NETWORK.data(50, seed)), gradients=False)
 
 
-# -- functions of arrays -----------------------------------------------------------------------------------------------
+# -- functions of arrays ----------------------------------------------------------------------------------------------
 
 
 def leaves(x):
@@ -307,7 +307,7 @@ def test_a_random_function_of_arrays_is_itself(program, dtype, m, seed):
         assert all((x == then).all() for x, then in kept)
 
 
-# -- compositions of all ops, without an axis of examples --------------------------------------------------------------
+# -- compositions of all ops, without an axis of examples -------------------------------------------------------------
 
 
 class Composition(nn.Module):

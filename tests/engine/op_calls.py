@@ -15,7 +15,7 @@ EPS = np.finfo(float).eps
 few = settings(max_examples=settings.default.max_examples // 5)
 
 
-# -- how ops are called ------------------------------------------------------------------------------------------------
+# -- how ops are called -----------------------------------------------------------------------------------------------
 
 
 @dataclass

@@ -11,7 +11,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.engine.leaves import leaf
 
-# -- backward ----------------------------------------------------------------------------------------------------------
+# -- backward ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_value_used_in_several_places_sums_its_gradients():
@@ -184,7 +184,7 @@ def test_no_reference_cycle_outlives_a_step():
         gc.enable()
 
 
-# -- levels: a Tensor in a Tensor --------------------------------------------------------------------------------------
+# -- levels: a Tensor in a Tensor -------------------------------------------------------------------------------------
 
 
 def test_hessian_of_logistic_regression():

@@ -155,7 +155,7 @@ def test_a_tensor_of_an_integer_counts():
     assert list(range(whole(requires_grad=False))) == [0, 1]
 
 
-# -- numbers and arrays that would lose the graph ----------------------------------------------------------------------
+# -- numbers and arrays that would lose the graph ---------------------------------------------------------------------
 
 
 LOSES = {
@@ -323,7 +323,7 @@ def test_in_a_transform_too():
         tg.grad(tg.grad(lambda x: x * math.exp(x)))(1.0)
 
 
-# -- in place ----------------------------------------------------------------------------------------------------------
+# -- in place ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("recording", [True, False])
@@ -411,7 +411,7 @@ def test_a_parameter_is_not_given_another_value_in_a_transform_nor_while_a_step_
     assert all((value == before[name]).all() for name, value in model.state_dict().items())
 
 
-# -- NumPy's methods and functions -------------------------------------------------------------------------------------
+# -- NumPy's methods and functions ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("x", [2.0, 9.0])

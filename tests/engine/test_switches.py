@@ -58,7 +58,7 @@ def test_threads_do_not_see_each_others_no_grad():
     assert seen == {"quiet": False, "recording": True}
 
 
-# -- no_grad -----------------------------------------------------------------------------------------------------------
+# -- no_grad ----------------------------------------------------------------------------------------------------------
 
 
 def recorded():
@@ -143,7 +143,7 @@ def test_what_it_cannot_decorate_is_refused():
             tg.no_grad()(thing)
 
 
-# -- switches that decorate --------------------------------------------------------------------------------------------
+# -- switches that decorate -------------------------------------------------------------------------------------------
 
 
 def test_a_generator_or_a_coroutine_that_a_function_returns_has_no_graph_either():

@@ -15,7 +15,7 @@ from tests.engine.leaves import leaf
 from tinygrad_dls import symbolic
 from tinygrad_dls.engine.arrays import unbroadcast
 
-# -- NumPy's protocols -------------------------------------------------------------------------------------------------
+# -- NumPy's protocols ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_plain_array_is_never_made_silently_of_a_graph():
     np.testing.assert_array_equal(np.asarray(tg.Tensor([1, 2])), [1, 2])
 
 
-# -- what a Tensor is made of ------------------------------------------------------------------------------------------
+# -- what a Tensor is made of -----------------------------------------------------------------------------------------
 
 
 def test_data_is_kept_not_copied_and_lists_become_arrays():

@@ -42,7 +42,7 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import LOSSES, read
 
-# -- any composition of ops --------------------------------------------------------------------------------------------
+# -- any composition of ops -------------------------------------------------------------------------------------------
 
 
 def with_fresh_data(program, rng, data, columns):
@@ -124,7 +124,7 @@ def test_the_code_of_random_programs_gives_the_gradients_of_autodiff_on_fresh_da
     assert counts["compared with another m"] >= len(PROGRAMS) / 25
 
 
-# -- the models of the examples ----------------------------------------------------------------------------------------
+# -- the models of the examples ---------------------------------------------------------------------------------------
 
 
 class Reached(BaseException):  # no example catches it

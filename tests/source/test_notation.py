@@ -28,7 +28,7 @@ from tests.support.sources import (
     network,
 )
 
-# -- how it is written -------------------------------------------------------------------------------------------------
+# -- how it is written ------------------------------------------------------------------------------------------------
 
 
 ACTIVATIONS = {None: None, "sigmoid": tg.nn.Sigmoid(), "ReLU": tg.nn.ReLU()}

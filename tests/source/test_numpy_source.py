@@ -271,7 +271,7 @@ def test_the_code_is_the_same_in_every_process():
     assert run.stdout == tg.numpy_source(network(), X, Y, loss=LOGITS)
 
 
-# -- numbers at the limits ---------------------------------------------------------------------------------------------
+# -- numbers at the limits --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float32, float], ids=["float32", "float64"])

@@ -16,7 +16,7 @@ from tests.symbolic.proving import p2, x0, x2, x23, x32, y, y2, z
 from tinygrad_dls import nn
 from tinygrad_dls.symbolic import SymbolicArray, algebra, in_case, same, simplify, symbols, with_symbols
 
-# -- what symbols cannot do, and what they say -------------------------------------------------------------------------
+# -- what symbols cannot do, and what they say ------------------------------------------------------------------------
 
 
 ERRORS = [
@@ -60,7 +60,7 @@ def test_importing_the_package_imports_neither_sympy_nor_the_views():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-# -- the array ---------------------------------------------------------------------------------------------------------
+# -- the array --------------------------------------------------------------------------------------------------------
 
 
 def test_floats_become_the_simplest_fraction_that_rounds_to_them():

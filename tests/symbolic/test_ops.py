@@ -30,7 +30,7 @@ from tests.symbolic.proving import (
 from tinygrad_dls.engine import ops
 from tinygrad_dls.symbolic import SymbolicArray, in_case, same, symbols
 
-# -- every op ----------------------------------------------------------------------------------------------------------
+# -- every op ---------------------------------------------------------------------------------------------------------
 
 
 def orders(*entries):
@@ -219,7 +219,7 @@ def test_values_and_gradients_at_numbers_are_the_numeric_ones_and_the_formulas_e
         np.testing.assert_allclose(formulas.evaluate(numbers), expected, rtol=1e-14, atol=1e-15)
 
 
-# -- a proof that cannot fail proves nothing ---------------------------------------------------------------------------
+# -- a proof that cannot fail proves nothing --------------------------------------------------------------------------
 
 
 @tg.op()

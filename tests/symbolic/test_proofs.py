@@ -36,7 +36,7 @@ from tinygrad_dls.symbolic import SymbolicArray, in_case, same, simplify, symbol
 SIZES = (1, 2, 3)
 
 
-# -- the notes' steps for one example ----------------------------------------------------------------------------------
+# -- the notes' steps for one example ---------------------------------------------------------------------------------
 
 
 def derivative(f):
@@ -104,7 +104,7 @@ def test_the_fused_loss_is_the_composed_one_and_its_gradient_is_a_minus_y_as_it_
     assert str(Z.grad.substitute({tg.sigmoid(z): a}).item()) == "a - y"
 
 
-# -- logistic regression -----------------------------------------------------------------------------------------------
+# -- logistic regression ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("composed", [True, False])
@@ -144,7 +144,7 @@ def test_hessian_of_logistic_regression_is_x_diag_x_transposed_over_m(n_x, m):
     assert same(np.concatenate(rows), (X * (a * (1 - a))) @ X.T / m)
 
 
-# -- the network with one hidden layer ---------------------------------------------------------------------------------
+# -- the network with one hidden layer --------------------------------------------------------------------------------
 
 
 SHAPES = {
@@ -212,7 +212,7 @@ def test_formulas_at_numbers_are_what_the_numeric_engine_computes(activation):
         np.testing.assert_allclose(formula, notes[f"d{name}"], rtol=0, atol=1e-15)
 
 
-# -- the other losses --------------------------------------------------------------------------------------------------
+# -- the other losses -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("m", SIZES)

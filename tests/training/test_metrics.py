@@ -9,7 +9,7 @@ import tinygrad_dls as tg
 from tests.training.fitting import LOSS, fit, network
 from tinygrad_dls import nn
 
-# -- metrics -----------------------------------------------------------------------------------------------------------
+# -- metrics ----------------------------------------------------------------------------------------------------------
 
 
 def test_accuracy_and_confusion_matrix():
@@ -44,7 +44,7 @@ def test_confusion_matrix_counts_classes_only():
     assert tg.confusion_matrix([[0]], [[1.0], [0.0], [0.0]]).shape == (3, 3)
 
 
-# -- what the labels are -----------------------------------------------------------------------------------------------
+# -- what the labels are ----------------------------------------------------------------------------------------------
 
 
 def trained(model, X, Y, loss, epochs=200, **kwargs):

@@ -8,7 +8,7 @@ from tests.compiler.stale_values.library import setter_of
 from tests.compiler.stale_values.table import Plain, kind, later, setter
 from tests.compiler.stale_values.world import a_file
 
-# -- NumPy and pandas --------------------------------------------------------------------------------------------------
+# -- NumPy and pandas -------------------------------------------------------------------------------------------------
 
 
 @kind("an array", live=True)
@@ -217,7 +217,7 @@ def _pandas_options():
     return (lambda x: x * float(pd.get_option("display.precision"))), (lambda: pd.set_option("display.precision", 3))
 
 
-# -- what users hang on arrays, Tensors, layers and classes ------------------------------------------------------------
+# -- what users hang on arrays, Tensors, layers and classes -----------------------------------------------------------
 
 
 @kind("an attribute of an array of a subclass")

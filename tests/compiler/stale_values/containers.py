@@ -13,7 +13,7 @@ import types
 
 from tests.compiler.stale_values.table import Plain, kind, later, setter
 
-# -- containers --------------------------------------------------------------------------------------------------------
+# -- containers -------------------------------------------------------------------------------------------------------
 
 
 @kind("a list", live=True)
@@ -242,7 +242,7 @@ def _builtins_of_list():
     return (lambda x: x * (sorted(k)[-1] + max(k) + sum(k)) / 3), (lambda: k.__setitem__(0, 3.0))
 
 
-# -- dataclasses, enums, other records ---------------------------------------------------------------------------------
+# -- dataclasses, enums, other records --------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass

@@ -28,7 +28,7 @@ import pandas as pd
 from tests.compiler.stale_values.table import Plain, kind, later, setter
 from tests.compiler.stale_values.world import a_file
 
-# -- functions of the standard library ---------------------------------------------------------------------------------
+# -- functions of the standard library --------------------------------------------------------------------------------
 
 
 @kind("functools.partial", live=True)
@@ -300,7 +300,7 @@ def _sqlite():
     )
 
 
-# -- buffers -----------------------------------------------------------------------------------------------------------
+# -- buffers ----------------------------------------------------------------------------------------------------------
 
 
 @kind("bytes replaced", live=True)
@@ -370,7 +370,7 @@ def _c_pointer():
     return (lambda x: x * pointer.contents.value), setter(c, "value")
 
 
-# -- libraries that are no global variables ----------------------------------------------------------------------------
+# -- libraries that are no global variables ---------------------------------------------------------------------------
 
 
 def setter_of(o, name, value):
