@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.engine.test_ops import CASES
 from tests.support.numerical import differences
+from tests.support.op_cases import CASES
 from tinygrad_dls.symbolic import same, symbols
 
 # The two sides take the same roundings in another order: a handful of 1.1e-16 of numbers of order 1.

@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_dls as tg
 from tests.check.checked_functions import FUNCTIONS, MISTAKES, points, tampered
-from tests.engine.test_ops import CASES
+from tests.support.op_cases import CASES
 from tinygrad_dls.check import GradientError, gradcheck
 from tinygrad_dls.engine import ops
 from tinygrad_dls.nn import losses

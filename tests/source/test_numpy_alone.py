@@ -16,7 +16,7 @@ import pytest
 from scipy import special
 
 import tinygrad_dls as tg
-from tests.engine.test_ops import CASES as OPS
+from tests.support.op_cases import CASES as OPS
 from tests.support.sources import leaves_of
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.reading import LOSSES, read
