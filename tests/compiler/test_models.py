@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tests.compiler.steps import eager
-from tests.compiler.test_optimizers import AMSGrad, OneParameterMore, RMSprop, Rows
+from tests.compiler.users_optimizers import AMSGrad, OneParameterMore, RMSprop, Rows
 from tinygrad_dls import nn
 from tinygrad_dls.engine.errors import RecordingError
 
