@@ -12,19 +12,13 @@ import sympy
 from hypothesis import settings
 
 import tinygrad_dls as tg
+from tests.support.derivations import RNG, X, Y, derivations, executed, labels_of
 from tests.support.programs import random_program
-from tests.support.sources import EPS, MODELS, cost_of, gradients_of, leaves_of, matrix_of_data, rounded_anew
+from tests.support.sources import EPS, MODELS, cost_of, gradients_of, matrix_of_data, rounded_anew
 from tinygrad_dls.derivations import entries, one_example
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.ir import functions
 
-X, Y = tg.datasets.planar_flower()
-RNG = np.random.default_rng(0)
 PROGRAMS = range(settings.default.max_examples)  # 100 ordinarily, 3,000 in the deep profile
-
-
-def labels_of(name):
-    return RNG.integers(0, 3, Y.shape) if name == "three classes" else Y
 
 
 def lines(derivation, title):
@@ -35,17 +29,6 @@ def lines(derivation, title):
 
 def said(line):
     return "".join(x if isinstance(x, str) else x.code for x in line.because)
-
-
-def executed(derivation, J):
-    """The numbers that the final formulas give, in their order."""
-    leaves, data = leaves_of(J)
-    m = next((leaves[name].shape[1] for name in data if leaves[name].ndim == 2), None)
-    found = {"np": np, "m": m, **leaves}
-    found |= {f.__name__: f for f in (functions.sigmoid, functions.softmax)}
-    for name, formula in derivation.formulas.items():
-        found[name] = eval(formula, found)
-    return found
 
 
 # -- line by line -----------------------------------------------------------------------------------------------------
@@ -235,6 +218,7 @@ def test_numbers_that_may_be_the_number_of_examples_are_pointed_out():
 
 # -- formulas as mathematics is written -------------------------------------------------------------------------------
 
+
 W1 = tg.Tensor(RNG.standard_normal((4, 2)), requires_grad=True, name="W1")
 DROPPED = (RNG.random((4, 400)) < 0.8).astype(float)
 FORMULAS = {  # a product of entries within one of matrices, sums over what are no examples, one number over and over
@@ -336,6 +320,7 @@ def test_each_line_carries_its_number():
 
 # -- never wrongly ----------------------------------------------------------------------------------------------------
 
+
 a, y = entries.symbol("a"), entries.symbol("y")
 
 
@@ -433,11 +418,6 @@ def test_bad_input_is_named(call, error, text):
 # -- how it looks -----------------------------------------------------------------------------------------------------
 
 
-def derivations():
-    for name, (model, loss) in MODELS.items():
-        yield name, tg.derive(model, X, labels_of(name), loss=loss, values=name in ("tanh", "three classes"))
-
-
 def test_the_page_shows_all_formulas_without_a_network():
     for name, derivation in derivations():
         page = derivation.html
@@ -509,6 +489,7 @@ def test_a_missing_package_is_named(missing, use, text):
 
 
 # -- numbers that are none --------------------------------------------------------------------------------------------
+
 
 NOT_REAL = {
     "log(0)": (lambda w: np.sum(np.log(w)), 0.0, "-∞"),

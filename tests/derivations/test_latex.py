@@ -5,8 +5,8 @@ import subprocess
 import pytest
 
 import tinygrad_dls as tg
-from tests.derivations.test_derive import derivations
 from tests.support.any_names import GREEK, Model, gradients
+from tests.support.derivations import derivations
 from tests.support.latex import PDFLATEX
 from tests.support.programs import random_program
 from tests.support.sources import cost_of

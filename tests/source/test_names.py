@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.derivations.test_derive import executed
 from tests.support.any_names import TEXTS, Model, X, Y, gradients
+from tests.support.derivations import executed
 from tests.support.sources import EPS, arguments_of, function, results_of
 from tinygrad_dls.graph.reading import read
 
