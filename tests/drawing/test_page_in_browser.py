@@ -3,7 +3,7 @@
 import pytest
 
 from examples import from_picture_to_code
-from tests.drawing.test_page import FACTS, SVG
+from tests.drawing.picture import FACTS, SVG
 from tests.support.browser import look
 from tinygrad_dls.drawing.page import SCRIPT, STYLE, page, widget
 
