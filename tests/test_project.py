@@ -147,16 +147,15 @@ NAMING = sorted(
 
 @pytest.mark.parametrize("path", NAMING)
 def test_every_test_file_that_is_named_exists(path):
-    """As a path, or as a module that is run; only what has the form of a pattern is none."""
+    """As a path, with a test in it, or as a module that is run."""
     text = (ROOT / path).read_text(encoding="utf-8")
     named = set(re.findall(r"\btests/[\w/]+\.(?:py|toml|json)\b", text))
     named |= {f"{name.replace('.', '/')}.py" for name in re.findall(r"python -m (tests\.[\w.]*\w)", text)}
-    named |= (
-        {f"tests/{name}" for name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)", text)}
-        if path.endswith(".md")
-        else set()
-    )
+    if path.endswith(".md"):
+        named |= {f"tests/{name}" for name in re.findall(r"`(?:tests/)?((?:\w+/)*test_\w+\.py)", text)}
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    for name, test in re.findall(r"\b(tests/[\w/]+\.py)::(\w+)", text):
+        assert f"def {test}(" in (ROOT / name).read_text(encoding="utf-8"), f"{name} has no {test}"
 
 
 def test_the_tests_mirror_the_rooms():
@@ -164,3 +163,11 @@ def test_the_tests_mirror_the_rooms():
     folders = {path.parent.relative_to(ROOT / "tests").parts[:1] for path in ROOT.glob("tests/*/**/*.py")}
     rooms = {name.split(".")[0] for name in ORDER}
     assert {name for (name,) in folders} - rooms == {"bad_input", "support"}
+
+
+def test_what_several_tests_use_stands_in_no_test_file():
+    found = {
+        path.name: re.findall(r"from tests\.[\w.]*\btest_\w+ import", path.read_text())
+        for path in ROOT.glob("tests/**/*.py")
+    }
+    assert {name for name, imports in found.items() if imports} == set()
