@@ -1,8 +1,5 @@
 """Networks, data, the step as anyone would write it, and what it means that two trainings are the same."""
 
-import linecache
-import sys
-
 import numpy as np
 import pytest
 
@@ -92,33 +89,6 @@ def pair(**options):
 def assert_equal_models(a, b):
     for p, q in zip(a.parameters(), b.parameters(), strict=True):
         assert_alike(p.data, q.data, p.name)
-
-
-def interrupted_at(k, files, act):
-    """Do something, with a trace function that raises at the k-th line within these files; where it did."""
-    remaining, where = k, None
-
-    def trace(frame, event, arg):
-        nonlocal remaining, where
-        if not frame.f_code.co_filename.endswith(files) or frame.f_code.co_name.startswith("<"):
-            return None
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not line.strip().startswith("with "):  # there, Ctrl-C cannot come before a lock is free
-            remaining -= 1
-            if remaining == -1:
-                where = frame.f_code.co_filename, frame.f_lineno
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        act()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
-    return where
 
 
 def message(f, *args):

@@ -6,19 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.compiler.steps import (
-    LOGITS,
-    X,
-    Y,
-    assert_alike,
-    assert_equal_models,
-    eager,
-    interrupted_at,
-    message,
-    network,
-    pair,
-    sgd,
-)
+from tests.compiler.steps import LOGITS, X, Y, assert_alike, assert_equal_models, eager, message, network, pair, sgd
+from tests.support.interrupting import interrupted_at
 from tinygrad_dls import nn
 from tinygrad_dls.engine.errors import RecordingError
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.compiler.steps import LOGITS, X, Y, assert_equal_models, eager, interrupted_at, network, sgd
+from tests.compiler.steps import LOGITS, X, Y, assert_equal_models, eager, network, sgd
+from tests.support.interrupting import interrupted_at
 from tinygrad_dls.compiler import threads
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.compiler.steps import interrupted_at
+from tests.support.interrupting import interrupted_at
 from tests.training.fitting import LOSS, fit, network
 from tinygrad_dls import nn
 from tinygrad_dls.threads import _cells_of
