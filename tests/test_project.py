@@ -61,7 +61,7 @@ ORDER = [
     "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.factoring", "compiler.joining", "compiler.storage", "compiler.updating",
     "compiler.tiling", "compiler.placing", "compiler.writing", "compiler.planning", "compiler.memory",
-    "compiler.threads", "compiler.running", "compiler.reading", "compiler.guards", "compiler.remembering",
+    "compiler.threads", "compiler.running", "compiler.reading", "compiler.captured", "compiler.guards", "compiler.remembering",
     "compiler.checking", "compiler.ranges", "compiler.recorded", "compiler.function", "compiler.step",
     "compiler",
     "datasets", "files", "transforms",
