@@ -19,7 +19,10 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.inplace import fingerprint
 from tinygrad_dls.engine.tensor import Tensor
 
-__all__ = ["ENTRIES", "CapturedState", "alike", "nothing"]
+__all__ = [
+    "ENTRIES", "CapturedState", "alike", "contents_of", "from_outside", "nothing", "put_entries", "put_in_cell",
+    "put_in_order", "put_item", "unwatchable",
+]  # fmt: skip
 
 ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
 _depth = attrgetter("_depth")
@@ -325,3 +328,59 @@ def _put_items(container: Any, before: Any) -> None:
     else:
         container.intersection_update(before)
         container.update(before)
+
+
+def put_entries(array: Any, items: list[Any]) -> None:
+    """Put objects into an array of them."""
+    for i, item in enumerate(items):
+        array.flat[i] = item
+
+
+def put_in_cell(cell: Any, value: Any) -> None:
+    """Assign the variable of a function around another one, if it had a value."""
+    if value is not MISSING:
+        cell.cell_contents = value
+
+
+def put_in_order(x: dict[Any, Any], keys: list[Any]) -> None:
+    """Give the entries of a dict the order that they had."""
+    for key in keys:
+        if key in x:
+            x[key] = x.pop(key)
+
+
+def contents_of(cell: Any) -> Any:
+    """The value of a variable of a function around another one."""
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return MISSING
+
+
+def put_item(place: dict[str, Any], key: str, value: Any) -> None:
+    """Give an entry of a dict its value, or remove what was missing."""
+    if value is MISSING:
+        place.pop(key, None)
+    else:
+        place[key] = value
+
+
+# -- what is said ------------------------------------------------------------------------------------------------------
+
+
+def unwatchable(name: str, what: str) -> RecordingError:
+    """The error for what a function reads and nobody could compare at each step."""
+    return RecordingError(
+        f"the recording would freeze what {name or 'the function'} holds: {what}, whose changes cannot be watched. "
+        "Pass what the code takes from it as an argument, or keep that as a number or an array in a variable; "
+        f"if it never changes, declare it with compile(..., constants=[{name or '...'}])."
+    )
+
+
+def from_outside(name: str) -> RecordingError:
+    """The error for a function that reads a clock, a file and the like."""
+    return RecordingError(
+        f"the recording would freeze what {name} gives, which comes from outside: a clock, a file, the process, a "
+        "setting. Call it before, and pass what it gave as an argument, or keep that in a variable; if it never "
+        f"changes, declare it with compile(..., constants=[{name}])."
+    )

@@ -1,8 +1,8 @@
-"""What a recorded step depends on besides its arrays, and whether any of it has changed since.
+"""What a recorded step depends on besides its arrays: found in the code of what it calls, and watched from there on.
 
 What a recorded function reads is watched if it is of a kind that can be watched, and refused by name otherwise. How
-kinds of objects are watched stands in `reading`; here is what is read, how it is compared at each step in little time,
-and how it is put back where a recording has changed it.
+kinds of objects are watched stands in `reading`; how what is watched is compared, and put back where a recording has
+changed it, in `captured`; here is what is read.
 """
 
 from __future__ import annotations
@@ -30,11 +30,29 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.captured import ENTRIES, CapturedState, alike, nothing
+from tinygrad_dls.compiler.captured import (
+    ENTRIES,
+    CapturedState,
+    alike,
+    contents_of,
+    from_outside,
+    nothing,
+    put_entries,
+    put_in_cell,
+    put_in_order,
+    put_item,
+    unwatchable,
+)
 from tinygrad_dls.compiler.reading import (
     MISSING,
     NUMBERS,
+    PACKAGE,
+    home_of,
+    is_data,
     is_library,
+    is_library_module,
+    is_ours,
+    is_written,
     read_by,
     reads_the_world,
     restore,
@@ -52,7 +70,6 @@ from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
 __all__ = ["Guard", "Surroundings", "refuse_counts"]
 
 _NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state", *OF_THREADS}  # parameters are compared separately
-_PACKAGE = __name__.split(".")[0]
 
 
 class Surroundings(CapturedState):
@@ -89,7 +106,7 @@ class Surroundings(CapturedState):
         self._wholes: set[int] = set()  # of these objects, all attributes are watched
         self._words: set[str] = {"__call__"}  # the names of attributes in all of the code
         self._reflects = self._draws = False  # whether code reads by other names than those in it; whether it draws
-        self._packages = {str(_home_of(x)).split(".")[0] for x in roots} - {_PACKAGE, "numpy", *sys.stdlib_module_names}
+        self._packages = {str(home_of(x)).split(".")[0] for x in roots} - {PACKAGE, "numpy", *sys.stdlib_module_names}
         self._waiting: list[tuple[Any, str, bool]] = [(x, "", True) for x in roots]  # whether the code names them
         self._watch(None, evaluation.get, nothing)
         self._look()
@@ -125,13 +142,13 @@ class Surroundings(CapturedState):
         """Whether a class or a function is the user's: of no library, or of the package that the model is from."""
         home = x.__globals__.get("__name__") if isinstance(x, FunctionType) else getattr(x, "__module__", None)
         top = str(home).split(".")[0]
-        return top != _PACKAGE and (top in self._packages or not is_library(str(home)))
+        return top != PACKAGE and (top in self._packages or not is_library(str(home)))
 
     def _found(self, x: Any, name: str, named: bool) -> None:
         if named and reads_the_world(x):
-            raise _from_outside(name)
+            raise from_outside(name)
         if type(x) in weakref.ProxyTypes:
-            raise _unwatchable(name, "a weak proxy")
+            raise unwatchable(name, "a weak proxy")
         if isinstance(x, Tensor):
             self._watch_gradient_of(x)
             self._objects.append((x, set(), name or x.name or "a Tensor"))
@@ -175,7 +192,7 @@ class Surroundings(CapturedState):
             self._watch_array(name, x)
         elif x.size <= ENTRIES:
             items = x.ravel().tolist()
-            self._watch(name, lambda: x.ravel().tolist(), partial(_fill, x), alike)
+            self._watch(name, lambda: x.ravel().tolist(), partial(put_entries, x), alike)
             self._wait(name, False, *items)
 
     def _other(self, x: Any, name: str, named: bool) -> None:
@@ -193,9 +210,9 @@ class Surroundings(CapturedState):
             self._words |= {word for path in x.__reduce__()[1] if isinstance(path, str) for word in path.split(".")}
         kind = x if isinstance(x, type) else type(x)
         bases = [base for base in kind.__mro__ if base is not object and base.__module__ not in ("abc", "typing")]
-        yours = any(self._yours(base) or _is_ours(base) for base in bases)
+        yours = any(self._yours(base) or is_ours(base) for base in bases)
         if not isinstance(x, type) and (
-            self._reflects or not all(self._yours(base) or _is_ours(base) for base in bases)
+            self._reflects or not all(self._yours(base) or is_ours(base) for base in bases)
         ):
             self._whole(x, name, named)
         if yours:
@@ -215,7 +232,7 @@ class Surroundings(CapturedState):
             if self._yours(base):
                 special = [f for word, f in vars(base).items() if word.startswith("__") and word not in _NOT_OF_VALUES]
                 kinds = (FunctionType, property, classmethod, staticmethod)
-                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds) and not _is_written(f)]
+                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds) and not is_written(f)]
 
     def _replaceable(self, owner: Any, name: str) -> None:
         """A function of this package, such as ``tg.sigmoid``, which users replace now and then."""
@@ -229,12 +246,12 @@ class Surroundings(CapturedState):
         except Exception as error:
             if not named:
                 return  # beside what the code reads; a step compares itself with the eager one now and then
-            raise _unwatchable(name, f"a {type(x).__name__}") from error
+            raise unwatchable(name, f"a {type(x).__name__}") from error
         if watched is None:
             return
         if len(watched.within) > ENTRIES:
             if named:
-                raise _unwatchable(name, f"a {type(x).__name__} of {len(watched.within):,} entries")
+                raise unwatchable(name, f"a {type(x).__name__} of {len(watched.within):,} entries")
             return
         self._watch(name, watched.look, watched.put, alike)
         by_name = self._yours(type(x)) or isinstance(x, (dict, SimpleNamespace, argparse.Namespace))
@@ -258,21 +275,21 @@ class Surroundings(CapturedState):
         own = vars(module).keys()
         if self._reflects:
             return set(own)
-        ours = words_in(f for base in type(module).__mro__ if _is_ours(base) for f in vars(base).values())
+        ours = words_in(f for base in type(module).__mro__ if is_ours(base) for f in vars(base).values())
         return {key for key, x in vars(module).items() if key in self._words or key in ours or _lists_parameters(x)}
 
     def _container(self, x: Any, name: str, named: bool, into: bool = True) -> None:
         changes = not isinstance(x, (tuple, frozenset))
         if changes and into and len(x) > ENTRIES:
             if named:
-                raise _unwatchable(name, f"a {type(x).__name__} of {len(x):,} entries")
+                raise unwatchable(name, f"a {type(x).__name__} of {len(x):,} entries")
             return
         if changes:
             self._watch_container(name, x)
         if not into:
             return
         if isinstance(x, dict):  # equal dicts may be in another order
-            self._watch(name, partial(list, x), partial(_reorder, x), alike)
+            self._watch(name, partial(list, x), partial(put_in_order, x), alike)
         items = x.items() if isinstance(x, dict) else enumerate(x)
         for key, item in items:
             self._place(x, key, item)
@@ -289,7 +306,7 @@ class Surroundings(CapturedState):
         cells = list(zip(f.__code__.co_freevars, f.__closure__ or (), strict=False))
         if not self._yours(f):  # a decorator's, perhaps
             kinds = (FunctionType, MethodType, partial, dict, list, tuple)
-            self._waiting += [(x, n, False) for n, cell in cells if isinstance(x := _contents(cell), kinds)]
+            self._waiting += [(x, n, False) for n, cell in cells if isinstance(x := contents_of(cell), kinds)]
             return
         self._watch(f"the code of {f.__name__}", partial(getattr, f, "__code__"), partial(setattr, f, "__code__"))
         code = read_by(f)
@@ -299,22 +316,22 @@ class Surroundings(CapturedState):
                 "with names that do not stand in its code. Write their names, or pass them as arguments."
             )
         for variable, cell in cells:
-            self._wait(variable, True, self._watch(variable, partial(_contents, cell), partial(_fill_cell, cell)))
+            self._wait(variable, True, self._watch(variable, partial(contents_of, cell), partial(put_in_cell, cell)))
         for used in sorted(code.names & f.__globals__.keys()):
-            if _is_library_module(f.__globals__[used]) and not code.reflects:  # of which it is known what is read
-                self._watch(used, partial(f.__globals__.get, used, MISSING), partial(_put, f.__globals__, used))
+            if is_library_module(f.__globals__[used]) and not code.reflects:  # of which it is known what is read
+                self._watch(used, partial(f.__globals__.get, used, MISSING), partial(put_item, f.__globals__, used))
             else:
                 self._entry(f.__globals__, used, used)
         for used in sorted(code.names - f.__globals__.keys()):
             found = vars(builtins).get(used)
             if found is not None and reads_the_world(found):
-                raise _from_outside(used)
+                raise from_outside(used)
             if getattr(found, "__module__", "builtins") != "builtins" or not callable(found):
                 self._entry(vars(builtins), used, used)
         for used, found in code.of_libraries.items():
-            if _is_data(found) or reads_the_world(found):
+            if is_data(found) or reads_the_world(found):
                 self._wait(used, True, found)
-            elif isinstance(found, FunctionType) and _is_ours(found):  # where this package is installed
+            elif isinstance(found, FunctionType) and is_ours(found):  # where this package is installed
                 module, _, path = used.partition(".")
                 self._replaceable(f.__globals__[module], path)
         if code.words & _OF_COMMAND_LINES:
@@ -383,16 +400,16 @@ class Surroundings(CapturedState):
     def _of_module(self, module: ModuleType, word: str) -> None:
         """A variable of a user's module; of libraries, what is no code, or reads the world."""
         found, name = vars(module)[word], f"{module.__name__}.{word}"
-        ours = module.__name__.split(".")[0] == _PACKAGE
+        ours = module.__name__.split(".")[0] == PACKAGE
         if not (ours or is_library(module.__name__)):
             self._entry(vars(module), word, name)
-        elif not ours and (isinstance(found, ModuleType) or _is_data(found) or reads_the_world(found)):
+        elif not ours and (isinstance(found, ModuleType) or is_data(found) or reads_the_world(found)):
             self._wait(name, True, found)
         elif ours and isinstance(found, FunctionType):
             self._replaceable(module, word)
 
     def _entry(self, place: Any, key: str, name: str, put: Callable[[Any], Any] | None = None) -> None:
-        value = self._watch(name, partial(place.get, key, MISSING), put or partial(_put, place, key))
+        value = self._watch(name, partial(place.get, key, MISSING), put or partial(put_item, place, key))
         self._wait(name, True, value)
 
 
@@ -442,47 +459,6 @@ _NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_s
 _OF_ALL = {"__doc__", "__annotations__", "__name__", "__qualname__", "__class__", "__bases__", "__module__"}
 
 
-def _unwatchable(name: str, what: str) -> RecordingError:
-    """The error for what a function reads and nobody could compare at each step."""
-    return RecordingError(
-        f"the recording would freeze what {name or 'the function'} holds: {what}, whose changes cannot be watched. "
-        "Pass what the code takes from it as an argument, or keep that as a number or an array in a variable; "
-        f"if it never changes, declare it with compile(..., constants=[{name or '...'}])."
-    )
-
-
-def _from_outside(name: str) -> RecordingError:
-    """The error for a function that reads a clock, a file and the like."""
-    return RecordingError(
-        f"the recording would freeze what {name} gives, which comes from outside: a clock, a file, the process, a "
-        "setting. Call it before, and pass what it gave as an argument, or keep that in a variable; if it never "
-        f"changes, declare it with compile(..., constants=[{name}])."
-    )
-
-
-def _home_of(x: Any) -> Any:
-    return x.__globals__.get("__name__") if isinstance(x, FunctionType) else type(x).__module__
-
-
-def _is_ours(kind: Any) -> bool:
-    return str(kind.__module__).split(".")[0] == _PACKAGE
-
-
-def _is_data(x: Any) -> bool:
-    """Whether what stands in a library's module is no part of its code, such as ``os.environ``."""
-    return not (callable(x) or isinstance(x, (ModuleType, *NUMBERS)))
-
-
-def _is_library_module(x: Any) -> bool:
-    return isinstance(x, ModuleType) and is_library(x.__name__)
-
-
-def _is_written(f: Any) -> bool:
-    """Whether a method was written by ``dataclass``: ``__eq__``, ``__repr__`` and the like, which read all fields."""
-    f = inspect.unwrap(f) if isinstance(f, FunctionType) else f
-    return isinstance(f, FunctionType) and f.__code__.co_filename == "<string>"
-
-
 def _lists_parameters(x: Any) -> bool:
     """Whether ``parameters()`` and the like, which read nothing else of a module, look at this attribute."""
     return isinstance(x, (Tensor, Module)) or _holds_parameters(x)
@@ -492,30 +468,6 @@ def _holds_parameters(x: Any) -> bool:
     """Whether a container holds Tensors or modules, at any depth, among its first entries."""
     items = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ()
     return len(items) <= ENTRIES and any(isinstance(y, (Tensor, Module)) or _holds_parameters(y) for y in items)
-
-
-def _fill(array: Any, items: list[Any]) -> None:
-    for i, item in enumerate(items):
-        array.flat[i] = item
-
-
-def _fill_cell(cell: Any, value: Any) -> None:
-    if value is not MISSING:
-        cell.cell_contents = value
-
-
-def _reorder(x: dict[Any, Any], keys: list[Any]) -> None:
-    """Give the entries of a dict the order that they had."""
-    for key in keys:
-        if key in x:
-            x[key] = x.pop(key)
-
-
-def _contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return MISSING
 
 
 def refuse_counts(optimizer: Optimizer) -> None:
@@ -536,12 +488,5 @@ def refuse_counts(optimizer: Optimizer) -> None:
 
 def _methods(optimizer: Optimizer) -> list[FunctionType]:
     """Those that are written by users."""
-    bases = [base for base in type(optimizer).__mro__ if base is not object and not _is_ours(base)]
+    bases = [base for base in type(optimizer).__mro__ if base is not object and not is_ours(base)]
     return [f for base in bases for f in vars(base).values() if isinstance(f, FunctionType)]
-
-
-def _put(place: dict[str, Any], key: str, value: Any) -> None:
-    if value is MISSING:
-        place.pop(key, None)
-    else:
-        place[key] = value
