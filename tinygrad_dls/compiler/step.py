@@ -114,10 +114,11 @@ class CompiledStep:
         training = self._trainings.get(get_ident()) or self._new_training()
         try:
             try:
+                training.busy = True  # as `Training.begin`, spelled out: in this order, and then a look at each cell
                 for cell in training.cells:
-                    if cell.setdefault("training", training) is not training:
+                    if cell.training is not training:
                         training.begin()
-                    cell["zeroed"] = training.zeroed
+                    cell.zeroed = training.zeroed
                 if _recording.get() is False:  # under no_grad, with the error of the eager step
                     return eager_step(self._model, self._loss, self._optimizer, X, Y)
                 now, optimizer = self._now, self._optimizer
@@ -170,11 +171,9 @@ class CompiledStep:
                     p._grad = None
                 return cost
             finally:
-                for cell in training.cells:
-                    if cell.get("training") is training:
-                        del cell["training"]
-        except BaseException:  # Ctrl-C may come between the cells too
-            training.end()
+                training.busy = False
+        except BaseException:  # Ctrl-C may come just there
+            training.busy = False
             raise
 
     def _limit(self, X: Array, Y: Array) -> float:
@@ -334,7 +333,9 @@ class CompiledStep:
     def _keep_trainings_of(self, guard: Surroundings) -> None:
         """Forget the threads' work on other parameters than there are now."""
         parameters = {*(guard.model if isinstance(guard, Guard) else ()), *self._optimizer.parameters}
-        self._trainings = {t: training for t, training in self._trainings.items() if training.parameters == parameters}
+        self._trainings = {
+            t: training for t, training in self._trainings.items() if set(training.parameters) == parameters
+        }
 
     def _try(self, ready: _Ready, X: Array, Y: Array) -> None:
         """Run a plan once for nothing: what fails only when it runs. It writes into memory that nobody sees.
