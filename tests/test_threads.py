@@ -1,12 +1,16 @@
-"""Threads: eight trainings at once give, bit for bit, what each gives alone."""
+"""Threads: eight trainings at once give, bit for bit, what each gives alone; one at a time has a model."""
 
+import gc
 import sys
 import threading
+import time
+import weakref
 
 import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tinygrad_dls.threads import Training
 
 N = 8
 
@@ -101,3 +105,128 @@ def test_eight_backward_passes_through_one_shared_model_without_its_gradients():
         for g in got[k]:
             for name in expected[k]:
                 np.testing.assert_array_equal(g[name], expected[k][name])
+
+
+# -- one model --------------------------------------------------------------------------------------------------------
+
+
+class Alone:
+    """A learning rate that is asked within each step, and counts who is within one."""
+
+    def __init__(self):
+        self.within, self.most = 0, 0
+
+    def __call__(self, step):
+        self.within += 1
+        self.most = max(self.most, self.within)
+        for _ in range(20):  # others may come
+            time.sleep(1e-5)
+        self.within -= 1
+        return 0.1
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_however_threads_meet_at_a_model_one_of_them_is_within_a_compiled_step(shared):
+    """Others are refused; each thread gets its turn."""
+    model, rate = tg.nn.TwoLayerNetwork(2, 3, rng=0), Alone()
+    X, Y = tg.datasets.planar_flower(20)
+    steps = [
+        tg.compile(model, tg.binary_cross_entropy_with_logits, tg.optim.SGD(model.parameters(), lr=rate))
+        for _ in range(1 if shared else 3)
+    ] * (3 if shared else 1)
+    for step in steps:
+        step(X, Y)
+    taken, refused, start = [0] * 3, [], threading.Barrier(3)
+
+    def run(k):
+        start.wait()
+        while taken[k] < 15:
+            try:
+                steps[k](X, Y)
+                taken[k] += 1
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=run, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rate.most == 1
+    assert taken == [15] * 3
+    assert all("another thread is training this model" in text for text in refused)
+    assert refused  # they did meet
+    steps[0](X, Y)  # nobody is left in the way
+
+
+class MetByAStep(Training):
+    """A training that goes on just when another thread, which has taken its cell, looks whether it is at work."""
+
+    goes_on, has_looked, meets = threading.Event(), threading.Event(), False
+
+    @property
+    def busy(self):
+        if self.meets and self.cells[0].training is not self:  # its name was written over
+            self.meets = False
+            self.goes_on.set()
+            self.has_looked.wait(60)
+        return self.is_busy
+
+    @busy.setter
+    def busy(self, busy):
+        self.is_busy = busy
+
+
+def test_a_step_that_begins_between_the_taking_of_its_cell_and_the_look_goes_on_and_the_other_is_refused():
+    parameters = tg.nn.TwoLayerNetwork(2, 3, rng=0).parameters()
+    holder, other = MetByAStep(parameters, "a compiled step"), Training(parameters, "fit")
+    (cell,) = holder.cells
+    has_stepped, may_end, found = threading.Event(), threading.Event(), []
+
+    def own_thread():
+        holder.begin()
+        holder.busy = False  # the end of its first step
+        has_stepped.set()
+        holder.goes_on.wait(60)
+        holder.busy = True  # the next one
+        found.append(cell.training)
+        holder.has_looked.set()
+        holder.begin()  # waits until the other has put it back
+        may_end.wait(60)
+        holder.busy = False
+
+    thread = threading.Thread(target=own_thread)
+    thread.start()
+    has_stepped.wait(60)
+    holder.meets = True
+    with pytest.raises(RuntimeError, match="fit: another thread is training this model"):
+        other.begin()
+    may_end.set()
+    thread.join()
+    assert found == [other]
+    assert cell.training is holder
+    other.begin()  # now that nobody is at work
+    other.end()
+    assert cell.training is None
+
+
+def test_parameters_that_were_trained_are_not_kept_alive():
+    X, Y = tg.datasets.planar_flower(20)
+
+    def train(way):
+        model = tg.nn.TwoLayerNetwork(2, 3, rng=0)
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+        way(model, tg.binary_cross_entropy_with_logits, optimizer)
+        return [weakref.ref(p) for p in model.parameters()]
+
+    def compiled(model, loss, optimizer):
+        step = tg.compile(model, loss, optimizer)
+        step(X, Y), step(X, Y)
+
+    def fitted(model, loss, optimizer):
+        tg.fit(model, X, Y, loss=loss, optimizer=optimizer, epochs=2)
+
+    for way in (lambda *args: tg.optim.eager_step(*args, X, Y), compiled, fitted):
+        parameters = train(way)
+        gc.collect()
+        assert [p() for p in parameters] == [None] * 4

@@ -14,7 +14,6 @@ import math
 import re
 from _thread import get_ident
 from collections.abc import Callable, Iterable
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -22,7 +21,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, rate_of, real_number, truth
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.threads import Cell, Mark, _cells_of, _is_running, _two_threads
+from tinygrad_dls.threads import Cell, Mark, Parameters, _cells_of, _is_running, _two_threads
 
 if TYPE_CHECKING:
     from tinygrad_dls.schedules import cosine_decay, exponential_decay, inverse_time_decay, step_decay
@@ -38,8 +37,8 @@ OF_THREADS = ("_cell", "_mark")  # attributes of an optimizer that are no hyperp
 class Optimizer:
     """What SGD and Adam share: the parameters, the learning rate, the step, and exact resumption."""
 
-    _cell: Cell = MappingProxyType({"zeroed": None})  # type: ignore[assignment]  # of all parameters, if there is one
-    _mark: Mark = (0, ())  # what this optimizer leaves in it
+    _cell = Cell()  # of all parameters, if there is one
+    _mark: Mark = (0, Parameters())  # what this optimizer leaves in it
 
     def __init__(self, parameters: Iterable[Tensor], lr: float | Schedule) -> None:
         who = type(self).__name__
@@ -67,7 +66,7 @@ class Optimizer:
         RuntimeError
             If another thread is training these parameters.
         """
-        if self._cell["zeroed"] is not self._mark or self._mark[0] != get_ident():  # steps are small
+        if self._cell.zeroed is not self._mark or self._mark[0] != get_ident():  # steps are small
             self._begin("zero_grad")
         for p in self.parameters:
             p._grad = None
@@ -77,18 +76,18 @@ class Optimizer:
         thread = get_ident()
         cells = _cells_of(self.parameters)
         for cell in cells:
-            training, zeroed = cell.get("training"), cell.get("zeroed")
-            if training is not None and training.thread != thread:
+            training, zeroed = cell.training, cell.zeroed
+            if training is not None and training.busy and training.thread != thread:
                 self._refuse(method, training.thread, training.parameters)
             if method == "step" and zeroed is not None and zeroed[0] != thread:
                 self._refuse(method, *zeroed)
-        self._mark = mark = thread, self.parameters
+        self._mark = mark = thread, Parameters(self.parameters)
         for cell in cells:
-            cell["zeroed"] = mark
-        self._cell = cells[0] if len(cells) == 1 else {"zeroed": None}
+            cell.zeroed = mark
+        self._cell = cells[0] if len(cells) == 1 else Cell()
 
-    def _refuse(self, method: str, thread: int, parameters: Iterable[Tensor]) -> None:
-        if _is_running(thread) and not set(self.parameters).isdisjoint(parameters):
+    def _refuse(self, method: str, thread: int, parameters: Parameters) -> None:
+        if _is_running(thread) and parameters.meet(self.parameters):
             raise _two_threads(f"{type(self).__name__}.{method}")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -104,7 +103,7 @@ class Optimizer:
         TypeError, ValueError
             If the learning rate is not a finite number >= 0.
         """
-        if self._cell["zeroed"] is not self._mark or self._mark[0] != get_ident():
+        if self._cell.zeroed is not self._mark or self._mark[0] != get_ident():
             self._begin("step")
         rate, state = self._rate(), self._state
         updates = [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]

@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.graph.reading import leaves
 from tinygrad_dls.ir.call import Call, evaluated
 from tinygrad_dls.optim import Optimizer
 
@@ -145,8 +146,7 @@ def eager_results(
     """
     with np.errstate(all="ignore"):
         J = cost()
-        leaves = list(_leaves(J))
-        before = [(p, p._grad) for p in {*leaves, *parameters.values()}]
+        before = [(p, p._grad) for p in {*leaves(J), *parameters.values()}]
         try:
             for p, _ in before:
                 p._grad = None
@@ -163,19 +163,6 @@ def eager_results(
         finally:
             for p, grad in before:
                 p._grad = grad
-
-
-def _leaves(J: Tensor) -> Iterator[Tensor]:
-    """The Tensors that a graph starts from."""
-    seen: set[Tensor] = set()
-    waiting: list[Any] = [J]
-    while waiting:
-        x = waiting.pop()
-        if isinstance(x, Tensor) and x not in seen:
-            seen.add(x)
-            if x.op is None:
-                yield x
-            waiting.extend(x.inputs)
 
 
 def of_program(cost: Call, gradients: Mapping[str, Call], inputs: Mapping[Call, Any], m: Call, columns: int) -> Results:

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.checking import Results, Turns, beyond_rounding, distance, rounded, stale, unexplained, wrong
+from tinygrad_dls.compiler.checking import Results, Turns, distance, rounded
+from tinygrad_dls.compiler.compiled import Compiled
 from tinygrad_dls.compiler.factoring import factored
 from tinygrad_dls.compiler.guards import Surroundings
 from tinygrad_dls.compiler.lowering import copied, lowered
 from tinygrad_dls.compiler.memory import aligned, part
 from tinygrad_dls.compiler.placing import USED, Places
-from tinygrad_dls.compiler.recorded import fail_as_eagerly, lines_of, obstacle
-from tinygrad_dls.compiler.remembering import Remembered
+from tinygrad_dls.compiler.recorded import lines_of
 from tinygrad_dls.compiler.writing import Writer
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
@@ -31,7 +31,7 @@ from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 __all__ = ["CompiledFunction"]
 
 
-class CompiledFunction:
+class CompiledFunction(Compiled):
     """A recorded function of arrays, made by `tinygrad_dls.compile`.
 
     Attributes
@@ -40,11 +40,14 @@ class CompiledFunction:
         The program that runs, for arguments as in the last call.
     """
 
+    noun, how_to_call = "function", "it"
+    how_to_pickle = ". Pickle its .function, and compile again: tg.compile(f)."
+    instead = "Call the function itself, and report it."
+
     def __init__(self, function: Callable[..., Any], fallback: bool, constants: Sequence[Any] = ()) -> None:
-        self.function, self._fallback, self._constants = function, fallback, constants
+        super().__init__(fallback, constants)
+        self.function = function
         self._lock = threading.RLock()
-        self._known = Remembered("a compiled function")
-        self._now: Any = None
 
     def __call__(self, *arguments: Array) -> Any:
         """What the function gives for these arrays: new arrays each time."""
@@ -53,28 +56,19 @@ class CompiledFunction:
         with self._lock:
             found = self._known.find(types)
             if found is None:
-                around = Surroundings(())
-                try:
-                    around = Surroundings([self.function], constants=self._constants)
-                    try:
-                        found = self._recorded(arrays)
-                    except BaseException:
-                        around.restore()
-                        raise
-                    around.refuse_changes()
-                    if self._fallback:
-                        with np.errstate(all="ignore"):
-                            found(*arrays)  # what fails only when it runs
-                except Exception as error:
-                    if not self._fallback:
-                        fail_as_eagerly(error, lambda: self.function(*arrays), "the function")
-                    found = _Eager(self.function, obstacle(error))
+                around, found, reason = self._learned(
+                    lambda: Surroundings([self.function], constants=self._constants),
+                    lambda: self._recorded(arrays),
+                    lambda _, run: self._tried(run, arrays),
+                    lambda: self.function(*arrays),
+                )
+                found = found or _Eager(self.function, reason)
                 self._known.add(types, around, found, found.bytes)
             self._now = found
             try:
                 result = found(*arrays)
             except Exception as error:
-                fail_as_eagerly(error, lambda: self.function(*arrays), "the function")
+                self._fail(error, lambda: self.function(*arrays))
             if _is_nan(result) and not isinstance(found, _Eager) and not any(map(_is_nan, arrays)):
                 return self.function(*arrays)  # of infinite logits perhaps: the engine knows limits
             found.left -= 1
@@ -95,27 +89,31 @@ class CompiledFunction:
             if got.keys() == expected.keys()
             else dict.fromkeys([*got, *expected], np.inf)
         )
-        if differences:
+
+        def changed() -> str | None:
             try:
-                changed = lines_of(found.outputs, None) != lines_of(self._recorded(arrays).outputs, None)
+                return None if lines_of(found.outputs, None) == lines_of(self._recorded(arrays).outputs, None) else ""
             except RecordingError:
-                changed = True
-            rng, spread = np.random.default_rng(0), dict.fromkeys(expected, 0.0)
+                return ""
+
+        def spread() -> dict[str, float]:
+            rng, largest = np.random.default_rng(0), dict.fromkeys(expected, 0.0)
             for given in ([rounded(x, rng) for x in arrays] for _ in range(3)):
                 try:
                     others = results(given)
                 except Exception:  # rounded up, a label of 1 is none: nothing is learned of rounding
                     continue
-                spread = {n: max(spread[n], distance(x, expected[n])) for n, x in others.items()}
-            if changed or (beyond := beyond_rounding(differences, expected, spread)):
-                name = next(iter(differences)) if changed else beyond[0]
-                cause = stale("") if changed else unexplained("Call the function itself, and report it.")
-                self._known.clear()
-                self._now = None
-                raise wrong("the compiled function", name, got.get(name), expected.get(name), cause)
-            found.turns.accept(differences, expected)
-        found.turns.again()
-        found.left = found.turns.left
+                largest = {n: max(largest[n], distance(x, expected[n])) for n, x in others.items()}
+            return largest
+
+        self._judge(found, differences, (got, expected), changed, spread)
+
+    def _tried(self, run: _Run, arrays: list[Array]) -> _Run:
+        """The program; with a fallback, run once for nothing, as some fail only then."""
+        if self._fallback:
+            with np.errstate(all="ignore"):
+                run(*arrays)
+        return run
 
     def _recorded(self, arrays: list[Array]) -> _Run:
         if any(type(x) is not np.ndarray and not isinstance(x, np.generic) for x in arrays):
@@ -137,25 +135,6 @@ class CompiledFunction:
             )
         free = Names(USED)
         return _Run(form, outputs, {call: free.free(name) for call, name in zip(given, names, strict=True)})
-
-    @property
-    def source(self) -> str:
-        """The program that runs, for arguments as in the last call."""
-        return str(self._last().source)
-
-    def explain(self) -> str:
-        """What runs, for arguments as in the last call."""
-        return str(self._last().explain())
-
-    def _last(self) -> Any:
-        if self._now is None:
-            raise RuntimeError("the function has not run yet, so nothing is recorded; call it before.")
-        return self._now
-
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            "a compiled function is neither pickled nor copied. Pickle its .function, and compile again: tg.compile(f)."
-        )
 
     def __repr__(self) -> str:
         return f"CompiledFunction({getattr(self.function, '__name__', type(self.function).__name__)})"
@@ -180,14 +159,14 @@ class _Eager:
     left = 0  # never compared with itself
     bytes = 0
 
-    def __init__(self, function: Callable[..., Any], obstacle: str) -> None:
-        self.function, self.obstacle = function, obstacle
+    def __init__(self, function: Callable[..., Any], reason: str) -> None:
+        self.function, self.reason = function, reason
 
     def __call__(self, *arrays: Array) -> Any:
         return self.function(*arrays)
 
     def explain(self) -> str:
-        return f"Runs eagerly: {self.obstacle}"
+        return f"Runs eagerly: {self.reason}"
 
 
 class _Run:

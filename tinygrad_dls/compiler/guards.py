@@ -1,8 +1,8 @@
-"""What a recorded step depends on besides its arrays, and whether any of it has changed since.
+"""What a recorded step depends on besides its arrays: found in the code of what it calls, and watched from there on.
 
 What a recorded function reads is watched if it is of a kind that can be watched, and refused by name otherwise. How
-kinds of objects are watched stands in `reading`; here is what is read, how it is compared at each step in little time,
-and how it is put back where a recording has changed it.
+kinds of objects are watched stands in `reading`; how what is watched is compared, and put back where a recording has
+changed it, in `captured`; here is what is read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import attrgetter, methodcaller
+from operator import attrgetter, eq, is_, methodcaller
 from types import (
     FunctionType,
     MappingProxyType,
@@ -26,14 +26,33 @@ from types import (
     ModuleType,
     SimpleNamespace,
 )
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.captured import (
+    ENTRIES,
+    CapturedState,
+    alike,
+    contents_of,
+    from_outside,
+    nothing,
+    put_entries,
+    put_in_cell,
+    put_in_order,
+    put_item,
+    unwatchable,
+)
 from tinygrad_dls.compiler.reading import (
     MISSING,
     NUMBERS,
+    PACKAGE,
+    home_of,
+    is_data,
     is_library,
+    is_library_module,
+    is_ours,
+    is_written,
     read_by,
     reads_the_world,
     restore,
@@ -42,24 +61,18 @@ from tinygrad_dls.compiler.reading import (
     words_in,
 )
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.engine.inplace import fingerprint
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.ir.program import refuse_methods_that_are_not_recorded
 from tinygrad_dls.nn.evaluation import evaluation
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
 
-__all__ = ["ENTRIES", "Guard", "Surroundings", "refuse_counts"]
+__all__ = ["Guard", "Surroundings", "refuse_counts"]
 
-ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
 _NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state", *OF_THREADS}  # parameters are compared separately
-_PACKAGE = __name__.split(".")[0]
-_depth = attrgetter("_depth")
-
-Same: TypeAlias = Callable[[Any, Any], bool]
 
 
-class Surroundings:
+class Surroundings(CapturedState):
     """What functions, and the modules and objects that they use, take from around them.
 
     These are: the variables of their own that functions use, of the module that they are written in and of a function
@@ -84,22 +97,8 @@ class Surroundings:
     """
 
     def __init__(self, roots: Iterable[Any], own: Iterable[Tensor] = (), constants: Iterable[Any] = ()) -> None:
+        super().__init__()
         roots = list(roots)
-        self._containers: list[Any] = []  # lists, dicts and sets
-        self._copies: list[Any] = []  # of these
-        self._relevant: dict[int, frozenset[str]] = {}  # the attributes that count, by the container they stand in
-        self._variables: list[tuple[Callable[[], Any], Any, Any]] = []  # how to look them up; what they are; comparison
-        self._puts: list[tuple[str, Callable[[Any], Any]]] = []  # the names of the variables, and how to set them
-        self._read: Callable[[], Any] = tuple  # what else there is to compare, and what it was
-        self._numbers: Any = ()
-        self._places: list[tuple[Any, Any, Any]] = []  # containers, keys, and what must be there itself
-        self._libraries: list[tuple[Callable[[Any], Any], Any, Any]] = []  # functions of this package: how to get them
-        self._arrays: list[tuple[Any, bytes]] = []
-        self._tensors: list[tuple[Tensor, Any, bytes]] = []
-        self._all: list[Tensor] = []
-        self._depths: list[int] = []  # of these: whether they require a gradient
-        self._generators: list[tuple[Callable[[Any], Any], Any]] = []
-        self._names: dict[int, str] = {}  # of containers, arrays and Tensors
         self._own = {id(t) for t in own}
         self._seen: dict[int, Any] = {id(x): x for x in constants}
         self._objects: list[tuple[Any, set[str], str]] = []  # the names looked for in them, and what they are called
@@ -107,11 +106,12 @@ class Surroundings:
         self._wholes: set[int] = set()  # of these objects, all attributes are watched
         self._words: set[str] = {"__call__"}  # the names of attributes in all of the code
         self._reflects = self._draws = False  # whether code reads by other names than those in it; whether it draws
-        self._packages = {str(_home_of(x)).split(".")[0] for x in roots} - {_PACKAGE, "numpy", *sys.stdlib_module_names}
+        self._packages = {str(home_of(x)).split(".")[0] for x in roots} - {PACKAGE, "numpy", *sys.stdlib_module_names}
         self._waiting: list[tuple[Any, str, bool]] = [(x, "", True) for x in roots]  # whether the code names them
-        self._evaluation = evaluation.get()
+        self._watch(None, evaluation.get, nothing)
         self._look()
         del self._own, self._seen, self._objects, self._wholes, self._words, self._waiting, self._modules
+        self._settle()
 
     # -- finding it ---------------------------------------------------------------------------------------------------
 
@@ -133,29 +133,27 @@ class Surroundings:
                     if not isinstance(x, _BY_ATTRIBUTE) and id(x) not in self._wholes:
                         self._whole(x, name, False)
         for module in self._modules:
-            self._relevant[id(vars(module))] = frozenset(self._counting(module))
+            self._counts_only(vars(module), self._counting(module))
         if self._draws:
-            self._generators.append((np.random.set_state, np.random.get_state()))  # noqa: NPY002  # users may draw from it
-            self._generators.append((random.setstate, random.getstate()))
+            self._put_back(np.random.get_state, np.random.set_state)  # users may draw from it
+            self._put_back(random.getstate, random.setstate)
 
     def _yours(self, x: Any) -> bool:
         """Whether a class or a function is the user's: of no library, or of the package that the model is from."""
         home = x.__globals__.get("__name__") if isinstance(x, FunctionType) else getattr(x, "__module__", None)
         top = str(home).split(".")[0]
-        return top != _PACKAGE and (top in self._packages or not is_library(str(home)))
+        return top != PACKAGE and (top in self._packages or not is_library(str(home)))
 
     def _found(self, x: Any, name: str, named: bool) -> None:
-        self._names[id(x)] = name
         if named and reads_the_world(x):
-            raise _from_outside(name)
+            raise from_outside(name)
         if type(x) in weakref.ProxyTypes:
-            raise _unwatchable(name, "a weak proxy")
+            raise unwatchable(name, "a weak proxy")
         if isinstance(x, Tensor):
-            self._all.append(x)
-            self._depths.append(x._depth)
+            self._watch_gradient_of(x)
             self._objects.append((x, set(), name or x.name or "a Tensor"))
             if id(x) not in self._own:
-                self._tensors.append((x, x._value, _entries(x._value)))
+                self._watch_value(name, x)
         elif isinstance(x, np.ndarray):
             self._array(x, name)
             if self._yours(type(x)):
@@ -178,11 +176,11 @@ class Surroundings:
         elif isinstance(x, (staticmethod, classmethod)):
             self._wait(name, named, x.__func__)
         elif isinstance(x, np.random.Generator):
-            self._generators.append((partial(setattr, x.bit_generator, "state"), x.bit_generator.state))
+            self._put_back(partial(getattr, x.bit_generator, "state"), partial(setattr, x.bit_generator, "state"))
         elif isinstance(x, np.random.RandomState):
-            self._generators.append((x.set_state, x.get_state()))
+            self._put_back(x.get_state, x.set_state)
         elif isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
-            self._generators.append((x.setstate, x.getstate()))
+            self._put_back(x.getstate, x.setstate)
         else:
             self._other(x, name, named)
 
@@ -191,10 +189,10 @@ class Surroundings:
 
     def _array(self, x: Any, name: str) -> None:
         if not x.dtype.hasobject:
-            self._arrays.append((x, _entries(x)))
+            self._watch_array(name, x)
         elif x.size <= ENTRIES:
             items = x.ravel().tolist()
-            self._variable(lambda: x.ravel().tolist(), name, partial(_fill, x), _alike)
+            self._watch(name, lambda: x.ravel().tolist(), partial(put_entries, x), alike)
             self._wait(name, False, *items)
 
     def _other(self, x: Any, name: str, named: bool) -> None:
@@ -212,18 +210,18 @@ class Surroundings:
             self._words |= {word for path in x.__reduce__()[1] if isinstance(path, str) for word in path.split(".")}
         kind = x if isinstance(x, type) else type(x)
         bases = [base for base in kind.__mro__ if base is not object and base.__module__ not in ("abc", "typing")]
-        yours = any(self._yours(base) or _is_ours(base) for base in bases)
+        yours = any(self._yours(base) or is_ours(base) for base in bases)
         if not isinstance(x, type) and (
-            self._reflects or not all(self._yours(base) or _is_ours(base) for base in bases)
+            self._reflects or not all(self._yours(base) or is_ours(base) for base in bases)
         ):
             self._whole(x, name, named)
         if yours:
             self._objects.append((x, set(), name))
             if not isinstance(x, type) and hasattr(kind, "__dataclass_fields__"):  # which may be compared, as a whole
-                self._variable(partial(state, x), name, partial(restore, x), _alike)
+                self._watch(name, partial(state, x), partial(restore, x), alike)
             if not isinstance(x, type):
-                self._variable(partial(type, x), f"the class of {name}", partial(setattr, x, "__class__"))
-            self._variable(partial(getattr, kind, "__mro__"), f"the bases of {kind.__name__}", _nothing)
+                self._watch(f"the class of {name}", partial(type, x), partial(setattr, x, "__class__"))
+            self._watch(f"the bases of {kind.__name__}", partial(getattr, kind, "__mro__"), nothing)
         if isinstance(x, type) and yours:
             bases = [*bases, *(base for base in inspect.getmro(type(x)) if base not in (type, object))]
         self._special(bases, name)
@@ -234,11 +232,11 @@ class Surroundings:
             if self._yours(base):
                 special = [f for word, f in vars(base).items() if word.startswith("__") and word not in _NOT_OF_VALUES]
                 kinds = (FunctionType, property, classmethod, staticmethod)
-                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds) and not _is_written(f)]
+                self._waiting += [(f, name, False) for f in special if isinstance(f, kinds) and not is_written(f)]
 
     def _replaceable(self, owner: Any, name: str) -> None:
         """A function of this package, such as ``tg.sigmoid``, which users replace now and then."""
-        self._libraries.append((get := attrgetter(name), owner, get(owner)))
+        self._watch(None, partial(attrgetter(name), owner), nothing, is_)
 
     def _whole(self, x: Any, name: str, named: bool) -> None:
         """All of an object, of a kind that `reading` knows."""
@@ -248,14 +246,14 @@ class Surroundings:
         except Exception as error:
             if not named:
                 return  # beside what the code reads; a step compares itself with the eager one now and then
-            raise _unwatchable(name, f"a {type(x).__name__}") from error
+            raise unwatchable(name, f"a {type(x).__name__}") from error
         if watched is None:
             return
         if len(watched.within) > ENTRIES:
             if named:
-                raise _unwatchable(name, f"a {type(x).__name__} of {len(watched.within):,} entries")
+                raise unwatchable(name, f"a {type(x).__name__} of {len(watched.within):,} entries")
             return
-        self._variable(watched.look, name, watched.put, _alike)
+        self._watch(name, watched.look, watched.put, alike)
         by_name = self._yours(type(x)) or isinstance(x, (dict, SimpleNamespace, argparse.Namespace))
         for key, item in watched.within:
             if not (isinstance(x, Optimizer) and key in _NO_HYPERPARAMETER):
@@ -277,23 +275,21 @@ class Surroundings:
         own = vars(module).keys()
         if self._reflects:
             return set(own)
-        ours = words_in(f for base in type(module).__mro__ if _is_ours(base) for f in vars(base).values())
+        ours = words_in(f for base in type(module).__mro__ if is_ours(base) for f in vars(base).values())
         return {key for key, x in vars(module).items() if key in self._words or key in ours or _lists_parameters(x)}
 
     def _container(self, x: Any, name: str, named: bool, into: bool = True) -> None:
-        self._names[id(x)] = name
         changes = not isinstance(x, (tuple, frozenset))
         if changes and into and len(x) > ENTRIES:
             if named:
-                raise _unwatchable(name, f"a {type(x).__name__} of {len(x):,} entries")
+                raise unwatchable(name, f"a {type(x).__name__} of {len(x):,} entries")
             return
         if changes:
-            self._containers.append(x)
-            self._copies.append(x.copy())
+            self._watch_container(name, x)
         if not into:
             return
         if isinstance(x, dict):  # equal dicts may be in another order
-            self._variable(partial(list, x), name, partial(_reorder, x), _alike)
+            self._watch(name, partial(list, x), partial(put_in_order, x), alike)
         items = x.items() if isinstance(x, dict) else enumerate(x)
         for key, item in items:
             self._place(x, key, item)
@@ -304,15 +300,15 @@ class Surroundings:
 
     def _place(self, x: Any, key: Any, item: Any) -> None:
         if isinstance(item, (Tensor, np.ndarray)) and item.size < 2 and isinstance(x, (list, dict)):
-            self._places.append((x, key, item))
+            self._watch_item(x, key)
 
     def _function(self, f: FunctionType, name: str) -> None:
         cells = list(zip(f.__code__.co_freevars, f.__closure__ or (), strict=False))
         if not self._yours(f):  # a decorator's, perhaps
             kinds = (FunctionType, MethodType, partial, dict, list, tuple)
-            self._waiting += [(x, n, False) for n, cell in cells if isinstance(x := _contents(cell), kinds)]
+            self._waiting += [(x, n, False) for n, cell in cells if isinstance(x := contents_of(cell), kinds)]
             return
-        self._variable(partial(getattr, f, "__code__"), f"the code of {f.__name__}", partial(setattr, f, "__code__"))
+        self._watch(f"the code of {f.__name__}", partial(getattr, f, "__code__"), partial(setattr, f, "__code__"))
         code = read_by(f)
         if code.computes_names:
             raise RecordingError(
@@ -320,32 +316,32 @@ class Surroundings:
                 "with names that do not stand in its code. Write their names, or pass them as arguments."
             )
         for variable, cell in cells:
-            self._wait(variable, True, self._variable(partial(_contents, cell), variable, partial(_fill_cell, cell)))
+            self._wait(variable, True, self._watch(variable, partial(contents_of, cell), partial(put_in_cell, cell)))
         for used in sorted(code.names & f.__globals__.keys()):
-            if _is_library_module(f.__globals__[used]) and not code.reflects:  # of which it is known what is read
-                self._variable(partial(f.__globals__.get, used, MISSING), used, partial(_put, f.__globals__, used))
+            if is_library_module(f.__globals__[used]) and not code.reflects:  # of which it is known what is read
+                self._watch(used, partial(f.__globals__.get, used, MISSING), partial(put_item, f.__globals__, used))
             else:
                 self._entry(f.__globals__, used, used)
         for used in sorted(code.names - f.__globals__.keys()):
             found = vars(builtins).get(used)
             if found is not None and reads_the_world(found):
-                raise _from_outside(used)
+                raise from_outside(used)
             if getattr(found, "__module__", "builtins") != "builtins" or not callable(found):
                 self._entry(vars(builtins), used, used)
         for used, found in code.of_libraries.items():
-            if _is_data(found) or reads_the_world(found):
+            if is_data(found) or reads_the_world(found):
                 self._wait(used, True, found)
-            elif isinstance(found, FunctionType) and _is_ours(found):  # where this package is installed
+            elif isinstance(found, FunctionType) and is_ours(found):  # where this package is installed
                 module, _, path = used.partition(".")
                 self._replaceable(f.__globals__[module], path)
         if code.words & _OF_COMMAND_LINES:
-            self._wait("sys.argv", True, self._variable(lambda: sys.argv, "sys.argv", partial(setattr, sys, "argv")))
+            self._wait("sys.argv", True, self._watch("sys.argv", lambda: sys.argv, partial(setattr, sys, "argv")))
         for imported in sorted(code.imports):
             self._imported(imported)
         for part in ("__defaults__", "__kwdefaults__"):
             if getattr(f, part):
                 what = f"the defaults of {f.__name__}"
-                self._wait(what, True, self._variable(partial(getattr, f, part), what, partial(setattr, f, part)))
+                self._wait(what, True, self._watch(what, partial(getattr, f, part), partial(setattr, f, part)))
         if vars(f) or code.words & _OF_ALL:
             self._objects.append((f, set(), name))
         self._words |= code.words
@@ -369,9 +365,9 @@ class Surroundings:
             return
         if isinstance(x, Tensor) and word in ("name", "grad"):
             if word == "name":
-                self._variable(partial(getattr, x, word), f"{name}.{word}", partial(setattr, x, word))
+                self._watch(f"{name}.{word}", partial(getattr, x, word), partial(setattr, x, word))
             elif id(x) not in self._own:  # gradients of parameters are what a step computes
-                found = self._variable(partial(getattr, x, "_grad"), f"{name}.{word}", partial(setattr, x, "_grad"))
+                found = self._watch(f"{name}.{word}", partial(getattr, x, "_grad"), partial(setattr, x, "_grad"))
                 self._wait(f"{name}.{word}", True, found)
             return
         kind = x if isinstance(x, type) else type(x)
@@ -383,11 +379,11 @@ class Surroundings:
                 self._entry(own, word, shown)
             return
         if word == "__subclasses__" and isinstance(x, type):
-            self._variable(x.__subclasses__, shown, _nothing, _alike)
+            self._watch(shown, x.__subclasses__, nothing, alike)
         if word in _OF_ALL:
             for y in [x] if x is kind or not self._yours(kind) else [x, kind]:
                 put = partial(setattr, y, word)
-                self._wait(shown, False, self._variable(partial(getattr, y, word, MISSING), shown, put))
+                self._wait(shown, False, self._watch(shown, partial(getattr, y, word, MISSING), put))
         if known and word in own:
             self._entry(own, word, shown)
         for base in (*kind.__mro__, *(inspect.getmro(type(x)) if isinstance(x, type) else ())):
@@ -395,7 +391,7 @@ class Surroundings:
                 if isinstance(vars(base)[word], MemberDescriptorType):  # of __slots__
                     if not isinstance(x, type):
                         put = partial(setattr, x, word)
-                        self._wait(shown, True, self._variable(partial(getattr, x, word, MISSING), shown, put))
+                        self._wait(shown, True, self._watch(shown, partial(getattr, x, word, MISSING), put))
                     continue
                 self._entry(vars(base), word, shown, partial(setattr, base, word))
                 if known and word not in own:
@@ -404,161 +400,17 @@ class Surroundings:
     def _of_module(self, module: ModuleType, word: str) -> None:
         """A variable of a user's module; of libraries, what is no code, or reads the world."""
         found, name = vars(module)[word], f"{module.__name__}.{word}"
-        ours = module.__name__.split(".")[0] == _PACKAGE
+        ours = module.__name__.split(".")[0] == PACKAGE
         if not (ours or is_library(module.__name__)):
             self._entry(vars(module), word, name)
-        elif not ours and (isinstance(found, ModuleType) or _is_data(found) or reads_the_world(found)):
+        elif not ours and (isinstance(found, ModuleType) or is_data(found) or reads_the_world(found)):
             self._wait(name, True, found)
         elif ours and isinstance(found, FunctionType):
             self._replaceable(module, word)
 
     def _entry(self, place: Any, key: str, name: str, put: Callable[[Any], Any] | None = None) -> None:
-        value = self._variable(partial(place.get, key, MISSING), name, put or partial(_put, place, key))
+        value = self._watch(name, partial(place.get, key, MISSING), put or partial(put_item, place, key))
         self._wait(name, True, value)
-
-    def _variable(
-        self,
-        get: Callable[[], Any],
-        name: str,
-        put: Callable[[Any], Any],
-        same: Callable[[Any, Any], bool] | None = None,
-    ) -> Any:
-        """Note what is to be looked up at each step, and return what it is."""
-        value = get()
-        self._variables.append((get, value, same or _equal))
-        self._puts.append((name, put))
-        return value
-
-    # -- comparing ----------------------------------------------------------------------------------------------------
-
-    def forget(self, tensors: Iterable[Tensor]) -> None:
-        """Compare the values of these no more: they are inputs of the program."""
-        inputs = {id(t) for t in tensors}
-        self._tensors = [entry for entry in self._tensors if id(entry[0]) not in inputs]
-
-    def holds(self) -> bool:
-        """Whether all of it is as it was."""
-        try:
-            try:  # spelled out, as each call of Python's counts
-                same = self._containers == self._copies
-            except ValueError:  # of arrays; by themselves, attributes are compared by identity
-                same = False
-            if not (same or self._same_but_for_what_no_code_reads()) or self._read() != self._numbers:
-                return False
-            if self._evaluation is not evaluation.get():
-                return False
-            for place, key, x in self._places:
-                if place[key] is not x:
-                    return False
-            for get, owner, functions in self._libraries:
-                if get(owner) != functions:
-                    return False
-        except Exception:  # arrays and the like that were replaced, and that cannot be compared so
-            return False
-        if list(map(_depth, self._all)) != self._depths:
-            return False
-        return not (self._variables or self._arrays or self._tensors) or self._others_hold()
-
-    def _same_but_for_what_no_code_reads(self) -> bool:
-        """Whether nothing has changed in containers but attributes that no code reads; these are taken as they are."""
-        for i, (now, before) in enumerate(zip(self._containers, self._copies, strict=True)):
-            counting = self._relevant.get(id(now))
-            if counting is None:
-                if now != before:
-                    return False
-            elif any(
-                not _equal(now.get(key, MISSING), before.get(key, MISSING))
-                for key in dict.fromkeys([*now, *before])
-                if key in counting or key not in before
-            ):
-                return False
-            else:
-                self._copies[i] = now.copy()
-        return True
-
-    def _others_hold(self) -> bool:
-        """Whether variables, arrays and Tensors are as they were."""
-        for get, x, same in self._variables:
-            if (y := get()) is not x and not same(y, x):
-                return False
-        for array, entries in self._arrays:
-            if _entries(array) != entries:
-                return False
-        for t, value, entries in self._tensors:
-            if t._value is not value or (entries and _entries(value) != entries):
-                return False
-        return True
-
-    def changes(self) -> list[str]:
-        """The names of what is not as it was."""
-        found = []
-        for now, before in zip(self._containers, self._copies, strict=True):
-            name = self._names[id(now)]
-            if isinstance(now, dict):
-                keys = dict.fromkeys([*before, *now])
-                found += [f"{name}.{k}" for k in keys if not _equal(now.get(k, MISSING), before.get(k, MISSING))]
-            elif len(now) != len(before) or not all(map(_equal, now, before)):
-                found.append(name)
-        for (get, x, same), (name, _) in zip(self._variables, self._puts, strict=True):
-            if not same(get(), x):
-                found.append(name)
-        found += [self._names[id(x)] for x, entries in self._arrays if _entries(x) != entries]
-        for t, value, entries in self._tensors:
-            if t._value is not value or (entries and _entries(value) != entries):
-                found.append(self._names[id(t)])
-        return list(dict.fromkeys(found))
-
-    def restore(self) -> None:
-        """Put back what has changed, and what random generators have drawn."""
-        for now, before in zip(self._containers, self._copies, strict=True):
-            if isinstance(now, dict):
-                for key in [key for key in now if key not in before]:
-                    del now[key]
-                for key, x in before.items():
-                    if now.get(key, MISSING) is not x:
-                        now[key] = x
-            elif isinstance(now, list):
-                now[:] = before
-            else:
-                now.intersection_update(before)
-                now.update(before)
-        for (get, x, same), (_, put) in zip(self._variables, self._puts, strict=True):
-            if (y := get()) is not x and (same is _equal or not same(y, x)):
-                put(x)
-        for t, value, entries in self._tensors:
-            t._value = value
-            _refill(value, entries)
-        for array, entries in self._arrays:
-            _refill(array, entries)
-        for put, before in self._generators:
-            put(before)
-
-    def accept(self) -> None:
-        """Take all of it as it is now."""
-        self._copies = [now.copy() for now in self._containers]
-        self._places = [(place, key, place[key]) for place, key, _ in self._places if _has(place, key)]
-        self._libraries = [(get, owner, get(owner)) for get, owner, _ in self._libraries]
-        self._depths = list(map(_depth, self._all))
-        self._variables = [(get, get(), same) for get, _, same in self._variables]
-        self._arrays = [(x, _entries(x)) for x, _ in self._arrays]
-        self._tensors = [(t, t._value, _entries(t._value)) for t, _, _ in self._tensors]
-
-    def refuse_changes(self) -> None:
-        """Put back what a recording has changed, and raise if there is any.
-
-        Raises
-        ------
-        RecordingError
-            That names what the recorded functions change.
-        """
-        names = self.changes()
-        self.restore()
-        if names:
-            raise RecordingError(
-                f"the recording would freeze {', '.join(names)}, which the code changes each time that it runs: a "
-                "program computes the cost and the update, and nothing else. Change it between two steps, or do "
-                "without it."
-            )
 
 
 class Guard(Surroundings):
@@ -573,43 +425,31 @@ class Guard(Surroundings):
     ) -> None:
         refuse_methods_that_are_not_recorded(optimizer)
         self.model = model.parameters()
-        self.values = [(p, p._value, p._value.copy()) for p in self.model]
-        self.optimizer, self.state = optimizer, optimizer._state
         methods = _methods(optimizer)
         own = set(self.model)
         roots = [model, loss, *methods, *(p for p in optimizer.parameters if p not in own)]
         super().__init__(
             [optimizer, *roots] if methods else roots, own, constants
         )  # the last one is the first to be read
+        self._optimizer(optimizer, methods)
+        for p in self.model:
+            self._watch_parameter(p)
+        self._put_back(partial(getattr, optimizer, "_state"), partial(setattr, optimizer, "_state"))
+        self._settle()
+
+    def _optimizer(self, optimizer: Optimizer, methods: list[FunctionType]) -> None:
+        """Its hyperparameters; its methods, which may be replaced, of it itself or of its class; its parameters."""
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
         if any("lr" in f.__code__.co_names for f in methods if f.__name__ != "__init__"):
             names.append("lr")
-        # and the methods, which may be replaced; of the optimizer itself or of its class
         replaced = [name for name in (*NOT_RECORDED, "_update") if hasattr(getattr(optimizer, name), "__func__")]
-        self._read = partial(attrgetter("parameters", *(f"{name}.__func__" for name in replaced), *names), optimizer)
-        self._numbers = optimizer.parameters.copy(), *self._read()[1:]
-        self._places.append((vars(optimizer), "parameters", optimizer.parameters))
+        if names := [*(f"{name}.__func__" for name in replaced), *names]:
+            self._watch(None, partial(attrgetter(*names), optimizer), nothing, eq)
+        self._watch_item(vars(optimizer), "parameters")
+        self._watch_container(f"{type(optimizer).__name__}.parameters", optimizer.parameters)
         for i, p in enumerate(optimizer.parameters):
             if p.size < 2:  # of which == compares the number, and not which one it is
-                self._places.append((optimizer.parameters, i, p))
-
-    def changes(self) -> list[str]:
-        """The names of what is not as it was."""
-        found = [
-            p.name or "a parameter"
-            for p, value, before in self.values
-            if p._value is not value or value.tobytes() != before.tobytes()
-        ]
-        return list(dict.fromkeys([*super().changes(), *found]))
-
-    def restore(self) -> None:
-        """Put back what has changed, and what random generators have drawn."""
-        super().restore()
-        self.optimizer._state = self.state
-        for p, value, before in self.values:
-            p._value = value
-            _refill(value, before.tobytes())
-        self.values = []
+                self._watch_item(optimizer.parameters, i)
 
 
 _BY_ATTRIBUTE = (type, ModuleType, Module, FunctionType, Tensor, np.ndarray)  # never all of them, whoever reflects
@@ -617,51 +457,6 @@ _OF_COMMAND_LINES = {"parse_args", "parse_known_args", "parse_intermixed_args"} 
 _NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_subclass__"}
 # What Python itself gives of functions, classes and objects, and lets be replaced.
 _OF_ALL = {"__doc__", "__annotations__", "__name__", "__qualname__", "__class__", "__bases__", "__module__"}
-
-
-def _nothing(before: Any) -> None:
-    """Put nothing back: no recording changes that."""
-
-
-def _unwatchable(name: str, what: str) -> RecordingError:
-    """The error for what a function reads and nobody could compare at each step."""
-    return RecordingError(
-        f"the recording would freeze what {name or 'the function'} holds: {what}, whose changes cannot be watched. "
-        "Pass what the code takes from it as an argument, or keep that as a number or an array in a variable; "
-        f"if it never changes, declare it with compile(..., constants=[{name or '...'}])."
-    )
-
-
-def _from_outside(name: str) -> RecordingError:
-    """The error for a function that reads a clock, a file and the like."""
-    return RecordingError(
-        f"the recording would freeze what {name} gives, which comes from outside: a clock, a file, the process, a "
-        "setting. Call it before, and pass what it gave as an argument, or keep that in a variable; if it never "
-        f"changes, declare it with compile(..., constants=[{name}])."
-    )
-
-
-def _home_of(x: Any) -> Any:
-    return x.__globals__.get("__name__") if isinstance(x, FunctionType) else type(x).__module__
-
-
-def _is_ours(kind: Any) -> bool:
-    return str(kind.__module__).split(".")[0] == _PACKAGE
-
-
-def _is_data(x: Any) -> bool:
-    """Whether what stands in a library's module is no part of its code, such as ``os.environ``."""
-    return not (callable(x) or isinstance(x, (ModuleType, *NUMBERS)))
-
-
-def _is_library_module(x: Any) -> bool:
-    return isinstance(x, ModuleType) and is_library(x.__name__)
-
-
-def _is_written(f: Any) -> bool:
-    """Whether a method was written by ``dataclass``: ``__eq__``, ``__repr__`` and the like, which read all fields."""
-    f = inspect.unwrap(f) if isinstance(f, FunctionType) else f
-    return isinstance(f, FunctionType) and f.__code__.co_filename == "<string>"
 
 
 def _lists_parameters(x: Any) -> bool:
@@ -673,58 +468,6 @@ def _holds_parameters(x: Any) -> bool:
     """Whether a container holds Tensors or modules, at any depth, among its first entries."""
     items = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ()
     return len(items) <= ENTRIES and any(isinstance(y, (Tensor, Module)) or _holds_parameters(y) for y in items)
-
-
-def _entries(x: Any) -> bytes:
-    """The bytes of an array, or a sample of a larger one; none of another kind of array."""
-    if not isinstance(x, np.ndarray) or x.dtype.hasobject:
-        return b""
-    return x.tobytes() if x.size <= ENTRIES else fingerprint(x, whole=True)
-
-
-def _has(place: Any, key: Any) -> bool:
-    return key in place if isinstance(place, dict) else key < len(place)
-
-
-def _refill(array: Any, entries: bytes) -> None:
-    if entries and array.size <= ENTRIES and array.tobytes() != entries and array.flags.writeable:
-        array[...] = np.frombuffer(entries, array.dtype).reshape(array.shape)
-
-
-def _fill(array: Any, items: list[Any]) -> None:
-    for i, item in enumerate(items):
-        array.flat[i] = item
-
-
-def _fill_cell(cell: Any, value: Any) -> None:
-    if value is not MISSING:
-        cell.cell_contents = value
-
-
-def _reorder(x: dict[Any, Any], keys: list[Any]) -> None:
-    """Give the entries of a dict the order that they had."""
-    for key in keys:
-        if key in x:
-            x[key] = x.pop(key)
-
-
-def _equal(x: Any, y: Any) -> bool:
-    """Whether two things are the same one, or the same number."""
-    return x is y or (type(x) is type(y) and isinstance(x, NUMBERS) and bool(x == y))
-
-
-def _alike(x: Any, y: Any) -> bool:
-    """Whether two lists, as they were made to be compared, hold the same things, or the same numbers."""
-    if type(x) is type(y) and isinstance(x, (list, tuple)):
-        return len(x) == len(y) and all(map(_alike, x, y))
-    return _equal(x, y)
-
-
-def _contents(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not assigned yet
-        return MISSING
 
 
 def refuse_counts(optimizer: Optimizer) -> None:
@@ -745,12 +488,5 @@ def refuse_counts(optimizer: Optimizer) -> None:
 
 def _methods(optimizer: Optimizer) -> list[FunctionType]:
     """Those that are written by users."""
-    bases = [base for base in type(optimizer).__mro__ if base is not object and not _is_ours(base)]
+    bases = [base for base in type(optimizer).__mro__ if base is not object and not is_ours(base)]
     return [f for base in bases for f in vars(base).values() if isinstance(f, FunctionType)]
-
-
-def _put(place: dict[str, Any], key: str, value: Any) -> None:
-    if value is MISSING:
-        place.pop(key, None)
-    else:
-        place[key] = value

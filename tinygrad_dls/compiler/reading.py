@@ -15,6 +15,7 @@ import datetime as dt
 import decimal
 import dis
 import fractions
+import inspect
 import logging
 import operator
 import os
@@ -33,11 +34,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 __all__ = [
-    "MISSING", "NUMBERS", "Code", "View", "is_library", "read_by", "reads_the_world", "restore", "state", "view",
-    "words_in",
+    "MISSING", "NUMBERS", "PACKAGE", "Code", "View", "home_of", "is_data", "is_library", "is_library_module", "is_ours",
+    "is_written", "read_by", "reads_the_world", "restore", "state", "view", "words_in",
 ]  # fmt: skip
 
 MISSING = object()
+PACKAGE = __name__.split(".")[0]
 NUMBERS = (int, float, complex, str, bytes, np.generic, type(None))
 
 # What goes through an object by names that do not stand in the code: then all of the object is read.
@@ -339,3 +341,29 @@ def is_library(module: str) -> bool:
         return True
     file = getattr(sys.modules.get(top), "__file__", None)
     return isinstance(file, str) and os.path.realpath(file).startswith(_INSTALLED)
+
+
+def home_of(x: Any) -> Any:
+    """The name of the module that a function was written in, or the class of an object."""
+    return x.__globals__.get("__name__") if isinstance(x, types.FunctionType) else type(x).__module__
+
+
+def is_ours(kind: Any) -> bool:
+    """Whether a class or a function is of this package."""
+    return str(kind.__module__).split(".")[0] == PACKAGE
+
+
+def is_data(x: Any) -> bool:
+    """Whether what stands in a library's module is no part of its code, such as ``os.environ``."""
+    return not (callable(x) or isinstance(x, (types.ModuleType, *NUMBERS)))
+
+
+def is_library_module(x: Any) -> bool:
+    """Whether it is a module of Python's own, or of an installed package."""
+    return isinstance(x, types.ModuleType) and is_library(x.__name__)
+
+
+def is_written(f: Any) -> bool:
+    """Whether a method was written by ``dataclass``: ``__eq__``, ``__repr__`` and the like, which read all fields."""
+    f = inspect.unwrap(f) if isinstance(f, types.FunctionType) else f
+    return isinstance(f, types.FunctionType) and f.__code__.co_filename == "<string>"

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.code import Code
 from tinygrad_dls.compiler.memory import Home, aligned, part
 from tinygrad_dls.compiler.planning import Plan
 from tinygrad_dls.compiler.threads import LANES, one_blas_thread, shared
-from tinygrad_dls.compiler.writing import Code
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = ["Runner"]

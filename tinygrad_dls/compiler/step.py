@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from threading import get_ident
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -15,20 +15,16 @@ from tinygrad_dls.compiler.checking import (
     UPDATE,
     Results,
     Turns,
-    beyond_rounding,
     eager_results,
     fewer_columns,
     of_program,
     rounding,
-    stale,
-    unexplained,
-    wrong,
 )
+from tinygrad_dls.compiler.compiled import Compiled
 from tinygrad_dls.compiler.guards import Guard, Surroundings, refuse_counts
 from tinygrad_dls.compiler.memory import Home
 from tinygrad_dls.compiler.planning import plan
-from tinygrad_dls.compiler.recorded import difference_of, fail_as_eagerly, obstacle, recorded
-from tinygrad_dls.compiler.remembering import Remembered
+from tinygrad_dls.compiler.recorded import difference_of, recorded
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
@@ -48,7 +44,7 @@ HOMES = 32  # layouts of parameters whose memory is kept: which of them are froz
 class _Ready:
     """What there is for data of one shape and dtype: plans, or the reason why there is none."""
 
-    def __init__(self, X: Array, Y: Array, guard: Surroundings) -> None:
+    def __init__(self, X: Array, Y: Array, guard: Surroundings, reason: str = "") -> None:
         self.types = self.X_shape, self.X_dtype, self.Y_shape, self.Y_dtype = X.shape, X.dtype, Y.shape, Y.dtype
         self.guard = guard
         self.program: Program | None = None
@@ -58,9 +54,18 @@ class _Ready:
         self.home: Any = None
         self.given: list[Any] = []  # parameters that are not updated
         self.rest: list[Any] = []  # parameters of the optimizer that are not updated
-        self.obstacle = ""
+        self.reason = reason  # for the fallback
         self.turns: Turns | None = None
         self.left = 0  # calls until it is compared with the eager step
+
+    @property
+    def source(self) -> str:
+        """The program that runs."""
+        return "" if self.runner is None else self.runner.plan.text()
+
+    def explain(self) -> str:
+        """What was recorded, fused, reused and tiled, or why it was not."""
+        return f"Runs eagerly: {self.reason}" if self.runner is None else self.runner.explained()
 
 
 def _plain(x: Array) -> Array:
@@ -68,7 +73,7 @@ def _plain(x: Array) -> Array:
     return np.asarray(x) if isinstance(x, np.ndarray) else x
 
 
-class CompiledStep:
+class CompiledStep(Compiled):
     """A recorded step of training: ``step(X, Y)`` updates the model, and returns the cost from before.
 
     Made by `tinygrad_dls.compile`.
@@ -80,6 +85,13 @@ class CompiledStep:
     source : str
         The program that runs, for the data of the last call.
     """
+
+    noun, how_to_call = "step", "step(X, Y)"
+    how_to_pickle = (
+        ": it is bound to the arrays of its parameters. Pickle (step.model, step.optimizer) together, and compile "
+        "again: tg.compile(model, loss, optimizer)."
+    )
+    instead = "Take eager steps, and report it with the model and the loss."
 
     def __init__(
         self,
@@ -93,14 +105,13 @@ class CompiledStep:
         tile: int | None = None,
         constants: Sequence[Any] = (),
     ) -> None:
-        self._constants = constants
+        super().__init__(fallback, constants)
         self._model, self._loss, self._optimizer = model, loss, optimizer
-        self._keep, self._fallback, self._tile = gradients, fallback, tile
+        self._keep, self._tile = gradients, tile
         self._threads = threads
         self._trainings: dict[int, Training] = {}  # by thread: its work on the parameters
-        self._known = Remembered("a compiled step")
         self._homes: list[Home] = []
-        self._now: _Ready | None = None
+        self._now: _Ready | None
         self._passed: Callable[[], Any] = lambda: None  # the labels that were checked last
 
     def __call__(self, X: Array, Y: Array) -> float:
@@ -114,10 +125,11 @@ class CompiledStep:
         training = self._trainings.get(get_ident()) or self._new_training()
         try:
             try:
+                training.busy = True  # as `Training.begin`, spelled out: in this order, and then a look at each cell
                 for cell in training.cells:
-                    if cell.setdefault("training", training) is not training:
+                    if cell.training is not training:
                         training.begin()
-                    cell["zeroed"] = training.zeroed
+                    cell.zeroed = training.zeroed
                 if _recording.get() is False:  # under no_grad, with the error of the eager step
                     return eager_step(self._model, self._loss, self._optimizer, X, Y)
                 now, optimizer = self._now, self._optimizer
@@ -154,7 +166,7 @@ class CompiledStep:
                     else:
                         cost, counts, gradients = self._with_more(now, X, Y, rate)
                 except Exception as error:
-                    self._fail_as_eagerly(error, X, Y)
+                    self._fail(error, lambda: self._loss(self._model(X), Y))
                 if cost != cost:  # NaN, of an infinite logit perhaps: nothing is installed yet, the engine knows limits
                     return self._limit(X, Y)
                 now.left -= 1
@@ -170,11 +182,9 @@ class CompiledStep:
                     p._grad = None
                 return cost
             finally:
-                for cell in training.cells:
-                    if cell.get("training") is training:
-                        del cell["training"]
-        except BaseException:  # Ctrl-C may come between the cells too
-            training.end()
+                training.busy = False
+        except BaseException:  # Ctrl-C may come just there
+            training.busy = False
             raise
 
     def _limit(self, X: Array, Y: Array) -> float:
@@ -193,10 +203,6 @@ class CompiledStep:
             training.end()
         self._trainings[get_ident()] = training
         return training
-
-    def _fail_as_eagerly(self, error: Exception, X: Array, Y: Array) -> NoReturn:
-        """Raise the error of the eager step, where it has one; else say that the step cannot be compiled."""
-        fail_as_eagerly(error, lambda: self._loss(self._model(X), Y), "the step")
 
     def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], list[Array]]:
         """The cost, the optimizer's new counts and the gradients, where there are any."""
@@ -217,6 +223,8 @@ class CompiledStep:
         """Raise if the eager step gives other numbers; nothing is installed yet."""
         assert now.turns is not None
         assert now.runner is not None
+        assert now.program is not None
+        program = now.program
         if now.runner.plan.whole is not None:
             got, results, sizes = self._updates(now, X, Y, rate, cost)
         else:
@@ -224,10 +232,16 @@ class CompiledStep:
             got, results = self._gradients(now, X, Y)
             sizes = {}
         expected = results()
-        if found := now.turns.differing(got, expected, sizes):
-            self._look_into(now, X, Y, found, (got, expected), results)
-        now.turns.again()
-        now.left = now.turns.left
+
+        def changed() -> str | None:
+            try:
+                again, _ = recorded(self._model, self._loss, self._optimizer, X, Y)
+            except RecordingError as error:
+                return str(error)
+            return difference_of(program, again) or None
+
+        found = now.turns.differing(got, expected, sizes)
+        self._judge(now, found, (got, expected), changed, lambda: rounding(results, program.tensors, expected))
 
     def _updates(self, now: _Ready, X: Array, Y: Array, rate: float, cost: float) -> Any:
         """What the step has computed; what computes the same eagerly; and the sizes of the parameters."""
@@ -252,30 +266,6 @@ class CompiledStep:
         got = of_program(program.cost, gradients, inputs, program.recorder.dimension, X.shape[-1])
         return got, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters)
 
-    def _look_into(
-        self, now: _Ready, X: Array, Y: Array, found: dict[str, float], compared: Any, results: Callable[[], Results]
-    ) -> None:
-        """Raise, unless the differences are of rounding; then, look into larger ones only."""
-        got, expected = compared
-        assert now.turns is not None
-        assert now.program is not None
-        try:
-            again, _ = recorded(self._model, self._loss, self._optimizer, X, Y)
-            changed = difference_of(now.program, again)
-        except RecordingError as error:
-            changed = str(error)
-        if changed:
-            name, cause = next(iter(found)), stale(changed)
-        else:
-            beyond = beyond_rounding(found, expected, rounding(results, now.program.tensors, expected))
-            if not beyond:
-                now.turns.accept(found, expected)
-                return
-            name, cause = beyond[0], unexplained("Take eager steps, and report it with the model and the loss.")
-        self._known.clear()
-        self._now = None
-        raise wrong("the compiled step", name, got[name], expected[name], cause)
-
     # -- what is known ------------------------------------------------------------------------------------------------
 
     def _found(self, X: Array, Y: Array) -> _Ready:
@@ -286,55 +276,51 @@ class CompiledStep:
             self._now = found
             self._keep_trainings_of(found.guard)
             return found
-        try:
-            guard = Guard(self._model, self._loss, self._optimizer, self._constants)
-        except RecordingError as error:
-            if not self._fallback:
-                raise
-            return self._never(X, Y, error)
-        self._keep_trainings_of(guard)
-        ready = _Ready(X, Y, guard)
         if not (X.size and Y.size):  # a plan moves quotients to where an empty sum is divided by zero
-            ready.obstacle = "there are no examples, or no features."
-            return ready
+            return _Ready(X, Y, Surroundings(()), "there are no examples, or no features.")
         self._now = None
-        try:
-            try:
-                if type(X) is not np.ndarray or type(Y) is not np.ndarray:
-                    kinds = type(X).__name__, type(Y).__name__
-                    raise RecordingError(f"compiled steps take NumPy arrays, got {', '.join(kinds)}.")
-                refuse_counts(self._optimizer)
-                ready.program, ready.checks = recorded(self._model, self._loss, self._optimizer, X, Y)
-            except BaseException:
-                guard.restore()
-                raise
-            guard.refuse_changes()
-            guard.forget(ready.program.tensors)
-            self._plan(ready)
-            assert ready.runner is not None
-            ready.turns = Turns(ready.runner.plan.layout.dtype)
-            ready.left = ready.turns.left
-            if self._fallback:
-                self._try(ready, X, Y)
-        except Exception as error:  # whatever cannot be recorded or planned may still run eagerly
-            if not self._fallback:
-                self._fail_as_eagerly(error, X, Y)
-            ready = _Ready(X, Y, guard)
-            ready.obstacle = obstacle(error)
-            return ready
+        guard, ready, reason = self._learned(
+            self._captured,
+            lambda: self._recorded(X, Y),
+            lambda guard, found: self._made_ready(_Ready(X, Y, guard), found, X, Y),
+            lambda: self._loss(self._model(X), Y),
+        )
+        if ready is None:
+            return _Ready(X, Y, guard, reason)
         self._remember(ready)
         return ready
 
-    def _never(self, X: Array, Y: Array, error: RecordingError) -> _Ready:
-        """What there is for a step that reads what cannot be watched: it runs eagerly, whatever changes."""
-        ready = _Ready(X, Y, Surroundings(()))
-        ready.obstacle = obstacle(error)
+    def _captured(self) -> Guard:
+        guard = Guard(self._model, self._loss, self._optimizer, self._constants)
+        self._keep_trainings_of(guard)
+        return guard
+
+    def _recorded(self, X: Array, Y: Array) -> tuple[Program, list[Any]]:
+        """The program, and the checks of labels."""
+        if type(X) is not np.ndarray or type(Y) is not np.ndarray:
+            kinds = type(X).__name__, type(Y).__name__
+            raise RecordingError(f"compiled steps take NumPy arrays, got {', '.join(kinds)}.")
+        refuse_counts(self._optimizer)
+        return recorded(self._model, self._loss, self._optimizer, X, Y)
+
+    def _made_ready(self, ready: _Ready, found: tuple[Program, list[Any]], X: Array, Y: Array) -> _Ready:
+        """The plans for a program."""
+        ready.program, ready.checks = program, _ = found
+        ready.guard.forget(program.tensors)
+        self._plan(ready)
+        assert ready.runner is not None
+        ready.turns = Turns(ready.runner.plan.layout.dtype)
+        ready.left = ready.turns.left
+        if self._fallback:
+            self._try(ready, X, Y)
         return ready
 
     def _keep_trainings_of(self, guard: Surroundings) -> None:
         """Forget the threads' work on other parameters than there are now."""
         parameters = {*(guard.model if isinstance(guard, Guard) else ()), *self._optimizer.parameters}
-        self._trainings = {t: training for t, training in self._trainings.items() if training.parameters == parameters}
+        self._trainings = {
+            t: training for t, training in self._trainings.items() if set(training.parameters) == parameters
+        }
 
     def _try(self, ready: _Ready, X: Array, Y: Array) -> None:
         """Run a plan once for nothing: what fails only when it runs. It writes into memory that nobody sees.
@@ -405,28 +391,6 @@ class CompiledStep:
     def optimizer(self) -> Optimizer:
         """What updates the parameters."""
         return self._optimizer
-
-    @property
-    def source(self) -> str:
-        """The program that runs, for the data of the last call."""
-        runner = self._last().runner
-        return "" if runner is None else runner.plan.text()
-
-    def explain(self) -> str:
-        """What was recorded, fused, reused and tiled, for the data of the last call; and why something was not."""
-        ready = self._last()
-        return f"Runs eagerly: {ready.obstacle}" if ready.runner is None else ready.runner.explained()
-
-    def _last(self) -> _Ready:
-        if self._now is None:
-            raise RuntimeError("the step has not run yet, so nothing is recorded; call step(X, Y) before.")
-        return self._now
-
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            "a compiled step is neither pickled nor copied: it is bound to the arrays of its parameters. Pickle "
-            "(step.model, step.optimizer) together, and compile again: tg.compile(model, loss, optimizer)."
-        )
 
     def __repr__(self) -> str:
         loss = getattr(self._loss, "__name__", type(self._loss).__name__)

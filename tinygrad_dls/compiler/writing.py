@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.code import RUN, Code, total_in_runs
 from tinygrad_dls.compiler.joining import side_by_side, with_ones
 from tinygrad_dls.compiler.lowering import FLOATS, copied, is_number, total
 from tinygrad_dls.compiler.placing import USED, Line, Places
-from tinygrad_dls.compiler.storage import Storage, is_elementwise, stored
-from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.compiler.storage import is_elementwise, stored
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import (
     Call,
@@ -33,76 +32,16 @@ from tinygrad_dls.ir.call import (
 )
 from tinygrad_dls.ir.functions import VIEW, row_of
 
-__all__ = ["Code", "Writer", "cost_without_factor"]
+__all__ = ["Writer", "cost_without_factor"]
 
-RUN = 4096  # entries of a long sum that are added up in one go
 LONG = 4 * RUN
 FEW = 4096  # entries of an array up to which its memory does not matter
-
-
-def total_in_runs(x: Array, y: Array) -> Any:
-    """The sum of products of many float32: BLAS adds them one by one, and each run by itself loses fewer digits."""
-    whole = len(x) // RUN * RUN
-    runs = np.matmul(x[:whole].reshape(-1, 1, RUN), y[:whole].reshape(-1, RUN, 1))
-    return np.add.reduce(runs, None) + x[whole:].dot(y[whole:])
 
 
 def cost_without_factor(cost: Call) -> Call:
     """What NumPy computes of the cost: its division by m is left to Python."""
     inner = cost.args[0] if is_call(cost, np.divide, np.multiply) and is_number(cost.args[1]) else None
     return inner if isinstance(inner, Call) else cost
-
-
-@dataclass
-class Code:
-    """A function of a plan: its text, and the memory that it needs.
-
-    Attributes
-    ----------
-    name, arguments, lines, returned
-        The function.
-    setup : list of Line
-        What names the arrays, run once for each worker.
-    storage : Storage
-        Working memory.
-    constants : dict
-        By name, what the text cannot hold: NumPy's functions, and arrays.
-    own : int
-        Bytes of arrays that are kept apart, as they hold ones.
-    hoisted : int
-        How many constant arrays the setup makes.
-    """
-
-    name: str
-    arguments: list[str]
-    lines: list[Line] = field(default_factory=list)
-    returned: str = ""
-    setup: list[Line] = field(default_factory=list)
-    storage: Storage = field(default_factory=Storage)
-    constants: dict[str, Any] = field(default_factory=dict)
-    own: int = 0
-    hoisted: int = 0
-
-    @property
-    def calls(self) -> int:
-        """How many NumPy calls the function makes."""
-        return len(self.lines)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the arrays that the function writes into."""
-        return self.own + sum(n * int(np.dtype(dtype).itemsize) for dtype, n in self.storage.slots)
-
-    def function(self) -> str:
-        """The function as Python."""
-        column = max((len(line.text) for line in self.lines if line.comment and len(line.text) < 64), default=0)
-        body = [f"{x.text:{column}}  # {x.comment}" if x.comment else x.text for x in self.lines]
-        body += [f"return {self.returned}"] if self.returned else []
-        return "\n    ".join([f"def {self.name}({', '.join(self.arguments)}):", *(body or ["pass"])])
-
-    def text(self) -> str:
-        """All of it as Python."""
-        return "\n".join([*(line.text for line in self.setup), "", "", self.function(), ""])
 
 
 class Writer:

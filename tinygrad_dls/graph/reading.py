@@ -21,7 +21,7 @@ from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names, identifier
 from tinygrad_dls.graph.node import Node, Path
 from tinygrad_dls.nn.module import Parameter
 
-__all__ = ["complements", "names_of_arrays", "read", "trace", "without_graph"]
+__all__ = ["complements", "leaves", "names_of_arrays", "read", "trace", "without_graph"]
 
 LOSSES = {
     "binary_cross_entropy": "A",
@@ -94,6 +94,11 @@ def _in_order(root: Tensor) -> Iterator[Any]:
             stack.append((x, True))
             if isinstance(x, Tensor):
                 stack.extend((y, False) for y in reversed(_arrays(x)) if id(y) not in seen and hasattr(y, "dtype"))
+
+
+def leaves(root: Tensor) -> list[Tensor]:
+    """The Tensors that the graph starts from."""
+    return [x for x in _in_order(root) if isinstance(x, Tensor) and x.op is None]
 
 
 def _leaves_late(nodes: list[Node]) -> list[Node]:

@@ -1,0 +1,386 @@
+"""Captured state: what a recorded step depends on besides its arrays, as one list of watched things.
+
+Each is watched in the same way: a name for errors, how to look it up, what it was, how to put that back, and how to
+tell whether it has changed. What is found where stands in `guards`; here is how all of it is compared at each step, in
+little time, named, put back where a recording has changed it, and taken as it is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import attrgetter, getitem, is_
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tinygrad_dls.compiler.reading import MISSING, NUMBERS
+from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.inplace import fingerprint
+from tinygrad_dls.engine.tensor import Tensor
+
+__all__ = [
+    "ENTRIES", "CapturedState", "alike", "contents_of", "from_outside", "nothing", "put_entries", "put_in_cell",
+    "put_in_order", "put_item", "unwatchable",
+]  # fmt: skip
+
+ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
+_depth = attrgetter("_depth")
+
+Same: TypeAlias = Callable[[Any, Any], bool]
+Put: TypeAlias = Callable[[Any], Any]
+
+
+def equal(x: Any, y: Any) -> bool:
+    """Whether two things are the same one, or the same number."""
+    return x is y or (type(x) is type(y) and isinstance(x, NUMBERS) and bool(x == y))
+
+
+def alike(x: Any, y: Any) -> bool:
+    """Whether two lists, as they were made to be compared, hold the same things, or the same numbers."""
+    if type(x) is type(y) and isinstance(x, (list, tuple)):
+        return len(x) == len(y) and all(map(alike, x, y))
+    return equal(x, y)
+
+
+def nothing(before: Any) -> None:
+    """Put nothing back: no recording changes that, or what it stands in is put back."""
+
+
+class Watched:
+    """Something that a program depends on.
+
+    Attributes
+    ----------
+    name : str or None
+        What errors call it; None for what is compared and never spoken of.
+    get : callable
+        Looks it up, as something to compare.
+    value
+        What `get` gave when it was recorded.
+    put : callable
+        Makes it what it was, given `value`.
+    same : callable
+        Whether what `get` gives now is the same as `value`; it is not asked of the same object.
+    """
+
+    __slots__ = ("get", "name", "put", "same", "value")
+
+    def __init__(self, name: str | None, get: Callable[[], Any], put: Put, same: Same = equal) -> None:
+        self.name, self.get, self.put, self.same, self.value = name, get, put, same, get()
+
+    def changes(self) -> list[str]:
+        """Its name, if it is to be told and has changed."""
+        if self.name is None or self.same(self.get(), self.value):
+            return []
+        return [self.name]
+
+    def restore(self) -> None:
+        """Put it back if it has changed; a number also if it is only equal, as -0.0 is to 0.0."""
+        if self.put is nothing:
+            return
+        now = self.get()
+        if now is not self.value and (self.same is equal or not self.same(now, self.value)):
+            self.put(self.value)
+
+    def accept(self) -> bool:
+        """Take it as it is now; False if it is gone."""
+        try:
+            self.value = self.get()
+        except LookupError:
+            return False
+        return True
+
+
+class _Container(Watched):
+    """A list, a dict or a set, compared by what is in it; of the attributes of a module, those that code reads.
+
+    Attributes
+    ----------
+    container
+        It itself, which is compared with the copy at each step.
+    counting : set of str or None
+        The keys that count; None for all of them.
+    """
+
+    __slots__ = ("container", "counting")
+
+    def __init__(self, name: str, container: Any) -> None:
+        super().__init__(name, container.copy, partial(_put_items, container), self._same)
+        self.container = container
+        self.counting: frozenset[str] | None = None
+
+    def _same(self, now: Any, before: Any) -> bool:
+        counting = self.counting
+        if counting is None:
+            return bool(now == before)
+        return all(
+            equal(now.get(key, MISSING), before.get(key, MISSING))
+            for key in dict.fromkeys([*now, *before])
+            if key in counting or key not in before
+        )
+
+    def changes(self) -> list[str]:
+        now, before, name = self.container, self.value, str(self.name)
+        if isinstance(before, dict):
+            keys = dict.fromkeys([*before, *now])
+            return [f"{name}.{key}" for key in keys if not equal(now.get(key, MISSING), before.get(key, MISSING))]
+        return [] if len(now) == len(before) and all(map(equal, self.get(), before)) else [name]
+
+    def restore(self) -> None:
+        self.put(self.value)
+
+
+class CapturedState:
+    """All that is watched for a program.
+
+    Subclasses fill it by `_watch` and its kin, and then call `_settle`.
+    """
+
+    def __init__(self) -> None:
+        self._watched: list[Watched] = []
+        self._of_tensors: dict[int, Watched] = {}  # those of the values of Tensors, by the identity of these
+        self._during: list[Watched] = []  # what is put back after a recording, and no part of what a program depends on
+        self._leaves: list[Tensor] = []
+        self._depths: list[int] = []  # of these: whether they require a gradient
+        # what follows holds the same again, as it is compared in the least time
+        self._containers: list[Any] = []
+        self._copies: list[Any] = []  # of these: Python compares both lists in one go
+        self._others: list[tuple[Callable[[], Any], Any, Same]] = []
+
+    # -- filling it ---------------------------------------------------------------------------------------------------
+
+    def _watch(self, name: str | None, get: Callable[[], Any], put: Put, same: Same = equal) -> Any:
+        """Watch something, and return what it is."""
+        self._watched.append(watched := Watched(name, get, put, same))
+        return watched.value
+
+    def _watch_container(self, name: str, container: Any) -> None:
+        self._watched.append(_Container(name, container))
+
+    def _watch_item(self, container: Any, key: Any) -> None:
+        """Watch which object stands in a container, where == compares the number in it instead."""
+        self._watch(None, partial(getitem, container, key), nothing, is_)
+
+    def _watch_array(self, name: str, array: Any) -> None:
+        self._watch(name, partial(_entries, array), partial(_refill, array))
+
+    def _watch_value(self, name: str, t: Tensor) -> None:
+        """Watch the array of a Tensor, and what is in it."""
+        self._watch(name, partial(_value_and_entries, t), partial(_put_value, t), _same_entries)
+        self._of_tensors[id(t)] = self._watched[-1]
+
+    def _watch_parameter(self, p: Tensor) -> None:
+        """Watch the value of a parameter for as long as it is recorded: a step does change it."""
+        watched = Watched(p.name or "a parameter", partial(_value_and_copy, p), partial(_put_copy, p), _same_bytes)
+        self._during.append(watched)
+
+    def _put_back(self, get: Callable[[], Any], put: Put) -> None:
+        """After the recording, put back the state of a random generator, say, which a recording may change."""
+        self._during.append(Watched(None, get, put))
+
+    def _watch_gradient_of(self, t: Tensor) -> None:
+        """Watch whether a Tensor requires a gradient."""
+        self._leaves.append(t)
+        self._depths.append(t._depth)
+
+    def _counts_only(self, container: Any, keys: Iterable[str]) -> None:
+        """Of a dict that is watched, these keys count, and new ones."""
+        for watched in self._watched:
+            if isinstance(watched, _Container) and watched.container is container:
+                watched.counting = frozenset(keys)
+
+    def _settle(self) -> None:
+        """Arrange what is watched for `holds`."""
+        containers = [watched for watched in self._watched if isinstance(watched, _Container)]
+        self._containers = [watched.container for watched in containers]
+        self._copies = [watched.value for watched in containers]
+        self._others = [(w.get, w.value, w.same) for w in self._watched if not isinstance(w, _Container)]
+
+    # -- comparing ----------------------------------------------------------------------------------------------------
+
+    def forget(self, tensors: Iterable[Tensor]) -> None:
+        """Compare the values of these no more: they are inputs of the program."""
+        gone = {id(self._of_tensors.pop(id(t), None)) for t in tensors}
+        self._watched = [watched for watched in self._watched if id(watched) not in gone]
+        self._settle()
+
+    def holds(self) -> bool:
+        """Whether all of it is as it was."""
+        try:
+            try:  # spelled out, as each call of Python's counts
+                unchanged = self._containers == self._copies
+            except ValueError:  # of arrays; by themselves, attributes are compared by identity
+                unchanged = False
+            if not unchanged and not self._same_but_for_what_no_code_reads():
+                return False
+            for get, value, same in self._others:
+                now = get()
+                if now is not value and not same(now, value):
+                    return False
+        except Exception:  # arrays and the like that were replaced, and that cannot be compared so
+            return False
+        return [*map(_depth, self._leaves)] == self._depths
+
+    def _same_but_for_what_no_code_reads(self) -> bool:
+        """Whether nothing has changed in containers but attributes that no code reads; these are taken as they are."""
+        containers = [watched for watched in self._watched if isinstance(watched, _Container)]
+        for watched in containers:
+            if not watched.same(watched.container, watched.value):
+                return False
+            if watched.counting is not None:
+                watched.accept()
+        self._copies = [watched.value for watched in containers]
+        return True
+
+    def changes(self) -> list[str]:
+        """The names of what is not as it was."""
+        return list(dict.fromkeys(name for watched in [*self._watched, *self._during] for name in watched.changes()))
+
+    def restore(self) -> None:
+        """Put back what has changed, and what random generators have drawn."""
+        for watched in self._watched:
+            watched.restore()
+        for watched in self._during:
+            watched.put(watched.value)
+        self._during = []
+
+    def accept(self) -> None:
+        """Take all of it as it is now."""
+        self._watched = [watched for watched in self._watched if watched.accept()]
+        self._depths = list(map(_depth, self._leaves))
+        self._settle()
+
+    def refuse_changes(self) -> None:
+        """Put back what a recording has changed, and raise if there is any.
+
+        Raises
+        ------
+        RecordingError
+            That names what the recorded functions change.
+        """
+        names = self.changes()
+        self.restore()
+        if names:
+            raise RecordingError(
+                f"the recording would freeze {', '.join(names)}, which the code changes each time that it runs: a "
+                "program computes the cost and the update, and nothing else. Change it between two steps, or do "
+                "without it."
+            )
+
+
+# -- looking up and putting back --------------------------------------------------------------------------------------
+
+
+def _entries(x: Any) -> bytes:
+    """The bytes of an array, or a sample of a larger one; none of another kind of array."""
+    if not isinstance(x, np.ndarray) or x.dtype.hasobject:
+        return b""
+    return x.tobytes() if x.size <= ENTRIES else fingerprint(x, whole=True)
+
+
+def _refill(array: Any, entries: bytes) -> None:
+    """Give an array the entries that it had, if it is no larger than what is compared entry by entry."""
+    if entries and array.size <= ENTRIES and array.tobytes() != entries and array.flags.writeable:
+        array[...] = np.frombuffer(entries, array.dtype).reshape(array.shape)
+
+
+def _value_and_entries(t: Tensor) -> tuple[Any, bytes]:
+    """The array of a Tensor, and what is in it."""
+    return t._value, _entries(t._value)
+
+
+def _same_entries(now: tuple[Any, bytes], before: tuple[Any, bytes]) -> bool:
+    """Whether it is the same array, with the same in it."""
+    return now[0] is before[0] and now[1] == before[1]
+
+
+def _put_value(t: Tensor, before: tuple[Any, bytes]) -> None:
+    t._value, entries = before
+    _refill(t._value, entries)
+
+
+def _value_and_copy(p: Tensor) -> tuple[Any, Any]:
+    return p._value, p._value.copy()
+
+
+def _same_bytes(now: tuple[Any, Any], before: tuple[Any, Any]) -> bool:
+    """Whether it is the same array, and a copy of what is in it agrees with the one from before."""
+    return now[0] is before[0] and bool(now[1].tobytes() == before[1].tobytes())
+
+
+def _put_copy(p: Tensor, before: tuple[Any, Any]) -> None:
+    p._value, copy = before
+    if p._value.tobytes() != copy.tobytes() and p._value.flags.writeable:
+        p._value[...] = copy
+
+
+def _put_items(container: Any, before: Any) -> None:
+    """Put back what was in a container, into it itself."""
+    if isinstance(container, dict):
+        for key in [key for key in container if key not in before]:
+            del container[key]
+        for key, x in before.items():
+            if container.get(key, MISSING) is not x:
+                container[key] = x
+    elif isinstance(container, list):
+        container[:] = before
+    else:
+        container.intersection_update(before)
+        container.update(before)
+
+
+def put_entries(array: Any, items: list[Any]) -> None:
+    """Put objects into an array of them."""
+    for i, item in enumerate(items):
+        array.flat[i] = item
+
+
+def put_in_cell(cell: Any, value: Any) -> None:
+    """Assign the variable of a function around another one, if it had a value."""
+    if value is not MISSING:
+        cell.cell_contents = value
+
+
+def put_in_order(x: dict[Any, Any], keys: list[Any]) -> None:
+    """Give the entries of a dict the order that they had."""
+    for key in keys:
+        if key in x:
+            x[key] = x.pop(key)
+
+
+def contents_of(cell: Any) -> Any:
+    """The value of a variable of a function around another one."""
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return MISSING
+
+
+def put_item(place: dict[str, Any], key: str, value: Any) -> None:
+    """Give an entry of a dict its value, or remove what was missing."""
+    if value is MISSING:
+        place.pop(key, None)
+    else:
+        place[key] = value
+
+
+# -- what is said ------------------------------------------------------------------------------------------------------
+
+
+def unwatchable(name: str, what: str) -> RecordingError:
+    """The error for what a function reads and nobody could compare at each step."""
+    return RecordingError(
+        f"the recording would freeze what {name or 'the function'} holds: {what}, whose changes cannot be watched. "
+        "Pass what the code takes from it as an argument, or keep that as a number or an array in a variable; "
+        f"if it never changes, declare it with compile(..., constants=[{name or '...'}])."
+    )
+
+
+def from_outside(name: str) -> RecordingError:
+    """The error for a function that reads a clock, a file and the like."""
+    return RecordingError(
+        f"the recording would freeze what {name} gives, which comes from outside: a clock, a file, the process, a "
+        "setting. Call it before, and pass what it gave as an argument, or keep that in a variable; if it never "
+        f"changes, declare it with compile(..., constants=[{name}])."
+    )
