@@ -10,22 +10,22 @@ from tinygrad_dls.ir.call import Call, astype, getitem, reachable
 from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rules import simplified
 
-__all__ = ["within_unit_interval"]
+__all__ = ["lies_within"]
 
 _ANYWHERE = (-np.inf, np.inf)
 _SAME = (getitem, astype, np.transpose, np.reshape, np.broadcast_to, np.squeeze, np.expand_dims, np.max, np.min)
 _ARITHMETIC = (np.add, np.subtract, np.multiply, np.divide)
 
 
-def within_unit_interval(call: Call) -> bool:
-    """Whether all entries of a result lie in [0, 1], or are NaN; False also where it cannot be told."""
+def lies_within(call: Call, least: float, largest: float) -> bool:
+    """Whether all entries of a result lie between two limits, or are NaN; False also where it cannot be told."""
     (call,) = simplified([call])
     known: dict[Call, tuple[float, float]] = {}
     with np.errstate(all="ignore"):
         for x in reachable([call]):
             known[x] = _range(x, known)
     low, high = known[call]
-    return low >= 0 and high <= 1
+    return low >= least and high <= largest
 
 
 def _range(call: Call, known: dict[Call, tuple[float, float]]) -> tuple[float, float]:

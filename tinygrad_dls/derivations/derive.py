@@ -21,7 +21,6 @@ from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.graph.reading import LOSSES
 from tinygrad_dls.ir.call import Call, evaluated, reachable
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
@@ -238,9 +237,9 @@ class _Writer:
         """What a line of the forward pass is."""
         node = self.node.get(identifier)
         if node is None:
-            what = "softmax" if self.root.op == "softmax_cross_entropy" else "sigmoid"
+            what = getattr(self.calls[identifier].function, "__name__", "part")
             return (f"The {what} that the cost holds within.",)
-        if node is self.root or node.op in LOSSES:
+        if node is self.root or node.loss is not None:
             return ("The cost.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
@@ -310,7 +309,7 @@ class _Writer:
                 indices,
                 ".",
             )
-        if user.op in LOSSES:
+        if user.loss is not None:
             truths = any(c.function is np.equal for c in reachable([call]))
             return ("The derivative of the cost" + ", in which a truth counts as 1" * truths + ".",)
         why = "" if user in self.inlined else _explanation(user)

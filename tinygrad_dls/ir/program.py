@@ -22,7 +22,7 @@ from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import STATES, Names, identifier
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.graph.reading import LOSSES, complements, names_of_arrays, read
+from tinygrad_dls.graph.reading import complements, names_of_arrays, read
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
 from tinygrad_dls.ir.call import Call, reachable
 from tinygrad_dls.ir.functions import sigmoid, softmax
@@ -249,7 +249,7 @@ class _Graph(_Source):
         self.complements = complements(self.nodes)
         self.leaves = [node for node in self.nodes if not node.op and node not in self.complements]
         self.data = [node for node in self.leaves if node.kind == "input"]
-        self.labels = {x for node in self.nodes if node.op in LOSSES for x in node.inputs[1:] if x in self.data}
+        self.labels = {x for node in self.nodes if node.loss is not None for x in node.inputs[1:] if x in self.data}
         self.arrays = [values(node.x) for node in self.data]
         self.shapes = [node.shape for node in self.leaves if node.kind == "parameter"]
 
