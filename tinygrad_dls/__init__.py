@@ -93,10 +93,10 @@ __all__ = [
     "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip", "compile", "concatenate", "confusion_matrix",
     "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide", "dot", "draw", "exp", "expand_dims", "expm1",
     "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax",
-    "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative",
-    "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin", "softmax",
-    "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes",
-    "tanh", "transpose", "value_and_grad", "var", "where",
+    "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply",
+    "negative", "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin",
+    "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
+    "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
 
 

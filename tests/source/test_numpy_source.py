@@ -31,8 +31,8 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import read
-from tinygrad_dls.nn import losses
 from tinygrad_dls.ir.printing import expression
+from tinygrad_dls.nn import losses
 
 LOGITS = tg.binary_cross_entropy_with_logits
 X, Y = tg.datasets.planar_flower()

@@ -26,7 +26,7 @@ from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_wi
 from tinygrad_dls.ir.program import Program, program
 
 try:
-    from tinygrad_dls.derivations import one_example
+    from tinygrad_dls.derivations import one_example, taken_apart
     from tinygrad_dls.derivations.entries import Entries, M, as_call
 except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
@@ -205,11 +205,46 @@ class _Writer:
         parts = [
             self._given(),
             Part("Forward pass", self._remarks(), tuple(forward)),
-            one_example.one_example(self.entries, self.path, self.numbers),
+            self._one_example(),
             Part("Backward pass", intro, tuple(backward)),
         ]
         code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
         return Derivation(tuple(part for part in parts if part is not None), code)
+
+    def _one_example(self) -> Part | None:
+        """The steps for one example; of a fused loss, those of the form that it is composed of."""
+        said = self.root.loss
+        if said is None or said.composed is None:
+            return one_example.one_example(self.entries, self.path, self.numbers)
+        why = taken_apart.obstacle(self.root.x.op, self.root.inputs[0].shape[0] if self.root.inputs[0].shape else 1)
+        if why:
+            return Part("One example", (f"The loss is not taken apart: {why}",), ())
+        if taken_apart.is_cross_entropy_of_softmax(said.composed, said.labels):
+            return one_example.cross_entropy_of_softmax()
+        z = self.root.inputs[0]
+        alone = isinstance(z, Node) and self.users[z] == [self.root] and z not in self.root.inputs[1:]
+        step = taken_apart.composed_program(self.step) if alone and f"d{z.identifier}" in self.calls else None
+        return None if step is None else self._taken_apart(step)  # used elsewhere too, the chain is not this one alone
+
+    def _taken_apart(self, step: Program) -> Part | None:
+        """The composed form of a fused loss: for one entry, if it goes entry by entry; else with whole arrays."""
+        inner = _Writer(step, step.parameters[0].name, False)
+        inner.notation = inner.entries.notation = self.notation
+        whole = inner.entries.gradient(inner.wanted[0])
+        if whole is None or whole.short is None:
+            return inner.alone()
+        given: dict[Call, Any] = {call: self.numbers.get(call.name) for call in (*step.data, *step.parameters)}
+        if self.numbers and all(x is not None for x in given.values()):
+            given[step.recorder.dimension] = self.numbers[M]
+            found = evaluated([call for _, call in step.forward], given)
+            inner.numbers = dict(zip((name for name, _ in step.forward), found, strict=True)) | self.numbers
+        return one_example.one_example(inner.entries, inner.path, inner.numbers, self.entries) or inner.alone()
+
+    def alone(self) -> Part:
+        """The forward and the backward pass in one part."""
+        _, forward, *_, backward = (None, *self.derivation().parts)
+        text = "The cost is computed at once; this is what it is composed of, and the chain rule through that."
+        return Part("The cost, taken apart", (text,), (*forward.lines, *backward.lines))
 
     def _remarks(self) -> Prose:
         """What to know of numbers and names before reading on."""

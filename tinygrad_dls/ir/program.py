@@ -31,7 +31,7 @@ from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 
-__all__ = ["Program", "argument_names", "program", "refuse_what_does_not_fit"]
+__all__ = ["Program", "argument_names", "program", "program_of_composed", "refuse_what_does_not_fit"]
 
 ACTIVATIONS = (sigmoid, softmax)  # that costs hold within
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
@@ -400,6 +400,35 @@ class FunctionSource(_Source):
                 "Most likely it uses an array that is not an argument, such as labels or a mask from outside, or makes "
                 "one of a fixed shape. Pass that array as an argument."
             ) from error
+
+
+def program_of_composed(
+    composed: Callable[[Any, Any], Any], arguments: tuple[Node, Node], around: Program, others: Iterable[str]
+) -> Program:
+    """The program of a cost of two arrays of another program, with their names and shapes.
+
+    Parameters
+    ----------
+    composed : function
+        Of the two arrays; the cost.
+    arguments : (Node, Node)
+        The two. With respect to the first it is differentiated.
+    around : Program
+        The other program.
+    others : iterable of str
+        Names that no other array may have.
+    """
+    recorder, names = Recorder(around.recorder.m), names_of_arrays()
+    result = Program(recorder, names)
+    calls: dict[str, Any] = {call.name: call for call in (*around.data, *around.parameters)} | around.recorded
+    found = [(node.identifier, calls.get(node.identifier, node.x)) for node in arguments]
+    Z, Y = (recorder.input(name, np.ones(x.shape, x.dtype)) for name, x in found)
+    names.take(Z.call.name, Y.call.name, *others)
+    result.parameters, result.data = [Z.call], [Y.call]
+    leaf = Tensor(Z, requires_grad=True, name=Z.call.name)
+    J = composed(leaf, Y)
+    result.nodes = read(J, names=names)
+    return _finished(_differentiated(result, [(node, node.x) for node in result.nodes if node.op], {leaf: leaf}, None))
 
 
 @contextmanager
