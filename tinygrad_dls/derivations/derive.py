@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
 from tinygrad_dls.derivations.latex import Notation, latex, marked
 from tinygrad_dls.engine.arrays import truth
-from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
@@ -216,15 +216,18 @@ class _Writer:
         said = self.root.loss
         if said is None or said.composed is None:
             return one_example.one_example(self.entries, self.path, self.numbers)
-        why = taken_apart.obstacle(self.root.x.op, self.root.inputs[0].shape[0] if self.root.inputs[0].shape else 1)
-        if why:
-            return Part("One example", (f"The loss is not taken apart: {why}",), ())
+        z = self.root.inputs[0]
+        if why := taken_apart.obstacle(self.root.x.op, z.shape[0] if z.shape else 1):
+            return _not_taken_apart(why)
         if taken_apart.is_cross_entropy_of_softmax(said.composed, said.labels):
             return one_example.cross_entropy_of_softmax()
-        z = self.root.inputs[0]
-        alone = isinstance(z, Node) and self.users[z] == [self.root] and z not in self.root.inputs[1:]
-        step = taken_apart.composed_program(self.step) if alone and f"d{z.identifier}" in self.calls else None
-        return None if step is None else self._taken_apart(step)  # used elsewhere too, the chain is not this one alone
+        if self.users[z] != [self.root] or z in self.root.inputs[1:] or f"d{z.identifier}" not in self.calls:
+            return None  # used elsewhere too, or without a gradient: the chain is not this one alone
+        try:
+            step = taken_apart.composed_program(self.step)
+        except (RecordingError, TypeError, ValueError) as error:
+            return _not_taken_apart(f"its composed form is not recorded: {error}")
+        return None if step is None else self._taken_apart(step)
 
     def _taken_apart(self, step: Program) -> Part | None:
         """The composed form of a fused loss: for one entry, if it goes entry by entry; else with whole arrays."""
@@ -418,6 +421,10 @@ class _Writer:
 
     def _shape(self, call: Call) -> tuple[str, ...] | None:
         return tuple(self.notation.count_in_shapes if n == self.step.recorder.m else str(n) for n in call.shape) or None
+
+
+def _not_taken_apart(why: str) -> Part:
+    return Part("One example", (f"The loss is not taken apart: {why}",), ())
 
 
 def _doc(node: Node) -> str:

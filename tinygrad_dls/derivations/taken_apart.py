@@ -14,7 +14,7 @@ import numpy as np
 
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.engine.errors import RecordingError, shown
+from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import ACTIVATIONS
@@ -74,7 +74,7 @@ def _must_sum_to_one(said: Loss, rows: int) -> bool:
 
 
 def _called(said: Loss) -> str:
-    name = getattr(said.composed, "__name__", "<lambda>").lstrip("_")
+    name = str(getattr(said.composed, "__name__", "<lambda>")).lstrip("_")
     return "its composed form" if name == "<lambda>" else f"its composed form {name}"
 
 
@@ -91,7 +91,13 @@ def _difference(op: Any, said: Loss, rows: int, fused: Any, composed: Any, equal
 
 
 def composed_program(step: Program) -> Program | None:
-    """The composed form of the cost in which a program ends, recorded; None where its arguments are no two arrays."""
+    """The composed form of the cost in which a program ends, recorded; None where its arguments are no two arrays.
+
+    Raises
+    ------
+    RecordingError, TypeError, ValueError
+        If it cannot be recorded.
+    """
     root = step.nodes[-1]
     Z, Y = root.inputs
     if not (isinstance(Z, Node) and isinstance(Y, Node)):
@@ -110,11 +116,8 @@ def composed_program(step: Program) -> Program | None:
         return J
 
     others = [node.identifier for node in step.nodes if node not in (Z, Y, root)]
-    try:
-        with np.errstate(all="ignore"):
-            return program_of_composed(composed, (Z, Y), step, others)
-    except (RecordingError, TypeError, ValueError):
-        return None
+    with np.errstate(all="ignore"):
+        return program_of_composed(composed, (Z, Y), step, others)
 
 
 def _over(J: Any, z: Tensor) -> Iterator[Tensor]:

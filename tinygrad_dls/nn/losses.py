@@ -106,8 +106,8 @@ def fused_loss(
     Returns
     -------
     function
-        That makes of a rule of two arrays a loss ``(Z, Y)``. The rule gets arrays of one shape, ``(n_y, m)``, and of one
-        dtype.
+        That makes of a rule of two arrays a loss ``(Z, Y)``. The rule gets arrays of one shape, ``(n_y, m)``, and
+        of one dtype.
 
     Raises
     ------
