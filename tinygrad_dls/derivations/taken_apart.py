@@ -111,7 +111,7 @@ def composed_program(step: Program) -> Program | None:
         assert root.loss.composed is not None
         J = root.loss.composed(z, y)
         for x in _over(J, z):
-            if x.op.__name__ in ACTIVATIONS and x.name is None:
+            if x.name is None and getattr(x.op, "__name__", "") in ACTIVATIONS:
                 x.name = name  # as it is called where the cost holds it within
         return J
 
