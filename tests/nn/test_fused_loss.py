@@ -217,6 +217,19 @@ def test_its_labels_are_checked_compiled_as_eagerly(loss):
     assert step(X, Y.copy()) == pytest.approx(loss(model()(X), Y).item(), rel=0.2)
 
 
+@pytest.mark.parametrize(
+    "loss", [OWN, tg.binary_cross_entropy_with_logits, lambda z, y: OWN(z, 1 - y), lambda z, y: OWN(z, y[:, :5] * 1)]
+)
+def test_its_labels_are_checked_in_a_compiled_function_as_eagerly(loss):
+    compiled = tg.compile(lambda z, y: loss(z[:, : y.shape[1]][:, :5], y[:, :5]))
+    Z = X[:1]
+    for _ in range(9):  # past the calls that are compared with the function itself
+        assert compiled(Z, Y) == pytest.approx(loss(Z[:, :5], Y[:, :5]), rel=1e-12)
+    for wrong in (2 * Y + 1, Y - 0.5, np.full_like(Y, np.nan)):
+        assert message(compiled, Z, wrong) == message(lambda z, y: loss(z[:, :5], y[:, :5]), Z, wrong)
+    assert compiled(Z, Y.copy()) == compiled(Z, Y)
+
+
 def test_a_check_without_limits_cannot_be_met_by_what_the_model_computes():
     m, loss = model(), tg.fused_loss(textbook, labels=lambda y: "" if y.max() <= 1 else "too large")(cross_entropy)
     step = tg.compile(m, lambda z, y: loss(z, tg.sigmoid(z).detach()), tg.optim.SGD(m.parameters(), lr=0.1))

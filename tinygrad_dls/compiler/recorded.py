@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,7 +19,15 @@ from tinygrad_dls.nn.labels import Bounded, Check, noted
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer
 
-__all__ = ["difference_of", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
+__all__ = [
+    "checks_of_arguments",
+    "checks_of_recordings",
+    "difference_of",
+    "fail_as_eagerly",
+    "lines_of",
+    "obstacle",
+    "recorded",
+]
 
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
 
@@ -40,14 +49,7 @@ def recorded(
     except Exception:  # which may come from there being so few, or would speak of them
         source = _Step.of_model(model, (X, Y.copy()), loss, optimizer)
     source.arrays = [_hollow(X), _hollow(Y)]
-    asked: list[tuple[RecordingArray, Check]] = []
-
-    def note(x: Any, check: Check) -> bool:
-        if isinstance(x, RecordingArray):
-            asked.append((x, check))
-        return isinstance(x, RecordingArray)
-
-    with np.errstate(all="ignore"), noted(note):  # of the values, only shapes and dtypes matter
+    with np.errstate(all="ignore"), checks_of_recordings() as asked:  # of the values, only shapes and dtypes matter
         first, second = source.twice(optimizer)
         if _differing(first, second) is not None:  # it is another one for other numbers of examples: this one, then
             first, second = (source.recorded(None, optimizer) for _ in range(2))
@@ -136,6 +138,32 @@ class _Step(FunctionSource):
 
 
 # -- what the losses ask of their arguments ---------------------------------------------------------------------------
+
+
+@contextmanager
+def checks_of_recordings() -> Iterator[list[tuple[RecordingArray, Check]]]:
+    """The checks that are asked of recording arrays within the block; they are not made."""
+    asked: list[tuple[RecordingArray, Check]] = []
+
+    def note(x: Any, check: Check) -> bool:
+        if isinstance(x, RecordingArray):
+            asked.append((x, check))
+        return isinstance(x, RecordingArray)
+
+    with noted(note):
+        yield asked
+
+
+def checks_of_arguments(asked: list[tuple[RecordingArray, Check]], inputs: list[Call]) -> list[tuple[int, Check]]:
+    """What a function asks of labels that are one of its arguments, or are computed from one: which, and the check."""
+    checks: dict[tuple[int, Check], None] = {}
+    for x, check in asked:
+        used = [i for i, y in enumerate(inputs) if y in reachable([x.call])]
+        if len(used) == 1 and not _each_time(check):
+            (i,) = used
+            own = x.call is inputs[i]
+            checks[i, check if own else _of_labels(x.call, check, inputs[i], x.recorder)] = None
+    return list(checks)
 
 
 def _checks(step: Program, asked: list[tuple[RecordingArray, Check]]) -> list[Check]:
