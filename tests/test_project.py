@@ -73,7 +73,7 @@ ORDER = [
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
     "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
     "derivations.latex", "derivations.document", "derivations.entries", "derivations.one_example",
-    "derivations.derive", "derivations",
+    "derivations.taken_apart", "derivations.derive", "derivations",
 ]  # fmt: skip
 
 

@@ -68,6 +68,7 @@ from tinygrad_dls.nn import init
 from tinygrad_dls.nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    fused_loss,
     mean_squared_error,
     softmax_cross_entropy,
 )
@@ -91,11 +92,11 @@ __all__ = [
     "AnomalyError", "History", "Tensor", "abs", "accuracy", "add", "astype", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip", "compile", "concatenate", "confusion_matrix",
     "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide", "dot", "draw", "exp", "expand_dims", "expm1",
-    "fit", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax", "logsumexp",
-    "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative",
-    "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin", "softmax",
-    "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes",
-    "tanh", "transpose", "value_and_grad", "var", "where",
+    "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax",
+    "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply",
+    "negative", "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin",
+    "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
+    "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.check.gradients_by_hand import LAYERS, PENALTIES, STRENGTH, backward, by_hand, problem
 from tinygrad_dls.check import diagnose
+from tinygrad_dls.check.causes import derivative
 
 # -- nothing is wrong -------------------------------------------------------------------------------------------------
 
@@ -270,3 +271,10 @@ def test_errors_say_what_is_wrong_with_the_question(call, error, text):
     model, X, Y, _ = problem()
     with pytest.raises(error, match=text):
         call(model, X, Y)
+
+
+def test_the_derivative_of_an_activation_is_its_rules_in_a_where_the_rule_is_written_so():
+    Z, A = np.random.default_rng(0).standard_normal((2, 3, 4))
+    np.testing.assert_array_equal(derivative("tanh", Z, A), 1 - A * A)
+    np.testing.assert_array_equal(derivative("sigmoid", Z, A), A * (1 - A))
+    np.testing.assert_array_equal(derivative("ReLU", Z, A), (Z > 0).astype(float))

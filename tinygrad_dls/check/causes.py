@@ -6,25 +6,41 @@ docstring is what the person reads: a teacher who knows another mistake adds it 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.ir.call import Call, evaluated
+from tinygrad_dls.ir.tracer import Recorder
 
 __all__ = ["Step", "cause", "causes"]
 
-# What each activation's derivative looks like, from the linear part Z and the activation A.
-DERIVATIVES: dict[str, Callable[[Array, Array], Array]] = {
-    "tanh": lambda _Z, A: 1 - A * A,
-    "sigmoid": lambda _Z, A: A * (1 - A),
-    "ReLU": lambda Z, _A: (Z > 0).astype(float),
-}
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "sigmoid": ops.sigmoid, "ReLU": ops.relu}
+
+
+def derivative(activation: str, Z: Array, A: Array) -> Array:
+    """An activation's derivative as its rule writes it, in Z and A, whatever arrays these are."""
+    slope, z, a = _recorded_derivative(activation)
+    (found,) = evaluated([slope], {z: Z, a: A})
+    return np.asarray(found, float)
+
+
+@functools.cache
+def _recorded_derivative(activation: str) -> tuple[Call, Call, Call]:
+    recorder = Recorder()
+    z = recorder.input("Z", np.ones(()))
+    Z = Tensor(z, requires_grad=True)
+    A: Any = ACTIVATIONS[activation](Z)
+    A.backward(recorder.constant(1.0, np.dtype(float)))
+    assert Z.grad is not None
+    return Z.grad.call, z.call, A.data.call
 
 
 @dataclass(frozen=True)
@@ -238,7 +254,7 @@ def _no_sum(s: Step) -> Array:
 @cause("Z where A belongs in the derivative", "dZ")
 def _derivative_of_z(s: Step) -> Array | None:
     """The derivatives 1 - A^2 of tanh and A (1 - A) of the sigmoid are written in A: 1 - Z^2 or Z (1 - Z) is wrong."""
-    return s.dA * DERIVATIVES[s.activation](s.Z, s.Z) if s.activation in ("tanh", "sigmoid") else None
+    return s.dA * derivative(s.activation, s.Z, s.Z) if s.activation in ("tanh", "sigmoid") else None
 
 
 @cause("the derivative of another activation", "dZ")
@@ -247,9 +263,9 @@ def _other_derivative(s: Step) -> list[Array]:
     if s.activation == "softmax":
         return []
     candidates = []
-    for name, derivative in DERIVATIVES.items():
+    for name, g in ACTIVATIONS.items():
         if name != s.activation:
-            candidates += [s.dA * derivative(s.Z, x) for x in (s.A, ACTIVATIONS[name](s.Z), s.Z)]
+            candidates += [s.dA * derivative(name, s.Z, x) for x in (s.A, g(s.Z), s.Z)]
     return candidates
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls import nn
-from tinygrad_dls.check.causes import DERIVATIVES, Step
+from tinygrad_dls.check.causes import ACTIVATIONS, Step, derivative
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown
@@ -167,9 +167,8 @@ class Chain:
 
     def _through(self, k: int, Z: Array, A: Array, dA: Array) -> Array:
         """The activation's step of the backward pass, in A where the course writes it so."""
-        derivative = DERIVATIVES.get(self.activations[k])
-        if derivative is not None:
-            return dA * derivative(Z, A)
+        if self.activations[k] in ACTIVATIONS:
+            return dA * derivative(self.activations[k], Z, A)
         z = Tensor(Z, requires_grad=True)
         self.functions[k](z * 1).backward(dA)
         return z.grad

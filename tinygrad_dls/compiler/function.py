@@ -16,7 +16,7 @@ from tinygrad_dls.compiler.guards import Surroundings
 from tinygrad_dls.compiler.lowering import copied, lowered
 from tinygrad_dls.compiler.memory import aligned, part
 from tinygrad_dls.compiler.placing import USED, Places
-from tinygrad_dls.compiler.recorded import lines_of
+from tinygrad_dls.compiler.recorded import checks_of_arguments, checks_of_recordings, lines_of
 from tinygrad_dls.compiler.writing import Writer
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
@@ -27,6 +27,7 @@ from tinygrad_dls.graph.subject import argument_names
 from tinygrad_dls.ir.call import Call
 from tinygrad_dls.ir.rules import simplified
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.nn.labels import Check, check_once
 
 __all__ = ["CompiledFunction"]
 
@@ -123,10 +124,13 @@ class CompiledFunction(Compiled):
         for _ in range(2):
             recorder = Recorder()
             inputs = [recorder.input(name, np.asarray(x)) for name, x in zip(names, arrays, strict=True)]
-            result = self.function(*inputs)
+            with checks_of_recordings() as asked:
+                result = self.function(*inputs)
             outputs: list[Call] = []
             form = _form(result, outputs)
-            runs.append((form, simplified(outputs), [x.call for x in inputs]))
+            given = [x.call for x in inputs]
+            runs.append((form, simplified(outputs), given))
+            checks = checks_of_arguments(asked, given)
         (form, outputs, given), (_, again, _) = runs
         if lines_of(outputs, None) != lines_of(again, None):
             raise RecordingError(
@@ -134,7 +138,7 @@ class CompiledFunction(Compiled):
                 "Pass them as an argument."
             )
         free = Names(USED)
-        return _Run(form, outputs, {call: free.free(name) for call, name in zip(given, names, strict=True)})
+        return _Run(form, outputs, {call: free.free(name) for call, name in zip(given, names, strict=True)}, checks)
 
     def __repr__(self) -> str:
         return f"CompiledFunction({getattr(self.function, '__name__', type(self.function).__name__)})"
@@ -172,7 +176,8 @@ class _Eager:
 class _Run:
     """A program with its memory."""
 
-    def __init__(self, form: Any, outputs: list[Call], given: dict[Call, str]) -> None:
+    def __init__(self, form: Any, outputs: list[Call], given: dict[Call, str], checks: list[tuple[int, Check]]) -> None:
+        self.checks = checks
         self.outputs, self.turns = outputs, Turns(np.result_type(float if not outputs else outputs[0].dtype))
         self.left = self.turns.left
         outputs, _ = factored(lowered(outputs))
@@ -190,6 +195,8 @@ class _Run:
         return self.code.text()
 
     def __call__(self, *arrays: Array) -> Any:
+        for i, check in self.checks:
+            check_once(arrays[i], check)
         results = iter(self.run(*arrays))
         return _filled(self.form, results)
 

@@ -11,20 +11,20 @@ from tinygrad_dls.ir.call import Call, is_call, reachable
 from tinygrad_dls.ir.functions import row_of
 from tinygrad_dls.ir.rules import simplified
 
-__all__ = ["within_unit_interval"]
+__all__ = ["lies_within"]
 
 _ANYWHERE = (-np.inf, np.inf)
 
 
-def within_unit_interval(call: Call) -> bool:
-    """Whether all entries of a result lie in [0, 1], or are NaN; False also where it cannot be told."""
+def lies_within(call: Call, least: float, largest: float) -> bool:
+    """Whether all entries of a result lie between two limits, or are NaN; False also where it cannot be told."""
     (call,) = simplified([call])
     found: dict[Call, tuple[float, float]] = {}
     with np.errstate(all="ignore"):
         for x in reachable([call]):
             found[x] = _range(x, found)
     low, high = found[call]
-    return low >= 0 and high <= 1
+    return low >= least and high <= largest
 
 
 def _range(call: Call, found: dict[Call, tuple[float, float]]) -> tuple[float, float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_dls.compiler.ranges import within_unit_interval
+from tinygrad_dls.compiler.ranges import lies_within
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
@@ -16,15 +17,21 @@ from tinygrad_dls.ir.call import Call, evaluated, key, reachable
 from tinygrad_dls.ir.program import FunctionSource, Program
 from tinygrad_dls.ir.shapes import hollow, shaped
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
-from tinygrad_dls.nn import labels as label_checks
+from tinygrad_dls.nn.labels import Bounded, Check, noted
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer
 
-__all__ = ["difference_of", "fail_as_eagerly", "lines_of", "obstacle", "recorded"]
+__all__ = [
+    "checks_of_arguments",
+    "checks_of_recordings",
+    "difference_of",
+    "fail_as_eagerly",
+    "lines_of",
+    "obstacle",
+    "recorded",
+]
 
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
-
-Check = Callable[[Array], str]
 
 
 def recorded(
@@ -44,7 +51,7 @@ def recorded(
     except Exception:  # which may come from there being so few, or would speak of them
         source = _Step(Subject("compile", model, (X, Y.copy()), loss, optimizer))
     source.arrays = [hollow(X), hollow(Y)]
-    with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
+    with np.errstate(all="ignore"), checks_of_recordings() as asked:  # of the values, only shapes and dtypes matter
         first, second = source.twice(optimizer)
         differing = _differing(first, second)
         if differing is not None:  # it is another one for other numbers of examples: this one, then
@@ -56,11 +63,9 @@ def recorded(
             f"the step would be frozen: recorded twice, a call is first {_said(one)}, then {_said(other)}. Does it "
             "draw random numbers? Pass what changes as an argument."
         )
-    checks = _checks(first)
+    checks = _checks(first, asked)
     for step in (first, second):
         step.given, step.nodes, step.recorded = [], [], {}  # which hold arrays, and serve pictures only
-        assert isinstance(step.recorder, _Shapes)
-        step.recorder.kept.clear()
     return first, checks
 
 
@@ -68,19 +73,10 @@ def recorded(
 
 
 class _Shapes(Recorder):
-    """Records shapes and dtypes, and keeps its arrays alive, so that the labels among them can be found again."""
-
-    def __init__(self, m: int | None = None) -> None:
-        super().__init__(m)
-        self.kept: list[Any] = []
+    """Records shapes and dtypes."""
 
     def input(self, name: str, value: Any) -> RecordingArray:
-        self.kept.append(super().input(name, hollow(value) if np.shape(value) else value))
-        return self.kept[-1]  # type: ignore[no-any-return]  # what was appended
-
-    def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        self.kept.append(super().called(function, args, options))
-        return self.kept[-1]
+        return super().input(name, hollow(value) if np.shape(value) else value)
 
     def value(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         value = shaped(function, args, options)
@@ -118,7 +114,33 @@ class _Step(FunctionSource):
 # -- what the losses ask of their arguments ---------------------------------------------------------------------------
 
 
-def _checks(step: Program) -> list[Check]:
+@contextmanager
+def checks_of_recordings() -> Iterator[list[tuple[RecordingArray, Check]]]:
+    """The checks that are asked of recording arrays within the block; they are not made."""
+    asked: list[tuple[RecordingArray, Check]] = []
+
+    def note(x: Any, check: Check) -> bool:
+        if isinstance(x, RecordingArray):
+            asked.append((x, check))
+        return isinstance(x, RecordingArray)
+
+    with noted(note):
+        yield asked
+
+
+def checks_of_arguments(asked: list[tuple[RecordingArray, Check]], inputs: list[Call]) -> list[tuple[int, Check]]:
+    """What a function asks of labels that are one of its arguments, or are computed from one: which, and the check."""
+    checks: dict[tuple[int, Check], None] = {}
+    for x, check in asked:
+        used = [i for i, y in enumerate(inputs) if y in reachable([x.call])]
+        if len(used) == 1 and not _each_time(check):
+            (i,) = used
+            own = x.call is inputs[i]
+            checks[i, check if own else _of_labels(x.call, check, inputs[i], x.recorder)] = None
+    return list(checks)
+
+
+def _checks(step: Program, asked: list[tuple[RecordingArray, Check]]) -> list[Check]:
     """The checks of labels that the eager loss makes of each new array, as functions of Y.
 
     Raises
@@ -126,35 +148,33 @@ def _checks(step: Program) -> list[Check]:
     RecordingError
         If a loss checks something at each step that a program does not.
     """
-    for node in step.nodes:
-        if node.op == "binary_cross_entropy":
-            a = getattr(node.inputs[0], "x", node.inputs[0])
-            a = getattr(a, "_value", a)
-            if isinstance(a, RecordingArray) and not within_unit_interval(a.call):
-                raise RecordingError(
-                    "binary_cross_entropy refuses probabilities A outside [0, 1] at each step; a program does not look "
-                    "at A, and nothing in it keeps A there. Let the model end with a sigmoid, or give the logits to "
-                    "binary_cross_entropy_with_logits."
-                )
     checks: dict[Check, None] = {}
     Y = step.data[-1]
-    for (_, check), passed in list(label_checks._passed.copy().items()):
-        y = passed()
-        if not isinstance(y, RecordingArray) or y.recorder is not step.recorder:
-            continue
-        inputs = {call for call in reachable([y.call]) if call.function is None}
-        if y.call is Y:
+    own = [(x.call, check) for x, check in asked if x.recorder is step.recorder]
+    for call, check in sorted(own, key=lambda said: not _each_time(said[1])):
+        inputs = {x for x in reachable([call]) if x.function is None}
+        if _each_time(check):
+            if not _passes(call, check):
+                raise RecordingError(_each_time(check))
+        elif call is Y:
             checks[check] = None
         elif Y in inputs and inputs <= {Y, step.recorder.dimension}:
-            checks[_of_labels(y.call, check, Y, step.recorder)] = None
-        elif check is not label_checks._check_finite and not (
-            check is label_checks._check_probabilities and within_unit_interval(y.call)
-        ):
+            checks[_of_labels(call, check, Y, step.recorder)] = None
+        elif not _passes(call, check):
             raise RecordingError(
                 "the loss checks labels that are computed from more than Y, at each step anew; a program does not look "
                 "at them. Compute them outside, and pass them as Y."
             )
     return list(checks)
+
+
+def _each_time(check: Check) -> str:
+    return check.each_time if isinstance(check, Bounded) else ""
+
+
+def _passes(call: Call, check: Check) -> bool:
+    """Whether what a program computes passes a check whatever the data."""
+    return isinstance(check, Bounded) and lies_within(call, *check.within)
 
 
 def _of_labels(call: Call, check: Check, Y: Call, recorder: Recorder) -> Check:

@@ -369,7 +369,7 @@ class CompiledStep(Compiled):
     def _check(self, ready: _Ready, Y: Array) -> None:
         """Refuse labels that the eager loss would refuse; labels that have passed are remembered."""
         for check in ready.checks:
-            labels._check_once(Y, check)
+            labels.check_once(Y, check)
         try:
             self._passed = weakref.ref(Y)
         except TypeError:

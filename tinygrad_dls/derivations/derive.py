@@ -17,18 +17,17 @@ import numpy as np
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
 from tinygrad_dls.derivations.latex import Notation, latex, marked
 from tinygrad_dls.engine.arrays import truth
-from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.graph.reading import LOSSES
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.call import Call, evaluated, is_transpose, reachable
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
 
 try:
-    from tinygrad_dls.derivations import one_example
+    from tinygrad_dls.derivations import one_example, taken_apart
     from tinygrad_dls.derivations.entries import Entries, M, as_call
 except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
@@ -207,11 +206,49 @@ class _Writer:
         parts = [
             self._given(),
             Part("Forward pass", self._remarks(), tuple(forward)),
-            one_example.one_example(self.entries, self.path, self.numbers),
+            self._one_example(),
             Part("Backward pass", intro, tuple(backward)),
         ]
         code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
         return Derivation(tuple(part for part in parts if part is not None), code)
+
+    def _one_example(self) -> Part | None:
+        """The steps for one example; of a fused loss, those of the form that it is composed of."""
+        said = self.root.loss
+        if said is None or said.composed is None:
+            return one_example.one_example(self.entries, self.path, self.numbers)
+        z = self.root.inputs[0]
+        if why := taken_apart.obstacle(self.root.x.op, z.shape[0] if z.shape else 1):
+            return _not_taken_apart(why)
+        if taken_apart.is_cross_entropy_of_softmax(said.composed, said.labels):
+            return one_example.cross_entropy_of_softmax()
+        if self.users[z] != [self.root] or z in self.root.inputs[1:] or f"d{z.identifier}" not in self.calls:
+            return None  # used elsewhere too, or without a gradient: the chain is not this one alone
+        try:
+            step = taken_apart.composed_program(self.step)
+        except (RecordingError, TypeError, ValueError) as error:
+            return _not_taken_apart(f"its composed form is not recorded: {error}")
+        return None if step is None else self._taken_apart(step)
+
+    def _taken_apart(self, step: Program) -> Part | None:
+        """The composed form of a fused loss: for one entry, if it goes entry by entry; else with whole arrays."""
+        inner = _Writer(step, step.parameters[0].name, False)
+        inner.notation = inner.entries.notation = self.notation
+        whole = inner.entries.gradient(inner.wanted[0])
+        if whole is None or whole.short is None:
+            return inner.alone()
+        given: dict[Call, Any] = {call: self.numbers.get(call.name) for call in (*step.data, *step.parameters)}
+        if self.numbers and all(x is not None for x in given.values()):
+            given[step.recorder.dimension] = self.numbers[M]
+            found = evaluated([call for _, call in step.forward], given)
+            inner.numbers = dict(zip((name for name, _ in step.forward), found, strict=True)) | self.numbers
+        return one_example.one_example(inner.entries, inner.path, inner.numbers, self.entries) or inner.alone()
+
+    def alone(self) -> Part:
+        """The forward and the backward pass in one part."""
+        _, forward, *_, backward = (None, *self.derivation().parts)
+        text = "The cost is computed at once; this is what it is composed of, and the chain rule through that."
+        return Part("The cost, taken apart", (text,), (*forward.lines, *backward.lines))
 
     def _remarks(self) -> Prose:
         """What to know of numbers and names before reading on."""
@@ -239,9 +276,9 @@ class _Writer:
         """What a line of the forward pass is."""
         node = self.node.get(identifier)
         if node is None:
-            what = "softmax" if self.root.op == "softmax_cross_entropy" else "sigmoid"
+            what = getattr(self.calls[identifier].function, "__name__", "part")
             return (f"The {what} that the cost holds within.",)
-        if node is self.root or node.op in LOSSES:
+        if node is self.root or node.loss is not None:
             return ("The cost.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
@@ -311,7 +348,7 @@ class _Writer:
                 indices,
                 ".",
             )
-        if user.op in LOSSES:
+        if user.loss is not None:
             truths = any(c.function is np.equal for c in reachable([call]))
             return ("The derivative of the cost" + ", in which a truth counts as 1" * truths + ".",)
         why = "" if user in self.inlined else _explanation(user)
@@ -385,6 +422,10 @@ class _Writer:
 
     def _shape(self, call: Call) -> tuple[str, ...] | None:
         return tuple(self.notation.count_in_shapes if n == self.step.recorder.m else str(n) for n in call.shape) or None
+
+
+def _not_taken_apart(why: str) -> Part:
+    return Part("One example", (f"The loss is not taken apart: {why}",), ())
 
 
 def _doc(node: Node) -> str:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import sympy
 from sympy.printing.latex import LatexPrinter
 
 from tinygrad_dls.derivations.document import Formula, Line, Part, Prose, in_digits
-from tinygrad_dls.derivations.entries import Entries, M, number, shorter, symbol
+from tinygrad_dls.derivations.entries import Entries, M, number, symbol
 from tinygrad_dls.derivations.latex import Notation, digits
-from tinygrad_dls.engine import ops
-from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.node import Node
+from tinygrad_dls.graph.reading import ACTIVATIONS
 from tinygrad_dls.ir.functions import Function, rows
-from tinygrad_dls.nn import losses
 from tinygrad_dls.symbolic.algebra import Expression
-from tinygrad_dls.symbolic.arrays import SymbolicArray, same, symbols
 
-__all__ = ["one_example", "ratio", "scalar"]
+__all__ = ["cross_entropy_of_softmax", "one_example", "ratio", "scalar"]
 
 Numbers = Mapping[Any, Any]
 MOST = 12  # arrays that are gone through for one example
@@ -81,13 +76,12 @@ def ratio(above: Formula, below: Formula) -> Formula:
 _L = Formula("L", "L")  # the loss
 
 
-def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | None:
-    """The part of a derivation that speaks of single entries; None if matrices are all there is."""
+def one_example(entries: Entries, path: set[Node], numbers: Numbers, fused: Entries | None = None) -> Part | None:
+    """The part of a derivation that speaks of single entries; None if matrices are all there is.
+
+    `fused` has those of the cost that holds these ones within: of a fused loss that is taken apart.
+    """
     root = entries.root
-    if root.op == "softmax_cross_entropy":
-        return _softmax()
-    if root.op == "binary_cross_entropy_with_logits":
-        return _logits(entries, numbers)
     targets = [node for node in reversed(entries.nodes) if node in path and _short(entries, node) is not None]
     targets = [node for node in targets if node is not root and entries.kept(node)]
     if len(targets) > MOST or not any(_short(entries, node).free_symbols - {M} for node in targets):
@@ -100,17 +94,21 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers) -> Part | N
     for node in reversed(targets):
         value = entries.value(node) if node.op else None
         if value is not None and sympy.count_ops(value) <= 12:
-            lines.append(_line(letter(node.identifier, notation), [value], numbers, notation))
+            because = () if fused is None else _of_held(node)
+            lines.append(_line(letter(node.identifier, notation), [value], numbers, notation, because))
             written |= value.free_symbols
             defined.add(symbol(node.identifier))
     if per_example and loss is not None:
-        lines.append(_line(_L, [loss], numbers, notation, (_loss_of(entries),)))
+        because = (_loss_of(entries),) if fused is None else _loss_of_both(entries, fused, loss)
+        lines.append(_line(_L, [loss], numbers, notation, because))
         written |= loss.free_symbols
     for node in targets:
         lines += _steps(entries, node, top, factor, numbers)
         written |= _times(factor, _short(entries, node)).free_symbols
     intro = (
         "In small letters, what happens to one entry of each array" + per_example * " and to the loss of its example"
+        if fused is None
+        else _held(entries, path) + "one entry of each array" + per_example * " and the loss of its example"
     )
     title = "One example" if per_example else "Entry by entry"
     return Part(title, (f"{intro}.", *_in_numbers(written - defined - {M}, numbers, notation)), tuple(lines))
@@ -133,6 +131,30 @@ def _loss_of(entries: Entries) -> str:
     if entries.rows == 1:
         return "The loss of one example."
     return f"The loss of one entry; that of an example is the sum over its {entries.rows} rows."
+
+
+def _of_held(node: Node) -> Prose:
+    return (f"The {node.op}.",) if node.op in ACTIVATIONS else ()
+
+
+def _held(entries: Entries, path: set[Node]) -> str:
+    """What a fused loss holds within."""
+    held = [f"the {node.op}" for node in entries.nodes if node in path and node.op in ACTIVATIONS]
+    return f"The cost holds {' and '.join(held) or 'several ops'} within; taken apart, for "
+
+
+def _loss_of_both(entries: Entries, fused: Entries, loss: Expression) -> Prose:
+    """Whether the fused loss has another formula for the loss of an example, and that it is the same."""
+    (Z, _), own, notation = fused.root.inputs, fused.loss(), entries.notation
+    for node in reversed(entries.nodes[:-1]):
+        value = entries.value(node) if node.op else None
+        loss = loss if value is None else loss.xreplace({symbol(node.identifier): value})
+    if own is None or own == loss:
+        return (_loss_of(entries),)
+    return (
+        f"{_loss_of(entries)} The cost computes it of ", letter(Z.identifier, notation), ", as ",
+        scalar(own, notation), " in a form that does not overflow: the same.",
+    )  # fmt: skip
 
 
 def _short(entries: Entries, node: Node) -> Any:
@@ -203,63 +225,11 @@ def _line(left: Formula, rights: list[Any], numbers: Numbers, notation: Notation
     return Line(left, tuple(written), because, None, value)
 
 
-# -- costs that take logits: the chain that is folded into them -------------------------------------------------------
+# -- a softmax and its cross-entropy ----------------------------------------------------------------------------------
 
 
-def _logits(entries: Entries, numbers: Numbers) -> Part | None:
-    """Cross-entropy of a sigmoid, taken apart into the two; only if algebra proves that it is the same."""
-    Z, Y = entries.root.inputs
-    if not (isinstance(Z, Node) and isinstance(Y, Node)):
-        return None
-    folded, loss = _short(entries, Z), entries.loss()
-    if folded is None or loss is None:
-        return None
-    notation, step = entries.notation, entries.step
-    held = {name for name, _ in step.forward} - {node.identifier for node in entries.nodes}
-    a_name = "A" + Z.identifier[1:] if Z.identifier.startswith("Z") else "A"
-    a_name = a_name if a_name in held else step.names.free(a_name)
-    z, y, a = (SymbolicArray(symbol(x)) for x in (Z.identifier, Y.identifier, a_name))
-    sigmoid, (da_dz,) = ops.sigmoid.__wrapped__(z)  # type: ignore[attr-defined]  # set by functools.wraps
-    composed, (dL_da, _) = losses._binary_cross_entropy.__wrapped__(a, y)  # type: ignore[attr-defined]  # the same
-    first, local = dL_da(1).item(), da_dz(1).substitute({sigmoid: a}).item()
-    product = first * local
-    short = shorter(product)
-    in_z = {a.item(): sigmoid.item()}
-    if not same(SymbolicArray(short.xreplace(in_z)), SymbolicArray(folded * M)):
-        return None
-    same_loss = _proved(composed.item().xreplace(in_z), loss)
-    small_z, small_a = letter(Z.identifier, notation), letter(a_name, notation)
-    if numbers:
-        numbers = {a_name: 1 / (1 + np.exp(-np.asarray(numbers[Z.identifier]))), **numbers}
-    because: Prose = (_loss_of(entries),)
-    if same_loss:
-        because = (f"{_loss_of(entries)} The cost computes it of ", small_z, ", as ", scalar(loss, notation),
-                   " in a form that does not overflow: the same.")  # fmt: skip
-    first_ratio, second_ratio = ratio(_L, small_a), ratio(small_a, small_z)
-    law = Formula(rf"{first_ratio.latex} \, {second_ratio.latex}", f"{first_ratio.code} * {second_ratio.code}")
-    product_of = _product(first, local, product, notation)
-    lines = (
-        _line(small_a, [sigmoid.item()], numbers, notation, ("The sigmoid.",)),
-        _line(_L, [composed.item()], numbers, notation, because),
-        _line(first_ratio, [first], numbers, notation),
-        _line(second_ratio, [local], numbers, notation, ("The local derivative.",)),
-        _line(ratio(_L, small_z), [law, product_of, short], numbers, notation, _CHAIN),
-    )
-    intro = "The cost holds the sigmoid within; taken apart, for one entry of each array and the loss of its example."
-    return Part("One example", (intro, *_in_numbers({z.item(), y.item()}, numbers, notation)), lines)
-
-
-def _proved(x: Expression, y: Expression) -> bool:
-    try:
-        return same(SymbolicArray(x), SymbolicArray(y))
-    except ValueError:  # undecided
-        return False
-
-
-def _softmax() -> Part | None:
-    """Cross-entropy of a softmax, by indices; only if algebra proves each step, for three classes."""
-    if not _softmax_is_proved():
-        return None
+def cross_entropy_of_softmax() -> Part:
+    """The chain by indices, where `tinygrad_dls.derivations.taken_apart` has proved each step of it."""
     sum_law = r"\sum_{k} \frac{\partial L}{\partial a_k} \, \frac{\partial a_k}{\partial z_j}"
     steps: list[tuple[str, tuple[str, str], list[tuple[str, str]]]] = [
         (
@@ -294,19 +264,3 @@ def _softmax() -> Part | None:
     ]
     intro = "The cost holds the softmax within; taken apart, for one example, which is one column:"
     return Part("One example", (intro,), tuple(lines))
-
-
-@functools.cache
-def _softmax_is_proved() -> bool:
-    """Whether the rules, run on symbols, give each of those steps."""
-    z, y = symbols("z", (3, 1)), symbols("y", (3, 1))
-    y = y.substitute({y[2:]: 1 - y[:1] - y[1:2]})  # the labels of an example sum to 1
-    composed, folded = (Tensor(z, requires_grad=True) for _ in range(2))
-    A = ops.softmax(composed, 0)
-    (-np.sum(y * np.log(A))).backward()
-    losses.softmax_cross_entropy(folded, y).backward()
-    a = A.data
-    _, (vjp,) = ops.softmax.__wrapped__(z, 0)  # type: ignore[attr-defined]  # set by functools.wraps
-    units = np.eye(3)[:, :, None]
-    jacobian = all(same(vjp(SymbolicArray(unit)), a[k : k + 1] * (unit - a)) for k, unit in enumerate(units))
-    return jacobian and same(A.grad, -y / a) and same(composed.grad, a - y) and same(folded.grad, a - y)

@@ -16,7 +16,6 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.names import shortened
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.graph.reading import LOSSES
 from tinygrad_dls.ir.call import Call, is_call, reachable
 from tinygrad_dls.ir.functions import MATRIX, row_of
 from tinygrad_dls.ir.printing import expression
@@ -73,7 +72,7 @@ def _formulas(node: Node) -> tuple[str, list[str], list[str]]:
 
 
 def _recorded(node: Node) -> tuple[str, list[str], list[str]]:
-    columns = node.inputs[0].shape[-1:] if node.op in LOSSES and isinstance(node.inputs[0], Node) else ()
+    columns = node.inputs[0].shape[-1:] if node.loss is not None and isinstance(node.inputs[0], Node) else ()
     recorder = Recorder(columns[0] if columns and columns[0] > 1 else None)
     names: dict[Call, str] = {recorder.dimension: "m"}
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tinygrad_dls.nn.losses import Loss, loss_of
+
 __all__ = ["Node"]
 
 Path = tuple[str, ...]  # the modules that made a node, the outermost first
@@ -49,6 +51,11 @@ class Node:
     def shape(self) -> tuple[int, ...]:
         """The shape of what stands there."""
         return tuple(self.x.shape)
+
+    @property
+    def loss(self) -> Loss | None:
+        """What the op says of itself, if it is a loss."""
+        return loss_of(self.x.op) if self.op else None
 
     def __repr__(self) -> str:
         inputs = ", ".join(x.name if isinstance(x, Node) else repr(x) for x in self.inputs)

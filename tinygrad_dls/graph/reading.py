@@ -23,12 +23,6 @@ from tinygrad_dls.nn.module import Parameter
 
 __all__ = ["complements", "leaves", "names_of_arrays", "read", "trace", "without_graph"]
 
-LOSSES = {
-    "binary_cross_entropy": "A",
-    "binary_cross_entropy_with_logits": "Z",
-    "softmax_cross_entropy": "Z",
-    "mean_squared_error": "A",
-}  # and the letter of what they take
 ACTIVATIONS = {"sigmoid", "tanh", "relu", "softmax", "softplus"}
 
 
@@ -179,9 +173,9 @@ def _identify(nodes: list[Node], names: Names) -> None:
 def _name_inputs(node: Node) -> None:
     """The leaves that an op takes, by the part they play in it."""
     inputs = [x if isinstance(x, Node) else None for x in node.inputs]
-    if node.op in LOSSES and len(inputs) == 2:
+    if node.loss is not None and len(inputs) == 2:
         _call(inputs[1], "Y")
-        _call(inputs[0], LOSSES[node.op])
+        _call(inputs[0], node.loss.takes)
     elif node.op in ("multiply", "matmul") and len(inputs) == 2 and any(map(_is_logarithm, inputs)):
         x = inputs[0] if _is_logarithm(inputs[1]) else inputs[1]
         if x is not None and x.kind == "input":  # Y * np.log(A), in a cost that is written out

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +21,7 @@ from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import STATES, Names, identifier
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.graph.reading import LOSSES, complements, names_of_arrays, read
+from tinygrad_dls.graph.reading import complements, names_of_arrays, read
 from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
 from tinygrad_dls.ir.call import Call, reachable
@@ -30,7 +30,7 @@ from tinygrad_dls.ir.rules import simplified
 from tinygrad_dls.ir.tracer import Recorder, RecordingArray
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 
-__all__ = ["Program", "program"]
+__all__ = ["Program", "program", "program_of_composed"]
 
 ACTIVATIONS = (sigmoid, softmax)  # that costs hold within
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
@@ -186,7 +186,7 @@ class _Graph(_Source):
         self.complements = complements(self.nodes)
         self.leaves = [node for node in self.nodes if not node.op and node not in self.complements]
         self.data = [node for node in self.leaves if node.kind == "input"]
-        self.labels = {x for node in self.nodes if node.op in LOSSES for x in node.inputs[1:] if x in self.data}
+        self.labels = {x for node in self.nodes if node.loss is not None for x in node.inputs[1:] if x in self.data}
         self.arrays = [values(node.x) for node in self.data]
         self.shapes = [node.shape for node in self.leaves if node.kind == "parameter"]
 
@@ -327,6 +327,35 @@ class FunctionSource(_Source):
                 "Most likely it uses an array that is not an argument, such as labels or a mask from outside, or makes "
                 "one of a fixed shape. Pass that array as an argument."
             ) from error
+
+
+def program_of_composed(
+    composed: Callable[[Any, Any], Any], arguments: tuple[Node, Node], around: Program, others: Iterable[str]
+) -> Program:
+    """The program of a cost of two arrays of another program, with their names and shapes.
+
+    Parameters
+    ----------
+    composed : function
+        Of the two arrays; the cost.
+    arguments : (Node, Node)
+        The two. With respect to the first it is differentiated.
+    around : Program
+        The other program.
+    others : iterable of str
+        Names that no other array may have.
+    """
+    recorder, names = Recorder(around.recorder.m), names_of_arrays()
+    result = Program(recorder, names)
+    calls: dict[str, Any] = {call.name: call for call in (*around.data, *around.parameters)} | around.recorded
+    found = [(node.identifier, calls.get(node.identifier, node.x)) for node in arguments]
+    Z, Y = (recorder.input(name, np.ones(x.shape, x.dtype)) for name, x in found)
+    names.take(Z.call.name, Y.call.name, *others)
+    result.parameters, result.data = [Z.call], [Y.call]
+    leaf = Tensor(Z, requires_grad=True, name=Z.call.name)
+    J = composed(leaf, Y)
+    result.nodes = read(J, names=names)
+    return _finished(_differentiated(result, [(node, node.x) for node in result.nodes if node.op], {leaf: leaf}, None))
 
 
 @contextmanager

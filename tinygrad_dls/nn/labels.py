@@ -2,18 +2,67 @@
 
 Silent broadcasting of a wrong shape is the commonest wrong gradient. The shape of labels is checked at every call,
 their values once per array.
+
+A recording has no values to check. Who records asks with `noted` to be told of each check instead, and sees to it that
+the arrays of later runs pass it.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, summed
 from tinygrad_dls.engine.tensor import Tensor, values
+
+Check: TypeAlias = Callable[[Array], str]  # what is wrong with an array, in words; nothing if it passes
+Note: TypeAlias = Callable[[Array, Check], bool]  # whether a check is taken over by who is told of it
+
+_note: ContextVar[Note | None] = ContextVar("tinygrad_dls_note_of_checks", default=None)
+
+
+@dataclass(frozen=True, eq=False)
+class Bounded:
+    """A check that arrays of numbers between two limits pass, whatever they are.
+
+    Attributes
+    ----------
+    problem : function
+        What is wrong with an array, in words.
+    within : (float, float)
+        The limits.
+    each_time : str
+        Of a check that is made of each array at each call: the sentence that refuses a program, which does not look.
+    """
+
+    problem: Check
+    within: tuple[float, float]
+    each_time: str = ""
+
+    def __call__(self, y: Array) -> str:
+        """What is wrong with an array, in words; nothing if it passes."""
+        return self.problem(y)
+
+
+def within(low: float, high: float, each_time: str = "") -> Callable[[Check], Bounded]:
+    """Say of a check that arrays between two limits pass it."""
+    return lambda check: Bounded(check, (low, high), each_time)
+
+
+@contextmanager
+def noted(note: Note) -> Iterator[None]:
+    """Within the block, tell of each check before it is made; it is not made where `note` returns True."""
+    token = _note.set(note)
+    try:
+        yield
+    finally:
+        _note.reset(token)
 
 
 def _array_of_columns(Z: Any, name: str) -> Any:
@@ -25,15 +74,16 @@ def _array_of_columns(Z: Any, name: str) -> Any:
     return Z
 
 
-def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple[Any, Any]:
-    """Z and Y as arrays of one shape and dtype, the values of Y checked once per array."""
+def _prepared(Z: Any, Y: Any, loss: Any) -> tuple[Any, Any]:
+    """Z and Y as arrays of one shape and dtype, the values of Y checked once per array, as the loss asks."""
     try:  # every step of a training but the first
         z: Any = Z._value
-        known: Any = _passed[id(Y), check]()
+        known: Any = _passed[id(Y), loss.labels]()
         if known is Y and known.shape == z.shape and known.dtype == z.dtype and known.dtype.kind == "f":
             return Z, Y
     except (KeyError, AttributeError):
         pass
+    name = loss.takes
     Z = _floating(Z, name)
     if not isinstance(Y, Tensor):
         Y = as_array(Y, "Y")
@@ -42,7 +92,7 @@ def _prepared(Z: Any, Y: Any, name: str, check: Callable[[Array], str]) -> tuple
         raise ValueError(_shape_error(Y.shape, shape, name))
     if 0 in shape:
         raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
-    _check_once(values(Y), check)
+    check_once(values(Y), loss.labels)
     return Z, _in_dtype(Y, Z.dtype)
 
 
@@ -74,7 +124,7 @@ def _shape_error(y: tuple[int, ...], z: tuple[int, ...], name: str) -> str:
     return text + "Do X and Y hold the same examples?"
 
 
-class _Passed(dict[tuple[int, Callable[[Array], str]], "weakref.ref[Any]"]):
+class _Passed(dict[tuple[int, Check], "weakref.ref[Any]"]):
     """References to the arrays that passed, by id and check, in the order in which they did.
 
     None of them calls Python back, which would swallow a Ctrl-C that falls there: those of arrays that are gone are
@@ -83,7 +133,7 @@ class _Passed(dict[tuple[int, Callable[[Array], str]], "weakref.ref[Any]"]):
 
     enough = 64
 
-    def remember(self, y: Array, check: Callable[[Array], str]) -> None:
+    def remember(self, y: Array, check: Check) -> None:
         """Note that an array has passed; one of a type without weak references is checked every time."""
         try:
             reference = weakref.ref(y)
@@ -100,7 +150,7 @@ class _Passed(dict[tuple[int, Callable[[Array], str]], "weakref.ref[Any]"]):
 _passed = _Passed()
 
 
-def _check_once(y: Array, check: Callable[[Array], str]) -> None:
+def check_once(y: Array, check: Check) -> None:
     """Check the values of labels, unless this very array has passed before.
 
     A run of columns, such as a mini-batch, passes with the array that it is cut from. Labels that are changed in place
@@ -109,15 +159,33 @@ def _check_once(y: Array, check: Callable[[Array], str]) -> None:
     whole = _cut_from(y)
     if _has_passed(whole, check) or _has_passed(y, check):
         return
+    if (note := _note.get()) is not None and note(y, check):
+        return
     for labels in (whole, y):  # what lies outside the columns in use may be anything
-        problem = check(labels)
+        problem = _problem(labels, check)
         if not problem:
             _passed.remember(labels, check)
             return
     raise ValueError(problem)
 
 
-def _has_passed(y: Array, check: Callable[[Array], str]) -> bool:
+def check_each_time(x: Array, check: Check) -> str:
+    """What is wrong with an array that is another one at each call."""
+    note = _note.get()
+    return "" if note is not None and note(x, check) else _problem(x, check)
+
+
+def _problem(x: Array, check: Check) -> str:
+    """What a check finds; arrays that have no truth value (symbols) cannot fail it."""
+    try:
+        return check(x)
+    except TypeError:
+        if hasattr(type(x), "__array_interface__"):  # of numbers: the check itself is wrong
+            raise
+        return ""
+
+
+def _has_passed(y: Array, check: Check) -> bool:
     entry = _passed.get((id(y), check))
     return entry is not None and entry() is y
 
@@ -131,16 +199,10 @@ def _cut_from(y: Array) -> Array:
     return base if alike else y
 
 
-def _holds(condition: Callable[[], Any]) -> bool:
-    """Whether a check of values passes; arrays that have no truth value (symbols) cannot fail it."""
-    try:
-        return bool(condition())
-    except TypeError:
-        return True
-
-
-def _check_probabilities(y: Array) -> str:
-    if _holds(lambda: y.min() >= 0 and y.max() <= 1):
+@within(0.0, 1.0)
+def check_probabilities(y: Array) -> str:
+    """What is wrong with labels that are to be 0 and 1, or probabilities between."""
+    if y.min() >= 0 and y.max() <= 1:
         return ""
     if np.any(np.isnan(y)):
         return f"Y holds {np.sum(np.isnan(y))} NaN among its {y.size} labels. Drop those examples (columns of X and Y)."
@@ -153,31 +215,34 @@ def _check_probabilities(y: Array) -> str:
     return text + "For several classes use softmax_cross_entropy; for numbers, mean_squared_error."
 
 
-def _check_columns(y: Array) -> str:
-    if problem := _check_probabilities(y):
+def check_columns(y: Array) -> str:
+    """What is wrong with labels whose columns are to be the probabilities of the classes."""
+    if problem := _problem(y, check_probabilities):
         return problem
     total = summed(y, 0)
     # 1e-3 lets float16 and rounded probabilities pass; a forgotten or doubled class is off by far more
-    if _holds(lambda: np.all(np.abs(total - 1) <= 1e-3)):
+    if np.all(np.abs(total - 1) <= 1e-3):
         return ""
     wrong = int(np.argmax(np.abs(total - 1)))
     return f"Y's column {wrong} sums to {total[wrong]:g}; class probabilities must sum to 1. Is Y one-hot by rows?"
 
 
-def _check_finite(y: Array) -> str:
-    if _holds(lambda: np.all(np.isfinite(y))):
+@within(-np.inf, np.inf)
+def check_finite(y: Array) -> str:
+    """What is wrong with labels that are to be finite numbers."""
+    if np.all(np.isfinite(y)):
         return ""
     return f"Y holds {np.sum(~np.isfinite(y))} NaN or infinities among its {y.size} targets. Drop those examples."
 
 
-_class_checks: dict[int, Callable[[Array], str]] = {}
+_class_checks: dict[int, Check] = {}
 
 
-def _class_check(n_y: int) -> Callable[[Array], str]:
+def class_check(n_y: int) -> Check:
     """The check that class indices are below n_y; the same function object for the same n_y."""
 
     def check(y: Array) -> str:
-        if _holds(lambda: y.min() >= 0 and y.max() < n_y):
+        if y.min() >= 0 and y.max() < n_y:
             return ""
         text = f"Y holds classes from {y.min()} to {y.max()}; Z has {n_y} rows, so expected 0 to {n_y - 1}. "
         return text + ("For classes counted from 1, write Y - 1." if y.max() == n_y and y.min() > 0 else "")

@@ -6,30 +6,155 @@ folded in, whose gradient is the result of that chain, ``dZ = (A - Y) / m``, and
 
 Labels are checked before they are used: silent broadcasting of a wrong shape is the commonest wrong gradient. Their
 shape is checked at every call, their values once per array.
+
+What else is to be known of a loss stands at its op (see `Loss`): what its labels have to be, and, of one that is fused,
+the textbook form that it is composed of. `fused_loss` makes one of your own.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, in_single, single_inside, summed
-from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval, sigmoid, softmax
 from tinygrad_dls.engine.tensor import Rule, Tensor, op, values
 from tinygrad_dls.nn.labels import (
+    Check,
     _array_of_columns,
-    _check_columns,
-    _check_finite,
-    _check_once,
-    _check_probabilities,
-    _class_check,
-    _holds,
     _in_dtype,
     _prepared,
+    check_columns,
+    check_each_time,
+    check_finite,
+    check_once,
+    check_probabilities,
+    class_check,
+    within,
 )
 
-__all__ = ["binary_cross_entropy", "binary_cross_entropy_with_logits", "mean_squared_error", "softmax_cross_entropy"]
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "fused_loss", "mean_squared_error",
+    "softmax_cross_entropy",
+]  # fmt: skip
+
+
+# -- what a loss says of itself ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """What is to be known of a loss: its op has it as ``op.loss``.
+
+    Attributes
+    ----------
+    takes : str
+        The letter of what it takes beside Y: ``"A"`` for predictions, ``"Z"`` for the linear part.
+    labels : function
+        The check of the labels: what is wrong with an array of them, in words; nothing if it passes.
+    composed : function or None
+        The same cost of the same arguments, as NumPy code of several ops, such as a sigmoid and the cost of its result.
+    """
+
+    takes: str
+    labels: Check
+    composed: Callable[[Any, Any], Any] | None = None
+
+
+def loss_of(op: Any) -> Loss | None:
+    """What an op says of itself as a loss; None if it is none."""
+    found = getattr(op, "loss", None)
+    return found if isinstance(found, Loss) else None
+
+
+def _is_loss(*said: Any, **named: Any) -> Callable[[Any], Any]:
+    """Say of an op that it is a loss."""
+
+    def say(op: Any) -> Any:
+        op.loss = Loss(*said, **named)
+        return op
+
+    return say
+
+
+def fused_loss(
+    composed: Callable[[Any, Any], Any], *, labels: Check = check_finite, takes: str = "Z"
+) -> Callable[[Callable[[Array, Array], Rule]], Callable[[Any, Any], Any]]:
+    """Make a loss of a rule, as `tinygrad_dls.op` makes an op, and say what it is composed of.
+
+    A fused loss computes at once what the textbook writes with several ops, for the sake of digits or of speed.
+    `tinygrad_dls.derive` shows the textbook's form instead, once algebra has proved that the two are the same, and
+    refuses one that is another. Labels are checked as those of the package's own losses: their shape at each call,
+    their values once per array; and so they are where a step is compiled.
+
+    Parameters
+    ----------
+    composed : function
+        Of the same two arguments, the cost as the textbook has it: NumPy code, ops, and other losses.
+    labels : function, optional
+        Of an array of labels: what is wrong with it, in words, or ``""``. By default, that labels are finite;
+        `tinygrad_dls.nn.labels` has `check_probabilities` and `check_columns` as well.
+    takes : str, default "Z"
+        The letter of the first argument in pictures and errors: ``"A"`` of a prediction, ``"Z"`` of a linear part.
+
+    Returns
+    -------
+    function
+        That makes of a rule of two arrays a loss ``(Z, Y)``. The rule gets arrays of one shape, ``(n_y, m)``, and
+        of one dtype.
+
+    Raises
+    ------
+    TypeError
+        If `composed` or `labels` is no function, or if the rule does not take two arrays.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> def textbook(Z, Y):
+    ...     return tg.mean_squared_error(np.tanh(Z), Y)
+    >>> @tg.fused_loss(textbook)
+    ... def squared_error_of_tanh(z, y):
+    ...     a = np.tanh(z)
+    ...     m = z.shape[1]
+    ...     J = np.sum((a - y) ** 2) / m
+    ...     dz = lambda dj: dj * 2 * (a - y) * (1 - a * a) / m
+    ...     dy = lambda dj: dj * 2 * (y - a) / m
+    ...     return J, (dz, dy)
+    >>> Z = tg.Tensor([[0.0, 0.5]], requires_grad=True)
+    >>> squared_error_of_tanh(Z, [[0, 1]]).backward()
+    >>> Z.grad.round(3)
+    array([[ 0.   , -0.423]])
+    """
+    for name, x in (("composed", composed), ("labels", labels)):
+        if not callable(x):
+            raise TypeError(f"fused_loss: {name} is a function, got {shown(x)}.")
+    if takes not in ("A", "Z"):
+        raise ValueError(f"fused_loss: takes is 'A' or 'Z', got {shown(takes)}.")
+
+    def decorate(rule: Callable[[Array, Array], Rule]) -> Callable[[Any, Any], Any]:
+        if not callable(rule) or len(inspect.signature(rule).parameters) != 2:
+            raise TypeError(
+                f"fused_loss: {shown(rule)} is no rule of two arrays. Write @fused_loss(composed) above def loss(z, y)."
+            )
+        fused = _is_loss(takes, labels, composed)(op()(rule))
+
+        @functools.wraps(rule)
+        def loss(Z: Any, Y: Any) -> Any:
+            return fused(*_prepared(Z, Y, fused.loss))
+
+        return loss
+
+    return decorate
+
+
+# -- the losses -------------------------------------------------------------------------------------------------------
 
 
 def binary_cross_entropy(A: Any, Y: Any) -> Any:
@@ -65,16 +190,29 @@ def binary_cross_entropy(A: Any, Y: Any) -> Any:
     >>> A.grad.round(4)
     array([[-0.625 ,  0.8333]])
     """
-    A, Y = _prepared(A, Y, "A", _check_probabilities)
-    a = values(A)
-    if not _holds(lambda: a.min() >= 0 and a.max() <= 1):
-        raise ValueError(
-            "binary_cross_entropy: A has values outside [0, 1], or NaN. It takes probabilities; "
-            "for logits Z use binary_cross_entropy_with_logits(Z, Y)."
-        )
+    A, Y = _prepared(A, Y, _binary_cross_entropy.loss)
+    if problem := check_each_time(values(A), _check_predictions):
+        raise ValueError(f"binary_cross_entropy: {problem}")
     return _binary_cross_entropy(A, Y)
 
 
+@within(
+    0.0,
+    1.0,
+    each_time="binary_cross_entropy refuses probabilities A outside [0, 1] at each step; a program does not look at A, "
+    "and nothing in it keeps A there. Let the model end with a sigmoid, or give the logits to "
+    "binary_cross_entropy_with_logits.",
+)
+def _check_predictions(a: Array) -> str:
+    if a.min() >= 0 and a.max() <= 1:
+        return ""
+    return (
+        "A has values outside [0, 1], or NaN. It takes probabilities; "
+        "for logits Z use binary_cross_entropy_with_logits(Z, Y)."
+    )
+
+
+@_is_loss("A", labels=check_probabilities)
 @op()
 def _binary_cross_entropy(a: Array, y: Array) -> Rule:
     return _of_inner_probabilities(rounded_into_unit_interval(a), y)  # between 0 and 1 of its own precision
@@ -123,14 +261,15 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
     >>> J.item(), Z.grad
     (500.0, array([[ 0. , -0.5]]))
     """
-    Z, Y = _prepared(Z, Y, "Z", _check_probabilities)
+    Z, Y = _prepared(Z, Y, _binary_cross_entropy_with_logits.loss)
     return _binary_cross_entropy_with_logits(Z, Y)
 
 
+@_is_loss("Z", labels=check_probabilities, composed=lambda Z, Y: binary_cross_entropy(sigmoid(Z), Y))
 @op()
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     if z.dtype.char == HALF:  # spelled out, as what follows: small steps are made of such calls
-        return in_single(_binary_cross_entropy_with_logits.__wrapped__, z, y)  # type: ignore[attr-defined, no-any-return]
+        return in_single(_binary_cross_entropy_with_logits.__wrapped__, z, y)  # type: ignore[no-any-return]
     m = z.shape[-1] if z.shape else 1
     positive = np.maximum(z, 0.0)
     negative = z - positive  # so |z| = positive - negative, and no exponent below is above 0
@@ -208,16 +347,21 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
             f"columns as {Z.shape}. Write Y.reshape(1, -1)."
         )
     if Y.shape != (1, m):
-        return _softmax_cross_entropy(*_prepared(Z, Y, "Z", _check_columns))
+        return _softmax_cross_entropy(*_prepared(Z, Y, _softmax_cross_entropy.loss))
     y = values(Y)
     if y.dtype.kind not in "iub":
         raise ValueError(
             f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
         )
-    _check_once(y, _class_check(n_y))
+    check_once(y, class_check(n_y))
     return _softmax_cross_entropy(Z, _in_dtype(np.arange(n_y)[:, None] == y, Z.dtype))
 
 
+def _textbook_softmax_cross_entropy(Z: Any, Y: Any) -> Any:
+    return -np.sum(Y * np.log(softmax(Z, 0))) / Z.shape[1]
+
+
+@_is_loss("Z", labels=check_columns, composed=_textbook_softmax_cross_entropy)
 @op()
 @single_inside
 def _softmax_cross_entropy(z: Array, y: Array) -> Rule:
@@ -262,10 +406,11 @@ def mean_squared_error(A: Any, Y: Any) -> Any:
     ValueError
         If Y has a wrong shape, or is not finite.
     """
-    A, Y = _prepared(A, Y, "A", _check_finite)
+    A, Y = _prepared(A, Y, _mean_squared_error.loss)
     return _mean_squared_error(A, Y)
 
 
+@_is_loss("A", labels=check_finite)
 @op()
 @single_inside
 def _mean_squared_error(a: Array, y: Array) -> Rule:
