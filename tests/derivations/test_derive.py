@@ -359,7 +359,7 @@ def test_a_wrong_rule_gets_no_steps_that_lead_elsewhere(name):
     model, loss = MODELS[name]
     J = loss(model(X), labels_of(name))
     wrong = mock.Mock(wraps=tg.sigmoid)
-    wrong.__wrapped__ = lambda z: (tg.sigmoid(z), (lambda da: -da * tg.sigmoid(z) * (1 - tg.sigmoid(z)),))
+    wrong.rule = lambda z: (tg.sigmoid(z), (lambda da: -da * tg.sigmoid(z) * (1 - tg.sigmoid(z)),))
     one_example._softmax_is_proved.cache_clear()
     with (
         mock.patch.object(one_example.ops, "sigmoid", wrong),

@@ -196,8 +196,8 @@ def _logits(entries: Entries, numbers: Numbers) -> Part | None:
     a_name = "A" + Z.identifier[1:] if Z.identifier.startswith("Z") else "A"
     a_name = a_name if a_name in held else step.names.free(a_name)
     z, y, a = (SymbolicArray(symbol(x)) for x in (Z.identifier, Y.identifier, a_name))
-    sigmoid, (da_dz,) = ops.sigmoid.__wrapped__(z)  # type: ignore[attr-defined]  # set by functools.wraps
-    composed, (dL_da, _) = losses._binary_cross_entropy.__wrapped__(a, y)  # type: ignore[attr-defined]  # the same
+    sigmoid, (da_dz,) = ops.sigmoid.rule(z)
+    composed, (dL_da, _) = losses._binary_cross_entropy.rule(a, y)
     first, local = dL_da(1).item(), da_dz(1).substitute({sigmoid: a}).item()
     product = first * local
     short = shorter(product)
@@ -283,7 +283,7 @@ def _softmax_is_proved() -> bool:
     (-np.sum(y * np.log(A))).backward()
     losses.softmax_cross_entropy(folded, y).backward()
     a = A.data
-    _, (vjp,) = ops.softmax.__wrapped__(z, 0)  # type: ignore[attr-defined]  # set by functools.wraps
+    _, (vjp,) = ops.softmax.rule(z, 0)
     units = np.eye(3)[:, :, None]
     jacobian = all(same(vjp(SymbolicArray(unit)), a[k : k + 1] * (unit - a)) for k, unit in enumerate(units))
     return jacobian and same(A.grad, -y / a) and same(composed.grad, a - y) and same(folded.grad, a - y)

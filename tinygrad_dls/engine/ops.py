@@ -2,7 +2,7 @@
 
 Read ``lambda dz: dz * y`` as the chain rule: given ``dz = dJ/dz``, the gradient of the cost with respect to the op's
 output, it returns the gradient with respect to that input. Un-broadcasting and dtypes are the engine's work (see
-`tinygrad_dls.engine.tensor`), so ``add`` returns ``dz`` itself, whatever the shapes were. Each rule uses ``np.*``
+`tinygrad_dls.engine.autodiff`), so ``add`` returns ``dz`` itself, whatever the shapes were. Each rule uses ``np.*``
 functions, operators and array methods only, so it runs on any array that speaks NumPy's protocols, a Tensor one level
 down included: that is how second derivatives come for free.
 
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, single_inside, truth
+from tinygrad_dls.engine.arrays import Array, as_array, scatter, single_inside, truth
+from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.errors import EXPLAINED, called, explained, role, shown
-from tinygrad_dls.engine.tensor import Rule, Tensor, implements, implements_on_values, op, values
+from tinygrad_dls.engine.tensor import Rule, Tensor, implements, implements_on_values, values
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -538,9 +539,7 @@ def _scatter(dz: Array, *, index: Any, shape: tuple[int, ...]) -> Rule:
     """Zeros of the shape, with the entries of dz added at the index: what indexing is to its gradient, and back."""
     if isinstance(dz, Tensor):
         return _scatter(dz, index=index, shape=shape), (lambda dx: dx[index],)
-    z = np.zeros_like(dz, shape=shape)  # of the same kind of array: symbols want zeros of their own
-    np.add.at(z, index, dz)
-    return z, (lambda dx: dx[index],)
+    return scatter(dz, index, shape), (lambda dx: dx[index],)
 
 
 # -- activations ------------------------------------------------------------------------------------------------------
