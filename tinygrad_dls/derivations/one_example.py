@@ -196,6 +196,8 @@ def _logits(entries: Entries, numbers: Numbers) -> Part | None:
     a_name = "A" + Z.identifier[1:] if Z.identifier.startswith("Z") else "A"
     a_name = a_name if a_name in held else step.names.free(a_name)
     z, y, a = (SymbolicArray(symbol(x)) for x in (Z.identifier, Y.identifier, a_name))
+    da_dz: Any
+    dL_da: Any
     sigmoid, (da_dz,) = ops.sigmoid.rule(z)
     composed, (dL_da, _) = losses._binary_cross_entropy.rule(a, y)
     first, local = dL_da(1).item(), da_dz(1).substitute({sigmoid: a}).item()
@@ -283,6 +285,7 @@ def _softmax_is_proved() -> bool:
     (-np.sum(y * np.log(A))).backward()
     losses.softmax_cross_entropy(folded, y).backward()
     a = A.data
+    vjp: Any
     _, (vjp,) = ops.softmax.rule(z, 0)
     units = np.eye(3)[:, :, None]
     jacobian = all(same(vjp(SymbolicArray(unit)), a[k : k + 1] * (unit - a)) for k, unit in enumerate(units))

@@ -345,7 +345,7 @@ def prod(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
         moved = np.transpose(x, order)
         flat = moved.reshape((*moved.shape[: x.ndim - len(axes)], _count(x, axis)))
         others = _product_of_others(flat).reshape(moved.shape)
-        return _kept(dz, axis, keepdims, x) * np.transpose(others, np.argsort(order))
+        return _kept(dz, axis, keepdims, x) * np.transpose(others, _inverse(order))
 
     return np.prod(x, axis=axis, keepdims=keepdims), (dx,)
 
@@ -446,8 +446,12 @@ def reshape(x: Array, shape: int | tuple[int, ...]) -> Rule:
 def transpose(x: Array, axes: Sequence[int] | None = None) -> Rule:
     """Permuted axes, reversed by default; the gradient by the inverse permutation."""
     return np.transpose(x, axes), (
-        lambda dz: np.transpose(dz, None if axes is None else np.argsort([int(i) % x.ndim for i in axes])),
+        lambda dz: np.transpose(dz, None if axes is None else _inverse([int(i) % x.ndim for i in axes])),
     )
+
+
+def _inverse(permutation: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(permutation)), key=permutation.__getitem__))
 
 
 @op(np.swapaxes)
