@@ -51,8 +51,9 @@ def test_a_misspelt_name_is_an_error():
 
 
 ORDER = [
-    "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.inplace",
-    "engine.tensor", "engine.ops", "engine",
+    "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.recording",
+    "engine.inplace", "engine.stubs", "engine.tensor", "engine.operands", "engine.autodiff", "engine.copies",
+    "engine.ops", "engine",
     "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.layers",
     "nn.models", "nn",
     "threads", "schedules", "optim",

@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tinygrad_dls import datasets, nn, optim
+from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.ops import (
     abs,
     add,
@@ -63,7 +64,8 @@ from tinygrad_dls.engine.ops import (
     var,
     where,
 )
-from tinygrad_dls.engine.tensor import Tensor, no_grad, op
+from tinygrad_dls.engine.recording import no_grad
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn import init
 from tinygrad_dls.nn.losses import (
     binary_cross_entropy,

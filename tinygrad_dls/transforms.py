@@ -21,7 +21,8 @@ import numpy as np
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.engine.tensor import Tensor, _recording, values
+from tinygrad_dls.engine.recording import recording
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.substitution import with_parameters
 
@@ -294,12 +295,12 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
             except (TypeError, ValueError) as error:
                 raise type(error)(f"{who}: {error}") from error
             leaves.append(leaf)
-        tokens = _level.set(level), _recording.set(_recording.get() or True)
+        tokens = _level.set(level), recording.set(recording.get() or True)
         try:
             y = f(*varied, **kwargs)
         finally:
             _level.reset(tokens[0])
-            _recording.reset(tokens[1])
+            recording.reset(tokens[1])
         return y, level, tuple(leaves) if isinstance(argnums, tuple) else leaves[0]
 
     return run
@@ -415,7 +416,7 @@ def _outside(x: Any, leaves: Any) -> Any:
 
     A constant of the level of another transform, within which this one runs, stays one of that level.
     """
-    if not _recording.get():
+    if not recording.get():
         return values(x)
     if not any(isinstance(leaf._value, Tensor) for leaf in _each(leaves)):
         while isinstance(x, Tensor) and not x._depth and x._level > _level.get():

@@ -123,7 +123,7 @@ def test_the_formula_and_the_local_derivatives_of_an_op(case):
 
 def test_every_op_has_a_case():
     functions = [f for module in (ops, losses) for f in vars(module).values() if inspect.isfunction(f)]
-    rules = {f.__name__ for f in functions if hasattr(f, "__wrapped__") and f.__name__[0] != "_"}  # no parts of rules
+    rules = {f.__name__ for f in functions if hasattr(f, "rule") and f.__name__[0] != "_"}  # no parts of rules
     assert len(rules) > 40
     assert rules - {"scatter"} == {node_of(case).op for case in TABLE}  # which only the gradient of indexing is made of
 
@@ -149,7 +149,7 @@ DERIVATIVES = [(case, i) for case, (*_, found) in TABLE.items() for i, text in e
 def test_the_local_derivative_times_dz_is_what_the_rule_gives(case, position):
     node = node_of(case)
     inputs = [values(n.x) if isinstance(n, Node) else n for n in node.inputs]
-    value, vjps = node.x.op.__wrapped__(*inputs, *node.extra, **node.options)
+    value, vjps = node.x.op.rule(*inputs, *node.extra, **node.options)
     derivative = eval(as_python(local(node, position)), names_of(node))
     entrywise = np.shape(value) == node.inputs[position].shape
     # An op that changes the shape gets one number everywhere, so that it makes no difference which entry goes where.
@@ -166,7 +166,7 @@ def test_the_local_derivative_times_dz_is_what_the_rule_gives(case, position):
 def test_a_wrong_derivative_would_be_noticed():
     """1 - U1 for 1 - U1²."""
     node = node_of("tanh")
-    (vjp,) = node.x.op.__wrapped__(values(z))[1]
+    (vjp,) = node.x.op.rule(values(z))[1]
     right, wrong = (eval(as_python(text), names_of(node)) for text in ("1 - U1²", "1 - U1"))
     np.testing.assert_allclose(vjp(np.ones((2, 3))), right, rtol=1e-14)
     assert np.abs(vjp(np.ones((2, 3))) - wrong).max() > 0.01

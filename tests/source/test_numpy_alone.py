@@ -242,10 +242,8 @@ def test_the_code_of_every_op_with_every_kind_of_argument_runs_with_numpy_alone(
 def test_every_op_is_among_these():
     """Those of the table of tests of single ops, the losses, and indexing."""
     ops = {node.op for _, f, inputs in cases() for node in nodes_of(f, inputs)}
-    table = {
-        f.__name__ for f in vars(tg.engine.ops).values() if isinstance(getattr(f, "__wrapped__", None), FunctionType)
-    }
-    assert table - ops == {"scatter", "_open_unit_interval"}  # the gradient of indexing, and a helper of sigmoid's
+    table = {f.__name__ for f in vars(tg.engine.ops).values() if isinstance(getattr(f, "rule", None), FunctionType)}
+    assert table - ops == {"scatter"}  # the gradient of indexing
     costs = {f.__name__ for f in vars(losses).values() if losses.loss_of(f)}
     assert costs - ops == {"binary_cross_entropy"}  # of probabilities: in other tests
 

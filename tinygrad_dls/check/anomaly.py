@@ -1,6 +1,6 @@
 """Where numbers go wrong: the first op that makes a NaN or an infinity, and the line of your code that called it.
 
-Every op that is recorded for a backward pass is shown to an observer (see `tinygrad_dls.engine.tensor`). Here the
+Every op that is recorded for a backward pass is shown to an observer (see `tinygrad_dls.engine.autodiff`). Here the
 observer looks at its value, and puts a look at every gradient into its products: at what they make, and at the sum that
 they are given where several products led to it. So a graph of the block is looked at wherever `backward` runs, and one
 that was recorded outside it is not, but for what `backward` in the block leaves in the leaves.
@@ -18,8 +18,9 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, unbroadcast
 from tinygrad_dls.engine.errors import role
+from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.switches import Switch, left
-from tinygrad_dls.engine.tensor import Tensor, _recording, values
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph import call_site
 
 __all__ = ["AnomalyError", "detect_anomaly"]
@@ -73,15 +74,15 @@ _blocks: ContextVar[tuple[AbstractContextManager[None], ...]] = ContextVar("tiny
 
 @contextmanager
 def _looked_at() -> Iterator[None]:
-    if not _recording.get():
+    if not recording.get():
         yield
         return
-    token = _recording.set(partial(_watch, {}, {}))
+    token = recording.set(partial(_watch, {}, {}))
     try:
         with np.errstate(all="ignore"):  # the error says more than NumPy's warning of the same
             yield
     finally:
-        _recording.reset(token)
+        recording.reset(token)
 
 
 def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node: Tensor) -> None:
@@ -90,19 +91,19 @@ def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node
     In a backward pass, `arrived` counts the gradients that came to a node until its own turn; `sums` holds the gradient
     that a leaf had before, and the sum of those that came.
     """
-    function, inputs, options, vjps, watched = node._origin
-    if function is None:  # a leaf, whose gradient is complete
+    origin = node._origin
+    if origin.op is None:  # a leaf, whose gradient is complete
         before, came = sums.pop(node, (None, 0))
         if (where := _first(node.grad)) is not None:
             raise AnomalyError(_leaf_text(node, where, before, came))
         return
-    place = _Place(function.__name__, node)
+    place = _Place(origin.op.__name__, node)
     where = _first(node._value)
     if where is not None:
         raise AnomalyError(_forward_text(node, where, place))
 
     def looking(i: int, vjp: Any) -> Any:
-        x = inputs[i]
+        x = origin.inputs[i]
 
         def look(dz: Array) -> Array:
             count = arrived.pop(node, 0)  # at the first of the node's products; the sum is the same for the others
@@ -110,7 +111,7 @@ def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node
                 raise AnomalyError(_sum_text(node, count, dz, where, place))
             dx = vjp(dz)
             if getattr(dx, "shape", x.shape) != x.shape:
-                dx = unbroadcast(dx, x.shape, function)  # as backward would, but that sum may overflow
+                dx = unbroadcast(dx, x.shape, origin.op)  # as backward would, but that sum may overflow
             where = _first(dx)
             if where is not None:
                 raise AnomalyError(_backward_text(node, i, dz, dx, where, place))
@@ -123,7 +124,7 @@ def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node
 
         return look if vjp is not None else None
 
-    node._origin = function, inputs, options, tuple(map(looking, range(len(vjps)), vjps)), watched
+    node._origin = origin._replace(vjps=tuple(looking(i, vjp) for i, vjp in enumerate(origin.vjps)))
 
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array
-from tinygrad_dls.engine.tensor import Tensor, no_grad, values
+from tinygrad_dls.engine.recording import no_grad
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.substitution import with_parameters
 from tinygrad_dls.transforms import argument_names, check_level, function_name, gradients, runner

@@ -29,7 +29,8 @@ from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.engine.tensor import _recording, values
+from tinygrad_dls.engine.recording import recording
+from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.ir.program import Program
 from tinygrad_dls.nn import labels
 from tinygrad_dls.nn.module import Module
@@ -130,7 +131,7 @@ class CompiledStep(Compiled):
                     if cell.training is not training:
                         training.begin()
                     cell.zeroed = training.zeroed
-                if _recording.get() is False:  # under no_grad, with the error of the eager step
+                if recording.get() is False:  # under no_grad, with the error of the eager step
                     return eager_step(self._model, self._loss, self._optimizer, X, Y)
                 now, optimizer = self._now, self._optimizer
                 if (  # spelled out, as is what follows: models are small, and each call of Python's counts

@@ -88,7 +88,7 @@ def _recorded(node: Node) -> tuple[str, list[str], list[str]]:
 
     arrays = {x: recorded(x) for x in node.inputs if isinstance(x, Node)}
     inputs = [arrays[x] if isinstance(x, Node) else x for x in node.inputs]
-    value, vjps = node.x.op.__wrapped__(*inputs, *node.extra, **node.options)
+    value, vjps = node.x.op.rule(*inputs, *node.extra, **node.options)
     value.call.name = shortened(node.name)
     own = dict(names)
     derivatives, sums = [], []

@@ -136,6 +136,31 @@ def summed(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
     return x.sum(axis=axis, keepdims=keepdims)
 
 
+def scatter(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """Zeros of a shape, with the entries of dz added at an index; of the kind of array that dz is."""
+    z = np.zeros_like(dz, shape=shape)
+    if z.__array_ufunc__(np.add, "at", z, index, dz) is NotImplemented:  # by NEP 13, of a kind that is not written into
+        return _gather(dz, index, shape)
+    return z
+
+
+def _gather(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    """The same, read instead of written: each entry of the result takes one of dz, or a zero that stands behind them.
+
+    Where an index takes an entry several times, the second time is read and added after the first, and so on.
+    """
+    taken = np.arange(math.prod(shape)).reshape(shape)[index].ravel()  # the entries by their numbers
+    given = np.concatenate([dz.reshape(-1), np.zeros_like(dz, shape=(1,))])
+    waiting, total = np.arange(taken.size), np.zeros_like(dz, shape=(math.prod(shape),))
+    while waiting.size:
+        entries, first = np.unique(taken[waiting], return_index=True)
+        source = np.full(total.shape, taken.size)
+        source[entries] = waiting[first]
+        total = total + given[source]
+        waiting = np.delete(waiting, first)
+    return total.reshape(shape)
+
+
 _NDARRAY = np.ndarray
 _add: Callable[..., Array] = np.add.reduce
 

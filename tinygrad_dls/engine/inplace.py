@@ -83,9 +83,9 @@ def watched(reachable: Any) -> Watched:
 def shared(node: Any) -> Watched:
     """The same for a copy of a node, whose products still know the arrays of the original: those that may change."""
     arrays = [node._value, *(getattr(x, "_value", x) for x in node.inputs)]
-    known = [array for array, _, _ in node._origin[4]]
+    known = [array for array, _, _ in node._origin.watched]
     new = [x for x in arrays if changeable(x) and not any(x is array for array in known)]
-    return (*node._origin[4], *((x, True, fingerprint(x, whole=True)) for x in new))
+    return (*node._origin.watched, *((x, True, fingerprint(x, whole=True)) for x in new))
 
 
 # -- the comparison, before a node's products run ---------------------------------------------------------------------
@@ -93,7 +93,7 @@ def shared(node: Any) -> Watched:
 
 def refuse_changed(node: Any) -> None:
     """Raise if an array that the node was given was changed since, and its gradients may depend on the old values."""
-    for array, whole, before in node._origin[4]:
+    for array, whole, before in node._origin.watched:
         now = array.tobytes() if array.nbytes <= EXACT else fingerprint(array, whole)
         if now != before and may_need(node, array):
             raise changed_in_place(node, array)
@@ -102,7 +102,7 @@ def refuse_changed(node: Any) -> None:
 def refuse_changed_since_lent(node: Any, x: Any) -> None:
     """The same for the array of x, a node or one of its inputs, that was lent after the node was made."""
     lent = x._lent
-    if any(array is lent.array for array, _, _ in node._origin[4]):
+    if any(array is lent.array for array, _, _ in node._origin.watched):
         return  # compared with what it was when the node was made
     if fingerprint(lent.array, lent.whole) != lent.before and may_need(node, lent.array, of=x):
         raise changed_in_place(node, x)
@@ -113,8 +113,8 @@ def may_need(node: Any, array: Array, of: Any = None) -> bool:
 
     A product that depends on it closes over it. Or the value of the node is a view of it, which later nodes were given.
     """
-    _, inputs, _, vjps, _ = node._origin
-    if any(_leads_to(array, vjp) for x, vjp in zip(inputs, vjps, strict=False) if vjp and getattr(x, "_depth", 0)):
+    pairs = zip(node.inputs, node._origin.vjps, strict=False)
+    if any(_leads_to(array, vjp) for x, vjp in pairs if vjp and getattr(x, "_depth", 0)):
         return True
     return of is not node and _leads_to(array, node._value)
 

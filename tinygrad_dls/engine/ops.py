@@ -2,7 +2,7 @@
 
 Read ``lambda dz: dz * y`` as the chain rule: given ``dz = dJ/dz``, the gradient of the cost with respect to the op's
 output, it returns the gradient with respect to that input. Un-broadcasting and dtypes are the engine's work (see
-`tinygrad_dls.engine.tensor`), so ``add`` returns ``dz`` itself, whatever the shapes were. Each rule uses ``np.*``
+`tinygrad_dls.engine.autodiff`), so ``add`` returns ``dz`` itself, whatever the shapes were. Each rule uses ``np.*``
 functions, operators and array methods only, so it runs on any array that speaks NumPy's protocols, a Tensor one level
 down included: that is how second derivatives come for free.
 
@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, single_inside, truth
+from tinygrad_dls.engine.arrays import Array, as_array, scatter, single_inside, truth
+from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.errors import EXPLAINED, called, explained, role, shown
-from tinygrad_dls.engine.tensor import Rule, Tensor, implements, implements_on_values, op, values
+from tinygrad_dls.engine.tensor import Rule, Tensor, implements, implements_on_values, values
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -344,7 +345,7 @@ def prod(x: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
         moved = np.transpose(x, order)
         flat = moved.reshape((*moved.shape[: x.ndim - len(axes)], _count(x, axis)))
         others = _product_of_others(flat).reshape(moved.shape)
-        return _kept(dz, axis, keepdims, x) * np.transpose(others, np.argsort(order))
+        return _kept(dz, axis, keepdims, x) * np.transpose(others, _inverse(order))
 
     return np.prod(x, axis=axis, keepdims=keepdims), (dx,)
 
@@ -445,8 +446,12 @@ def reshape(x: Array, shape: int | tuple[int, ...]) -> Rule:
 def transpose(x: Array, axes: Sequence[int] | None = None) -> Rule:
     """Permuted axes, reversed by default; the gradient by the inverse permutation."""
     return np.transpose(x, axes), (
-        lambda dz: np.transpose(dz, None if axes is None else np.argsort([int(i) % x.ndim for i in axes])),
+        lambda dz: np.transpose(dz, None if axes is None else _inverse([int(i) % x.ndim for i in axes])),
     )
+
+
+def _inverse(permutation: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(permutation)), key=permutation.__getitem__))
 
 
 @op(np.swapaxes)
@@ -538,9 +543,7 @@ def _scatter(dz: Array, *, index: Any, shape: tuple[int, ...]) -> Rule:
     """Zeros of the shape, with the entries of dz added at the index: what indexing is to its gradient, and back."""
     if isinstance(dz, Tensor):
         return _scatter(dz, index=index, shape=shape), (lambda dx: dx[index],)
-    z = np.zeros_like(dz, shape=shape)  # of the same kind of array: symbols want zeros of their own
-    np.add.at(z, index, dz)
-    return z, (lambda dx: dx[index],)
+    return scatter(dz, index, shape), (lambda dx: dx[index],)
 
 
 # -- activations ------------------------------------------------------------------------------------------------------

@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.tensor import Tensor, _inputs, _recording, values
+from tinygrad_dls.engine.operands import number_of_inputs
+from tinygrad_dls.engine.recording import recording
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.call_site import running, titled
 from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names, identifier
 from tinygrad_dls.graph.node import Node, Path
@@ -114,7 +116,7 @@ def _arrays(x: Tensor) -> tuple[Any, ...]:
 def _number_of_inputs(x: Tensor) -> int:
     if x.op is None:
         return 0
-    annotated = _inputs(x.op.__wrapped__)  # type: ignore[attr-defined]  # set by functools.wraps
+    annotated = number_of_inputs(x.op.rule)
     return len(x.inputs) if not annotated else int(min(annotated, len(x.inputs)))
 
 
@@ -281,7 +283,7 @@ def trace() -> Iterator[dict[Tensor, Path]]:
     """
     made_in: dict[Tensor, Path] = {}
     titles: dict[int, str] = {}
-    outer = _recording.get()
+    outer = recording.get()
 
     def note(node: Tensor) -> None:
         if node.op is not None:
@@ -289,11 +291,11 @@ def trace() -> Iterator[dict[Tensor, Path]]:
         if outer is not True and outer:
             outer(node)
 
-    token = _recording.set(note)
+    token = recording.set(note)
     try:
         yield made_in
     finally:
-        _recording.reset(token)
+        recording.reset(token)
 
 
 def _title(layer: Any, titles: dict[int, str]) -> str:

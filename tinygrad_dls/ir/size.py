@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.tensor import _PLAIN
+from tinygrad_dls.engine.operands import PLAIN
 from tinygrad_dls.ir.call import Call
 
 __all__ = ["Dimension"]
@@ -60,7 +60,7 @@ class _Ratio(_Symbolic, float):
     """A number computed from the length of an axis."""
 
 
-_PLAIN.update((Dimension, _Ratio))  # ops take them as they are
+PLAIN.update((Dimension, _Ratio))  # ops take them as they are
 
 
 def _dimension(function: Any, x: Any, y: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextvars import ContextVar, copy_context
 from typing import Any, TypeVar
 
-from tinygrad_dls.engine.tensor import _recording
+from tinygrad_dls.engine.recording import recording
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ def evaluated(function: Callable[..., T], *args: Any) -> T:
 
     def run() -> T:
         evaluation.set(True)
-        _recording.set(False)
+        recording.set(False)
         return function(*args)
 
     return copy_context().run(run)

@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, in_single, single_inside, summed
+from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval, sigmoid, softmax
-from tinygrad_dls.engine.tensor import Rule, Tensor, op, values
+from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn.labels import (
     Check,
     _array_of_columns,
@@ -269,7 +270,7 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
 @op()
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     if z.dtype.char == HALF:  # spelled out, as what follows: small steps are made of such calls
-        return in_single(_binary_cross_entropy_with_logits.__wrapped__, z, y)  # type: ignore[no-any-return]
+        return in_single(_binary_cross_entropy_with_logits.rule, z, y)  # type: ignore[no-any-return]
     m = z.shape[-1] if z.shape else 1
     positive = np.maximum(z, 0.0)
     negative = z - positive  # so |z| = positive - negative, and no exponent below is above 0

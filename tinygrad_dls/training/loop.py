@@ -12,7 +12,8 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer, truth
 from tinygrad_dls.engine.errors import flattened, shown
-from tinygrad_dls.engine.tensor import Tensor, _recording, values
+from tinygrad_dls.engine.recording import recording
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.nn.models import Classifier
@@ -235,7 +236,7 @@ def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -
     """What the cost makes of the model's output, "sigmoid", "numbers", or "" for all else; and its number of rows."""
 
     def run() -> tuple[str, int]:
-        _recording.set(True)
+        recording.set(True)
         Z = model(X)
         return _use(Z, loss(Z, Y), Y), np.shape(values(Z))[0] if np.ndim(values(Z)) else 1
 
