@@ -29,13 +29,15 @@ def name_of(path):
     return ".".join(parts).removesuffix(".__init__")
 
 
-def imported(source):
-    """The modules of this package that a module imports, wherever it does."""
+def imported(source, modules=()):
+    """The modules of this package that a module imports, wherever it does; of those known, by ``from room import`` too."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("tinygrad_dls."):
             module = node.module.removeprefix("tinygrad_dls").lstrip(".")
-            found |= {module} if module else {alias.name for alias in node.names}
+            within = {f"{module}.{alias.name}".lstrip(".") for alias in node.names}
+            found |= (within & set(modules)) or ({module} if module else within)
+        assert not (isinstance(node, ast.Import) and any(a.name.startswith("tinygrad_dls") for a in node.names))
     return found
 
 
@@ -47,15 +49,6 @@ def imports_of_rooms():
         if room != "__init__":
             rooms = {module.split(".")[0] for module in imported(path.read_text())}
             found.setdefault(room, set()).update(rooms - {room, ""})
-    return found
-
-
-def lines_of_rooms():
-    """How many lines each room has, to the nearest ten: pictures are not made anew for each line."""
-    found = {}
-    for path in PACKAGE.rglob("*.py"):
-        room = name_of(path).split(".")[0]
-        found[room] = found.get(room, 0) + len(path.read_text().splitlines())
     return found
 
 

@@ -1,6 +1,5 @@
 """What the project promises of itself."""
 
-import ast
 import inspect
 import itertools
 import re
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tests.architecture import ASSETS, PACKAGE, PICTURES, imported, name_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,34 +83,21 @@ def test_imports_point_one_way():
 
     So no two rooms import each other, nor do two modules; and the engine, which is first, imports nothing of the rest.
     """
-    package = ROOT / "tinygrad_dls"
-    sources = {name_of(path, package): path.read_text() for path in package.rglob("*.py") if path.parent != package}
-    sources |= {path.stem: path.read_text() for path in package.glob("*.py") if path.stem != "__init__"}
+    sources = {name_of(path): path.read_text() for path in PACKAGE.rglob("*.py")}
+    del sources["__init__"]
     assert sources.keys() == set(ORDER)
     rooms = [room for room, _ in itertools.groupby(ORDER, key=lambda name: name.split(".")[0])]
     assert rooms[0] == "engine"
     assert len(rooms) == len(set(rooms))
     for name, source in sources.items():
-        for module in imported(source) - {name}:
+        for module in imported(source, ORDER) - {name}:
             assert ORDER.index(module) < ORDER.index(name), f"{name} imports {module}"
 
 
-def name_of(path, package):
-    """``engine.tensor`` of a module; of a room's own file, ``engine``."""
-    parts = path.relative_to(package).with_suffix("").parts
-    return ".".join(parts).removesuffix(".__init__")
-
-
-def imported(source):
-    """The modules of this package that a module imports, wherever it does."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("tinygrad_dls."):
-            module = node.module.removeprefix("tinygrad_dls").lstrip(".")
-            within = {f"{module}.{alias.name}".lstrip(".") for alias in node.names} & set(ORDER)
-            found |= within or {module}
-        assert not (isinstance(node, ast.Import) and any(a.name.startswith("tinygrad_dls") for a in node.names))
-    return found
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_pictures_of_the_architecture_are_up_to_date(name):
+    text = (ASSETS / f"{name}.dot").read_text(encoding="utf-8")
+    assert text == PICTURES[name](), "python -m tests.architecture makes it anew"
 
 
 @pytest.mark.parametrize("name", sorted(tg.__all__))

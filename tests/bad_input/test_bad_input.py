@@ -105,7 +105,8 @@ def kinds_of(place):
 
 # Public, and not in the table: what takes nothing, or nothing but names, modes and other people's functions.
 WITHOUT_ARRAYS = {
-    "AnomalyError", "detect_anomaly", "History", "History.plot", "no_grad", "op", "nn.Module", "datasets.Table",
+    "AnomalyError", "detect_anomaly", "History", "History.plot", "no_grad", "op", "fused_loss", "nn.Module",
+    "datasets.Table",
     "Tensor.__format__", "Tensor.__setitem__", "Tensor.__floordiv__", "Tensor.__rfloordiv__",
     "Tensor.__mod__", "Tensor.__rmod__",
     "check.Diagnosis", "check.Finding", "check.GradCheck", "check.GradientError", "check.Row",

@@ -110,10 +110,10 @@ def test_a_graph_without_modules_is_summarised_by_runs_of_ops(limit):
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_a_thousand_nodes_are_drawn_in_seconds(direction):
-    start = time.perf_counter()
+    start = time.process_time()
     parts(draw(deep(240), (3, 6), direction=direction).source)
     parts(draw(chain(990), direction=direction).source)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
 
 
 def test_a_tangled_graph_is_drawn_in_seconds():
@@ -121,6 +121,6 @@ def test_a_tangled_graph_is_drawn_in_seconds():
     zs = [tg.Tensor(np.full((2, 2), 0.5), requires_grad=True, name="w")] * 2
     for _ in range(330):
         zs.append(np.tanh(zs[rng.integers(max(0, len(zs) - 12), len(zs))] + zs[-1]))
-    start = time.perf_counter()
+    start = time.process_time()
     parts(draw(zs[-1]).source)
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30

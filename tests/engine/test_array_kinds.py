@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.engine.test_ops import CASES
+from tests.support.op_cases import CASES
 
 LABELS = np.array([[1.0, 0.0, 1.0]])
 ONE_HOT = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])

@@ -12,7 +12,7 @@ import tinygrad_dls as tg
 from tests.support.programs import OURS, random_program
 from tinygrad_dls import symbolic
 from tinygrad_dls.compiler.lowering import lowered
-from tinygrad_dls.compiler.ranges import within_unit_interval
+from tinygrad_dls.compiler.ranges import lies_within
 from tinygrad_dls.engine import tensor
 from tinygrad_dls.ir import functions
 from tinygrad_dls.ir.call import Call, reachable
@@ -144,9 +144,9 @@ def test_the_op_of_the_page_is_compiled(page, data):
 
 def test_bounds_in_the_row_of_the_page_are_those_of_its_results(page):
     z = Recorder().input("Z", np.ones((2, 3)))
-    assert within_unit_interval((np.arctan(z) / 4 + 0.5).call)
-    assert not within_unit_interval((np.arctan(z) / 3 + 0.5).call)
-    assert within_unit_interval(np.arctan(np.maximum(np.tanh(z), 0)).call)  # from 0 up to a quarter of pi, as it rises
+    assert lies_within((np.arctan(z) / 4 + 0.5).call, 0, 1)
+    assert not lies_within((np.arctan(z) / 3 + 0.5).call, 0, 1)
+    assert lies_within(np.arctan(np.maximum(np.tanh(z), 0)).call, 0, 1)  # from 0 up to a quarter of pi, as it rises
 
 
 def test_a_function_that_is_no_ufunc_is_known_by_its_row():
@@ -162,7 +162,7 @@ def test_a_function_that_is_no_ufunc_is_known_by_its_row():
         functions.add(np.flip, Kind.VIEW, selects=True)
         assert str(flip(z, 0)) == "[[z_{2}],\n [z_{1}]]"
         r = Recorder().input("Z", np.ones((2, 3)))
-        assert within_unit_interval(flip(tg.Tensor(tg.sigmoid(tg.Tensor(r)).data), 0).data.call)
+        assert lies_within(flip(tg.Tensor(tg.sigmoid(tg.Tensor(r)).data), 0).data.call, 0, 1)
         rng = np.random.default_rng(0)
         X, Y = rng.standard_normal((2, 9)), np.ones((1, 9))
         eager, compiled = (Network(lambda Z: flip(Z, 0)) for _ in range(2))

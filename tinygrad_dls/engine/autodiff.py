@@ -18,13 +18,12 @@ from typing import Any, cast
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, unbroadcast
-from tinygrad_dls.engine.errors import EXPLAINED
+from tinygrad_dls.engine.errors import EXPLAINED, explained
 from tinygrad_dls.engine.inplace import held, refuse_changed, refuse_changed_since_lent, watched
 from tinygrad_dls.engine.operands import (
     PLAIN,
     added,
     as_gradient,
-    explained_once,
     in_dtype_of,
     number_of_inputs,
     of_level,
@@ -108,7 +107,9 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
             try:
                 value, vjps = rule(*arrays, **options)
             except EXPLAINED as error:
-                raise explained_once(error, apply.__name__, args, arrays) from error
+                if any(isinstance(x, Tensor) for x in arrays):
+                    raise  # explained already, one level down, by an op of the rule
+                raise explained(error, apply.__name__, args) from error
             if not level:
                 return value
 

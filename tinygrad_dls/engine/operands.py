@@ -72,11 +72,6 @@ def refuse_other_functions(functions: tuple[Any, ...]) -> None:
             )
 
 
-def explained_once(error: Exception, name: str, args: tuple[Any, ...], arrays: list[Any]) -> Exception:
-    """A rule's error, explained; or as it is, where that was done one level down, by an op of the rule."""
-    return error if any(isinstance(x, Tensor) for x in arrays) else explained(error, name, args)
-
-
 # -- what comes out of a rule -----------------------------------------------------------------------------------------
 
 
