@@ -281,7 +281,7 @@ def test_newton_runs_without_statsmodels(monkeypatch, capsys):
     assert "pip install statsmodels" in capsys.readouterr().out
 
 
-# -- the three readers of the graph ------------------------------------------------------------------------------------
+# -- the three readers of the graph -----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

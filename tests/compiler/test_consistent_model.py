@@ -251,7 +251,7 @@ def test_an_interrupted_step_leaves_the_model_before_or_after_it(error, tile, mo
         def trace(frame, event, arg):
             nonlocal remaining
             file = frame.f_code.co_filename
-            if file != "<compiled step>" and not file.endswith(("compiler/step.py", "compiler/memory.py")):
+            if file != "<compiled step>" and not file.endswith(("compiler/step.py", "compiler/store.py")):
                 return None  # in contextlib and locks, a trace function can raise where Ctrl-C cannot
             if event == "line":
                 remaining -= 1
@@ -302,7 +302,7 @@ def test_a_step_that_is_interrupted_while_it_takes_new_memory_goes_on_as_the_eag
             W = model.parameters()[0]
             W.data = W.data * 0.5
         where = interrupted_at(
-            k, ("compiler/memory.py", "compiler/step.py", "compiler/running.py"), lambda fast=fast: fast(X, Y)
+            k, ("compiler/store.py", "compiler/step.py", "compiler/running.py"), lambda fast=fast: fast(X, Y)
         )
         if ob.steps > oa.steps:
             slow(X, Y)

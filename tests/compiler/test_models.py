@@ -466,13 +466,13 @@ def a_wrong_rule(monkeypatch):
 
 
 def memory_that_is_taken_too_early(monkeypatch):
-    monkeypatch.setattr("tinygrad_dls.compiler.memory.getrefcount", lambda x: 0)
+    monkeypatch.setattr("tinygrad_dls.compiler.store.getrefcount", lambda x: 0)
 
 
 def a_state_that_is_lost(monkeypatch):
-    from tinygrad_dls.compiler import memory
+    from tinygrad_dls.compiler import store
 
-    monkeypatch.setattr(memory.Home, "_gather", forgetting(memory.Home._gather))
+    monkeypatch.setattr(store.Home, "_gather", forgetting(store.Home._gather))
 
 
 def forgetting(gather):

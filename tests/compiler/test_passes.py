@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.support.programs import EPS, calls_saved, text
 from tinygrad_dls import nn
-from tinygrad_dls.compiler.factoring import factored
-from tinygrad_dls.compiler.joining import joined, side_by_side
+from tinygrad_dls.compiler.augmenting import joined, side_by_side
+from tinygrad_dls.compiler.liveness import stored
 from tinygrad_dls.compiler.lowering import RULES, is_number, lowered
-from tinygrad_dls.compiler.planning import plan
-from tinygrad_dls.compiler.recorded import recorded
-from tinygrad_dls.compiler.storage import stored
+from tinygrad_dls.compiler.plan import plan
+from tinygrad_dls.compiler.recording import recorded
+from tinygrad_dls.compiler.scaling import factored
 from tinygrad_dls.compiler.updating import Update, flat_update
 from tinygrad_dls.ir.call import Call, evaluated, reachable
 from tinygrad_dls.ir.tracer import Recorder

@@ -42,7 +42,7 @@ COSTS = {
 }
 
 
-# -- what is in the picture --------------------------------------------------------------------------------------------
+# -- what is in the picture -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -301,7 +301,7 @@ def test_a_picture_in_the_documentation_is_what_is_drawn_now(name):
     assert shown == now  # all that Graphviz and the fonts of a computer do not change
 
 
-# -- the object --------------------------------------------------------------------------------------------------------
+# -- the object -------------------------------------------------------------------------------------------------------
 
 
 STABLE = """
@@ -393,7 +393,7 @@ def test_without_graphviz_the_text_is_there_and_the_error_says_how_to_get_it(tmp
     assert picture.source in shown["text/plain"]
 
 
-# -- what is refused ---------------------------------------------------------------------------------------------------
+# -- what is refused --------------------------------------------------------------------------------------------------
 
 
 MODEL = network()

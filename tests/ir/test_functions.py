@@ -11,8 +11,8 @@ import pytest
 import tinygrad_dls as tg
 from tests.support.programs import OURS, random_program
 from tinygrad_dls import symbolic
+from tinygrad_dls.compiler.intervals import lies_within
 from tinygrad_dls.compiler.lowering import lowered
-from tinygrad_dls.compiler.ranges import lies_within
 from tinygrad_dls.engine import tensor
 from tinygrad_dls.ir import functions
 from tinygrad_dls.ir.call import Call, reachable
@@ -257,8 +257,8 @@ ALLOWED = {
     "ir/size.py": "the operators of a length, which make calls",
     "ir/tracer.py": "array methods that are calls, and the functions that lengths as symbols are asked by",
     "compiler/lowering.py": "identities: calls in terms of cheaper ones",
-    "compiler/factoring.py": "identities: where a factor may go",
-    "compiler/writing.py": "the lines of calls that the compiler makes by itself: ones, dots, numbers as arrays",
+    "compiler/scaling.py": "identities: where a factor may go",
+    "compiler/emit.py": "the lines of calls that the compiler makes by itself: ones, dots, numbers as arrays",
     "derivations/derive.py": "how a cost and a broadcast array were recorded, which it explains",
     "symbolic/arrays.py": "the reductions of formulas, and zeros and ones that are formulas",
 }

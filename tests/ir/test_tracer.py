@@ -194,7 +194,7 @@ def test_a_recording_error_is_a_type_error():
     assert issubclass(RecordingError, TypeError)
 
 
-# -- numbers that have forgotten the number of examples ----------------------------------------------------------------
+# -- numbers that have forgotten the number of examples ---------------------------------------------------------------
 
 FORGOTTEN = {
     "1.0 / m": lambda m: 1.0 / m,

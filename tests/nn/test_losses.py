@@ -100,7 +100,7 @@ def test_a_saturated_prediction_stays_finite_and_right():
     assert tg.binary_cross_entropy(np.array([[1.0, 0.0]]), [[1, 0]]) == pytest.approx(0, abs=2e-16)
 
 
-# -- labels ----------------------------------------------------------------------------------------------------------
+# -- labels -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("loss", BINARY)

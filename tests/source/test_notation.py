@@ -111,7 +111,7 @@ def test_a_parameter_named_as_the_gradient_of_another_is_not_taken_for_it():
     np.testing.assert_array_equal(of_dW, [2, 5])
 
 
-# -- the notation of the course, written out ---------------------------------------------------------------------------
+# -- the notation of the course, written out --------------------------------------------------------------------------
 
 
 w, b = tg.Tensor(np.array([[0.3], [-0.2]]), requires_grad=True, name="w"), tg.Tensor(0.1, requires_grad=True, name="b")

@@ -365,7 +365,7 @@ def put_item(place: dict[str, Any], key: str, value: Any) -> None:
         place[key] = value
 
 
-# -- what is said ------------------------------------------------------------------------------------------------------
+# -- what is said -----------------------------------------------------------------------------------------------------
 
 
 def unwatchable(name: str, what: str) -> RecordingError:

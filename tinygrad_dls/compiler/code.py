@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.placing import Line
-from tinygrad_dls.compiler.storage import Storage
+from tinygrad_dls.compiler.buffers import Line
+from tinygrad_dls.compiler.liveness import Storage
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = ["RUN", "Code", "total_in_runs"]

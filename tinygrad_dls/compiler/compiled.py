@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from tinygrad_dls.compiler.checking import Results, beyond_rounding, stale, unexplained, wrong
 from tinygrad_dls.compiler.guards import Surroundings
-from tinygrad_dls.compiler.recorded import fail_as_eagerly, obstacle
+from tinygrad_dls.compiler.recording import fail_as_eagerly, obstacle
 from tinygrad_dls.compiler.remembering import Remembered
 
 __all__ = ["Compiled"]

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.buffers import USED, Places
 from tinygrad_dls.compiler.checking import Results, Turns, distance, rounded
 from tinygrad_dls.compiler.compiled import Compiled
-from tinygrad_dls.compiler.factoring import factored
+from tinygrad_dls.compiler.emit import Writer
 from tinygrad_dls.compiler.guards import Surroundings
 from tinygrad_dls.compiler.lowering import copied, lowered
-from tinygrad_dls.compiler.memory import aligned, part
-from tinygrad_dls.compiler.placing import USED, Places
-from tinygrad_dls.compiler.recorded import checks_of_arguments, checks_of_recordings, lines_of
-from tinygrad_dls.compiler.writing import Writer
+from tinygrad_dls.compiler.recording import checks_of_arguments, checks_of_recordings, lines_of
+from tinygrad_dls.compiler.scaling import factored
+from tinygrad_dls.compiler.store import aligned, part
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor, values

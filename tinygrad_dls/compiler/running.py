@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.compiler.code import Code
-from tinygrad_dls.compiler.memory import Home, aligned, part
-from tinygrad_dls.compiler.planning import Plan
+from tinygrad_dls.compiler.plan import Plan
+from tinygrad_dls.compiler.store import Home, aligned, part
 from tinygrad_dls.compiler.threads import LANES, one_blas_thread, shared
 from tinygrad_dls.engine.arrays import Array
 

@@ -22,10 +22,10 @@ from tinygrad_dls.compiler.checking import (
 )
 from tinygrad_dls.compiler.compiled import Compiled
 from tinygrad_dls.compiler.guards import Guard, Surroundings, refuse_counts
-from tinygrad_dls.compiler.memory import Home
-from tinygrad_dls.compiler.planning import plan
-from tinygrad_dls.compiler.recorded import difference_of, recorded
+from tinygrad_dls.compiler.plan import plan
+from tinygrad_dls.compiler.recording import difference_of, recorded
 from tinygrad_dls.compiler.running import Runner
+from tinygrad_dls.compiler.store import Home
 from tinygrad_dls.compiler.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError

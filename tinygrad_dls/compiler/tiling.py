@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinygrad_dls.compiler.joining import with_ones
+from tinygrad_dls.compiler.augmenting import with_ones
 from tinygrad_dls.compiler.lowering import total
 from tinygrad_dls.ir.call import (
     Call,

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.liveness import is_elementwise
 from tinygrad_dls.compiler.lowering import is_number
-from tinygrad_dls.compiler.storage import is_elementwise
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, each, key
 

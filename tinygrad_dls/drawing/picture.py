@@ -230,7 +230,7 @@ class Picture:
             *(id for other, id in self.modules.items() if other[: len(path)] == path and other != path),
         ]
 
-    # -- the numbers of a node, in words -------------------------------------------------------------------------------
+    # -- the numbers of a node, in words ------------------------------------------------------------------------------
 
     def value(self, node: Node) -> str:
         """The value in a line, or why there is none."""

@@ -73,7 +73,7 @@ def open_interval(dtype: Any) -> tuple[Any, Any]:
     return np.finfo(dtype).smallest_normal, 1 - np.finfo(dtype).epsneg
 
 
-# -- functions of one call ---------------------------------------------------------------------------------------------
+# -- functions of one call --------------------------------------------------------------------------------------------
 
 
 def _is_plain(x: Any) -> bool:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tinygrad_dls.compiler.joining import side_by_side
+from tinygrad_dls.compiler.augmenting import side_by_side
+from tinygrad_dls.compiler.liveness import is_elementwise
 from tinygrad_dls.compiler.lowering import copied, is_number
-from tinygrad_dls.compiler.storage import is_elementwise
 from tinygrad_dls.compiler.updating import Block, Flat, Layout, Update
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import Call, getitem, is_call, reachable

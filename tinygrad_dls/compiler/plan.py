@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tinygrad_dls.compiler.augmenting import joined
+from tinygrad_dls.compiler.buffers import Places, over_gradients, placed, with_sums
 from tinygrad_dls.compiler.code import Code
-from tinygrad_dls.compiler.factoring import factored
-from tinygrad_dls.compiler.joining import joined
+from tinygrad_dls.compiler.emit import Writer, cost_without_factor
 from tinygrad_dls.compiler.lowering import copied, lowered
-from tinygrad_dls.compiler.placing import Places, over_gradients, placed, with_sums
+from tinygrad_dls.compiler.scaling import factored
 from tinygrad_dls.compiler.tiling import SHARED, Kinds, kinds, width, worthwhile
 from tinygrad_dls.compiler.updating import Flat, Layout, Update, flat_update, laid_out
-from tinygrad_dls.compiler.writing import Writer, cost_without_factor
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.ir.call import Call, fits, reachable
 from tinygrad_dls.ir.program import Program

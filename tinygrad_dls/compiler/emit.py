@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.augmenting import side_by_side, with_ones
+from tinygrad_dls.compiler.buffers import USED, Line, Places
 from tinygrad_dls.compiler.code import RUN, Code, total_in_runs
-from tinygrad_dls.compiler.joining import side_by_side, with_ones
+from tinygrad_dls.compiler.liveness import is_elementwise, stored
 from tinygrad_dls.compiler.lowering import FLOATS, copied, is_number, total
-from tinygrad_dls.compiler.placing import USED, Line, Places
-from tinygrad_dls.compiler.storage import is_elementwise, stored
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import (
     Call,

@@ -156,7 +156,7 @@ def test_each_way_to_see_each_array(name, way):
 
 def test_memory_that_is_taken_for_free_too_early_is_noticed(monkeypatch):
     """Else the tests above would show nothing."""
-    monkeypatch.setattr("tinygrad_dls.compiler.memory.getrefcount", lambda x: 0)
+    monkeypatch.setattr("tinygrad_dls.compiler.store.getrefcount", lambda x: 0)
     for way in WAYS:
         with pytest.raises(AssertionError):
             test_each_way_to_see_each_array("plain", way)
