@@ -56,7 +56,6 @@ EXCEPTIONS = {
     ("ops._axes", "isinstance(axis, tuple)"): "of an option, not of an array",
     ("ops._count", "math.prod"): "of lengths",
     ("ops._refuse_too_few", "getattr(x, 'size', 1)"): "a Python number has no size",
-    ("ops._refuse_too_few", "bool(ddof)"): "of an option, not of an array",
     ("ops.std.dx", "a.dtype.kind != 'O'"): "symbols have no squares that vanish",
     ("ops._unit", "hasattr(type(x), '__array_interface__')"): "a unit is found by numbers, which recordings have not",
     ("ops._unit", "type(x)"): "a unit is found by numbers, which recordings have not",

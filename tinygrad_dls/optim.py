@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import HALF, Array, as_array, rate_of, real_number, truth
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, boolean, rate_of, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.threads import Cell, Mark, Parameters, _cells_of, _is_running, _two_threads
@@ -265,11 +265,11 @@ class SGD(Optimizer):
         self.momentum = real_number(momentum, "momentum")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
-        self.nesterov = truth(nesterov, "nesterov")
+        self.nesterov = boolean(nesterov, "nesterov")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True needs a momentum > 0, such as momentum=0.9.")
         self.weight_decay = rate_of(weight_decay, "weight_decay")
-        self.decay_biases = truth(decay_biases, "decay_biases")
+        self.decay_biases = boolean(decay_biases, "decay_biases")
 
     def _start(self, p: Tensor) -> State:
         return (np.zeros_like(p._value),) if self.momentum else ()

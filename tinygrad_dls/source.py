@@ -16,7 +16,7 @@ from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.agreement import refuse_arrays_that_differ
-from tinygrad_dls.ir.call import Call, astype, called, getitem, reachable, scattered, spelling
+from tinygrad_dls.ir.call import Call, astype, called, getitem, scattered, spelling, toposort
 from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
@@ -105,9 +105,9 @@ def numpy_source(
     given = subject("numpy_source", cost, inputs, loss, optimizer)
     with np.errstate(all="ignore"):  # of the examples made up to record with another number of them, say
         steps = list(program(given))
-        first, again = (_Writer(step, name).source() for step in steps)
+        first, again = (_SourceBuilder(step, name).source() for step in steps)
     if first != again:
-        one, other = ((step.recorder, list(step.recorded.values())) for step in steps)
+        one, other = ((step.trace, list(step.recorded.values())) for step in steps)
         refuse_arrays_that_differ(one, other)
         raise _frozen(first, again)
     return NumpySource(first)
@@ -124,7 +124,7 @@ def _frozen(first: str, again: str) -> RecordingError:
     )
 
 
-class _Writer:
+class _SourceBuilder:
     """The text of a program, line by line."""
 
     def __init__(self, step: Program, name: str) -> None:
@@ -137,7 +137,7 @@ class _Writer:
     def source(self) -> str:
         step = self.step
         outputs = step.outputs()
-        needed = set(reachable([call for _, call in outputs]))
+        needed = set(toposort([call for _, call in outputs]))
         self.arguments = [call for call in (*step.data, *step.parameters, *step.state) if call in needed]
         arguments = list(map(self.argument, self.arguments))
         numbers = [call for call in (step.m, step.rate) if call is not None and call in needed]
@@ -182,7 +182,7 @@ class _Writer:
         first |= {call: name for call, name in self.outputs.items() if call in first and self.is_nameless(first[call])}
         for name, call in wanted:
             if call not in self.names:
-                for inner in reachable(
+                for inner in toposort(
                     [call], known=self.names.__contains__
                 ):  # a gradient that several paths lead to waits for all of them
                     if inner in first and inner not in self.names and not self.is_within(first[inner], inner):
@@ -267,10 +267,10 @@ class _Writer:
 
     def within(self, call: Call) -> list[Call]:
         """The calls that are written out in a line for the call, each after its arguments; not what has a line."""
-        return reachable(call.calls(), known=lambda x: x in self.names or x.function is None)
+        return toposort(call.calls(), known=lambda x: x in self.names or x.function is None)
 
     def shape(self, call: Call) -> str:
-        sizes = [expression(getattr(n, "call", n), {}) for n in map(self.step.recorder.length, call.shape)]
+        sizes = [expression(getattr(n, "call", n), {}) for n in map(self.step.trace.length, call.shape)]
         return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})" if sizes else ""
 
     # -- the function around them -------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ FUNCTIONS = {
     "squares of small integers": (lambda n: n**2.0, N),
     "their mean": (lambda n: np.mean(n**2.0), N),
     "sum as floats": (lambda n: np.sum(n, dtype=float), N),
-    "a truth without axes": (lambda a: (a[0, 1] > 0).astype(float) - (a[0, 0] < 0).astype(float), A),
+    "a boolean without axes": (lambda a: (a[0, 1] > 0).astype(float) - (a[0, 0] < 0).astype(float), A),
     "NumPy's float64 beside float32": (lambda x: x * np.float64(0.1), F),
     "and compared": (lambda x: (x > np.float64(0.1)) * 1.0, F),
     "np.dot with a sum": (lambda a: np.dot(np.sum(a), a), A),
@@ -73,7 +73,7 @@ REFUSED = {
     "unique": lambda a: a * np.unique(a).size,
     "nonzero": lambda a: a[np.nonzero(a > 0)],
     "where": lambda a: np.sum(a[np.where(a > 0)]),
-    "indexing by truths": lambda a: a[a > 0] * 2,
+    "indexing by booleans": lambda a: a[a > 0] * 2,
     "add.at": lambda a: (lambda z: (np.add.at(z, 0, a[0]), z)[1])(np.ones_like(a)),
 }
 

@@ -78,7 +78,7 @@ FUNCTIONS = {
     "quotients": lambda z: (z / z, 1 / z, -(1 / z), 1 / (1 / z), z * (1 / z), -(z / 3), z * (2 / np.sum(z * 0 + 1))),
     "powers": lambda z: (z**0, z**1, z**2, z * z, z**-1, z**0.5, np.square(z), np.sqrt(z), z**3),
     "signs": lambda z: (np.negative(-z), -(z - 1), z - (-z), -(1 - z), 1 - (1 - z)),
-    "truths": lambda z: ((z > 0) * z, (z == z) * 1.0, (z != z) * z, 1 - (z > 0), (z >= 0) * (z < 1) * z),
+    "booleans": lambda z: ((z > 0) * z, (z == z) * 1.0, (z != z) * z, 1 - (z > 0), (z >= 0) * (z < 1) * z),
     "limits": lambda z: (np.clip(z, -1, 1), np.clip(np.clip(z, 0, 1), 0, 1), np.maximum(z, nan), np.clip(z, 1, -1)),
     "sums": lambda z: (np.sum(z, axis=0), np.mean(z), np.sum(z * z), np.sum(z**2, axis=1), np.max(z), np.mean(z, 1)),
     "products of matrices": lambda z: (

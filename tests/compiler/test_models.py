@@ -472,13 +472,13 @@ def memory_that_is_taken_too_early(monkeypatch):
 def a_state_that_is_lost(monkeypatch):
     from tinygrad_dls.compiler import store
 
-    monkeypatch.setattr(store.Home, "_gather", forgetting(store.Home._gather))
+    monkeypatch.setattr(store.ParameterStore, "_gather", forgetting(store.ParameterStore._gather))
 
 
 def forgetting(gather):
-    def changed(home, optimizer):
-        gather(home, optimizer)
-        for region in home.pair.sides[home.now][1:]:
+    def changed(store, optimizer):
+        gather(store, optimizer)
+        for region in store.pair.buffers[store.front][1:]:
             region.flat[...] = 0
 
     return changed

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.support.programs import EPS, calls_saved, text
 from tinygrad_dls import nn
-from tinygrad_dls.compiler.augmenting import joined, side_by_side
-from tinygrad_dls.compiler.liveness import stored
-from tinygrad_dls.compiler.lowering import RULES, is_number, lowered
+from tinygrad_dls.compiler.augmenting import append_bias, augment
+from tinygrad_dls.compiler.liveness import assign_slots
+from tinygrad_dls.compiler.lowering import RULES, is_number, lower
 from tinygrad_dls.compiler.plan import plan
-from tinygrad_dls.compiler.recording import recorded
-from tinygrad_dls.compiler.scaling import factored
+from tinygrad_dls.compiler.recording import record
+from tinygrad_dls.compiler.scaling import delay_scaling
 from tinygrad_dls.compiler.updating import Update, flat_update
-from tinygrad_dls.ir.call import Call, evaluated, reachable
-from tinygrad_dls.ir.tracer import Recorder
+from tinygrad_dls.ir.call import Call, evaluate, toposort
+from tinygrad_dls.ir.tracer import Trace
 
 PROGRAMS = range(settings.default.max_examples)  # 100 ordinarily, 3,000 in the deep profile
 LOGITS = tg.binary_cross_entropy_with_logits
@@ -29,10 +29,10 @@ Y = (RNG.random((1, 50)) < 0.5).astype(float)
 
 
 def all_of_them(outputs):
-    return factored(lowered(outputs))[0]
+    return delay_scaling(lower(outputs))[0]
 
 
-@pytest.mark.parametrize("change", [lowered, lambda outputs: factored(outputs)[0], all_of_them])
+@pytest.mark.parametrize("change", [lower, lambda outputs: delay_scaling(outputs)[0], all_of_them])
 def test_no_pass_changes_a_result_of_a_random_program_beyond_rounding(change):
     for seed in PROGRAMS:
         try:
@@ -55,7 +55,7 @@ def test_a_pass_with_a_wrong_rule_is_noticed(monkeypatch):
     noticed = 0
     for seed in range(60):
         try:
-            calls_saved(seed, lowered)
+            calls_saved(seed, lower)
         except AssertionError:
             noticed += 1
     assert noticed > 3  # of the few that hold a tanh
@@ -102,18 +102,18 @@ LOWERED = {
 
 
 def recorded_call(code):
-    recorder = Recorder()
-    return eval(code, {"np": np, **{name: recorder.input(name, x) for name, x in INPUTS.items()}}).call
+    trace = Trace()
+    return eval(code, {"np": np, **{name: trace.input(name, x) for name, x in INPUTS.items()}}).call
 
 
 def value_of(call):
-    return evaluated([call], {x: INPUTS[x.name] for x in reachable([call]) if x.function is None})[0]
+    return evaluate([call], {x: INPUTS[x.name] for x in toposort([call]) if x.function is None})[0]
 
 
 @pytest.mark.parametrize("code", LOWERED)
 def test_what_costs_much_becomes_what_costs_little(code):
     call = recorded_call(code)
-    (new,) = lowered([call])
+    (new,) = lower([call])
     assert text(new) == LOWERED[code]
     np.testing.assert_allclose(value_of(new), value_of(call), rtol=8 * EPS, atol=8 * EPS)  # a few roundings
     assert (new.shape, new.dtype) == (call.shape, call.dtype)
@@ -121,7 +121,7 @@ def test_what_costs_much_becomes_what_costs_little(code):
 
 def test_the_sigmoid_from_its_logarithm_is_exact_at_any_logit():
     call = recorded_call(f"{SIGMOID} + 0 * {LOG}".format("big"))
-    (new,) = lowered([call])
+    (new,) = lower([call])
     assert "divide" not in text(new)
     # the exponent is rounded at the size of z, 1000 at the most
     np.testing.assert_allclose(value_of(new), value_of(call), rtol=1000 * EPS)
@@ -140,7 +140,7 @@ FACTORED = {
 @pytest.mark.parametrize("code", FACTORED)
 def test_numbers_are_multiplied_last_unless_that_could_overflow(code):
     call = recorded_call(code)
-    (new,), _ = factored([call])
+    (new,), _ = delay_scaling([call])
     np.testing.assert_allclose(value_of(new), value_of(call), rtol=8 * EPS, atol=8 * EPS)
     assert text(new) == FACTORED[code]
 
@@ -150,16 +150,16 @@ def test_numbers_are_multiplied_last_unless_that_could_overflow(code):
 
 def a_step(model, loss=LOGITS, optimizer=None, x=X, y=Y):
     optimizer = optimizer or tg.optim.SGD(model.parameters(), lr=0.5)
-    return recorded(model, loss, optimizer, x, y)[0]
+    return record(model, loss, optimizer, x, y)[0]
 
 
 def values_of_a_step(step, outputs, x=X, y=Y):
     inputs = dict(zip(step.data, (x, y), strict=True))
     inputs |= {call: p.data for call, p in zip(step.parameters, step.tensors, strict=True)}
     inputs |= {call: np.full(call.shape, 0.3, call.dtype) for call in step.state}
-    symbols = [c for c in reachable(outputs) if is_number(c) and c.function is None]
+    symbols = [c for c in toposort(outputs) if is_number(c) and c.function is None]
     inputs |= {c: 0.5 if c.dtype is float else x.shape[1] for c in symbols}
-    return evaluated(outputs, inputs)
+    return evaluate(outputs, inputs)
 
 
 OPTIMIZERS = {
@@ -175,9 +175,9 @@ def test_each_pass_keeps_the_numbers_of_a_step(optimizer, loss):
     model = nn.TwoLayerNetwork(3, 4, rng=0)
     step = a_step(model, loss, OPTIMIZERS[optimizer](model))
     passes = [
-        lambda outputs: lowered(outputs, step.recorder.length),
-        lambda outputs: factored(outputs)[0],
-        lambda outputs: joined(outputs, step.parameters, step.data, step.recorder.m)[0],
+        lambda outputs: lower(outputs, step.trace.length),
+        lambda outputs: delay_scaling(outputs)[0],
+        lambda outputs: augment(outputs, step.parameters, step.data, step.trace.m)[0],
     ]
     outputs = [call for _, call in step.outputs()]
     before = values_of_a_step(step, outputs)
@@ -201,10 +201,10 @@ class Twice(nn.Module):
 @pytest.mark.parametrize("model", [nn.TwoLayerNetwork(3, 4, rng=0), Twice()])
 def test_both_layers_are_joined_each_at_one_place(model):
     step = a_step(model)
-    outputs = factored(lowered([call for _, call in step.outputs()], step.recorder.length))[0]
-    new, partners = joined(outputs, step.parameters, step.data, step.recorder.m)
+    outputs = delay_scaling(lower([call for _, call in step.outputs()], step.trace.length))[0]
+    new, partners = augment(outputs, step.parameters, step.data, step.trace.m)
     assert len(partners) == 2
-    assert sum(call.function is side_by_side for call in reachable(new)) == 2
+    assert sum(call.function is append_bias for call in toposort(new)) == 2
     for one, other in zip(values_of_a_step(step, outputs), values_of_a_step(step, new), strict=True):
         np.testing.assert_allclose(other, one, rtol=0, atol=100 * EPS)  # sums of 50 terms of order 1
 
@@ -259,11 +259,11 @@ TILED = {
 
 @pytest.mark.parametrize("name", TILED)
 def test_what_goes_through_tiles_and_why_something_does_not(name):
-    loss, obstacle = TILED[name]
+    loss, reason = TILED[name]
     step = a_step(nn.TwoLayerNetwork(3, 4, rng=0), loss)
     found = plan(step, 50, tile=16)
-    assert obstacle in found.why_whole
-    assert bool(found.why_whole) is bool(obstacle)
+    assert reason in found.why_whole
+    assert bool(found.why_whole) is bool(reason)
 
 
 @pytest.mark.parametrize(
@@ -314,7 +314,7 @@ def owner(call):
     return call
 
 
-def check_storage(order, wanted, given, storage):
+def check_liveness(order, wanted, given, liveness):
     """Go through the program and see that everything that is read still lies where it was written."""
     memory = {("given", x): x for x in given}
     places = {x: ("given", x) for x in given}
@@ -323,11 +323,11 @@ def check_storage(order, wanted, given, storage):
             assert memory[places[owner(x)]] is owner(x), f"{call} reads {x}, which is gone"
         if call.function is np.transpose:
             continue
-        if call in storage.over:
-            places[call] = places[storage.over[call]]
+        if call in liveness.in_place:
+            places[call] = places[liveness.in_place[call]]
         else:
-            places[call] = ("slot", storage.slot[call])
-            dtype, size = storage.slots[storage.slot[call]]
+            places[call] = ("slot", liveness.slot[call])
+            dtype, size = liveness.slots[liveness.slot[call]]
             assert dtype == call.dtype
             assert size >= np.prod(call.shape)
         memory[places[call]] = call
@@ -335,9 +335,9 @@ def check_storage(order, wanted, given, storage):
         assert memory[places[owner(x)]] is owner(x), f"{x} is wanted, and gone"
 
 
-def storage_of(order, wanted, scratch):
+def liveness_of(order, wanted, scratch):
     arrays = {call for call in order if call.function is not np.transpose}
-    return stored(
+    return assign_slots(
         order, wanted, arrays=arrays, scratch=scratch, owner=owner, size=lambda call: int(np.prod(call.shape))
     )
 
@@ -346,9 +346,9 @@ def storage_of(order, wanted, scratch):
 def test_nothing_is_written_over_before_its_last_use(program, with_scratch):
     order, wanted, given_ = program
     scratch = set(given_) if with_scratch else set()
-    storage = storage_of(order, wanted, scratch)
-    check_storage(order, wanted, given_, storage)
-    assert not {storage.over[call] for call in storage.over} & set(given_) - scratch
+    liveness = liveness_of(order, wanted, scratch)
+    check_liveness(order, wanted, given_, liveness)
+    assert not {liveness.in_place[call] for call in liveness.in_place} & set(given_) - scratch
 
 
 def test_memory_is_used_again():
@@ -356,9 +356,9 @@ def test_memory_is_used_again():
     chain = [Call(np.dot, (x, x), {}, (5,), x.dtype)]
     for _ in range(9):
         chain.append(Call(np.dot, (chain[-1], x), {}, (5,), x.dtype))
-    storage = storage_of(chain, chain[-1:], set())
-    assert len(storage.slots) == 2
-    assert storage.reused == 8
+    liveness = liveness_of(chain, chain[-1:], set())
+    assert len(liveness.slots) == 2
+    assert liveness.reused == 8
 
 
 def test_memory_that_is_used_too_early_is_noticed():
@@ -366,8 +366,8 @@ def test_memory_that_is_used_too_early_is_noticed():
     a = Call(np.dot, (x, x), {}, (5,), x.dtype, "a")
     b = Call(np.dot, (a, x), {}, (5,), x.dtype, "b")
     c = Call(np.add, (a, b), {}, (5,), x.dtype, "c")
-    storage = storage_of([a, b, c], [c], set())
-    check_storage([a, b, c], [c], [x], storage)
-    storage.slot[b] = storage.slot[a]
+    liveness = liveness_of([a, b, c], [c], set())
+    check_liveness([a, b, c], [c], [x], liveness)
+    liveness.slot[b] = liveness.slot[a]
     with pytest.raises(AssertionError, match="reads a"):
-        check_storage([a, b, c], [c], [x], storage)
+        check_liveness([a, b, c], [c], [x], liveness)

@@ -168,13 +168,13 @@ def test_memory_is_used_again_as_long_as_nobody_sees_it(name):
     step = tg.compile(model, LOGITS, OPTIMIZERS[name](model))
     for _ in range(3):
         step(X, Y)
-    version = step._now.home.pair.version
+    version = step._now.store.pair.version
     for _ in range(10):
         step(X, Y)
-    assert step._now.home.pair.version is version
+    assert step._now.store.pair.version is version
     row = model.parameters()[0].data[0]
     step(X, Y), step(X, Y)
-    assert step._now.home.pair.version is not version
+    assert step._now.store.pair.version is not version
     assert row.shape == (3,)
 
 
@@ -262,7 +262,7 @@ OUTPUTS = {
     "a result twice": lambda x: (lambda y: (y, y))(np.tanh(x)),
     "a result that is gone on with": lambda x: (lambda y: (y, np.exp(y), -np.exp(y)))(np.tanh(x)),
     "an entry": lambda x: (x[0, 0], x[:1, :1], x[0]),
-    "truths": lambda x: (x > 0, np.zeros_like(x) > 0),
+    "booleans": lambda x: (x > 0, np.zeros_like(x) > 0),
     "the same dtype": lambda x: (x.astype(float), x.copy()),
     "empty": lambda x: (x[:0], np.sum(x[:0], axis=0)),
 }

@@ -17,7 +17,7 @@ SPELLED = {
     "a power of True": lambda z, on: np.square(z) ** on,
     "the larger of it and True": lambda z, on: np.maximum(z, on) + np.minimum(False, z),
     "compared with True": lambda z, on: (z > on) * z + ((z > 0) == on) * z,
-    "truths and True": lambda z, on: ((z > 0) & on) * z + np.logical_or(z > 1, False) * z,
+    "booleans and True": lambda z, on: ((z > 0) & on) * z + np.logical_or(z > 1, False) * z,
     "where True": lambda z, on: np.where(on, z, 0) + np.where([[True], [False], [True], [True]], z, 0),
     "a constant array first": lambda z, on: np.minimum(np.full((4, 1), 0.5), z) + np.maximum(np.ones((1, 1)), z),
     "a list first": lambda z, on: np.minimum([[0.5]], z) * np.add([[1.0], [2.0], [3.0], [4.0]], z),

@@ -133,7 +133,7 @@ def test_the_softmax_is_taken_apart_by_indices():
     assert derivation.formulas["dZ2"] == "(A2 - Y) / m"
     derivation = tg.derive(model, X, labels_of("three classes"), loss=loss)
     assert derivation.formulas["dZ2"] == "(A2 - (np.array([[0], [1], [2]]) == Y)) / m"
-    assert "The derivative of the cost, in which a truth counts as 1." in derivation.text
+    assert "The derivative of the cost, in which True counts as 1." in derivation.text
 
 
 def textbook_cost(X, Y):

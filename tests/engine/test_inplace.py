@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_dls as tg
 from tests.engine.leaves import leaf
-from tinygrad_dls.engine.inplace import EXACT, changeable, fingerprint, held
+from tinygrad_dls.engine.inplace import EXACT, changeable, fingerprint, is_watched
 
 
 def network(dtype=float):
@@ -284,8 +284,8 @@ def test_what_nobody_can_change_is_not_watched():
     assert not changeable(owner[1:])
     assert not changeable(np.frombuffer(b"12345678"))
     assert not changeable(tg.Tensor(1.0))
-    assert not held(np.float64(3), np.asarray(3.0))
-    assert not held([1.0], np.asarray([1.0]))
+    assert not is_watched(np.float64(3), np.asarray(3.0))
+    assert not is_watched([1.0], np.asarray([1.0]))
     w, numbers = leaf(np.ones(2)), [1.0, 2.0]
     J = np.sum(w * numbers)
     numbers[0] = 9.0
@@ -432,8 +432,8 @@ def test_an_array_that_an_optimizer_replaced_is_watched_no_longer():
     J = tg.binary_cross_entropy_with_logits(model(np.ones((2, 5))), np.ones((1, 5)))
     J.backward()
     tg.optim.SGD([W2], lr=0.1).step()
-    assert W2._lent is not None
+    assert W2._escaped is not None
     tg.binary_cross_entropy_with_logits(model(np.ones((2, 5))), np.ones((1, 5))).backward()
-    assert W2._lent is None
+    assert W2._escaped is None
     before[...] = 0  # nobody's now
     tg.binary_cross_entropy_with_logits(model(np.ones((2, 5))), np.ones((1, 5))).backward()

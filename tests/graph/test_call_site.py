@@ -3,14 +3,14 @@
 import numpy as np
 
 import tinygrad_dls as tg
-from tinygrad_dls.graph.call_site import place, running, titled
+from tinygrad_dls.graph.call_site import find_call_site, running_layers, title_of
 
 
 class Looking(tg.nn.Module):
     """A layer that notes where it was called from."""
 
     def __call__(self, x):
-        self.layers = [titled(layer) for layer in running()]
+        self.layers = [title_of(layer) for layer in running_layers()]
         return x
 
 
@@ -35,7 +35,7 @@ def test_a_function_in_a_sequential_is_the_layer_and_has_its_output():
     found = []
 
     def noting(x):
-        found.append((place(), [titled(layer) for layer in running()]))
+        found.append((find_call_site(), [title_of(layer) for layer in running_layers()]))
         return x
 
     tg.nn.Sequential(tg.nn.Linear(2, 2, rng=0), noting)(np.ones((2, 3)))
@@ -47,13 +47,13 @@ def test_a_function_in_a_sequential_is_the_layer_and_has_its_output():
 
 
 def test_outside_of_layers_there_is_the_line_alone():
-    at = place()
-    assert at.text == "at = place()"
+    at = find_call_site()
+    assert at.text == "at = find_call_site()"
     assert at.layer == at.output == ""
-    assert list(running()) == []
+    assert list(running_layers()) == []
 
 
 def test_the_line_is_the_users_even_if_code_of_numpy_is_nearer():
-    code = compile("place()", np.__file__, "eval")
+    code = compile("find_call_site()", np.__file__, "eval")
     at = eval(code)
     assert at.text == "at = eval(code)"

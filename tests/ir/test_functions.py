@@ -12,14 +12,14 @@ import tinygrad_dls as tg
 from tests.support.programs import OURS, random_program
 from tinygrad_dls import symbolic
 from tinygrad_dls.compiler.intervals import lies_within
-from tinygrad_dls.compiler.lowering import lowered
+from tinygrad_dls.compiler.lowering import lower
 from tinygrad_dls.engine import tensor
 from tinygrad_dls.ir import functions
-from tinygrad_dls.ir.call import Call, reachable
+from tinygrad_dls.ir.call import Call, toposort
 from tinygrad_dls.ir.functions import Kind
 from tinygrad_dls.ir.printing import expression
-from tinygrad_dls.ir.rules import simplified
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.rules import canonicalize
+from tinygrad_dls.ir.tracer import Trace, Tracer
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/how_to_add_an_op.md"
@@ -143,7 +143,7 @@ def test_the_op_of_the_page_is_compiled(page, data):
 
 
 def test_bounds_in_the_row_of_the_page_are_those_of_its_results(page):
-    z = Recorder().input("Z", np.ones((2, 3)))
+    z = Trace().input("Z", np.ones((2, 3)))
     assert lies_within((np.arctan(z) / 4 + 0.5).call, 0, 1)
     assert not lies_within((np.arctan(z) / 3 + 0.5).call, 0, 1)
     assert lies_within(np.arctan(np.maximum(np.tanh(z), 0)).call, 0, 1)  # from 0 up to a quarter of pi, as it rises
@@ -161,7 +161,7 @@ def test_a_function_that_is_no_ufunc_is_known_by_its_row():
             flip(z, 0)
         functions.add(np.flip, Kind.VIEW, selects=True)
         assert str(flip(z, 0)) == "[[z_{2}],\n [z_{1}]]"
-        r = Recorder().input("Z", np.ones((2, 3)))
+        r = Trace().input("Z", np.ones((2, 3)))
         assert lies_within(flip(tg.Tensor(tg.sigmoid(tg.Tensor(r)).data), 0).data.call, 0, 1)
         rng = np.random.default_rng(0)
         X, Y = rng.standard_normal((2, 9)), np.ones((1, 9))
@@ -190,15 +190,15 @@ def test_a_row_of_fields_that_there_are_not_is_refused():
 
 def recorded(seed):
     """The calls of a random program of all ops: as its rules make them, simplified, and as they are compiled."""
-    program, recorder = random_program(seed), Recorder()
-    tensors = [tg.Tensor(recorder.input(f"x{i}", x), requires_grad=True) for i, x in enumerate(program.inputs)]
+    program, trace = random_program(seed), Trace()
+    tensors = [tg.Tensor(trace.input(f"x{i}", x), requires_grad=True) for i, x in enumerate(program.inputs)]
     with np.errstate(all="ignore"):
         J = program.run(OURS, tensors)[-1]
-        J.backward(recorder.constant(1.0, float))
-    calls = [x.call for x in [J._value, *(x._grad for x in tensors)] if isinstance(x, RecordingArray)]
-    simple = simplified(calls)
+        J.backward(trace.constant(1.0, float))
+    calls = [x.call for x in [J._value, *(x._grad for x in tensors)] if isinstance(x, Tracer)]
+    simple = canonicalize(calls)
     ops = {step.op for step in program.steps}
-    return ops, {x.function for x in reachable([*calls, *simple, *lowered(simple)])}
+    return ops, {x.function for x in toposort([*calls, *simple, *lower(simple)])}
 
 
 def test_every_function_that_a_rule_calls_has_a_row():
@@ -241,8 +241,8 @@ def test_a_row_is_right(row):
 
 
 def test_the_method_of_a_recording_array_is_numpys_function():
-    recorder = Recorder()
-    x = recorder.input("X", np.ones((2, 3)))
+    trace = Trace()
+    x = trace.input("X", np.ones((2, 3)))
     for row in functions.rows():
         if row.kind is Kind.REDUCTION and row.method:
             assert getattr(x, row.method)(axis=1).call.function is row.function

@@ -12,11 +12,11 @@ import tinygrad_dls as tg
 from tests.support.programs import text
 from tinygrad_dls.compiler import lowering
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.ir.call import evaluated
+from tinygrad_dls.ir.call import evaluate
 from tinygrad_dls.ir.functions import sigmoid
 from tinygrad_dls.ir.rewrite import Identity, Pair, named, names_of, rewrite
 from tinygrad_dls.ir.rules import ALGEBRA, RULES, floats, open_interval
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.tracer import Trace, Tracer
 
 DTYPES = [np.dtype(name) for name in ("f8", "f8", "f4", "f2", "i8", "i1", "u1", "?")]
 SHAPES = [(2, 3), (2, 3), (3, 2), (3, 3), (1, 3), (2, 1), (1, 1), (3,), ()]
@@ -58,28 +58,27 @@ def trial(pair, rng):
     dtype = DTYPES[rng.integers(len(DTYPES))]
     other = DTYPES[rng.integers(len(DTYPES))] if rng.random() < 0.1 else dtype
     drawn = {x: variable(x, dtype if x != "m" else other, pair.finite, rng) for x in names_of(pair.before)}
-    recorder = Recorder()
+    trace = Trace()
     arrays = {
-        name: recorder.input(name, x) if isinstance(x, np.ndarray) and name not in "cd" else x
-        for name, x in drawn.items()
+        name: trace.input(name, x) if isinstance(x, np.ndarray) and name not in "cd" else x for name, x in drawn.items()
     }
     try:
         before = pair.before(*arrays.values())
         there = [program(*(arrays[name] for name in names_of(program))).call for program in pair.beside.values()]
     except (TypeError, ValueError, IndexError, OverflowError, RecordingError, AttributeError):
         return None
-    if not isinstance(before, RecordingArray):
+    if not isinstance(before, Tracer):
         return None
     new = pair(before.call, there)
     return (
         None
         if new is None
-        else (before.call, new, {x.call: drawn[name] for name, x in arrays.items() if isinstance(x, RecordingArray)})
+        else (before.call, new, {x.call: drawn[name] for name, x in arrays.items() if isinstance(x, Tracer)})
     )
 
 
 def assert_same(call, new, inputs):
-    (old,), (value,) = evaluated([call], inputs), evaluated([new], inputs)
+    (old,), (value,) = evaluate([call], inputs), evaluate([new], inputs)
     assert np.shape(value) == np.shape(old) == new.shape, text(new)
     assert np.asarray(value).dtype == np.asarray(old).dtype == new.dtype, text(new)
     eps = np.finfo(old.dtype).eps if old.dtype.kind == "f" else 0
@@ -133,8 +132,8 @@ def test_a_wrong_pair_is_noticed(wrong):
 
 
 def traced(code, **inputs):
-    recorder = Recorder()
-    return eval(code, {"np": np, **{name: recorder.input(name, x) for name, x in inputs.items()}}).call
+    trace = Trace()
+    return eval(code, {"np": np, **{name: trace.input(name, x) for name, x in inputs.items()}}).call
 
 
 def test_a_rule_is_added_in_one_line():
@@ -173,8 +172,8 @@ def test_a_pair_leaves_alone_what_only_looks_alike(pair, code):
 def test_a_pair_beside_something_waits_until_it_is_there():
     pair = Pair(lambda x: np.exp(-x), lambda e: 1 / e, beside={"e": lambda x: np.exp(x)})
     alone = traced("np.exp(-x)", x=np.ones(3))
-    recorder = Recorder()
-    x = recorder.input("x", np.ones(3))
+    trace = Trace()
+    x = trace.input("x", np.ones(3))
     both = [np.exp(-x).call, np.exp(x).call]
     assert pair(alone, [alone]) is None
     assert text(pair(both[0], both)) == "divide(1, exp(x))"

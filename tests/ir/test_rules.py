@@ -5,10 +5,11 @@ import pytest
 from hypothesis import settings
 
 from tests.support.programs import EPS, calls_saved, evaluated, random_program, text
-from tinygrad_dls.ir.call import Call, reachable
+from tinygrad_dls.ir.call import Call, toposort
 from tinygrad_dls.ir.functions import PATTERNS
-from tinygrad_dls.ir.rules import RULES, open_interval, simplified
-from tinygrad_dls.ir.tracer import Recorder
+from tinygrad_dls.ir.rewrite import rewrite
+from tinygrad_dls.ir.rules import RULES, canonicalize, open_interval
+from tinygrad_dls.ir.tracer import Trace
 
 PROGRAMS = range(settings.default.max_examples)  # 100 ordinarily, 3,000 in the deep profile
 RNG = np.random.default_rng(0)
@@ -23,7 +24,7 @@ INPUTS = {
     "n": np.array([[0, 1, 2], [3, 4, 5]]),
     "small": np.array([[100, 101, 102], [103, 104, 105]], np.int8),
     "u": np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
-    "truths": np.array([[True, False, True], [False, True, False]]),
+    "booleans": np.array([[True, False, True], [False, True, False]]),
 }
 LOW, HIGH = open_interval(np.dtype(float))
 SIGMOID = "np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x)))"
@@ -37,11 +38,11 @@ CHAIN = "((1 - y) / (1 - {a}) - y / {a}) * {a} * (1 - {a})"
 
 # Of each rule: programs before and after, and after these, programs that it must leave alone.
 TABLE = {
-    "computed": (
+    "evaluate_constants": (
         {"one * 2": "asarray(2.0)", "np.sqrt(one / 4)": "asarray(0.5)", "half.astype(float)": "asarray(0.5)"},
         ["s * 2", "one > 2", "one * x"],
     ),
-    "plain_constant": (
+    "strip_constant_dtype": (
         {"x * one": "multiply(x, 1.0)", "one < x": "less(1.0, x)"},
         ["f * one", "n * one", "np.sqrt(one)"],
     ),
@@ -65,9 +66,9 @@ TABLE = {
         {"x * (1 / s)": "divide(multiply(x, 1), s)", "2 / s * x": "divide(multiply(x, 2), s)"}
         | {"-1 * (3 / s)": "divide(-3, s)", "0.5 / s * 4": "divide(2.0, s)", "-(1 / s)": "divide(-1, s)"}
         | {"-(x / y)": "divide(negative(x), y)", "-(s / x)": "divide(negative(s), x)"},
-        ["x * (1 / r)", "x * (s / 2)", "-(truths / x)", "f * (0.1 / s)", "small * (2 / s)", "-(1 / x)"],
+        ["x * (1 / r)", "x * (s / 2)", "-(booleans / x)", "f * (0.1 / s)", "small * (2 / s)", "-(1 / x)"],
     ),
-    "folded": (
+    "fold_constants": (
         {"x * 2 * 3": "multiply(x, 6)", "3 * (x * 2)": "multiply(x, 6)", "-(2 * x)": "multiply(-2, x)"}
         | {"-x * -2": "multiply(x, 2)", "-2 * -x": "multiply(x, 2)"},
         [
@@ -88,7 +89,7 @@ TABLE = {
     ),
     "squared": (
         {"x * x": "power(x, 2)", "np.square(x)": "power(x, 2)", "x ** 1": "x"},
-        ["s * s", "x * y", "n ** 1.0", "truths * truths"],
+        ["s * s", "x * y", "n ** 1.0", "booleans * booleans"],
     ),
     "one_part": (
         {"np.minimum(x, 0) - np.maximum(x, 0)": "negative(absolute(x))"},
@@ -150,7 +151,7 @@ TABLE = {
     "natural_dtype": (
         {
             "n.astype(float) * x": "multiply(n, x)",
-            "x - truths.astype(float)": "subtract(x, truths)",
+            "x - booleans.astype(float)": "subtract(x, booleans)",
             "(1 - n.astype(float)) * x": "multiply(subtract(1, n), x)",
         },
         [
@@ -159,7 +160,7 @@ TABLE = {
             "np.exp(n.astype(float))",
             "n.astype(float) > x",
             "1 - n.astype(float)",
-            "(1 - truths.astype(float)) * x",
+            "(1 - booleans.astype(float)) * x",
             "(1 - u.astype(float)) * x",
             "f.astype(float) * x",
         ],
@@ -219,14 +220,14 @@ TABLE = {
 
 def recorded(code):
     """The call that code of the inputs ends in."""
-    recorder = Recorder()
-    names = {name: recorder.input(name, x) for name, x in INPUTS.items()}
+    trace = Trace()
+    names = {name: trace.input(name, x) for name, x in INPUTS.items()}
 
     def calling(function):
-        return lambda x: recorder.called(function, (x,), {})
+        return lambda x: trace.record(function, (x,), {})
 
     functions = {f.__name__: calling(f) for f in PATTERNS}
-    numbers = {"one": recorder.constant(1.0, float), "half": recorder.constant(0.5, np.float32)}
+    numbers = {"one": trace.constant(1.0, float), "half": trace.constant(0.5, np.float32)}
     return eval(code, {**CONSTANTS, **names, **functions, **numbers}).call
 
 
@@ -245,7 +246,7 @@ def test_every_rule_has_cases():
 @pytest.mark.parametrize(("name", "before"), [(name, code) for name, (cases, _) in TABLE.items() for code in cases])
 def test_a_rule_makes_a_program_simpler(name, before):
     call = recorded(before)
-    (new,) = simplified([call], [rule_of(name)])
+    (new,) = rewrite([call], [rule_of(name)])
     assert text(new) == TABLE[name][0][before]
     old, found = evaluated([call], INPUTS)[call], evaluated([new], INPUTS)
     eps = EPS if call.dtype != np.float32 else np.finfo(np.float32).eps
@@ -257,14 +258,14 @@ def test_a_rule_makes_a_program_simpler(name, before):
 @pytest.mark.parametrize(("name", "code"), [(name, code) for name, (_, codes) in TABLE.items() for code in codes])
 def test_a_rule_leaves_alone_what_only_looks_alike(name, code):
     call = recorded(code)
-    (new,) = simplified([call], [rule_of(name)])
+    (new,) = rewrite([call], [rule_of(name)])
     assert text(new) == text(call)
 
 
 @pytest.mark.parametrize("code", [code for cases, codes in TABLE.values() for code in (*cases, *codes)])
 def test_all_the_rules_together_keep_the_numbers_of_these_programs(code):
     call = recorded(code)
-    (new,) = simplified([call])
+    (new,) = canonicalize([call])
     old, found = evaluated([call], INPUTS)[call], evaluated([new], INPUTS)
     eps = EPS if call.dtype != np.float32 else np.finfo(np.float32).eps
     np.testing.assert_allclose(found[new], old, rtol=8 * eps, atol=8 * eps)
@@ -274,14 +275,14 @@ def test_all_the_rules_together_keep_the_numbers_of_these_programs(code):
 
 def test_equal_calls_become_one():
     call = recorded("np.exp(x + y) * np.tanh(np.exp(x + y))")
-    assert len(reachable([call])) == 8
-    assert len(reachable(simplified([call]))) == 6
+    assert len(toposort([call])) == 8
+    assert len(toposort(canonicalize([call]))) == 6
 
 
 def test_a_name_moves_to_the_call_that_takes_the_place():
     call = recorded("(x * 1) * y")
     call.args[0].name, call.name = "U", "V"
-    (new,) = simplified([call])
+    (new,) = canonicalize([call])
     assert (text(new), new.name) == ("multiply(x, y)", "V")
     assert new.args[0].name == "x"
 
@@ -326,7 +327,7 @@ def test_a_wrong_rule_is_noticed(wrong):
     noticed = 0
     for seed in range(60):
         try:
-            calls_saved(seed, lambda outputs: simplified(outputs, [wrong, *RULES]))
+            calls_saved(seed, lambda outputs: rewrite(outputs, [wrong, *RULES]))
         except (AssertionError, RuntimeWarning, RecursionError):  # or an overflow, or a rule that feeds itself
             noticed += 1
     assert noticed

@@ -8,16 +8,16 @@ import pytest
 import tinygrad_dls as tg
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
-from tinygrad_dls.ir.call import Call, evaluated, getitem, reachable, scattered
+from tinygrad_dls.ir.call import Call, evaluate, getitem, scattered, toposort
 from tinygrad_dls.ir.size import Dimension
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.tracer import Trace, Tracer
 
 X = np.array([[1.0, -2, 3], [4, 5, -6]])
 M = 7
 
 
 def recorded(x=X, name="X", m=None):
-    return Recorder(m).input(name, x)
+    return Trace(m).input(name, x)
 
 
 COMPUTED = {
@@ -30,7 +30,7 @@ COMPUTED = {
     "a method": (lambda x: x.sum(axis=1, keepdims=True), np.sum),
     "a mean": (lambda x: x.mean(axis=0), np.mean),
     "extremes": (lambda x: x.max() - x.min(), np.subtract),
-    "truths": (lambda x: (x > 0).any(axis=0), np.any),
+    "booleans": (lambda x: (x > 0).any(axis=0), np.any),
     "all of them": (lambda x: (x > 0).all(), np.all),
     "a shape": (lambda x: x.reshape(3, 2), np.reshape),
     "a shape in a tuple": (lambda x: x.reshape((3, -1)), np.reshape),
@@ -46,7 +46,7 @@ COMPUTED = {
 def test_it_computes_as_numpy_does_and_writes_down_the_call(case):
     compute, function = COMPUTED[case]
     found = compute(recorded())
-    assert isinstance(found, RecordingArray)
+    assert isinstance(found, Tracer)
     np.testing.assert_array_equal(found.value, compute(X), strict=True)
     assert (found.shape, found.dtype, found.ndim) == (compute(X).shape, compute(X).dtype, compute(X).ndim)
     assert function is None or found.call.function is function
@@ -55,7 +55,7 @@ def test_it_computes_as_numpy_does_and_writes_down_the_call(case):
 def test_calls_come_after_their_arguments():
     x = recorded()
     y = np.exp(x) + np.exp(x) * x
-    calls = reachable([y.call])
+    calls = toposort([y.call])
     assert calls[0] is x.call
     assert calls[-1] is y.call
     assert all(calls.index(inner) < calls.index(call) for call in calls for inner in call.calls())
@@ -70,9 +70,9 @@ def test_the_gradient_of_indexing_is_one_call():
 
 
 def test_a_python_number_does_not_widen_float32():
-    recorder = Recorder()
-    rate = recorder.input("learning_rate", 0.1)
-    assert (recorder.input("W", np.ones(2, np.float32)) * rate).dtype == np.float32
+    trace = Trace()
+    rate = trace.input("learning_rate", 0.1)
+    assert (trace.input("W", np.ones(2, np.float32)) * rate).dtype == np.float32
 
 
 def test_the_same_dtype_and_a_copy_are_no_calls():
@@ -120,7 +120,7 @@ def test_numbers_of_the_number_of_examples_remember_it(compute, kind):
     number = compute(m)
     assert number == compute(M)
     assert isinstance(number, kind)
-    assert [call.name for call in reachable([number.call]) if call.function is None] == ["m"]
+    assert [call.name for call in toposort([number.call]) if call.function is None] == ["m"]
 
 
 def test_lengths_that_are_multiples_of_the_number_of_examples_remember_it():
@@ -209,13 +209,13 @@ FORGOTTEN = {
 
 
 def scaled(scale, ms=(7, 8, 9)):
-    recorders = [Recorder(m) for m in ms]
-    arrays = [recorder.input("x", np.ones((2, m))) for recorder, m in zip(recorders, ms, strict=True)]
+    traces = [Trace(m) for m in ms]
+    arrays = [trace.input("x", np.ones((2, m))) for trace, m in zip(traces, ms, strict=True)]
     outputs = [[(x * scale(x.shape[1])).call] for x in arrays]
     differ = differ_in_numbers(*outputs)
-    remember_lengths(list(zip(recorders, outputs, strict=True)))
-    for recorder, (call,), m in zip(recorders, outputs, ms, strict=True):
-        (value,) = evaluated([call], {recorder.dimension: m, call.args[0]: np.ones((2, m))})
+    remember_lengths(list(zip(traces, outputs, strict=True)))
+    for trace, (call,), m in zip(traces, outputs, ms, strict=True):
+        (value,) = evaluate([call], {trace.dimension: m, call.args[0]: np.ones((2, m))})
         np.testing.assert_allclose(value, np.full((2, m), scale(m)), rtol=1e-15)  # a rounding or two
     return differ, outputs
 
@@ -226,7 +226,7 @@ def test_a_number_that_was_computed_from_the_number_of_examples_is_found_again(c
     assert differ
     assert not differ_in_numbers(*outputs)
     ((call,), *_) = outputs
-    assert "m" in [inner.name for inner in reachable([call])]
+    assert "m" in [inner.name for inner in toposort([call])]
 
 
 @pytest.mark.parametrize("case", [lambda m: 2.0**m, lambda m: float(np.random.default_rng(m).random())])

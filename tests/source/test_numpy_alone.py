@@ -88,8 +88,8 @@ INDICES = {
     "a long array and an array": (np.arange(60) % 3, np.arange(60) % 4),
     "a long array and a new axis": (np.arange(60) % 3, None, slice(None, None, 2)),
     "rows and columns": (np.array([[0], [2]]), np.array([1, 1, 3])),
-    "truths": np.arange(12).reshape(3, 4) % 5 < 2,
-    "truths of rows": np.array([True, False, True]),
+    "booleans": np.arange(12).reshape(3, 4) % 5 < 2,
+    "booleans of rows": np.array([True, False, True]),
     "nothing": slice(0, 0),
     "no places": np.zeros(0, int),
 }
@@ -97,7 +97,7 @@ NUMBERS = {
     "an int": 2, "a float": 1.5, "a whole float": 2.0, "a negative": -3.0, "a bool": True, "zero": -0.0, "much": 1e20,
     **{f"np.{t.__name__}": t(2) for t in (np.float64, np.float32, np.float16, np.int64, np.int8, np.uint8, np.bool_)},
     "an array without axes": np.array(2.0), "integers": np.array([[1], [2], [3]]),
-    "small integers": np.array([1, 2, 0, 3], np.uint8), "truths": np.array([True, False, True, True]),
+    "small integers": np.array([1, 2, 0, 3], np.uint8), "booleans": np.array([True, False, True, True]),
     "infinities": np.array([np.inf, 1.0, -np.inf, 2.0]), "float32": np.array([[0.5], [1.5], [2.5]], np.float32),
     "data": np.linspace(1, 2, 12).reshape(3, 4),
 }  # fmt: skip

@@ -13,9 +13,9 @@ import numpy as np
 import tinygrad_dls as tg
 from tests.support.generator import Generator, UnfitError, factor, together
 from tinygrad_dls.engine import ops
-from tinygrad_dls.ir.call import Call, each, reachable
-from tinygrad_dls.ir.rules import simplified
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.call import Call, each, toposort
+from tinygrad_dls.ir.rules import canonicalize
+from tinygrad_dls.ir.tracer import Trace, Tracer
 
 OURS = {
     **{name: getattr(tg, name) for name in (
@@ -404,7 +404,7 @@ def text(x):
 def evaluated(outputs, inputs, noise=None):
     """The value of every call that these outputs need, of inputs by name; with noise, each is off by a rounding."""
     found = {}
-    for call in reachable(outputs):
+    for call in toposort(outputs):
         if call.function is None:
             found[call] = inputs[call.name]
         else:
@@ -417,15 +417,15 @@ def evaluated(outputs, inputs, noise=None):
     return found
 
 
-def calls_saved(seed, change=simplified):
+def calls_saved(seed, change=canonicalize):
     """Assert that a random program with its gradients, and what becomes of it, compute the same; count the calls."""
-    program, rng, recorder = random_program(seed), np.random.default_rng(seed), Recorder()
+    program, rng, trace = random_program(seed), np.random.default_rng(seed), Trace()
     inputs = {f"x{i}": x for i, x in enumerate(program.inputs)}
-    tensors = [tg.Tensor(recorder.input(name, x), requires_grad=True) for name, x in inputs.items()]
+    tensors = [tg.Tensor(trace.input(name, x), requires_grad=True) for name, x in inputs.items()]
     J = program.run(OURS, tensors)[-1]
-    J.backward(recorder.constant(1.0, float))
+    J.backward(trace.constant(1.0, float))
     arrays = [J._value, *(x._grad for x in tensors)]
-    before = [x.call for x in arrays if isinstance(x, RecordingArray)]
+    before = [x.call for x in arrays if isinstance(x, Tracer)]
     after = change(before)
     old, found = evaluated(before, inputs), evaluated(after, inputs)
     noisy = [evaluated(before, inputs, rng) for _ in range(3)]
@@ -438,4 +438,4 @@ def calls_saved(seed, change=simplified):
         as_numbers = value.dtype == bool and call.dtype.kind == "f"  # what a comparison can write into numbers
         assert value.shape == call.shape, text(call)
         assert value.dtype == call.dtype or as_numbers, text(call)
-    return len(reachable(before)) - len(reachable(after))
+    return len(toposort(before)) - len(toposort(after))

@@ -226,7 +226,7 @@ class _Place:
     __slots__ = ("layer", "line", "op", "output")
 
     def __init__(self, op: str, node: Tensor) -> None:
-        file, number, text, layer, output = call_site.place()
+        file, number, text, layer, output = call_site.find_call_site()
         self.op, self.output = op, output
         self.line = f"{file}:{number}: {text}".rstrip(": ") if file else ""
         self.layer = f"{layer}, whose output is {output}" if output and not _repeats(node, output) else layer

@@ -17,8 +17,8 @@ from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.ir.call import Call, evaluated
-from tinygrad_dls.ir.tracer import Recorder
+from tinygrad_dls.ir.call import Call, evaluate
+from tinygrad_dls.ir.tracer import Trace
 
 __all__ = ["Step", "cause", "causes"]
 
@@ -28,17 +28,17 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "sigmoid": 
 def derivative(activation: str, Z: Array, A: Array) -> Array:
     """An activation's derivative as its rule writes it, in Z and A, whatever arrays these are."""
     slope, z, a = _recorded_derivative(activation)
-    (found,) = evaluated([slope], {z: Z, a: A})
+    (found,) = evaluate([slope], {z: Z, a: A})
     return np.asarray(found, float)
 
 
 @functools.cache
 def _recorded_derivative(activation: str) -> tuple[Call, Call, Call]:
-    recorder = Recorder()
-    z = recorder.input("Z", np.ones(()))
+    trace = Trace()
+    z = trace.input("Z", np.ones(()))
     Z = Tensor(z, requires_grad=True)
     A: Any = ACTIVATIONS[activation](Z)
-    A.backward(recorder.constant(1.0, np.dtype(float)))
+    A.backward(trace.constant(1.0, np.dtype(float)))
     assert Z.grad is not None
     return Z.grad.call, z.call, A.data.call
 

@@ -7,7 +7,7 @@ from typing import Any, overload
 
 from tinygrad_dls.compiler.function import CompiledFunction
 from tinygrad_dls.compiler.step import CompiledStep
-from tinygrad_dls.engine.arrays import positive_integer, truth
+from tinygrad_dls.engine.arrays import boolean, positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.nn.module import Module
@@ -101,12 +101,12 @@ def compile(
     >>> f"{costs[0]:.4f} -> {costs[-1]:.4f}"
     '0.6931 -> 0.2885'
     """
-    truth(fallback, "compile: fallback")
+    boolean(fallback, "compile: fallback")
     if not isinstance(constants, (list, tuple)):
         raise TypeError(f"compile: constants must be a list of objects, constants=[...]; got {shown(constants)}.")
     given = subject("compile", model, (), loss, optimizer)
     if given.model is not None:
-        truth(gradients, "compile: gradients")
+        boolean(gradients, "compile: gradients")
         for count, name in ((threads, "threads"), (tile, "tile")):
             if count is not None:
                 positive_integer(count, f"compile: {name}")

@@ -8,24 +8,24 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.ir.call import Call, exchanged, getitem, is_call, is_transpose, like, reachable, transposed
+from tinygrad_dls.ir.call import Call, exchanged, getitem, is_call, is_transpose, like, toposort, transpose
 
-__all__ = ["joined", "side_by_side", "with_ones"]
+__all__ = ["append_bias", "append_ones", "augment"]
 
 CHEAP_COPY = 2  # rows of X for each row of Z, up to which a copy of X costs less than adding b and summing dZ do
 
 
-def with_ones(x: Array) -> Array:
+def append_ones(x: Array) -> Array:
     """The rows of x, and a row of ones: what ``[W b]`` is multiplied by."""
     return np.concatenate([x, np.ones((1, x.shape[1]), x.dtype)])
 
 
-def side_by_side(w: Array, b: Array) -> Array:
+def append_bias(w: Array, b: Array) -> Array:
     """``[W b]``: the weights, and the bias as one more column."""
     return np.concatenate([w, b], axis=1)
 
 
-def joined(
+def augment(
     outputs: Sequence[Call], parameters: Iterable[Call], data: Iterable[Call], m: int | None
 ) -> tuple[list[Call], dict[Call, Call]]:
     """Where W and b stand side by side, and A has a row of ones below: one product for Z, and one for dW and db.
@@ -44,7 +44,7 @@ def joined(
     partners : dict of Call to Call
         By weights, the biases that are to stand beside them.
     """
-    found = reachable(outputs)
+    found = toposort(outputs)
     products = [c for c in found if is_call(c, np.dot)]
     own, given = set(parameters), set(data)
     replaced: dict[Call, Call] = {}
@@ -64,10 +64,10 @@ def joined(
             continue
         partners[w] = b
         ((weights, biases),) = both
-        above = Call(with_ones, (a,), {}, (k + 1, a.shape[1]), a.dtype, f"{a.name}_with_1" if a.name else "")
-        wb = Call(side_by_side, (w, b), {}, (n, k + 1), w.dtype, f"{w.name}{b.name}")
+        above = Call(append_ones, (a,), {}, (k + 1, a.shape[1]), a.dtype, f"{a.name}_with_1" if a.name else "")
+        wb = Call(append_bias, (w, b), {}, (n, k + 1), w.dtype, f"{w.name}{b.name}")
         replaced[z] = like(z, np.dot, wb, above)
-        dwb = Call(np.dot, (weights.args[0], transposed(above)), {}, wb.shape, w.dtype, f"d{wb.name}")
+        dwb = Call(np.dot, (weights.args[0], transpose(above)), {}, wb.shape, w.dtype, f"d{wb.name}")
         replaced[weights] = Call(getitem, (dwb, (slice(None), slice(None, k))), {}, w.shape, w.dtype)
         replaced[biases] = Call(getitem, (dwb, (slice(None), slice(k, None))), {}, b.shape, b.dtype)
     return exchanged(outputs, replaced), partners

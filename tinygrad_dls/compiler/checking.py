@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.reading import leaves
-from tinygrad_dls.ir.call import Call, evaluated
+from tinygrad_dls.ir.call import Call, evaluate
 from tinygrad_dls.optim import Optimizer
 
 __all__ = [
@@ -168,7 +168,7 @@ def eager_results(
 def of_program(cost: Call, gradients: Mapping[str, Call], inputs: Mapping[Call, Any], m: Call, columns: int) -> Results:
     """What a recorded program computes for these inputs: the cost, and gradients by parameter, as `eager_results`."""
     with np.errstate(all="ignore"):
-        results = evaluated([cost, *gradients.values()], {**inputs, m: columns})
+        results = evaluate([cost, *gradients.values()], {**inputs, m: columns})
     return dict(zip([COST, *(f"{UPDATE}{name}" for name in gradients)], results, strict=True))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.compiler.buffers import Line
-from tinygrad_dls.compiler.liveness import Storage
+from tinygrad_dls.compiler.liveness import Liveness
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = ["RUN", "Code", "total_in_runs"]
@@ -26,7 +26,7 @@ class Code:
         The function.
     setup : list of Line
         What names the arrays, run once for each worker.
-    storage : Storage
+    liveness : Liveness
         Working memory.
     constants : dict
         By name, what the text cannot hold: NumPy's functions, and arrays.
@@ -41,7 +41,7 @@ class Code:
     lines: list[Line] = field(default_factory=list)
     returned: str = ""
     setup: list[Line] = field(default_factory=list)
-    storage: Storage = field(default_factory=Storage)
+    liveness: Liveness = field(default_factory=Liveness)
     constants: dict[str, Any] = field(default_factory=dict)
     own: int = 0
     hoisted: int = 0
@@ -54,7 +54,7 @@ class Code:
     @property
     def bytes(self) -> int:
         """Bytes of the arrays that the function writes into."""
-        return self.own + sum(n * int(np.dtype(dtype).itemsize) for dtype, n in self.storage.slots)
+        return self.own + sum(n * int(np.dtype(dtype).itemsize) for dtype, n in self.liveness.slots)
 
     def function(self) -> str:
         """The function as Python."""

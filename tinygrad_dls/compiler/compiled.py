@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from tinygrad_dls.compiler.checking import Results, beyond_rounding, stale, unexplained, wrong
 from tinygrad_dls.compiler.guards import Surroundings
-from tinygrad_dls.compiler.recording import fail_as_eagerly, obstacle
+from tinygrad_dls.compiler.recording import fail_as_eagerly, fallback_reason
 from tinygrad_dls.compiler.remembering import Remembered
 
 __all__ = ["Compiled"]
@@ -81,7 +81,7 @@ class Compiled:
         except Exception as error:  # whatever cannot be recorded or planned may still run eagerly
             if not self._fallback:
                 self._fail(error, eagerly)
-            return state, None, obstacle(error)
+            return state, None, fallback_reason(error)
 
     def _fail(self, error: Exception, eagerly: Callable[[], Any]) -> NoReturn:
         """Raise the error of the eager run, where it has one; else say that this cannot be compiled."""

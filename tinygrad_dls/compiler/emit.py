@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.augmenting import side_by_side, with_ones
-from tinygrad_dls.compiler.buffers import USED, Line, Places
+from tinygrad_dls.compiler.augmenting import append_bias, append_ones
+from tinygrad_dls.compiler.buffers import USED, BufferAssignment, Line
 from tinygrad_dls.compiler.code import RUN, Code, total_in_runs
-from tinygrad_dls.compiler.liveness import is_elementwise, stored
-from tinygrad_dls.compiler.lowering import FLOATS, copied, is_number, total
+from tinygrad_dls.compiler.liveness import assign_slots, is_elementwise
+from tinygrad_dls.compiler.lowering import FLOATS, copy_of, is_number, total
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import (
     Call,
@@ -25,31 +25,31 @@ from tinygrad_dls.ir.call import (
     is_call,
     is_plain_reduction,
     is_transpose,
-    number,
-    reachable,
+    scalar_value,
     spelling,
     summed_axes,
+    toposort,
 )
 from tinygrad_dls.ir.functions import VIEW, row_of
 
-__all__ = ["Writer", "cost_without_factor"]
+__all__ = ["Emitter", "unscaled_cost"]
 
 LONG = 4 * RUN
 FEW = 4096  # entries of an array up to which its memory does not matter
 
 
-def cost_without_factor(cost: Call) -> Call:
+def unscaled_cost(cost: Call) -> Call:
     """What NumPy computes of the cost: its division by m is left to Python."""
     inner = cost.args[0] if is_call(cost, np.divide, np.multiply) and is_number(cost.args[1]) else None
     return inner if isinstance(inner, Call) else cost
 
 
-class Writer:
+class Emitter:
     """Writes a function of a plan.
 
     Parameters
     ----------
-    places : Places
+    buffers : BufferAssignment
         What is there when the function starts, and where results are to be written.
     recorded, width : int or None
         The number of examples that the program was recorded with, and that which the function is for.
@@ -59,16 +59,16 @@ class Writer:
 
     def __init__(
         self,
-        places: Places,
+        buffers: BufferAssignment,
         recorded: int | None = None,
         width: int | None = None,
         strided: Collection[Call] = (),
     ) -> None:
-        self.given = {**places.arguments, **places.counts, **places.arrays}
-        self.stays = set(places.arrays)  # what does not move, so that views of it are made once
-        self.places, self.into, self.sided = places, places.into, set(places.sided)
+        self.given = {**buffers.arguments, **buffers.counts, **buffers.arrays}
+        self.fixed = set(buffers.arrays)  # what does not move, so that views of it are made once
+        self.buffers, self.output_buffers, self.per_buffer = buffers, buffers.output_buffers, set(buffers.per_buffer)
         self.recorded, self.width, self.strided = recorded, width, strided
-        self.setup = list(places.setup)
+        self.setup = list(buffers.setup)
         self.names: dict[Call, str] = dict(self.given)
         self.allocated = Names({*USED, *self.given.values(), *(name for line in self.setup for name in line.names)})
         self.known: dict[Any, str] = {}  # arrays that the setup makes, by what is in them
@@ -85,17 +85,17 @@ class Writer:
     ) -> Code:
         """The function that computes what is wanted, and returns some of it; first the cost, as Python's number."""
         self.made = Code(name, list(dict.fromkeys(arguments)), setup=self.setup)
-        order = reachable(wanted, known=lambda call: call in self.given or is_number(call))
-        self.with_ones = {x.args[0] for x in order if x.function is with_ones}
+        order = toposort(wanted, known=lambda call: call in self.given or is_number(call))
+        self.augmented = {x.args[0] for x in order if x.function is append_ones}
         for call in order:  # arguments before what depends on them
             if self.is_constant(call):
                 self.constants.add(call)
-        own = {*self.into, *self.with_ones, *self.constants}
-        self.storage = self.made.storage = stored(
+        own = {*self.output_buffers, *self.augmented, *self.constants}
+        self.liveness = self.made.liveness = assign_slots(
             order,
             wanted,
             arrays={call for call in order if self.takes_array(call) and call not in own},
-            scratch=self.places.scratch,
+            scratch=self.buffers.scratch,
             owner=self.owner,
             size=lambda call: math.prod(self.lengths(call)),
         )
@@ -121,13 +121,13 @@ class Writer:
         if is_number(x):
             return False
         if f is np.reshape:
-            shared = x.function is not None and not self.is_view(x) and x.function not in (with_ones, side_by_side)
+            shared = x.function is not None and not self.is_view(x) and x.function not in (append_ones, append_bias)
             return shared and not call.options.get("order")
         if f is getitem:
             index = call.args[1]
             single = call.shape == () and index is not Ellipsis and not (isinstance(index, tuple) and Ellipsis in index)
             return _basic(index) and not single
-        if f is with_ones:
+        if f is append_ones:
             return x not in self.given and x not in self.constants
         return row_of(f).kind is VIEW
 
@@ -135,7 +135,7 @@ class Writer:
         """Whether a result depends on nothing, if it is known of the arguments."""
         if self.is_view(call):
             return self.owner(call) in self.constants
-        if call.function in (with_ones, copied):  # a copy is for somebody who may write into it
+        if call.function in (append_ones, copy_of):  # a copy is for somebody who may write into it
             return False
         return all(x in self.constants or (is_number(x) and not _changes(x)) for x in call.calls())
 
@@ -155,26 +155,26 @@ class Writer:
     def line(self, call: Call) -> None:
         """Write the line for a call, in the function or in its setup."""
         if call in self.constants and not self.is_view(call):
-            if call.function is not np.ones or call in self.into:  # which are made for those who ask for them
-                self.once(call)
+            if call.function is not np.ones or call in self.output_buffers:  # which are made for those who ask for them
+                self.hoist_constant(call)
         elif self.is_view(call):
             self.view(call)
-        elif call.function is with_ones:
+        elif call.function is append_ones:
             self.with_row_of_ones(call)
         elif self.takes_array(call):
             self.written(call, self.target(call))
         else:
             self.assigned(call)
-        if call in self.into and self.names[call] != self.into[call]:  # a view, or a constant
-            self.write(f"{self.into[call]}[...] = {self.names[call]}")
+        if call in self.output_buffers and self.names[call] != self.output_buffers[call]:  # a view, or a constant
+            self.write(f"{self.output_buffers[call]}[...] = {self.names[call]}")
 
     def name(self, call: Call) -> str:
         """The name of a result."""
         if call not in self.names:
-            self.once(call)
+            self.hoist_constant(call)
         return self.names[call]
 
-    def once(self, call: Call) -> None:
+    def hoist_constant(self, call: Call) -> None:
         """What depends on nothing is computed when the plan is made."""
         text = f"{self.called(call.function)}({self.arguments(call)})"
         if call.function is np.ones:
@@ -182,10 +182,10 @@ class Writer:
         elif row_of(call.function).kind is VIEW and is_number(call.args[0]):
             text = f"np.full({self.shape(call)}, {self.number(call.args[0])}, {self.dtype(call.dtype)})"
         stem = call.name or ("ones" if call.function is np.ones else "c")
-        self.names[call] = self.made_once(text, stem, math.prod(self.lengths(call)), call.dtype)
-        self.stays.add(call)
+        self.names[call] = self.hoist(text, stem, math.prod(self.lengths(call)), call.dtype)
+        self.fixed.add(call)
 
-    def made_once(self, text: str, stem: str, size: int, dtype: Any) -> str:
+    def hoist(self, text: str, stem: str, size: int, dtype: Any) -> str:
         """The name of an array of constants, or of a number, that the setup makes."""
         if text not in self.known:
             self.known[text] = self.free(stem)
@@ -198,9 +198,9 @@ class Writer:
         """A view: made once if what it is of stays where it is."""
         x = call.args[0]
         inner = self.name(x)
-        if call.function is with_ones:
+        if call.function is append_ones:
             self.names[call] = self.wholes[x]
-            self.stays.add(call)
+            self.fixed.add(call)
             return
         if is_transpose(call):
             text = f"{inner}.T"
@@ -210,9 +210,9 @@ class Writer:
             text = f"{self.called(call.function)}({self.arguments(call)})"
         self.names[call] = name = self.free(f"{inner}_T" if text == f"{inner}.T" else call.name or "view")
         owner = self.owner(call)
-        if owner in self.stays:
-            self.stays.add(call)
-            self.setup.append(Line(f"{name} = {text}", sided=owner in self.sided))
+        if owner in self.fixed:
+            self.fixed.add(call)
+            self.setup.append(Line(f"{name} = {text}", per_buffer=owner in self.per_buffer))
         else:
             self.write(f"{name} = {text}")
 
@@ -220,7 +220,7 @@ class Writer:
         """An input with a row of ones below, by copying it."""
         name = self.names[call] = self.free(call.name or "t")
         rows = self.free(f"{name}_rows")
-        self.stays.add(call)
+        self.fixed.add(call)
         self.filled_with_ones(name, self.lengths(call), call.dtype)
         self.setup.append(Line(f"{rows} = {name}[:-1]"))
         self.write(f"{rows}[...] = {self.names[call.args[0]]}", "a copy, with a row of ones below")
@@ -232,25 +232,25 @@ class Writer:
 
     def target(self, call: Call) -> str:
         """The array that a result is written into."""
-        self.stays.add(call)
-        if call in self.into:
-            name = self.into[call]
-            self.sided.add(call)  # as it may be
+        self.fixed.add(call)
+        if call in self.output_buffers:
+            name = self.output_buffers[call]
+            self.per_buffer.add(call)  # as it may be
         else:
             name = self.free(call.name or "t")
-            if call in self.with_ones:
+            if call in self.augmented:
                 whole, (rows, *others) = self.free(f"{name}_and_1"), self.lengths(call)
                 self.wholes[call] = whole
                 self.filled_with_ones(whole, (rows + 1, *others), call.dtype)
                 text = f"{whole}[:-1]"
-            elif call in self.storage.over:
-                old = self.storage.over[call]
+            elif call in self.liveness.in_place:
+                old = self.liveness.in_place[call]
                 text = self.names[old]
-                if old in self.sided:
-                    self.sided.add(call)
+                if old in self.per_buffer:
+                    self.per_buffer.add(call)
             else:
-                text = f"part(memory[{self.storage.slot[call]}], {self.shape(call)})"
-            self.setup.append(Line(f"{name} = {text}", sided=call in self.sided))
+                text = f"part(memory[{self.liveness.slot[call]}], {self.shape(call)})"
+            self.setup.append(Line(f"{name} = {text}", per_buffer=call in self.per_buffer))
         self.names[call] = name
         return name
 
@@ -283,13 +283,13 @@ class Writer:
             text = self.total(*call.args)
         elif f is np.dot and call.shape == () and all(isinstance(x, Call) and x.shape for x in call.args):
             text = f"{self.any(call.args[0])}.dot({self.any(call.args[1])})"
-        elif f is copied:
-            text = self.any(call.args[0]) + ".copy()" * (call not in self.into)
+        elif f is copy_of:
+            text = self.any(call.args[0]) + ".copy()" * (call not in self.output_buffers)
         else:
             fresh = isinstance(f, np.ufunc) or row_of(f).is_new  # others may give a view of memory that is used again
             text = f"{self.called(f)}({self.arguments(call)})" + ".copy()" * (not fresh)
-        self.names[call] = self.into.get(call) or self.free(call.name or ("t" if call.shape else "s"))
-        self.write(f"{self.names[call]}{'[...]' * (call in self.into)} = {text}", self.comment(call))
+        self.names[call] = self.output_buffers.get(call) or self.free(call.name or ("t" if call.shape else "s"))
+        self.write(f"{self.names[call]}{'[...]' * (call in self.output_buffers)} = {text}", self.comment(call))
 
     def total(self, x: Call, y: Call) -> str:
         """The sum of products of entries, or of the entries of x if y are ones."""
@@ -304,12 +304,14 @@ class Writer:
         """The entries of an array in a row."""
         if is_call(x, np.ones):
             size = math.prod(self.lengths(x))
-            return self.made_once(f"np.ones(({size},), {self.dtype(x.dtype)})", "ones", size, x.dtype)
+            return self.hoist(f"np.ones(({size},), {self.dtype(x.dtype)})", "ones", size, x.dtype)
         name = self.name(x)
-        if x in self.stays and x not in self.given and not self.is_view(x):
+        if x in self.fixed and x not in self.given and not self.is_view(x):
             if ("row", name) not in self.known:
                 self.known["row", name] = self.free(f"{name}_row")
-                self.setup.append(Line(f"{self.known['row', name]} = {name}.reshape(-1)", sided=x in self.sided))
+                self.setup.append(
+                    Line(f"{self.known['row', name]} = {name}.reshape(-1)", per_buffer=x in self.per_buffer)
+                )
             return self.known["row", name]
         return f"{name}.ravel()"
 
@@ -323,7 +325,7 @@ class Writer:
 
     def comment(self, call: Call) -> str:
         """The shape of a result, and by what it differs from what its name says."""
-        return ", ".join(x for x in (self.shape(call) * bool(call.shape), self.places.notes.get(call.name, "")) if x)
+        return ", ".join(x for x in (self.shape(call) * bool(call.shape), self.buffers.notes.get(call.name, "")) if x)
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 
@@ -331,7 +333,7 @@ class Writer:
         """An argument of a function of entries: numbers become arrays of the dtype, which NumPy takes faster."""
         if isinstance(x, Call) and not is_number(x):
             return self.single(x, call)
-        if not isinstance(x, Call) and number(x) is None:  # an array, a list, or Python's True
+        if not isinstance(x, Call) and scalar_value(x) is None:  # an array, a list, or Python's True
             return self.any(x)
         dtypes = {y.dtype for y in call.args if isinstance(y, Call) and not is_number(y)}
         dtype = dtypes.pop() if len(dtypes) == 1 else None
@@ -340,15 +342,15 @@ class Writer:
             return f"np.{x.dtype.name}({self.number(x)})"
         if not same or call.function is np.power:
             return self.number(x)
-        if number(x) is None:
+        if scalar_value(x) is None:
             return self.live(x, dtype)
-        value = float(number(x))
+        value = float(scalar_value(x))
         if row_of(call.function).out_by_keyword and math.prod(self.lengths(call)) <= FEW:  # there, an array is faster
             text = f"np.full({self.shape(call)}, {self.number(value)}, {self.dtype(dtype)})"
             size = math.prod(self.lengths(call))
-            return self.made_once(text, "zeros" if value == 0 else "filled", size, dtype)
+            return self.hoist(text, "zeros" if value == 0 else "filled", size, dtype)
         stem = "number_" + f"{value:g}".replace("-", "minus_").replace("+", "")
-        return self.made_once(self.array(self.number(value), dtype), stem, 1, dtype)
+        return self.hoist(self.array(self.number(value), dtype), stem, 1, dtype)
 
     def single(self, x: Call, call: Call) -> str:
         """An array; one with a single entry as a number that NumPy knows the place of, which it takes in half the time.
@@ -356,21 +358,21 @@ class Writer:
         Beside another that has the shape of the result, it need not have axes.
         """
         name = self.name(x)
-        if x not in self.stays or not x.shape or math.prod(self.lengths(x)) != 1 or not is_elementwise(call):
+        if x not in self.fixed or not x.shape or math.prod(self.lengths(x)) != 1 or not is_elementwise(call):
             return name
         if not any(isinstance(y, Call) and y is not x and self.lengths(y) == self.lengths(call) for y in call.args):
             return name
         if ("single", name) not in self.known:
             self.known["single", name] = self.free(f"{name}_single")
             text = f"{self.known['single', name]} = {name}.reshape(())"
-            self.setup.append(Line(text, sided=self.owner(x) in self.sided))
+            self.setup.append(Line(text, per_buffer=self.owner(x) in self.per_buffer))
         return self.known["single", name]
 
     def live(self, x: Call, dtype: Any) -> str:
         """An array of a number that depends on the learning rate; or on the number of examples, which is fixed."""
         text = self.number(x)
         if not _changes(x):
-            return self.made_once(self.array(text, dtype), "number", 1, dtype)
+            return self.hoist(self.array(text, dtype), "number", 1, dtype)
         if (text, dtype) not in self.known:
             name = self.known[text, dtype] = self.free("rate")
             self.setup.append(Line(f"{name} = {self.array('0.0', dtype)}"))
@@ -401,7 +403,7 @@ class Writer:
 
     def cost(self, cost: Call) -> str:
         """The cost as a number of Python's, which divides it."""
-        inner = cost_without_factor(cost)
+        inner = unscaled_cost(cost)
         text = f"float({self.any(inner)})"
         if inner is cost:
             return text
@@ -461,7 +463,7 @@ class Writer:
     def lengths(self, call: Call) -> tuple[int, ...]:
         """The shape of a result for the examples that the functions are for."""
         m, w = self.recorded, self.width
-        if not m or w is None or call in self.places.plain:
+        if not m or w is None or call in self.buffers.plain:
             return call.shape
         return tuple(n // m * w if n and n % m == 0 else n for n in call.shape)
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.buffers import USED, Places
+from tinygrad_dls.compiler.buffers import USED, BufferAssignment
 from tinygrad_dls.compiler.checking import Results, Turns, distance, rounded
 from tinygrad_dls.compiler.compiled import Compiled
-from tinygrad_dls.compiler.emit import Writer
+from tinygrad_dls.compiler.emit import Emitter
 from tinygrad_dls.compiler.guards import Surroundings
-from tinygrad_dls.compiler.lowering import copied, lowered
+from tinygrad_dls.compiler.lowering import copy_of, lower
 from tinygrad_dls.compiler.recording import checks_of_arguments, checks_of_recordings, lines_of
-from tinygrad_dls.compiler.scaling import factored
+from tinygrad_dls.compiler.scaling import delay_scaling
 from tinygrad_dls.compiler.store import aligned, part
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
@@ -25,8 +25,8 @@ from tinygrad_dls.graph.names import Names
 from tinygrad_dls.graph.reading import read
 from tinygrad_dls.graph.subject import argument_names
 from tinygrad_dls.ir.call import Call
-from tinygrad_dls.ir.rules import simplified
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.rules import canonicalize
+from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.nn.labels import Check, check_once
 
 __all__ = ["CompiledFunction"]
@@ -57,14 +57,14 @@ class CompiledFunction(Compiled):
         with self._lock:
             found = self._known.find(types)
             if found is None:
-                around, found, reason = self._learned(
+                captured, found, reason = self._learned(
                     lambda: Surroundings([self.function], constants=self._constants),
                     lambda: self._recorded(arrays),
                     lambda _, run: self._tried(run, arrays),
                     lambda: self.function(*arrays),
                 )
                 found = found or _Eager(self.function, reason)
-                self._known.add(types, around, found, found.bytes)
+                self._known.add(types, captured, found, found.bytes)
             self._now = found
             try:
                 result = found(*arrays)
@@ -122,14 +122,14 @@ class CompiledFunction(Compiled):
         names = argument_names(self.function, len(arrays))
         runs = []
         for _ in range(2):
-            recorder = Recorder()
-            inputs = [recorder.input(name, np.asarray(x)) for name, x in zip(names, arrays, strict=True)]
+            trace = Trace()
+            inputs = [trace.input(name, np.asarray(x)) for name, x in zip(names, arrays, strict=True)]
             with checks_of_recordings() as asked:
                 result = self.function(*inputs)
             outputs: list[Call] = []
             form = _form(result, outputs)
             given = [x.call for x in inputs]
-            runs.append((form, simplified(outputs), given))
+            runs.append((form, canonicalize(outputs), given))
             checks = checks_of_arguments(asked, given)
         (form, outputs, given), (_, again, _) = runs
         if lines_of(outputs, None) != lines_of(again, None):
@@ -180,12 +180,12 @@ class _Run:
         self.checks = checks
         self.outputs, self.turns = outputs, Turns(np.result_type(float if not outputs else outputs[0].dtype))
         self.left = self.turns.left
-        outputs, _ = factored(lowered(outputs))
-        results = [Call(copied, (c,), {}, c.shape, c.dtype) for c in outputs]
+        outputs, _ = delay_scaling(lower(outputs))
+        results = [Call(copy_of, (c,), {}, c.shape, c.dtype) for c in outputs]
         self.form = form
-        self.code = Writer(Places(arguments=given)).code("function", list(given.values()), results, results)
+        self.code = Emitter(BufferAssignment(arguments=given)).code("function", list(given.values()), results, results)
         self.code.returned += ","
-        memory = [aligned(n, dtype) for dtype, n in self.code.storage.slots]
+        memory = [aligned(n, dtype) for dtype, n in self.code.liveness.slots]
         namespace = {"np": np, "part": part, "memory": memory, **self.code.constants}
         exec(builtins.compile(self.code.text(), "<compiled function>", "exec"), namespace)
         self.run: Callable[..., Any] = namespace["function"]
@@ -208,8 +208,8 @@ class _Run:
     def explain(self) -> str:
         code = self.code
         return (
-            f"{code.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {len(code.storage.over)} results "
-            f"are written over an argument, {code.storage.reused} into memory that was used before."
+            f"{code.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {len(code.liveness.in_place)} "
+            f"results are written over an argument, {code.liveness.reused} into memory that was used before."
         )
 
 
@@ -235,7 +235,7 @@ def _form(result: Any, outputs: list[Call]) -> Any:
                 "for a step of training, compile(model, loss, optimizer)."
             )
         result = result._value
-    if isinstance(result, RecordingArray):
+    if isinstance(result, Tracer):
         outputs.append(result.call)
         return _HOLE
     if type(result) in (tuple, list) or (isinstance(result, tuple) and hasattr(result, "_fields")):

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import Call, is_call, reachable
+from tinygrad_dls.ir.call import Call, is_call, toposort
 from tinygrad_dls.ir.functions import row_of
-from tinygrad_dls.ir.rules import simplified
+from tinygrad_dls.ir.rules import canonicalize
 
 __all__ = ["lies_within"]
 
@@ -18,16 +18,16 @@ _ANYWHERE = (-np.inf, np.inf)
 
 def lies_within(call: Call, least: float, largest: float) -> bool:
     """Whether all entries of a result lie between two limits, or are NaN; False also where it cannot be told."""
-    (call,) = simplified([call])
+    (call,) = canonicalize([call])
     found: dict[Call, tuple[float, float]] = {}
     with np.errstate(all="ignore"):
-        for x in reachable([call]):
-            found[x] = _range(x, found)
+        for x in toposort([call]):
+            found[x] = _interval(x, found)
     low, high = found[call]
     return low >= least and high <= largest
 
 
-def _range(call: Call, found: dict[Call, tuple[float, float]]) -> tuple[float, float]:
+def _interval(call: Call, found: dict[Call, tuple[float, float]]) -> tuple[float, float]:
     """The least and the largest that a call can give."""
 
     def of(x: Any) -> tuple[float, float]:

@@ -14,11 +14,11 @@ import numpy as np
 
 from tinygrad_dls.ir.call import Call, fits
 
-__all__ = ["Storage", "is_elementwise", "stored"]
+__all__ = ["Liveness", "assign_slots", "is_elementwise"]
 
 
 @dataclass
-class Storage:
+class Liveness:
     """Where results are.
 
     Attributes
@@ -27,13 +27,13 @@ class Storage:
         The arrays of working memory, and their lengths.
     slot : dict of Call to int
         Which of them results are the first entries of.
-    over : dict of Call to Call
+    in_place : dict of Call to Call
         The arguments that results are written over.
     """
 
     slots: list[tuple[Any, int]] = field(default_factory=list)
     slot: dict[Call, int] = field(default_factory=dict)
-    over: dict[Call, Call] = field(default_factory=dict)
+    in_place: dict[Call, Call] = field(default_factory=dict)
 
     @property
     def reused(self) -> int:
@@ -46,7 +46,7 @@ def is_elementwise(call: Call) -> bool:
     return isinstance(call.function, np.ufunc) and call.function.signature is None
 
 
-def stored(
+def assign_slots(
     order: Sequence[Call],
     wanted: Sequence[Call],
     *,
@@ -54,7 +54,7 @@ def stored(
     scratch: set[Call],
     owner: Callable[[Call], Call],
     size: Callable[[Call], int],
-) -> Storage:
+) -> Liveness:
     """Find memory for results.
 
     Parameters
@@ -74,24 +74,24 @@ def stored(
     """
     last = {owner(x): i for i, call in enumerate(order) for x in (call, *call.calls())}
     last |= {owner(call): len(order) for call in wanted}
-    found = Storage()
-    held: dict[Call, int] = {}  # the slots in use, by what is in them now
+    found = Liveness()
+    live: dict[Call, int] = {}  # the slots in use, by what is in them now
     free: list[int] = []
     for i, call in enumerate(order):
         if call in arrays:
-            old = _overwritten(call, {x for x in (arrays | scratch) & set(call.calls()) if last[x] == i}, owner)
+            old = _operand_to_reuse(call, {x for x in (arrays | scratch) & set(call.calls()) if last[x] == i}, owner)
             if old is not None:
-                found.over[call] = old
-                if old in held:
-                    held[call] = held.pop(old)
+                found.in_place[call] = old
+                if old in live:
+                    live[call] = live.pop(old)
             else:
-                held[call] = found.slot[call] = _taken(found.slots, free, np.dtype(call.dtype), size(call))
-        ended = [x for x in dict.fromkeys(map(owner, (call, *call.calls()))) if last[x] == i and x in held]
-        free += [held.pop(x) for x in ended]
+                live[call] = found.slot[call] = _take_slot(found.slots, free, np.dtype(call.dtype), size(call))
+        ended = [x for x in dict.fromkeys(map(owner, (call, *call.calls()))) if last[x] == i and x in live]
+        free += [live.pop(x) for x in ended]
     return found
 
 
-def _overwritten(call: Call, free: set[Call], owner: Callable[[Call], Call]) -> Call | None:
+def _operand_to_reuse(call: Call, free: set[Call], owner: Callable[[Call], Call]) -> Call | None:
     """The argument that a function of single entries may write over, if there is one."""
     if is_elementwise(call):
         args = [x for x in call.args if isinstance(x, Call)]
@@ -101,7 +101,7 @@ def _overwritten(call: Call, free: set[Call], owner: Callable[[Call], Call]) -> 
     return None
 
 
-def _taken(slots: list[tuple[Any, int]], free: list[int], dtype: Any, size: int) -> int:
+def _take_slot(slots: list[tuple[Any, int]], free: list[int], dtype: Any, size: int) -> int:
     """A slot that is free: the smallest that is large enough, or the largest, made larger; or else a new one."""
     fitting = [i for i in free if slots[i][0] == dtype]
     if not fitting:

@@ -12,12 +12,12 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.ir.call import Call, astype, is_call, is_plain_reduction, like, number, summed_axes
+from tinygrad_dls.ir.call import Call, astype, is_call, is_plain_reduction, like, scalar_value, summed_axes
 from tinygrad_dls.ir.functions import clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite, rewrite_beside
 from tinygrad_dls.ir.rules import floats
 
-__all__ = ["FLOATS", "copied", "is_number", "lowered", "total"]
+__all__ = ["FLOATS", "copy_of", "is_number", "lower", "total"]
 
 FLOATS = (np.dtype("f4"), np.dtype("f8"))
 
@@ -28,7 +28,7 @@ def is_number(x: Any) -> bool:
     Not by their names: a parameter may be called m, or learning_rate.
     """
     if not isinstance(x, Call):
-        return number(x) is not None
+        return scalar_value(x) is not None
     if x.function is None:
         return x.dtype is int or x.dtype is float  # Python's numbers have Python's types: these two symbols alone
     arithmetic = x.function is np.asarray or row_of(x.function).is_arithmetic
@@ -40,7 +40,7 @@ def total(x: Array, y: Array) -> Any:
     return x.ravel().dot(y.ravel())
 
 
-def copied(x: Any) -> Any:
+def copy_of(x: Any) -> Any:
     """The same numbers in another array."""
     return x.copy()
 
@@ -100,15 +100,15 @@ def _compares(x: Any) -> TypeGuard[Call]:
     return isinstance(x, Call) and row_of(x.function).is_comparison
 
 
-def truths_as_numbers(call: Call) -> Any:
+def masks_as_numbers(call: Call) -> Any:
     """Truths that are multiplied are made numbers where they are made: mixed dtypes are converted piece by piece."""
     if is_call(call, astype) and _compares(call.args[0]) and call.dtype in FLOATS and call.shape:
         return like(call, call.args[0].function, *call.args[0].args)
     if is_call(call, np.multiply, np.subtract) and call.dtype in FLOATS and call.shape:
         for i, x in enumerate(call.args):
             other = call.args[1 - i]
-            truths = _compares(x) and x.dtype == bool and x.shape
-            if truths and isinstance(other, Call) and other.dtype == call.dtype:
+            is_mask = _compares(x) and x.dtype == bool and x.shape
+            if is_mask and isinstance(other, Call) and other.dtype == call.dtype:
                 args = list(call.args)
                 args[i] = Call(x.function, x.args, {}, x.shape, call.dtype)
                 return like(call, call.function, *args)
@@ -167,7 +167,7 @@ RULES: tuple[Rule, ...] = (
         "``np.dot`` starts a product of small matrices in half the time of ``np.matmul``.",
         Pair(lambda x, y: x @ y, lambda x, y: np.dot(x, y), fast_floats, vectors_or_matrices),
     ),
-    truths_as_numbers,
+    masks_as_numbers,
 )
 
 BESIDE = (
@@ -190,6 +190,6 @@ BESIDE = (
 )
 
 
-def lowered(outputs: Sequence[Call], length: Callable[[int], Any] = lambda n: n) -> list[Call]:
+def lower(outputs: Sequence[Call], length: Callable[[int], Any] = lambda n: n) -> list[Call]:
     """The same in terms of cheap NumPy calls; `length` gives the length of an axis as a symbol."""
     return rewrite_beside(rewrite(outputs, (means_as_sums(length), *RULES)), BESIDE)

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinygrad_dls.compiler.augmenting import joined
-from tinygrad_dls.compiler.buffers import Places, over_gradients, placed, with_sums
+from tinygrad_dls.compiler.augmenting import augment
+from tinygrad_dls.compiler.buffers import BufferAssignment, assign_buffers, over_gradients, with_sums
 from tinygrad_dls.compiler.code import Code
-from tinygrad_dls.compiler.emit import Writer, cost_without_factor
-from tinygrad_dls.compiler.lowering import copied, lowered
-from tinygrad_dls.compiler.scaling import factored
-from tinygrad_dls.compiler.tiling import SHARED, Kinds, kinds, width, worthwhile
-from tinygrad_dls.compiler.updating import Flat, Layout, Update, flat_update, laid_out
+from tinygrad_dls.compiler.emit import Emitter, unscaled_cost
+from tinygrad_dls.compiler.lowering import copy_of, lower
+from tinygrad_dls.compiler.scaling import delay_scaling
+from tinygrad_dls.compiler.tiling import SHARED, BatchAxes, find_batch_axes, width, worthwhile
+from tinygrad_dls.compiler.updating import Flat, Layout, Update, flat_update, lay_out
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.ir.call import Call, fits, reachable
+from tinygrad_dls.ir.call import Call, fits, toposort
 from tinygrad_dls.ir.program import Program
 
 __all__ = ["Plan", "plan"]
@@ -45,7 +45,7 @@ class Plan:
         Whether one update serves all parameters.
     recorded : int
         The calls that were recorded.
-    joined : list of str
+    augmented : list of str
         The layers whose W and b stand side by side.
     whole : Code or None
         The function of a step that is done at once.
@@ -71,7 +71,7 @@ class Plan:
     is_plain: bool
     is_flat: bool
     recorded: int
-    joined: list[str]
+    augmented: list[str]
     whole: Code | None = None
     tiles: dict[int, Code] = field(default_factory=dict)
     update: Code | None = None
@@ -105,13 +105,13 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     tile : int, optional
         The columns of a tile, instead of what fits into the cache.
     """
-    work = _passed(step, alike, gradients)
-    found = kinds([*work.results, *work.kept], step.recorder.m, work.places.plain)
+    work = _run_passes(step, alike, gradients)
+    found = find_batch_axes([*work.results, *work.kept], step.trace.m, work.buffers.plain)
     if any(found.axis.get(call, -1) != -1 for call in work.data):
-        found.obstacle = found.obstacle or "the examples are not the columns of all data"
+        found.reason = found.reason or "the examples are not the columns of all data"
     if any(call.dtype != work.layout.dtype for call in found.sums):
-        found.obstacle = found.obstacle or "sums over the examples are not of the parameters' dtype"
-    counts = len(dict.fromkeys(work.places.counts.values()))
+        found.reason = found.reason or "sums over the examples are not of the parameters' dtype"
+    counts = len(dict.fromkeys(work.buffers.counts.values()))
     result = Plan(
         m,
         work.layout,
@@ -121,14 +121,14 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
         is_plain=len(work.data) == 2 and not counts and not work.kept,
         is_flat=work.flat is not None,
         recorded=work.recorded,
-        joined=[block.name for block in work.layout.blocks if len(block.members) > 1],
-        why_whole=found.obstacle,
+        augmented=[block.name for block in work.layout.blocks if len(block.members) > 1],
+        why_whole=found.reason,
     )
     if m is not None and not result.why_whole:
         _tile(result, work, found, m, tile)
     if not result.tiles:
-        places = work.places if work.flat is None or work.kept else over_gradients(work.places, work.flat)
-        result.whole = work.last("step", places, m)
+        buffers = work.buffers if work.flat is None or work.kept else over_gradients(work.buffers, work.flat)
+        result.whole = work.last("step", buffers, m)
     return result
 
 
@@ -150,7 +150,7 @@ class _Work:
     cost : Call
     kept : list of Call
         Copies of the gradients, for those who want to see them.
-    layout, kinds, flat, places
+    layout, kinds, flat, buffers
         The flat arrays, what of the state they hold, the update that works on them at once if there is one, and what
         lies where.
     """
@@ -163,22 +163,22 @@ class _Work:
     layout: Layout
     kinds: list[tuple[int, ...]]
     flat: Flat | None
-    places: Places
+    buffers: BufferAssignment
 
     @property
     def results(self) -> list[Call]:
         """What NumPy computes of the cost, and what is written into the flat arrays."""
-        return [cost_without_factor(self.cost), *self.places.gradients, *self.places.new]
+        return [unscaled_cost(self.cost), *self.buffers.gradients, *self.buffers.new]
 
-    def last(self, name: str, places: Places, m: int | None) -> Code:
+    def last(self, name: str, buffers: BufferAssignment, m: int | None) -> Code:
         """The function that ends with the update."""
-        arguments = [*places.arguments.values(), "learning_rate", *places.counts.values()]
-        returned = [*places.new_counts, *self.kept]
-        writer = Writer(places, self.examples, m)
-        return writer.code(name, arguments, [*self.results, *returned], returned, self.cost)
+        arguments = [*buffers.arguments.values(), "learning_rate", *buffers.counts.values()]
+        returned = [*buffers.new_counts, *self.kept]
+        emitter = Emitter(buffers, self.examples, m)
+        return emitter.code(name, arguments, [*self.results, *returned], returned, self.cost)
 
 
-def _passed(step: Program, alike: bool, gradients: bool) -> _Work:
+def _run_passes(step: Program, alike: bool, gradients: bool) -> _Work:
     """The passes over a program, in order."""
     count = len(step.update) - len(step.state)  # of the parameters, whose new values come first
     updated = {name for name, _ in step.update[:count]}
@@ -186,11 +186,11 @@ def _passed(step: Program, alike: bool, gradients: bool) -> _Work:
     seen = dict(step.backward)
     outputs = [call for _, call in step.outputs()]
     outputs += [seen[f"d{p.name}"] for p in parameters] if gradients else []
-    recorded = sum(call.function is not None for call in reachable(outputs))
+    recorded = sum(call.function is not None for call in toposort(outputs))
 
-    outputs = lowered(outputs, step.recorder.length)
-    outputs, notes = factored(outputs)
-    outputs, partners = joined(outputs, parameters, step.data, step.recorder.m)
+    outputs = lower(outputs, step.trace.length)
+    outputs, notes = delay_scaling(outputs)
+    outputs, partners = augment(outputs, parameters, step.data, step.trace.m)
 
     new = dict(zip([*parameters, *step.state], outputs[1:], strict=False))
     states = [[s for s in step.state if s.name[1:] == f"d{p.name}"] for p in parameters]
@@ -200,20 +200,20 @@ def _passed(step: Program, alike: bool, gradients: bool) -> _Work:
     dtypes = sorted({str(p.dtype) for p in parameters})
     if len(dtypes) > 1:
         raise RecordingError(f"the parameters are of several dtypes, {' and '.join(dtypes)}; a plan needs one.")
-    layout = laid_out(updates, partners)
+    layout = lay_out(updates, partners)
     updates.sort(key=lambda update: layout.names.index(update.parameter.name))
     flat = flat_update(updates, layout.size)
     flat = flat if alike or not (flat and flat.counts) else None
     data = [*step.data, *(p for p in step.parameters if p.name not in updated)]
-    places = placed(updates, layout, flat, data, outputs)
-    kept = [Call(copied, (own[name],), {}, own[name].shape, own[name].dtype) for name in layout.names if own]
+    buffers = assign_buffers(updates, layout, flat, data, outputs)
+    kept = [Call(copy_of, (own[name],), {}, own[name].shape, own[name].dtype) for name in layout.names if own]
     if kept:
-        places.scratch.clear()
+        buffers.scratch.clear()
     notes |= {f"d{w.name}{b.name}": notes[f"d{w.name}"] for w, b in partners.items() if f"d{w.name}" in notes}
-    places.notes = notes
+    buffers.notes = notes
     numbers = {p.name: _kinds(own, kept_flat) for p, own in zip(parameters, states, strict=True)}
     in_order = [numbers[name] for name in layout.names]
-    return _Work(step.recorder.m, recorded, data, outputs[0], kept, layout, in_order, flat, places)
+    return _Work(step.trace.m, recorded, data, outputs[0], kept, layout, in_order, flat, buffers)
 
 
 def _like_parameters(parameters: Sequence[Call], states: Sequence[Sequence[Call]]) -> list[int]:
@@ -239,20 +239,20 @@ def _update(p: Call, own: Sequence[Call], kept_flat: Sequence[int], new: dict[Ca
 
 def _of_its_own(new: Call) -> Call:
     """A part of the state that is given back: numbers are new each time, and arrays are copied out of our memory."""
-    return Call(copied, (new,), {}, new.shape, new.dtype) if new.shape else new
+    return Call(copy_of, (new,), {}, new.shape, new.dtype) if new.shape else new
 
 
 # -- tiles ------------------------------------------------------------------------------------------------------------
 
 
-def _tile(result: Plan, work: _Work, found: Kinds, m: int, tile: int | None) -> None:
+def _tile(result: Plan, work: _Work, found: BatchAxes, m: int, tile: int | None) -> None:
     """Plan tiles of the examples, or say why there are none."""
-    of_columns, of_update, sums = with_sums(work.places, found.sums, work.layout.size)
+    of_columns, of_update, sums = with_sums(work.buffers, found.sums, work.layout.size)
     data = {call for call in work.data if call in found.axis}
 
     def columns(width: int) -> Code:
-        writer = Writer(of_columns, work.examples, width, strided=data)
-        return writer.code("columns", [*of_columns.arguments.values()], found.sums)
+        emitter = Emitter(of_columns, work.examples, width, strided=data)
+        return emitter.code("columns", [*of_columns.arguments.values()], found.sums)
 
     entries = sum(math.prod(c.shape) // (work.examples or 1) * np.dtype(c.dtype).itemsize for c in data)
     bytes_per_example = columns(64).bytes // 64 + entries

@@ -13,10 +13,10 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.subject import Subject
-from tinygrad_dls.ir.call import Call, evaluated, key, reachable
+from tinygrad_dls.ir.call import Call, evaluate, key, toposort
 from tinygrad_dls.ir.program import FunctionSource, Program
 from tinygrad_dls.ir.shapes import hollow, shaped
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.nn.labels import Bounded, Check, noted
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import Optimizer
@@ -26,15 +26,15 @@ __all__ = [
     "checks_of_recordings",
     "difference_of",
     "fail_as_eagerly",
+    "fallback_reason",
     "lines_of",
-    "obstacle",
-    "recorded",
+    "record",
 ]
 
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
 
 
-def recorded(
+def record(
     model: Module, loss: Callable[[Any, Any], Any], optimizer: Optimizer, X: Array, Y: Array
 ) -> tuple[Program, list[Check]]:
     """The program of a step, and what the loss asks of the labels.
@@ -72,10 +72,10 @@ def recorded(
 # -- shapes without numbers -------------------------------------------------------------------------------------------
 
 
-class _Shapes(Recorder):
+class _ShapeTrace(Trace):
     """Records shapes and dtypes."""
 
-    def input(self, name: str, value: Any) -> RecordingArray:
+    def input(self, name: str, value: Any) -> Tracer:
         return super().input(name, hollow(value) if np.shape(value) else value)
 
     def value(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -86,7 +86,7 @@ class _Shapes(Recorder):
 class _Step(FunctionSource):
     """A step whose shapes alone are recorded: its arrays are one entry, seen many times over, and cost nothing."""
 
-    recorder = _Shapes
+    trace = _ShapeTrace
 
     def _refuse_without_graph(self, J: Tensor) -> None:
         if not J.requires_grad:
@@ -115,32 +115,32 @@ class _Step(FunctionSource):
 
 
 @contextmanager
-def checks_of_recordings() -> Iterator[list[tuple[RecordingArray, Check]]]:
+def checks_of_recordings() -> Iterator[list[tuple[Tracer, Check]]]:
     """The checks that are asked of recording arrays within the block; they are not made."""
-    asked: list[tuple[RecordingArray, Check]] = []
+    asked: list[tuple[Tracer, Check]] = []
 
     def note(x: Any, check: Check) -> bool:
-        if isinstance(x, RecordingArray):
+        if isinstance(x, Tracer):
             asked.append((x, check))
-        return isinstance(x, RecordingArray)
+        return isinstance(x, Tracer)
 
     with noted(note):
         yield asked
 
 
-def checks_of_arguments(asked: list[tuple[RecordingArray, Check]], inputs: list[Call]) -> list[tuple[int, Check]]:
+def checks_of_arguments(asked: list[tuple[Tracer, Check]], inputs: list[Call]) -> list[tuple[int, Check]]:
     """What a function asks of labels that are one of its arguments, or are computed from one: which, and the check."""
     checks: dict[tuple[int, Check], None] = {}
     for x, check in asked:
-        used = [i for i, y in enumerate(inputs) if y in reachable([x.call])]
+        used = [i for i, y in enumerate(inputs) if y in toposort([x.call])]
         if len(used) == 1 and not _each_time(check):
             (i,) = used
             own = x.call is inputs[i]
-            checks[i, check if own else _of_labels(x.call, check, inputs[i], x.recorder)] = None
+            checks[i, check if own else _of_labels(x.call, check, inputs[i], x._trace)] = None
     return list(checks)
 
 
-def _checks(step: Program, asked: list[tuple[RecordingArray, Check]]) -> list[Check]:
+def _checks(step: Program, asked: list[tuple[Tracer, Check]]) -> list[Check]:
     """The checks of labels that the eager loss makes of each new array, as functions of Y.
 
     Raises
@@ -150,16 +150,16 @@ def _checks(step: Program, asked: list[tuple[RecordingArray, Check]]) -> list[Ch
     """
     checks: dict[Check, None] = {}
     Y = step.data[-1]
-    own = [(x.call, check) for x, check in asked if x.recorder is step.recorder]
+    own = [(x.call, check) for x, check in asked if x._trace is step.trace]
     for call, check in sorted(own, key=lambda said: not _each_time(said[1])):
-        inputs = {x for x in reachable([call]) if x.function is None}
+        inputs = {x for x in toposort([call]) if x.function is None}
         if _each_time(check):
             if not _passes(call, check):
                 raise RecordingError(_each_time(check))
         elif call is Y:
             checks[check] = None
-        elif Y in inputs and inputs <= {Y, step.recorder.dimension}:
-            checks[_of_labels(call, check, Y, step.recorder)] = None
+        elif Y in inputs and inputs <= {Y, step.trace.dimension}:
+            checks[_of_labels(call, check, Y, step.trace)] = None
         elif not _passes(call, check):
             raise RecordingError(
                 "the loss checks labels that are computed from more than Y, at each step anew; a program does not look "
@@ -177,12 +177,12 @@ def _passes(call: Call, check: Check) -> bool:
     return isinstance(check, Bounded) and lies_within(call, *check.within)
 
 
-def _of_labels(call: Call, check: Check, Y: Call, recorder: Recorder) -> Check:
+def _of_labels(call: Call, check: Check, Y: Call, trace: Trace) -> Check:
     """The check of labels that the loss computes from Y, such as ``1 - Y``."""
 
     def checked(y: Array) -> str:
         try:
-            (labels,) = evaluated([call], {Y: y, recorder.dimension: y.shape[-1] if y.shape else 1})
+            (labels,) = evaluate([call], {Y: y, trace.dimension: y.shape[-1] if y.shape else 1})
         except Exception as error:  # an array that Y is cut from may not be what the loss expects
             return str(error)
         return check(labels)
@@ -190,7 +190,7 @@ def _of_labels(call: Call, check: Check, Y: Call, recorder: Recorder) -> Check:
     return checked
 
 
-def obstacle(error: Exception) -> str:
+def fallback_reason(error: Exception) -> str:
     """Why something is not recorded, in words."""
     return str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
 
@@ -224,7 +224,7 @@ def fail_as_eagerly(error: Exception, run: Callable[[], Any], what: str) -> NoRe
 
 def _differing(first: Program, second: Program) -> tuple[Any, Any] | None:
     """The first calls in which two recordings differ."""
-    a, b = (lines_of([call for _, call in p.outputs()], p.recorder.m) for p in (first, second))
+    a, b = (lines_of([call for _, call in p.outputs()], p.trace.m) for p in (first, second))
     return next(((x, y) for x, y in zip([*a, ""], [*b, ""], strict=False) if x != y), None)
 
 
@@ -240,7 +240,7 @@ def _said(line: Any) -> str:
 
 def lines_of(outputs: Iterable[Call], m: int | None) -> list[Any]:
     """What a program does, without what the number of examples changes."""
-    calls = reachable(outputs)
+    calls = toposort(outputs)
     place = {call: i for i, call in enumerate(calls)}
 
     def shape(call: Call) -> Any:

@@ -39,13 +39,13 @@ class Remembered:
 
     def find(self, kind: Hashable) -> Any:
         """The program for data of a kind, if there is one and what it reads is as it was; else None."""
-        for around, program, _ in self._programs.get(kind, ()):
-            if around.holds():
+        for captured, program, _ in self._programs.get(kind, ()):
+            if captured.holds():
                 self._programs[kind] = self._programs.pop(kind)  # the last one that was used
                 return program
         return None
 
-    def add(self, kind: Hashable, around: Surroundings, program: Any, size: int = 0) -> None:
+    def add(self, kind: Hashable, captured: Surroundings, program: Any, size: int = 0) -> None:
         """Remember a program that holds so many bytes of arrays, and forget others if there are too many.
 
         Warns
@@ -66,7 +66,7 @@ class Remembered:
                 "argument, or use eager steps."
             )
             self._bytes -= programs.pop(0)[2]
-        self._programs[kind] = [*programs, (around, program, size)]
+        self._programs[kind] = [*programs, (captured, program, size)]
         self._bytes += size
         while len(self._programs) > SHAPES or (self._bytes > BYTES and len(self._programs) > 1):
             oldest = next(iter(self._programs))

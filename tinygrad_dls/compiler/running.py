@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_dls.compiler.code import Code
 from tinygrad_dls.compiler.plan import Plan
-from tinygrad_dls.compiler.store import Home, aligned, part
+from tinygrad_dls.compiler.store import ParameterStore, aligned, part
 from tinygrad_dls.compiler.threads import LANES, one_blas_thread, shared
 from tinygrad_dls.engine.arrays import Array
 
@@ -59,14 +59,15 @@ class Runner:
         sums = (self.workers + self._lanes()) * plan.sums * np.dtype(plan.layout.dtype).itemsize if plan.tiles else 0
         return tiles + others + sums
 
-    def explained(self) -> str:
+    def explain(self) -> str:
         """What was recorded, fused, reused and tiled."""
         plan = self.plan
         lines = [f"{plan.recorded} NumPy calls were recorded: forward, backward and update."]
-        if plan.joined:
+        if plan.augmented:
             lines.append(
-                f"W and b side by side, times A with a row of ones, in {len(plan.joined)} layer"
-                f"{'s' * (len(plan.joined) > 1)} ({', '.join(plan.joined)}): one product for Z, one for dW and db."
+                f"W and b side by side, times A with a row of ones, in {len(plan.augmented)} layer"
+                f"{'s' * (len(plan.augmented) > 1)} ({', '.join(plan.augmented)}): one product for Z, one for dW and "
+                "db."
             )
         numbers = plan.layout.size * (1 + plan.layout.states)
         lines.append(
@@ -86,31 +87,31 @@ class Runner:
             )
         codes = plan.codes()
         lines.append(
-            f"{self.bytes:,} bytes of arrays, made once: {sum(len(c.storage.over) for c in codes)} results are written "
-            f"over an argument, {sum(c.storage.reused for c in codes)} into memory that was used before."
+            f"{self.bytes:,} bytes of arrays, made once: {sum(len(c.liveness.in_place) for c in codes)} results are "
+            f"written over an argument, {sum(c.liveness.reused for c in codes)} into memory that was used before."
         )
         lines.append(f"{sum(c.hoisted for c in codes)} constant arrays are made once.")
         if plan.why_whole:
             lines.append(f"Not tiled: {plan.why_whole}.")
         return "\n".join(lines)
 
-    def bind(self, home: Home) -> None:
+    def bind(self, store: ParameterStore) -> None:
         """Make the functions for the memory of a home."""
-        a, b = ([region.flat for region in side] for side in home.pair.sides)
+        a, b = ([region.flat for region in buffer] for buffer in store.pair.buffers)
         self.run = [self._step(a, b), self._step(b, a)]
-        self.version = home.pair.version
+        self.version = store.pair.version
 
     def _step(self, before: list[Array], after: list[Array]) -> Callable[..., Any]:
-        plan, total, sides = self.plan, self.total, {"before": before, "after": after}
+        plan, total, buffers = self.plan, self.total, {"before": before, "after": after}
         if plan.whole is not None:
-            return self._function(plan.whole, 0, sides, gradients=total)
+            return self._function(plan.whole, 0, buffers, gradients=total)
         assert self.lanes is not None
         assert plan.update is not None
         size, lanes = plan.layout.size, self.lanes
-        update = self._function(plan.update, 0, sides, gradients=total[:size], sums=total)
+        update = self._function(plan.update, 0, buffers, gradients=total[:size], sums=total)
         columns = [
             {
-                width: self._function(code, worker, sides, gradients=own[:size], sums=own)
+                width: self._function(code, worker, buffers, gradients=own[:size], sums=own)
                 for width, code in plan.tiles.items()
             }
             for worker, own in enumerate(self.scratch)
@@ -147,7 +148,9 @@ class Runner:
 
         return step
 
-    def _function(self, code: Code, worker: int, sides: dict[str, list[Array]], **arrays: Array) -> Callable[..., Any]:
+    def _function(
+        self, code: Code, worker: int, buffers: dict[str, list[Array]], **arrays: Array
+    ) -> Callable[..., Any]:
         """The function of a text, whose names stand for these arrays and for memory of the worker's own.
 
         What does not lie in one of the flat arrays is the same for both sides, so that it stays in the cache.
@@ -155,11 +158,11 @@ class Runner:
         key = id(code), worker
         common, own, body = self.compiled[id(code)]
         if key not in self.common:
-            memory = [aligned(n, dtype) for dtype, n in code.storage.slots]
+            memory = [aligned(n, dtype) for dtype, n in code.liveness.slots]
             names = {"np": np, "part": part, "m": self.plan.m, "memory": memory, **code.constants, **arrays}
             exec(common, names)
             self.common[key] = names
-        names = {**self.common[key], **sides}
+        names = {**self.common[key], **buffers}
         exec(own, names)
         # Python remembers in the code of a function where its global names were found: for each side its own copy.
         return FunctionType(body.replace(), names)
@@ -167,7 +170,7 @@ class Runner:
 
 def _compiled(code: Code) -> tuple[CodeType, CodeType, CodeType]:
     """The lines of the setup that both sides share, the others, and the function, compiled by Python."""
-    parts = [[line.text for line in code.setup if line.sided is sided] for sided in (False, True)]
+    parts = [[line.text for line in code.setup if line.per_buffer is per_buffer] for per_buffer in (False, True)]
     texts = ["\n".join(parts[0]), "\n".join(parts[1]), code.function()]
     common, own, module = (builtins.compile(text, "<compiled step>", "exec") for text in texts)
     return common, own, next(x for x in module.co_consts if isinstance(x, CodeType))

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.compiler.lowering import FLOATS, is_number
-from tinygrad_dls.ir.call import Call, each, fits, is_call, is_transpose, like, number, reachable
-from tinygrad_dls.ir.rules import simplified
+from tinygrad_dls.ir.call import Call, each, fits, is_call, is_transpose, like, scalar_value, toposort
+from tinygrad_dls.ir.rewrite import rewrite
 
-__all__ = ["factored"]
+__all__ = ["delay_scaling"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ ONE = _Scale()
 
 def _scale(x: Any) -> _Scale | None:
     """A number as a factor; None for anything else."""
-    if (n := number(x)) is not None:
+    if (n := scalar_value(x)) is not None:
         return _Scale(float(n)) if n and np.isfinite(n) else None
     if not (isinstance(x, Call) and is_number(x)):
         return None
@@ -70,7 +70,7 @@ def _scale(x: Any) -> _Scale | None:
     return _Scale(above=(x,))
 
 
-def factored(outputs: Sequence[Call]) -> tuple[list[Call], dict[str, str]]:
+def delay_scaling(outputs: Sequence[Call]) -> tuple[list[Call], dict[str, str]]:
     """Numbers are multiplied last: behind products and sums, where the arrays are smallest.
 
     So the ``1/m`` of the cost moves from dZ, through all of the backward pass, which is linear, to the gradients; and
@@ -97,13 +97,13 @@ def factored(outputs: Sequence[Call]) -> tuple[list[Call], dict[str, str]]:
             whole[x] = inner if scale == ONE else _times(inner, scale)
         return whole[x]
 
-    for call in reachable(outputs):
+    for call in toposort(outputs):
         parts[call] = _split(call, core) or (_rebuilt(call, full), ONE)
         inner, scale = parts[call]
         inner.name = inner.name or call.name
         if call.name and inner.name == call.name and inner.function and scale != ONE:
             notes[call.name] = scale.inverse().said()
-    return simplified([full(call) for call in outputs], ()), notes
+    return rewrite([full(call) for call in outputs], ()), notes
 
 
 def _times(x: Call, scale: _Scale) -> Call:

@@ -23,9 +23,9 @@ from tinygrad_dls.compiler.checking import (
 from tinygrad_dls.compiler.compiled import Compiled
 from tinygrad_dls.compiler.guards import Guard, Surroundings, refuse_counts
 from tinygrad_dls.compiler.plan import plan
-from tinygrad_dls.compiler.recording import difference_of, recorded
+from tinygrad_dls.compiler.recording import difference_of, record
 from tinygrad_dls.compiler.running import Runner
-from tinygrad_dls.compiler.store import Home
+from tinygrad_dls.compiler.store import ParameterStore
 from tinygrad_dls.compiler.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
@@ -39,7 +39,7 @@ from tinygrad_dls.threads import Training
 
 __all__ = ["CompiledStep"]
 
-HOMES = 32  # layouts of parameters whose memory is kept: which of them are frozen, and the like
+STORES = 32  # layouts of parameters whose memory is kept: which of them are frozen, and the like
 
 
 class _Ready:
@@ -52,7 +52,7 @@ class _Ready:
         self.checks: list[Any] = []  # of the labels
         self.runner: Runner | None = None
         self.others: dict[bool, Runner] = {}  # by whether the counts of the optimizer's state are alike
-        self.home: Any = None
+        self.store: Any = None
         self.given: list[Any] = []  # parameters that are not updated
         self.rest: list[Any] = []  # parameters of the optimizer that are not updated
         self.reason = reason  # for the fallback
@@ -66,7 +66,7 @@ class _Ready:
 
     def explain(self) -> str:
         """What was recorded, fused, reused and tiled, or why it was not."""
-        return f"Runs eagerly: {self.reason}" if self.runner is None else self.runner.explained()
+        return f"Runs eagerly: {self.reason}" if self.runner is None else self.runner.explain()
 
 
 def _plain(x: Array) -> Array:
@@ -111,7 +111,7 @@ class CompiledStep(Compiled):
         self._keep, self._tile = gradients, tile
         self._threads = threads
         self._trainings: dict[int, Training] = {}  # by thread: its work on the parameters
-        self._homes: list[Home] = []
+        self._stores: list[ParameterStore] = []
         self._now: _Ready | None
         self._passed: Callable[[], Any] = lambda: None  # the labels that were checked last
 
@@ -148,22 +148,22 @@ class CompiledStep(Compiled):
                     now = self._found(X, Y)
                 if self._passed() is not Y:
                     self._check(now, Y)
-                runner, home = now.runner, now.home
+                runner, store = now.runner, now.store
                 if runner is None:
                     J = eager_step(self._model, self._loss, optimizer, X, Y)
                     self._remember(now)  # not before: with bad data, the eager step fails too
                     now.guard.accept()  # as the step itself has left it
                     return J
                 rate = optimizer._rate()
-                home.ready(optimizer)
+                store.ready(optimizer)
                 cost: float
                 counts: Sequence[Any] = ()
                 gradients: Sequence[Array] = ()
                 try:
                     if runner.plan.is_plain:
-                        if runner.version is not home.pair.version:
-                            runner.bind(home)
-                        cost = runner.run[home.now](X, Y, rate)
+                        if runner.version is not store.pair.version:
+                            runner.bind(store)
+                        cost = runner.run[store.front](X, Y, rate)
                     else:
                         cost, counts, gradients = self._with_more(now, X, Y, rate)
                 except Exception as error:
@@ -173,11 +173,11 @@ class CompiledStep(Compiled):
                 now.left -= 1
                 if not now.left:
                     self._compare(now, X, Y, rate, cost)
-                place, steps = 1 - home.now, optimizer.steps + 1
+                back, steps = 1 - store.front, optimizer.steps + 1
                 try:
-                    home.install(place, optimizer, steps, counts, gradients)
+                    store.install(back, optimizer, steps, counts, gradients)
                 except BaseException:  # Ctrl-C between two parameters: finish what was begun
-                    home.install(place, optimizer, steps, counts, gradients)
+                    store.install(back, optimizer, steps, counts, gradients)
                     raise
                 for p in now.rest:
                     p._grad = None
@@ -207,15 +207,15 @@ class CompiledStep(Compiled):
 
     def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], list[Array]]:
         """The cost, the optimizer's new counts and the gradients, where there are any."""
-        counts = now.home.counts(self._optimizer)
+        counts = now.store.counts(self._optimizer)
         runner = self._for_counts(now, counts)
-        if runner.version is not now.home.pair.version:
-            runner.bind(now.home)
+        if runner.version is not now.store.pair.version:
+            runner.bind(now.store)
         n = runner.plan.counts
-        result = runner.run[now.home.now](X, Y, *[p._value for p in now.given], rate, *counts[:n])
+        result = runner.run[now.store.front](X, Y, *[p._value for p in now.given], rate, *counts[:n])
         cost, *others = result if isinstance(result, tuple) else (result,)
         if n and runner.plan.is_flat:  # one number stands for all
-            return cost, others[:n] * len(now.home.parameters), others[n:]
+            return cost, others[:n] * len(now.store.parameters), others[n:]
         return cost, others[:n], others[n:]
 
     # -- compared with the eager step ---------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class CompiledStep(Compiled):
 
         def changed() -> str | None:
             try:
-                again, _ = recorded(self._model, self._loss, self._optimizer, X, Y)
+                again, _ = record(self._model, self._loss, self._optimizer, X, Y)
             except RecordingError as error:
                 return str(error)
             return difference_of(program, again) or None
@@ -246,13 +246,15 @@ class CompiledStep(Compiled):
 
     def _updates(self, now: _Ready, X: Array, Y: Array, rate: float, cost: float) -> Any:
         """What the step has computed; what computes the same eagerly; and the sizes of the parameters."""
-        home, optimizer = now.home, self._optimizer
+        store, optimizer = now.store, self._optimizer
         results: Results = {COST: cost}
         sizes = {}
-        for name, p, new in zip(home.names, home.parameters, home.pair.sides[1 - home.now][0].patterns, strict=True):
+        for name, p, new in zip(
+            store.names, store.parameters, store.pair.buffers[1 - store.front][0].patterns, strict=True
+        ):
             results[f"{UPDATE}{name}"] = new - p._value
             sizes[f"{UPDATE}{name}"] = float(np.max(np.abs(p._value)))
-        parameters = dict(zip(home.names, home.parameters, strict=True))
+        parameters = dict(zip(store.names, store.parameters, strict=True))
         return results, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters, optimizer, rate), sizes
 
     def _gradients(self, now: _Ready, X: Array, Y: Array) -> Any:
@@ -264,7 +266,7 @@ class CompiledStep(Compiled):
         parameters = {name: parameters[name] for name in gradients}
         inputs = dict(zip(program.data, (X, Y), strict=True))
         inputs |= {c: p._value for c, p in zip(program.parameters, program.tensors, strict=True)}
-        got = of_program(program.cost, gradients, inputs, program.recorder.dimension, X.shape[-1])
+        got = of_program(program.cost, gradients, inputs, program.trace.dimension, X.shape[-1])
         return got, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters)
 
     # -- what is known ------------------------------------------------------------------------------------------------
@@ -302,7 +304,7 @@ class CompiledStep(Compiled):
             kinds = type(X).__name__, type(Y).__name__
             raise RecordingError(f"compiled steps take NumPy arrays, got {', '.join(kinds)}.")
         refuse_counts(self._optimizer)
-        return recorded(self._model, self._loss, self._optimizer, X, Y)
+        return record(self._model, self._loss, self._optimizer, X, Y)
 
     def _made_ready(self, ready: _Ready, found: tuple[Program, list[Any]], X: Array, Y: Array) -> _Ready:
         """The plans for a program."""
@@ -328,7 +330,7 @@ class CompiledStep(Compiled):
 
         A schedule is not asked for the rate, as it may count how often it is asked.
         """
-        ready.home.ready(self._optimizer)
+        ready.store.ready(self._optimizer)
         with np.errstate(all="ignore"):
             self._with_more(ready, X, Y, 0.0)
 
@@ -348,20 +350,20 @@ class CompiledStep(Compiled):
         names = planned.layout.names
         ready.given = [p for name, p in tensors.items() if name not in names]
         parameters = [tensors[name] for name in names]
-        for home in [ready.home, *self._homes]:
-            if home is not None and home.serves(planned.layout, parameters, planned.kinds):
-                ready.home = home
+        for store in [ready.store, *self._stores]:
+            if store is not None and store.serves(planned.layout, parameters, planned.kinds):
+                ready.store = store
                 break
         else:
-            ready.home = Home(planned.layout, parameters, names, planned.kinds)
-            self._homes = [*self._homes[-HOMES:], ready.home]
+            ready.store = ParameterStore(planned.layout, parameters, names, planned.kinds)
+            self._stores = [*self._stores[-STORES:], ready.store]
         updated = set(parameters)
         ready.rest = [p for p in self._optimizer.parameters if p not in updated]
 
     def _for_counts(self, ready: _Ready, counts: list[Any]) -> Runner:
         """The plan for Adam's counts of steps: of one number for all parameters, or of one for each."""
         runner = ready.others[True]
-        if not runner.plan.is_flat or counts == counts[: runner.plan.counts] * len(ready.home.parameters):
+        if not runner.plan.is_flat or counts == counts[: runner.plan.counts] * len(ready.store.parameters):
             return runner
         if False not in ready.others:
             self._plan(ready, alike=False)

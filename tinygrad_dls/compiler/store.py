@@ -24,7 +24,7 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.optim import Optimizer
 
-__all__ = ["Home", "aligned", "part"]
+__all__ = ["ParameterStore", "aligned", "part"]
 
 WORTH_A_COPY = 4096  # bytes that an array which somebody keeps may keep with it, besides four times its own
 SMALL, LARGE = (
@@ -80,23 +80,23 @@ class _Region:
         self.unseen = getrefcount(self.shown)  # our patterns', and no more; counted in the same words wherever it is
 
 
-_Side = tuple[_Region, ...]  # the parameters, and each array of state
+_Buffer = tuple[_Region, ...]  # the parameters, and each array of state
 
 
-class _Pair:
+class _DoubleBuffer:
     """Both sides; and for each, the parameters with what the views that they are given look like.
 
     `version` is another object for each pair, for those who need not keep its memory alive.
     """
 
-    __slots__ = ("patterns", "sides", "version")
+    __slots__ = ("buffers", "patterns", "version")
 
-    def __init__(self, parameters: Sequence[Tensor], *sides: _Side) -> None:
-        self.sides, self.version = sides, object()
-        self.patterns = [list(zip(parameters, side[0].patterns, strict=True)) for side in sides]
+    def __init__(self, parameters: Sequence[Tensor], *buffers: _Buffer) -> None:
+        self.buffers, self.version = buffers, object()
+        self.patterns = [list(zip(parameters, buffer[0].patterns, strict=True)) for buffer in buffers]
 
 
-class Home:
+class ParameterStore:
     """The two sides, and which of them holds the values.
 
     Parameters
@@ -117,13 +117,13 @@ class Home:
         self.has_state = any(self.kinds)
         self.elsewhere = [(i, j) for i, kinds in enumerate(self.kinds) for j, k in enumerate(kinds) if not k]
         self.one_kind = all(kinds == self.kinds[0] for kinds in self.kinds)
-        self.now = 0
+        self.front = 0
         self.here: list[Any] = [None] * len(self.names)  # what the parameters were given last
         self.state: list[Any] = [None] * len(self.names)  # and the optimizer
         self.is_whole = False  # whether that has all the parts: not before the first step
         self.apart: dict[tuple[int, int], None] = {}  # by region and parameter: what is handed out as a copy
-        self.pair = _Pair(self.parameters, self._side(), self._side())
-        region = self.pair.sides[0][0]
+        self.pair = _DoubleBuffer(self.parameters, self._buffer(), self._buffer())
+        region = self.pair.buffers[0][0]
         if region.flat.nbytes > LARGE:  # at once, as copies cost nothing beside the rest of the step
             self.apart = {(0, i): None for i, x in enumerate(region.patterns) if x.nbytes <= SMALL}
         self.has_more = self.has_state or bool(self.apart)  # than parameters that are views
@@ -133,21 +133,21 @@ class Home:
         same = len(parameters) == len(self.parameters) and all(map(is_, parameters, self.parameters))
         return same and layout == self.layout and list(kinds) == self.kinds
 
-    def _side(self) -> _Side:
+    def _buffer(self) -> _Buffer:
         return tuple(self._region() for _ in range(1 + self.layout.states))
 
     def _region(self) -> _Region:
         return _Region(self.layout, self.names)
 
-    def _take(self, place: int, side: _Side) -> None:
+    def _take(self, index: int, buffer: _Buffer) -> None:
         """Put new memory in the place of a side, by one assignment: Ctrl-C comes before it or after it."""
-        sides = list(self.pair.sides)
-        sides[place] = side
-        self.pair = _Pair(self.parameters, *sides)
+        buffers = list(self.pair.buffers)
+        buffers[index] = buffer
+        self.pair = _DoubleBuffer(self.parameters, *buffers)
 
     def ready(self, optimizer: Optimizer) -> None:
         """See to it that the values are here, and that nobody sees the memory of the next ones."""
-        for region in self.pair.sides[1 - self.now]:
+        for region in self.pair.buffers[1 - self.front]:
             if getrefcount(region.shown) > region.unseen:
                 self._replace_seen()
                 break
@@ -158,9 +158,9 @@ class Home:
                 break
             i += 1  # noqa: SIM113
         if self.has_more:
-            self._more_ready(optimizer)
+            self._make_more_ready(optimizer)
 
-    def _more_ready(self, optimizer: Optimizer) -> None:
+    def _make_more_ready(self, optimizer: Optimizer) -> None:
         """See to it that the state is here, and what was handed out as copies."""
         if self.has_state:
             state = optimizer._state
@@ -173,28 +173,29 @@ class Home:
 
     def _replace_seen(self) -> None:
         """Take new memory where somebody sees the old; small parts of what was kept are handed out as copies then."""
-        place = 1 - self.now
-        side = list(self.pair.sides[place])
+        index = 1 - self.front
+        buffer = list(self.pair.buffers[index])
         apart = dict(self.apart)
-        for k, region in enumerate(side):
+        for k, region in enumerate(buffer):
             if getrefcount(region.shown) > region.unseen:
                 small = (i for i, x in enumerate(region.patterns) if 4 * x.nbytes + WORTH_A_COPY < region.flat.nbytes)
                 apart |= {(k, i): None for i in small}
-                side[k] = self._region()
-        self._take(place, tuple(side))
+                buffer[k] = self._region()
+        self._take(index, tuple(buffer))
         self.apart, self.has_more = apart, self.has_state or bool(apart)
 
     def _gather(self, optimizer: Optimizer) -> None:
         """Copy in what was replaced from outside: parameters, and the state of the optimizer."""
-        side = self._side()
+        buffer = self._buffer()
         known = [optimizer._state.get(p) for p in self.parameters]
-        here = [x[...] for x in side[0].patterns]
+        here = [x[...] for x in buffer[0].patterns]
         for i, (p, view, state) in enumerate(zip(self.parameters, here, known, strict=True)):
             view[...] = p._value
             for k, x in zip(self.kinds[i], self._whole(optimizer, i, state), strict=True):
                 if k:
-                    side[k].patterns[i][...] = x
-        self._take(self.now, side)  # from here on, until the parameters are given their views, all is gathered again
+                    buffer[k].patterns[i][...] = x
+        # from here on, until the parameters are given their views, all is gathered again
+        self._take(self.front, buffer)
         self.state, self.is_whole, self.here = known, False, here
         for p, view in zip(self.parameters, here, strict=True):
             p._value = view
@@ -208,7 +209,7 @@ class Home:
                 if not state or len(state) != len(self.kinds[i]):
                     continue  # before the first step, all of it is gathered
                 x = state[self.kinds[i].index(k)]
-            self.pair.sides[self.now][k].patterns[i][...] = x
+            self.pair.buffers[self.front][k].patterns[i][...] = x
 
     def _whole(self, optimizer: Optimizer, i: int, state: Any) -> Any:
         """The state of a parameter, or that before its first step if there is none, or one of another momentum."""
@@ -223,33 +224,33 @@ class Home:
         return [state[i][j] for i, j in self.elsewhere]
 
     def install(
-        self, place: int, optimizer: Optimizer, steps: int, counts: Sequence[Any], gradients: Sequence[Any]
+        self, index: int, optimizer: Optimizer, steps: int, counts: Sequence[Any], gradients: Sequence[Any]
     ) -> None:
         """Give the parameters and the optimizer what a step has written to a side.
 
         It may be done again if it was interrupted.
         """
         here = []
-        for p, pattern in self.pair.patterns[place]:
+        for p, pattern in self.pair.patterns[index]:
             p._value = w = pattern[...]
             p._grad = None
             here.append(w)
         if self.has_more or optimizer._state:
-            self._install_more(place, optimizer, counts, here)
+            self._install_more(index, optimizer, counts, here)
         if gradients:
             for p, gradient in zip(self.parameters, gradients, strict=True):
                 p._grad = gradient
         optimizer.steps = steps
-        self.now, self.here = place, here
+        self.front, self.here = index, here
 
-    def _install_more(self, place: int, optimizer: Optimizer, counts: Sequence[Any], here: list[Any]) -> None:
+    def _install_more(self, index: int, optimizer: Optimizer, counts: Sequence[Any], here: list[Any]) -> None:
         """The copies among the parameters, which take their places in the list too, and the state."""
         if self.apart:
             self._copy_some(0, here)
             for p, w in zip(self.parameters, here, strict=True):
                 p._value = w
         if self.has_state:
-            self.state = new = self._new_state(self.pair.sides[place][1:], counts)
+            self.state = new = self._new_state(self.pair.buffers[index][1:], counts)
             self.is_whole = True
             optimizer._state.update(zip(self.parameters, new, strict=True))
         elif optimizer._state:  # of a momentum that is 0 now: forgotten, as by the eager step

@@ -11,19 +11,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tinygrad_dls.compiler.augmenting import with_ones
+from tinygrad_dls.compiler.augmenting import append_ones
 from tinygrad_dls.compiler.lowering import total
 from tinygrad_dls.ir.call import (
     Call,
     getitem,
     is_plain_reduction,
     is_transpose,
-    reachable,
     summed_axes,
+    toposort,
 )
 from tinygrad_dls.ir.functions import ENTRYWISE, FILLED, MATRIX, REDUCTION, row_of
 
-__all__ = ["CACHE", "SHARED", "Kinds", "kinds", "width", "worthwhile"]
+__all__ = ["CACHE", "SHARED", "BatchAxes", "find_batch_axes", "width", "worthwhile"]
 
 # Measured on a server processor with 1 MB of second-level and 32 MB of third-level cache for each two cores: narrower
 # tiles lose more to starting calls, of which two threads wait for each other, than they gain by the faster cache.
@@ -35,7 +35,7 @@ FEWEST = 8  # tiles, for as many lanes
 
 
 @dataclass
-class Kinds:
+class BatchAxes:
     """What the calls of a program do to the examples.
 
     Attributes
@@ -44,55 +44,55 @@ class Kinds:
         For each call that works on the examples, the axis that they lie on, counted from the end: -1 or -2.
     sums : list of Call
         What sums over them.
-    obstacle : str
+    reason : str
         Why the program cannot be tiled; empty if it can.
     """
 
     axis: dict[Call, int] = field(default_factory=dict)
     sums: list[Call] = field(default_factory=list)
-    obstacle: str = ""
+    reason: str = ""
 
 
-def kinds(outputs: Sequence[Call], m: int | None, plain: Collection[Call] = ()) -> Kinds:
+def find_batch_axes(outputs: Sequence[Call], m: int | None, plain: Collection[Call] = ()) -> BatchAxes:
     """Which calls work on the examples, which sum over them, and whether the program can be tiled.
 
     The lengths of those that are `plain` are no numbers of examples, even if they are multiples of m.
     """
-    found = Kinds()
+    found = BatchAxes()
     if m is None:
-        found.obstacle = (
+        found.reason = (
             "it cannot be told which axes hold the examples: their number is less than 7 or another length too, or the "
             "program is another one for other numbers of them"
         )
         return found
     after: set[Call] = set()
-    for call in reachable(outputs):
+    for call in toposort(outputs):
         axes = [i - len(call.shape) for i, n in enumerate(call.shape) if n and n % m == 0 and call not in plain]
         args = list(call.calls())
         examples = [x for x in args if x in found.axis]
         if axes and (len(axes) > 1 or call.shape[axes[0]] != m):
-            found.obstacle = f"{_said(call)} has the examples on its axes more than once"
+            found.reason = f"{_said(call)} has the examples on its axes more than once"
         elif axes:
             found.axis[call] = axes[0]
             if any(x in after for x in args):
-                found.obstacle = f"{_said(call)} needs a sum over all examples before it goes on with each of them"
-            elif call.function is not None and not _apart(call, axes[0], found.axis):
-                found.obstacle = f"{_said(call)} does not work on each example by itself"
+                found.reason = f"{_said(call)} needs a sum over all examples before it goes on with each of them"
+            elif call.function is not None and not _is_batchwise(call, axes[0], found.axis):
+                found.reason = f"{_said(call)} does not work on each example by itself"
         elif examples:
             found.sums.append(call)
             after.add(call)
-            if not _adds_up(call, found.axis):
-                found.obstacle = f"{_said(call)} takes all examples, but is no sum over them"
+            if not _reduces_batch(call, found.axis):
+                found.reason = f"{_said(call)} takes all examples, but is no sum over them"
         elif any(x in after for x in args):
             after.add(call)
-        if found.obstacle:
+        if found.reason:
             return found
     if not found.sums:
-        found.obstacle = "nothing is summed over the examples"
+        found.reason = "nothing is summed over the examples"
     elif any(call in found.axis for call in outputs):
-        found.obstacle = "an output holds a column for each example"
+        found.reason = "an output holds a column for each example"
     elif len({s.dtype for s in found.sums}) > 1 or any(s.dtype.kind != "f" for s in found.sums):
-        found.obstacle = "the sums over the examples are not of one dtype"
+        found.reason = "the sums over the examples are not of one dtype"
     return found
 
 
@@ -101,7 +101,7 @@ def _said(call: Call) -> str:
     return f"{call.name} ({function})" if call.name and function else call.name or f"np.{function}"
 
 
-def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
+def _is_batchwise(call: Call, axis: int, axes: dict[Call, int]) -> bool:
     """Whether a call that works on the examples does to each what it would do to it alone."""
     f = call.function
     row = row_of(f)
@@ -116,7 +116,7 @@ def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
         return not call.options and all(axes.get(x, axis) == axis for x in args)
     if f is np.transpose:
         return is_transpose(call) and len(call.shape) == 2
-    if row.kind is FILLED or f is with_ones:
+    if row.kind is FILLED or f is append_ones:
         return True
     if row.kind is REDUCTION:
         x = args[0]
@@ -133,7 +133,7 @@ def _apart(call: Call, axis: int, axes: dict[Call, int]) -> bool:
     return False
 
 
-def _adds_up(call: Call, axes: dict[Call, int]) -> bool:
+def _reduces_batch(call: Call, axes: dict[Call, int]) -> bool:
     """Whether a call that takes the examples is the sum of what it makes of some of them, and of the others."""
     f = call.function
     args = [x for x in call.args if isinstance(x, Call)]

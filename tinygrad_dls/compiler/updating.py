@@ -13,7 +13,7 @@ from tinygrad_dls.compiler.lowering import is_number
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, each, key
 
-__all__ = ["Block", "Flat", "Layout", "Update", "flat_update", "laid_out"]
+__all__ = ["Block", "Flat", "Layout", "Update", "flat_update", "lay_out"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Layout:
         return found
 
 
-def laid_out(updates: Sequence[Update], partners: Mapping[Call, Call]) -> Layout:
+def lay_out(updates: Sequence[Update], partners: Mapping[Call, Call]) -> Layout:
     """The places of the parameters that are updated, those of a pair side by side."""
     blocks: list[Block] = []
     start = 0

@@ -16,13 +16,13 @@ import numpy as np
 
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
 from tinygrad_dls.derivations.latex import Notation, latex, marked
-from tinygrad_dls.engine.arrays import truth
+from tinygrad_dls.engine.arrays import boolean
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.subject import subject
-from tinygrad_dls.ir.call import Call, evaluated, is_transpose, reachable
+from tinygrad_dls.ir.call import Call, evaluate, is_transpose, toposort
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
 
@@ -83,12 +83,12 @@ def derive(
     >>> derivation.formulas["dZ"], derivation.formulas["dW"]
     ('(A - Y) / m', 'dZ @ X.T')
     """
-    with_values = truth(values, "values")
+    with_values = boolean(values, "values")
     step = next(program(subject("derive", cost, inputs, loss)))
-    return _Writer(step, wrt, with_values).derivation()
+    return _DerivationBuilder(step, wrt, with_values).derivation()
 
 
-class _Writer:
+class _DerivationBuilder:
     """The lines of a derivation, from a program and the nodes of its graph."""
 
     def __init__(self, step: Program, wrt: Any, with_values: bool) -> None:
@@ -104,21 +104,21 @@ class _Writer:
         self.path = self._path()
         arrays = {call.name: call.name for call in (*step.data, *step.parameters)} | {x: x for x, _ in step.forward}
         arrays |= {identifier: node.name for identifier, node in self.node.items()}
-        data = next((call.name for call in step.data if call.shape[1:] == (step.recorder.m,)), "")
+        data = next((call.name for call in step.data if call.shape[1:] == (step.trace.m,)), "")
         self.notation = Notation(arrays, data)
         self.names = {call: call.name for call in (*step.data, *step.parameters)}
-        self.names[step.recorder.dimension] = self.notation.count_in_code
+        self.names[step.trace.dimension] = self.notation.count_in_code
         self.inlined: set[Node] = set()
         self.forward: dict[str, Call] = {}
         self.backward: dict[str, Call] = {}
-        place = {call: i for i, call in enumerate(reachable([call for _, call in step.forward]))}
+        place = {call: i for i, call in enumerate(toposort([call for _, call in step.forward]))}
         for identifier, call in sorted(step.forward, key=lambda x: place[x[1]]):
             if self._is_within(self.node.get(identifier), call):
                 self.inlined.add(self.node[identifier])
             else:
                 self.forward[identifier] = call
                 self.names.setdefault(call, identifier)
-        before = set(reachable(self.forward.values()))
+        before = set(toposort(self.forward.values()))
         for identifier, call in step.backward:
             if self._has_line(self.node[identifier[1:]]):
                 self.backward[identifier] = call
@@ -175,8 +175,8 @@ class _Writer:
         data = dict(zip(self.step.data, self.step.given, strict=True))
         parameters = dict(zip(self.step.parameters, map(array_of, self.step.tensors), strict=True))
         m = next((x.shape[1] for x in self.step.given if len(x.shape) == 2), 1)
-        given: dict[Call, Any] = {**data, **parameters, self.step.recorder.dimension: m}
-        found = evaluated(self.calls.values(), given)
+        given: dict[Call, Any] = {**data, **parameters, self.step.trace.dimension: m}
+        found = evaluate(self.calls.values(), given)
         arrays = {call.name: x for call, x in (data | parameters).items()}
         return {M: m, **arrays, **dict(zip(self.calls, found, strict=True))}
 
@@ -232,15 +232,15 @@ class _Writer:
 
     def _taken_apart(self, step: Program) -> Part | None:
         """The composed form of a fused loss: for one entry, if it goes entry by entry; else with whole arrays."""
-        inner = _Writer(step, step.parameters[0].name, False)
+        inner = _DerivationBuilder(step, step.parameters[0].name, False)
         inner.notation = inner.entries.notation = self.notation
         whole = inner.entries.gradient(inner.wanted[0])
         if whole is None or whole.short is None:
             return inner.alone()
         given: dict[Call, Any] = {call: self.numbers.get(call.name) for call in (*step.data, *step.parameters)}
         if self.numbers and all(x is not None for x in given.values()):
-            given[step.recorder.dimension] = self.numbers[M]
-            found = evaluated([call for _, call in step.forward], given)
+            given[step.trace.dimension] = self.numbers[M]
+            found = evaluate([call for _, call in step.forward], given)
             inner.numbers = dict(zip((name for name, _ in step.forward), found, strict=True)) | self.numbers
         return one_example.one_example(inner.entries, inner.path, inner.numbers, self.entries) or inner.alone()
 
@@ -289,7 +289,7 @@ class _Writer:
 
     def _in_order(self) -> list[str]:
         """The gradients, each after those that it follows from."""
-        place = {call: i for i, call in enumerate(reachable(self.backward.values()))}
+        place = {call: i for i, call in enumerate(toposort(self.backward.values()))}
         return sorted(self.backward, key=lambda identifier: place[self.backward[identifier]])
 
     def _final(self, node: Node, identifier: str, call: Call) -> Call:
@@ -299,10 +299,10 @@ class _Writer:
         """
         found = self.entries.gradient(node)
         others = {c for n, c in self.step.backward if n != identifier}
-        follows = self.names.get(call) != identifier or any(c in others for c in reachable([call]) if c is not call)
+        follows = self.names.get(call) != identifier or any(c in others for c in toposort([call]) if c is not call)
         if found is None or found.whole is None or not follows or (found.above and found.short == found.whole):
             return call
-        return as_call(found.short, self._arrays(), call.shape, self.step.recorder.m) or call
+        return as_call(found.short, self._arrays(), call.shape, self.step.trace.m) or call
 
     def _arrays(self) -> dict[str, tuple[tuple[int, ...], Any]]:
         calls = {call.name: call for call in (*self.step.data, *self.step.parameters)} | self.calls
@@ -316,10 +316,10 @@ class _Writer:
             (above,) = found.above
             slope, gradient = self._slope(above, node), self._named(f"d{above.identifier}")
             rights = [Formula(rf"{gradient.latex} \odot {slope.latex}", f"{gradient.code} * ({slope.code})")]
-            local = as_call(found.local, self._arrays(), call.shape, self.step.recorder.m)
+            local = as_call(found.local, self._arrays(), call.shape, self.step.trace.m)
             if local is not None:
                 product = _in_a_row(Call(None, (), {}, call.shape, call.dtype, f"d{above.identifier}"), local)
-                names = {self.step.recorder.dimension: self.notation.count_in_code}
+                names = {self.step.trace.dimension: self.notation.count_in_code}
                 rights.append(self._written(product, names))
             rights = [x for x in rights if x != final]
             a = one_example.ratio(*(one_example.letter(x.identifier, self.notation) for x in (above, node)))
@@ -349,8 +349,8 @@ class _Writer:
                 ".",
             )
         if user.loss is not None:
-            truths = any(c.function is np.equal for c in reachable([call]))
-            return ("The derivative of the cost" + ", in which a truth counts as 1" * truths + ".",)
+            is_mask = any(c.function is np.equal for c in toposort([call]))
+            return ("The derivative of the cost" + ", in which True counts as 1" * is_mask + ".",)
         why = "" if user in self.inlined else _explanation(user)
         return (why or "The chain rule.",)
 
@@ -384,8 +384,8 @@ class _Writer:
         """A matrix product entry by entry, as a sum over the index that the two factors share."""
         if call.function is not np.matmul or any(len(x.shape) != 2 for x in call.args):
             return None
-        shared = "i" if call.args[0].shape[1] == self.step.recorder.m else "k"
-        row, column = [x for x in "jkl" if x != shared][:2] if call.shape[1] != self.step.recorder.m else ("j", "i")
+        shared = "i" if call.args[0].shape[1] == self.step.trace.m else "k"
+        row, column = [x for x in "jkl" if x != shared][:2] if call.shape[1] != self.step.trace.m else ("j", "i")
         factors = []
         for x, indices in zip(call.args, (row + shared, shared + column), strict=True):
             if is_transpose(x):
@@ -407,7 +407,7 @@ class _Writer:
         return self._written(call, self.names)
 
     def _written(self, call: Call, names: dict[Call, str]) -> Formula:
-        return Formula(latex(call, names, self.notation, self.step.recorder.m), expression(call, names))
+        return Formula(latex(call, names, self.notation, self.step.trace.m), expression(call, names))
 
     def _named(self, identifier: str) -> Formula:
         """The name of an array."""
@@ -421,7 +421,7 @@ class _Writer:
         return marked(self.notation(identifier), f"_{{{indices}}}")
 
     def _shape(self, call: Call) -> tuple[str, ...] | None:
-        return tuple(self.notation.count_in_shapes if n == self.step.recorder.m else str(n) for n in call.shape) or None
+        return tuple(self.notation.count_in_shapes if n == self.step.trace.m else str(n) for n in call.shape) or None
 
 
 def _not_taken_apart(why: str) -> Part:

@@ -22,8 +22,8 @@ from tinygrad_dls.graph.node import Node
 from tinygrad_dls.ir.call import Call, astype
 from tinygrad_dls.ir.functions import FILLED, VIEW, row_of
 from tinygrad_dls.ir.program import Program
-from tinygrad_dls.ir.rules import open_interval, simplified
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.rules import canonicalize, open_interval
+from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.symbolic.algebra import Expression, as_number, canonical, is_zero
 from tinygrad_dls.symbolic.arrays import SymbolicArray
 
@@ -160,7 +160,7 @@ class Entries:
         def summed(call: Call) -> Expression | None:
             if call.function not in (np.sum, np.mean) or not isinstance(call.args[0], Call) or np.prod(call.shape) != 1:
                 return None
-            if call.function is np.mean and call.args[0].shape != (1, self.step.recorder.m):
+            if call.function is np.mean and call.args[0].shape != (1, self.step.trace.m):
                 raise NoEntriesError
             found.append(self._expression(call.args[0]))
             self.rows = call.args[0].shape[0] if len(call.args[0].shape) == 2 else 1
@@ -203,7 +203,7 @@ class Entries:
 
         def known(x: Call) -> Expression | None:
             nonlocal depth
-            if x is self.step.recorder.dimension:
+            if x is self.step.trace.dimension:
                 return M
             if x.function is None:
                 return symbol(x.name)
@@ -249,25 +249,25 @@ def as_call(
     """
     if x.has(sympy.Piecewise, sympy.Max, sympy.Min):
         return None
-    recorder = Recorder(m)
+    trace = Trace(m)
     count = sympy.Dummy("m", positive=True) if "m" in {str(s) for s in x.free_symbols - {M}} else M
     x = x.xreplace({M: count})  # as an array may be called m
     letters = sorted(x.free_symbols, key=str)
     try:
         operands = [
-            recorder.length(m) if m and s is count else _as_real(recorder.input(str(s), np.ones(*arrays[str(s)])))
+            trace.length(m) if m and s is count else _as_real(trace.input(str(s), np.ones(*arrays[str(s)])))
             for s in letters
         ]
         with np.errstate(all="ignore"):
             result = sympy.lambdify(letters, x, modules="numpy")(*operands)
     except (RecordingError, TypeError, ValueError, KeyError, NameError):
         return None
-    if not isinstance(result, RecordingArray) or result.call.shape != shape:
+    if not isinstance(result, Tracer) or result.call.shape != shape:
         return None
-    return simplified([result.call])[0]
+    return canonicalize([result.call])[0]
 
 
-def _as_real(x: RecordingArray) -> Any:
+def _as_real(x: Tracer) -> Any:
     """An array of which algebra may take the negative, as of real numbers: no unsigned integers, nor small ones."""
     return x.astype(float) if x.dtype.kind in "ub" or (x.dtype.kind == "i" and x.dtype.itemsize < 4) else x
 

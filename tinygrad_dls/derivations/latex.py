@@ -123,10 +123,10 @@ def latex(call: Any, names: Mapping[Call, str], notation: Notation, m: int | Non
     top : bool
         Whether the call itself is to be written out although it has a name.
     """
-    return _Writer(names, notation, m).formula(call, top)[0]
+    return _LatexPrinter(names, notation, m).formula(call, top)[0]
 
 
-class _Writer:
+class _LatexPrinter:
     def __init__(self, names: Mapping[Call, str], notation: Notation, m: int | None) -> None:
         self.names, self.notation, self.m = names, notation, m
 

@@ -16,11 +16,12 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.names import shortened
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.ir.call import Call, is_call, reachable
+from tinygrad_dls.ir.call import Call, is_call, toposort
 from tinygrad_dls.ir.functions import MATRIX, row_of
 from tinygrad_dls.ir.printing import expression
-from tinygrad_dls.ir.rules import RULES, factors, open_interval, simplified
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.rewrite import rewrite
+from tinygrad_dls.ir.rules import RULES, factors, open_interval
+from tinygrad_dls.ir.tracer import Trace, Tracer
 
 __all__ = ["formula", "local", "summed"]
 
@@ -73,8 +74,8 @@ def _formulas(node: Node) -> tuple[str, list[str], list[str]]:
 
 def _recorded(node: Node) -> tuple[str, list[str], list[str]]:
     columns = node.inputs[0].shape[-1:] if node.loss is not None and isinstance(node.inputs[0], Node) else ()
-    recorder = Recorder(columns[0] if columns and columns[0] > 1 else None)
-    names: dict[Call, str] = {recorder.dimension: "m"}
+    trace = Trace(columns[0] if columns and columns[0] > 1 else None)
+    names: dict[Call, str] = {trace.dimension: "m"}
 
     def recorded(x: Any) -> Any:
         if not isinstance(x, Node):
@@ -82,7 +83,7 @@ def _recorded(node: Node) -> tuple[str, list[str], list[str]]:
         plain = np.asarray(values(x.x))
         if plain.dtype.kind not in "fiub":
             raise TypeError(f"{x.name} holds formulas, not numbers.")
-        array = recorder.input(shortened(x.name), plain)
+        array = trace.input(shortened(x.name), plain)
         names[array.call] = array.call.name
         return array
 
@@ -92,13 +93,13 @@ def _recorded(node: Node) -> tuple[str, list[str], list[str]]:
     value.call.name = shortened(node.name)
     own = dict(names)
     derivatives, sums = [], []
-    dz = recorder.input("dz", np.ones(node.shape, value.dtype))
+    dz = trace.input("dz", np.ones(node.shape, value.dtype))
     for vjp, x in zip(vjps, inputs, strict=False):
         gradient = vjp(dz) if vjp is not None else None
-        (call,) = simplified([gradient.call], RULES_HERE) if isinstance(gradient, RecordingArray) else (None,)
+        (call,) = rewrite([gradient.call], RULES_HERE) if isinstance(gradient, Tracer) else (None,)
         derivatives.append("" if call is None else _beside(dz.call, call, {**own, dz.call: "dz"}, value.call.name))
         sums.append("" if call is None else _axes_in_words(call.shape, np.shape(values(x))))
-    (made,) = simplified([value.call], RULES_HERE)
+    (made,) = rewrite([value.call], RULES_HERE)
     text = expression(made, names)
     return text if len(text) <= LONGEST else _call(node), derivatives, sums
 
@@ -156,7 +157,7 @@ def _times(function: Any, left: Any, right: Any, like: Call) -> Call:
 
 
 def _within(x: Any) -> list[Call]:
-    return reachable([x]) if isinstance(x, Call) else []
+    return toposort([x]) if isinstance(x, Call) else []
 
 
 def _short(text: str) -> str:

@@ -86,7 +86,7 @@ def floating(dtype: Any, name: str) -> np.dtype[Any]:
     return found
 
 
-def truth(x: Any, name: str) -> bool:
+def boolean(x: Any, name: str) -> bool:
     """A switch: True or False, not what Python takes for them, such as ``"no"``."""
     if not isinstance(x, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {shown(x)}.")

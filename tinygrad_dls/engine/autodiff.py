@@ -19,7 +19,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, unbroadcast
 from tinygrad_dls.engine.errors import EXPLAINED, explained
-from tinygrad_dls.engine.inplace import held, refuse_changed, refuse_changed_since_lent, watched
+from tinygrad_dls.engine.inplace import is_watched, refuse_changed, refuse_changed_since_escape, watched
 from tinygrad_dls.engine.operands import (
     PLAIN,
     added,
@@ -78,28 +78,28 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
         @functools.wraps(rule)
         def apply(*args: Any, **options: Any) -> Any:
             level, depth, arrays = 0, 0, []
-            reachable: Any = None  # the arrays that a caller holds and could change, as a linked list
+            exposed: Any = None  # the arrays that a caller holds and could change, as a linked list
             for x in args:
                 if isinstance(x, Tensor):
                     if x._level > level:
                         level = x._level
                     if x._depth > depth:
                         depth = x._depth
-                    if x._lent is not None:
-                        if x._lent.array is x._value:
-                            reachable = x._lent, reachable
+                    if x._escaped is not None:
+                        if x._escaped.array is x._value:
+                            exposed = x._escaped, exposed
                         else:  # an optimizer has replaced the array since, and no caller holds the new one
-                            x._lent = None
+                            x._escaped = None
                     arrays.append(x._value)
                 elif x.__class__ is _NDARRAY and x.dtype.kind in "fiub":
-                    reachable = x, reachable
+                    exposed = x, exposed
                     arrays.append(x)
                 elif x.__class__ in PLAIN:
                     arrays.append(x)
                 else:
                     arrays.append(operand(x, apply.__name__, args, len(arrays), inputs))
-                    if held(x, arrays[-1]):
-                        reachable = arrays[-1], reachable
+                    if is_watched(x, arrays[-1]):
+                        exposed = arrays[-1], exposed
             if level > 1:  # Tensors in Tensors: the highest are differentiated, and lower ones are arrays to them
                 depth, arrays = opened(level, args, arrays)
             if options:
@@ -116,7 +116,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
             z: Tensor = _new(Tensor)
             z._value = value
             z._level = level
-            z._grad = z._lent = z.name = None
+            z._grad = z._escaped = z.name = None
             if not depth or not (observer := recording.get()):
                 z._depth = 0
                 z._origin = LEAF
@@ -126,7 +126,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
             if level > 1:
                 vjps = of_level(level, vjps, args)
             z._depth = depth + 1
-            z._origin = _record(Origin, (apply, args, options, vjps, () if reachable is None else watched(reachable)))
+            z._origin = _record(Origin, (apply, args, options, vjps, () if exposed is None else watched(exposed)))
             if observer is not True:
                 observer(z)
             return z
@@ -181,13 +181,13 @@ def backward(self: Tensor, seed: Array | None = None) -> None:
             origin = z._origin
             if origin.watched:
                 refuse_changed(z)
-            if z._lent is not None:
-                refuse_changed_since_lent(z, z)
+            if z._escaped is not None:
+                refuse_changed_since_escape(z, z)
             for x, vjp in zip(origin.inputs, origin.vjps):  # noqa: B905  # inputs without a vjp are constants
                 if not isinstance(x, Tensor):
                     continue
-                if x._lent is not None:
-                    refuse_changed_since_lent(z, x)
+                if x._escaped is not None:
+                    refuse_changed_since_escape(z, x)
                 if vjp is None or not x._depth:
                     continue
                 dx = vjp(dz)

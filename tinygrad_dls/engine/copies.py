@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.errors import called
-from tinygrad_dls.engine.inplace import shared
+from tinygrad_dls.engine.inplace import watched_of_copy
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Origin, Tensor, values
 
@@ -41,7 +41,7 @@ def _deep(self: Tensor, memo: dict[int, Any]) -> Any:
             if t.op is not None and t._level > 1:  # the vjps know Tensors, whose gradients flow on from them
                 twin._origin = _again(t, twin.inputs, twin.options)
             elif t.op is not None:  # the vjps of the copy know the original's arrays
-                twin._origin = twin._origin._replace(watched=shared(t))
+                twin._origin = twin._origin._replace(watched=watched_of_copy(t))
             _take_attributes(twin, t, lambda x: copy.deepcopy(x, memo))
     return memo[id(self)]
 

@@ -24,7 +24,7 @@ WORDS = 509  # sums that stand for a larger array from `Tensor.data`; a prime, s
 Watched: TypeAlias = tuple[tuple[Array, bool, bytes], ...]  # arrays that a caller could change; see `fingerprint`
 
 
-class Lent:
+class Escaped:
     """An array in a caller's hands, and its fingerprint when it got there."""
 
     __slots__ = ("array", "before", "whole")
@@ -33,17 +33,17 @@ class Lent:
         self.array, self.whole, self.before = array, whole, fingerprint(array, whole)
 
 
-def lent(array: Array, whole: bool = False) -> Lent | None:
+def note_escape(array: Array, whole: bool = False) -> Escaped | None:
     """Note that a caller holds the array; None for what cannot be changed."""
-    return Lent(array, whole) if changeable(array) else None
+    return Escaped(array, whole) if changeable(array) else None
 
 
-def handed_out(array: Array, before: Lent | None) -> Lent | None:
+def note_whole_escape(array: Array, before: Escaped | None) -> Escaped | None:
     """Note that `Tensor.data` hands the array out; from now on all of it is compared."""
-    return before if before is not None and before.array is array and before.whole else lent(array, whole=True)
+    return before if before is not None and before.array is array and before.whole else note_escape(array, whole=True)
 
 
-def held(x: Any, array: Any) -> bool:
+def is_watched(x: Any, array: Any) -> bool:
     """Whether a caller could change the array that an operand x was made into: not that of a list or a number."""
     return not isinstance(x, (list, tuple, np.generic)) and changeable(array)
 
@@ -66,13 +66,13 @@ def memory(array: Array) -> Any:
     return array
 
 
-def watched(reachable: Any) -> Watched:
+def watched(exposed: Any) -> Watched:
     """What to compare before the backward pass: the arrays of a linked list, lent ones among them, as they are now."""
     found: Watched = ()
-    while reachable is not None:
-        array, reachable = reachable
+    while exposed is not None:
+        array, exposed = exposed
         whole = False
-        if array.__class__ is Lent:
+        if array.__class__ is Escaped:
             array, whole = array.array, array.whole
         # a small one is spelled out, here and below: a call of Python's shows in a small step
         now = array.tobytes() if array.nbytes <= EXACT else fingerprint(array, whole)
@@ -80,7 +80,7 @@ def watched(reachable: Any) -> Watched:
     return found
 
 
-def shared(node: Any) -> Watched:
+def watched_of_copy(node: Any) -> Watched:
     """The same for a copy of a node, whose products still know the arrays of the original: those that may change."""
     arrays = [node._value, *(getattr(x, "_value", x) for x in node.inputs)]
     known = [array for array, _, _ in node._origin.watched]
@@ -99,12 +99,12 @@ def refuse_changed(node: Any) -> None:
             raise changed_in_place(node, array)
 
 
-def refuse_changed_since_lent(node: Any, x: Any) -> None:
+def refuse_changed_since_escape(node: Any, x: Any) -> None:
     """The same for the array of x, a node or one of its inputs, that was lent after the node was made."""
-    lent = x._lent
-    if any(array is lent.array for array, _, _ in node._origin.watched):
+    known = x._escaped
+    if any(array is known.array for array, _, _ in node._origin.watched):
         return  # compared with what it was when the node was made
-    if fingerprint(lent.array, lent.whole) != lent.before and may_need(node, lent.array, of=x):
+    if fingerprint(known.array, known.whole) != known.before and may_need(node, known.array, of=x):
         raise changed_in_place(node, x)
 
 

@@ -131,7 +131,7 @@ def _ones_like(x: Array) -> Array:
     if not isinstance(x, Tensor):
         return np.ones_like(x)
     ones = Tensor(_ones_like(x._value))
-    ones._level, ones._lent = x._level, None
+    ones._level, ones._escaped = x._level, None
     return ones
 
 

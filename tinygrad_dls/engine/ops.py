@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, scatter, single_inside, truth
+from tinygrad_dls.engine.arrays import Array, as_array, boolean, scatter, single_inside
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.errors import EXPLAINED, called, explained, role, shown
 from tinygrad_dls.engine.tensor import Rule, Tensor, implements, implements_on_values, values
@@ -658,7 +658,7 @@ def log_softmax(z: Array, axis: Axis = 0) -> Rule:
 @single_inside
 def logsumexp(z: Array, axis: Axis = None, *, keepdims: bool = False) -> Rule:
     """``log sum e^z`` over the axes, without overflow: ``dz = softmax(z) da``; of -inf alone, -inf."""
-    z, keepdims = _floats(z), truth(keepdims, "keepdims")
+    z, keepdims = _floats(z), boolean(keepdims, "keepdims")
     s, top = below_largest(z, axis)
     a = top + np.log(np.exp(s).sum(axis=axis, keepdims=True))
     return (a if keepdims else np.squeeze(a, axis=axis)), (lambda da: _kept(da, axis, keepdims, z) * _softmax(z, axis),)

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeAlia
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, truth
+from tinygrad_dls.engine.arrays import Array, as_array, boolean
 from tinygrad_dls.engine.errors import called, not_differentiated
-from tinygrad_dls.engine.inplace import Lent, Watched, handed_out, lent, memory
+from tinygrad_dls.engine.inplace import Escaped, Watched, memory, note_escape, note_whole_escape
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -100,7 +100,7 @@ class Tensor(_Attached):
     """
 
     __pandas_priority__ = 5000  # above a DataFrame's: `series + tensor` is a Tensor, not a column of objects
-    __slots__ = ("__weakref__", "_depth", "_grad", "_lent", "_level", "_origin", "_value", "name")
+    __slots__ = ("__weakref__", "_depth", "_escaped", "_grad", "_level", "_origin", "_value", "name")
 
     _is_argument = False  # of a transform: the user's own variable, which may be given another value
 
@@ -108,13 +108,13 @@ class Tensor(_Attached):
     _grad: Array  # None before the first backward
     _level: int  # 1 for a Tensor of plain arrays, 2 for a Tensor of those, ...
     _depth: int  # 0: no gradient wanted; 1: a leaf that wants one; else 1 + that of the deepest input
-    _lent: Lent | None  # set once a caller holds the array, and could change it
+    _escaped: Escaped | None  # set once a caller holds the array, and could change it
     _origin: Origin
     name: str | None
 
     def __init__(self, data: Array, requires_grad: bool = False, *, name: str | None = None) -> None:
         self._value = data = as_array(data, name)
-        self._lent = lent(data)
+        self._escaped = note_escape(data)
         self._grad = None
         self._level = data._level + 1 if isinstance(data, Tensor) else 1
         self._origin = LEAF
@@ -138,7 +138,7 @@ class Tensor(_Attached):
     def requires_grad(self, wanted: bool) -> None:
         if self.op is not None:
             raise RuntimeError(f"{called(self.name)} was computed by {self.op.__name__}; use .detach() for a constant.")
-        if truth(wanted, f"{called(self.name)}: requires_grad") and self._value.dtype.kind not in "fO":
+        if boolean(wanted, f"{called(self.name)}: requires_grad") and self._value.dtype.kind not in "fO":
             raise TypeError(
                 f"{called(self.name)} has dtype {self.dtype}: only floating-point Tensors can require a gradient. "
                 "Write 1.0 instead of 1, or convert with .astype(float)."
@@ -162,7 +162,7 @@ class Tensor(_Attached):
         waiting = [self]
         while waiting:
             t = waiting.pop()
-            t._lent = handed_out(t._value, t._lent)
+            t._escaped = note_whole_escape(t._value, t._escaped)
             base = memory(t._value)
             if base is not t._value:  # a view: the same memory belongs to what it was computed from
                 waiting += (x for x in t.inputs if isinstance(x, Tensor) and memory(x._value) is base)
@@ -186,7 +186,7 @@ class Tensor(_Attached):
                 f"Convert with .astype({str(self._value.dtype)!r}), or make a new Tensor."
             )
         if new is not self._value:  # else `t.data += ...`: what was lent, and its fingerprint, remain
-            self._lent = lent(new)
+            self._escaped = note_escape(new)
         self._value = new
         self._level = new._level + 1 if isinstance(new, Tensor) else 1
 

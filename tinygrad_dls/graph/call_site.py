@@ -18,34 +18,34 @@ import numpy as np
 from tinygrad_dls.nn.models import Sequential
 from tinygrad_dls.nn.module import Module
 
-__all__ = ["Place", "place", "running", "titled"]
+__all__ = ["CallSite", "find_call_site", "running_layers", "title_of"]
 
 _LIBRARIES = tuple(os.path.dirname(os.path.abspath(x or "")) + os.sep for x in (os.path.dirname(__file__), np.__file__))
 
 
-class Place(NamedTuple):
+class CallSite(NamedTuple):
     """Where an op was called; what is not known is empty."""
 
     file: str  # of the user's code
-    number: int  # of the line in it
+    line: int  # of the line in it
     text: str  # of the line
     layer: str  # as errors call it
     output: str  # the name that a Sequential gives to what comes out of the layer
 
 
-def place() -> Place:
+def find_call_site() -> CallSite:
     """The innermost line outside the libraries, and the innermost layer, which may be a module of the user's."""
     here = sys._getframe(1)
     layer, output = next((found for frame in _outwards(here) for found in _layers(frame)), (None, ""))
-    called = "" if layer is None else titled(layer)
+    called = "" if layer is None else title_of(layer)
     frame = next((frame for frame in _outwards(here) if not _is_library(frame)), None)
     if frame is None:
-        return Place("", 0, "", called, output)
-    file, number = frame.f_code.co_filename, frame.f_lineno
-    return Place(file, number, linecache.getline(file, number, frame.f_globals).strip(), called, output)
+        return CallSite("", 0, "", called, output)
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    return CallSite(file, line, linecache.getline(file, line, frame.f_globals).strip(), called, output)
 
 
-def running() -> Iterator[Any]:
+def running_layers() -> Iterator[Any]:
     """The layers whose call is under way, the innermost first; of a Sequential, also the layer that it is at."""
     within: Any = None
     for frame in _outwards(sys._getframe(1)):
@@ -56,7 +56,7 @@ def running() -> Iterator[Any]:
                     yield layer
 
 
-def titled(layer: Any) -> str:
+def title_of(layer: Any) -> str:
     """What errors call a layer: a module, or a function such as ``np.tanh``."""
     return layer._titled() if isinstance(layer, Module) else getattr(layer, "__name__", type(layer).__name__)
 

@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_dls.engine.operands import number_of_inputs
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.graph.call_site import running, titled
+from tinygrad_dls.graph.call_site import running_layers, title_of
 from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names, identifier
 from tinygrad_dls.graph.node import Node, Path
 from tinygrad_dls.nn.module import Parameter
@@ -287,7 +287,7 @@ def trace() -> Iterator[dict[Tensor, Path]]:
 
     def note(node: Tensor) -> None:
         if node.op is not None:
-            made_in[node] = tuple(_title(layer, titles) for layer in reversed(list(running())))
+            made_in[node] = tuple(_title(layer, titles) for layer in reversed(list(running_layers())))
         if outer is not True and outer:
             outer(node)
 
@@ -301,7 +301,7 @@ def trace() -> Iterator[dict[Tensor, Path]]:
 def _title(layer: Any, titles: dict[int, str]) -> str:
     """What errors call a layer; the second of that title gets a number."""
     if id(layer) not in titles:
-        title = titled(layer)
+        title = title_of(layer)
         alike = sum(other.split(" #")[0] == title for other in titles.values())
         titles[id(layer)] = f"{title} #{alike + 1}" if alike else title
     return titles[id(layer)]

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import Call, reachable
-from tinygrad_dls.ir.size import _standing_for, _symbol
-from tinygrad_dls.ir.tracer import Recorder
+from tinygrad_dls.ir.call import Call, toposort
+from tinygrad_dls.ir.size import call_behind, symbolic
+from tinygrad_dls.ir.tracer import Trace
 
 __all__ = ["differ_in_numbers", "refuse_arrays_that_differ", "remember_lengths"]
 
 ROUNDINGS = 4 * np.finfo(float).eps  # of a number that is computed from m in a few steps
 
 
-def remember_lengths(recordings: Sequence[tuple[Recorder, Sequence[Call]]]) -> None:
+def remember_lengths(recordings: Sequence[tuple[Trace, Sequence[Call]]]) -> None:
     """Find the numbers that were computed from the number of examples m and forgot it, such as ``0.5 / m``.
 
     What differs between recordings with several m, and is ``p / m``, ``p * m``, ``p / m + q``, ``p * m + q`` or
@@ -25,18 +25,18 @@ def remember_lengths(recordings: Sequence[tuple[Recorder, Sequence[Call]]]) -> N
 
     Parameters
     ----------
-    recordings : sequence of (Recorder, sequence of Call)
+    recordings : sequence of (Trace, sequence of Call)
         Three or more of the same computation with different m: what it is recorded with, and its outputs.
     """
-    recorders = [recorder for recorder, _ in recordings]
+    traces = [trace for trace, _ in recordings]
     for alike in _aligned([outputs for _, outputs in recordings]):
         for i, numbers in enumerate(zip(*(call.args for call in alike), strict=True)):
             if _differ(numbers, alike):
-                formula = _formula_in_m([float(x) for x in numbers], [recorder.m or 0 for recorder in recorders])
+                formula = _formula_in_m([float(x) for x in numbers], [trace.m or 0 for trace in traces])
                 if formula is not None:
-                    for call, recorder in zip(alike, recorders, strict=True):
-                        m = _standing_for(float(recorder.m or 0), recorder.dimension)
-                        call.args = (*call.args[:i], _symbol(formula(m)), *call.args[i + 1 :])
+                    for call, trace in zip(alike, traces, strict=True):
+                        m = symbolic(float(trace.m or 0), trace.dimension)
+                        call.args = (*call.args[:i], call_behind(formula(m)), *call.args[i + 1 :])
 
 
 def differ_in_numbers(*recordings: Sequence[Call]) -> bool:
@@ -50,7 +50,7 @@ def differ_in_numbers(*recordings: Sequence[Call]) -> bool:
 
 def _aligned(recordings: Sequence[Sequence[Call]]) -> list[tuple[Call, ...]]:
     """The calls of several recordings side by side; none if they are not the same computation."""
-    calls = [reachable(outputs) for outputs in recordings]
+    calls = [toposort(outputs) for outputs in recordings]
     if len({len(found) for found in calls}) != 1:
         return []
     aligned = list(zip(*calls, strict=True))
@@ -108,12 +108,12 @@ def _plus(x: Any, q: float) -> Any:
     return x if q == 0 else x + q if q > 0 else x - -q
 
 
-def refuse_arrays_that_differ(first: tuple[Recorder, Sequence[Call]], second: tuple[Recorder, Sequence[Call]]) -> None:
+def refuse_arrays_that_differ(first: tuple[Trace, Sequence[Call]], second: tuple[Trace, Sequence[Call]]) -> None:
     """Refuse arrays that are made on the way, and are others each time or for other numbers of examples.
 
     Parameters
     ----------
-    first, second : (Recorder, sequence of Call)
+    first, second : (Trace, sequence of Call)
         Two recordings of the same computation: what they are recorded with, and their outputs.
 
     Raises
@@ -129,4 +129,4 @@ def refuse_arrays_that_differ(first: tuple[Recorder, Sequence[Call]], second: tu
                 and not np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
             ):
                 assert call.function is not None
-                raise first[0].freezing(x, call.function, first[0].places.get(id(x), ""))
+                raise first[0].freezing(x, call.function, first[0].call_sites.get(id(x), ""))

@@ -1,6 +1,6 @@
 """Programs as data: NumPy calls whose arguments are numbers, arrays and other calls.
 
-What records writes them, and all that reads, simplifies or runs a program goes through them: in one order (`reachable`,
+What records writes them, and all that reads, simplifies or runs a program goes through them: in one order (`toposort`,
 a topological sort), by one way to put other calls in the place of some (`exchanged`, a substitution), and with one
 answer to whether two calls are the same (`key`).
 """
@@ -18,9 +18,9 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = [
-    "Call", "astype", "called", "each", "evaluated", "exchanged", "fits", "getitem", "is_call",
-    "is_plain_reduction", "is_transpose", "key", "key_of_arguments", "like", "number", "reachable", "scattered",
-    "spelling", "summed_axes", "transposed", "with_arguments",
+    "Call", "astype", "called", "each", "evaluate", "exchanged", "fits", "getitem", "is_call", "is_plain_reduction",
+    "is_transpose", "key", "key_of_arguments", "like", "scalar_value", "scattered", "spelling", "summed_axes",
+    "toposort", "transpose", "with_arguments",
 ]  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def _gather(xs: Iterable[Any], found: list[Call]) -> None:
 # -- going through a program ------------------------------------------------------------------------------------------
 
 
-def reachable(
+def toposort(
     outputs: Iterable[Call],
     known: Callable[[Call], bool] = lambda _: False,
     others: Mapping[Call, Call] | None = None,
@@ -125,14 +125,14 @@ def with_arguments(call: Call, function: Callable[[Call], Call]) -> Call:
 def exchanged(outputs: Sequence[Call], others: Mapping[Call, Call]) -> list[Call]:
     """The outputs with other calls in the place of some, which keep their names."""
     new: dict[Call, Call] = {}
-    for call in reachable(outputs, others=others):
+    for call in toposort(outputs, others=others):
         other = others.get(call, call)
         new[call] = other if other.function is None else with_arguments(other, new.__getitem__)
         new[call].name = other.name or call.name
     return [new[call] for call in outputs]
 
 
-def evaluated(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
+def evaluate(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
     """What the calls give for these inputs."""
     outputs = list(outputs)
     found = dict(inputs)
@@ -140,7 +140,7 @@ def evaluated(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
     def value(x: Any) -> Any:
         return found[x] if isinstance(x, Call) else x
 
-    for call in reachable(outputs):
+    for call in toposort(outputs):
         if call not in found:
             assert call.function is not None, f"{call.name} is an input without a value"
             found[call] = call.function(*each(value, call.args), **each(value, call.options))
@@ -189,7 +189,7 @@ def is_call(x: Any, *functions: Any) -> TypeGuard[Call]:
     return isinstance(x, Call) and any(x.function is function for function in functions)
 
 
-def number(x: Any) -> Any:
+def scalar_value(x: Any) -> Any:
     """The number that an argument is, or that a call makes an array; else None."""
     if is_call(x, np.asarray):
         x = x.args[0]
@@ -211,7 +211,7 @@ def is_transpose(x: Any) -> TypeGuard[Call]:
     return is_call(x, np.transpose) and (len(x.args) == 1 or x.args[1] is None) and not x.options
 
 
-def transposed(x: Call) -> Any:
+def transpose(x: Call) -> Any:
     """The call for the transpose."""
     return x.args[0] if is_transpose(x) else Call(np.transpose, (x,), {}, x.shape[::-1], x.dtype)
 

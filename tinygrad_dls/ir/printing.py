@@ -37,7 +37,7 @@ def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str
     top : bool
         Whether the call itself is to be written out although it has a name.
     """
-    return _Writer(names).text(call, top)[0]
+    return _PythonPrinter(names).text(call, top)[0]
 
 
 def is_written_within(node: Node | None, users: int, call: Call, names: Mapping[Call, str]) -> bool:
@@ -94,7 +94,7 @@ class _Written:
     binding: int
 
 
-class _Writer:
+class _PythonPrinter:
     def __init__(self, names: Mapping[Call, str]) -> None:
         self.names = names
 

@@ -24,10 +24,10 @@ from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import complements, names_of_arrays, read
 from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
-from tinygrad_dls.ir.call import Call, reachable
+from tinygrad_dls.ir.call import Call, toposort
 from tinygrad_dls.ir.functions import sigmoid, softmax
-from tinygrad_dls.ir.rules import simplified
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.rules import canonicalize
+from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.optim import NOT_RECORDED, Optimizer
 
 __all__ = ["Program", "program", "program_of_composed"]
@@ -56,14 +56,14 @@ class Program:
         What is computed, with names. The last of the forward pass is the cost; the update holds the new parameters.
     names : Names
         What has been given names; all arrays of a program have different ones, and so have their gradients.
-    recorder : Recorder
+    trace : Trace
     frozen : list of (float, str)
         Numbers in the graph of a cost that are those of the m that was given, and which: ``(0.2, "1/m")``.
     recorded : dict of str to Call
         What was recorded for these names before it was simplified: each op's rule by itself.
     """
 
-    recorder: Recorder
+    trace: Trace
     names: Names
     data: list[Call] = field(default_factory=list)
     parameters: list[Call] = field(default_factory=list)
@@ -92,8 +92,8 @@ class Program:
     @property
     def m(self) -> Call | None:
         """The number of examples, if the outputs need it."""
-        m = self.recorder.dimension
-        return m if m in reachable([call for _, call in self.outputs()]) else None
+        m = self.trace.dimension
+        return m if m in toposort([call for _, call in self.outputs()]) else None
 
 
 def program(given: Subject) -> Iterator[Program]:
@@ -132,7 +132,7 @@ class _Source:
         steps = [self.raw(k, optimizer) for k in (m, None if m is None else self.other(m))]
         if m is not None and differ_in_numbers(*map(_calls, steps)):
             steps.append(self.raw(self.other(self.other(m)), optimizer))
-            remember_lengths([(step.recorder, _calls(step)) for step in steps])
+            remember_lengths([(step.trace, _calls(step)) for step in steps])
         return _finished(steps[0]), _finished(steps[1])
 
     @property
@@ -200,16 +200,16 @@ class _Graph(_Source):
             return self.recorded(None, optimizer), self.recorded(None, optimizer)
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
-        recorder = Recorder(m)
+        trace = Trace(m)
         names = names_of_arrays()
         names.take(*(node.identifier for node in self.nodes))
-        result = Program(recorder, names, given=self.arrays, frozen=self._frozen())
+        result = Program(trace, names, given=self.arrays, frozen=self._frozen())
         arrays = dict(zip(self.data, self.with_examples(m), strict=True))
         tensors: dict[Node, Any] = {}
         for node in self.leaves:
             value = arrays.get(node, values(node.x))
             cast = value.dtype if node in self.labels and value.dtype in _NARROW else None
-            array = recorder.input(node.identifier, value if cast is None else value.astype(float))
+            array = trace.input(node.identifier, value if cast is None else value.astype(float))
             (result.parameters if node.kind == "parameter" else result.data).append(array.call)
             array = array if cast is None else array.astype(cast)  # as the loss did it, of integers say
             is_tensor = isinstance(node.x, Tensor)
@@ -218,7 +218,7 @@ class _Graph(_Source):
         for node in self.nodes:
             if node.op:
                 inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]
-                extra, options = (self._lengths(x, recorder) for x in (node.extra, node.options))
+                extra, options = (self._lengths(x, trace) for x in (node.extra, node.options))
                 tensors[node] = node.x.op(*inputs, *extra, **options)
                 if tensors[node].ndim != len(node.shape):
                     raise ValueError(f"{node.name} has other axes if there is another number of examples.")
@@ -235,15 +235,15 @@ class _Graph(_Source):
         texts = [(x, _in_m(x, given)) for x in numbers if given]
         return [(x, text) for x, text in texts if text]
 
-    def _lengths(self, x: Any, recorder: Recorder) -> Any:
+    def _lengths(self, x: Any, trace: Trace) -> Any:
         """Options such as a shape, in which the number of examples stands as a number, with it as a symbol."""
         if isinstance(x, dict):
-            return {name: self._lengths(y, recorder) for name, y in x.items()}
+            return {name: self._lengths(y, trace) for name, y in x.items()}
         if isinstance(x, tuple):
-            return tuple(self._lengths(y, recorder) for y in x)
+            return tuple(self._lengths(y, trace) for y in x)
         given = self.columns()
-        if type(x) is int and given and recorder.m and x >= EXAMPLES and x % given == 0:
-            return recorder.length(x // given * recorder.m)
+        if type(x) is int and given and trace.m and x >= EXAMPLES and x % given == 0:
+            return trace.length(x // given * trace.m)
         return x
 
 
@@ -265,7 +265,7 @@ def _digits(x: float) -> int:
 class FunctionSource(_Source):
     """A function that computes the cost, to be recorded with the inputs that are given or others like them."""
 
-    recorder: type[Recorder] = Recorder
+    trace: type[Trace] = Trace
 
     def __init__(self, given: Subject) -> None:
         names = names_of_arrays()
@@ -289,18 +289,18 @@ class FunctionSource(_Source):
         self.subject.refuse_without_graph(J)
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
-        recorder, names = self.recorder(m), names_of_arrays()
+        trace, names = self.trace(m), names_of_arrays()
         names.take(*self.names, *self.tensors.values())
-        result = Program(recorder, names, tensors=list(self.tensors), given=self.arrays)
-        arrays = [recorder.input(name, x) for name, x in zip(self.names, self.with_examples(m), strict=True)]
+        result = Program(trace, names, tensors=list(self.tensors), given=self.arrays)
+        arrays = [trace.input(name, x) for name, x in zip(self.names, self.with_examples(m), strict=True)]
         result.data = [x.call for x in arrays]
-        parameters = {p: recorder.input(name, p._value) for p, name in self.tensors.items()}
+        parameters = {p: trace.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
         with _holding(parameters):
             J = self._called(arrays, m)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
-            if not isinstance(J._value, RecordingArray):
+            if not isinstance(J._value, Tracer):
                 raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
             result.nodes = read(J, names=names)
             tensors = [(node, node.x) for node in result.nodes if node.op]
@@ -308,12 +308,12 @@ class FunctionSource(_Source):
 
     def _read(self, result: Program) -> Program:
         """The program without the parameters that it does not read."""
-        read_ = {*reachable(_calls(result)), *(call for call in result.parameters if call.name in self.in_graph)}
+        read_ = {*toposort(_calls(result)), *(call for call in result.parameters if call.name in self.in_graph)}
         kept = [(call, p) for call, p in zip(result.parameters, result.tensors, strict=True) if call in read_]
         result.parameters, result.tensors = [call for call, _ in kept], [p for _, p in kept]
         return result
 
-    def _called(self, arrays: list[RecordingArray], m: int | None) -> Any:
+    def _called(self, arrays: list[Tracer], m: int | None) -> Any:
         """The cost of recording arrays; with another number of examples than was given, it may fail."""
         try:
             return self.function(*arrays)
@@ -345,11 +345,11 @@ def program_of_composed(
     others : iterable of str
         Names that no other array may have.
     """
-    recorder, names = Recorder(around.recorder.m), names_of_arrays()
-    result = Program(recorder, names)
+    trace, names = Trace(around.trace.m), names_of_arrays()
+    result = Program(trace, names)
     calls: dict[str, Any] = {call.name: call for call in (*around.data, *around.parameters)} | around.recorded
     found = [(node.identifier, calls.get(node.identifier, node.x)) for node in arguments]
-    Z, Y = (recorder.input(name, np.ones(x.shape, x.dtype)) for name, x in found)
+    Z, Y = (trace.input(name, np.ones(x.shape, x.dtype)) for name, x in found)
     names.take(Z.call.name, Y.call.name, *others)
     result.parameters, result.data = [Z.call], [Y.call]
     leaf = Tensor(Z, requires_grad=True, name=Z.call.name)
@@ -359,16 +359,16 @@ def program_of_composed(
 
 
 @contextmanager
-def _holding(parameters: dict[Tensor, RecordingArray]) -> Iterator[None]:
+def _holding(parameters: dict[Tensor, Tracer]) -> Iterator[None]:
     """Parameters that hold recording arrays for a while. No other thread may use them meanwhile."""
-    before = [(p, p._value, p._grad, p._lent) for p in parameters]
+    before = [(p, p._value, p._grad, p._escaped) for p in parameters]
     try:
         for p, array in parameters.items():
-            p._value, p._grad, p._lent = array, None, None
+            p._value, p._grad, p._escaped = array, None, None
         yield
     finally:
-        for p, value, grad, lent in before:
-            p._value, p._grad, p._lent = value, grad, lent
+        for p, value, grad, escaped in before:
+            p._value, p._grad, p._escaped = value, grad, escaped
 
 
 # -- from the cost to the program -------------------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def _differentiated(
     to those of the recording.
     """
     J = tensors[-1][1]
-    J.backward(result.recorder.constant(1.0, J.dtype))
+    J.backward(result.trace.constant(1.0, J.dtype))
     forward = [(node.identifier, x._value.call) for node, x in tensors]
     gradients = [(f"d{node.identifier}", x._grad.call) for node, x in reversed(tensors[:-1]) if x._grad is not None]
     leaves = {call.name: p for call, p in zip(result.parameters, parameters.values(), strict=True)}
@@ -403,7 +403,7 @@ def _calls(step: Program) -> list[Call]:
 
 def _finished(step: Program) -> Program:
     """The program made shorter."""
-    new = iter(simplified(_calls(step)))
+    new = iter(canonicalize(_calls(step)))
     step.forward, step.backward, step.update = (
         [(name, next(new)) for name, _ in part] for part in (step.forward, step.backward, step.update)
     )
@@ -445,7 +445,7 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
     """The new parameters, and the new state of the optimizer."""
     refuse_methods_that_are_not_recorded(optimizer)
     known = set(optimizer.parameters)
-    rate: Any = result.recorder.input("learning_rate", 0.1)
+    rate: Any = result.trace.input("learning_rate", 0.1)
     rate.call.dtype = float  # a number of Python's, as m is
     result.rate = rate.call
     updates: list[tuple[str, Call]] = []
@@ -462,7 +462,7 @@ def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optim
             arrays = kept.get(p, ())
             if len(arrays) != len(names):  # none yet, or those of another momentum
                 arrays = optimizer._start(Tensor(_plain(p)))
-            states_of_p = tuple(result.recorder.input(name, x) for name, x in zip(names, arrays, strict=True))
+            states_of_p = tuple(result.trace.input(name, x) for name, x in zip(names, arrays, strict=True))
             optimizer._state = {recorded: states_of_p} if states_of_p else before
             w, new = optimizer._update(recorded, rate)
             _refuse_other_state(optimizer, call, w, states_of_p, new)
@@ -489,7 +489,7 @@ def _letters(count: int, optimizer: Optimizer) -> str:
 def _refuse_other_state(optimizer: Optimizer, p: Call, w: Any, before: tuple[Any, ...], new: Any) -> None:
     """Refuse an update that gives what the next one could not start from, or that the eager one would not give."""
     who = type(optimizer).__name__
-    if not isinstance(w, RecordingArray) or (w.call.shape, w.dtype) != (p.shape, p.dtype):
+    if not isinstance(w, Tracer) or (w.call.shape, w.dtype) != (p.shape, p.dtype):
         raise RecordingError(
             f"{who} gives {_kind(w)} for {p.name or 'a parameter'} of {_kind_of(p)}; a program updates a parameter by "
             "an array of its shape and dtype that is computed from it. Write .astype(p.dtype) where another dtype "
@@ -502,7 +502,7 @@ def _refuse_other_state(optimizer: Optimizer, p: Call, w: Any, before: tuple[Any
             "Let _start return all of them."
         )
     for old, x in zip(before, new, strict=True):
-        if not isinstance(x, RecordingArray):
+        if not isinstance(x, Tracer):
             raise RecordingError(
                 f"the recording would freeze a part of the state of {who}, {shown(x)}, which is not computed from the "
                 "parameter, its gradient or the state."
@@ -515,7 +515,7 @@ def _refuse_other_state(optimizer: Optimizer, p: Call, w: Any, before: tuple[Any
 
 
 def _kind(x: Any) -> str:
-    return _kind_of(x.call) if isinstance(x, RecordingArray) else shown(x)
+    return _kind_of(x.call) if isinstance(x, Tracer) else shown(x)
 
 
 def _kind_of(call: Call) -> str:
@@ -523,12 +523,12 @@ def _kind_of(call: Call) -> str:
 
 
 def _plain(p: Tensor) -> Any:
-    return p._value.value if isinstance(p._value, RecordingArray) else values(p)
+    return p._value.value if isinstance(p._value, Tracer) else values(p)
 
 
 def _name_activations(result: Program) -> None:
     """The sigmoid or the softmax of ``Z2`` that a cost holds within is ``A2``."""
-    calls = reachable([call for _, call in result.backward])
+    calls = toposort([call for _, call in result.backward])
     held = {call.args[0]: call for call in reversed(calls) if call.function in ACTIVATIONS}
     for i, (name, z) in enumerate(list(result.forward)):
         a = "A" + name[1:]

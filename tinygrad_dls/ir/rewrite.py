@@ -17,7 +17,7 @@ What may stand for a variable of a pair is told by its letter:
 
 A pair applies only where its second side has the shape and the dtype of the first, and where its conditions hold.
 
->>> trace = Recorder()
+>>> trace = Trace()
 >>> x = trace.input("x", np.ones((2, 3)))
 >>> rewrite([np.tanh(np.log(np.exp(x))).call], [Pair(lambda x: np.log(np.exp(x)), lambda x: x)])
 [_ = tanh(x)]
@@ -31,9 +31,19 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.ir.call import Call, each, exchanged, key, key_of_arguments, like, number, reachable, with_arguments
+from tinygrad_dls.ir.call import (
+    Call,
+    each,
+    exchanged,
+    key,
+    key_of_arguments,
+    like,
+    scalar_value,
+    toposort,
+    with_arguments,
+)
 from tinygrad_dls.ir.shapes import inferred
-from tinygrad_dls.ir.tracer import Recorder, RecordingArray
+from tinygrad_dls.ir.tracer import Trace, Tracer
 
 __all__ = ["Identity", "Pair", "Rule", "named", "names_of", "rewrite", "rewrite_beside"]
 
@@ -92,7 +102,7 @@ class Pair:
             found[name] = next((x for x in reversed(there) if _is_match(pattern, x, found)), None)
             if found[name] is None:
                 return None
-        trace = _Tracer()
+        trace = _PairTrace()
         new: Call = _of(self.after, {name: trace.array(x) for name, x in found.items()}).call
         if new.shape != call.shape or new.dtype != call.dtype:
             return None
@@ -131,25 +141,23 @@ def named(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A function of programs, such as the sigmoid, that a pair holds as one call and not as what it computes."""
 
     def one_call(x: Any) -> Any:
-        if not isinstance(x, RecordingArray):
+        if not isinstance(x, Tracer):
             return function(x)
-        return RecordingArray(
-            x.recorder, like(x.call, function, x.call), None if x.value is None else function(x.value)
-        )
+        return Tracer(x._trace, like(x.call, function, x.call), None if x.value is None else function(x.value))
 
     return one_call
 
 
-class _Tracer(Recorder):
+class _PairTrace(Trace):
     """Writes down what may take the place of a call, and computes its shapes and dtypes only."""
 
     def array(self, x: Any) -> Any:
-        return RecordingArray(self, x, None) if isinstance(x, Call) else x
+        return Tracer(self, x, None) if isinstance(x, Call) else x
 
-    def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def record(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         call = Call(function, each(_call_of, args), each(_call_of, options))
         self.infer(call)
-        return RecordingArray(self, call, None)
+        return Tracer(self, call, None)
 
     def infer(self, call: Call) -> None:
         """Set the shape and the dtype."""
@@ -157,7 +165,7 @@ class _Tracer(Recorder):
         call.shape, call.dtype = inferred(call.function, call.args, call.options)
 
 
-class _PatternTracer(_Tracer):
+class _PatternTracer(_PairTrace):
     """Writes down what a pair is for, which has any shape and any dtype."""
 
     def infer(self, call: Call) -> None:
@@ -165,7 +173,7 @@ class _PatternTracer(_Tracer):
 
 
 def _call_of(x: Any) -> Any:
-    return x.call if isinstance(x, RecordingArray) else x
+    return x.call if isinstance(x, Tracer) else x
 
 
 # -- matching ---------------------------------------------------------------------------------------------------------
@@ -180,14 +188,14 @@ def kinds_of(call: Call) -> tuple[Any, ...]:
         if isinstance(x, Call):
             kinds.append(x.function)
         else:
-            kinds.append(None if number(x) is None else _NUMBER)
+            kinds.append(None if scalar_value(x) is None else _NUMBER)
     return tuple(kinds)
 
 
 def _may_be(pattern: Any, kind: Any) -> bool:
     """Whether an argument of this kind may be what a pattern says."""
     if not isinstance(pattern, Call):
-        return number(pattern) is None or kind in (_NUMBER, np.asarray)
+        return scalar_value(pattern) is None or kind in (_NUMBER, np.asarray)
     if pattern.function is not None:
         return pattern.function is kind
     if pattern.name in "cd":
@@ -214,8 +222,8 @@ def _is_match(pattern: Any, x: Any, found: dict[str, Any]) -> bool:
     if isinstance(pattern, (tuple, list)):
         alike = type(x) is type(pattern) and len(x) == len(pattern)
         return alike and all(_is_match(p, y, found) for p, y in zip(pattern, x, strict=True))
-    if (n := number(pattern)) is not None:
-        other = number(x)
+    if (n := scalar_value(pattern)) is not None:
+        other = scalar_value(x)
         return other is not None and bool(other == n or (other != other and n != n))  # or both are NaN
     return type(pattern) is type(x) and bool(pattern == x)
 
@@ -223,7 +231,7 @@ def _is_match(pattern: Any, x: Any, found: dict[str, Any]) -> bool:
 def _is_found(name: str, x: Any, found: dict[str, Any]) -> bool:
     """Whether x can stand for a variable."""
     if name in "cd":
-        x = number(x)
+        x = scalar_value(x)
     if name in found:
         return found[name] is x or key_of_arguments(found[name]) == key_of_arguments(x)
     found[name] = x
@@ -235,7 +243,7 @@ def _is_found(name: str, x: Any, found: dict[str, Any]) -> bool:
         return False
     if name in "xy":
         return bool(x.dtype == found["call"].dtype)
-    return number(x) is None and (name != "m" or x.shape == ())
+    return scalar_value(x) is None and (name != "m" or x.shape == ())
 
 
 def _said(args: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -286,7 +294,7 @@ def rewrite(outputs: Sequence[Call], rules: Sequence[Rule]) -> list[Call]:
         """The same for one that a rule has made, of parts that may be new too."""
         return call if call in settled or call.function is None else settle(with_arguments(call, built))
 
-    for call in reachable(outputs):
+    for call in toposort(outputs):
         new[call] = call if call.function is None else settle(with_arguments(call, new.__getitem__))
         new[call].name = new[call].name or call.name
     return [new[call] for call in outputs]
@@ -295,7 +303,7 @@ def rewrite(outputs: Sequence[Call], rules: Sequence[Rule]) -> list[Call]:
 def rewrite_beside(outputs: Sequence[Call], pairs: Sequence[Pair]) -> list[Call]:
     """The same by pairs that are worth it beside what a program computes anyway, one after the other."""
     for pair in pairs:
-        there = reachable(outputs)
+        there = toposort(outputs)
         if replaced := {call: new for call in there if (new := pair(call, there)) is not None}:
             outputs = rewrite(exchanged(outputs, replaced), ())
     return list(outputs)

@@ -1,6 +1,6 @@
 """The algebra of programs: a table of identities, each a pair of programs that compute the same.
 
-`simplified` tries them on each call of a program, inputs first. A new rule is one line in the table: a `Pair` of two
+`canonicalize` tries them on each call of a program, inputs first. A new rule is one line in the table: a `Pair` of two
 lines of NumPy code. What the letters of its variables stand for, `rewrite` says; tests run both sides of every pair on
 random arrays and hold them equal.
 
@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import Call, astype, fits, is_call, key_of_arguments, like, number
+from tinygrad_dls.ir.call import Call, astype, fits, is_call, key_of_arguments, like, scalar_value
 from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite
 
-__all__ = ["ALGEBRA", "RULES", "factors", "open_interval", "simplified"]
+__all__ = ["ALGEBRA", "RULES", "canonicalize", "factors", "open_interval"]
 
 FACTORS = 24  # of a product, that are looked at: a cross-entropy with a sigmoid, and masks and weights, have ten or so
 
@@ -81,23 +81,28 @@ def _is_plain(x: Any) -> bool:
     return isinstance(x, (int, float)) and not isinstance(x, (bool, np.number))
 
 
-def computed(call: Call) -> Any:
+def evaluate_constants(call: Call) -> Any:
     """What is computed of numbers alone is computed now."""
     if isinstance(call.function, np.ufunc) and call.shape == () and call.args and call.dtype != bool:
-        numbers = [number(x) for x in call.args]
+        numbers = [scalar_value(x) for x in call.args]
         if all(n is not None for n in numbers) and any(is_call(x, np.asarray) for x in call.args):
             return Call(np.asarray, (call.function(*numbers).item(),), {}, (), call.dtype)
-    if is_call(call, astype) and call.shape == () and (n := number(call.args[0])) is not None and call.dtype in _FLOATS:
+    if (
+        is_call(call, astype)
+        and call.shape == ()
+        and (n := scalar_value(call.args[0])) is not None
+        and call.dtype in _FLOATS
+    ):
         return Call(np.asarray, (n,), {}, (), call.dtype)
     return None
 
 
-def plain_constant(call: Call) -> Any:
+def strip_constant_dtype(call: Call) -> Any:
     """A number beside an array needs no dtype of its own."""
     if isinstance(call.function, np.ufunc) and any(is_call(x, np.asarray) for x in call.args):
         others = [x for x in call.args if isinstance(x, Call) and not is_call(x, np.asarray)]
         if any(x.dtype == call.dtype or call.dtype == bool for x in others):
-            return like(call, call.function, *(x if (n := number(x)) is None else n for x in call.args))
+            return like(call, call.function, *(x if (n := scalar_value(x)) is None else n for x in call.args))
     return None
 
 
@@ -107,7 +112,7 @@ def without_broadcast(call: Call) -> Any:
         x = call.args[0]
         while is_call(x, np.reshape, np.expand_dims):
             x = x.args[0]
-        if (value := number(x)) is not None:
+        if (value := scalar_value(x)) is not None:
             shape = call.shape if is_call(call, np.expand_dims) or len(call.args) < 2 else call.args[1]
             shape = call.shape if -1 in (shape if isinstance(shape, tuple) else (shape,)) else shape
             return like(call, np.full, shape, value, dtype=np.dtype(call.dtype))
@@ -151,7 +156,7 @@ def _of_integers(x: Any) -> Any:
     """The same number without its conversion to floats, if it is one of integers, or 1 minus one."""
     if is_call(x, astype) and x.args[0].dtype.kind in "iub":
         return x.args[0]
-    if is_call(x, np.subtract) and number(x.args[0]) == 1 and is_call(x.args[1], astype):
+    if is_call(x, np.subtract) and scalar_value(x.args[0]) == 1 and is_call(x.args[1], astype):
         n = x.args[1].args[0]
         if n.dtype.kind == "i" and n.dtype.itemsize >= 4:
             return Call(np.subtract, (1, n), {}, x.shape, n.dtype)
@@ -251,7 +256,7 @@ def _alike(xs: list[Any], ys: list[Any]) -> bool:
 
 
 def _is_one_minus(x: Any, a: Any) -> bool:
-    return is_call(x, np.subtract) and number(x.args[0]) == 1 and x.args[1] is a
+    return is_call(x, np.subtract) and scalar_value(x.args[0]) == 1 and x.args[1] is a
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
@@ -288,7 +293,7 @@ ALGEBRA = (
         Pair(lambda x, a: -(x / a), lambda x, a: -x / a),
     ),
     Identity(
-        "folded",
+        "fold_constants",
         "Numbers are multiplied now, those in a row of factors too; of ``-(2 * x)``, the number gets the sign.",
         Pair(lambda a, c: -(c * a), lambda a, c: -c * a, floats),
         Pair(lambda a, c: -(a * c), lambda a, c: a * -c, floats),
@@ -386,9 +391,9 @@ ALGEBRA = (
     fused_cross_entropy,
 )
 
-RULES: tuple[Rule, ...] = (computed, plain_constant, *ALGEBRA)
+RULES: tuple[Rule, ...] = (evaluate_constants, strip_constant_dtype, *ALGEBRA)
 
 
-def simplified(outputs: Sequence[Call], rules: Sequence[Rule] | None = None) -> list[Call]:
-    """The calls that compute the same outputs, by some rules or, by default, by all of this module."""
-    return rewrite(outputs, RULES if rules is None else rules)
+def canonicalize(outputs: Sequence[Call]) -> list[Call]:
+    """Rewrite the outputs by all rules of this module."""
+    return rewrite(outputs, RULES)

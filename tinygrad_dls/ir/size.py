@@ -48,7 +48,7 @@ class _Symbolic:
 class Dimension(_Symbolic, int):
     """The length of an axis that the program does not fix, and what is computed from it: ``m``, ``4 * m``, ``1 / m``.
 
-    An int to Python and to NumPy; to a `Recorder`, the call that it stands for. Python asks a float before it: of
+    An int to Python and to NumPy; to a `Trace`, the call that it stands for. Python asks a float before it: of
     ``1.0 / m`` a plain float comes out, which `remember_lengths` finds again.
     """
 
@@ -67,22 +67,22 @@ def _dimension(function: Any, x: Any, y: Any) -> Any:
     """A number computed from the lengths of axes; anything but numbers answers for itself."""
     if not (isinstance(x, (int, float)) and isinstance(y, (int, float))):
         return NotImplemented
-    plain_x, plain_y = _plain(x), _plain(y)
+    plain_x, plain_y = without_symbol(x), without_symbol(y)
     number = function(plain_x, plain_y).item()
-    return _standing_for(number, Call(function, (_symbol(x), _symbol(y)), {}, (), type(number)))
+    return symbolic(number, Call(function, (call_behind(x), call_behind(y)), {}, (), type(number)))
 
 
-def _standing_for(number: float, call: Call) -> Any:
+def symbolic(number: float, call: Call) -> Any:
     symbol: Any = Dimension(number) if isinstance(number, int) else _Ratio(number)
     symbol.call = call
     return symbol
 
 
-def _symbol(x: Any) -> Any:
+def call_behind(x: Any) -> Any:
     """The call that a number of a symbol stands for; any other number as it is."""
     return x.call if isinstance(x, _Symbolic) else x
 
 
-def _plain(x: Any) -> Any:
+def without_symbol(x: Any) -> Any:
     """A number without the memory of its symbol."""
     return int(x) if isinstance(x, Dimension) else float(x) if isinstance(x, _Ratio) else x

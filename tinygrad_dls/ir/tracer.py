@@ -1,7 +1,7 @@
 """An array that writes down what is done to it: the NumPy calls of a computation, as a program.
 
 The one idea: the engine's rules, the losses and the optimizers compute with operators, ``np.*`` functions and array
-methods only. Run once on a `RecordingArray`, which answers NumPy's protocols by computing *and* noting each call, a
+methods only. Run once on a `Tracer`, which answers NumPy's protocols by computing *and* noting each call, a
 training step becomes a graph of NumPy calls: forward, backward and update in one, without a Tensor left in it.
 
 What a recording would freeze is refused, by name: a Python ``if`` on a value, a conversion to a number, an array that
@@ -20,12 +20,12 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.graph.call_site import place
+from tinygrad_dls.graph.call_site import find_call_site
 from tinygrad_dls.ir.call import Call, astype, called, each, getitem, is_call, scattered
 from tinygrad_dls.ir.functions import FREE, REDUCTION, SHAPE, row_of, rows
-from tinygrad_dls.ir.size import Dimension, _plain, _standing_for, _symbol
+from tinygrad_dls.ir.size import Dimension, call_behind, symbolic, without_symbol
 
-__all__ = ["Recorder", "RecordingArray", "RecordingError"]
+__all__ = ["RecordingError", "Trace", "Tracer"]
 
 CONSTANT = 64  # entries of the largest array that a program may hold as a constant
 
@@ -37,7 +37,7 @@ class MissingError(RecordingError, AttributeError):
 # -- the array --------------------------------------------------------------------------------------------------------
 
 
-class Recorder:
+class Trace:
     """What the recording arrays of one recording share.
 
     Parameters
@@ -49,27 +49,27 @@ class Recorder:
     def __init__(self, m: int | None = None) -> None:
         self.m = m
         self.dimension = Call(None, (), {}, (), int, "m")
-        self.places: dict[int, str] = {}  # where the constant arrays come in, by their ids
+        self.call_sites: dict[int, str] = {}  # where the constant arrays come in, by their ids
 
-    def input(self, name: str, value: Any) -> RecordingArray:
+    def input(self, name: str, value: Any) -> Tracer:
         """An input of the program: an array, or a number such as the learning rate."""
         array = np.asarray(value)
-        return RecordingArray(self, Call(None, (), {}, array.shape, array.dtype, name), value)
+        return Tracer(self, Call(None, (), {}, array.shape, array.dtype, name), value)
 
-    def constant(self, value: float, dtype: Any) -> RecordingArray:
+    def constant(self, value: float, dtype: Any) -> Tracer:
         """A number that is an array to the engine, such as the gradient that backward starts from."""
         call = Call(np.asarray, (value,), {}, (), np.dtype(dtype))
-        return RecordingArray(self, call, np.dtype(dtype).type(value))
+        return Tracer(self, call, np.dtype(dtype).type(value))
 
     def length(self, n: int) -> int:
         """The length of an axis, as a symbol if it is a multiple of the number of examples."""
         if not self.m or not n or n % self.m:
             return n
-        m: Dimension = _standing_for(self.m, self.dimension)
+        m: Dimension = symbolic(self.m, self.dimension)
         multiple: int = m if n == self.m else n // self.m * m
         return multiple
 
-    def called(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    def record(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Compute a call, and write it down."""
         self._refuse_what_hangs_on_values(function, args)
         value = self.value(function, each(_value_of, args), each(_value_of, options))
@@ -77,17 +77,17 @@ class Recorder:
             return self.length(value) if type(value) is int else value
         if not isinstance(value, (np.ndarray, np.generic)):
             raise RecordingError(
-                f"the recording would freeze what {called(function)} gives{_place()}: a program knows calls that "
+                f"the recording would freeze what {called(function)} gives{_where()}: a program knows calls that "
                 "give one array. Compute it outside, or write it with slices and comparisons."
             )
         arguments, settings = (each(lambda x: self._operand(x, function), x) for x in (args, options))
         call = Call(function, arguments, settings, value.shape, value.dtype)
         if value.dtype == object and not any(x.dtype == object for x in call.calls()):
             raise RecordingError(
-                f"the recording would lose what {called(function)} gives{_place()}: objects of Python's, such as "
+                f"the recording would lose what {called(function)} gives{_where()}: objects of Python's, such as "
                 "fractions or integers of any size, which are no numbers of NumPy's. Write float(...) of its arguments."
             )
-        return RecordingArray(self, call, value)
+        return Tracer(self, call, value)
 
     def value(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """What a call gives."""
@@ -97,11 +97,11 @@ class Recorder:
         """Refuse what gives arrays of other shapes for other values."""
         index = args[1] if function is getitem else None
         parts = index if isinstance(index, tuple) else (index,)
-        masked = any(isinstance(i, RecordingArray) and i.dtype == bool for i in parts)
+        masked = any(isinstance(i, Tracer) and i.dtype == bool for i in parts)
         if row_of(function).kind is FREE or masked or (function is np.where and len(args) == 1):
-            what = "indexing by truths" if masked else f"{called(function)}"
+            what = "indexing by a mask" if masked else f"{called(function)}"
             raise RecordingError(
-                f"the recording would freeze the shape that {what} gives{_place()}, which is another one for other "
+                f"the recording would freeze the shape that {what} gives{_where()}, which is another one for other "
                 "values. Write np.where(condition, x, 0) and the like, which keep the shape; or compute it outside."
             )
 
@@ -116,18 +116,18 @@ class Recorder:
 
     def _operand(self, x: Any, function: Callable[..., Any]) -> Any:
         """What stands for an argument in the program."""
-        if isinstance(x, RecordingArray):
+        if isinstance(x, Tracer):
             return x.call
         if not (isinstance(x, _ARGUMENTS) or callable(x)) or isinstance(x, np.ndarray):
             x = _plain_array(x, function)
             if x.size > CONSTANT:
-                raise self.freezing(x, function, _place())
+                raise self.freezing(x, function, _where())
             if x.shape:
-                self.places[id(x)] = _place()
+                self.call_sites[id(x)] = _where()
             return x
         if type(x) is int and abs(x) >= 2**64:  # no dtype of NumPy's holds it: beside floats, it becomes one
             return float(x)
-        return _symbol(x)
+        return call_behind(x)
 
 
 _ARGUMENTS = (int, float, complex, str, bytes, slice, np.generic, np.dtype, type(None), type(...), type(np._NoValue))
@@ -146,20 +146,20 @@ def _plain_array(x: Any, function: Callable[..., Any]) -> Any:
             return array
     raise RecordingError(
         f"the recording would lose what a {kind.__name__} does beside arrays, which is an argument of "
-        f"{called(function)}{_place()}. Write np.asarray(...) of it, as floats, or take a number or an array from it."
+        f"{called(function)}{_where()}. Write np.asarray(...) of it, as floats, or take a number or an array from it."
     )
 
 
 def _value_of(x: Any) -> Any:
-    return x.value if isinstance(x, RecordingArray) else _plain(x)
+    return x.value if isinstance(x, Tracer) else without_symbol(x)
 
 
-class RecordingArray(NDArrayOperatorsMixin):
+class Tracer(NDArrayOperatorsMixin):
     """An array of numbers that remembers the NumPy calls that computed it; it never changes.
 
     Parameters
     ----------
-    recorder : Recorder
+    _trace : Trace
     call : Call
         What computed it.
     value : array or number
@@ -171,18 +171,18 @@ class RecordingArray(NDArrayOperatorsMixin):
         When it is asked for its truth or its numbers, which a program could not ask again.
     """
 
-    __slots__ = ("__weakref__", "call", "recorder", "value")
+    __slots__ = ("__weakref__", "_trace", "call", "value")
     __hash__ = object.__hash__  # by identity; == compares entries
 
-    def __init__(self, recorder: Recorder, call: Call, value: Any) -> None:
-        self.recorder, self.call, self.value = recorder, call, value
+    def __init__(self, trace: Trace, call: Call, value: Any) -> None:
+        self._trace, self.call, self.value = trace, call, value
 
     # -- what an array has --------------------------------------------------------------------------------------------
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array; the number of examples in it is a `Dimension`."""
-        return tuple(map(self.recorder.length, self.call.shape))
+        return tuple(map(self._trace.length, self.call.shape))
 
     @property
     def ndim(self) -> int:
@@ -192,7 +192,7 @@ class RecordingArray(NDArrayOperatorsMixin):
     @property
     def size(self) -> int:
         """Number of entries."""
-        return self.recorder.length(int(np.size(self.value)))
+        return self._trace.length(int(np.size(self.value)))
 
     @property
     def dtype(self) -> Any:
@@ -202,7 +202,7 @@ class RecordingArray(NDArrayOperatorsMixin):
     @property
     def T(self) -> Any:  # noqa: N802  # NumPy's name
         """The transpose."""
-        return self._called(np.transpose, self)
+        return self._record(np.transpose, self)
 
     @property
     def input_name(self) -> str | None:
@@ -212,27 +212,27 @@ class RecordingArray(NDArrayOperatorsMixin):
             call = call.args[0]
         return call.name if call.function is None else None
 
-    def copy(self) -> RecordingArray:
+    def copy(self) -> Tracer:
         """The array itself, which never changes."""
         return self
 
-    def __deepcopy__(self, memo: Any) -> RecordingArray:
+    def __deepcopy__(self, memo: Any) -> Tracer:
         return self
 
     def reshape(self, *shape: Any) -> Any:
         """The same entries in another shape."""
-        return self._called(np.reshape, self, shape[0] if len(shape) == 1 else shape)
+        return self._record(np.reshape, self, shape[0] if len(shape) == 1 else shape)
 
     def astype(self, dtype: Any) -> Any:
         """The same numbers in another dtype."""
-        return self if np.dtype(dtype) == self.dtype else self._called(astype, self, np.dtype(dtype))
+        return self if np.dtype(dtype) == self.dtype else self._record(astype, self, np.dtype(dtype))
 
     def __getitem__(self, index: Any) -> Any:
-        return self._called(getitem, self, index)
+        return self._record(getitem, self, index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise RecordingError(
-            f"the recording would lose what is written into {self._called_what()}{_place()}. Make a new array, with "
+            f"the recording would lose what is written into {self._called_what()}{_where()}. Make a new array, with "
             "np.where, np.concatenate and the like."
         )
 
@@ -240,7 +240,7 @@ class RecordingArray(NDArrayOperatorsMixin):
         if name.startswith("_") or name == "base" or not hasattr(np.ndarray, name):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}")
         raise MissingError(
-            f"the recording does not know .{name} of {self._called_what()}{_place()}. Write it with operators and "
+            f"the recording does not know .{name} of {self._called_what()}{_where()}. Write it with operators and "
             "np.* functions, such as np.clip(Y, 0, 1) for Y.clip(0, 1); or compute it outside and pass it on."
         )
 
@@ -248,10 +248,10 @@ class RecordingArray(NDArrayOperatorsMixin):
         return len(self.value)
 
     def __repr__(self) -> str:
-        return f"RecordingArray({self.call!r}, shape={self.call.shape}, dtype={self.dtype})"
+        return f"Tracer({self.call!r}, shape={self.call.shape}, dtype={self.dtype})"
 
-    def _called(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        return self.recorder.called(function, args, options)
+    def _record(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        return self._trace.record(function, args, options)
 
     def _called_what(self) -> str:
         """How errors call the array."""
@@ -262,7 +262,7 @@ class RecordingArray(NDArrayOperatorsMixin):
 
     def _refuse(self, what: str) -> RecordingError:
         return RecordingError(
-            f"the recording would freeze {what} {self._called_what()}{_place()}: the program would do the same for all "
+            f"the recording would freeze {what} {self._called_what()}{_where()}: the program would do the same for all "
             "data. Write np.where, np.maximum and the like, which NumPy decides anew each time; "
             "or compute it outside and pass it as an argument."
         )
@@ -284,17 +284,17 @@ class RecordingArray(NDArrayOperatorsMixin):
         """Answer ``np.tanh(r)``, ``ndarray @ r`` and the like (NEP 13)."""
         if any(isinstance(x, Tensor) for x in inputs):
             return NotImplemented
-        if ufunc is np.add and method == "at" and isinstance(inputs[0], RecordingArray):
+        if ufunc is np.add and method == "at" and isinstance(inputs[0], Tracer):
             z, index, dz = inputs  # the rule of indexing, on zeros that are still its own
             if z.call.function is not np.full or z.call.args[1] != 0:
-                raise RecordingError(f"np.add.at on anything but zeros is not recorded{_place()}.")
-            summed = self._called(scattered, dz, index, z.shape)
+                raise RecordingError(f"np.add.at on anything but zeros is not recorded{_where()}.")
+            summed = self._record(scattered, dz, index, z.shape)
             z.call, z.value = summed.call, summed.value
             return None
         if method != "__call__" or kwargs:
             what = called(ufunc) + f".{method}" * (method != "__call__") + f" with {', '.join(kwargs)}=" * bool(kwargs)
-            raise RecordingError(f"{what} is not recorded{_place()}. Write it with operators and plain np.* functions.")
-        return self._called(ufunc, *inputs)
+            raise RecordingError(f"{what} is not recorded{_where()}. Write it with operators and plain np.* functions.")
+        return self._record(ufunc, *inputs)
 
     def __array_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -309,13 +309,13 @@ class RecordingArray(NDArrayOperatorsMixin):
         if func in (np.zeros_like, np.ones_like):
             shape = kwargs.get("shape", args[0].shape)
             dtype = np.dtype(kwargs.get("dtype") or self.dtype)
-            return self._called(np.full, shape, dtype.type(func is np.ones_like).item(), dtype=dtype)
-        return self._called(func, *args, **kwargs)
+            return self._record(np.full, shape, dtype.type(func is np.ones_like).item(), dtype=dtype)
+        return self._record(func, *args, **kwargs)
 
 
-def _place() -> str:
+def _where() -> str:
     """Where the code outside this package is, in words: its line, and the layer that it is within if there is one."""
-    file, number, text, layer, _ = place()
+    file, number, text, layer, _ = find_call_site()
     within = f" in {layer}" if layer else ""
     return f"{within} (line {number} of {os.path.basename(file)}{': ' + text if text else ''})" if file else within
 
@@ -323,12 +323,12 @@ def _place() -> str:
 def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
     """The method of recording arrays that is a reduction of NumPy's."""
 
-    def reduced(self: RecordingArray, axis: Any = None, *, keepdims: bool = False) -> Any:
-        return self._called(function, self, axis=axis, keepdims=keepdims)
+    def reduced(self: Tracer, axis: Any = None, *, keepdims: bool = False) -> Any:
+        return self._record(function, self, axis=axis, keepdims=keepdims)
 
     return reduced
 
 
 for _row in rows():
     if _row.kind is REDUCTION and _row.method:
-        setattr(RecordingArray, _row.method, _reduction(_row.function))
+        setattr(Tracer, _row.method, _reduction(_row.function))

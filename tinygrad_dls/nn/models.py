@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from tinygrad_dls.engine import ops
-from tinygrad_dls.engine.arrays import Array, truth
+from tinygrad_dls.engine.arrays import Array, boolean
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn import init as initialisers
 from tinygrad_dls.nn.evaluation import evaluated
@@ -160,7 +160,7 @@ class Classifier(Sequential):
 
     def __init__(self, *layers: Callable[[Any], Any], several_labels: bool = False) -> None:
         super().__init__(*layers)
-        if truth(several_labels, f"{type(self).__name__}: several_labels"):
+        if boolean(several_labels, f"{type(self).__name__}: several_labels"):
             self.several_labels = True
 
     def _ending(self) -> str:

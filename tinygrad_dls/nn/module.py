@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, truth
+from tinygrad_dls.engine.arrays import Array, as_array, boolean
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.identity import ById
 from tinygrad_dls.engine.tensor import Tensor, values
@@ -37,7 +37,7 @@ class Parameter(Tensor):
     def __init__(self, data: Array, *, name: str | None = None) -> None:
         data = as_array(data, name)
         super().__init__(data if isinstance(data, Tensor) else data.copy(), requires_grad=True, name=name)
-        self._lent = None  # no caller holds the copy
+        self._escaped = None  # no caller holds the copy
 
 
 class Module:
@@ -79,7 +79,7 @@ class Module:
 
     @training.setter
     def training(self, wanted: bool) -> None:
-        vars(self)["training"] = truth(wanted, f"{type(self).__name__}.training")
+        vars(self)["training"] = boolean(wanted, f"{type(self).__name__}.training")
 
     # -- attributes ---------------------------------------------------------------------------------------------------
 

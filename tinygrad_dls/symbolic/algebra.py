@@ -62,14 +62,14 @@ def as_number(x: Expression) -> Expression:
     return sympy.Piecewise((1, x), (0, True)) if _is_truth(x) else x
 
 
-def as_truth(x: Expression) -> Expression:
+def as_boolean(x: Expression) -> Expression:
     """A number as a truth: whether it is not 0. A truth stays."""
     return x if _is_truth(x) else sympy.Ne(x, 0)
 
 
 def chosen(condition: Expression, x: Expression, y: Expression) -> Expression:
     """The one number where a condition holds, and the other where it does not."""
-    c = as_truth(condition)  # which holds within the first case, and does not in the other
+    c = as_boolean(condition)  # which holds within the first case, and does not in the other
     x, y = as_number(x), as_number(y)
     return sympy.Piecewise((x.xreplace({c: sympy.true}), c), (y.xreplace({c: sympy.false}), True))
 
@@ -237,7 +237,7 @@ def _draw(symbol: Expression, draws: random.Random, low: int, high: int) -> Expr
     for divisor in [101] * 9 + [1] * 9:
         number = sympy.Rational(draws.randint(low, high), divisor)
         for n in (number, -number, sympy.S.Zero):
-            if all(getattr(n, f"is_{name}") == truth for name, truth in symbol.assumptions0.items()):
+            if all(getattr(n, f"is_{name}") == condition for name, condition in symbol.assumptions0.items()):
                 return n
     return sympy.nan
 

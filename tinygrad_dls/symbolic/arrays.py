@@ -35,9 +35,9 @@ from tinygrad_dls.nn.substitution import with_parameters
 from tinygrad_dls.symbolic import algebra
 from tinygrad_dls.symbolic.algebra import (
     Expression,
+    as_boolean,
     as_float,
     as_number,
-    as_truth,
     canonical,
     decided,
     differs,
@@ -188,11 +188,11 @@ class SymbolicArray(NDArrayOperatorsMixin):
 
     def all(self) -> SymbolicArray:
         """Whether all entries are true, as a condition."""
-        return SymbolicArray(sympy.And(*map(as_truth, self._entries.flat)))
+        return SymbolicArray(sympy.And(*map(as_boolean, self._entries.flat)))
 
     def any(self) -> SymbolicArray:
         """Whether any entry is true, as a condition."""
-        return SymbolicArray(sympy.Or(*map(as_truth, self._entries.flat)))
+        return SymbolicArray(sympy.Or(*map(as_boolean, self._entries.flat)))
 
     def item(self) -> Expression:
         """The expression of a single entry."""
@@ -205,13 +205,14 @@ class SymbolicArray(NDArrayOperatorsMixin):
         return len(self._entries)
 
     def __bool__(self) -> bool:
-        truth = as_truth(self.item())
-        if truth not in (sympy.true, sympy.false):
+        condition = as_boolean(self.item())
+        if condition not in (sympy.true, sympy.false):
             raise TypeError(
-                f"whether {truth} depends on the symbols. Give them a sign, as in symbols('z', shape, positive=True), "
+                f"whether {condition} depends on the symbols. Give them a sign, as in symbols('z', shape, "
+                "positive=True), "
                 "decide it with in_case(formulas, z, +1), or put numbers in with .evaluate({z: ...})."
             )
-        return bool(truth)
+        return bool(condition)
 
     def __float__(self) -> float:
         return float(self.evaluate({}).item())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, positive_integer, truth
+from tinygrad_dls.engine.arrays import Array, as_array, boolean, positive_integer
 from tinygrad_dls.engine.errors import flattened, shown
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
@@ -126,7 +126,7 @@ def fit(
             training.begin()
             judged = _tried(model, loss, X, Y, validation)
             take_step: Callable[[Array, Array], float] = partial(eager_step, model, loss, optimizer)
-            if isinstance(compile, Mapping) or truth(compile, "fit: compile"):
+            if isinstance(compile, Mapping) or boolean(compile, "fit: compile"):
                 options = {"gradients": True} | (dict(compile) if isinstance(compile, Mapping) else {})
                 from tinygrad_dls.compiler import compile as compiled  # only training that is compiled needs it
 
