@@ -39,13 +39,13 @@ DOORS = {
     "losses.fused_loss": "asks functions, not arrays",
     "losses.fused_loss.decorate": "asks a rule, not an array",
     "losses.softmax_cross_entropy": "takes lists of labels, and makes one-hot ones of NumPy's class indices",
-    "labels._prepared": "takes lists, and labels that have no hash",
+    "labels.prepare": "takes lists, and labels that have no hash",
     "labels._floating": "takes lists",
     "labels._Passed.remember": "remembers labels, of types without weak references too",
     "labels._cut_from": "compares labels with the array that they are cut from",
     "labels._problem": "checks labels, which may be symbols without a truth value",
     "labels.check_columns": "names the column of the labels that is wrong",
-    "labels._in_dtype": "leaves labels that are symbols as they are",
+    "labels.in_dtype": "leaves labels that are symbols as they are",
 }
 
 # What a rule asks all the same, or makes.

@@ -21,7 +21,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, boolean, rate_of, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.threads import Cell, Mark, Parameters, _cells_of, _is_running, _two_threads
+from tinygrad_dls.threads import Cell, Mark, Parameters, cells_of, is_running, two_threads
 
 if TYPE_CHECKING:
     from tinygrad_dls.schedules import cosine_decay, exponential_decay, inverse_time_decay, step_decay
@@ -74,7 +74,7 @@ class Optimizer:
     def _begin(self, method: str) -> None:
         """Refuse another thread than the one that is at work, or that zeroed the gradients; else leave a mark."""
         thread = get_ident()
-        cells = _cells_of(self.parameters)
+        cells = cells_of(self.parameters)
         for cell in cells:
             training, zeroed = cell.training, cell.zeroed
             if training is not None and training.busy and training.thread != thread:
@@ -87,8 +87,8 @@ class Optimizer:
         self._cell = cells[0] if len(cells) == 1 else Cell()
 
     def _refuse(self, method: str, thread: int, parameters: Parameters) -> None:
-        if _is_running(thread) and parameters.meet(self.parameters):
-            raise _two_threads(f"{type(self).__name__}.{method}")
+        if is_running(thread) and parameters.meet(self.parameters):
+            raise two_threads(f"{type(self).__name__}.{method}")
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: x for name, x in vars(self).items() if name not in OF_THREADS}

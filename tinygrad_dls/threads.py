@@ -77,7 +77,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _cells_of(parameters: Iterable[Tensor]) -> list[Cell]:
+def cells_of(parameters: Iterable[Tensor]) -> list[Cell]:
     """The cells of these parameters; those that have none yet share one, so that there are few to look at."""
     new = Cell()
     with _cells_lock:
@@ -114,7 +114,7 @@ class Training:
         self.busy = False
         self.thread = 0
         self.zeroed: Mark = (0, self.parameters)
-        self.cells = _cells_of(own)
+        self.cells = cells_of(own)
 
     def begin(self) -> None:
         """Keep other threads away, from here on.
@@ -142,7 +142,7 @@ class Training:
             try:
                 cell.training = self
                 at_work = (
-                    holder is not None and holder.busy and (holder.thread == self.thread or _is_running(holder.thread))
+                    holder is not None and holder.busy and (holder.thread == self.thread or is_running(holder.thread))
                 )
                 if at_work:
                     cell.training = holder
@@ -151,7 +151,7 @@ class Training:
                 raise
         if holder is not None and at_work and holder.thread != self.thread and holder.parameters.meet(self.parameters):
             self.end()
-            raise _two_threads(self.who)
+            raise two_threads(self.who)
 
     def end(self) -> None:
         """Let others begin."""
@@ -162,13 +162,15 @@ class Training:
             self.busy = False
 
 
-def _is_running(thread: int) -> bool:
+def is_running(thread: int) -> bool:
+    """Whether a thread of this number is running."""
     import threading
 
     return any(t.ident == thread for t in threading.enumerate())
 
 
-def _two_threads(who: str) -> RuntimeError:
+def two_threads(who: str) -> RuntimeError:
+    """The error for a second thread that would train the same parameters."""
     return RuntimeError(
         f"{who}: another thread is training this model, and a parameter has one gradient. Let one end before the other "
         "begins (thread.join(), or a lock around whole steps), or give each thread a copy.deepcopy of the model, and "

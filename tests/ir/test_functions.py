@@ -32,7 +32,7 @@ PAGE = ROOT / "docs/how_to_add_an_op.md"
 def page():
     """What the code of the page defines; it is forgotten afterwards."""
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    with mock.patch.dict(tensor._implementations), mock.patch.dict(functions._ROWS):
+    with mock.patch.dict(tensor.implementations), mock.patch.dict(functions._ROWS):
         names = {"np": np, "tg": tg}
         exec("\n".join(blocks), names)
         yield names
@@ -150,7 +150,7 @@ def test_bounds_in_the_row_of_the_page_are_those_of_its_results(page):
 
 
 def test_a_function_that_is_no_ufunc_is_known_by_its_row():
-    with mock.patch.dict(tensor._implementations), mock.patch.dict(functions._ROWS):
+    with mock.patch.dict(tensor.implementations), mock.patch.dict(functions._ROWS):
 
         @tg.op(np.flip)
         def flip(x: "Array", axis=None):  # noqa: F821  # the annotation of an input

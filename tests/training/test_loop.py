@@ -9,7 +9,7 @@ import tinygrad_dls as tg
 from tests.support.interrupting import interrupted_at
 from tests.training.fitting import LOSS, fit, network
 from tinygrad_dls import nn
-from tinygrad_dls.threads import _cells_of
+from tinygrad_dls.threads import cells_of
 
 
 def test_fit_is_the_loop_a_person_would_write(flower):
@@ -288,7 +288,7 @@ def test_wherever_ctrl_c_comes_in_fit_the_modes_and_the_warnings_of_numpy_are_as
         with tg.no_grad():
             assert not model(X).requires_grad
         assert model(X).requires_grad, where
-        assert not any(cell.training is not None for cell in _cells_of(optimizer.parameters)), where
+        assert not any(cell.training is not None for cell in cells_of(optimizer.parameters)), where
         places.add(where)
         if where is None:
             break

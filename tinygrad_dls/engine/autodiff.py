@@ -36,7 +36,7 @@ from tinygrad_dls.engine.operands import (
     seed_of,
 )
 from tinygrad_dls.engine.recording import recording
-from tinygrad_dls.engine.tensor import LEAF, Op, Origin, P, Rule, Tensor, _implementations
+from tinygrad_dls.engine.tensor import LEAF, Op, Origin, P, Rule, Tensor, implementations
 
 __all__ = ["backward", "op"]
 
@@ -134,7 +134,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
         made = cast(Op[P], apply)
         made.__name__ = rule.__name__.lstrip("_")  # for errors and pictures
         made.rule = rule
-        _implementations.update(dict.fromkeys(numpy_functions, made))
+        implementations.update(dict.fromkeys(numpy_functions, made))
         return made
 
     return decorate

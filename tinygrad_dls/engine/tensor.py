@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 else:
     _Attached = object
 
-__all__ = ["Op", "Origin", "Rule", "Tensor", "implements", "implements_on_values", "values"]
+__all__ = ["Op", "Origin", "Rule", "Tensor", "implementations", "implements", "implements_on_values", "values"]
 
 P = ParamSpec("P")
 VJP: TypeAlias = Callable[[Array], Array]
@@ -45,7 +45,7 @@ _WRITING = {np.copyto, np.put, np.place, np.putmask, np.put_along_axis}
 NUMBER = "a Python number"  # as errors call what code asks for
 
 # What a NumPy function means for Tensors. `op` and `implements` fill it.
-_implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
+implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 class Op(Protocol[P]):
@@ -270,9 +270,9 @@ class Tensor(_Attached):
             )
         if kwargs:
             raise TypeError(f"{name}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
-        function = _implementations.get(ufunc) if method == "__call__" else None
+        function = implementations.get(ufunc) if method == "__call__" else None
         if function is None and ufunc.__name__ == "clip" and method == "__call__":  # that of `array.clip(t, u)`
-            function = _implementations[np.clip]
+            function = implementations[np.clip]
         if function is None:
             raise not_differentiated(name)
         return function(*inputs)
@@ -281,7 +281,7 @@ class Tensor(_Attached):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
-        function = _implementations.get(func)
+        function = implementations.get(func)
         if function is None and func in _WRITING:
             raise TypeError(
                 f"np.{func.__name__}: it writes in place, where a Tensor would lose its graph. Make a new array: "
@@ -408,7 +408,7 @@ def implements(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, An
 
     def register(function: Callable[P, Any]) -> Callable[P, Any]:
         for numpy_function in numpy_functions:
-            _implementations[numpy_function] = function
+            implementations[numpy_function] = function
         return function
 
     return register
@@ -421,7 +421,7 @@ def implements_on_values(*numpy_functions: Callable[..., Any]) -> None:
         return lambda *args, **kwargs: function(*map(values, args), **kwargs)
 
     for function in numpy_functions:
-        _implementations[function] = on_values(function)
+        implementations[function] = on_values(function)
 
 
 def _is_for_another_level(new: Tensor, holder: Tensor) -> bool:

@@ -65,7 +65,8 @@ def noted(note: Note) -> Iterator[None]:
         _note.reset(token)
 
 
-def _array_of_columns(Z: Any, name: str) -> Any:
+def array_of_columns(Z: Any, name: str) -> Any:
+    """Z as floats, refused unless the examples are its columns."""
     Z = _floating(Z, name)
     if len(Z.shape) != 2:
         raise ValueError(f"{name} is {Z.shape}; expected (n_y, m), with the examples as columns.")
@@ -74,7 +75,7 @@ def _array_of_columns(Z: Any, name: str) -> Any:
     return Z
 
 
-def _prepared(Z: Any, Y: Any, loss: Any) -> tuple[Any, Any]:
+def prepare(Z: Any, Y: Any, loss: Any) -> tuple[Any, Any]:
     """Z and Y as arrays of one shape and dtype, the values of Y checked once per array, as the loss asks."""
     try:  # every step of a training but the first
         z: Any = Z._value
@@ -93,10 +94,10 @@ def _prepared(Z: Any, Y: Any, loss: Any) -> tuple[Any, Any]:
     if 0 in shape:
         raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
     check_once(values(Y), loss.labels)
-    return Z, _in_dtype(Y, Z.dtype)
+    return Z, in_dtype(Y, Z.dtype)
 
 
-def _in_dtype(Y: Any, dtype: Any) -> Any:
+def in_dtype(Y: Any, dtype: Any) -> Any:
     """The labels in the dtype of the logits; as they are for symbols, which take numbers of any."""
     return Y if Y.dtype == dtype or dtype.kind == "O" else Y.astype(dtype)
 

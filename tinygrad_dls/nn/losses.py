@@ -28,15 +28,15 @@ from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval, s
 from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn.labels import (
     Check,
-    _array_of_columns,
-    _in_dtype,
-    _prepared,
+    array_of_columns,
     check_columns,
     check_each_time,
     check_finite,
     check_once,
     check_probabilities,
     class_check,
+    in_dtype,
+    prepare,
     within,
 )
 
@@ -148,7 +148,7 @@ def fused_loss(
 
         @functools.wraps(rule)
         def loss(Z: Any, Y: Any) -> Any:
-            return fused(*_prepared(Z, Y, fused.loss))
+            return fused(*prepare(Z, Y, fused.loss))
 
         return loss
 
@@ -191,7 +191,7 @@ def binary_cross_entropy(A: Any, Y: Any) -> Any:
     >>> A.grad.round(4)
     array([[-0.625 ,  0.8333]])
     """
-    A, Y = _prepared(A, Y, _binary_cross_entropy.loss)
+    A, Y = prepare(A, Y, _binary_cross_entropy.loss)
     if problem := check_each_time(values(A), _check_predictions):
         raise ValueError(f"binary_cross_entropy: {problem}")
     return _binary_cross_entropy(A, Y)
@@ -262,7 +262,7 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
     >>> J.item(), Z.grad
     (500.0, array([[ 0. , -0.5]]))
     """
-    Z, Y = _prepared(Z, Y, _binary_cross_entropy_with_logits.loss)
+    Z, Y = prepare(Z, Y, _binary_cross_entropy_with_logits.loss)
     return _binary_cross_entropy_with_logits(Z, Y)
 
 
@@ -333,7 +333,7 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
            [ 0.167,  0.167],
            [ 0.167, -0.333]])
     """
-    Z = _array_of_columns(Z, "Z")
+    Z = array_of_columns(Z, "Z")
     n_y, m = Z.shape
     if n_y < 2:
         raise ValueError(
@@ -348,14 +348,14 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
             f"columns as {Z.shape}. Write Y.reshape(1, -1)."
         )
     if Y.shape != (1, m):
-        return _softmax_cross_entropy(*_prepared(Z, Y, _softmax_cross_entropy.loss))
+        return _softmax_cross_entropy(*prepare(Z, Y, _softmax_cross_entropy.loss))
     y = values(Y)
     if y.dtype.kind not in "iub":
         raise ValueError(
             f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
         )
     check_once(y, class_check(n_y))
-    return _softmax_cross_entropy(Z, _in_dtype(np.arange(n_y)[:, None] == y, Z.dtype))
+    return _softmax_cross_entropy(Z, in_dtype(np.arange(n_y)[:, None] == y, Z.dtype))
 
 
 def _textbook_softmax_cross_entropy(Z: Any, Y: Any) -> Any:
@@ -407,7 +407,7 @@ def mean_squared_error(A: Any, Y: Any) -> Any:
     ValueError
         If Y has a wrong shape, or is not finite.
     """
-    A, Y = _prepared(A, Y, _mean_squared_error.loss)
+    A, Y = prepare(A, Y, _mean_squared_error.loss)
     return _mean_squared_error(A, Y)
 
 

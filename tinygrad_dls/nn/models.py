@@ -19,7 +19,7 @@ from tinygrad_dls.nn import init as initialisers
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import Initialiser, generator
 from tinygrad_dls.nn.layers import Linear, Sigmoid, Softmax, Tanh
-from tinygrad_dls.nn.module import Module, Parameter, Path, _has_parameters, _paths_of
+from tinygrad_dls.nn.module import Module, Parameter, Path, has_parameters, paths_of
 
 __all__ = ["Classifier", "LogisticRegression", "Sequential", "TwoLayerNetwork"]
 
@@ -54,7 +54,7 @@ class Sequential(Module):
                 hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
                 raise TypeError(f"{type(self).__name__} takes layers, got {layer!r}.{hint}")
         object.__setattr__(self, "layers", layers)
-        self._number(0, sum(1 for layer in self._flat() if _has_parameters(layer)))
+        self._number(0, sum(1 for layer in self._flat() if has_parameters(layer)))
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         if attribute == "layers":
@@ -102,7 +102,7 @@ class Sequential(Module):
             if _is_plain(layer):
                 number = layer._number(number, total)
             else:
-                if isinstance(layer, Module) and _has_parameters(layer):
+                if isinstance(layer, Module) and has_parameters(layer):
                     number += 1
                     layer.name = f"layer{number}"
                     if isinstance(layer, Linear):
@@ -115,7 +115,7 @@ class Sequential(Module):
         return number
 
     def _paths(self) -> Iterator[tuple[str, Parameter]]:
-        layers = [layer for layer in self._flat() if _has_parameters(layer)]
+        layers = [layer for layer in self._flat() if has_parameters(layer)]
         for number, layer in enumerate(layers, 1):
             for path, p in layer._paths():
                 if len(layers) == 1:
@@ -124,7 +124,7 @@ class Sequential(Module):
                     nested = "." in path or isinstance(layer, Sequential)
                     yield (f"{number}.{path}" if nested else f"{path}{number}"), p
         for name, member in self._others():
-            yield from _paths_of(name, member)
+            yield from paths_of(name, member)
 
     def __call__(self, x: Any) -> Any:
         """Apply the layers in order, and name what comes out of each."""

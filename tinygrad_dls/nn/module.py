@@ -16,7 +16,7 @@ from tinygrad_dls.engine.identity import ById
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.evaluation import evaluation
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["Module", "Parameter", "has_parameters", "paths_of"]
 
 Layer: TypeAlias = "Module"
 
@@ -66,7 +66,7 @@ class Module:
             if attribute == "training" and not isinstance(value, property):
                 raise TypeError(f"{cls.__name__}.training is every module's mode; set self.training in __init__.")
             for path, member in _listed(value, f"{cls.__name__}.{attribute}"):
-                if isinstance(member, Parameter) or _has_parameters(member):
+                if isinstance(member, Parameter) or has_parameters(member):
                     raise TypeError(
                         f"{cls.__name__}.{attribute}{_dotted(path)} would be one for all objects of the class, and no "
                         f"model would list its parameters. Assign it in __init__: self.{attribute} = ..."
@@ -164,14 +164,14 @@ class Module:
         taken: set[str] = set()
         others: dict[str, dict[str, Parameter]] = {}
         for path, member in members:
-            for name, p in _paths_of(attribute + _dotted(path), member):
+            for name, p in paths_of(attribute + _dotted(path), member):
                 if p in found:
                     continue
                 first = (p.name or "").partition(".")[0]
                 if first != attribute and first in vars(self):
                     if first not in others:
                         held = _listed(vars(self)[first], first)
-                        others[first] = {n: q for k, x in held for n, q in _paths_of(first + _dotted(k), x)}
+                        others[first] = {n: q for k, x in held for n, q in paths_of(first + _dotted(k), x)}
                     if others[first].get(p.name or "") is p:
                         continue
                 if name in taken:
@@ -220,7 +220,7 @@ class Module:
 
     def _paths(self) -> Iterator[tuple[str, Parameter]]:
         for name, member in self._members():
-            yield from _paths_of(name, member)
+            yield from paths_of(name, member)
 
     def _name_parameters(self) -> None:
         for name, p in self.named_parameters():
@@ -339,7 +339,8 @@ class Module:
                 yield from member._tree(indent + "  ", seen)
 
 
-def _paths_of(name: str, member: Parameter | Module) -> Iterator[tuple[str, Parameter]]:
+def paths_of(name: str, member: Parameter | Module) -> Iterator[tuple[str, Parameter]]:
+    """The parameters of a member, each with the path to it."""
     if isinstance(member, Parameter):
         yield name, member
     else:
@@ -403,7 +404,7 @@ def _refuse_loss(where: str, members: Iterable[tuple[Path, Parameter | Module]],
         there = _at(value, path)
         if there is _ABSENT or isinstance(there, Parameter if isinstance(member, Parameter) else Module):
             continue
-        if isinstance(member, Module) and (not _has_parameters(member) or (path and callable(there))):
+        if isinstance(member, Module) and (not has_parameters(member) or (path and callable(there))):
             continue
         kept = {id(x) for _, x in _listed(value, where)} if kept is None else kept
         if id(member) not in kept:
@@ -467,5 +468,6 @@ def _refuse_unlearned(where: str, attribute: str, value: Any) -> None:
             )
 
 
-def _has_parameters(layer: Any) -> bool:
+def has_parameters(layer: Any) -> bool:
+    """Whether a layer is a module that holds parameters, at any depth."""
     return isinstance(layer, Module) and any(True for _ in layer._paths())

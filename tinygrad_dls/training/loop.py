@@ -22,7 +22,7 @@ from tinygrad_dls.optim import Optimizer, eager_step
 from tinygrad_dls.threads import Training
 from tinygrad_dls.training.batches import minibatches
 from tinygrad_dls.training.history import History
-from tinygrad_dls.training.metrics import _is_of_classes, _is_one_class_each, _is_whole, accuracy
+from tinygrad_dls.training.metrics import accuracy, are_whole, is_of_classes, is_one_class_each
 
 if TYPE_CHECKING:
     from tinygrad_dls.graph.subject import Subject
@@ -226,10 +226,10 @@ def _tried(
         apart = use == "sigmoid" and not ending
         if apart and not model._sigmoids:
             model._sigmoids = True
-        several = Y.shape[0] > 1 and not _is_one_class_each(Y)
+        several = Y.shape[0] > 1 and not is_one_class_each(Y)
         if several and (apart or ending or np.isin(Y, (0, 1)).all()) and not model.several_labels:
             model.several_labels = True
-    return validation is not None and _is_of_classes(model, rows, validation[1])
+    return validation is not None and is_of_classes(model, rows, validation[1])
 
 
 def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> tuple[str, int]:
@@ -289,7 +289,7 @@ def _validate(given: Subject, X: Array, Y: Array, judged: bool, history: History
     predict = getattr(given.model, "predict", None)
     if judged and predict is not None:
         predictions = as_array(values(predict(X)), "predictions")
-        if isinstance(given.model, Classifier) or (_is_whole(predictions) and _is_of_classes(given.target, 1, Y)):
+        if isinstance(given.model, Classifier) or (are_whole(predictions) and is_of_classes(given.target, 1, Y)):
             history.validation_accuracies.append(accuracy(predictions, Y))
 
 

@@ -11,7 +11,7 @@ from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
 
-__all__ = ["accuracy", "confusion_matrix"]
+__all__ = ["accuracy", "are_whole", "confusion_matrix", "is_of_classes", "is_one_class_each"]
 
 
 def accuracy(predictions: Array, Y: Array) -> float:
@@ -89,14 +89,14 @@ def _checked(predictions: Array, Y: Array, several: bool = True) -> tuple[Array,
         raise ValueError(f"predictions are {predictions.shape}, Y is {Y.shape}: there are no examples.")
     if np.isnan(predictions).any() or np.isnan(Y).any():
         raise ValueError("predictions or Y hold NaN, which is no class.")
-    if several and not _is_whole(predictions):
+    if several and not are_whole(predictions):
         raise ValueError(
             f"predictions hold {_first_broken(predictions):g}, which is no class. Pass model.predict(X), or A > 0.5 "
             "for probabilities A of one row and np.argmax(A, axis=0)[None, :] for several; accuracy is not for numbers."
         )
     if labels and not (np.isin(predictions, (0, 1)).all() and np.isin(Y, (0, 1)).all()):
         raise ValueError("several labels for an example must be 0 or 1 each, in predictions and in Y.")
-    if labels and _is_one_class_each(Y) and _is_one_class_each(predictions):
+    if labels and is_one_class_each(Y) and is_one_class_each(predictions):
         raise ValueError(
             "predictions and Y have a single 1 in each column. Of one-hot classes pass "
             "np.argmax(predictions, axis=0)[None, :]; the fraction of right labels is np.mean(predictions == Y)."
@@ -107,13 +107,13 @@ def _checked(predictions: Array, Y: Array, several: bool = True) -> tuple[Array,
 def _classes(Y: Array, *, soft: bool) -> Array:
     """The class of each column of labels."""
     if Y.shape[0] > 1:
-        if not _is_one_class_each(Y):
+        if not is_one_class_each(Y):
             raise ValueError(
                 "a column of Y has several labels, or none; expected the probabilities of the classes, which sum to 1. "
                 "For several labels, predictions have the shape of Y: let the model have several_labels=True."
             )
         return np.argmax(Y, axis=0)
-    if not soft or _is_whole(Y):
+    if not soft or are_whole(Y):
         return Y[0]
     if Y.min() < 0 or Y.max() > 1:
         raise ValueError(
@@ -123,7 +123,8 @@ def _classes(Y: Array, *, soft: bool) -> Array:
     return (Y[0] > 0.5).astype(int)
 
 
-def _is_whole(x: Array) -> bool:
+def are_whole(x: Array) -> bool:
+    """Whether all numbers are whole."""
     return x.dtype.kind != "f" or bool((x == np.round(x)).all())
 
 
@@ -131,17 +132,17 @@ def _first_broken(x: Array) -> Any:
     return x[x != np.round(x)].flat[0]
 
 
-def _is_one_class_each(Y: Array) -> bool:
+def is_one_class_each(Y: Array) -> bool:
     """Whether columns of several rows are one class each: one-hot, or probabilities that sum to 1."""
     Y = Y.astype(float)
     return bool((Y >= 0).all() and (abs(Y.sum(axis=0) - 1) < 1e-3).all())  # float16 sums ten of them to 1e-3
 
 
-def _is_of_classes(model: Module, rows: int, Y: Array) -> bool:
+def is_of_classes(model: Module, rows: int, Y: Array) -> bool:
     """Whether labels are of classes that a model with so many rows of output can predict."""
     if Y.shape[0] > 1:
         several = isinstance(model, Classifier) and model.several_labels
-        return bool(np.isin(Y, (0, 1)).all()) if several else _is_one_class_each(Y)
+        return bool(np.isin(Y, (0, 1)).all()) if several else is_one_class_each(Y)
     if rows > 1:
-        return _is_whole(Y) and bool(Y.min() >= 0 and Y.max() < rows)
+        return are_whole(Y) and bool(Y.min() >= 0 and Y.max() < rows)
     return not isinstance(model, Classifier) or bool(Y.min() >= 0 and Y.max() <= 1)
