@@ -146,7 +146,7 @@ class _Columns:
     Attributes
     ----------
     lines : int
-        Of the header: a name in quotes may go over several.
+        The lines of the header: a name in quotes may go over several.
     """
 
     def __init__(self, path: Any, header: list[str], target: str, ignore: Sequence[str], lines: int) -> None:
@@ -232,7 +232,7 @@ def _read_at_once(columns: _Columns, first: list[str]) -> Table | None:
 def _plain_lines(path: Any) -> int:
     """The number of lines of a file in UTF-8 without NUL, whose quotes stand at the ends of cells; of others, 0.
 
-    Of such a file, all readers make the same.
+    All readers make the same of such a file.
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     before = b""

@@ -64,11 +64,11 @@ def numpy_source(
     *inputs : array
         Examples of the arguments of a function; of a model, the examples X and the labels Y.
     loss : function, optional
-        Of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
+        A function of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
     optimizer : Optimizer, optional
         Adds its update.
     name : str, default "step"
-        Of the function.
+        The name of the function.
 
     Returns
     -------

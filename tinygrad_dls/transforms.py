@@ -61,7 +61,7 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
 
     Notes
     -----
-    Of a `Module`, the function gets a copy: the module's own ``grad`` stays as it is, and what ``__call__`` assigns to
+    The function gets a copy of a `Module`: the module's own ``grad`` stays as it is, and what ``__call__`` assigns to
     ``self`` is lost. Random generators are shared, so that each call draws its own mask of dropout.
 
     If the argument is a Tensor, so is the gradient. If `f` uses other Tensors that require gradients, such as the
@@ -84,7 +84,7 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
 
 
 def _grad(who: str, f: Function, argnums: Argnums = 0) -> Function:
-    """The same for another transform, which its errors name."""
+    """Make the gradient's function for a transform, which its errors name."""
     both = _value_and_grad(who, f, argnums)
     return _named("grad", f, lambda *args, **kwargs: both(*args, **kwargs)[1])
 
@@ -192,7 +192,7 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     Raises
     ------
     TypeError, ValueError
-        As for `grad`.
+        If `grad` would raise them.
 
     Examples
     --------

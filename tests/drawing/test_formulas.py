@@ -1,4 +1,4 @@
-"""The formula and the local derivatives of each op, as a table; and as numbers, against the products of its rule."""
+"""The formula and the local derivatives of each op, as a table; and as numbers, against the vjps of its rule."""
 
 import inspect
 import re

@@ -375,7 +375,7 @@ def test_an_optimizers_step_before_backward_changes_no_gradient():
     for p in model.parameters():
         p.grad = np.ones(p.shape)
     assert model.state_dict()
-    assert model.parameters()[0].data is not None  # lent, and then replaced
+    assert model.parameters()[0].data is not None  # escaped, and then replaced
     tg.optim.SGD(model.parameters(), lr=0.1).step()
     for p in model.parameters():
         p.grad = None

@@ -1,8 +1,8 @@
 """Where numbers go wrong: the first op that makes a NaN or an infinity, and the line of your code that called it.
 
 Every op that is recorded for a backward pass is shown to an observer (see `tinygrad_dls.engine.autodiff`). Here the
-observer looks at its value, and puts a look at every gradient into its products: at what they make, and at the sum that
-they are given where several products led to it. So a graph of the block is looked at wherever `backward` runs, and one
+observer looks at its value, and puts a look at every gradient into its vjps: at what they make, and at the sum that
+they are given where several vjps led to it. So a graph of the block is looked at wherever `backward` runs, and one
 that was recorded outside it is not, but for what `backward` in the block leaves in the leaves.
 """
 
@@ -86,7 +86,7 @@ def _looked_at() -> Iterator[None]:
 
 
 def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node: Tensor) -> None:
-    """Look at what an op computed, and make its products look at theirs, and at what they are given.
+    """Look at what an op computed, and make its vjps look at theirs, and at what they are given.
 
     In a backward pass, `arrived` counts the gradients that came to a node until its own turn; `sums` holds the gradient
     that a leaf had before, and the sum of those that came.
@@ -106,7 +106,7 @@ def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node
         x = origin.inputs[i]
 
         def look(dz: Array) -> Array:
-            count = arrived.pop(node, 0)  # at the first of the node's products; the sum is the same for the others
+            count = arrived.pop(node, 0)  # at the first of the node's vjps; the sum is the same for the others
             if count > 1 and (where := _first(dz)) is not None:
                 raise AnomalyError(_sum_text(node, count, dz, where, place))
             dx = vjp(dz)

@@ -72,7 +72,7 @@ class Step:
     if_instead : callable
         ``if_instead("dA1", array)``: this step's result, if an earlier step had given that array.
     beside : array or None
-        Of a dW or db in whose layer the cost has terms of its own, such as an L2 penalty: their gradient, which is a
+        The gradient of the terms that the cost has in this layer's W or b themselves, such as an L2 penalty; it is a
         part of `expected`.
     """
 

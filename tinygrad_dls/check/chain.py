@@ -34,8 +34,8 @@ class Chain:
     reference : dict of str to array
         Their values by autodiff.
     beside : dict of str to array
-        Of dW and db: what does not come through the model's output, as of an L2 penalty in the cost, or comes through
-        another layer with the same parameter. It is added to what comes through the step's own dZ.
+        The part of dW and db that does not come through the model's output, as of an L2 penalty in the cost, or comes
+        through another layer with the same parameter. It is added to what comes through the step's own dZ.
     m : int
         Number of examples.
     """
@@ -114,7 +114,7 @@ class Chain:
         return name.rstrip("0123456789")
 
     def place(self, name: str) -> tuple[str, int, str, str, str]:
-        """Of a step: its kind, the layer's index and number, and the numbers of the layers below and behind."""
+        """A step's kind, its layer's index and number, and the numbers of the layers below and behind."""
         kind = self.kind(name)
         k = self.numbers.index(name[len(kind) :])
         below = self.numbers[k - 1] if k else "0"
@@ -189,7 +189,7 @@ class Chain:
         )  # fmt: skip
 
     def _magnitude(self, name: str, r: Arrays) -> Array:
-        """For each entry, the sum of the magnitudes of the terms that the step adds: what rounding is relative to."""
+        """The sum of the magnitudes of the terms that the step adds, entry by entry: what rounding is relative to."""
         kind, k, n, below, behind = self.place(name)
         a_below = r[f"A{below}"] if k else np.abs(self.X)
         if behind != "end":

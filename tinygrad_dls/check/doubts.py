@@ -40,7 +40,7 @@ def settled(problem: Problem, k: int, u: Array, got: float, slope: Slope, size: 
     slope : Slope
         What it should be.
     size : float
-        Of the gradient, for a projection.
+        The size of the gradient, for a projection.
     """
     gap, size = abs(got - slope.value), max(size, abs(got), abs(slope.value))
     with np.errstate(all="ignore"):

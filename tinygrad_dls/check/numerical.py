@@ -245,7 +245,7 @@ class _Argument:
         return float(self.flat @ u), slope_along(self.problem, self.k, u.reshape(self.gradient.shape))
 
     def at(self, i: int) -> tuple[float, Slope]:
-        """The same for one entry."""
+        """What autodiff got for one entry, and the slope."""
         if i not in self.entries:
             self.entries[i] = self.along(self.unit(i))
         return self.entries[i]
@@ -263,7 +263,7 @@ class _Argument:
         return verdict, off if verdict == "wrong" else min(off, 1.0)
 
     def judge_at(self, i: int) -> tuple[str, float]:
-        """The same for one entry."""
+        """What autodiff's number for one entry is, as `judge` says of a direction."""
         if i not in self.judged:
             self.judged[i] = self.judge(self.unit(i), *self.at(i))
         return self.judged[i]

@@ -59,7 +59,7 @@ def compile(
     model : Module or function
         The model; or the function of arrays, without further arguments.
     loss : function
-        Of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
+        A function of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
     optimizer : Optimizer
         Over ``model.parameters()``.
     gradients : bool, default False

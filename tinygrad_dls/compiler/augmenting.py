@@ -1,4 +1,4 @@
-"""``[W b]`` times A with a row of ones: one product for Z, and one for dW and db."""
+"""Augmented weights: ``[W b]`` times A with a row of ones is one product for Z, and one for dW and db."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def append_bias(w: Array, b: Array) -> Array:
 def augment(
     outputs: Sequence[Call], parameters: Iterable[Call], data: Iterable[Call], m: int | None
 ) -> tuple[list[Call], dict[Call, Call]]:
-    """Where W and b stand side by side, and A has a row of ones below: one product for Z, and one for dW and db.
+    """Put the bias b beside the weights W, where A has a row of ones below: one product for Z, and one for dW and db.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where a plan's functions find what they start from, and where they write what comes out: views of flat arrays."""
+"""Buffer assignment: a plan's functions find what they start from in views of flat arrays, and write into others."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Line:
     ----------
     text, comment : str
     per_buffer : bool
-        Whether a line of the setup makes a view of one of the two sides; the others are the same for both.
+        Whether a line of the setup makes a view of one of the two buffers; the others are the same for both.
     """
 
     text: str
@@ -47,7 +47,7 @@ class Line:
 
 @dataclass
 class BufferAssignment:
-    """Names for what is there when a function starts.
+    """The names of the arrays that are there when a function starts, and the output buffers of its results.
 
     Attributes
     ----------
@@ -58,11 +58,11 @@ class BufferAssignment:
     arrays : dict of Call to str
         Views of the flat arrays.
     per_buffer : set of Call
-        Those of them that lie on one of the two sides: parameters and state.
+        Those of them that lie on one of the two buffers: parameters and state.
     setup : list of Line
         What makes the views.
     output_buffers : dict of Call to str
-        The views that results are to be written into.
+        The output buffers: the views that results are written into.
     gradients, new, new_counts : list of Call
         These results.
     plain : set of Call
@@ -87,7 +87,7 @@ class BufferAssignment:
     notes: dict[str, str] = field(default_factory=dict)
 
     def view(self, name: str, text: str) -> str:
-        """Add a line to the setup that makes a view of one of the sides, and return the name that it gives."""
+        """Add a line to the setup that makes a view of one of the two buffers, and return the name that it gives."""
         self.setup.append(Line(f"{name} = {text}", per_buffer=True))
         return name
 
@@ -121,7 +121,7 @@ class _Names(Names):
 def assign_buffers(
     updates: Sequence[Update], layout: Layout, flat: Flat | None, data: Iterable[Call], roots: Iterable[Call]
 ) -> BufferAssignment:
-    """Give places to all that a step starts from, and to what it computes: parameters, state and gradients."""
+    """Assign buffers to all that a step starts from, and to what it computes: parameters, state and gradients."""
     buffers, names = BufferAssignment(), _Names(layout.states)
     blocks = {block: names.free(block.name) for block in layout.blocks}
     buffers.arguments = {call: names.free(call.name) for call in data}
@@ -199,7 +199,7 @@ def _assign_updates(
 
 
 def over_gradients(buffers: BufferAssignment, flat: Flat) -> BufferAssignment:
-    """The same, but the gradients lie where the new parameters will: less memory to go through, if they are many.
+    """Let the gradients lie where the new parameters will: less memory to go through, if they are many.
 
     Only if all else comes before the new parameters, which are written over it entry by entry.
     """
@@ -215,7 +215,7 @@ def over_gradients(buffers: BufferAssignment, flat: Flat) -> BufferAssignment:
 def with_sums(
     buffers: BufferAssignment, sums: Sequence[Call], size: int
 ) -> tuple[BufferAssignment, BufferAssignment, int]:
-    """Where a tile adds up: the gradients that are sums over the examples, and further sums behind them.
+    """The buffers in which a tile adds up: the gradients that are sums over the examples, and further sums behind them.
 
     Returns
     -------

@@ -59,7 +59,7 @@ class Turns:
         self.period = min(2 * self.period, PERIOD)
 
     def differing(self, got: Results, expected: Results, sizes: Mapping[str, float]) -> dict[str, float]:
-        """By how much results differ that differ by more than a few roundings, the cost first.
+        """The differences of results that differ by more than a few roundings, by name, the cost first.
 
         The cost is compared by its own size; all else by the largest entry of it all, as a small gradient may be the
         difference of large numbers; and `sizes` are those of numbers that results are differences of.
@@ -81,7 +81,7 @@ class Turns:
 def beyond_rounding(differences: Mapping[str, float], expected: Results, spread: Mapping[str, float]) -> list[str]:
     """The names of results that no rounding explains: what is not finite in one only, and a cost that is another.
 
-    Of a gradient that is the difference of large sums, all digits may be rounding, and Adam takes it for a whole step:
+    All digits of a gradient that is the difference of large sums may be rounding, and Adam takes it for a whole step:
     which of those are wrong cannot be told here.
     """
     scale = _scales(expected)
@@ -178,7 +178,7 @@ def fewer_columns(x: Array) -> Array:
 
 
 def rounding(results: Callable[[], Results], parameters: Sequence[Tensor], expected: Results) -> dict[str, float]:
-    """By how much each result changes if the parameters change in their last digit."""
+    """Measure by how much each result changes if the parameters change in their last digit."""
     rng = np.random.default_rng(0)
     spread = dict.fromkeys(expected, 0.0)
     for _ in range(3):

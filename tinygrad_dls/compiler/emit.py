@@ -175,7 +175,7 @@ class Emitter:
         return self.names[call]
 
     def hoist_constant(self, call: Call) -> None:
-        """What depends on nothing is computed when the plan is made."""
+        """Hoist a call that depends on nothing: it is computed when the plan is made."""
         text = f"{self.called(call.function)}({self.arguments(call)})"
         if call.function is np.ones:
             text = f"np.ones({self.shape(call)}, {self.dtype(call.dtype)})"
@@ -186,7 +186,7 @@ class Emitter:
         self.fixed.add(call)
 
     def hoist(self, text: str, stem: str, size: int, dtype: Any) -> str:
-        """The name of an array of constants, or of a number, that the setup makes."""
+        """Hoist an array of constants, or a number, into the setup, and return its name."""
         if text not in self.known:
             self.known[text] = self.free(stem)
             self.setup.append(Line(f"{self.known[text]} = {text}"))
@@ -195,7 +195,7 @@ class Emitter:
         return self.known[text]
 
     def view(self, call: Call) -> None:
-        """A view: made once if what it is of stays where it is."""
+        """A view: hoisted if the memory that it is of stays where it is."""
         x = call.args[0]
         inner = self.name(x)
         if call.function is append_ones:
@@ -468,7 +468,7 @@ class Emitter:
         return tuple(n // m * w if n and n % m == 0 else n for n in call.shape)
 
     def shape(self, call: Call) -> str:
-        """The same as text."""
+        """The shape of a result for these examples, as text."""
         return str(self.lengths(call))
 
     def dtype(self, dtype: Any) -> str:

@@ -416,8 +416,8 @@ class Surroundings(CapturedState):
 class Guard(Surroundings):
     """A model, a loss and an optimizer as they are now.
 
-    Noted are the surroundings of the model and the loss, which parameters require a gradient, which ones the optimizer
-    has, and its hyperparameters but for the learning rate, which is an argument of the step.
+    Noted are the state that the model and the loss capture, which parameters require a gradient, which ones the
+    optimizer has, and its hyperparameters but for the learning rate, which is an argument of the step.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Between which numbers the results of a program lie, whatever the data: enough to tell a probability."""
+"""Interval analysis: the numbers between which a program's results lie, whatever the data, to tell a probability."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which memory each result is written into, planned by liveness: an array is free after its last use.
+"""Liveness: an array is free after its last use, and later results are written into its memory.
 
 A function of single entries writes over an argument that nothing needs any more, and other calls take the memory that
 was given back.
@@ -19,7 +19,7 @@ __all__ = ["Liveness", "assign_slots", "is_elementwise"]
 
 @dataclass
 class Liveness:
-    """Where results are.
+    """The memory of results: a slot of their own, or in place of an argument.
 
     Attributes
     ----------
@@ -60,15 +60,15 @@ def assign_slots(
     Parameters
     ----------
     order : sequence of Call
-        In the order in which they are computed.
+        The calls in the order in which they are computed.
     wanted : sequence of Call
-        Those that are needed after the last one.
+        The calls that are needed after the last one.
     arrays : set of Call
-        Those that need memory.
+        The calls that need memory.
     scratch : set of Call
         Inputs that may be written over after their last use.
     owner : function
-        Of a view: the call whose memory it shares; of any other call, itself.
+        Takes a view to the call whose memory it shares, and any other call to itself.
     size : function
         The number of entries of a result.
     """

@@ -41,7 +41,7 @@ def total(x: Array, y: Array) -> Any:
 
 
 def copy_of(x: Any) -> Any:
-    """The same numbers in another array."""
+    """Copy the numbers into another array."""
     return x.copy()
 
 
@@ -101,7 +101,7 @@ def _compares(x: Any) -> TypeGuard[Call]:
 
 
 def masks_as_numbers(call: Call) -> Any:
-    """Truths that are multiplied are made numbers where they are made: mixed dtypes are converted piece by piece."""
+    """Masks that are multiplied are made numbers where they are made: mixed dtypes are converted piece by piece."""
     if is_call(call, astype) and _compares(call.args[0]) and call.dtype in FLOATS and call.shape:
         return like(call, call.args[0].function, *call.args[0].args)
     if is_call(call, np.multiply, np.subtract) and call.dtype in FLOATS and call.shape:
@@ -191,5 +191,5 @@ BESIDE = (
 
 
 def lower(outputs: Sequence[Call], length: Callable[[int], Any] = lambda n: n) -> list[Call]:
-    """The same in terms of cheap NumPy calls; `length` gives the length of an axis as a symbol."""
+    """Write programs in terms of cheap NumPy calls; `length` gives the length of an axis as a symbol."""
     return rewrite_beside(rewrite(outputs, (means_as_sums(length), *RULES)), BESIDE)

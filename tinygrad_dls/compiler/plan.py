@@ -1,4 +1,13 @@
-"""A plan: how one step of training runs, for data of one shape; made of a recorded program by the passes, in order."""
+"""A plan: how one step of training runs, for data of one shape; made of a recorded program by the passes, in order.
+
+The words, in the order of the passes:
+
+- *lowering*: a program in terms of cheaper calls; *delayed scaling*: scalars are multiplied last;
+- *augmented weights*: the bias beside the weights, ``[W b]``, and a row of ones below the examples;
+- *buffer assignment*: what lies in which flat array, the parameters in a *front* and a *back buffer*;
+- *liveness*: memory is free after the last use of what it holds, so results are computed *in place*;
+- *batch-wise* calls do to each example what they would do to it alone; a *hoisted constant* is computed once.
+"""
 
 from __future__ import annotations
 
@@ -32,11 +41,11 @@ class Plan:
     m : int or None
         The number of examples.
     layout : Layout
-        Of the flat arrays.
+        The places of all parameters in the flat arrays.
     kinds : list of tuple of int
-        For each parameter, of the parts of its state: which of the flat arrays holds it, or 0 if none does.
+        The flat array that holds each part of each parameter's state, or 0 where none does.
     split : list of bool
-        Of the arguments that hold data, X, Y and parameters that are not updated: which of them hold examples.
+        Whether an argument that holds data holds examples: X, Y and parameters that are not updated, in this order.
     counts : int
         How many arguments follow that hold the optimizer's counts of steps, and what else is not like the parameter.
     is_plain : bool
@@ -46,7 +55,7 @@ class Plan:
     recorded : int
         The calls that were recorded.
     augmented : list of str
-        The layers whose W and b stand side by side.
+        The layers with augmented weights: the bias b beside W.
     whole : Code or None
         The function of a step that is done at once.
     tiles : dict of int to Code
@@ -226,7 +235,7 @@ def _like_parameters(parameters: Sequence[Call], states: Sequence[Sequence[Call]
 
 
 def _kinds(own: Sequence[Call], kept_flat: Sequence[int]) -> tuple[int, ...]:
-    """Which of the flat arrays holds each part of the state: 1, 2, ... after that of the parameters; or 0."""
+    """The flat array that holds each part of the state: 1, 2, ... after that of the parameters; or 0."""
     return tuple(kept_flat.index(k) + 1 if k in kept_flat else 0 for k in range(len(own)))
 
 

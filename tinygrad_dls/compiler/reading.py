@@ -89,7 +89,7 @@ class Code(NamedTuple):
     Attributes
     ----------
     names : set of str
-        Of global variables.
+        The names of global variables.
     words : set of str
         The names of attributes, and what may be one: strings. Not those of the libraries' modules.
     of_libraries : dict of str to object
@@ -178,7 +178,7 @@ class View(NamedTuple):
     look : callable
         Without arguments: what to compare, which is another object if the watched one has changed.
     put : callable
-        Of what `look` gave: makes the object as it was then.
+        Takes what `look` gave, and makes the object as it was then.
     within : list of (str, object)
         What to look into, with a name for each: an attribute, a key, or nothing.
     """

@@ -69,7 +69,7 @@ def record(
     return first, checks
 
 
-# -- shapes without numbers -------------------------------------------------------------------------------------------
+# -- shape inference by abstract arrays -------------------------------------------------------------------------------
 
 
 class _ShapeTrace(Trace):
@@ -116,7 +116,7 @@ class _Step(FunctionSource):
 
 @contextmanager
 def checks_of_recordings() -> Iterator[list[tuple[Tracer, Check]]]:
-    """The checks that are asked of recording arrays within the block; they are not made."""
+    """The checks that are asked of tracers within the block; they are not made."""
     asked: list[tuple[Tracer, Check]] = []
 
     def note(x: Any, check: Check) -> bool:
@@ -191,7 +191,7 @@ def _of_labels(call: Call, check: Check, Y: Call, trace: Trace) -> Check:
 
 
 def fallback_reason(error: Exception) -> str:
-    """Why something is not recorded, in words."""
+    """The reason for the fallback: why something is not recorded, in words."""
     return str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
 
 
@@ -229,7 +229,7 @@ def _differing(first: Program, second: Program) -> tuple[Any, Any] | None:
 
 
 def difference_of(program: Program, again: Program) -> str:
-    """In words, the first call in which what was recorded differs from what is recorded now; nothing if none does."""
+    """The first call in which what was recorded differs from what is recorded now, in words; nothing if none does."""
     found = _differing(program, again)
     return "" if found is None else f"Recorded then: {_said(found[0])}; now: {_said(found[1])}."
 

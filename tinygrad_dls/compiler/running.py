@@ -19,14 +19,15 @@ __all__ = ["Runner"]
 
 
 class Runner:
-    """Runs a plan on the parameters of a home.
+    """Runs a plan on the parameters of a store.
 
     Attributes
     ----------
     run : list of functions
-        For each side of the home, what computes a step from the data, the learning rate and the counts.
+        For each buffer of the store, as the one in front, what computes a step from the data, the learning rate and the
+        counts.
     version : object
-        Of the pair of sides that the functions were made for.
+        The version of the two buffers that the functions were made for.
     """
 
     def __init__(self, plan: Plan, threads: int) -> None:
@@ -35,7 +36,7 @@ class Runner:
         self.run: list[Callable[..., Any]] = []
         self.workers = min(threads, self._lanes()) if plan.tiles else 1
         self.compiled = {id(code): _compiled(code) for code in plan.codes()}
-        self.common: dict[tuple[int, int], dict[str, Any]] = {}  # by function and worker: the names of both sides
+        self.common: dict[tuple[int, int], dict[str, Any]] = {}  # by function and worker: the names of both buffers
         dtype = plan.layout.dtype
         self.total = aligned(plan.sums or plan.layout.size, dtype)
         self.scratch = [aligned(plan.sums, dtype) for _ in range(self.workers)] if plan.tiles else []
@@ -96,7 +97,7 @@ class Runner:
         return "\n".join(lines)
 
     def bind(self, store: ParameterStore) -> None:
-        """Make the functions for the memory of a home."""
+        """Make the functions for the memory of a store."""
         a, b = ([region.flat for region in buffer] for buffer in store.pair.buffers)
         self.run = [self._step(a, b), self._step(b, a)]
         self.version = store.pair.version
@@ -153,7 +154,7 @@ class Runner:
     ) -> Callable[..., Any]:
         """The function of a text, whose names stand for these arrays and for memory of the worker's own.
 
-        What does not lie in one of the flat arrays is the same for both sides, so that it stays in the cache.
+        What does not lie in one of the flat arrays is the same for both buffers, so that it stays in the cache.
         """
         key = id(code), worker
         common, own, body = self.compiled[id(code)]
@@ -164,12 +165,12 @@ class Runner:
             self.common[key] = names
         names = {**self.common[key], **buffers}
         exec(own, names)
-        # Python remembers in the code of a function where its global names were found: for each side its own copy.
+        # Python remembers in the code of a function where its global names were found: for each buffer its own copy.
         return FunctionType(body.replace(), names)
 
 
 def _compiled(code: Code) -> tuple[CodeType, CodeType, CodeType]:
-    """The lines of the setup that both sides share, the others, and the function, compiled by Python."""
+    """The lines of the setup that both buffers share, the others, and the function, compiled by Python."""
     parts = [[line.text for line in code.setup if line.per_buffer is per_buffer] for per_buffer in (False, True)]
     texts = ["\n".join(parts[0]), "\n".join(parts[1]), code.function()]
     common, own, module = (builtins.compile(text, "<compiled step>", "exec") for text in texts)

@@ -1,4 +1,4 @@
-"""Numbers are multiplied last: behind products and sums, where the arrays are smallest."""
+"""Delayed scaling: numbers are multiplied last, behind products and sums, where the arrays are smallest."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _scale(x: Any) -> _Scale | None:
 
 
 def delay_scaling(outputs: Sequence[Call]) -> tuple[list[Call], dict[str, str]]:
-    """Numbers are multiplied last: behind products and sums, where the arrays are smallest.
+    """Multiply numbers last, behind products and sums, where the arrays are smallest.
 
     So the ``1/m`` of the cost moves from dZ, through all of the backward pass, which is linear, to the gradients; and
     where the update is linear in these too, it becomes one number with the learning rate.

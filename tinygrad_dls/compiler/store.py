@@ -1,8 +1,8 @@
-"""Where the parameters of a compiled step live: two sides, one with the values, one for the next ones.
+"""The parameter store of a compiled step: a front buffer with the values, and a back buffer for the next ones.
 
-A side has a flat array for the parameters, and one for each array of the optimizer's state. A step reads one side and
-writes the other, and then parameters and state are new views of the other: arrays are replaced, as the eager optimizers
-replace them, and a step that is interrupted has changed nothing.
+A buffer has a flat array for the parameters, and one for each array of the optimizer's state. A step reads the front
+buffer and writes the back buffer; then the two change roles, and parameters and state are new views of what was
+written: arrays are replaced, as the eager optimizers replace them, and a step that is interrupted has changed nothing.
 
 Memory is written over only if no one can see it. Every array that is handed out is a new view, and keeps alive what
 NumPy calls its base. So do all views of it, and views of these: rows, transposes, a memoryview, the buffer of another
@@ -64,7 +64,7 @@ class _Region:
     flat : array
         For the functions of plans.
     shown : array
-        The same memory. It is the base of all that is handed out, and nobody holds it otherwise.
+        The memory of `flat` once more. It is the base of all that is handed out, and nobody holds it otherwise.
     patterns : list of array
         What the views that are handed out look like, in the order of the parameters: ``x[...]`` is a new one.
     """
@@ -84,7 +84,7 @@ _Buffer = tuple[_Region, ...]  # the parameters, and each array of state
 
 
 class _DoubleBuffer:
-    """Both sides; and for each, the parameters with what the views that they are given look like.
+    """Both buffers; and for each, the parameters with what the views that they are given look like.
 
     `version` is another object for each pair, for those who need not keep its memory alive.
     """
@@ -97,7 +97,7 @@ class _DoubleBuffer:
 
 
 class ParameterStore:
-    """The two sides, and which of them holds the values.
+    """The two buffers, and which of them is in front: it holds the values.
 
     Parameters
     ----------
@@ -106,8 +106,8 @@ class ParameterStore:
     names : sequence of str
         What the layout calls them.
     kinds : sequence of tuple of int
-        For each parameter, of the parts of its state: which region of a side holds it, 1 or more; or 0 for a number or
-        an array of another kind, which does not live here.
+        The region of a buffer that holds each part of each parameter's state, 1 or more; or 0 for a number or an array
+        of another kind, which does not live here.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class ParameterStore:
         return _Region(self.layout, self.names)
 
     def _take(self, index: int, buffer: _Buffer) -> None:
-        """Put new memory in the place of a side, by one assignment: Ctrl-C comes before it or after it."""
+        """Put new memory in the place of a buffer, by one assignment: Ctrl-C comes before it or after it."""
         buffers = list(self.pair.buffers)
         buffers[index] = buffer
         self.pair = _DoubleBuffer(self.parameters, *buffers)
@@ -226,7 +226,7 @@ class ParameterStore:
     def install(
         self, index: int, optimizer: Optimizer, steps: int, counts: Sequence[Any], gradients: Sequence[Any]
     ) -> None:
-        """Give the parameters and the optimizer what a step has written to a side.
+        """Give the parameters and the optimizer what a step has written to a buffer.
 
         It may be done again if it was interrupted.
         """

@@ -83,7 +83,7 @@ def _let_go() -> None:
 
 
 def _after_fork() -> None:
-    """In a process that was forked, only the thread that forked goes on; nobody else lets go of BLAS or of a lock."""
+    """Let go of BLAS and of the lock in a process that was forked, where only the thread that forked goes on."""
     global _guard
     _guard = threading.Lock()
     _pools.clear()

@@ -54,7 +54,7 @@ class BatchAxes:
 
 
 def find_batch_axes(outputs: Sequence[Call], m: int | None, plain: Collection[Call] = ()) -> BatchAxes:
-    """Which calls work on the examples, which sum over them, and whether the program can be tiled.
+    """Find the calls that work on the examples and those that sum over them, and whether the program can be tiled.
 
     The lengths of those that are `plain` are no numbers of examples, even if they are multiples of m.
     """

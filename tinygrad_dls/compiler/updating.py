@@ -113,7 +113,7 @@ class Flat:
     parameters, gradient, state : Call
         What it starts from: arrays that hold those of all parameters one after another.
     new : list of Call
-        Of the parameters, and of each array of state.
+        The new parameters, and the new arrays of state.
     counts : tuple of (Call, Call)
         States that are numbers, and their new values.
     gradients : dict of str to Call
@@ -132,7 +132,7 @@ class Flat:
 
 
 def flat_update(updates: Sequence[Update], size: int) -> Flat | None:
-    """The same function of all parameters, if there is one: their arrays enter entry by entry."""
+    """The one update of all parameters, if they share a function into which their arrays enter entry by entry."""
     known = [_template(u) for u in updates]
     gradients = {u.parameter.name: t[1] for u, t in zip(updates, known, strict=True) if t is not None}
     if len(gradients) < len(updates) or len({t[0] for t in known if t is not None}) > 1:

@@ -55,9 +55,9 @@ def derive(
     *inputs : array
         The arguments of a function; of a model, the examples X and the labels Y.
     loss : function, optional
-        Of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
+        A function of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
     wrt : str, Tensor, or list of these, optional
-        With respect to what: names such as ``"W1"`` or ``"Z2"``, or the Tensors; by default, all parameters.
+        What is derived with respect to: names such as ``"W1"`` or ``"Z2"``, or the Tensors; by default, all parameters.
     values : bool, default False
         Whether each line carries its number too; in the steps for one example, that of the first.
 

@@ -65,7 +65,7 @@ class Derivation:
 
     @property
     def text(self) -> str:
-        """For a terminal: formulas as code."""
+        """The derivation for a terminal, with its formulas as code."""
         lines: list[str] = []
         for part in self.parts:
             lines += [part.title, "=" * len(part.title)]

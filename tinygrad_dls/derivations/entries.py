@@ -151,7 +151,7 @@ class Entries:
     def loss(self) -> Expression | None:
         """The loss L of one example, if the cost is the mean of such over the examples.
 
-        Of one entry, if there are several rows, whose losses add up; `rows` says how many.
+        It is that of one entry if there are several rows, whose losses add up; `rows` says how many.
         """
         total = sympy.Dummy()
         found: list[Expression] = []

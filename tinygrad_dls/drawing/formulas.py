@@ -1,4 +1,4 @@
-"""What an op computes, and its local derivatives, as short formulas: the rules themselves, run on recording arrays.
+"""What an op computes, and its local derivatives, as short formulas: the rules themselves, run on tracers.
 
 There is no table of derivatives here. The rule of a node's op runs once on arrays that record what is done to them, and
 each of its vector-Jacobian products on a recorded ``dz``. What stands beside ``dz`` in the result is the local
@@ -161,7 +161,7 @@ def _within(x: Any) -> list[Call]:
 
 
 def _short(text: str) -> str:
-    """As one writes it: ``1 - A1²`` for ``1 - A1**2``, ``W2ᵀ`` for ``W2.T``."""
+    """The formula as one writes it: ``1 - A1²`` for ``1 - A1**2``, ``W2ᵀ`` for ``W2.T``."""
     for code, written in ((" ** 2", "²"), ("**2", "²"), (".T", "ᵀ"), ("np.", ""), (" * ", " ")):
         text = text.replace(code, written)
     return text if len(text) <= LONGEST else ""

@@ -103,5 +103,5 @@ def _prefixed(svg: str, ident: str) -> str:
 
 
 def _json(facts: Mapping[str, Any]) -> str:
-    """As JSON in which nothing can end the ``<script>`` that it stands in."""
+    """The facts as JSON in which nothing can end the ``<script>`` that it stands in."""
     return json.dumps(facts, default=dict, allow_nan=False).replace("<", r"\u003c")

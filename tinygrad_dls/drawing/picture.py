@@ -39,7 +39,7 @@ class Box:
 
     @property
     def kind(self) -> str:
-        """That of its node, or ``"module"``."""
+        """The kind of its node, or ``"module"``."""
         return "module" if self.title else self.nodes[0].kind
 
 
@@ -111,7 +111,7 @@ def _closed(nodes: list[Node], paths: dict[Node, Modules], depth: int | None) ->
 
 
 def _runs(nodes: list[Node], count: int) -> list[Box]:
-    """At most `count` boxes of ops that follow each other, and the root in one of its own if there is room."""
+    """Put ops that follow each other into at most `count` boxes, and the root into one of its own if there is room."""
     *before, root = nodes
     if count == 1:
         return [Box(nodes, (), _run_title(nodes))]

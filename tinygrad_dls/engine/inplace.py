@@ -2,7 +2,7 @@
 
 Rules keep the arrays that they were given, and a change in place would spoil their gradients in silence. A Tensor's
 array is safe as long as no caller can reach it: optimizers replace arrays. Once `Tensor.data` hands it out, or where a
-caller's own array is an operand, a fingerprint is kept, and compared before the products run.
+caller's own array is an operand, a fingerprint is kept, and compared before the vjps run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Watched: TypeAlias = tuple[tuple[Array, bool, bytes], ...]  # arrays that a call
 
 
 class Escaped:
-    """An array in a caller's hands, and its fingerprint when it got there."""
+    """An array that escaped into a caller's hands, and its fingerprint when it did."""
 
     __slots__ = ("array", "before", "whole")
 
@@ -67,7 +67,10 @@ def memory(array: Array) -> Any:
 
 
 def watched(exposed: Any) -> Watched:
-    """What to compare before the backward pass: the arrays of a linked list, lent ones among them, as they are now."""
+    """What to compare before the backward pass.
+
+    The arrays of a linked list, escaped ones among them, as they are now.
+    """
     found: Watched = ()
     while exposed is not None:
         array, exposed = exposed
@@ -81,14 +84,14 @@ def watched(exposed: Any) -> Watched:
 
 
 def watched_of_copy(node: Any) -> Watched:
-    """The same for a copy of a node, whose products still know the arrays of the original: those that may change."""
+    """What to compare for a copy of a node, whose vjps still know the arrays of the original: those that may change."""
     arrays = [node._value, *(getattr(x, "_value", x) for x in node.inputs)]
     known = [array for array, _, _ in node._origin.watched]
     new = [x for x in arrays if changeable(x) and not any(x is array for array in known)]
     return (*node._origin.watched, *((x, True, fingerprint(x, whole=True)) for x in new))
 
 
-# -- the comparison, before a node's products run ---------------------------------------------------------------------
+# -- the comparison, before a node's vjps run -------------------------------------------------------------------------
 
 
 def refuse_changed(node: Any) -> None:
@@ -100,7 +103,7 @@ def refuse_changed(node: Any) -> None:
 
 
 def refuse_changed_since_escape(node: Any, x: Any) -> None:
-    """The same for the array of x, a node or one of its inputs, that was lent after the node was made."""
+    """Raise if the array of x, a node or one of its inputs, escaped after the node was made and was changed since."""
     known = x._escaped
     if any(array is known.array for array, _, _ in node._origin.watched):
         return  # compared with what it was when the node was made
@@ -111,7 +114,7 @@ def refuse_changed_since_escape(node: Any, x: Any) -> None:
 def may_need(node: Any, array: Array, of: Any = None) -> bool:
     """Whether gradients of the node may depend on the array: not those of ``x + y``; yes, wherever that is unknown.
 
-    A product that depends on it closes over it. Or the value of the node is a view of it, which later nodes were given.
+    A vjp that depends on it closes over it. Or the value of the node is a view of it, which later nodes were given.
     """
     pairs = zip(node.inputs, node._origin.vjps, strict=False)
     if any(_leads_to(array, vjp) for x, vjp in pairs if vjp and getattr(x, "_depth", 0)):
@@ -120,7 +123,7 @@ def may_need(node: Any, array: Array, of: Any = None) -> bool:
 
 
 def _leads_to(array: Array, x: Any) -> bool:
-    """Whether x, which a product closes over, may hold the array. Only rules of our own are known to hide nothing."""
+    """Whether x, which a vjp closes over, may hold the array. Only rules of our own are known to hide nothing."""
     if isinstance(x, np.ndarray):
         return np.may_share_memory(x, array)
     if isinstance(x, FunctionType) and str(x.__module__).startswith(_PACKAGE):

@@ -438,7 +438,7 @@ def cumsum(x: Array, axis: int | None = None) -> Rule:
 
 @op(np.reshape)
 def reshape(x: Array, shape: int | tuple[int, ...]) -> Rule:
-    """The same entries in another shape."""
+    """Give the entries another shape."""
     return np.reshape(x, shape), (lambda dz: dz.reshape(x.shape),)
 
 
@@ -480,7 +480,7 @@ def broadcast_to(x: Array, shape: int | tuple[int, ...]) -> Rule:
 
 @op(np.astype)
 def astype(x: Array, dtype: DTypeLike) -> Rule:
-    """The same numbers in another floating dtype; the gradient is cast back. Integers have no gradient."""
+    """Convert the numbers to another floating dtype; the gradient is cast back. Integers have no gradient."""
     z = as_array(x.astype(dtype), "the result")
     return z, (lambda dz: dz.astype(x.dtype),) if z.dtype.kind in "fO" else ()
 

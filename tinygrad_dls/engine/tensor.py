@@ -185,7 +185,7 @@ class Tensor(_Attached):
                 f"{called(self.name)} is {self._value.dtype}; its data cannot become {new.dtype}. "
                 f"Convert with .astype({str(self._value.dtype)!r}), or make a new Tensor."
             )
-        if new is not self._value:  # else `t.data += ...`: what was lent, and its fingerprint, remain
+        if new is not self._value:  # else `t.data += ...`: what escaped, and its fingerprint, remain
             self._escaped = note_escape(new)
         self._value = new
         self._level = new._level + 1 if isinstance(new, Tensor) else 1

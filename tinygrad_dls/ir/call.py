@@ -3,6 +3,14 @@
 What records writes them, and all that reads, simplifies or runs a program goes through them: in one order (`toposort`,
 a topological sort), by one way to put other calls in the place of some (`exchanged`, a substitution), and with one
 answer to whether two calls are the same (`key`).
+
+The words, for those who come from elsewhere:
+
+- a *call* is a node of a program, an equation of a jaxpr in JAX; its *vjp* takes ``dz``, the cotangent, to ``dx``;
+- a *tracer* is an array that writes down the calls of its functions, all in one *trace*; shapes come by *inference*;
+- `toposort` gives calls in topological order, arguments first; `evaluate` is the interpreter;
+- to *substitute* is to put calls in the place of others, which keep their names;
+- to *canonicalize* is to rewrite a program by all rules, so that equal computations become one and the same call.
 """
 
 from __future__ import annotations
@@ -37,9 +45,9 @@ class Call:
     options : dict
         Its keyword arguments.
     shape, dtype
-        Of the result, as it was when recorded.
+        The result's, as they were when it was recorded.
     name : str
-        Such as ``"Z1"``; empty if it has none.
+        The name, such as ``"Z1"``; empty if it has none.
     """
 
     function: Callable[..., Any] | None
@@ -82,7 +90,7 @@ def toposort(
     known: Callable[[Call], bool] = lambda _: False,
     others: Mapping[Call, Call] | None = None,
 ) -> list[Call]:
-    """All the calls that the outputs need, themselves included, each after its arguments.
+    """Sort all the calls that the outputs need, themselves included, so that each comes after its arguments.
 
     Left out are those that are `known`, and what only they need. A call that others stand for needs what those need.
     """
@@ -133,7 +141,7 @@ def exchanged(outputs: Sequence[Call], others: Mapping[Call, Call]) -> list[Call
 
 
 def evaluate(outputs: Iterable[Call], inputs: Mapping[Call, Any]) -> list[Any]:
-    """What the calls give for these inputs."""
+    """Compute what the calls give for these inputs."""
     outputs = list(outputs)
     found = dict(inputs)
 

@@ -46,7 +46,7 @@ def is_written_within(node: Node | None, users: int, call: Call, names: Mapping[
     Parameters
     ----------
     node : Node or None
-        Of the graph. None, a node with a name, and one that the course has a name for get a line.
+        A node of the graph. None, a node with a name, and one that the course has a name for get a line.
     users : int
         How many formulas use it: for more than one, it gets a line.
     call : Call

@@ -1,6 +1,6 @@
 """A step of training as a program: the forward pass, the backward pass and the update, recorded and simplified.
 
-`program` runs the cost once on recording arrays. The names come from the graph: the value of the node ``Z1`` is ``Z1``,
+`program` runs the cost once on tracers. The names come from the graph: the value of the node ``Z1`` is ``Z1``,
 its gradient ``dZ1``. It records a second time with another number of examples: what differs then would have been
 frozen, and is refused.
 """
@@ -49,7 +49,7 @@ class Program:
     given : list of array
         What stands for the data, with the number of examples as it was given.
     nodes : list of Node
-        Of the graph of the cost.
+        The nodes of the cost's graph.
     m, rate : Call or None
         The number of examples and the learning rate, where the program needs them.
     forward, backward, update : list of (str, Call)
@@ -191,7 +191,7 @@ class _Graph(_Source):
         self.shapes = [node.shape for node in self.leaves if node.kind == "parameter"]
 
     def twice(self, optimizer: Optimizer | None) -> tuple[Program, Program]:
-        """As of any source; but a graph may be such that its lengths cannot change, and then they are numbers."""
+        """Two recordings, as of any source; where the lengths of a graph cannot change, they are numbers."""
         try:
             return super().twice(optimizer)
         except RecordingError:
@@ -314,7 +314,7 @@ class FunctionSource(_Source):
         return result
 
     def _called(self, arrays: list[Tracer], m: int | None) -> Any:
-        """The cost of recording arrays; with another number of examples than was given, it may fail."""
+        """The cost of tracers; with another number of examples than was given, it may fail."""
         try:
             return self.function(*arrays)
         except RecordingError:
@@ -360,7 +360,7 @@ def program_of_composed(
 
 @contextmanager
 def _holding(parameters: dict[Tensor, Tracer]) -> Iterator[None]:
-    """Parameters that hold recording arrays for a while. No other thread may use them meanwhile."""
+    """Parameters that hold tracers for a while. No other thread may use them meanwhile."""
     before = [(p, p._value, p._grad, p._escaped) for p in parameters]
     try:
         for p, array in parameters.items():

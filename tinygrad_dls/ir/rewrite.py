@@ -291,7 +291,7 @@ def rewrite(outputs: Sequence[Call], rules: Sequence[Rule]) -> list[Call]:
         return known[k]
 
     def built(call: Call) -> Call:
-        """The same for one that a rule has made, of parts that may be new too."""
+        """The simplest call for one that a rule has made, of parts that may be new too."""
         return call if call in settled or call.function is None else settle(with_arguments(call, built))
 
     for call in toposort(outputs):

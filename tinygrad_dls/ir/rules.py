@@ -34,7 +34,7 @@ _FLOATS = tuple(map(np.dtype, ("f2", "f4", "f8")))
 
 
 def floats(call: Call) -> bool:
-    """Integers wrap around, and truths have no sign."""
+    """Integers wrap around, and booleans have no sign."""
     return call.dtype in _FLOATS
 
 
@@ -153,7 +153,7 @@ def natural_dtype(call: Call) -> Any:
 
 
 def _of_integers(x: Any) -> Any:
-    """The same number without its conversion to floats, if it is one of integers, or 1 minus one."""
+    """The number without its conversion to floats, if it is one of integers, or 1 minus one."""
     if is_call(x, astype) and x.args[0].dtype.kind in "iub":
         return x.args[0]
     if is_call(x, np.subtract) and scalar_value(x.args[0]) == 1 and is_call(x.args[1], astype):

@@ -21,7 +21,7 @@ def hollow(x: Array, shape: tuple[int, ...] | None = None) -> Array:
 
 
 def shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """What a function gives for hollow arrays; where its shape is known beforehand, without going through them."""
+    """What a function gives for abstract arrays; where its shape is known beforehand, without going through them."""
     corners = [x[(slice(0, 1),) * x.ndim] if isinstance(x, np.ndarray) else x for x in args]
     kind = row_of(function).kind
     if kind is MATRIX and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in args):

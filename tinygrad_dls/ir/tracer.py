@@ -31,14 +31,14 @@ CONSTANT = 64  # entries of the largest array that a program may hold as a const
 
 
 class MissingError(RecordingError, AttributeError):
-    """Of an attribute that arrays have and recordings do not; to ``hasattr``, one that is not there."""
+    """An attribute that arrays have and tracers do not; to ``hasattr``, one that is not there."""
 
 
 # -- the array --------------------------------------------------------------------------------------------------------
 
 
 class Trace:
-    """What the recording arrays of one recording share.
+    """What the tracers of one recording share.
 
     Parameters
     ----------
@@ -220,11 +220,11 @@ class Tracer(NDArrayOperatorsMixin):
         return self
 
     def reshape(self, *shape: Any) -> Any:
-        """The same entries in another shape."""
+        """The entries in another shape."""
         return self._record(np.reshape, self, shape[0] if len(shape) == 1 else shape)
 
     def astype(self, dtype: Any) -> Any:
-        """The same numbers in another dtype."""
+        """The numbers in another dtype."""
         return self if np.dtype(dtype) == self.dtype else self._record(astype, self, np.dtype(dtype))
 
     def __getitem__(self, index: Any) -> Any:
@@ -321,7 +321,7 @@ def _where() -> str:
 
 
 def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The method of recording arrays that is a reduction of NumPy's."""
+    """The method of tracers that is a reduction of NumPy's."""
 
     def reduced(self: Tracer, axis: Any = None, *, keepdims: bool = False) -> Any:
         return self._record(function, self, axis=axis, keepdims=keepdims)

@@ -29,7 +29,7 @@ class Linear(Module):
     init : function or array, default `tinygrad_dls.init.xavier`
         The first W: an initialiser of a shape and a generator, or the values themselves.
     dtype : dtype, default float64
-        Of W and b.
+        The dtype of W and b.
 
     Raises
     ------

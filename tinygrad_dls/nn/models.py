@@ -149,7 +149,7 @@ class Classifier(Sequential):
     Parameters
     ----------
     *layers : callable
-        As for `Sequential`.
+        The layers, as `Sequential` takes them.
     several_labels : bool, default False, keyword-only
         Whether the rows are labels of their own. `fit` sets it when it trains several rows with
         `tinygrad_dls.binary_cross_entropy_with_logits`, on labels Y that are not one class for each example.
@@ -173,7 +173,7 @@ class Classifier(Sequential):
     def predict_proba(self, X: Any) -> Array:
         """The probabilities ``A`` of the notes.
 
-        Of logits it is the sigmoid, for one row and for several labels; or else the softmax over the rows.
+        For logits it is the sigmoid, for one row and for several labels; or else the softmax over the rows.
 
         Parameters
         ----------
@@ -218,7 +218,7 @@ class LogisticRegression(Classifier):
     n_x : int
         Number of features: W is ``(1, n_x)``, b is ``(1, 1)``.
     dtype : dtype, default float64
-        Of W and b.
+        The dtype of W and b.
 
     Examples
     --------
@@ -246,9 +246,9 @@ class TwoLayerNetwork(Classifier):
     init : function, default `tinygrad_dls.init.small`
         The first W1 and W2; b1 and b2 start at zero.
     dtype : dtype, default float64
-        Of the parameters.
+        The dtype of the parameters.
     several_labels : bool, default False, keyword-only
-        As for `Classifier`.
+        What the rows are, as `Classifier` takes it.
 
     Examples
     --------

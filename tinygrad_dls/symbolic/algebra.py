@@ -31,7 +31,7 @@ _NOT_FINITE = (sympy.nan, sympy.zoo, sympy.oo, -sympy.oo)
 _Relational = sympy.core.relational.Relational
 
 
-# -- numbers and truths as exact expressions --------------------------------------------------------------------------
+# -- numbers and booleans as exact expressions ------------------------------------------------------------------------
 
 
 def exact(x: Any) -> Expression:
@@ -58,12 +58,12 @@ def as_float(x: Expression) -> float:
 
 
 def as_number(x: Expression) -> Expression:
-    """A truth as a number: 1 where it holds, else 0. A number stays."""
+    """A boolean as a number: 1 where it holds, else 0. A number stays."""
     return sympy.Piecewise((1, x), (0, True)) if _is_truth(x) else x
 
 
 def as_boolean(x: Expression) -> Expression:
-    """A number as a truth: whether it is not 0. A truth stays."""
+    """A number as a boolean: whether it is not 0. A boolean stays."""
     return x if _is_truth(x) else sympy.Ne(x, 0)
 
 
@@ -364,7 +364,7 @@ Terms = dict[Expression, Expression]  # the summands of an exponent: the coeffic
 def _basis(exponents: list[Terms]) -> list[tuple[Expression, Expression, Expression]]:
     """The fewest exponents of which all these are sums of whole multiples.
 
-    Of each, the term that no other one has, its coefficient there, and the exponent.
+    Each comes as the term that no other one has, its coefficient there, and the exponent.
     """
     columns = sorted({term for e in exponents for term in e}, key=sympy.default_sort_key)
     rows = sympy.Matrix([[e.get(term, 0) for term in columns] for e in exponents])

@@ -68,7 +68,7 @@ def _entries(x: Any) -> Entries:
 
 
 def _numbers(x: Any) -> Entries:
-    """The entries of any operand, with truths as numbers."""
+    """The entries of any operand, with booleans as numbers."""
     return _each(as_number, _entries(x))
 
 
@@ -167,7 +167,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
         return self
 
     def reshape(self, *shape: Any) -> SymbolicArray:
-        """The same entries in another shape."""
+        """The entries in another shape."""
         return SymbolicArray(self._entries.reshape(*shape))
 
     def astype(self, dtype: Any) -> Any:

@@ -21,8 +21,9 @@ class History:
     costs : list of float
         The cost of each epoch, before its updates (with mini-batches: the mean over the examples, as met).
     validation_costs, validation_accuracies : list of float
-        The same model on the validation data after the epoch; empty without validation data. There are no accuracies
-        where there are no classes: for a model without ``predict``, for numeric targets, and for a squared error.
+        The cost and accuracy of that model on the validation data after the epoch; empty without validation data. There
+        are no accuracies where there are no classes: for a model without ``predict``, for numeric targets, and for a
+        squared error.
     interrupted : bool
         Whether Ctrl-C ended the training early.
 

@@ -60,7 +60,7 @@ def fit(
     Y : array, shape (n_y, m)
         Their labels or targets, as the loss takes them.
     loss : function
-        Of the model's output and Y, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
+        A function of the model's output and Y, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
     optimizer : Optimizer
         Over ``model.parameters()``.
     epochs : int
