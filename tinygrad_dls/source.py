@@ -271,7 +271,7 @@ class _SourceBuilder:
 
     def shape(self, call: Call) -> str:
         sizes = [expression(getattr(n, "call", n), {}) for n in map(self.step.trace.length, call.shape)]
-        return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})" if sizes else ""
+        return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})" if sizes else ""
 
     # -- the function around them -------------------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ def _broken(opening: str, items: list[str], closing: str, *, indent: int = 0, to
         return margin + opening + inside + closing
     if together and indent + 4 + len(inside) <= WIDTH:
         return f"{margin}{opening}\n{margin}    {inside}\n{margin}{closing}"
-    lines = [_item(item, indent + 4, "," * (len(items) > 1 or not together)) for item in items]
+    lines = [_item(item, indent + 4, "," if len(items) > 1 or not together else "") for item in items]
     return "\n".join([margin + opening, *lines, margin + closing])
 
 

@@ -279,7 +279,7 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
     def run(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         for i in chosen:
             if not -len(args) <= i < len(args):
-                count = f"{len(args)} argument{'s' * (len(args) != 1)}"
+                count = f"{len(args)} argument{'s' if len(args) != 1 else ''}"
                 raise TypeError(
                     f"{who}: {function_name(f)} was called with {count} by position; "
                     f"there is no number {i} (argnums counts from 0) to differentiate with respect to."

@@ -433,7 +433,7 @@ class _Walk:
     def finding(self, name: str, got: Array, factor: float, verdict: _Verdict) -> Finding:
         """The verdict in words and numbers."""
         expected = self.chain.reference[name] * factor
-        of_each = ", of each example's loss (without 1/m)" * (factor != 1)
+        of_each = ", of each example's loss (without 1/m)" if factor != 1 else ""
         norms = float(np.linalg.norm(got)), float(np.linalg.norm(expected))
         worst, far = None, ""
         if got.shape == expected.shape and got.size:
@@ -446,7 +446,7 @@ class _Walk:
                 "right"
                 + verdict.note
                 + of_each
-                + f", as {given or 'a number'} for {expected.shape}" * (given != expected.shape)
+                + (f", as {given or 'a number'} for {expected.shape}" if given != expected.shape else "")
             )
         elif verdict.verdict == "follows":
             text = f"follows: right for {self.sources(name)}{verdict.note}{of_each}"
@@ -456,11 +456,11 @@ class _Walk:
                 place = f", in the {verdict.where} that went into it" if verdict.where != name else ""
                 if FACTOR in verdict.causes and got.shape == expected.shape:
                     place += f", {np.sum(got * expected) / np.sum(expected**2):.6g}"
-                text = "WRONG: " + "; or ".join(verdict.causes) + place + f" ({shapes})" * bool(shapes)
+                text = "WRONG: " + "; or ".join(verdict.causes) + place + (f" ({shapes})" if shapes else "")
                 text += "".join("\n" + textwrap.fill(causes[title].explanation, WIDTH) for title in verdict.causes)
             else:
                 what = "no cause that is known here fits" if np.all(np.isfinite(got)) else "it holds NaN or infinities"
-                text = f"WRONG: {what}" + f"; {shapes}" * bool(shapes)
+                text = f"WRONG: {what}" + (f"; {shapes}" if shapes else "")
             text += f"\n|yours| = {norms[0]:.4g}, |autodiff| = {norms[1]:.4g}{far}"
         return Finding(name, verdict.verdict, verdict.causes, verdict.where, *norms, worst, text)
 

@@ -91,12 +91,12 @@ class Row:
     def __str__(self) -> str:
         """Say how it went: the last column of the table."""
         right = "ok" if self.compared else "nothing to compare"
-        says = ["WRONG" + ": not finite" * (not math.isfinite(self.got)) if self.wrong else right]
-        kinks = "kink" + "s" * (len(self.kinks) > 1)
+        says = ["WRONG" + (": not finite" if not math.isfinite(self.got) else "") if self.wrong else right]
+        kinks = "kink" + ("s" if len(self.kinks) > 1 else "")
         for found, what in (self.kinks, kinks), (self.noisy, "too noisy to tell"), (self.edges, "without a slope"):
             says += [f"{len(found)} {what}, first at {list(found[0])}"] if found else []
         if self.uncompared:
-            says.append(f"{self.uncompared} projection{'s' * (self.uncompared > 1)} not compared")
+            says.append(f"{self.uncompared} projection{'s' if self.uncompared > 1 else ''} not compared")
         return ", ".join(says)
 
 

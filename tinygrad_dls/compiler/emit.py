@@ -257,7 +257,7 @@ class Emitter:
     def written(self, call: Call, out: str) -> None:
         """The line of a call that writes into an array."""
         f, row, comment = call.function, row_of(call.function), self.comment(call)
-        kept = ", keepdims=True" * (len(call.shape) == 2)
+        kept = ", keepdims=True" if len(call.shape) == 2 else ""
         if f is np.dot and is_call(call.args[1], np.ones) and self.is_long(call.args[1]):
             text = f"{self.called(np.add)}.reduce({self.any(call.args[0])}, 1, out={out}{kept})"
         elif f is np.dot and any(self.owner(x) in self.strided for x in call.args):  # np.dot would copy it
@@ -267,7 +267,7 @@ class Emitter:
         elif row.reduce is not None:
             axes = summed_axes(call)
             axis = axes[0] if len(axes) == 1 else axes
-            kept = ", keepdims=True" * bool(call.options.get("keepdims"))
+            kept = ", keepdims=True" if call.options.get("keepdims") else ""
             text = f"{self.called(row.reduce)}.reduce({self.any(call.args[0])}, {axis}, out={out}{kept})"
         elif f is astype:
             text = f"{out}[...] = {self.any(call.args[0])}"
@@ -284,12 +284,12 @@ class Emitter:
         elif f is np.dot and call.shape == () and all(isinstance(x, Call) and x.shape for x in call.args):
             text = f"{self.any(call.args[0])}.dot({self.any(call.args[1])})"
         elif f is copy_of:
-            text = self.any(call.args[0]) + ".copy()" * (call not in self.output_buffers)
+            text = self.any(call.args[0]) + (".copy()" if call not in self.output_buffers else "")
         else:
             fresh = isinstance(f, np.ufunc) or row_of(f).is_new  # others may give a view of memory that is used again
-            text = f"{self.called(f)}({self.arguments(call)})" + ".copy()" * (not fresh)
+            text = f"{self.called(f)}({self.arguments(call)})" + (".copy()" if not fresh else "")
         self.names[call] = self.output_buffers.get(call) or self.free(call.name or ("t" if call.shape else "s"))
-        self.write(f"{self.names[call]}{'[...]' * (call in self.output_buffers)} = {text}", self.comment(call))
+        self.write(f"{self.names[call]}{'[...]' if call in self.output_buffers else ''} = {text}", self.comment(call))
 
     def total(self, x: Call, y: Call) -> str:
         """The sum of products of entries, or of the entries of x if y are ones."""
@@ -423,7 +423,7 @@ class Emitter:
         if isinstance(x, Call):
             return self.number(x) if is_number(x) else self.name(x)
         if isinstance(x, tuple):
-            return f"({', '.join(map(self.any, x))}{',' * (len(x) == 1)})"
+            return f"({', '.join(map(self.any, x))}{',' if len(x) == 1 else ''})"
         if isinstance(x, list):
             return f"[{', '.join(map(self.any, x))}]"
         if isinstance(x, slice):

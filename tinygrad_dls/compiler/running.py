@@ -67,8 +67,8 @@ class Runner:
         if plan.augmented:
             lines.append(
                 f"W and b side by side, times A with a row of ones, in {len(plan.augmented)} layer"
-                f"{'s' * (len(plan.augmented) > 1)} ({', '.join(plan.augmented)}): one product for Z, one for dW and "
-                "db."
+                f"{'s' if len(plan.augmented) > 1 else ''} ({', '.join(plan.augmented)}): one product for Z, one for "
+                "dW and db."
             )
         numbers = plan.layout.size * (1 + plan.layout.states)
         lines.append(
@@ -84,7 +84,7 @@ class Runner:
             count = -(-(plan.m or 0) // plan.width)
             lines.append(
                 f"{count:,} tiles of {plan.width:,} examples, {calls} NumPy calls each, and {plan.update.calls} "
-                f"for the update; {self.workers} thread{'s' * (self.workers > 1)}."
+                f"for the update; {self.workers} thread{'s' if self.workers > 1 else ''}."
             )
         codes = plan.codes()
         lines.append(

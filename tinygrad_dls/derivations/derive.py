@@ -350,7 +350,7 @@ class _DerivationBuilder:
             )
         if user.loss is not None:
             is_mask = any(c.function is np.equal for c in toposort([call]))
-            return ("The derivative of the cost" + ", in which True counts as 1" * is_mask + ".",)
+            return ("The derivative of the cost" + (", in which True counts as 1" if is_mask else "") + ".",)
         why = "" if user in self.inlined else _explanation(user)
         return (why or "The chain rule.",)
 
@@ -460,7 +460,7 @@ def _in_a_row(gradient: Call, local: Any) -> Call:
 
 
 def _tuple(shape: tuple[str, ...]) -> str:
-    return f"({', '.join(shape)}{',' * (len(shape) == 1)})"
+    return f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
 
 
 def _listed(formulas: list[Formula]) -> Prose:

@@ -189,7 +189,7 @@ def _html_code(text: str) -> str:
 def _text(line: Line) -> Iterator[str]:
     if line.because:
         yield f"  {_prose(line.because, _plain)}"
-    shape = f"   ({', '.join(line.shape)}{',' * (len(line.shape) == 1)})" if line.shape else ""
+    shape = f"   ({', '.join(line.shape)}{',' if len(line.shape) == 1 else ''})" if line.shape else ""
     for i, right in enumerate(line.rights):
         left = line.left.code if i == 0 else " " * len(line.left.code)
         yield f"    {left} = {right.code}{shape if i == len(line.rights) - 1 else ''}"
@@ -206,7 +206,7 @@ def _equation(line: Line) -> str:
         text += f" = {{{matrix(line.value)}}}"  # in braces, brackets keep their height, a minus its place
     if line.shape:
         lengths = [re.sub(r"_(\w+)", r"_{\1}", n) for n in line.shape]  # of m_X
-        text += rf" \qquad ({', '.join(lengths)}{',' * (len(lengths) == 1)})"
+        text += rf" \qquad ({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
     return text
 
 

@@ -226,15 +226,15 @@ class _LatexPrinter:
         columns = columns or not rows
         examples = columns and shape[1] == self.m
         symbols = rf"\sum_{{i=1}}^{{{self.notation.count}}}" if examples else ""
-        indices = ("j" if rows or (columns and not examples and shape[0] > 1) else "") + "k" * (
-            columns and not examples
+        indices = ("j" if rows or (columns and not examples and shape[0] > 1) else "") + (
+            "k" if columns and not examples else ""
         )
-        summed = ("j" if rows else "") + "k" * (columns and not examples)
+        summed = ("j" if rows else "") + ("k" if columns and not examples else "")
         symbols = (rf"\sum_{{{', '.join(summed)}}}" if summed else "") + symbols
         if x.function is np.mean:
             counts = [str(shape[0])] * rows + [self.notation.count if examples else str(shape[1])] * columns
             symbols = rf"\frac{{1}}{{{r' '.join(counts)}}} {symbols}"
-        upper, lower = "^{(i)}" * examples, f"_{{{indices}}}" * bool(indices)
+        upper, lower = ("^{(i)}" if examples else ""), (f"_{{{indices}}}" if indices else "")
         if argument in self.names or argument.function is None:
             inside = self.notation(self.names.get(argument, argument.name))
             if upper and inside.endswith("]}"):

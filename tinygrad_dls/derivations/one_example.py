@@ -106,9 +106,10 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers, fused: Entr
         lines += _steps(entries, node, top, factor, numbers)
         written |= _times(factor, _short(entries, node)).free_symbols
     intro = (
-        "In small letters, what happens to one entry of each array" + per_example * " and to the loss of its example"
+        "In small letters, what happens to one entry of each array"
+        + (" and to the loss of its example" if per_example else "")
         if fused is None
-        else _held(entries, path) + "one entry of each array" + per_example * " and the loss of its example"
+        else _held(entries, path) + "one entry of each array" + (" and the loss of its example" if per_example else "")
     )
     title = "One example" if per_example else "Entry by entry"
     return Part(title, (f"{intro}.", *_in_numbers(written - defined - {M}, numbers, notation)), tuple(lines))

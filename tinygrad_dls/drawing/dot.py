@@ -41,13 +41,13 @@ def dot(title: str, picture: Picture) -> str:
     """The whole graph in the DOT language."""
     caption = "; ".join(picture.notes)
     sides = _sides(picture)
-    hurry = ", nslimit=2, nslimit1=2" * (len(picture.boxes) > MANY)
+    hurry = ", nslimit=2, nslimit1=2" if len(picture.boxes) > MANY else ""
     lines = [
         f"digraph {_quoted(shortened(title))} {{",
         f'  graph [bgcolor="transparent", fontname="{FONT}", fontsize=11, fontcolor="{TONE}", rankdir=TB, nodesep=0.3, '
         f"ranksep=0.35, labelloc=b, tooltip={_quoted(title)}"
         + hurry
-        + f", label={_quoted(caption)}" * bool(caption)
+        + (f", label={_quoted(caption)}" if caption else "")
         + "]",
         f'  node [fontname="{FONT}", fontsize=13, fontcolor="{DARK}", margin="0.16,0.06", height=0, width=0]',
         f'  edge [fontname="{FONT}", fontsize=11, color="{TONE}", fontcolor="{TONE}", arrowsize=0.7]',
@@ -112,7 +112,7 @@ def _tooltip(box: Box, picture: Picture) -> Iterator[str]:
         return
     [node] = box.nodes
     yield equation(node)
-    yield f"{_kind_in_words(node)}, {node.shape} {node.x.dtype}" + f", by {node.op}" * bool(node.op)
+    yield f"{_kind_in_words(node)}, {node.shape} {node.x.dtype}" + (f", by {node.op}" if node.op else "")
     yield f"value: {picture.value(node)}"
     yield f"gradient: {picture.gradient(node)}"
     if norm := picture.norm(node):
@@ -137,7 +137,7 @@ def _rows(box: Box, picture: Picture) -> Iterator[str]:
     [node] = box.nodes
     backward = picture.direction == "backward"
     equals = f" = {_escaped(formula(node))}" if node.op and not backward else ""
-    yield f"<B>{_escaped('d' * backward + shortened(node.name))}</B>{equals}"
+    yield f"<B>{_escaped(('d' if backward else '') + shortened(node.name))}</B>{equals}"
     kind = "frozen" if _kind_in_words(node) == "frozen parameter" else "" if backward else node.op
     if equals.startswith(f" = {node.op}("):
         kind = ""  # it is there already
@@ -156,8 +156,8 @@ def _numbers(name: str, x: Any, color: str) -> str:
     """A small array as a matrix, a larger one in words."""
     rows = entries(x)
     if rows is None:
-        return _small(f"{name}: " * bool(name) + in_words(x), color)
-    before = f"{name} = " * bool(name)
+        return _small((f"{name}: " if name else "") + in_words(x), color)
+    before = f"{name} = " if name else ""
     if len(rows) == len(rows[0]) == 1:
         return _small(before + in_words(x), color)
     cells = "".join(
@@ -171,7 +171,7 @@ def _numbers(name: str, x: Any, color: str) -> str:
         f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">'
         f"<TR>{left}<TD>{entries_of}</TD>{right}</TR></TABLE>"
     )
-    named = f"<TD>{_small(before, color)}</TD>" * bool(before)
+    named = f"<TD>{_small(before, color)}</TD>" if before else ""
     row = f"<TR>{STRETCH}{named}<TD>{matrix}</TD>{STRETCH}</TR>"
     return f'<TABLE BORDER="0" CELLBORDER="0" CELLSPACING="0" CELLPADDING="0">{row}</TABLE>'
 
@@ -186,7 +186,7 @@ def _edge_line(edge: Edge, direction: str, sides: dict[Box, str]) -> str:
     if edge.backward != (sides.get(edge.tail) == "right"):
         facts.append("dir=back")
     if edge.backward:
-        facts.append(f'color="{FLOW}", fontcolor="{FLOW}"' + ", style=dashed" * (direction == "both"))
+        facts.append(f'color="{FLOW}", fontcolor="{FLOW}"' + (", style=dashed" if direction == "both" else ""))
     # Spaces keep the text off the line; alone, they keep the line off that of the gradient, which has a text.
     space = "\N{NO-BREAK SPACE}"
     lines = edge.lines or ("",) * (direction == "both" and edge.tail.kind != "input")

@@ -226,6 +226,7 @@ class Drawing:
     def __repr__(self) -> str:
         boxes, edges = len(self._picture.boxes), len(self._picture.edges)
         return (
-            f"Drawing of {self._title}: {boxes} box{'es' * (boxes != 1)}, {edges} edge{'s' * (edges != 1)}. "
+            f"Drawing of {self._title}: {boxes} box{'es' if boxes != 1 else ''}, {edges} "
+            f"edge{'s' if edges != 1 else ''}. "
             'Write .save("graph.svg") for a file.'
         )

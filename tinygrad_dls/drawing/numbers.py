@@ -54,7 +54,7 @@ def _summary(x: Any) -> str:
     with np.errstate(all="ignore"):
         mean, std, low, high = map(_entry, (finite.mean(), finite.std(), finite.min(), finite.max()))
     text = f"mean {mean}, std {std}, {low} to {high}"
-    return text + f"; {bad:,} not finite" * bool(bad)
+    return text + (f"; {bad:,} not finite" if bad else "")
 
 
 def norm(x: Any) -> str:

@@ -122,7 +122,7 @@ def _runs(nodes: list[Node], count: int) -> list[Box]:
 
 def _run_title(nodes: list[Node]) -> str:
     ops = sum(1 for node in nodes if node.op)
-    return f"{ops:,} op{'s' * (ops != 1)}, {shortened(nodes[0].name)} to {shortened(nodes[-1].name)}"
+    return f"{ops:,} op{'s' if ops != 1 else ''}, {shortened(nodes[0].name)} to {shortened(nodes[-1].name)}"
 
 
 class Picture:
@@ -177,7 +177,7 @@ class Picture:
         names = f"{x.name} to {head.title or node.name}"
         if backward:
             times = (derivative,) if derivative and self.direction == "backward" else ()
-            part = "one part of " * (uses > 1)  # of what is used several times, the contributions add up
+            part = "one part of " if uses > 1 else ""  # of what is used several times, the contributions add up
             lines = (*times, f"{part}d{shortened(x.name)} {x.shape}")
             names = f"d{node.name if not head.title else head.title} to {part}d{x.name}"
         elif tail.title or head.title:

@@ -147,7 +147,7 @@ def changed_in_place(node: Any, changed: Any) -> RuntimeError:
     elif position:
         name, gave = role(places[position], position), f", which gave {node.name}" if node.name else ""
         place = f"argument {position} of {op}{gave}"
-        what = place + "," * bool(gave) if name == f"argument {position}" else f"{name} ({place})"
+        what = place + ("," if gave else "") if name == f"argument {position}" else f"{name} ({place})"
     else:
         what = f"{called(node.name)} (the result of {op})"
     return RuntimeError(

@@ -296,7 +296,7 @@ def _count(x: Array, axis: Axis) -> int:
 def _refuse_too_few(x: Array, axis: Axis, ddof: int = 0) -> None:
     """Raise where NumPy would warn and give NaN."""
     if (ddof != 0 or not getattr(x, "size", 1)) and _count(x, axis) <= ddof:
-        raise ValueError(f"{_count(x, axis)} entries are too few" + f" for ddof={ddof}" * bool(ddof))
+        raise ValueError(f"{_count(x, axis)} entries are too few" + (f" for ddof={ddof}" if ddof else ""))
 
 
 @op(np.sum)

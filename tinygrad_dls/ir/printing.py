@@ -206,7 +206,7 @@ class _PythonPrinter:
         """A number, a constant array, or a list of arguments."""
         if isinstance(x, tuple):
             inside = ", ".join(self.text(y)[0] for y in x)
-            return f"({inside}{',' * (len(x) == 1)})", ATOM
+            return f"({inside}{',' if len(x) == 1 else ''})", ATOM
         if isinstance(x, list):
             return f"[{', '.join(self.text(y)[0] for y in x)}]", ATOM
         if isinstance(x, type):

@@ -108,7 +108,7 @@ class Trace:
     def freezing(self, x: Array, function: Callable[..., Any], where: str) -> RecordingError:
         """The error for an array that is made on the way."""
         lengths = ["m" if n == self.m else str(n) for n in x.shape]
-        shape = f"({', '.join(lengths)}{',' * (len(lengths) == 1)})"
+        shape = f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
         return RecordingError(
             f"the recording would freeze an array {shape} that is an argument of {called(function)}{where}: "
             "a random draw, such as a dropout mask, or data from elsewhere. Pass it to the function as an argument."
@@ -292,7 +292,11 @@ class Tracer(NDArrayOperatorsMixin):
             z.call, z.value = summed.call, summed.value
             return None
         if method != "__call__" or kwargs:
-            what = called(ufunc) + f".{method}" * (method != "__call__") + f" with {', '.join(kwargs)}=" * bool(kwargs)
+            what = (
+                called(ufunc)
+                + (f".{method}" if method != "__call__" else "")
+                + (f" with {', '.join(kwargs)}=" if kwargs else "")
+            )
             raise RecordingError(f"{what} is not recorded{_where()}. Write it with operators and plain np.* functions.")
         return self._record(ufunc, *inputs)
 

@@ -310,7 +310,7 @@ class Module:
         (top, facts), *within = self._tree("", set())
         count = sum(p.size for p in self.parameters())
         width = max((len(line) for line, _ in within), default=0)
-        lines = [f"{top}: {count:,} parameter{'s' * (count != 1)}" + f" ({facts})" * bool(facts)]
+        lines = [f"{top}: {count:,} parameter{'s' if count != 1 else ''}" + (f" ({facts})" if facts else "")]
         return "\n".join(lines + [f"{line:{width}}  {facts}".rstrip() for line, facts in within])
 
     def _describe(self) -> str:

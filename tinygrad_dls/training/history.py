@@ -44,13 +44,13 @@ class History:
 
     def __repr__(self) -> str:
         if not self.costs:
-            return "History: no epochs" + ", interrupted" * self.interrupted
+            return "History: no epochs" + (", interrupted" if self.interrupted else "")
         text = f"History: {len(self)} epochs, cost {self.costs[0]:.6f} -> {self.costs[-1]:.6f}"
         if self.validation_costs:
             text += f", validation cost {self.validation_costs[-1]:.6f}"
         if self.validation_accuracies:
             text += f", validation accuracy {self.validation_accuracies[-1]:.2%}"
-        return text + ", interrupted" * self.interrupted
+        return text + (", interrupted" if self.interrupted else "")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the cost curves with matplotlib; returns the axes.
