@@ -67,7 +67,7 @@ def test_what_a_forward_pass_changes_is_refused_by_name_and_put_back(kind, name)
     assert vars(model).keys() == vars(before).keys()
     assert model.calls == 0
     assert (model.layer.W.data == before.layer.W.data).all()
-    assert not isinstance(getattr(model, "mean", None), tg.ir.tracer.RecordingArray)
+    assert not isinstance(getattr(model, "mean", None), tg.ir.tracer.Tracer)
     assert getattr(model, "seen", []) == []
     a, b = kind(), kind()
     slow, fast = eager(a, LOGITS, sgd(a)), tg.compile(b, LOGITS, sgd(b), fallback=True)
@@ -133,8 +133,8 @@ def test_a_module_that_counts_its_calls_is_recorded_once_where_it_runs_eagerly(m
     from tinygrad_dls.compiler import step as module
 
     model, recordings = Counting(), []
-    record = module.recorded
-    monkeypatch.setattr(module, "recorded", lambda *args: (recordings.append(1), record(*args))[1])
+    record = module.record
+    monkeypatch.setattr(module, "record", lambda *args: (recordings.append(1), record(*args))[1])
     step = tg.compile(model, LOGITS, sgd(model), fallback=True)
     for _ in range(4):
         step(X, Y)

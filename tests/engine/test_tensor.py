@@ -223,9 +223,9 @@ def test_op_takes_any_function_of_numpys_and_any_ufunc():
     def same(x):
         return x, (lambda dz: dz,)
 
-    for function in list(tg.engine.tensor._implementations):
-        if tg.engine.tensor._implementations[function] is same:
-            del tg.engine.tensor._implementations[function]
+    for function in list(tg.engine.tensor.implementations):
+        if tg.engine.tensor.implementations[function] is same:
+            del tg.engine.tensor.implementations[function]
 
 
 def test_op_without_parentheses_is_refused():
@@ -419,6 +419,6 @@ def test_an_op_may_be_meant_by_any_callable_that_is_no_plain_function():
         return x, (lambda dz: dz,)
 
     try:
-        assert tg.engine.tensor._implementations[function] is same
+        assert tg.engine.tensor.implementations[function] is same
     finally:
-        del tg.engine.tensor._implementations[function]
+        del tg.engine.tensor.implementations[function]

@@ -329,13 +329,13 @@ def test_a_model_that_keeps_an_activation_is_copied_but_not_pickled():
 def test_assigning_n_layers_is_linear_in_n(monkeypatch):
     """Counted are the members that are looked at, which is what took n^3."""
     counts = {}
-    original = nn.module._paths_of
+    original = nn.module.paths_of
 
     def counted(*args):
         counts[n] = counts.get(n, 0) + 1
         return original(*args)
 
-    monkeypatch.setattr(nn.module, "_paths_of", counted)
+    monkeypatch.setattr(nn.module, "paths_of", counted)
 
     class Model(nn.Module):
         def __init__(self, layers):
