@@ -30,10 +30,7 @@ def name_of(path):
 
 
 def imported(source, modules=()):
-    """The modules of this package that a module imports, wherever it does.
-
-    Of those known, by ``from room import`` too.
-    """
+    """The modules of this package that a module imports, wherever it does; known ones by ``from room import`` too."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("tinygrad_dls."):
