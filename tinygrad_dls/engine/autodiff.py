@@ -73,8 +73,6 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
     refuse_other_functions(numpy_functions)
 
     def decorate(rule: Callable[P, Rule]) -> Op[P]:
-        inputs = number_of_inputs(rule)
-
         @functools.wraps(rule)
         def apply(*args: Any, **options: Any) -> Any:
             level, depth, arrays = 0, 0, []
@@ -97,7 +95,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
                 elif x.__class__ in PLAIN:
                     arrays.append(x)
                 else:
-                    arrays.append(operand(x, apply.__name__, args, len(arrays), inputs))
+                    arrays.append(operand(x, apply.__name__, args, len(arrays), number_of_inputs(rule)))
                     if is_watched(x, arrays[-1]):
                         exposed = arrays[-1], exposed
             if level > 1:  # Tensors in Tensors: the highest are differentiated, and lower ones are arrays to them

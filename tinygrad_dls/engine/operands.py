@@ -5,6 +5,7 @@ Behind the door, in the rules of the ops, nobody asks what kind of array it is.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from collections.abc import Callable
@@ -25,6 +26,7 @@ PLAIN: set[type] = {float, int, bool}  # most operands that are no arrays: nothi
 # -- what goes into an op ---------------------------------------------------------------------------------------------
 
 
+@functools.lru_cache(maxsize=1024)  # asked for lists and the like only
 def number_of_inputs(rule: Callable[..., Any]) -> float:
     """How many of a rule's first arguments are annotated as arrays; those behind are options, such as an axis."""
     parameters = inspect.signature(rule).parameters.values()

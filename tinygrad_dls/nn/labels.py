@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,7 +26,6 @@ Note: TypeAlias = Callable[[Array, Check], bool]  # whether a check is taken ove
 _note: ContextVar[Note | None] = ContextVar("tinygrad_dls_note_of_checks", default=None)
 
 
-@dataclass(frozen=True, eq=False)
 class Bounded:
     """A check that arrays of numbers between two limits pass, whatever they are.
 
@@ -41,9 +39,8 @@ class Bounded:
         Of a check that is made of each array at each call: the sentence that refuses a program, which does not look.
     """
 
-    problem: Check
-    within: tuple[float, float]
-    each_time: str = ""
+    def __init__(self, problem: Check, within: tuple[float, float], each_time: str = "") -> None:
+        self.problem, self.within, self.each_time = problem, within, each_time
 
     def __call__(self, y: Array) -> str:
         """What is wrong with an array, in words; nothing if it passes."""

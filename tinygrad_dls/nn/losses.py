@@ -16,8 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,8 +48,7 @@ __all__ = [
 # -- what a loss says of itself ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Loss:
+class Loss(NamedTuple):
     """What is to be known of a loss: its op has it as ``op.loss``.
 
     Attributes
