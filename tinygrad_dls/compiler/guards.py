@@ -7,7 +7,6 @@ changed it, in `captured`; here is what is read.
 
 from __future__ import annotations
 
-import argparse
 import builtins
 import gc
 import importlib
@@ -53,6 +52,7 @@ from tinygrad_dls.compiler.reading import (
     is_library_module,
     is_ours,
     is_written,
+    loaded,
     read_by,
     reads_the_world,
     restore,
@@ -254,7 +254,7 @@ class Surroundings(CapturedState):
                 raise unwatchable(name, f"a {type(x).__name__} of {len(watched.within):,} entries")
             return
         self._watch(name, watched.look, watched.put, alike)
-        by_name = self._yours(type(x)) or isinstance(x, (dict, SimpleNamespace, argparse.Namespace))
+        by_name = self._yours(type(x)) or isinstance(x, (dict, SimpleNamespace, *loaded("argparse.Namespace")))
         for key, item in watched.within:
             if not (isinstance(x, Optimizer) and key in _NO_HYPERPARAMETER):
                 read = named and (not by_name or not key or key in self._words)

@@ -8,22 +8,16 @@ hides its state from Python, cannot be watched.
 
 from __future__ import annotations
 
-import array
 import contextvars
 import copyreg
 import datetime as dt
-import decimal
 import dis
-import fractions
 import inspect
-import logging
 import operator
 import os
-import pathlib
 import re
 import sys
 import sysconfig
-import threading
 import types
 import weakref
 from collections import defaultdict, deque, namedtuple
@@ -35,7 +29,7 @@ import numpy as np
 
 __all__ = [
     "MISSING", "NUMBERS", "PACKAGE", "Code", "View", "home_of", "is_data", "is_library", "is_library_module", "is_ours",
-    "is_written", "read_by", "reads_the_world", "restore", "state", "view", "words_in",
+    "is_written", "loaded", "read_by", "reads_the_world", "restore", "state", "view", "words_in",
 ]  # fmt: skip
 
 MISSING = object()
@@ -54,14 +48,15 @@ _BY_ATTRIBUTE = frozenset(
 _FIELD = type(vars(namedtuple("_", "x"))["x"])  # an attribute of named tuples
 _CONSTANT = (
     *NUMBERS, range, slice, type(Ellipsis), type(NotImplemented), np.dtype, np.ufunc, dt.date, dt.time, dt.timedelta,
-    dt.tzinfo, decimal.Decimal, fractions.Fraction, pathlib.PurePath, re.Pattern, re.Match, types.CodeType,
+    dt.tzinfo, re.Pattern, re.Match, types.CodeType,
     types.GenericAlias, types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
     types.GetSetDescriptorType, types.MemberDescriptorType, _FIELD, operator.itemgetter,
 )  # fmt: skip
+_NUMBERS_AND_PATHS = ("decimal.Decimal", "fractions.Fraction", "pathlib.PurePath")  # constants, too; see `loaded`
 # They hold no number that a program could take: what threads wait for each other by, and what only writes elsewhere.
 _IDLE = (
-    type(threading.Lock()), type(threading.RLock()), threading.Condition, threading.Event, threading.Semaphore,
-    threading.Barrier, threading.Thread, logging.Logger, logging.Handler, logging.LoggerAdapter,
+    "_thread.LockType", "_thread.RLock", "threading.Condition", "threading.Event", "threading.Semaphore",
+    "threading.Barrier", "threading.Thread", "logging.Logger", "logging.Handler", "logging.LoggerAdapter",
 )  # fmt: skip
 # Modules of Python's whose functions give the same for the same arguments, or draw: two recordings tell that.
 _PURE = frozenset(
@@ -188,6 +183,13 @@ class View(NamedTuple):
     within: list[tuple[str, Any]]
 
 
+def loaded(*names: str) -> tuple[Any, ...]:
+    """The classes of these names, of modules that are loaded: of others, nobody has objects."""
+    parts = [name.rpartition(".") for name in names]
+    found = [getattr(sys.modules.get(module), name, None) for module, _, name in parts]
+    return tuple(x for x in found if isinstance(x, type))
+
+
 def view(x: Any) -> View | None:
     """How to watch an object of a kind that is known here; None for a constant.
 
@@ -196,9 +198,9 @@ def view(x: Any) -> View | None:
     TypeError
         If its state is hidden from Python.
     """
-    if isinstance(x, pathlib.Path):
+    if isinstance(x, loaded("pathlib.Path")):
         raise TypeError("a path leads to a file")
-    if isinstance(x, (type, types.ModuleType, *_CONSTANT, *_IDLE)):
+    if isinstance(x, (type, types.ModuleType, *_CONSTANT, *loaded(*_NUMBERS_AND_PATHS, *_IDLE))):
         return None
     if isinstance(x, types.BuiltinMethodType) and isinstance(x.__self__, (types.ModuleType, type(None))):
         return None
@@ -214,11 +216,11 @@ def view(x: Any) -> View | None:
         return View(lambda: sorted(map(id, x)), _refilled(x, x.update), [("", item) for item in list(x)])
     if isinstance(x, (tuple, frozenset)):
         return View(tuple, _nothing, [("", item) for item in x])
-    if isinstance(x, array.array):
-        return View(x.tobytes, lambda before: x.__setitem__(slice(None), array.array(x.typecode, before)), [])
+    if isinstance(x, loaded("array.array")):
+        return View(x.tobytes, lambda before: x.__setitem__(slice(None), type(x)(x.typecode, before)), [])
     if isinstance(x, contextvars.ContextVar):
         return View(lambda: x.get(MISSING), lambda before: before is MISSING or x.set(before), [("", x.get(MISSING))])
-    if isinstance(x, threading.local):
+    if isinstance(x, loaded("_thread._local")):
         return View(lambda: list(vars(x).items()), _refilled(vars(x), vars(x).update), list(vars(x).items()))
     if isinstance(x, weakref.ref):
         return View(x, _nothing, [("", x())])
