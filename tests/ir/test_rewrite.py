@@ -20,7 +20,7 @@ from tinygrad_dls.ir.tracer import Trace, Tracer
 
 DTYPES = [np.dtype(name) for name in ("f8", "f8", "f4", "f2", "i8", "i1", "u1", "?")]
 SHAPES = [(2, 3), (2, 3), (3, 2), (3, 3), (1, 3), (2, 1), (1, 1), (3,), ()]
-SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0]
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 1e3, -1e3]  # the exponential of 1,000 is infinite, that of -1,000 is 0
 NEVER_FINITE = [np.inf, -np.inf, np.nan]
 ARGUMENTS = [None, 0, 1, -1, 2, 0.5, (), (0, 1), (1, -1), (-1,), (2, 3), (1, 3), (3,), (2,), 3, np.array([0.5, -1, 2])]
 ENOUGH, ATTEMPTS = 30, 20_000  # a pair for one number alone, and those of the right shape, are hit by few attempts
@@ -113,6 +113,7 @@ WRONG = {
     "another sign": Pair(lambda x: x**2, lambda x: -(x**2)),
     "wrong of negative numbers": Pair(lambda x: np.sqrt(x * x), lambda x: x),
     "wrong of infinite numbers": Pair(lambda x: x - np.maximum(x, 0), lambda x: np.minimum(x, 0), floats),
+    "wrong of large numbers": Pair(lambda x: np.log(np.exp(x)), lambda x: x),
     "wrong of zero": Pair(lambda x: x / x, lambda x: x**0, floats, finite=True),
     "wrong of NaN": Pair(lambda x: x * 0, lambda x: np.zeros_like(x), floats),
     "wrong by more than rounding": Pair(lambda x: np.tanh(x), lambda x: np.tanh(x * (1 - 1e-3))),
