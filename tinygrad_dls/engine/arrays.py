@@ -45,7 +45,7 @@ def as_array(data: Any, name: str | None = None) -> Array:
 
 
 def real_number(x: Any, name: str) -> float:
-    """A number as Python's float, which does not widen float32; `name` says in the error what it is for."""
+    """Convert a number to Python's float, which does not widen float32; `name` says in the error what it is for."""
     try:
         array = as_array(x)
     except (TypeError, ValueError):
@@ -59,7 +59,7 @@ def real_number(x: Any, name: str) -> float:
 
 
 def rate_of(x: Any, name: str) -> float:
-    """A finite number >= 0, such as a learning rate; `name` says in the error what it is."""
+    """Check a finite number >= 0, such as a learning rate; `name` says in the error what it is."""
     rate = real_number(x, name)
     if not 0 <= rate < math.inf:
         raise ValueError(f"{name} must be a finite number >= 0, got {x}.")
@@ -67,7 +67,7 @@ def rate_of(x: Any, name: str) -> float:
 
 
 def positive_integer(x: Any, name: str) -> int:
-    """A count as Python's int; `name` says in the error what is counted."""
+    """Convert a count to Python's int; `name` says in the error what is counted."""
     integer = isinstance(x, (int, np.integer)) and not isinstance(x, (bool, np.timedelta64))
     if not integer or not 0 < x <= sys.maxsize:
         raise ValueError(f"{name} must be a positive integer, got {shown(x)}.")
@@ -75,7 +75,7 @@ def positive_integer(x: Any, name: str) -> int:
 
 
 def floating(dtype: Any, name: str) -> np.dtype[Any]:
-    """A dtype that gradients can have; `name` says in the error what is to have it."""
+    """Check a dtype that gradients are to have; `name` says in the error what is to have it."""
     try:
         # NumPy would take None for float64, and an array for its dtype
         found = np.dtype(dtype) if isinstance(dtype, (str, type, np.dtype)) else None
@@ -87,7 +87,7 @@ def floating(dtype: Any, name: str) -> np.dtype[Any]:
 
 
 def boolean(x: Any, name: str) -> bool:
-    """A switch: True or False, not what Python takes for them, such as ``"no"``."""
+    """Check a switch: True or False, not what Python takes for them, such as ``"no"``."""
     if not isinstance(x, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, got {shown(x)}.")
     return bool(x)
@@ -128,26 +128,26 @@ def unbroadcast(dx: Array, shape: tuple[int, ...], function: Callable[..., Any] 
 
 
 def summed(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
-    """The sum over axes; of half precision, taken in single precision inside."""
+    """Sum over axes; half precision is summed in single precision."""
     if x.dtype.char == HALF:
         return x.astype(np.float32).sum(axis=axis, keepdims=keepdims).astype(x.dtype)
-    if x.__class__ is _NDARRAY:  # what its method comes to, without a layer of Python
+    if x.__class__ is _NDARRAY:  # x.sum() ends here too, after a call of a Python function
         return _add(x, axis, None, None, keepdims)
     return x.sum(axis=axis, keepdims=keepdims)
 
 
 def scatter(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
-    """Zeros of a shape, with the entries of dz added at an index; of the kind of array that dz is."""
+    """Add the entries of dz, at an index, to zeros of a shape; the result is the kind of array that dz is."""
     z = np.zeros_like(dz, shape=shape)
-    if z.__array_ufunc__(np.add, "at", z, index, dz) is NotImplemented:  # by NEP 13, of a kind that is not written into
+    if z.__array_ufunc__(np.add, "at", z, index, dz) is NotImplemented:  # NEP 13: cannot be written into
         return _gather(dz, index, shape)
     return z
 
 
 def _gather(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
-    """The same, read instead of written: each entry of the result takes one of dz, or a zero that stands behind them.
+    """Do as `scatter`, without writing: each entry of the result reads one of dz, or a zero appended to them.
 
-    Where an index takes an entry several times, the second time is read and added after the first, and so on.
+    If the index names an entry several times, there are several rounds: each reads one of them, and adds it.
     """
     taken = np.arange(math.prod(shape)).reshape(shape)[index].ravel()  # the entries by their numbers
     given = np.concatenate([dz.reshape(-1), np.zeros_like(dz, shape=(1,))])
@@ -183,7 +183,7 @@ def single_inside(rule: F) -> F:
 
 
 def in_single(rule: Callable[..., Any], x: Array, *args: Any, **options: Any) -> Any:
-    """What a rule gives for arrays of half precision, computed in single precision."""
+    """Run a rule for arrays of half precision in single precision, and round what it gives."""
     half = x.dtype
     args = tuple(a.astype(np.float32) if getattr(a, "dtype", None) == half else a for a in args)
     value, vjps = rule(x.astype(np.float32), *args, **options)
@@ -196,7 +196,7 @@ def in_single(rule: Callable[..., Any], x: Array, *args: Any, **options: Any) ->
 
 @functools.lru_cache(maxsize=1024)
 def _summed_axes(broadcast: tuple[int, ...], shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The axes of a broadcast shape along which an input of another shape was repeated; None if it cannot be."""
+    """Find the axes of a broadcast shape along which an input was repeated; None if it does not broadcast to it."""
     extra = len(broadcast) - len(shape)
     if extra < 0 or any(n not in (1, broadcast[extra + i]) for i, n in enumerate(shape)):
         return None

@@ -46,10 +46,11 @@ __all__ = ["backward", "op"]
 def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op[P]]:
     """Make an op of a rule: a function that returns its value and one vector-Jacobian product per input.
 
-    The op takes Tensors and arrays. With plain arrays it is just the forward pass and returns a plain array. Of the
-    Tensors among its positional arguments, those of the highest level are differentiated; to the rule, lower ones are
-    arrays. Keyword arguments are options, not inputs. The rule itself remains as ``op.rule``: of arrays, it returns
-    the value and the products.
+    The op takes Tensors and arrays. With plain arrays it is just the forward pass and returns a plain array. Only
+    positional arguments are inputs of the graph; keyword arguments are options. Tensors have levels: 1 if they hold
+    plain arrays, 2 if they hold such Tensors, and so on. The Tensors of the highest level among the inputs are
+    differentiated; the rule takes lower ones for arrays. The rule itself remains as ``op.rule``: called with arrays,
+    it returns the value and the products.
 
     Parameters
     ----------
@@ -75,7 +76,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
     def decorate(rule: Callable[P, Rule]) -> Op[P]:
         @functools.wraps(rule)
         def apply(*args: Any, **options: Any) -> Any:
-            level, depth, arrays = 0, 0, []
+            level, depth, arrays = 0, 0, []  # the highest level, and the depth of the deepest input
             exposed: Any = None  # the arrays that a caller holds and could change, as a linked list
             for x in args:
                 if isinstance(x, Tensor):
@@ -98,7 +99,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
                     arrays.append(operand(x, apply.__name__, args, len(arrays), number_of_inputs(rule)))
                     if is_watched(x, arrays[-1]):
                         exposed = arrays[-1], exposed
-            if level > 1:  # Tensors in Tensors: the highest are differentiated, and lower ones are arrays to them
+            if level > 1:  # Tensors in Tensors: the rule is given those of lower levels as they are
                 depth, arrays = opened(level, args, arrays)
             if options:
                 refuse_tensors(apply.__name__, options)
@@ -140,7 +141,7 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
 
 _NDARRAY = np.ndarray
 _new = object.__new__
-_record: Any = tuple.__new__  # Origin(...) without a call of Python's
+_record: Any = tuple.__new__  # makes an Origin faster than Origin(...), whose __new__ is a Python function
 
 # -- backward: the chain rule, from the cost to the leaves ------------------------------------------------------------
 
@@ -153,7 +154,8 @@ def backward(self: Tensor, seed: Array | None = None) -> None:
     its gradient is complete when its turn comes. No recursion, and linear in nodes and edges.
 
     Leaves accumulate: two calls double their gradient exactly. Computed Tensors keep the gradient of the last
-    call, so that ``dZ`` can be looked at. Gradients are arrays of the kind that the cost is.
+    call, so that ``dZ`` can be looked at. A gradient is the same kind of array as the value of the cost: if that is
+    itself a Tensor, so is the gradient, and it can be differentiated again.
 
     Parameters
     ----------
@@ -171,9 +173,9 @@ def backward(self: Tensor, seed: Array | None = None) -> None:
     """
     gradients = {self: seed_of(self, seed)}
     wide: dict[Tensor, Array] = {}  # sums of gradients of half precision, in single precision
-    waiting: list[list[Tensor]] = [[] for _ in range(self._depth + 1)]
+    waiting: list[list[Tensor]] = [[] for _ in range(self._depth + 1)]  # the nodes to visit, by their depth
     waiting[self._depth].append(self)
-    for nodes in waiting[:1:-1]:
+    for nodes in waiting[:1:-1]:  # leaves, of depth 1, are not visited: their sums stay in `gradients`
         for z in nodes:
             z._grad = dz = gradients.pop(z)
             origin = z._origin
@@ -211,4 +213,4 @@ def backward(self: Tensor, seed: Array | None = None) -> None:
             observer(leaf)
 
 
-Tensor.backward = backward  # type: ignore[assignment, method-assign]  # as `stubs` says
+Tensor.backward = backward  # type: ignore[assignment, method-assign]  # `stubs` declares it for type checkers

@@ -1,8 +1,8 @@
 """Copies of Tensors, and of the graphs that they came of: what `copy` does with a Tensor.
 
 A vjp is a function that closes over arrays, and Python does not copy what a function closes over. So the vjps of a
-copied graph know the arrays of the original, and these are watched for changes in place; but Tensors, of which graphs
-of gradients are made, they must not share: there the op runs again.
+copied graph read the arrays of the original, and these are watched for changes in place. If they close over Tensors,
+as those of level 2 do, gradients would flow into the original's graph; so there, the op runs again on the copies.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ __all__: list[str] = []
 
 
 def _shallow(t: Tensor) -> Tensor:
-    """A Tensor of the same array, with the same graph."""
+    """Make a Tensor of the same array, with the same graph."""
     twin = _copied(t, lambda x: x)
     _take_attributes(twin, t, lambda x: x)
     return twin
 
 
 def _deep(self: Tensor, memo: dict[int, Any]) -> Any:
-    """A copy with a graph of its own, down to the leaves; without recursion, as graphs are deep."""
+    """Make a copy with a graph of its own, down to the leaves; without recursion, as graphs are deep."""
     waiting = [self]
     while waiting:
         t = waiting[-1]
@@ -38,31 +38,31 @@ def _deep(self: Tensor, memo: dict[int, Any]) -> Any:
             waiting += inside
         elif id(waiting.pop()) not in memo:
             memo[id(t)] = twin = _copied(t, lambda x: copy.deepcopy(x, memo))
-            if t.op is not None and t._level > 1:  # the vjps know Tensors, whose gradients flow on from them
+            if t.op is not None and t._level > 1:  # the vjps close over Tensors of the original's graph
                 twin._origin = _again(t, twin.inputs, twin.options)
-            elif t.op is not None:  # the vjps of the copy know the original's arrays
+            elif t.op is not None:  # the vjps close over the original's arrays
                 twin._origin = twin._origin._replace(watched=watched_of_copy(t))
             _take_attributes(twin, t, lambda x: copy.deepcopy(x, memo))
     return memo[id(self)]
 
 
 def _copied(t: Tensor, each: Callable[[Any], Any]) -> Tensor:
-    """A Tensor with a copy of each slot."""
+    """Make a Tensor with a copy of each slot, as `each` makes it."""
     twin: Tensor = object.__new__(type(t))
     state: Any = object.__getstate__(t)
-    for name, x in state[1].items():  # of the slots
+    for name, x in state[1].items():  # a pair: the attributes, and the slots
         object.__setattr__(twin, name, each(x))
     return twin
 
 
 def _take_attributes(twin: Tensor, t: Tensor, each: Callable[[Any], Any]) -> None:
-    """What a caller's subclass keeps beside the slots; they may lead back to the Tensor."""
+    """Copy what a caller's subclass keeps beside the slots; last, as it may lead back to the Tensor."""
     if attributes := getattr(t, "__dict__", None):
         vars(twin).update(each(attributes))
 
 
 def _again(t: Tensor, inputs: tuple[Any, ...], options: dict[str, Any]) -> Origin:
-    """How a Tensor of Tensors comes of copies of its inputs: its op runs again, and its vjps know the copies.
+    """Run the op of a Tensor of Tensors again, on copies of its inputs; return the origin, whose vjps know the copies.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def _again(t: Tensor, inputs: tuple[Any, ...], options: dict[str, Any]) -> Origi
     op: Any = t.op
     token = recording.set(True)
     try:
-        with np.errstate(all="ignore"):  # which warned the first time
+        with np.errstate(all="ignore"):  # NumPy has warned the first time
             twin: Tensor = op(*inputs, **options)
     finally:
         recording.reset(token)

@@ -12,38 +12,38 @@ import numpy as np
 
 
 class RecordingError(TypeError):
-    """What a recording of NumPy calls cannot hold: it would be right for this run only."""
+    """A recording of NumPy calls cannot hold this: it would be right for this run only."""
 
 
 def called(name: str | None) -> str:
-    """How errors call a Tensor."""
+    """Return what errors call a Tensor."""
     return "this Tensor" if name is None else name
 
 
 def described(x: Any, position: int) -> str:
-    """An argument of an op as errors name it: ``W1 is (4, 2)``."""
+    """Describe an argument of an op as errors do: ``W1 is (4, 2)``."""
     shape = getattr(x, "shape", None)
     return f"{role(x, position)} is {type(x).__name__ if shape is None else shape}"
 
 
 def role(x: Any, position: int) -> str:
-    """The name of an argument, or its place."""
+    """Return the name of an argument, or its place."""
     name = getattr(x, "name", None)  # a pandas.Series may be called by anything
     return name if name and isinstance(name, str) else f"argument {position}"
 
 
 def flattened(name: str) -> str:
-    """What to write for images, of more than two axes; ``X.reshape(n_x, -1)`` would mix them up."""
+    """Say what to write for images, of more than two axes; ``X.reshape(n_x, -1)`` would mix them up."""
     return f"write {name}.reshape({name}.shape[0], -1).T if the first axis counts the examples"
 
 
 def shown(x: Any) -> str:
-    """What was passed, as errors quote it: not longer than a line."""
+    """Quote what was passed, as errors do: not longer than a line."""
     return reprlib.repr(x)
 
 
 def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
-    """NumPy's error as one that names the op, the roles and the shapes, and the likely cause."""
+    """Make of NumPy's error one that names the op, the roles and the shapes, and the likely cause."""
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
     reason = _mismatch(args) if "core dimension" in str(error) else ""
     kinds = (
@@ -64,7 +64,7 @@ EXPLAINED = ValueError, TypeError, IndexError, AttributeError, ArithmeticError, 
 
 
 def _mismatch(args: tuple[Any, ...]) -> str:
-    """What is wrong with the shapes of a matrix product."""
+    """Say what is wrong with the shapes of a matrix product."""
     a, b = (tuple(getattr(x, "shape", ())) for x in args[:2])
     if len(a) != 2 or len(b) != 2:
         return ""
@@ -73,7 +73,7 @@ def _mismatch(args: tuple[Any, ...]) -> str:
 
 
 def not_differentiated(function: str) -> TypeError:
-    """The error for a NumPy function that is no op."""
+    """Make the error for a NumPy function that is no op."""
     return TypeError(
         f"tinygrad_dls does not differentiate {function}. Apply it to tensor.data if no gradient shall flow, "
         "compose it of other ops, or add it with one function: see 'How to add an op' in the docs."

@@ -30,7 +30,7 @@ class ById(Generic[V]):
         self._limit = 64  # entries to look through once there are so many: few enough on the whole
 
     def get(self, x: Any) -> V | None:
-        """What is known of an object, or None."""
+        """Return what is known of an object, or None."""
         known, value = self._entries.get(id(x), (None, None))
         return value if known is not None and known() is x else None
 
@@ -44,7 +44,7 @@ class ById(Generic[V]):
             self._limit = 2 * len(self._entries) + 64
 
     def setdefault(self, x: Any, value: V) -> V:
-        """What is known of an object; from now on this, if nothing was."""
+        """Return what is known of an object; if nothing is, know this from now on."""
         known = self.get(x)
         if known is None:
             self.set(x, value)

@@ -18,14 +18,15 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import called, role
 
 EXACT = 2**15  # bytes: up to here, to compare all of them costs no more than about 1 % of a training step
-STRIDE = 61  # of a larger array of the caller's, one entry in 61 is compared
+STRIDE = 61  # one entry in 61 of a larger array is compared, if the array is the caller's own
 WORDS = 509  # sums that stand for a larger array from `Tensor.data`; a prime, so that few columns share the same sums
 
-Watched: TypeAlias = tuple[tuple[Array, bool, bytes], ...]  # arrays that a caller could change; see `fingerprint`
+# Arrays that a caller could change; for each, whether all of it is compared, and its fingerprint.
+Watched: TypeAlias = tuple[tuple[Array, bool, bytes], ...]
 
 
 class Escaped:
-    """An array that escaped into a caller's hands, and its fingerprint when it did."""
+    """An array that escaped, which means that a caller holds it now; and its fingerprint at that moment."""
 
     __slots__ = ("array", "before", "whole")
 
@@ -60,17 +61,14 @@ def changeable(array: Any) -> bool:
 
 
 def memory(array: Array) -> Any:
-    """The array that owns the memory, or the first that saw it."""
+    """Return the array that owns the memory, or the first NumPy array that views it."""
     while isinstance(base := getattr(array, "base", None), np.ndarray):
         array = base
     return array
 
 
 def watched(exposed: Any) -> Watched:
-    """What to compare before the backward pass.
-
-    The arrays of a linked list, escaped ones among them, as they are now.
-    """
+    """Take the fingerprints of the arrays in a linked list, to compare them before the backward pass."""
     found: Watched = ()
     while exposed is not None:
         array, exposed = exposed
@@ -84,7 +82,7 @@ def watched(exposed: Any) -> Watched:
 
 
 def watched_of_copy(node: Any) -> Watched:
-    """What to compare for a copy of a node, whose vjps still know the arrays of the original: those that may change."""
+    """Take the fingerprints for a copy of a node, whose vjps still read the arrays of the original."""
     arrays = [node._value, *(getattr(x, "_value", x) for x in node.inputs)]
     known = [array for array, _, _ in node._origin.watched]
     new = [x for x in arrays if changeable(x) and not any(x is array for array in known)]
@@ -138,7 +136,7 @@ _PACKAGE = __name__.split(".")[0] + "."
 
 
 def changed_in_place(node: Any, changed: Any) -> RuntimeError:
-    """The error for the result or an argument of a node, a Tensor or its array, that was changed after it was used."""
+    """Make the error for what was changed after its use: the result or an argument of a node, a Tensor or its array."""
     places = [node, *node.inputs]
     position = next((i for i, x in enumerate(places) if _is(x, changed)), None)
     op = node.op.__name__
@@ -167,18 +165,18 @@ def _is(x: Any, changed: Any) -> bool:
 
 
 def fingerprint(array: Array, whole: bool) -> bytes:
-    """Bytes that tell whether an array was changed in place: all of a small one; of a large one a sample, or sums."""
+    """Take the bytes that tell whether an array was changed: all of a small one, a sample or sums of a large one."""
     if array.nbytes <= EXACT:
         return array.tobytes()  # type: ignore[no-any-return]
     if not array.flags.forc:
         return array[_places(array.shape)].tobytes()  # type: ignore[no-any-return]
     if whole and not array.dtype.hasobject:
-        return summed(array if array.flags.c_contiguous else array.T)
+        return _sums(array if array.flags.c_contiguous else array.T)
     return array.ravel(order="K")[:: _step(array.size)].tobytes()  # type: ignore[no-any-return]
 
 
-def summed(array: Array) -> bytes:
-    """All the memory of an array, as rows of 509 integers of 8 bytes, added up over the rows; and what is left over.
+def _sums(array: Array) -> bytes:
+    """Read the memory of an array as rows of 509 integers of 8 bytes, and add up the rows; append what is left over.
 
     Integers wrap around and lose nothing, so a change of one entry is always seen. Two could cancel only within the
     same sum: if two columns of the array change places whose distance is a multiple of 509 such integers, say.
@@ -193,13 +191,13 @@ def summed(array: Array) -> bytes:
 def _step(size: int) -> int:
     """How far apart the sample's entries are: it shares no factor with any axis, so each row has them elsewhere.
 
-    So each row and column of 61 entries or more has one in the sample, and of those of n entries, n in 61 have.
+    So each row and column of 61 entries or more has one in the sample; of the shorter ones, of n entries, n in 61 have.
     """
     return next(step for step in range(STRIDE, size) if math.gcd(step, size) == 1)
 
 
 @functools.lru_cache(maxsize=16)
 def _places(shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """The indices of the sample of an array that is a part of another."""
+    """Return the indices of the sample of an array that is a part of another."""
     size = math.prod(shape)
     return np.unravel_index(np.arange(0, size, _step(size)), shape)

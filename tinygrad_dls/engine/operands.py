@@ -28,7 +28,10 @@ PLAIN: set[type] = {float, int, bool}  # most operands that are no arrays: nothi
 
 @functools.lru_cache(maxsize=1024)  # asked for lists and the like only
 def number_of_inputs(rule: Callable[..., Any]) -> float:
-    """How many of a rule's first arguments are annotated as arrays; those behind are options, such as an axis."""
+    """Count the arguments of a rule that are annotated as arrays; infinite for ``*arrays``.
+
+    They come first; those behind them are options, such as an axis.
+    """
     parameters = inspect.signature(rule).parameters.values()
     arrays = [p for p in parameters if p.annotation == "Array"]
     return math.inf if any(p.kind is p.VAR_POSITIONAL for p in arrays) else len(arrays)
@@ -37,7 +40,8 @@ def number_of_inputs(rule: Callable[..., Any]) -> float:
 def operand(x: Any, name: str, args: tuple[Any, ...], position: int, inputs: float) -> Any:
     """Make a list and the like an array; refuse what only looks like one, such as a masked array or one of objects.
 
-    Options pass as they are. A rule without annotations does not tell them from arrays: there, lists are arrays.
+    The first `inputs` arguments are arrays, and those behind them are options, which pass as they are. A rule without
+    annotations (`inputs` is 0) does not tell the two apart: there, lists are taken for arrays.
     """
     if position < inputs or (not inputs and (isinstance(x, list) or hasattr(type(x), "__array__"))):
         try:
@@ -48,9 +52,10 @@ def operand(x: Any, name: str, args: tuple[Any, ...], position: int, inputs: flo
 
 
 def opened(level: int, args: tuple[Any, ...], arrays: list[Any]) -> tuple[int, list[Any]]:
-    """The arrays to compute with where Tensors of a level are differentiated, and the depth of the deepest of these.
+    """Put the Tensors of lower levels back among the arrays; return the greatest depth in `level`, and the arrays.
 
-    `arrays` were taken out of all the Tensors; those of lower levels are arrays as they are.
+    The op has taken the array out of every Tensor. Only those of `level`, the highest, are to be opened: to the rule,
+    lower ones are arrays, and their own graph must go on.
     """
     highest = [isinstance(x, Tensor) and x._level == level for x in args]
     depth = max(x._depth for x, is_highest in zip(args, highest, strict=True) if is_highest)
@@ -66,7 +71,7 @@ def refuse_tensors(name: str, options: dict[str, Any]) -> None:
 
 
 def refuse_other_functions(functions: tuple[Any, ...]) -> None:
-    """Raise for a function that is not NumPy's: what `op` decorates, where the parentheses are missing."""
+    """Raise for a function that is not NumPy's: ``@tg.op`` without parentheses is given the rule itself."""
     for function in functions:
         if isinstance(function, FunctionType) and not str(function.__module__).startswith("numpy"):
             raise TypeError(
@@ -78,7 +83,7 @@ def refuse_other_functions(functions: tuple[Any, ...]) -> None:
 
 
 def refuse_lost_gradients(vjps: Any, name: str, args: tuple[Any, ...]) -> None:
-    """Raise where a Tensor that requires a gradient stands where the rule has none for it."""
+    """Raise if the rule has no vjp for a Tensor that requires a gradient."""
     if not isinstance(vjps, tuple):
         raise TypeError(f"the rule of {name} must return (value, (vjp, ...)): a tuple with one vjp per input.")
     for position, x in enumerate(args[len(vjps) :], len(vjps) + 1):
@@ -87,7 +92,7 @@ def refuse_lost_gradients(vjps: Any, name: str, args: tuple[Any, ...]) -> None:
 
 
 def of_level(level: int, vjps: tuple[VJP | None, ...], args: tuple[Any, ...]) -> tuple[VJP | None, ...]:
-    """The vjps of a rule with respect to the Tensors of a level; those of lower levels are constants to it."""
+    """Keep the vjps with respect to the Tensors of a level; what is lower is a constant to it, and gets None."""
     pairs = zip(vjps, args, strict=False)
     return tuple(vjp if isinstance(x, Tensor) and x._level == level else None for vjp, x in pairs)
 
@@ -98,7 +103,7 @@ _ONES = {np.float64: np.float64(1), np.float32: np.float32(1)}  # dJ/dJ of most 
 
 
 def seed_of(z: Tensor, seed: Any) -> Array:
-    """What `backward` starts from: dJ/dJ, or what the caller gives; of the kind of array that the value is."""
+    """Return the gradient that `backward` starts from: dJ/dJ = 1, or the caller's; as the kind of array z holds."""
     if not z._depth:
         raise RuntimeError(
             f"backward: no path leads from {called(z.name)} to a Tensor with requires_grad=True. "
@@ -129,7 +134,7 @@ def seed_of(z: Tensor, seed: Any) -> Array:
 
 
 def _ones_like(x: Array) -> Array:
-    """Ones of the array's kind: for a Tensor, a Tensor of its level, where `np.ones_like` gives plain numbers."""
+    """Make ones of the array's kind: for a Tensor, a Tensor of its level, where `np.ones_like` gives plain numbers."""
     if not isinstance(x, Tensor):
         return np.ones_like(x)
     ones = Tensor(_ones_like(x._value))
@@ -138,12 +143,12 @@ def _ones_like(x: Array) -> Array:
 
 
 def as_gradient(dx: Any, op: Op[...] | None) -> Array:
-    """What a vjp gave that is no array: a number or a list as one; None is refused, of a rule that forgot to return."""
+    """Make an array of a number or a list that a vjp gave; refuse None, which a vjp without ``return`` gives."""
     return as_array(dx, f"backward: the gradient from {getattr(op, '__name__', None)}'s rule")
 
 
 def added(x: Tensor, sum: Array, dx: Array, wide: dict[Tensor, Array]) -> Array:
-    """The sum of the gradients from several uses of x; of half precision, kept in single precision in `wide`."""
+    """Add up the gradients from several uses of x; sums in half precision are kept in single precision in `wide`."""
     if dx.dtype.char != HALF:  # 2048 + 1 is 2048 there
         return sum + dx
     wide[x] = (wide[x] if x in wide else sum.astype(np.float32)) + dx
@@ -151,12 +156,15 @@ def added(x: Tensor, sum: Array, dx: Array, wide: dict[Tensor, Array]) -> Array:
 
 
 def owned(dx: Array) -> Array:
-    """A copy for a leaf to keep, so that scaling one ``dW`` in place cannot scale another. Tensors never change."""
+    """Copy a gradient for a leaf to keep, so that scaling one ``dW`` in place cannot scale another.
+
+    Tensors need no copy, as they are never changed in place.
+    """
     return dx if isinstance(dx, Tensor) else dx.copy()
 
 
 def in_dtype_of(leaf: Tensor, dx: Array) -> Array:
-    """A gradient in the dtype of its leaf."""
+    """Convert a gradient to the dtype of its leaf."""
     if dx.dtype.kind == "c":
         raise TypeError(f"backward: the gradient of {called(leaf.name)} is complex; costs must be real.")
     return dx.astype(leaf._value.dtype)

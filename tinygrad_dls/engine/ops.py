@@ -289,7 +289,7 @@ def _axes(x: Array, axis: Axis) -> tuple[int, ...]:
 
 
 def _count(x: Array, axis: Axis) -> int:
-    """How many entries of x one entry of a reduction stands for."""
+    """Count the entries of x that one entry of a reduction stands for."""
     return math.prod(x.shape[i] for i in _axes(x, axis))
 
 
@@ -512,7 +512,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
 
 
 def _listed(arrays: Any, name: str) -> list[Any]:
-    """The arrays to join: in a list, or along the first axis of one array."""
+    """Return the arrays to join: in a list, or along the first axis of one array."""
     if not isinstance(arrays, (list, tuple)) and not np.ndim(as_array(values(arrays), f"{name}: the list of arrays")):
         raise TypeError(f"{name} takes a list of arrays, got {shown(arrays)}.")
     return list(arrays)
@@ -527,7 +527,7 @@ def getitem(x: Any, index: Any) -> Any:
 
 
 def _kept_index(index: Any) -> Any:
-    """A copy of an array or a list, which the caller may change before `backward`."""
+    """Copy an array or a list, which the caller may change before `backward`."""
     index = values(index)
     return copy.deepcopy(index) if hasattr(index, "__len__") else index
 
@@ -540,7 +540,7 @@ def _getitem(x: Array, *, index: Any) -> Rule:
 @op()
 @single_inside
 def _scatter(dz: Array, *, index: Any, shape: tuple[int, ...]) -> Rule:
-    """Zeros of the shape, with the entries of dz added at the index: what indexing is to its gradient, and back."""
+    """Add the entries of dz, at the index, to zeros: the gradient of indexing, whose own gradient is indexing."""
     if isinstance(dz, Tensor):
         return _scatter(dz, index=index, shape=shape), (lambda dx: dx[index],)
     return scatter(dz, index, shape), (lambda dx: dx[index],)
@@ -685,7 +685,7 @@ def _compared(function: Any) -> Any:
 
 
 def _in_place(symbol: str) -> Any:
-    """Refuse ``p -= ...`` of a leaf that requires a gradient; of another Tensor, Python takes ``p = p - ...``."""
+    """Refuse ``p -= ...`` of a leaf that requires a gradient; for other Tensors, Python does ``p = p - ...``."""
 
     def change(x: Tensor, _: Any) -> Any:
         if x._depth != 1 or x._is_argument:

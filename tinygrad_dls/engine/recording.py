@@ -10,7 +10,8 @@ from tinygrad_dls.engine.switches import Switch, left
 
 __all__ = ["no_grad", "recording"]
 
-# Whether ops record the graph; or who is to see every Tensor that they record, and every leaf that backward ends at.
+# True if ops record the graph, False if not; or an observer: ops record, and it is called with every Tensor that they
+# record, and with every leaf that `backward` ends at.
 Observer: TypeAlias = Callable[[Any], None]
 recording: ContextVar[bool | Observer] = ContextVar("tinygrad_dls_recording", default=True)
 
@@ -22,9 +23,9 @@ class no_grad(Switch):  # noqa: N801  # used as a function
     """Switch the recording of the graph off: as a context manager, or as a decorator.
 
     The switch is a `contextvars.ContextVar`: threads and tasks that run beside the block do not see it, and it is set
-    back even when the block raises. One object may be used again, nested, and by several threads. Of a generator or a
-    coroutine that it decorates, it is off while their own code runs. (A block around a ``yield`` stays open for those
-    who ask for what comes next: decorate the generator instead.)
+    back even when the block raises. One object may be used again, nested, and by several threads. If it decorates a
+    generator or a coroutine, recording is off while the code of that runs, and on again while the caller's code runs.
+    (A block around a ``yield`` would stay open in the caller's code too: decorate the generator instead.)
 
     Raises
     ------

@@ -1,11 +1,11 @@
 """The Tensor: an array that remembers how it was computed, with NumPy's and Python's protocols.
 
-The one idea: everything is an array that speaks NumPy's protocols (NEP 13 and NEP 18). The engine never asks what
-kind of array a Tensor holds; it uses operators, ``np.*`` functions and array methods only. So the array inside may be
-an ``ndarray``, a ``dask.array``, or another `Tensor`, one level up: then the gradients are Tensors themselves, and can
+The one idea: everything is an array that speaks NumPy's protocols (NEP 13 and NEP 18). A rule never asks what kind of
+array it is given; it uses operators, ``np.*`` functions and array methods only. So the array inside a Tensor may be an
+``ndarray``, a ``dask.array``, or another `Tensor`, one level below: then the gradients are Tensors themselves, and can
 be differentiated again.
 
-How ops make Tensors, and how `backward` goes through them, is in `tinygrad_dls.engine.autodiff`.
+`tinygrad_dls.engine.autodiff` shows how ops make Tensors, and how `backward` goes through them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ P = ParamSpec("P")
 VJP: TypeAlias = Callable[[Array], Array]
 Rule: TypeAlias = tuple[Array, tuple[VJP | None, ...]]
 
-# NumPy's functions that write into an array that they are given, or that np.full and np.full_like have made.
+# NumPy's functions that write into an array; np.full and np.full_like come here too, as they fill theirs by np.copyto.
 _WRITING = {np.copyto, np.put, np.place, np.putmask, np.put_along_axis}
 
 NUMBER = "a Python number"  # as errors call what code asks for
@@ -49,23 +49,23 @@ implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 class Op(Protocol[P]):
-    """A function of Tensors and arrays; and the rule that it was made of, a function of arrays alone."""
+    """A function of Tensors and arrays, which `op` has made of a rule, a function of arrays alone."""
 
     __name__: str
     rule: Callable[P, Rule]
 
     def __call__(self, *args: P.args, **options: P.kwargs) -> Any:
-        """The value as a Tensor; or as an array, if there is no Tensor among the arguments."""
+        """Return the value as a Tensor, or as an array if there is no Tensor among the arguments."""
 
 
 class Origin(NamedTuple):
-    """How a Tensor was computed: what the graph is made of. A leaf has no op, and the rest is empty."""
+    """How a Tensor was computed. The graph is made of these; that of a leaf has no op, and the rest is empty."""
 
     op: Op[...] | None
     inputs: tuple[Any, ...]  # Tensors, arrays and numbers, in the order of the op's arguments
     options: dict[str, Any]
     vjps: tuple[VJP | None, ...]  # as many as inputs, or fewer
-    watched: Watched  # arrays that a caller could change before `backward`
+    watched: Watched  # arrays that a caller could change before `backward`, with their fingerprints
 
 
 LEAF = Origin(None, (), {}, (), ())
@@ -102,11 +102,11 @@ class Tensor(_Attached):
     __pandas_priority__ = 5000  # above a DataFrame's: `series + tensor` is a Tensor, not a column of objects
     __slots__ = ("__weakref__", "_depth", "_escaped", "_grad", "_level", "_origin", "_value", "name")
 
-    _is_argument = False  # of a transform: the user's own variable, which may be given another value
+    _is_argument = False  # True for the argument of a transform such as `grad`: there, ``x += 1`` is allowed
 
     _value: Array
     _grad: Array  # None before the first backward
-    _level: int  # 1 for a Tensor of plain arrays, 2 for a Tensor of those, ...
+    _level: int  # one more than that of the Tensor inside, 1 if none is; transforms choose higher ones
     _depth: int  # 0: no gradient wanted; 1: a leaf that wants one; else 1 + that of the deepest input
     _escaped: Escaped | None  # set once a caller holds the array, and could change it
     _origin: Origin
@@ -128,7 +128,7 @@ class Tensor(_Attached):
         Raises
         ------
         TypeError
-            If an integer asks for a gradient, or if `wanted` is neither True nor False.
+            If an integer asks for a gradient, or if what is assigned is neither True nor False.
         RuntimeError
             If it is assigned on a Tensor that an op computed.
         """
@@ -425,7 +425,7 @@ def implements_on_values(*numpy_functions: Callable[..., Any]) -> None:
 
 
 def _is_for_another_level(new: Tensor, holder: Tensor) -> bool:
-    """Whether a Tensor wants a gradient of its own, and does not come of the one whose data it is to be."""
+    """Whether `new`, which is to be the data of `holder`, wants a gradient and was not computed from `holder`."""
     waiting, seen = [new], {new}
     while waiting:
         inputs = {x for x in waiting.pop().inputs if isinstance(x, Tensor)} - seen

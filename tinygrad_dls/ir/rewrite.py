@@ -19,7 +19,7 @@ A pair applies only where its second side has the shape and the dtype of the fir
 
 >>> trace = Trace()
 >>> x = trace.input("x", np.ones((2, 3)))
->>> rewrite([np.tanh(np.log(np.exp(x))).call], [Pair(lambda x: np.log(np.exp(x)), lambda x: x)])
+>>> rewrite([np.tanh(x.T.T).call], [Pair(lambda x: x.T.T, lambda x: x)])
 [_ = tanh(x)]
 """
 
@@ -61,12 +61,13 @@ class Pair:
     before, after : function
         NumPy code of variables; see the module for what their names say. The second may do without some.
     *when : function
-        Conditions: of ``call``, and of what stands for variables, by their names.
+        Conditions, which must all be true. Their arguments are called ``call``, for the call that is to be replaced, or
+        as a variable of `before`, for what stands for it there.
     beside : dict of str to function, optional
         Programs of the variables whose results must be there already, for the pair to be worth it; by the names that
         `after` takes the results by. Such pairs are for `rewrite_beside`.
     finite : bool, optional
-        That the two are the same for finite numbers only.
+        Whether the two are the same for finite numbers only.
     """
 
     def __init__(

@@ -1,8 +1,10 @@
 """The algebra of programs: a table of identities, each a pair of programs that compute the same.
 
 `canonicalize` tries them on each call of a program, inputs first. A new rule is one line in the table: a `Pair` of two
-lines of NumPy code. What the letters of its variables stand for, `rewrite` says; tests run both sides of every pair on
-random arrays and hold them equal.
+lines of NumPy code. `rewrite` says what the letters of its variables stand for. ``tests/ir/test_rewrite.py`` finds
+every pair by itself, runs both sides on random arrays of all dtypes, and holds them equal. What is true of real numbers
+may be wrong for unsigned integers, as ``|-x|`` is ``|x|`` for floats alone (the condition `floats` says so), or for
+large numbers, as ``log(exp(x))`` is x. A new `Identity` needs cases in ``tests/ir/test_rules.py`` too.
 
 The rules hold for all numbers, infinite ones and NaN too, unless a pair says that it is for `finite` ones. They may
 differ from the original in the last bits, where a division and a product change places or a product of matrices is
