@@ -69,7 +69,7 @@ ORDER = [
     "training.history", "training.metrics", "training.batches", "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain",
     "check.diagnosis", "check",
-    "symbolic.algebra", "symbolic.arrays", "symbolic",
+    "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
     "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
