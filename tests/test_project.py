@@ -59,7 +59,7 @@ ORDER = [
     "threads", "schedules", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph.subject", "graph",
     "ir.call", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
-    "ir.program", "ir.printing", "ir",
+    "ir.updates", "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.scaling", "compiler.augmenting", "compiler.liveness", "compiler.updating",
     "compiler.tiling", "compiler.buffers", "compiler.code", "compiler.emit", "compiler.plan", "compiler.store",
     "compiler.threads", "compiler.running", "compiler.reading", "compiler.captured", "compiler.guards",
@@ -69,7 +69,7 @@ ORDER = [
     "training.history", "training.metrics", "training.batches", "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain",
     "check.diagnosis", "check",
-    "symbolic.algebra", "symbolic.arrays", "symbolic",
+    "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
     "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
@@ -92,6 +92,15 @@ def test_imports_point_one_way():
     for name, source in sources.items():
         for module in imported(source, ORDER) - {name}:
             assert ORDER.index(module) < ORDER.index(name), f"{name} imports {module}"
+
+
+LONG = {"engine.ops": "one rule after the other, each complete in itself; a reader looks for a single one"}
+LONGEST = 500
+
+
+def test_a_module_holds_one_idea_in_500_lines_at_most():
+    lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert {name for name, n in lines.items() if n > LONGEST} == LONG.keys()
 
 
 @pytest.mark.parametrize("name", PICTURES)

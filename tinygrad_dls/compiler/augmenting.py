@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.ir.call import Call, exchanged, getitem, is_call, is_transpose, like, toposort, transpose
+from tinygrad_dls.ir.call import Call, getitem, is_call, is_transpose, like, substitute, toposort, transpose
 
 __all__ = ["append_bias", "append_ones", "augment"]
 
@@ -70,7 +70,7 @@ def augment(
         dwb = Call(np.dot, (weights.args[0], transpose(above)), {}, wb.shape, w.dtype, f"d{wb.name}")
         replaced[weights] = Call(getitem, (dwb, (slice(None), slice(None, k))), {}, w.shape, w.dtype)
         replaced[biases] = Call(getitem, (dwb, (slice(None), slice(k, None))), {}, b.shape, b.dtype)
-    return exchanged(outputs, replaced), partners
+    return substitute(outputs, replaced), partners
 
 
 def _layer(z: Call, own: set[Call]) -> tuple[Call, Call, Call] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from tinygrad_dls.compiler.checking import Results, beyond_rounding, stale, unexplained, wrong
-from tinygrad_dls.compiler.guards import Surroundings
+from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.recording import fail_as_eagerly, fallback_reason
 from tinygrad_dls.compiler.remembering import Remembered
 
@@ -47,11 +47,11 @@ class Compiled:
 
     def _learned(
         self,
-        captured: Callable[[], Surroundings],
+        captured: Callable[[], Dependencies],
         record: Callable[[], R],
-        finish: Callable[[Surroundings, R], P],
+        finish: Callable[[Dependencies, R], P],
         eagerly: Callable[[], Any],
-    ) -> tuple[Surroundings, P | None, str]:
+    ) -> tuple[Dependencies, P | None, str]:
         """Record, and see to it that nothing was changed by that.
 
         Parameters
@@ -68,7 +68,7 @@ class Compiled:
         tuple
             The captured state, the program, and the reason for the fallback if there is none.
         """
-        state = Surroundings(())  # of what cannot be watched: it runs eagerly, whatever changes
+        state = Dependencies(())  # of what cannot be watched: it runs eagerly, whatever changes
         try:
             state = captured()
             try:

@@ -13,7 +13,7 @@ from tinygrad_dls.compiler.buffers import USED, BufferAssignment
 from tinygrad_dls.compiler.checking import Results, Turns, distance, rounded
 from tinygrad_dls.compiler.compiled import Compiled
 from tinygrad_dls.compiler.emit import Emitter
-from tinygrad_dls.compiler.guards import Surroundings
+from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.lowering import copy_of, lower
 from tinygrad_dls.compiler.recording import checks_of_arguments, checks_of_recordings, lines_of
 from tinygrad_dls.compiler.scaling import delay_scaling
@@ -58,7 +58,7 @@ class CompiledFunction(Compiled):
             found = self._known.find(types)
             if found is None:
                 captured, found, reason = self._learned(
-                    lambda: Surroundings([self.function], constants=self._constants),
+                    lambda: Dependencies([self.function], constants=self._constants),
                     lambda: self._recorded(arrays),
                     lambda _, run: self._tried(run, arrays),
                     lambda: self.function(*arrays),

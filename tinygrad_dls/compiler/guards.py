@@ -62,17 +62,17 @@ from tinygrad_dls.compiler.reading import (
 )
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.ir.program import refuse_methods_that_are_not_recorded
+from tinygrad_dls.ir.updates import refuse_methods_that_are_not_recorded
 from tinygrad_dls.nn.evaluation import evaluation
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
 
-__all__ = ["Guard", "Surroundings", "refuse_counts"]
+__all__ = ["Dependencies", "Guard", "refuse_counts"]
 
 _NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state", *OF_THREADS}  # parameters are compared separately
 
 
-class Surroundings(CapturedState):
+class Dependencies(CapturedState):
     """What functions, and the modules and objects that they use, take from around them.
 
     These are: the variables of their own that functions use, of the module that they are written in and of a function
@@ -413,7 +413,7 @@ class Surroundings(CapturedState):
         self._wait(name, True, value)
 
 
-class Guard(Surroundings):
+class Guard(Dependencies):
     """A model, a loss and an optimizer as they are now.
 
     Noted are the state that the model and the loss capture, which parameters require a gradient, which ones the

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Hashable
 from typing import Any
 
-from tinygrad_dls.compiler.guards import Surroundings
+from tinygrad_dls.compiler.guards import Dependencies
 
 __all__ = ["Remembered"]
 
@@ -30,7 +30,7 @@ class Remembered:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self._programs: dict[Hashable, list[tuple[Surroundings, Any, int]]] = {}
+        self._programs: dict[Hashable, list[tuple[Dependencies, Any, int]]] = {}
         self._bytes = 0
         self._forgotten: set[Hashable] = set()
 
@@ -45,7 +45,7 @@ class Remembered:
                 return program
         return None
 
-    def add(self, kind: Hashable, captured: Surroundings, program: Any, size: int = 0) -> None:
+    def add(self, kind: Hashable, captured: Dependencies, program: Any, size: int = 0) -> None:
         """Remember a program that holds so many bytes of arrays, and forget others if there are too many.
 
         Warns

@@ -21,7 +21,7 @@ from tinygrad_dls.compiler.checking import (
     rounding,
 )
 from tinygrad_dls.compiler.compiled import Compiled
-from tinygrad_dls.compiler.guards import Guard, Surroundings, refuse_counts
+from tinygrad_dls.compiler.guards import Dependencies, Guard, refuse_counts
 from tinygrad_dls.compiler.plan import plan
 from tinygrad_dls.compiler.recording import difference_of, record
 from tinygrad_dls.compiler.running import Runner
@@ -45,7 +45,7 @@ STORES = 32  # layouts of parameters whose memory is kept: which of them are fro
 class _Ready:
     """What there is for data of one shape and dtype: plans, or the reason why there is none."""
 
-    def __init__(self, X: Array, Y: Array, guard: Surroundings, reason: str = "") -> None:
+    def __init__(self, X: Array, Y: Array, guard: Dependencies, reason: str = "") -> None:
         self.types = self.X_shape, self.X_dtype, self.Y_shape, self.Y_dtype = X.shape, X.dtype, Y.shape, Y.dtype
         self.guard = guard
         self.program: Program | None = None
@@ -280,7 +280,7 @@ class CompiledStep(Compiled):
             self._keep_trainings_of(found.guard)
             return found
         if not (X.size and Y.size):  # a plan moves quotients to where an empty sum is divided by zero
-            return _Ready(X, Y, Surroundings(()), "there are no examples, or no features.")
+            return _Ready(X, Y, Dependencies(()), "there are no examples, or no features.")
         self._now = None
         guard, ready, reason = self._learned(
             self._captured,
@@ -318,7 +318,7 @@ class CompiledStep(Compiled):
             self._try(ready, X, Y)
         return ready
 
-    def _keep_trainings_of(self, guard: Surroundings) -> None:
+    def _keep_trainings_of(self, guard: Dependencies) -> None:
         """Forget the threads' work on other parameters than there are now."""
         parameters = {*(guard.model if isinstance(guard, Guard) else ()), *self._optimizer.parameters}
         self._trainings = {

@@ -20,7 +20,8 @@ from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import ACTIVATIONS
 from tinygrad_dls.ir.program import Program, program_of_composed
 from tinygrad_dls.nn.losses import Loss, loss_of
-from tinygrad_dls.symbolic.arrays import SymbolicArray, same, symbols
+from tinygrad_dls.symbolic.arrays import SymbolicArray, symbols
+from tinygrad_dls.symbolic.equality import same
 
 __all__ = ["composed_program", "is_cross_entropy_of_softmax", "obstacle"]
 

@@ -1,8 +1,8 @@
 """Programs as data: NumPy calls whose arguments are numbers, arrays and other calls.
 
 What records writes them, and all that reads, simplifies or runs a program goes through them: in one order (`toposort`,
-a topological sort), by one way to put other calls in the place of some (`exchanged`, a substitution), and with one
-answer to whether two calls are the same (`key`).
+a topological sort), by one way to put other calls in the place of some (`substitute`), and with one answer to whether
+two calls are the same (`key`).
 
 The words, for those who come from elsewhere:
 
@@ -26,9 +26,9 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = [
-    "Call", "astype", "called", "each", "evaluate", "exchanged", "fits", "getitem", "is_call", "is_plain_reduction",
-    "is_transpose", "key", "key_of_arguments", "like", "scalar_value", "scattered", "spelling", "summed_axes",
-    "toposort", "transpose", "with_arguments",
+    "Call", "astype", "called", "each", "evaluate", "fits", "getitem", "is_call", "is_plain_reduction",
+    "is_transpose", "key", "key_of_arguments", "like", "scalar_value", "scattered", "spelling", "substitute",
+    "summed_axes", "toposort", "transpose", "with_arguments",
 ]  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def with_arguments(call: Call, function: Callable[[Call], Call]) -> Call:
     return Call(call.function, args, each(replaced, call.options), call.shape, call.dtype)
 
 
-def exchanged(outputs: Sequence[Call], others: Mapping[Call, Call]) -> list[Call]:
+def substitute(outputs: Sequence[Call], others: Mapping[Call, Call]) -> list[Call]:
     """The outputs with other calls in the place of some, which keep their names."""
     new: dict[Call, Call] = {}
     for call in toposort(outputs, others=others):

@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.graph.names import STATES, Names, identifier
+from tinygrad_dls.graph.names import Names, identifier
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import complements, names_of_arrays, read
 from tinygrad_dls.graph.subject import Subject
@@ -28,7 +28,8 @@ from tinygrad_dls.ir.call import Call, toposort
 from tinygrad_dls.ir.functions import sigmoid, softmax
 from tinygrad_dls.ir.rules import canonicalize
 from tinygrad_dls.ir.tracer import Trace, Tracer
-from tinygrad_dls.optim import NOT_RECORDED, Optimizer
+from tinygrad_dls.ir.updates import updates_of
+from tinygrad_dls.optim import Optimizer
 
 __all__ = ["Program", "program", "program_of_composed"]
 
@@ -388,7 +389,9 @@ def _differentiated(
     gradients = [(f"d{node.identifier}", x._grad.call) for node, x in reversed(tensors[:-1]) if x._grad is not None]
     leaves = {call.name: p for call, p in zip(result.parameters, parameters.values(), strict=True)}
     gradients += [(f"d{name}", p._grad.call) for name, p in leaves.items() if p._grad is not None]
-    updates = [] if optimizer is None else _updates(result, parameters, optimizer)
+    updates: list[tuple[str, Call]] = []
+    if optimizer is not None:
+        result.rate, result.state, updates = updates_of(optimizer, result.trace, result.parameters, parameters)
     for name, call in (*forward, *gradients):
         call.name = call.name or name
     result.recorded = dict((*forward, *gradients))
@@ -422,108 +425,6 @@ def _layer_by_layer(gradients: list[tuple[str, Call]], nodes: list[Node]) -> lis
             order.pop(name, None)  # what is used several times waits for the first of its uses
             order[name] = None
     return [(name, found[name]) for name in dict.fromkeys([*order, *found]) if name in found]
-
-
-def refuse_methods_that_are_not_recorded(optimizer: Optimizer) -> None:
-    """Refuse an optimizer whose step is another than `Optimizer.step`: of it, a program would hold nothing.
-
-    Raises
-    ------
-    RecordingError
-        That names the method.
-    """
-    for name, own in NOT_RECORDED.items():
-        if getattr(getattr(optimizer, name), "__func__", None) is not own:
-            raise RecordingError(
-                f"the program would drop what {type(optimizer).__name__}.{name} does: of an optimizer, _update is "
-                "recorded, and nothing else. Write what is to happen to a gradient in _update, which gives the new "
-                "array and state of a parameter; or take eager steps (compile(..., fallback=True) does)."
-            )
-
-
-def _updates(result: Program, parameters: dict[Tensor, Tensor], optimizer: Optimizer) -> list[tuple[str, Call]]:
-    """The new parameters, and the new state of the optimizer."""
-    refuse_methods_that_are_not_recorded(optimizer)
-    known = set(optimizer.parameters)
-    rate: Any = result.trace.input("learning_rate", 0.1)
-    rate.call.dtype = float  # a number of Python's, as m is
-    result.rate = rate.call
-    updates: list[tuple[str, Call]] = []
-    states: list[tuple[str, Call]] = []
-    kept = optimizer._state
-    try:
-        optimizer._state = {}
-        for (p, recorded), call in zip(parameters.items(), result.parameters, strict=True):
-            if p not in known or recorded._grad is None:
-                continue
-            start = optimizer._start(p)
-            names = [f"{letter}d{call.name}" for letter in _letters(len(start), optimizer)]
-            before = optimizer._state
-            arrays = kept.get(p, ())
-            if len(arrays) != len(names):  # none yet, or those of another momentum
-                arrays = optimizer._start(Tensor(_plain(p)))
-            states_of_p = tuple(result.trace.input(name, x) for name, x in zip(names, arrays, strict=True))
-            optimizer._state = {recorded: states_of_p} if states_of_p else before
-            w, new = optimizer._update(recorded, rate)
-            _refuse_other_state(optimizer, call, w, states_of_p, new)
-            result.state += [x.call for x in states_of_p]
-            updates.append((call.name, w.call))
-            states += [(name, x.call) for name, x in zip(names, new, strict=True)]
-    finally:
-        optimizer._state = kept
-    return updates + states
-
-
-def _letters(count: int, optimizer: Optimizer) -> str:
-    """The letters for the parts of a state: the course's V of Momentum, V and S of Adam (and its counts)."""
-    if count == 3:
-        return "VSt"
-    if count > len(STATES):
-        raise RecordingError(
-            f"the state of {type(optimizer).__name__} has {count} parts for each parameter; a program has letters for "
-            f"{len(STATES)}. Put several arrays into one with np.stack."
-        )
-    return STATES[:count]
-
-
-def _refuse_other_state(optimizer: Optimizer, p: Call, w: Any, before: tuple[Any, ...], new: Any) -> None:
-    """Refuse an update that gives what the next one could not start from, or that the eager one would not give."""
-    who = type(optimizer).__name__
-    if not isinstance(w, Tracer) or (w.call.shape, w.dtype) != (p.shape, p.dtype):
-        raise RecordingError(
-            f"{who} gives {_kind(w)} for {p.name or 'a parameter'} of {_kind_of(p)}; a program updates a parameter by "
-            "an array of its shape and dtype that is computed from it. Write .astype(p.dtype) where another dtype "
-            "comes in, as by a count that is an array of integers."
-        )
-    if not isinstance(new, (tuple, list)) or len(new) != len(before):
-        count = len(new) if isinstance(new, (tuple, list)) else "no tuple of"
-        raise RecordingError(
-            f"the state of {who} has {len(before)} parts before a step and {count} after it; a program needs as many. "
-            "Let _start return all of them."
-        )
-    for old, x in zip(before, new, strict=True):
-        if not isinstance(x, Tracer):
-            raise RecordingError(
-                f"the recording would freeze a part of the state of {who}, {shown(x)}, which is not computed from the "
-                "parameter, its gradient or the state."
-            )
-        if (x.call.shape, x.dtype) != (old.call.shape, old.dtype):
-            raise RecordingError(
-                f"a part of the state of {who} is {_kind_of(old.call)} before a step and {_kind_of(x.call)} after it; "
-                "a program needs the same each time. Let _start return an array as it is after a step."
-            )
-
-
-def _kind(x: Any) -> str:
-    return _kind_of(x.call) if isinstance(x, Tracer) else shown(x)
-
-
-def _kind_of(call: Call) -> str:
-    return f"shape {call.shape} and dtype {np.dtype(call.dtype)}"
-
-
-def _plain(p: Tensor) -> Any:
-    return p._value.value if isinstance(p._value, Tracer) else values(p)
 
 
 def _name_activations(result: Program) -> None:

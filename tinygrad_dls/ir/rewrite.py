@@ -34,11 +34,11 @@ import numpy as np
 from tinygrad_dls.ir.call import (
     Call,
     each,
-    exchanged,
     key,
     key_of_arguments,
     like,
     scalar_value,
+    substitute,
     toposort,
     with_arguments,
 )
@@ -306,7 +306,7 @@ def rewrite_beside(outputs: Sequence[Call], pairs: Sequence[Pair]) -> list[Call]
     for pair in pairs:
         there = toposort(outputs)
         if replaced := {call: new for call in there if (new := pair(call, there)) is not None}:
-            outputs = rewrite(exchanged(outputs, replaced), ())
+            outputs = rewrite(substitute(outputs, replaced), ())
     return list(outputs)
 
 

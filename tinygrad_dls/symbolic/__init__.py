@@ -13,6 +13,7 @@ and so it becomes ``1/(1 + exp(-z))``. A kink that does matter stays in the form
 Formulas speak of real numbers. They say nothing about rounding.
 """
 
-from tinygrad_dls.symbolic.arrays import SymbolicArray, in_case, same, simplify, symbols, with_symbols
+from tinygrad_dls.symbolic.arrays import SymbolicArray, symbols, with_symbols
+from tinygrad_dls.symbolic.equality import in_case, same, simplify
 
 __all__ = ["SymbolicArray", "in_case", "same", "simplify", "symbols", "with_symbols"]

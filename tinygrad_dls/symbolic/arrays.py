@@ -2,8 +2,8 @@
 
 The one idea: a rule is written with operators, ``np.*`` functions and array methods only, so it does not care whether
 an entry is ``0.73`` or ``1/(1 + exp(-z))``. A `Tensor` of a `SymbolicArray` therefore computes formulas, and `backward`
-gives the gradient as a formula: the rule itself, not a sample of it. `same` then decides whether it *is* the formula
-that the notes derive by hand, for all real numbers at once.
+gives the gradient as a formula: the rule itself, not a sample of it. `same` in `tinygrad_dls.symbolic.equality`
+then decides whether it *is* the formula that the notes derive by hand, for all real numbers at once.
 
 What comes out is exact: floats that a rule writes, such as ``1.0``, become fractions. What a rule does only against
 overflow leaves no trace: the sigmoid is coded with ``min(z, 0)`` and ``|z|``, both of its cases are the same function,
@@ -33,19 +33,9 @@ from tinygrad_dls.ir.functions import JOINED, MATRIX, REDUCTION, RUNNING, SHAPE,
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.substitution import with_parameters
 from tinygrad_dls.symbolic import algebra
-from tinygrad_dls.symbolic.algebra import (
-    Expression,
-    as_boolean,
-    as_float,
-    as_number,
-    canonical,
-    decided,
-    differs,
-    exact,
-    is_zero,
-)
+from tinygrad_dls.symbolic.algebra import Expression, as_boolean, as_float, as_number, exact
 
-__all__ = ["SymbolicArray", "in_case", "same", "simplify", "symbols", "with_symbols"]
+__all__ = ["SymbolicArray", "each", "entries_of", "numbers_of", "symbols", "with_symbols"]
 
 Entries = np.ndarray[tuple[int, ...], np.dtype[Any]]  # of dtype object, each a SymPy expression
 M = TypeVar("M", bound=Module)
@@ -54,22 +44,22 @@ M = TypeVar("M", bound=Module)
 # -- entries ----------------------------------------------------------------------------------------------------------
 
 
-def _each(function: Callable[..., Expression], *arrays: Any) -> Entries:
+def each(function: Callable[..., Expression], *arrays: Any) -> Entries:
     """Apply a function entry by entry, with broadcasting."""
     return np.asarray(np.frompyfunc(function, len(arrays), 1)(*arrays), dtype=object)
 
 
-def _entries(x: Any) -> Entries:
+def entries_of(x: Any) -> Entries:
     """The entries of any operand, exact."""
     if isinstance(x, SymbolicArray):
         return x._entries
     single = (SymbolicArray, np.generic)
-    return _each(lambda e: exact(e.item() if isinstance(e, single) else e), np.asarray(x, dtype=object))
+    return each(lambda e: exact(e.item() if isinstance(e, single) else e), np.asarray(x, dtype=object))
 
 
-def _numbers(x: Any) -> Entries:
+def numbers_of(x: Any) -> Entries:
     """The entries of any operand, with booleans as numbers."""
-    return _each(as_number, _entries(x))
+    return each(as_number, entries_of(x))
 
 
 # -- the array --------------------------------------------------------------------------------------------------------
@@ -133,7 +123,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
     __hash__ = object.__hash__  # by identity; == compares entries
 
     def __init__(self, entries: Any) -> None:
-        self._entries = _entries(entries)
+        self._entries = entries_of(entries)
 
     # -- what an array has --------------------------------------------------------------------------------------------
 
@@ -176,7 +166,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
 
     def sum(self, axis: Any = None, *, keepdims: bool = False) -> SymbolicArray:
         """Sum over the axes."""
-        return SymbolicArray(np.sum(_numbers(self), axis=axis, keepdims=keepdims))
+        return SymbolicArray(np.sum(numbers_of(self), axis=axis, keepdims=keepdims))
 
     def max(self, axis: Any = None, *, keepdims: bool = False) -> SymbolicArray:
         """Largest entry over the axes: a ``Max`` of those that the assumptions leave as candidates."""
@@ -255,14 +245,14 @@ class SymbolicArray(NDArrayOperatorsMixin):
         """
         pairs: dict[Expression, Expression] = {}
         for key, replacement in replacements.items():
-            old = _entries(values(key))
-            new = np.broadcast_to(_entries(values(replacement)), old.shape)
+            old = entries_of(values(key))
+            new = np.broadcast_to(entries_of(values(replacement)), old.shape)
             for x, y in zip(old.flat, new.flat, strict=True):
                 if (1 / x).is_Add and y:  # SymPy writes the 1/a of a sigmoid as 1 + exp(-z), and all its powers by that
                     x, y = 1 / x, 1 / y
                 if not x.is_Number and pairs.setdefault(x, y) != y:
                     raise ValueError(f"substitute: {x} stands for both {pairs[x]} and {y}.")
-        return SymbolicArray(_each(lambda x: x.xreplace(pairs), self._entries))
+        return SymbolicArray(each(lambda x: x.xreplace(pairs), self._entries))
 
     def evaluate(self, numbers: Mapping[Any, Any]) -> np.ndarray[Any, Any]:
         """The numbers that the formulas become when all the symbols do.
@@ -289,11 +279,11 @@ class SymbolicArray(NDArrayOperatorsMixin):
         >>> (z * z).evaluate({z: [[1.5, -2]]})
         array([[2.25, 4.  ]])
         """
-        entries = _numbers(self.substitute(numbers))
+        entries = numbers_of(self.substitute(numbers))
         left = sorted({str(s) for x in entries.flat for s in x.free_symbols})
         if left:
             raise TypeError(f"{', '.join(left)} has no number: pass one for every symbol, as in .evaluate({{z: ...}}).")
-        return _each(as_float, entries).astype(float)
+        return each(as_float, entries).astype(float)
 
     # -- NumPy's protocols --------------------------------------------------------------------------------------------
 
@@ -309,11 +299,11 @@ class SymbolicArray(NDArrayOperatorsMixin):
         name = called(ufunc) + ("" if method == "__call__" else f".{method}")
         if ufunc is np.add and method == "at" and isinstance(inputs[0], SymbolicArray):
             z, index, dz = inputs  # the rule of indexing, on zeros that are still its own
-            np.add.at(z._entries, index, _numbers(dz))
+            np.add.at(z._entries, index, numbers_of(dz))
             return None
         if method == "__call__" and not kwargs:
             if row_of(ufunc).kind is MATRIX:
-                return SymbolicArray(ufunc(*map(_numbers, inputs)))
+                return SymbolicArray(ufunc(*map(numbers_of, inputs)))
             if (result := _entrywise(ufunc, inputs)) is not None:
                 return result
         raise _without_formula(name)
@@ -415,7 +405,7 @@ def _entrywise(function: Callable[..., Any], arguments: Iterable[Any]) -> Symbol
     """The formulas of a function's result; None if the function has none."""
     if not row_of(function).is_entrywise or (formula := _formula(function)) is None:
         return None
-    return SymbolicArray(_each(formula, *map(_entries if row_of(function).truths else _numbers, arguments)))
+    return SymbolicArray(each(formula, *map(entries_of if row_of(function).truths else numbers_of, arguments)))
 
 
 def _without_formula(name: str) -> TypeError:
@@ -426,110 +416,9 @@ def _reduced(ufunc: np.ufunc, x: Any, axis: Any, keepdims: bool) -> SymbolicArra
     formula = _formula(ufunc)
     assert formula is not None
     reduce = np.frompyfunc(formula, 2, 1, identity=None).reduce  # None: in any order, over several axes
-    return SymbolicArray(reduce(_numbers(x), axis=axis, keepdims=keepdims))
+    return SymbolicArray(reduce(numbers_of(x), axis=axis, keepdims=keepdims))
 
 
 def _opened(x: Any) -> Any:
     """The entries of an array, or of each array in a list."""
-    return list(map(_numbers, x)) if isinstance(x, (list, tuple)) else _numbers(x)
-
-
-# -- cases ------------------------------------------------------------------------------------------------------------
-
-
-def in_case(formulas: Any, Z: Any, signs: Any) -> SymbolicArray:
-    """The formulas where the entries of Z have these signs: kinks in Z are decided.
-
-    Parameters
-    ----------
-    formulas : SymbolicArray
-    Z : SymbolicArray
-        Symbols or formulas, such as the linear part before a ReLU.
-    signs : array_like of -1, 0 and 1, of a shape that broadcasts to that of Z
-
-    Examples
-    --------
-    >>> import tinygrad_dls as tg
-    >>> from tinygrad_dls import symbolic
-    >>> z = symbolic.symbols("z", (1, 2))
-    >>> a = tg.relu(z)
-    >>> a
-    SymbolicArray([[Max(0, z_{1}), Max(0, z_{2})]])
-    >>> symbolic.in_case(a, z, [[1, -1]])
-    SymbolicArray([[z_{1}, 0]])
-    """
-    Z = _entries(values(Z))
-    known = list(zip(Z.flat, map(int, np.broadcast_to(signs, Z.shape).flat), strict=True))
-    return SymbolicArray(_each(lambda x: decided(x, known), _entries(values(formulas))))
-
-
-# -- one form for equal formulas --------------------------------------------------------------------------------------
-
-
-def same(a: Any, b: Any) -> bool:
-    """Whether two arrays of formulas are equal: whether each difference is 0 for all values of the symbols.
-
-    A True is a proof, by algebra: see `simplify`. A False is one too, by example: at some point, their values differ
-    (or one is not finite, which is equal to nothing). If neither is found, that is an error. Hyperbolic functions count
-    as the exponentials that they are made of; kinks and other functions are equal if their arguments are, so let
-    `in_case` decide kinks first.
-
-    Parameters
-    ----------
-    a, b : SymbolicArray, Tensor of one, or array_like
-        Arrays of one shape.
-
-    Raises
-    ------
-    ValueError
-        If their shapes differ: no broadcasting here. Or if it is undecided: equal at all points tried, random fractions
-        for the symbols, to 40 digits, but no proof found.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_dls import symbolic
-    >>> z = symbolic.symbols("z", (1, 1))
-    >>> symbolic.same(1 / (1 + np.exp(-z)), np.exp(z) / (1 + np.exp(z)))
-    True
-    >>> symbolic.same(1 - np.tanh(z) ** 2, 1 / np.cosh(z) ** 2)
-    True
-    >>> symbolic.same(1 - np.tanh(z) ** 2, 1 / np.cosh(z))
-    False
-    """
-    a, b = _numbers(values(a)), _numbers(values(b))
-    if a.shape != b.shape:
-        raise ValueError(f"same: the formulas are {a.shape} and {b.shape}; expected one shape.")
-    undecided = ""
-    for x, y in zip(a.flat, b.flat, strict=True):
-        if not is_zero(x - y):
-            if different := differs(x - y):
-                return False
-            tried = "no point found where both are real" if different is None else "equal at all points tried"
-            undecided = undecided or f"same: undecided: {tried}, but no proof found that {x} is {y}."
-    if undecided:
-        raise ValueError(f"{undecided} Decide kinks first, with in_case(formulas, z, +1), or rewrite one side.")
-    return True
-
-
-def simplify(formulas: Any) -> SymbolicArray:
-    """Formulas as fractions in lowest terms, of polynomials in the symbols and in the functions of them.
-
-    Exponentials are taken apart into as few as multiply to all of them, so that ``exp(-z)`` is ``1/exp(z)``; logarithms
-    into those of the factors, which is right where they are defined. Two formulas that are equal as fractions come out
-    as one, and a 0 comes out as 0.
-
-    Parameters
-    ----------
-    formulas : SymbolicArray or Tensor of one
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from tinygrad_dls import symbolic
-    >>> z, y = symbolic.symbols("z", (1, 1)), symbolic.symbols("y", (1, 1))
-    >>> a = 1 / (1 + np.exp(-z))
-    >>> symbolic.simplify((-y / a + (1 - y) / (1 - a)) * a * (1 - a) - (a - y))
-    SymbolicArray([[0]])
-    """
-    return SymbolicArray(_each(canonical, _numbers(values(formulas))))
+    return list(map(numbers_of, x)) if isinstance(x, (list, tuple)) else numbers_of(x)
