@@ -75,9 +75,7 @@ def watched(exposed: Any) -> Watched:
         whole = False
         if array.__class__ is Escaped:
             array, whole = array.array, array.whole
-        # a small one is spelled out, here and below: a call of Python's shows in a small step
-        now = array.tobytes() if array.nbytes <= EXACT else fingerprint(array, whole)
-        found += ((array, whole, now),)
+        found += ((array, whole, fingerprint(array, whole)),)
     return found
 
 
@@ -95,8 +93,7 @@ def watched_of_copy(node: Any) -> Watched:
 def refuse_changed(node: Any) -> None:
     """Raise if an array that the node was given was changed since, and its gradients may depend on the old values."""
     for array, whole, before in node._origin.watched:
-        now = array.tobytes() if array.nbytes <= EXACT else fingerprint(array, whole)
-        if now != before and may_need(node, array):
+        if fingerprint(array, whole) != before and may_need(node, array):
             raise changed_in_place(node, array)
 
 

@@ -57,10 +57,9 @@ def opened(level: int, args: tuple[Any, ...], arrays: list[Any]) -> tuple[int, l
     The op has taken the array out of every Tensor. Only those of `level`, the highest, are to be opened: to the rule,
     lower ones are arrays, and their own graph must go on.
     """
-    highest = [isinstance(x, Tensor) and x._level == level for x in args]
-    depth = max(x._depth for x, is_highest in zip(args, highest, strict=True) if is_highest)
-    lower = [isinstance(x, Tensor) and not is_highest for x, is_highest in zip(args, highest, strict=True)]
-    return depth, [x if is_lower else array for x, is_lower, array in zip(args, lower, arrays, strict=True)]
+    depth = max(x._depth for x in args if isinstance(x, Tensor) and x._level == level)
+    pairs = zip(args, arrays, strict=True)
+    return depth, [x if isinstance(x, Tensor) and x._level < level else array for x, array in pairs]
 
 
 def refuse_tensors(name: str, options: dict[str, Any]) -> None:

@@ -251,8 +251,7 @@ class Tensor(_Attached):
 
     def item(self) -> float:
         """The value of a Tensor of one entry, as a Python number."""
-        x = values(self)
-        return (x if isinstance(x, np.generic) else np.asarray(x)).item()  # type: ignore[no-any-return]  # any array type may be inside
+        return np.asarray(values(self)).item()  # type: ignore[no-any-return]  # any array type may be inside
 
     def detach(self) -> Tensor:
         """A Tensor of the same array, cut from the graph: a constant for `backward`."""
