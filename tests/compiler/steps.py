@@ -91,6 +91,16 @@ def assert_equal_models(a, b):
         assert_alike(p.data, q.data, p.name)
 
 
+def assert_same_gradients(a, J, b, K):
+    """The graphs of two costs, each of its own model, give the same gradients."""
+    for model, cost in ((a, J), (b, K)):
+        for p in model.parameters():
+            p.grad = None
+        cost.backward()
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        assert_alike(p.grad, q.grad)
+
+
 def message(f, *args):
     with pytest.raises((TypeError, ValueError)) as caught:
         f(*args)

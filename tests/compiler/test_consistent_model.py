@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.compiler.steps import LOGITS, X, Y, assert_alike, assert_equal_models, eager, message, network, pair, sgd
+from tests.compiler.steps import (
+    LOGITS,
+    X,
+    Y,
+    assert_equal_models,
+    assert_same_gradients,
+    eager,
+    message,
+    network,
+    pair,
+    sgd,
+)
 from tests.support.interrupting import interrupted_at
 from tinygrad_dls import nn
 from tinygrad_dls.engine.errors import RecordingError
@@ -219,12 +230,7 @@ def test_a_graph_made_before_a_step_keeps_the_values_that_it_was_computed_from()
     J, K = LOGITS(a(X), Y), LOGITS(b(X), Y)
     for _ in range(3):
         slow(X, Y), fast(X, Y)
-    for model, cost in ((a, J), (b, K)):
-        for p in model.parameters():
-            p.grad = None
-        cost.backward()
-    for p, q in zip(a.parameters(), b.parameters(), strict=True):
-        assert_alike(p.grad, q.grad)
+    assert_same_gradients(a, J, b, K)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.compiler.steps import LOGITS, X, Y, assert_alike, eager, sgd
+from tests.compiler.steps import LOGITS, X, Y, assert_alike, assert_same_gradients, eager, sgd
 from tinygrad_dls import nn
 
 OPTIMIZERS = {
@@ -132,12 +132,7 @@ def test_whatever_anybody_holds_keeps_its_values_and_the_training_is_the_eager_o
         del array
         step()
     for J, K in graphs:
-        for model, cost in ((a, J), (b, K)):
-            for p in model.parameters():
-                p.grad = None
-            cost.backward()
-        for p, q in zip(a.parameters(), b.parameters(), strict=True):
-            assert_alike(p.grad, q.grad)
+        assert_same_gradients(a, J, b, K)
 
 
 @pytest.mark.parametrize("way", WAYS)

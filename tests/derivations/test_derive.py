@@ -35,6 +35,15 @@ def said(line):
 # -- line by line -----------------------------------------------------------------------------------------------------
 
 
+CHAIN = [
+    "a = 1/(1 + exp(-z))",
+    "L = -y*log(a) - (1 - y)*log(1 - a)",
+    "dL/da = (1 - y)/(1 - a) - y/a",
+    "da/dz = a*(1 - a)",
+    "dL/dz = dL/da * da/dz = ((1 - y)/(1 - a) - y/a) * a*(1 - a) = a - y",
+]  # of the notes, which ends in a - y
+
+
 def test_logistic_regression_of_composed_layers_line_by_line():
     model = tg.nn.Sequential(tg.nn.Linear(2, 1, rng=0), tg.nn.Sigmoid())
     derivation = tg.derive(model, X, Y, loss=tg.binary_cross_entropy)
@@ -43,13 +52,7 @@ def test_logistic_regression_of_composed_layers_line_by_line():
         "A = sigmoid(Z)",
         "J = np.sum(-(Y * np.log(A) + (1 - Y) * np.log(1 - A))) / m",
     ]
-    assert lines(derivation, "One example") == [
-        "a = 1/(1 + exp(-z))",
-        "L = -y*log(a) - (1 - y)*log(1 - a)",
-        "dL/da = (1 - y)/(1 - a) - y/a",
-        "da/dz = a*(1 - a)",
-        "dL/dz = dL/da * da/dz = ((1 - y)/(1 - a) - y/a) * a*(1 - a) = a - y",
-    ]
+    assert lines(derivation, "One example") == CHAIN
     assert lines(derivation, "Backward pass") == [
         "dA = ((1 - Y) / (1 - A) - Y / A) / m",
         "dZ = dA * (∂A/∂Z) = dA * A * (1 - A) = (A - Y) / m",
@@ -67,13 +70,7 @@ def test_few_examples_make_no_difference_to_the_formulas():
 
 def test_the_cost_of_logits_is_taken_apart():
     derivation = tg.derive(tg.nn.LogisticRegression(2), X, Y, loss=tg.binary_cross_entropy_with_logits)
-    assert lines(derivation, "One example") == [
-        "a = 1/(1 + exp(-z))",
-        "L = -y*log(a) - (1 - y)*log(1 - a)",
-        "dL/da = (1 - y)/(1 - a) - y/a",
-        "da/dz = a*(1 - a)",
-        "dL/dz = dL/da * da/dz = ((1 - y)/(1 - a) - y/a) * a*(1 - a) = a - y",
-    ]
+    assert lines(derivation, "One example") == CHAIN
     assert lines(derivation, "Backward pass") == [
         "dZ = (A - Y) / m",
         "dW = dZ @ X.T",

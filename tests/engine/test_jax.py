@@ -1,7 +1,6 @@
 """Random programs of our ops give JAX's values, gradients and second derivatives."""
 
 import functools
-import inspect
 import operator
 import os
 import re
@@ -18,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 import tinygrad_dls as tg
+from tests.support.op_cases import public_ops
 from tests.support.programs import MARGIN, OURS, random_program
 from tinygrad_dls.engine import tensor
 
@@ -127,9 +127,7 @@ def test_values_gradients_and_second_derivatives_are_jaxs(seed):
 
 
 def test_the_programs_use_every_op_in_both_orders():
-    homes = {"tinygrad_dls.engine.ops", "tinygrad_dls.nn.losses"}
-    public = {name for name in tg.__all__ if inspect.getmodule(getattr(tg, name)).__name__ in homes}
-    assert OURS.keys() == JAX.keys() == (public | {"affine"}) - {"fused_loss"}  # which makes ops
+    assert OURS.keys() == JAX.keys() == public_ops() | {"affine"}
     first, second = set(), set()
     for seed in ORDINARY:
         program = random_program(seed)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.engine.op_calls import EPS, TABLE, anything, few, randomness
 from tests.support.numerical import complex_slopes, curvature, gradients, nested_curvature
+from tests.support.op_cases import public_ops
 from tinygrad_dls.engine import ops
 
 
@@ -121,9 +122,7 @@ def seed_for(call, op, rng=0):
 
 
 def test_the_table_has_every_public_op():
-    homes = {"tinygrad_dls.engine.ops", "tinygrad_dls.nn.losses"}
-    public = {name for name in tg.__all__ if inspect.getmodule(getattr(tg, name)).__name__ in homes}
-    assert TABLE.keys() == (public | {"affine"}) - {"fused_loss"}  # which makes ops
+    assert TABLE.keys() == public_ops() | {"affine"}
 
 
 @every_op

@@ -1,11 +1,19 @@
 """Every op in single cases, a name for each: the op, and the arrays that it is given."""
 
+import inspect
+
 import numpy as np
 
 import tinygrad_dls as tg
 from tinygrad_dls.engine import ops
 
 RNG = np.random.default_rng(7)
+
+
+def public_ops():
+    """The names of the public ops and losses; `fused_loss` makes such, and is none."""
+    homes = {"tinygrad_dls.engine.ops", "tinygrad_dls.nn.losses"}
+    return {name for name in tg.__all__ if inspect.getmodule(getattr(tg, name)).__name__ in homes} - {"fused_loss"}
 
 
 def away_from_zero(*shape):
