@@ -58,7 +58,7 @@ ORDER = [
     "nn.models", "nn",
     "threads", "schedules", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph.subject", "graph",
-    "ir.call", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
+    "ir.call", "ir.normal", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
     "ir.updates", "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.scaling", "compiler.augmenting", "compiler.liveness", "compiler.updating",
     "compiler.tiling", "compiler.buffers", "compiler.code", "compiler.emit", "compiler.plan", "compiler.store",

@@ -48,6 +48,8 @@ class Call:
         The result's, as they were when it was recorded.
     name : str
         The name, such as ``"Z1"``; empty if it has none.
+    number : int or float, optional
+        Of an input that is a number of Python's, the number of examples or the learning rate: what it was then.
     """
 
     function: Callable[..., Any] | None
@@ -56,6 +58,7 @@ class Call:
     shape: tuple[int, ...] = ()
     dtype: Any = None
     name: str = ""
+    number: Any = None
 
     def calls(self) -> list[Call]:
         """The calls among the arguments."""

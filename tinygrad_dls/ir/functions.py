@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.ir import normal
 from tinygrad_dls.ir.call import astype, getitem, scattered
 
 __all__ = [
@@ -131,6 +132,9 @@ class Function:
         Of a view: whether one entry may become many of them, or get new axes. Of a single number, it is that number.
     out_by_keyword : bool
         Whether the array to write into is to be named, ``out=``.
+    normal : callable, optional
+        Of the function and all that NumPy lets it be called with: the same as programs write it, see `normal`. Of a
+        reduction that has none, `normal.reduced`.
 
     Examples
     --------
@@ -158,6 +162,7 @@ class Function:
     fill: int | None = None
     spreads: bool = False
     out_by_keyword: bool = False
+    normal: Callable[..., normal.Normal] | None = None
 
     @property
     def is_entrywise(self) -> bool:
@@ -220,7 +225,7 @@ def add(function: Callable[..., Any], kind: Kind = ENTRYWISE, **known: Any) -> F
     names = [field.name for field in fields(Function)][2:]
     if unknown := sorted(known.keys() - names):
         raise TypeError(f"functions.add({name}, ...): a row has no {unknown[0]}=; it has {', '.join(names)}.")
-    row = Function(function, kind, **known)
+    row = Function(function, kind, **({"normal": normal.reduced} if kind is REDUCTION else {}) | known)
     there = _ROWS.setdefault(function, row)
     if there != row:
         differing = next(x for x in ("kind", *names) if getattr(there, x) != getattr(row, x))
@@ -348,7 +353,7 @@ add(np.cos, latex=r"\cos", bounds=(-1.0, 1.0))
 add(np.tanh, latex=r"\tanh", bounds=(-1.0, 1.0), monotone=True)
 add(np.maximum, latex=r"\max", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Max, x, y))
 add(np.minimum, latex=r"\min", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Min, x, y))
-add(np.clip, monotone=True, composed=_clip)
+add(np.clip, monotone=True, composed=_clip, normal=normal.clipped)
 add(np.where, truths=True, formula=lambda a, c, x, y: a.chosen(c, x, y))
 add(np.logical_and, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.And(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_or, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.Or(a.as_boolean(x), a.as_boolean(y)))
@@ -362,36 +367,38 @@ add(sigmoid, latex=r"\sigma", bounds=_UNIT)
 add(clipped_sigmoid, latex=r"\sigma", bounds=_UNIT)
 
 # Along axes.
-add(np.sum, REDUCTION, method="sum", reduce=np.add, additive=True)
-add(np.prod, REDUCTION, reduce=np.multiply)
+add(np.sum, REDUCTION, method="sum", reduce=np.add, additive=True, normal=normal.summed)
+add(np.prod, REDUCTION, reduce=np.multiply, normal=normal.summed)
 add(np.max, REDUCTION, method="max", latex=r"\max", reduce=np.maximum, selects=True)
 add(np.min, REDUCTION, method="min", latex=r"\min", reduce=np.minimum, selects=True)
-add(np.mean, REDUCTION, method="mean", composed=_mean)
+add(np.amax, REDUCTION, normal=normal.largest)
+add(np.amin, REDUCTION, normal=normal.smallest)
+add(np.mean, REDUCTION, method="mean", composed=_mean, normal=normal.averaged)
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
-add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var)
-add(np.std, REDUCTION, bounds=_POSITIVE, composed=_std)
-add(np.cumsum, RUNNING)
+add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var, normal=normal.varying)
+add(np.std, REDUCTION, bounds=_POSITIVE, composed=_std, normal=normal.varying)
+add(np.cumsum, RUNNING, normal=normal.running)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)
 add(np.matmul, MATRIX, operator="@", binding=PRODUCT)
-add(np.dot, MATRIX, additive=True, composed=_dot)
+add(np.dot, MATRIX, additive=True, composed=_dot, normal=normal.product)
 
 # The same entries elsewhere.
-add(np.reshape, VIEW, selects=True, spreads=True)
-add(np.expand_dims, VIEW, selects=True, spreads=True)
-add(np.broadcast_to, VIEW, selects=True, spreads=True, fill=0)
-add(np.squeeze, VIEW, selects=True)
-add(np.transpose, VIEW, selects=True)
-add(np.swapaxes, VIEW, selects=True)
+add(np.reshape, VIEW, selects=True, spreads=True, normal=normal.reshaped)
+add(np.expand_dims, VIEW, selects=True, spreads=True, normal=normal.expanded)
+add(np.broadcast_to, VIEW, selects=True, spreads=True, fill=0, normal=normal.spread)
+add(np.squeeze, VIEW, selects=True, normal=normal.squeezed)
+add(np.transpose, VIEW, selects=True, normal=normal.transposed)
+add(np.swapaxes, VIEW, selects=True, normal=normal.swapped)
 add(getitem, PART, selects=True)
 add(scattered, PART)
-add(np.concatenate, JOINED)
-add(np.stack, JOINED)
+add(np.concatenate, JOINED, normal=normal.joined)
+add(np.stack, JOINED, normal=normal.stacked)
 
 # New arrays.
 add(np.asarray, FILLED, fill=0)  # of a number, as programs have it
-add(np.full, FILLED, fill=1)
+add(np.full, FILLED, fill=1, normal=normal.filled)
 add(np.ones, FILLED)
 add(np.zeros_like, FILLED)
 add(np.ones_like, FILLED)

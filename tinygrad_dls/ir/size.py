@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_dls.engine.operands import PLAIN
 from tinygrad_dls.ir.call import Call
+from tinygrad_dls.ir.shapes import call_of
 
 __all__ = ["Dimension"]
 
@@ -69,7 +70,7 @@ def _dimension(function: Any, x: Any, y: Any) -> Any:
         return NotImplemented
     plain_x, plain_y = without_symbol(x), without_symbol(y)
     number = function(plain_x, plain_y).item()
-    return symbolic(number, Call(function, (call_behind(x), call_behind(y)), {}, (), type(number)))
+    return symbolic(number, call_of(function, call_behind(x), call_behind(y)))
 
 
 def symbolic(number: float, call: Call) -> Any:
