@@ -22,9 +22,10 @@ from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.subject import subject
-from tinygrad_dls.ir.call import Call, evaluate, is_transpose, toposort
+from tinygrad_dls.ir.call import Call, evaluate, is_transpose, program_input, toposort
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
+from tinygrad_dls.ir.shapes import call_of
 
 try:
     from tinygrad_dls.derivations import one_example, taken_apart
@@ -318,7 +319,7 @@ class _DerivationBuilder:
             rights = [Formula(rf"{gradient.latex} \odot {slope.latex}", f"{gradient.code} * ({slope.code})")]
             local = as_call(found.local, self._arrays(), call.shape, self.step.trace.m)
             if local is not None:
-                product = _in_a_row(Call(None, (), {}, call.shape, call.dtype, f"d{above.identifier}"), local)
+                product = _in_a_row(program_input(f"d{above.identifier}", call.shape, call.dtype), local)
                 names = {self.step.trace.dimension: self.notation.count_in_code}
                 rights.append(self._written(product, names))
             rights = [x for x in rights if x != final]
@@ -456,7 +457,7 @@ def _in_a_row(gradient: Call, local: Any) -> Call:
     """The product of a gradient and a local derivative, with its factors in a row."""
     if isinstance(local, Call) and local.function is np.multiply:
         return _in_a_row(_in_a_row(gradient, local.args[0]), local.args[1])
-    return Call(np.multiply, (gradient, local), {}, gradient.shape, gradient.dtype)
+    return call_of(np.multiply, gradient, local)
 
 
 def _tuple(shape: tuple[str, ...]) -> str:

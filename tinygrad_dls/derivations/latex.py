@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.graph.names import Names, shortened
-from tinygrad_dls.ir.call import Call, astype, called, getitem, is_call, is_transpose
+from tinygrad_dls.ir.call import Call, astype, called, getitem, is_call, is_transpose, summed_axes
 from tinygrad_dls.ir.functions import FILLED, REDUCTION, VIEW, Binding, Function, row_of
 from tinygrad_dls.ir.printing import expression
 
@@ -216,10 +216,8 @@ class _LatexPrinter:
 
     def total(self, x: Call) -> tuple[str, int]:
         """A sum or a mean over axes of a matrix: over the examples, which are its columns, or over other entries."""
-        argument, axis = x.args[0], x.options.get("axis", x.args[1] if len(x.args) > 1 else None)
+        argument, axes = x.args[0], summed_axes(x)
         shape = argument.shape
-        axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        axes = tuple(i % len(shape) for i in axes)
         if len(shape) != 2:
             return self.generic(x)
         rows, columns = (i in axes and (shape[i] > 1 or len(axes) == 1) for i in (0, 1))
@@ -263,7 +261,7 @@ class _LatexPrinter:
             return self.formula(args[0])  # the same number for every entry
         if "#1" in row.latex and not x.options:
             return self.template(row.latex, args)
-        if row.kind is REDUCTION and row.latex and isinstance(args[0], Call) and x.options.get("axis") == 0:
+        if row.kind is REDUCTION and row.latex and isinstance(args[0], Call) and summed_axes(x) == (0,):
             return rf"{row.latex}_{{j}} {self.within(args[0], ATOM)}", TOTAL
         if row.latex and row.kind is not REDUCTION and not x.options:
             inside = ", ".join(self.formula(y)[0] for y in args)
@@ -286,7 +284,7 @@ class _LatexPrinter:
             text = expression(x, self.names)
             return code(text), ATOM
         inside = [self.formula(y)[0] for y in x.args]
-        inside += [f"{code(key)} = {self.formula(y)[0]}" for key, y in x.options.items() if y not in (None, False)]
+        inside += [f"{code(key)} = {self.formula(y)[0]}" for key, y in x.options.items()]
         return f"{_verbatim(called(x.function).rpartition('.')[2])}{_parentheses(', '.join(inside))}", ATOM
 
 

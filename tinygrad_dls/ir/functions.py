@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.ir import normal
-from tinygrad_dls.ir.call import astype, getitem, scattered
+from tinygrad_dls.ir.call import astype, getitem, is_transpose, scattered
 
 __all__ = [
     "PATTERNS", "Binding", "Function", "Kind", "add", "clipped_sigmoid", "row_of", "rows", "shared_softmax", "sigmoid",
@@ -85,6 +86,7 @@ class Binding(enum.IntEnum):
 
 ENTRYWISE, REDUCTION, RUNNING, COLUMNWISE, MATRIX, VIEW, PART, JOINED, FILLED, SHAPE, FREE, OTHER = Kind
 COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = Binding
+LOOSEST = COMPARISON  # what a place asks for that takes everything without parentheses
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,9 @@ class Function:
         Whether ``x + (y + z)`` is written without parentheses.
     method : str
         The method of arrays that does the same, if programs are written with it: ``"sum"``.
+    python : callable, optional
+        How Python writes it, if otherwise than ``np.name(...)``: a function of the printer, which is a
+        `tinygrad_dls.ir.printing.PythonPrinter`, and of the call, that gives the text; or None: as usual.
     latex : str
         Its name in a formula, ``r"\tanh"``; or the formula, with ``#1`` and ``#2`` for the arguments. Of an operator,
         its sign in a formula, if that is another one. Empty: letter by letter.
@@ -150,6 +155,7 @@ class Function:
     binding: Binding = ATOM
     chained: bool = False
     method: str = ""
+    python: Callable[[Any, Any], Any] | None = None
     latex: str = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     monotone: bool = False
@@ -285,6 +291,36 @@ def shared_softmax(Z: Any) -> Any:
 PATTERNS = (sigmoid, clipped_sigmoid, softmax, shared_softmax)
 
 
+# -- how Python writes what has a notation of its own ------------------------------------------------------------------
+
+
+def _python_transpose(p: Any, x: Any) -> str | None:
+    return f"{p.owner(x.args[0])}.T" if is_transpose(x) else None
+
+
+def _python_reshape(p: Any, x: Any) -> str | None:
+    if x.options or not x.args[0].shape:
+        return None
+    return f"{p.owner(x.args[0])}.reshape({_python_shape(p, x.args[1])})"
+
+
+def _python_shape(p: Any, shape: Any) -> str:
+    return ", ".join(map(p.within, shape if isinstance(shape, tuple) else (shape,))) or "()"
+
+
+def _python_scattered(p: Any, x: Any) -> str:
+    """The entries of dz added up by the places that the index says, which are counted through."""
+    dz, index, shape = x.args
+    size = (
+        str(math.prod(shape))
+        if all(isinstance(n, int) for n in shape)
+        else " * ".join(p.within(n, ATOM) for n in shape)
+    )
+    places = f"np.arange({size}).reshape({_python_shape(p, shape)})[{p.index(index)}].ravel()"
+    cast = "" if x.dtype == np.float64 else f".astype({p.dtype(x.dtype)})"  # which it computes in
+    return f"np.bincount({places}, {p.owner(dz)}.ravel(), {size}).reshape({_python_shape(p, shape)}){cast}"
+
+
 # -- what some functions are composed of ------------------------------------------------------------------------------
 
 
@@ -361,7 +397,7 @@ add(np.logical_not, bounds=_UNIT, truths=True, formula=lambda a, x: a.sympy.Not(
 add(np.isnan, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(x is a.sympy.nan))
 add(np.isinf, bounds=_UNIT)
 add(np.isfinite, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(not x.has(a.sympy.oo, -a.sympy.oo, a.sympy.nan)))
-add(astype, selects=True)
+add(astype, selects=True, python=lambda p, x: f"{p.owner(x.args[0])}.astype({p.within(x.args[1])})")
 add(np.astype, method="astype", selects=True)
 add(sigmoid, latex=r"\sigma", bounds=_UNIT)
 add(clipped_sigmoid, latex=r"\sigma", bounds=_UNIT)
@@ -385,19 +421,19 @@ add(np.matmul, MATRIX, operator="@", binding=PRODUCT)
 add(np.dot, MATRIX, additive=True, composed=_dot, normal=normal.product)
 
 # The same entries elsewhere.
-add(np.reshape, VIEW, selects=True, spreads=True, normal=normal.reshaped)
+add(np.reshape, VIEW, python=_python_reshape, selects=True, spreads=True, normal=normal.reshaped)
 add(np.expand_dims, VIEW, selects=True, spreads=True, normal=normal.expanded)
 add(np.broadcast_to, VIEW, selects=True, spreads=True, fill=0, normal=normal.spread)
 add(np.squeeze, VIEW, selects=True, normal=normal.squeezed)
-add(np.transpose, VIEW, selects=True, normal=normal.transposed)
+add(np.transpose, VIEW, python=_python_transpose, selects=True, normal=normal.transposed)
 add(np.swapaxes, VIEW, selects=True, normal=normal.swapped)
-add(getitem, PART, selects=True)
-add(scattered, PART)
+add(getitem, PART, selects=True, python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]")
+add(scattered, PART, python=_python_scattered)
 add(np.concatenate, JOINED, normal=normal.joined)
 add(np.stack, JOINED, normal=normal.stacked)
 
 # New arrays.
-add(np.asarray, FILLED, fill=0)  # of a number, as programs have it
+add(np.asarray, FILLED, fill=0, python=lambda p, x: p.text(x.args[0]))  # of a number, as programs have it
 add(np.full, FILLED, fill=1, normal=normal.filled)
 add(np.ones, FILLED)
 add(np.zeros_like, FILLED)

@@ -29,8 +29,8 @@ import numpy as np
 from tinygrad_dls.ir.call import Call
 
 __all__ = [
-    "Normal", "averaged", "clipped", "expanded", "filled", "joined", "largest", "product", "reduced", "reshaped", "running", "smallest",
-    "spread", "squeezed", "stacked", "summed", "swapped", "transposed", "varying",
+    "Normal", "averaged", "clipped", "expanded", "filled", "joined", "largest", "product", "reduced", "reshaped",
+    "running", "smallest", "spread", "squeezed", "stacked", "summed", "swapped", "transposed", "varying",
 ]  # fmt: skip
 
 Normal = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]  # a function, its arguments and options
@@ -114,8 +114,8 @@ def reshaped(f: Any, a: Any, shape: Any = None, order: Any = "C", **others: Any)
     return f, (a,) if shape is None else (a, _shape(shape)), _said(order=_unless_said(order, "C"), **others)
 
 
-def spread(f: Any, array: Any, shape: Any, subok: Any = False) -> Normal:
-    """Normalize ``np.broadcast_to``; the arrays of programs are of no subclass."""
+def spread(f: Any, array: Any, shape: Any, **_: Any) -> Normal:
+    """Normalize ``np.broadcast_to``; ``subok=`` says nothing, as the arrays of programs are of no subclass."""
     return f, (array, _shape(shape)), {}
 
 
@@ -190,7 +190,10 @@ def _rank(x: Any) -> int | None:
     return None if shape is None else len(shape)
 
 
-def _axis(i: Any, rank: int) -> int:
+def _axis(i: Any, rank: int | None) -> Any:
+    """An axis from 0; in a rule, it is from 0 already, or stands for any."""
+    if rank is None:
+        return i
     place = operator.index(i)
     return place + rank if place < 0 else place
 
@@ -204,11 +207,11 @@ def _axes(axis: Any, rank: int | None) -> Any:
     several: Sequence[Any] = axis if isinstance(axis, (tuple, list)) else (axis,)
     if rank == 0:  # a number, of which NumPy takes axis 0 for none
         return ()
-    return tuple(sorted([int(i) if rank is None else _axis(i, rank) for i in several]))
+    return tuple(sorted([_axis(i, rank) for i in several]))
 
 
 def _shape(shape: Any) -> Any:
-    if isinstance(shape, Call) and shape.shape is None:  # in a rule, any shape
+    if isinstance(shape, Call) and _rank(shape) is None:  # in a rule, any shape
         return shape
     several = shape if isinstance(shape, (tuple, list)) else (shape,)
     return tuple([n if isinstance(n, Call) else operator.index(n) for n in several])

@@ -36,6 +36,7 @@ from tinygrad_dls.ir.call import (
     each,
     key,
     key_of_arguments,
+    program_input,
     scalar_value,
     substitute,
     toposort,
@@ -46,7 +47,7 @@ from tinygrad_dls.ir.tracer import Trace, Tracer
 
 __all__ = ["Identity", "Pair", "Rule", "named", "names_of", "rewrite", "rewrite_beside"]
 
-ANY: Any = (None, None)  # the shape and the dtype of what stands for any
+ANY: Any = (None, None)  # the shape and the dtype of a variable
 
 Rule: TypeAlias = "Callable[[Call], Any] | Identity"
 
@@ -125,7 +126,7 @@ def _of(function: Callable[..., Any], found: Mapping[str, Any]) -> Any:
 
 def _pattern(program: Callable[..., Any]) -> Call:
     trace = _PatternTracer()
-    call: Call = program(*(trace.array(Call(None, (), {}, *ANY, name)) for name in names_of(program))).call
+    call: Call = program(*(trace.array(program_input(name, *ANY)) for name in names_of(program))).call
     return call
 
 
@@ -165,16 +166,16 @@ class _PairTrace(Trace):
         args = each(_call_of, args)
         return Tracer(self, Call(function, args, options, *self.inferred(function, args, options)), None)
 
-    def inferred(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
-        """The shape and the dtype."""
-        return inferred(function, args, options)
+    def inferred(self, *call: Any) -> tuple[Any, Any]:
+        """The shape and the dtype of what is called, with arguments and options."""
+        return inferred(*call)
 
 
 class _PatternTracer(_PairTrace):
     """Writes down what a pair is for, which has any shape and any dtype."""
 
-    def inferred(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:
-        return ANY
+    def inferred(self, *_: Any) -> tuple[Any, Any]:
+        return ANY  # type: ignore[no-any-return]
 
 
 def _call_of(x: Any) -> Any:

@@ -21,7 +21,7 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.call_site import find_call_site
-from tinygrad_dls.ir.call import Call, astype, called, each, getitem, is_call, scattered
+from tinygrad_dls.ir.call import Call, astype, called, each, getitem, is_call, program_input, scattered
 from tinygrad_dls.ir.functions import FREE, REDUCTION, SHAPE, row_of, rows
 from tinygrad_dls.ir.shapes import call_of, normalized
 from tinygrad_dls.ir.size import Dimension, call_behind, symbolic, without_symbol
@@ -49,13 +49,13 @@ class Trace:
 
     def __init__(self, m: int | None = None) -> None:
         self.m = m
-        self.dimension = Call(None, (), {}, (), int, "m", m)
+        self.dimension = program_input("m", (), int, m)
         self.call_sites: dict[int, str] = {}  # where the constant arrays come in, by their ids
 
     def input(self, name: str, value: Any) -> Tracer:
         """An input of the program: an array, or a number such as the learning rate."""
         array = np.asarray(value)
-        return Tracer(self, Call(None, (), {}, array.shape, array.dtype, name), value)
+        return Tracer(self, program_input(name, array.shape, array.dtype), value)
 
     def constant(self, value: float, dtype: Any) -> Tracer:
         """A number that is an array to the engine, such as the gradient that backward starts from."""
@@ -83,7 +83,9 @@ class Trace:
         arguments, settings = (each(lambda x: self._operand(x, function), x) for x in (args, options))
         call = Call(*normalized(function, arguments, settings), value.shape, value.dtype)
         if "out" in call.options:
-            raise RecordingError(f"{called(function)} with out= is not recorded{_where()}. Use the array that it gives.")
+            raise RecordingError(
+                f"{called(function)} with out= is not recorded{_where()}. Use the array that it gives."
+            )
         if value.dtype == object and not any(x.dtype == object for x in call.calls()):
             raise RecordingError(
                 f"the recording would lose what {called(function)} gives{_where()}: objects of Python's, such as "
