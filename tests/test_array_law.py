@@ -62,10 +62,6 @@ EXCEPTIONS = {
     ("ops.transpose", "int(i)"): "of an option, not of an array",
     ("ops.astype", "as_array"): "refuses dtypes that are not numeric",
     ("ops.astype", "z.dtype.kind in 'fO'"): "of the dtype that was asked for",
-    (
-        "ops._scatter",
-        "isinstance(dz, Tensor)",
-    ): "writing entry by entry has no operator: a level down, it is an op again",
     ("ops._floats", "getattr(z, 'dtype', _FLOAT)"): "a Python number has no dtype",
     ("ops.below_largest", "top.dtype.kind == 'O'"): "symbols stand for finite numbers",
     (

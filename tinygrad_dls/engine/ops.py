@@ -541,8 +541,6 @@ def _getitem(x: Array, *, index: Any) -> Rule:
 @single_inside
 def _scatter(dz: Array, *, index: Any, shape: tuple[int, ...]) -> Rule:
     """Add the entries of dz, at the index, to zeros: the gradient of indexing, whose own gradient is indexing."""
-    if isinstance(dz, Tensor):
-        return _scatter(dz, index=index, shape=shape), (lambda dx: dx[index],)
     return scatter(dz, index, shape), (lambda dx: dx[index],)
 
 
@@ -741,6 +739,7 @@ def _attach() -> None:
         "__neg__": negative, "__invert__": lambda x: np.bitwise_not(x),
         "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
         "T": property(transpose), "reshape": _method_reshape, "transpose": _method_transpose,
+        "_scatter": lambda dz, index, shape: _scatter(dz, index=index, shape=shape),
     }  # fmt: skip
     for name, function in others.items():
         setattr(Tensor, name, function)

@@ -26,7 +26,7 @@ from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, 
 from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite
 from tinygrad_dls.ir.shapes import call_of
 
-__all__ = ["ALGEBRA", "RULES", "canonicalize", "factors", "open_interval"]
+__all__ = ["ALGEBRA", "RULES", "canonicalize", "factors", "floats", "open_interval"]
 
 FACTORS = 24  # of a product, that are looked at: a cross-entropy with a sigmoid, and masks and weights, have ten or so
 

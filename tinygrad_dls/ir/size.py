@@ -10,7 +10,7 @@ from tinygrad_dls.engine.operands import PLAIN
 from tinygrad_dls.ir.call import Call
 from tinygrad_dls.ir.shapes import call_of
 
-__all__ = ["Dimension"]
+__all__ = ["Dimension", "call_behind", "symbolic", "without_symbol"]
 
 
 class _Symbolic:
@@ -74,6 +74,7 @@ def _dimension(function: Any, x: Any, y: Any) -> Any:
 
 
 def symbolic(number: float, call: Call) -> Any:
+    """A number that remembers its call."""
     symbol: Any = Dimension(number) if isinstance(number, int) else _Ratio(number)
     symbol.call = call
     return symbol
