@@ -480,7 +480,5 @@ class OfAnotherLibrary:
     ],
 )  # fmt: skip
 def test_an_array_of_another_library_is_refused_with_what_to_write(use):
-    with pytest.raises(
-        TypeError, match=r"an array of another library \(tests OfAnother.*np\.asarray\(x\), or x\."
-    ):
+    with pytest.raises(TypeError, match=r"an array of another library \(tests OfAnother.*np\.asarray\(x\), or x\."):
         use(OfAnotherLibrary())
