@@ -57,17 +57,15 @@ class Columns:
         """What to write where a cell is missing."""
         return self.policies.advice(self.chosen.header[position])
 
-    def is_number(self, cell: str) -> bool:
-        """Whether a cell is a number as the file writes them."""
+    def number(self, cell: str) -> float | None:
+        """A cell as a number, if it is one as the file writes them."""
         if self.decimal == ",":
-            if "." in cell:
-                return False
-            cell = cell.replace(",", ".")
+            cell = cell.replace(".", "_").replace(",", ".")  # points are for thousands there
         try:
-            float(cell)
+            number = float(cell)
         except ValueError:
-            return False
-        return "_" not in cell  # Python's 1_000, not a CSV's
+            return None
+        return None if "_" in cell else number  # Python's 1_000, not a CSV's
 
 
 def read_at_once(columns: Columns, first: list[str]) -> Table | None:
@@ -87,7 +85,7 @@ def read_at_once(columns: Columns, first: list[str]) -> Table | None:
         return None
     if not (most := _plain_lines(columns.path, columns.sep)):
         return None
-    numeric = columns.is_number(first[columns.target])
+    numeric = columns.number(first[columns.target]) is not None
     try:
         X, texts, y = (_by_pandas if by_pandas else _by_numpy)(columns, numeric, most - columns.lines)
     except Exception:  # whatever is wrong, the other reader finds it again, and names the line and the column
@@ -103,7 +101,9 @@ def _is_plain(columns: Columns, position: int, column: Column) -> bool:
     if column.texts is None:
         finite = np.isfinite(column.values)
         return bool(finite.all() or (may_be_missing and np.isnan(column.values[~finite]).all()))
-    if not all(column.texts) or (position == columns.target and any(map(columns.is_number, column.texts))):
+    if not all(column.texts) or (
+        position == columns.target and any(columns.number(text) is not None for text in column.texts)
+    ):
         return False
     if not may_be_missing:
         return not column.missing.any()

@@ -138,7 +138,7 @@ def _read(reader: Any, columns: Columns) -> Table:
         raise ValueError(f"{columns.path} has a header but no rows.")
     X = np.ascontiguousarray(np.array(rows, float).T)
     labels = texts.pop(position)
-    numeric = [columns.is_number(label) for label in labels]
+    numeric = [columns.number(label) is not None for label in labels]
     if not any(numeric):
         y = _numbered(labels)
     elif sum(numeric) < sum(label != "" for label in labels) / 2:  # a column of text with a stray number, NaN, say
@@ -217,19 +217,19 @@ def _refuse_separator(header: list[str], path: Any, sep: str) -> None:
 
 def _number(cell: str, columns: Columns, line: int, position: int) -> float:
     """A cell as a number; NaN if it is missing, which its column allows."""
+    number = columns.number(cell)
+    if number is not None and math.isfinite(number):
+        return number
     text, where = cell.strip(), columns.where(line, position)
     is_missing = text.casefold() in MISSING
     if is_missing and columns.policies[columns.chosen.header[position]] != "error":
         return math.nan
     if not text:
         raise ValueError(f"{where}: the cell is empty. {columns.advice(position)}")
-    if not columns.is_number(text):
+    if number is None:
         raise ValueError(f"{where}: {text!r} is not a number.{_hint(text, columns, position)}")
-    number = float(text.replace(columns.decimal, "."))
-    if not math.isfinite(number):
-        advice = f" {columns.advice(position)}" if is_missing else ""
-        raise ValueError(f"{where}: {text!r} is not a finite number.{advice}")
-    return number
+    advice = f" {columns.advice(position)}" if is_missing else ""
+    raise ValueError(f"{where}: {text!r} is not a finite number.{advice}")
 
 
 def _hint(text: str, columns: Columns, position: int) -> str:
