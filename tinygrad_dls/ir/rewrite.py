@@ -146,8 +146,9 @@ def named(function: Callable[..., Any]) -> Callable[..., Any]:
     def one_call(x: Any, *others: Any) -> Any:
         if not isinstance(x, Tracer):
             return function(x, *others)
-        record = x._trace.call if isinstance(x._trace, _PairTrace) else x._trace.record
-        return record(function, (x, *others), {})
+        if not isinstance(x._trace, _PairTrace):
+            return x._trace.record(function, (x, *others), {})
+        return x._trace.call(function, each(_call_of, (x, *others)), {})
 
     return one_call
 
@@ -159,11 +160,10 @@ class _PairTrace(Trace):
         return Tracer(self, x, None) if isinstance(x, Call) else x
 
     def record(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        return self.call(*normalized(function, each(_call_of, args), each(_call_of, options)))
+        return self.call(*normalized(function, each(_call_of, args), each(_call_of, options) if options else {}))
 
     def call(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tracer:
         """Write down a call as it is."""
-        args = each(_call_of, args)
         return Tracer(self, Call(function, args, options, *self.inferred(function, args, options)), None)
 
     def inferred(self, *call: Any) -> tuple[Any, Any]:
