@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +171,25 @@ def test_what_several_tests_use_stands_in_no_test_file():
         for path in ROOT.glob("tests/**/*.py")
     }
     assert {name for name, imports in found.items() if imports} == set()
+
+
+MUTANTS = tomllib.loads((ROOT / "tests/mutants.toml").read_text(encoding="utf-8"))
+
+
+def test_mutants_are_made_of_all_of_the_engine_and_of_the_rules():
+    mutated = {entry["path"] for entry in MUTANTS["modules"].values()}
+    engine = {path.relative_to(ROOT).as_posix() for path in PACKAGE.glob("engine/*.py")}
+    others = {"nn/losses.py", "nn/labels.py", "optim.py", "ir/rules.py", "ir/rewrite.py"}
+    no_code = {"tinygrad_dls/engine/__init__.py", "tinygrad_dls/engine/stubs.py"}  # names, and types for checkers
+    assert mutated == engine - no_code | {f"tinygrad_dls/{name}" for name in others}
+
+
+@pytest.mark.parametrize("name", MUTANTS["modules"])
+def test_the_tests_of_a_mutated_module_are_there_and_what_is_explained_stands_in_it(name):
+    module = MUTANTS["modules"][name]
+    for path in (*module["first"], *module["then"]):
+        file, _, test = path.partition("::")
+        assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8")
+    lines = {line.strip() for line in (ROOT / module["path"]).read_text(encoding="utf-8").splitlines()}
+    explained = [entry for entry in MUTANTS["explained"] if entry["where"].split(".")[0] == name]
+    assert [entry["line"] for entry in explained if entry["line"] not in lines] == []
