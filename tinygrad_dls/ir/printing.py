@@ -19,7 +19,7 @@ import numpy as np
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.graph.names import identifier, shortened
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.ir.call import Call, called, is_call, spelling, summed_axes
+from tinygrad_dls.ir.call import Call, called, is_call, spelling
 from tinygrad_dls.ir.functions import (
     ATOM,
     COMPARISON,
@@ -180,17 +180,20 @@ class Printer:
 
     def function(self, x: Call, row: Function) -> Written:
         """A function's name, with its arguments in parentheses."""
-        return Written(f"{self.function_name(row.function)}({self.arguments(x.args, x)})")
+        return Written(f"{self.function_name(row.function)}({self.arguments(x.args, self.said(x))})")
 
     def function_name(self, function: Any) -> str:
         """What a function is called."""
         raise NotImplementedError
 
-    def arguments(self, args: tuple[Any, ...], call: Call) -> str:
-        """Arguments, and after them the options of the call; of a reduction, all axes go without saying."""
-        every = row_of(call.function).kind is REDUCTION and len(summed_axes(call)) == len(call.args[0].shape)
-        options = [self.option(name, x) for name, x in call.options.items() if not (every and name == "axis")]
-        return ", ".join([*map(self.within, args), *options])
+    def arguments(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> str:
+        """Arguments, and after them the options."""
+        return ", ".join([*map(self.within, args), *[self.option(name, x) for name, x in options.items()]])
+
+    def said(self, x: Call) -> dict[str, Any]:
+        """The options of a call that are written: of a reduction, all axes go without saying."""
+        every = tuple(range(len(x.args[0].shape))) if row_of(x.function).kind is REDUCTION else None
+        return {name: y for name, y in x.options.items() if name != "axis" or y != every}
 
     def option(self, name: str, x: Any) -> str:
         """An argument by its name; an axis alone without the tuple around it."""
@@ -287,7 +290,7 @@ class PythonPrinter(Printer):
         if row.python is not None and (own := row.python(self, x)) is not None:
             return own if isinstance(own, Written) else Written(own)
         if row.method and len(x.args) == 1 and isinstance(x.args[0], Call) and x.args[0] in self.names:
-            return Written(f"{self.within(x.args[0])}.{row.method}({self.arguments((), x)})")
+            return Written(f"{self.within(x.args[0])}.{row.method}({self.arguments((), self.said(x))})")
         return super().function(x, row)
 
     def owner(self, x: Any) -> str:
