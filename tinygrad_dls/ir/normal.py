@@ -41,24 +41,24 @@ _UNSAID: Any = np._NoValue
 # -- along axes -------------------------------------------------------------------------------------------------------
 
 
-def reduced(f: Any, a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, **others: Any) -> Normal:
+def reduced(
+    f: Any, a: Any, axis: Any = None, out: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True,
+    **others: Any,
+) -> Normal:  # fmt: skip
     """Normalize ``np.max``, ``np.all`` and the like: ``(x, axis=(0,), keepdims=True)``."""
-    kept = keepdims if keepdims is not _UNSAID and keepdims else None
-    return f, (a,), {"axis": _axes(axis, _rank(a)), **_said(keepdims=kept and True, out=out, **others)}
+    kept = True if keepdims is not _UNSAID and keepdims else None
+    said = _said(keepdims=kept, out=out, initial=initial, where=_unless_said(where, True), **others)
+    return f, (a,), {"axis": _axes(axis, _rank(a)), **said}
 
 
-def summed(
-    f: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **others: Any
-) -> Normal:
+def summed(f: Any, a: Any, axis: Any = None, dtype: Any = None, *others: Any, **options: Any) -> Normal:
     """Normalize ``np.sum`` and ``np.prod``."""
-    return reduced(f, a, axis, out, keepdims, dtype=_unless(dtype, _of_sum, a), **others)
+    return reduced(f, a, axis, *others, dtype=_unless(dtype, _of_sum, a), **options)
 
 
-def averaged(
-    f: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **others: Any
-) -> Normal:
+def averaged(f: Any, a: Any, axis: Any = None, dtype: Any = None, *others: Any, **options: Any) -> Normal:
     """Normalize ``np.mean``."""
-    return reduced(f, a, axis, out, keepdims, dtype=_unless(dtype, _of_mean, a), **others)
+    return reduced(f, a, axis, *others, dtype=_unless(dtype, _of_mean, a), **options)
 
 
 def varying(
