@@ -6,6 +6,7 @@ product is ``\odot``; a division by a number is a fraction in front.
 
 from __future__ import annotations
 
+import enum
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -14,22 +15,31 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.graph.names import Names, shortened
-from tinygrad_dls.ir.call import Call, astype, called, getitem, is_call, is_transpose
-from tinygrad_dls.ir.functions import FILLED, REDUCTION, VIEW, Binding, Function, row_of
-from tinygrad_dls.ir.printing import expression
+from tinygrad_dls.ir.call import Call, called, is_call, summed_axes
+from tinygrad_dls.ir.functions import FILLED, LOOSEST, REDUCTION, VIEW, Binding, Function, Kind, row_of
+from tinygrad_dls.ir.printing import Printer, Written, expression, number_text
 
-__all__ = ["SHOWN", "Notation", "digits", "latex", "letter", "marked", "matrix", "name"]
+__all__ = ["SHOWN", "LatexPrinter", "Notation", "digits", "latex", "letter", "marked", "matrix", "name"]
 
-# What a formula is on the outside: that decides where it needs parentheses within another one.
-SUM, TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM = range(6)
-_FITS = {  # what may stand as it is in a sum, beside a number, in a product of entries, of matrices, below a power
-    SUM: {TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM},
-    TOTAL: {TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM},
-    ENTRYWISE: {ENTRYWISE, FRACTION, ATOM},
-    MATRIX: {MATRIX, FRACTION, ATOM},
-    ATOM: {ATOM},
-}
-_SUMS, _PRODUCTS = ("+", "-"), ("*", "/", "@")  # operators that have a notation of their own
+
+class Level(enum.IntEnum):
+    r"""How tightly a formula binds: the levels of `Binding`, and those that formulas have besides.
+
+    A total, ``\sum_i x_i``, takes in the product behind it. A product of matrices binds less than one of entries, but
+    the two are not mixed, and have parentheses in each other. What has a mark above has no room for another.
+    """
+
+    SUM = Binding.SUM
+    TOTAL = SUM + 1
+    MATRIX = TOTAL + 1
+    ENTRYWISE = MATRIX + 1
+    FRACTION = ENTRYWISE + 1
+    MARKED = FRACTION + 1
+    ATOM = Binding.ATOM
+
+
+SUM, TOTAL, MATRIX, ENTRYWISE, FRACTION, MARKED, ATOM = Level
+_ADDING = (r"\sum", r"\prod")  # symbols of reductions that have limits above and below
 
 
 def name(text: str) -> str:
@@ -123,171 +133,197 @@ def latex(call: Any, names: Mapping[Call, str], notation: Notation, m: int | Non
     top : bool
         Whether the call itself is to be written out although it has a name.
     """
-    return _LatexPrinter(names, notation, m).formula(call, top)[0]
+    return LatexPrinter(names, notation, m).text(call, top).text
 
 
-class _LatexPrinter:
+class LatexPrinter(Printer):
+    """Writes calls as formulas; of functions, what their rows say.
+
+    Parameters
+    ----------
+    names, notation, m
+        As for `latex`.
+    """
+
     def __init__(self, names: Mapping[Call, str], notation: Notation, m: int | None) -> None:
-        self.names, self.notation, self.m = names, notation, m
+        super().__init__(names, exact=False)
+        self.notation, self.m = notation, m
 
-    def formula(self, x: Any, top: bool = False) -> tuple[str, int]:
-        """The formula of an argument, and what it is on the outside."""
-        if not isinstance(x, Call):
+    # -- pieces -------------------------------------------------------------------------------------------------------
+
+    def name(self, name: str) -> Written:
+        """An array's name."""
+        return _with_marks(self.notation(name))
+
+    def parentheses(self, text: str) -> str:
+        """A formula in parentheses, which are as tall as it is."""
+        tall = r"\frac" in text or r"\sum" in text
+        return rf"\left({text}\right)" if tall else f"({text})"
+
+    def number(self, x: Any) -> Written:
+        """A number, with powers of ten as such."""
+        text = typeset(number_text(x))
+        return Written(text, SUM if text.startswith("-") else ENTRYWISE if r"\cdot" in text else _with_marks(text)[1])
+
+    def literal(self, x: Any) -> Written:
+        """A number, or the numbers of a matrix; whatever else it is, as code."""
+        if isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool):
             return self.number(x)
-        if x in self.names and not top:
-            return self.notation(self.names[x]), ATOM
-        if x.function is None:
-            return self.notation(x.name), ATOM
-        row = row_of(x.function)
+        return Written(matrix(x)) if isinstance(x, np.ndarray) and x.ndim == 2 else self.code(x)
+
+    def code(self, x: Any) -> Written:
+        """What formulas have no notation for, as code."""
+        return Written(code(expression(x, self.names)))
+
+    def function_name(self, function: Any) -> str:
+        """What a function is called in formulas; letter by letter, if its row does not say."""
+        latex = row_of(function).latex
+        return latex if isinstance(latex, str) and latex else _verbatim(_short_name(function))
+
+    def option(self, name: str, x: Any) -> str:
+        """An argument by its name, which is code."""
+        _, _, value = super().option(name, x).partition("=")
+        return f"{code(name)} = {value}"
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def call(self, x: Call, row: Function) -> Written:
+        """A call as its row says."""
+        if isinstance(row.latex, str) and "#1" in row.latex and not x.options:
+            return self.template(row.latex, x.args)
         if row.kind is FILLED and row.fill is not None:
-            return self.number(x.args[row.fill])
-        if row.operator in _SUMS and len(x.args) == 2:
-            return self.sum(x)
-        if row.operator in _PRODUCTS:
-            return self.product(x)
+            return self.text(x.args[row.fill])
+        if row.kind is VIEW and row.spreads and _size(x.args[0]) == 1:
+            return self.text(x.args[0])  # the same number for every entry
+        if callable(row.latex) and (own := row.latex(self, x)) is not None:
+            return own if isinstance(own, Written) else Written(own)
+        return super().call(x, row)
+
+    def operator(self, x: Call, row: Function) -> Written:
+        """A sum, a product, or a comparison; a minus has the place of a sum's."""
         if row.binding is Binding.SIGN:
-            return f"{row.operator}{self.within(x.args[0], SUM)}", SUM
-        if is_call(x, np.sum, np.mean) and isinstance(x.args[0], Call):
-            return self.total(x)
-        return self.function(x, row)
-
-    def within(self, x: Any, outer: int) -> str:
-        """The formula of an operand, in parentheses where it needs them."""
-        text, own = self.formula(x)
-        return text if own in _FITS[outer] else _parentheses(text)
-
-    def number(self, x: Any) -> tuple[str, int]:
-        """A number, or whatever it is, as code."""
-        if isinstance(x, (int, float, np.generic)) and not isinstance(x, (bool, np.bool_)):
-            return digits(x, 12), SUM if float(x) < 0 else ATOM
-        if isinstance(x, np.ndarray) and x.ndim == 2:
-            return matrix(x), ATOM
-        return code(expression(x, self.names)), ATOM
-
-    def sum(self, x: Call) -> tuple[str, int]:
+            return Written(f"{row.operator}{self.within(x.args[0], TOTAL)}", SUM)
         left, right = x.args
-        row = row_of(x.function)
+        sign = self.function_name(row.function) if row.latex else row.operator
+        if row.is_comparison:
+            return Written(rf"[\,{self.within(left)} {sign} {self.within(right)}\,]")
+        if row.kind is Kind.MATRIX:
+            return Written(rf"{self.factor(left)} {sign} {self.factor(right)}", MATRIX)
+        return self.sum(left, right, row) if row.binding is Binding.SUM else self.product(left, right, sign)
+
+    def sum(self, left: Any, right: Any, row: Function) -> Written:
+        """A sum or a difference; what is added with a minus in front is subtracted."""
         sign = row.operator
-        first, second = self.formula(left)[0], self.within(right, SUM)
-        if row.chained and self.formula(right)[1] == SUM:
-            second = self.formula(right)[0]
-            sign, second = ("-", second[1:].lstrip()) if second.startswith("-") else ("+", second)
-        return f"{first} {sign} {second}", SUM
+        second, own = self.text(right)
+        if not (row.chained and own == SUM):
+            second = self.within(right, TOTAL)
+        elif second.startswith("-"):
+            sign, second = "-", second[1:].lstrip()
+        return Written(f"{self.within(left)} {sign} {second}", SUM)
 
-    def product(self, x: Call) -> tuple[str, int]:
-        left, right = x.args
-        operator = row_of(x.function).operator
-        if operator == "@":
-            return rf"{self.matrix(left)} \, {self.matrix(right)}", MATRIX
-        if operator == "/":
-            if _size(right) == 1 and (_size(left) > 1 or _is_sum(left)):
-                sign, left = ("-", left.args[0]) if self.is_negative(left) else ("", left)
-                return self.scaled(rf"{sign}\frac{{1}}{{{self.formula(right)[0]}}}", left)
-            return rf"\frac{{{self.formula(left)[0]}}}{{{self.formula(right)[0]}}}", FRACTION
+    def product(self, left: Any, right: Any, sign: str) -> Written:
+        """A product of entries; of a number and an array, side by side."""
         if _size(left) == 1 or _size(right) == 1:
             scalar, other = (right, left) if _size(right) == 1 and _size(left) != 1 else (left, right)
             if isinstance(scalar, Call) and _size(other) == 1 and not isinstance(other, Call):
                 scalar, other = other, scalar
             return self.scaled(self.within(scalar, TOTAL), other)
-        first, second = self.within(left, ENTRYWISE), self.within(right, ENTRYWISE)
-        return rf"{first} \odot {second}", ENTRYWISE
+        return Written(f"{self.within(left, ENTRYWISE)} {sign} {self.within(right, ENTRYWISE)}", ENTRYWISE)
 
-    def scaled(self, factor: str, x: Any) -> tuple[str, int]:
+    def quotient(self, left: Any, right: Any) -> Written:
+        """A fraction; of an array by a number, the fraction in front."""
+        if _size(right) == 1 and (_size(left) > 1 or is_call(left, np.sum)):
+            sign, left = ("-", left.args[0]) if self.is_negative(left) else ("", left)
+            return self.scaled(rf"{sign}\frac{{1}}{{{self.within(right)}}}", left)
+        return Written(rf"\frac{{{self.within(left)}}}{{{self.within(right)}}}", FRACTION)
+
+    def power(self, base: Any, exponent: Any) -> Written:
+        """A power."""
+        return Written(f"{self.within(base, ATOM)}^{{{self.within(exponent)}}}", MARKED)
+
+    def scaled(self, factor: str, x: Any) -> Written:
         """A number times a formula."""
-        text, own = self.formula(x)
+        text, own = self.text(x)
         sign = "-" if factor.startswith("-") else ""
         if own == TOTAL and text.startswith("-"):
             sign, text = ("" if sign else "-"), text[1:]
-        text = text if own in _FITS[TOTAL] else _parentheses(text)
+        text = self.within(Written(text, own), TOTAL)
         between = r" \cdot " if text[:1].isdigit() else " "
-        whole = f"{factor.removeprefix('-')}{between}{text}"
-        return sign + whole, SUM if sign else own if own in (TOTAL, MATRIX) else ENTRYWISE
+        whole = f"{sign}{factor.removeprefix('-')}{between}{text}"
+        return Written(whole, SUM if sign else own if own in (TOTAL, MATRIX) else ENTRYWISE)
 
-    def matrix(self, x: Any) -> str:
+    def factor(self, x: Any) -> str:
         """A factor of a matrix product; a matrix of one number over and over as that number times ones."""
         fill = row_of(x.function).fill if isinstance(x, Call) and x not in self.names and _size(x) > 1 else None
-        if fill is not None:
-            filled = x.args[fill]
-            if _size(filled) == 1:
-                shape = r" \times ".join(self.notation.count if n == self.m else str(n) for n in x.shape)
-                ones, factor = rf"\mathbf{{1}}_{{{shape}}}", self.within(filled, TOTAL)
-                return ones if factor == "1" else rf"\left({factor} \, {ones}\right)"
-        return self.within(x, MATRIX)
-
-    def total(self, x: Call) -> tuple[str, int]:
-        """A sum or a mean over axes of a matrix: over the examples, which are its columns, or over other entries."""
-        argument, axis = x.args[0], x.options.get("axis", x.args[1] if len(x.args) > 1 else None)
-        shape = argument.shape
-        axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        axes = tuple(i % len(shape) for i in axes)
-        if len(shape) != 2:
-            return self.generic(x)
-        rows, columns = (i in axes and (shape[i] > 1 or len(axes) == 1) for i in (0, 1))
-        columns = columns or not rows
-        examples = columns and shape[1] == self.m
-        symbols = rf"\sum_{{i=1}}^{{{self.notation.count}}}" if examples else ""
-        indices = ("j" if rows or (columns and not examples and shape[0] > 1) else "") + (
-            "k" if columns and not examples else ""
-        )
-        summed = ("j" if rows else "") + ("k" if columns and not examples else "")
-        symbols = (rf"\sum_{{{', '.join(summed)}}}" if summed else "") + symbols
-        if x.function is np.mean:
-            counts = [str(shape[0])] * rows + [self.notation.count if examples else str(shape[1])] * columns
-            symbols = rf"\frac{{1}}{{{r' '.join(counts)}}} {symbols}"
-        upper, lower = ("^{(i)}" if examples else ""), (f"_{{{indices}}}" if indices else "")
-        if argument in self.names or argument.function is None:
-            inside = self.notation(self.names.get(argument, argument.name))
-            if upper and inside.endswith("]}"):
-                inside, upper = inside[:-1] + "(i)}", ""
-            return f"{symbols} {marked(inside, upper + lower)}", TOTAL
-        sign, argument = ("-", argument.args[0]) if self.is_negative(argument) else ("", argument)
-        return f"{sign}{symbols} {_parentheses(self.formula(argument)[0])}{upper}{lower}", TOTAL
+        if fill is not None and _size(x.args[fill]) == 1:
+            shape = r" \times ".join(self.notation.count if n == self.m else str(n) for n in x.shape)
+            ones, number = rf"\mathbf{{1}}_{{{shape}}}", self.within(x.args[fill], TOTAL)
+            return ones if number == "1" else rf"\left({number} \, {ones}\right)"
+        written = self.text(x)
+        return written.text if written.binding == MATRIX else self.within(written, FRACTION)
 
     def is_negative(self, x: Any) -> bool:
         """Whether an argument is written with a minus in front."""
         return isinstance(x, Call) and row_of(x.function).binding is Binding.SIGN and x not in self.names
 
-    def function(self, x: Call, row: Function) -> tuple[str, int]:
-        args = x.args
-        if is_transpose(x):
-            inside = self.within(args[0], ATOM)
-            return (inside[:-1] + "T}" if inside.endswith("]}") else marked(inside, "^{T}")), ATOM
-        if row.binding is Binding.POWER:
-            inside, own = self.formula(args[0])
-            inside = inside if own == ATOM and "^" not in inside else _parentheses(inside)
-            return f"{inside}^{{{self.formula(args[1])[0]}}}", ATOM
-        if row.is_comparison:
-            sign = row.latex or row.operator
-            return rf"[\,{self.formula(args[0])[0]} {sign} {self.formula(args[1])[0]}\,]", ATOM
-        if x.function is astype or (row.kind is VIEW and row.spreads and _size(args[0]) == 1):
-            return self.formula(args[0])  # the same number for every entry
-        if "#1" in row.latex and not x.options:
-            return self.template(row.latex, args)
-        if row.kind is REDUCTION and row.latex and isinstance(args[0], Call) and x.options.get("axis") == 0:
-            return rf"{row.latex}_{{j}} {self.within(args[0], ATOM)}", TOTAL
-        if row.latex and row.kind is not REDUCTION and not x.options:
-            inside = ", ".join(self.formula(y)[0] for y in args)
-            return f"{row.latex}{_parentheses(inside)}", ATOM
-        return self.generic(x)
+    # -- functions ----------------------------------------------------------------------------------------------------
 
-    def template(self, text: str, args: tuple[Any, ...]) -> tuple[str, int]:
+    def function(self, x: Call, row: Function) -> Written:
+        """A function by its name, with its arguments; of a reduction, with the index that it runs over below."""
+        if row.kind is REDUCTION and row.latex and (total := self.total(x, self.function_name(x.function))):
+            return total
+        plain = row.kind is not REDUCTION and not x.options
+        called = self.function_name(x.function) if plain else _verbatim(_short_name(x.function))
+        return Written(f"{called}{self.parentheses(self.arguments(x.args, x.options))}")
+
+    def total(self, x: Call, symbol: str, mean: bool = False) -> Written | None:
+        r"""A reduction with its indices: over the examples, which are columns, or over other entries.
+
+        None if the argument is neither a matrix nor a vector. A symbol that is no sum and no product, such as ``\max``,
+        has its indices alone below.
+        """
+        argument = x.args[0]
+        rank = len(argument.shape) if isinstance(argument, Call) else 0
+        if rank not in (1, 2) or x.options.keys() - {"axis", "keepdims"}:
+            return None
+        shape, axes = (1,) * (2 - rank) + argument.shape, [i + 2 - rank for i in summed_axes(x)]
+        rows, columns = (i in axes and (shape[i] > 1 or len(axes) == 1) for i in (0, 1))
+        columns = columns or not rows
+        examples, others = (columns and shape[1] == self.m), (columns and shape[1] != self.m)
+        over = ["j"] * rows + ["k"] * others
+        symbols = rf"{symbol}_{{{', '.join(over)}}}" if over else ""
+        if examples:
+            symbols += rf"{symbol}_{{i=1}}^{{{self.notation.count}}}" if symbol in _ADDING else rf"{symbol}_{{i}}"
+        if mean:
+            counts = [str(shape[0])] * rows + [self.notation.count if examples else str(shape[1])] * columns
+            symbols = rf"\frac{{1}}{{{r' '.join(counts)}}} {symbols}"
+        lower = ["j"] * (rows or (others and shape[0] > 1)) + ["k"] * others
+        return self.indexed(symbols, argument, "i" * examples, "".join(lower))
+
+    def indexed(self, symbols: str, x: Call, upper: str, lower: str) -> Written:
+        """A formula with indices, behind the symbols that run over these; a minus goes in front of all."""
+        marks = (f"^{{({upper})}}" if upper else "") + (f"_{{{lower}}}" if lower else "")
+        if x in self.names or x.function is None:
+            text = self.within(x)
+            if upper and text.endswith("]}"):
+                text, marks = f"{text[:-1]}({upper})}}", marks.removeprefix(f"^{{({upper})}}")
+            return Written(f"{symbols} {marked(text, marks)}", TOTAL)
+        sign, x = ("-", x.args[0]) if self.is_negative(x) and r"\m" not in symbols else ("", x)
+        return Written(f"{sign}{symbols} {self.parentheses(self.within(x))}{marks}", TOTAL)
+
+    def transposed(self, x: Any) -> Written:
+        """A transpose, in the mark that a layer's number stands in already if there is one."""
+        text = self.within(x, MARKED)
+        return Written(f"{text[:-1]}T}}" if text.endswith("]}") else marked(text, "^{T}"), MARKED)
+
+    def template(self, text: str, args: tuple[Any, ...]) -> Written:
         """A formula with ``#1`` and the like for its arguments: in parentheses those that stand in a sum."""
         before, opening, inside = text.partition("(")
         for i, y in enumerate(args, 1):
-            written = self.within(y, SUM) if f"+ #{i}" in text else self.formula(y)[0]
+            written = self.within(y, TOTAL if f"+ #{i}" in text else LOOSEST)
             before, inside = (part.replace(f"#{i}", written) for part in (before, inside))
-        whole = before + _parentheses(inside.removesuffix(")")) if opening else before
-        return whole, FRACTION if "^" in text else ATOM  # which needs parentheses below another exponent
-
-    def generic(self, x: Call) -> tuple[str, int]:
-        """What has no notation of its own: its name, and its arguments; an index as code."""
-        assert x.function is not None
-        if x.function is getitem:
-            text = expression(x, self.names)
-            return code(text), ATOM
-        inside = [self.formula(y)[0] for y in x.args]
-        inside += [f"{code(key)} = {self.formula(y)[0]}" for key, y in x.options.items() if y not in (None, False)]
-        return f"{_verbatim(called(x.function).rpartition('.')[2])}{_parentheses(', '.join(inside))}", ATOM
+        whole = before + self.parentheses(inside.removesuffix(")")) if opening else before
+        return Written(whole, FRACTION if "^" in text else ATOM)  # which needs parentheses below another exponent
 
 
 def marked(text: str, marks: str) -> str:
@@ -303,10 +339,22 @@ def code(text: str) -> str:
 
 def digits(x: Any, count: int = 4) -> str:
     """A number, rounded to so many digits."""
-    text = f"{x + 0.0:.{count}g}"  # without the sign of a zero
+    return typeset(f"{x + 0.0:.{count}g}")  # without the sign of a zero
+
+
+def typeset(number: str) -> str:
+    """The text of a number as a formula: ``1e-8`` is a power of ten."""
+    sign, text = ("-", number[1:]) if number.startswith("-") else ("", number)
     mantissa, e, exponent = text.partition("e")
-    text = rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else text
-    return text.replace("inf", r"\infty").replace("nan", r"\mathrm{NaN}")
+    if e:
+        times = "" if mantissa == "1" else rf"{mantissa} \cdot "
+        text = rf"{times}10^{{{int(exponent)}}}"
+    return sign + text.replace("inf", r"\infty").replace("nan", r"\mathrm{NaN}")
+
+
+def _with_marks(text: str) -> Written:
+    """A formula that binds less if it has a mark above, as another one would have no room."""
+    return Written(text, MARKED if "^" in text else ATOM)
 
 
 SHOWN = 6  # rows and columns of a matrix that are shown
@@ -383,10 +431,5 @@ def _size(x: Any) -> int:
     return int(np.prod(x.shape)) if isinstance(x, Call) else int(np.size(x)) if isinstance(x, np.ndarray) else 1
 
 
-def _is_sum(x: Any) -> bool:
-    return isinstance(x, Call) and x.function is np.sum
-
-
-def _parentheses(text: str) -> str:
-    tall = r"\frac" in text or r"\sum" in text
-    return rf"\left({text}\right)" if tall else f"({text})"
+def _short_name(function: Any) -> str:
+    return called(function).rpartition(".")[2]

@@ -56,7 +56,7 @@ class _LatexPrinter(LatexPrinter):  # type: ignore[misc]  # SymPy has no annotat
 
     def _print_Function(self, x: Expression, exp: str | None = None) -> str:  # noqa: N802  # SymPy's name for it
         for row in _rows_of(x):
-            if row.latex and "#" not in row.latex:
+            if isinstance(row.latex, str) and row.latex and "#" not in row.latex:
                 power = f"^{{{exp}}}" if exp else ""
                 return rf"{row.latex}{power}{{\left({', '.join(map(self._print, x.args))} \right)}}"
         written: str = super()._print_Function(x, exp)

@@ -73,14 +73,14 @@ class Kind(enum.Enum):
 
 
 class Binding(enum.IntEnum):
-    """How tightly an operator binds, as in Python."""
+    """How tightly an operator binds, as in Python; between these, other notations have levels of their own."""
 
     COMPARISON = 0
-    SUM = 1
-    PRODUCT = 2
-    SIGN = 3
-    POWER = 4
-    ATOM = 5
+    SUM = 10
+    PRODUCT = 20
+    SIGN = 30
+    POWER = 40
+    ATOM = 50
 
 
 ENTRYWISE, REDUCTION, RUNNING, COLUMNWISE, MATRIX, VIEW, PART, JOINED, FILLED, SHAPE, FREE, OTHER = Kind
@@ -109,9 +109,10 @@ class Function:
     python : callable, optional
         How Python writes it, if otherwise than ``np.name(...)``: a function of the printer, which is a
         `tinygrad_dls.ir.printing.PythonPrinter`, and of the call, that gives the text; or None: as usual.
-    latex : str
+    latex : str or callable
         Its name in a formula, ``r"\tanh"``; or the formula, with ``#1`` and ``#2`` for the arguments. Of an operator,
-        its sign in a formula, if that is another one. Empty: letter by letter.
+        its sign in a formula, if that is another one. Empty: letter by letter. Or a function as for `python`, of the
+        `tinygrad_dls.derivations.latex.LatexPrinter`.
     bounds : tuple of two floats
         Between which numbers the result lies, whatever the arguments are.
     monotone : bool
@@ -152,7 +153,7 @@ class Function:
     chained: bool = False
     method: str = ""
     python: Callable[[Any, Any], Any] | None = None
-    latex: str = ""
+    latex: str | Callable[[Any, Any], Any] = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     monotone: bool = False
     selects: bool = False
@@ -286,11 +287,15 @@ def shared_softmax(Z: Any) -> Any:
 PATTERNS = (sigmoid, clipped_sigmoid, softmax, shared_softmax)
 
 
-# -- how Python writes what has a notation of its own ------------------------------------------------------------------
+# -- how what has a notation of its own is written --------------------------------------------------------------------
 
 
 def _python_transpose(p: Any, x: Any) -> str | None:
     return f"{p.owner(x.args[0])}.T" if is_transpose(x) else None
+
+
+def _latex_transpose(p: Any, x: Any) -> Any:
+    return p.transposed(x.args[0]) if is_transpose(x) else None
 
 
 def _python_reshape(p: Any, x: Any) -> str | None:
@@ -356,11 +361,18 @@ _UNIT, _POSITIVE = (0.0, 1.0), (0.0, np.inf)
 # Operators. A quotient rises and falls between the poles, which `interval` knows.
 add(np.add, operator="+", binding=SUM, chained=True, monotone=True, formula=lambda a, x, y: a.settled(x + y))
 add(np.subtract, operator="-", binding=SUM, monotone=True, formula=lambda a, x, y: a.settled(x - y))
-add(np.multiply, operator="*", binding=PRODUCT, monotone=True, formula=lambda a, x, y: a.settled(x * y))
-add(np.divide, operator="/", binding=PRODUCT, monotone=True, formula=lambda a, x, y: a.settled(x / y))
-add(np.floor_divide, operator="//", binding=PRODUCT)
+add(np.multiply, operator="*", binding=PRODUCT, latex=r"\odot", monotone=True, formula=lambda a, x, y: a.settled(x * y))
+add(
+    np.divide,
+    operator="/",
+    binding=PRODUCT,
+    latex=lambda p, x: p.quotient(*x.args),
+    monotone=True,
+    formula=lambda a, x, y: a.settled(x / y),
+)
+add(np.floor_divide, operator="//", binding=PRODUCT, latex=r"\left\lfloor\frac{#1}{#2}\right\rfloor")
 add(np.negative, operator="-", binding=SIGN, monotone=True, formula=lambda _, x: -x)
-add(np.power, operator="**", binding=POWER, formula=lambda _, x, y: x**y)
+add(np.power, operator="**", binding=POWER, latex=lambda p, x: p.power(*x.args), formula=lambda _, x, y: x**y)
 add(np.greater, operator=">", binding=COMPARISON, bounds=_UNIT, formula="Gt")
 add(np.greater_equal, operator=">=", binding=COMPARISON, bounds=_UNIT, latex=r"\ge", formula="Ge")
 add(np.less, operator="<", binding=COMPARISON, bounds=_UNIT, formula="Lt")
@@ -373,7 +385,7 @@ add(np.abs, latex=r"\left|#1\right|", bounds=_POSITIVE, formula="Abs")
 add(np.positive, monotone=True, formula=lambda _, x: x)
 add(np.sign, bounds=(-1.0, 1.0), monotone=True)
 add(np.copysign)
-add(np.square, bounds=_POSITIVE, formula=lambda _, x: x**2)
+add(np.square, latex=lambda p, x: p.power(x.args[0], 2), bounds=_POSITIVE, formula=lambda _, x: x**2)
 add(np.sqrt, latex=r"\sqrt{#1}", bounds=_POSITIVE, monotone=True, formula="sqrt")
 add(np.exp, latex="e^{#1}", bounds=_POSITIVE, monotone=True)
 add(np.expm1, bounds=(-1.0, np.inf), monotone=True, formula=lambda a, x: a.sympy.exp(x) - 1)
@@ -392,17 +404,22 @@ add(np.logical_not, bounds=_UNIT, truths=True, formula=lambda a, x: a.sympy.Not(
 add(np.isnan, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(x is a.sympy.nan))
 add(np.isinf, bounds=_UNIT)
 add(np.isfinite, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(not x.has(a.sympy.oo, -a.sympy.oo, a.sympy.nan)))
-add(astype, selects=True, python=lambda p, x: f"{p.owner(x.args[0])}.astype({p.within(x.args[1])})")
+add(
+    astype,
+    selects=True,
+    latex=lambda p, x: p.text(x.args[0]),
+    python=lambda p, x: f"{p.owner(x.args[0])}.astype({p.within(x.args[1])})",
+)
 add(np.astype, method="astype", selects=True)
 add(sigmoid, latex=r"\sigma", bounds=_UNIT)
 add(clipped_sigmoid, latex=r"\sigma", bounds=_UNIT)
 
 # Along axes.
-add(np.sum, REDUCTION, method="sum", reduce=np.add, additive=True)
-add(np.prod, REDUCTION, reduce=np.multiply)
+add(np.sum, REDUCTION, method="sum", latex=r"\sum", reduce=np.add, additive=True)
+add(np.prod, REDUCTION, latex=r"\prod", reduce=np.multiply)
 add(np.max, REDUCTION, method="max", latex=r"\max", reduce=np.maximum, selects=True)
 add(np.min, REDUCTION, method="min", latex=r"\min", reduce=np.minimum, selects=True)
-add(np.mean, REDUCTION, method="mean", composed=_mean)
+add(np.mean, REDUCTION, method="mean", latex=lambda p, x: p.total(x, r"\sum", mean=True), composed=_mean)
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
 add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var)
@@ -410,7 +427,7 @@ add(np.std, REDUCTION, bounds=_POSITIVE, composed=_std)
 add(np.cumsum, RUNNING)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)
-add(np.matmul, MATRIX, operator="@", binding=PRODUCT)
+add(np.matmul, MATRIX, operator="@", binding=PRODUCT, latex=r"\,")
 add(np.dot, MATRIX, additive=True, composed=_dot)
 
 # The same entries elsewhere.
@@ -418,9 +435,15 @@ add(np.reshape, VIEW, python=_python_reshape, selects=True, spreads=True)
 add(np.expand_dims, VIEW, selects=True, spreads=True)
 add(np.broadcast_to, VIEW, selects=True, spreads=True, fill=0)
 add(np.squeeze, VIEW, selects=True)
-add(np.transpose, VIEW, python=_python_transpose, selects=True)
+add(np.transpose, VIEW, python=_python_transpose, latex=_latex_transpose, selects=True)
 add(np.swapaxes, VIEW, selects=True)
-add(getitem, PART, selects=True, python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]")
+add(
+    getitem,
+    PART,
+    selects=True,
+    latex=lambda p, x: p.code(x),
+    python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]",
+)
 add(scattered, PART, python=_python_scattered)
 add(np.concatenate, JOINED)
 add(np.stack, JOINED)

@@ -37,6 +37,7 @@ from tinygrad_dls.ir.program import Program
 __all__ = ["Printer", "PythonPrinter", "Written", "called_otherwise", "expression", "is_written_within", "remark"]
 
 INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
+CERTAIN = 15  # digits that a double holds for certain
 
 
 def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str:
@@ -50,7 +51,7 @@ def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str
     top : bool
         Whether the call itself is to be written out although it has a name.
     """
-    return PythonPrinter(names).text(call, top).text
+    return PythonPrinter(names, exact=False).text(call, top).text
 
 
 def is_written_within(node: Node | None, users: int, call: Call, names: Mapping[Call, str]) -> bool:
@@ -116,10 +117,12 @@ class Printer:
     ----------
     names : mapping of Call to str
         What stands for a call that has been computed before.
+    exact : bool
+        Whether numbers keep the last digits that only rounding has brought: 0.0017499999999999998, not 0.00175.
     """
 
-    def __init__(self, names: Mapping[Call, str]) -> None:
-        self.names = names
+    def __init__(self, names: Mapping[Call, str], *, exact: bool = True) -> None:
+        self.names, self.exact = names, exact
 
     def text(self, x: Any, top: bool = False) -> Written:
         """The text of an argument, and how tightly it binds; at the top, a call with a name is written out."""
@@ -230,7 +233,7 @@ class Printer:
 
     def number(self, x: Any) -> Written:
         """A number of Python's or NumPy's, but no truth value."""
-        text = number_text(x)
+        text = number_text(x, exact=self.exact)
         return Written(text, SIGN if text.startswith("-") else ATOM)
 
     def array(self, x: np.ndarray[Any, Any]) -> Written:
@@ -246,8 +249,12 @@ class Printer:
         return repr(x.item() if isinstance(x, np.generic) else x)
 
 
-def number_text(x: Any) -> str:
-    """A number as a person writes it: ``1e-8``, ``0.00175``, ``2`` for 2.0, ``0.1`` for ``np.float32(0.1)``."""
+def number_text(x: Any, *, exact: bool = False) -> str:
+    """A number as a person writes it: ``1e-8``, ``2`` for 2.0, ``0.1`` for ``np.float32(0.1)``.
+
+    Unless it is to be exact, without what roundings have left: ``0.00175`` for 0.7 / 400, which to Python is
+    0.0017499999999999998.
+    """
     if not isinstance(x, (float, np.floating)):
         return str(int(x))
     value = float(x)
@@ -255,8 +262,11 @@ def number_text(x: Any) -> str:
         return "nan" if value != value else "inf" if value > 0 else "-inf"
     if value == int(value) and abs(value) < 1e6 and (value != 0 or math.copysign(1, value) > 0):
         return str(int(value))
-    mantissa, e, exponent = str(x).partition("e")
-    return f"{mantissa}e{int(exponent)}" if e else mantissa
+    text, rounded = str(x), f"{value:.{CERTAIN}g}"
+    if not exact and len(rounded) < len(text) - 2:  # not where it only has fewer digits of 1/3
+        text = rounded
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if e else text
 
 
 # -- Python -----------------------------------------------------------------------------------------------------------
