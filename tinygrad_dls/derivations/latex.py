@@ -6,20 +6,24 @@ product is ``\odot``; a division by a number is a fraction in front.
 
 from __future__ import annotations
 
+import collections
 import enum
+import functools
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.graph.names import Names, shortened
-from tinygrad_dls.ir.call import Call, called, is_call, summed_axes
+from tinygrad_dls.ir.call import Call, astype, called, is_call, like, scalar_value, summed_axes
 from tinygrad_dls.ir.functions import FILLED, LOOSEST, REDUCTION, VIEW, Binding, Function, Kind, row_of
 from tinygrad_dls.ir.printing import Printer, Written, expression, number_text
 
-__all__ = ["SHOWN", "LatexPrinter", "Notation", "digits", "latex", "letter", "marked", "matrix", "name"]
+__all__ = ["SHOWN", "LatexPrinter", "Notation", "digits", "latex", "letter", "marked", "matrix", "name", "typeset"]
 
 
 class Level(enum.IntEnum):
@@ -49,11 +53,21 @@ def name(text: str) -> str:
         return f"{course[1]}^{{[{course[2]}]}}"
     if power := re.fullmatch(rf"([^\W\d_])([{_SUPERSCRIPTS}]+)", text):
         return f"{_escaped(power[1])}^{{{unicodedata.normalize('NFKC', power[2])}}}"
-    match = re.fullmatch(r"(d?)([A-Za-z]+|[\u0370-\u03ff])_?([0-9]*)", text)
+    if match := re.fullmatch(rf"(d?)({_LETTER})(?:_?(\d+)|_([^\W_]\w*?)_?|_)?", text):
+        d, base, index, word = match.groups()
+        below = index or (_verbatim(word) if word else "")
+        return f"{d}{_spelled_out(base) or _escaped(base)}" + (f"_{{{below}}}" if below else "")
+    match = re.fullmatch(r"(d?)([A-Za-z]+)_?([0-9]*)", text)
     if match is None:
         return _verbatim(text)
     d, base, index = match.groups()
-    return f"{d}{_escaped(base) if len(base) == 1 else _verbatim(base)}" + (f"_{{{index}}}" if index else "")
+    return f"{d}{_verbatim(base)}" + (f"_{{{index}}}" if index else "")
+
+
+def _spelled_out(word: str) -> str:
+    """A Greek letter by its name, as LaTeX has it; empty for any other word."""
+    word = {"lambd": "lambda", "eps": "epsilon"}.get(word, word)
+    return rf"\{word}" if word in _SPELLED else ""
 
 
 def _verbatim(text: str) -> str:
@@ -195,62 +209,111 @@ class LatexPrinter(Printer):
             return self.text(x.args[row.fill])
         if row.kind is VIEW and row.spreads and _size(x.args[0]) == 1:
             return self.text(x.args[0])  # the same number for every entry
+        if row.linear and self.factors(x)[0] < 0:
+            return self.product(x)
         if callable(row.latex) and (own := row.latex(self, x)) is not None:
             return own if isinstance(own, Written) else Written(own)
         return super().call(x, row)
 
     def operator(self, x: Call, row: Function) -> Written:
         """A sum, a product, or a comparison; a minus has the place of a sum's."""
-        if row.binding is Binding.SIGN:
-            return Written(f"{row.operator}{self.within(x.args[0], TOTAL)}", SUM)
+        if row.binding in (Binding.SIGN, Binding.PRODUCT) and row.is_entrywise:
+            return self.product(x)
         left, right = x.args
-        sign = self.function_name(row.function) if row.latex else row.operator
         if row.is_comparison:
-            return Written(rf"[\,{self.within(left)} {sign} {self.within(right)}\,]")
+            return Written(rf"[\,{self.within(left)} {row.latex or row.operator} {self.within(right)}\,]")
         if row.kind is Kind.MATRIX:
-            return Written(rf"{self.factor(left)} {sign} {self.factor(right)}", MATRIX)
-        return self.sum(left, right, row) if row.binding is Binding.SUM else self.product(left, right, sign)
+            return Written(rf"{self.factor(left)} {row.latex} {self.factor(right)}", MATRIX)
+        return self.sum(left, right, row)
 
     def sum(self, left: Any, right: Any, row: Function) -> Written:
-        """A sum or a difference; what is added with a minus in front is subtracted."""
-        sign = row.operator
-        second, own = self.text(right)
-        if not (row.chained and own == SUM):
-            second = self.within(right, TOTAL)
-        elif second.startswith("-"):
-            sign, second = "-", second[1:].lstrip()
-        return Written(f"{self.within(left)} {sign} {second}", SUM)
+        """A sum or a difference; a minus in front of what is added or subtracted goes into its sign."""
+        negative, (text, own) = row.operator == "-", self.text(right)
+        if own == SUM and text.startswith("-") and (row.chained or self.is_one(right)):
+            negative, text = not negative, text[1:].lstrip()
+        elif not (own == SUM and row.chained):
+            text = self.within(Written(text, own), TOTAL)
+        return Written(f"{self.within(left)} {'-' if negative else '+'} {text}", SUM)
 
-    def product(self, left: Any, right: Any, sign: str) -> Written:
-        """A product of entries; of a number and an array, side by side."""
-        if _size(left) == 1 or _size(right) == 1:
-            scalar, other = (right, left) if _size(right) == 1 and _size(left) != 1 else (left, right)
-            if isinstance(scalar, Call) and _size(other) == 1 and not isinstance(other, Call):
-                scalar, other = other, scalar
-            return self.scaled(self.within(scalar, TOTAL), other)
-        return Written(f"{self.within(left, ENTRYWISE)} {sign} {self.within(right, ENTRYWISE)}", ENTRYWISE)
-
-    def quotient(self, left: Any, right: Any) -> Written:
-        """A fraction; of an array by a number, the fraction in front."""
-        if _size(right) == 1 and (_size(left) > 1 or is_call(left, np.sum)):
-            sign, left = ("-", left.args[0]) if self.is_negative(left) else ("", left)
-            return self.scaled(rf"{sign}\frac{{1}}{{{self.within(right)}}}", left)
-        return Written(rf"\frac{{{self.within(left)}}}{{{self.within(right)}}}", FRACTION)
+    def is_one(self, x: Any) -> bool:
+        """Whether the minus in front of an argument is of all of it, and not of the first summand alone."""
+        return not isinstance(x, Call) or row_of(x.function).binding is not Binding.SUM
 
     def power(self, base: Any, exponent: Any) -> Written:
         """A power."""
         return Written(f"{self.within(base, ATOM)}^{{{self.within(exponent)}}}", MARKED)
 
-    def scaled(self, factor: str, x: Any) -> Written:
-        """A number times a formula."""
-        text, own = self.text(x)
-        sign = "-" if factor.startswith("-") else ""
-        if own == TOTAL and text.startswith("-"):
-            sign, text = ("" if sign else "-"), text[1:]
-        text = self.within(Written(text, own), TOTAL)
-        between = r" \cdot " if text[:1].isdigit() else " "
-        whole = f"{sign}{factor.removeprefix('-')}{between}{text}"
-        return Written(whole, SUM if sign else own if own in (TOTAL, MATRIX) else ENTRYWISE)
+    # -- products -----------------------------------------------------------------------------------------------------
+
+    def product(self, x: Call) -> Written:
+        r"""A product of quotients as one: its sign, in front what is one number, and behind it a fraction of arrays.
+
+        So ``2 * (Z - Y) / m`` is ``\frac{2}{m} (Z - Y)``. A sum over examples is one number, but stands behind.
+        """
+        sign, above, below = self.factors(x)
+        totals = [y for y in above if _size(y) == 1 and r"\sum" in self.text(y).text]
+        arrays, others = _arrays(above) or totals, _arrays(below)
+        above, below = _as_one_number(_without(above, arrays), _without(below, others))
+        if others:
+            top, bottom = self.scaled(self.joined(above, " "), arrays), self.scaled(self.joined(below, " "), others)
+            return self.signed(sign, Written(rf"\frac{{{top.text}}}{{{bottom.text}}}", FRACTION))
+        front = self.joined(above, " ")
+        if below:
+            front = Written(rf"\frac{{{front.text}}}{{{self.joined(below, ' ').text}}}", FRACTION)
+        return self.signed(sign, self.scaled(front, arrays))
+
+    def scaled(self, number: Written, arrays: list[Any]) -> Written:
+        """A number in front of a product of arrays."""
+        if not arrays:
+            return number
+        behind = self.joined(arrays, f" {row_of(np.multiply).latex} ")
+        if number.text == "1":
+            return behind
+        text = _side_by_side(self.within(number, TOTAL), self.within(behind, TOTAL))
+        return Written(text, behind.binding if behind.binding in (TOTAL, MATRIX) else ENTRYWISE)
+
+    def signed(self, sign: int, x: Written) -> Written:
+        """A formula with a minus in front, if that is its sign."""
+        return x if sign > 0 else Written(f"-{self.within(x, TOTAL)}", SUM)
+
+    def factors(self, x: Any, top: bool = True) -> tuple[int, list[Any], list[Any]]:
+        """The sign of a product of quotients, and what it has above and below the line."""
+        if not isinstance(x, Call):
+            return (-1, [-x], []) if _is_number(x) and x < 0 else (1, [x], [])
+        row = row_of(x.function)
+        if x in self.names and not top:
+            return 1, [x], []
+        if row.kind is FILLED and row.fill is not None:
+            return self.factors(x.args[row.fill], False)
+        if x.function is astype or (row.kind is VIEW and row.spreads and _size(x.args[0]) == 1):
+            return self.factors(x.args[0], False)
+        if row.linear and isinstance(x.args[0], Call) and self.factors(x.args[0], False)[0] < 0:
+            minus = like(x.args[0], np.negative, x.args[0])
+            return -1, [like(x, x.function, minus, *x.args[1:], **x.options)], []
+        if row.binding is Binding.SIGN:
+            sign, above, below = self.factors(x.args[0], False)
+            return -sign, above, below
+        if row.operator not in ("*", "/"):
+            return 1, [x], []
+        sign, above, below = self.factors(x.args[0], False)
+        other, *others = self.factors(x.args[1], False)
+        more, less = others if row.operator == "*" else others[::-1]
+        return sign * other, above + more, below + less
+
+    def joined(self, xs: list[Any], between: str) -> Written:
+        """Factors in a row, with a sign between them; equal ones as a power."""
+        counts = collections.Counter(map(id, xs))
+        powers = [self.repeated(x, counts[id(x)]) for x in {id(x): x for x in xs}.values()]
+        if len(powers) < 2:
+            return powers[0] if powers else Written("1")
+        texts = [self.within(x, ENTRYWISE) for x in powers]
+        return Written(functools.reduce(_side_by_side, texts) if between == " " else between.join(texts), ENTRYWISE)
+
+    def repeated(self, x: Any, count: int) -> Written:
+        """A factor to the power of how often it occurs."""
+        if count % 2 == 0 and is_call(x, np.sqrt) and x not in self.names:
+            x, count = x.args[0], count // 2
+        return self.text(x) if count == 1 else self.power(x, count)
 
     def factor(self, x: Any) -> str:
         """A factor of a matrix product; a matrix of one number over and over as that number times ones."""
@@ -261,10 +324,6 @@ class LatexPrinter(Printer):
             return ones if number == "1" else rf"\left({number} \, {ones}\right)"
         written = self.text(x)
         return written.text if written.binding == MATRIX else self.within(written, FRACTION)
-
-    def is_negative(self, x: Any) -> bool:
-        """Whether an argument is written with a minus in front."""
-        return isinstance(x, Call) and row_of(x.function).binding is Binding.SIGN and x not in self.names
 
     # -- functions ----------------------------------------------------------------------------------------------------
 
@@ -298,18 +357,28 @@ class LatexPrinter(Printer):
             counts = [str(shape[0])] * rows + [self.notation.count if examples else str(shape[1])] * columns
             symbols = rf"\frac{{1}}{{{r' '.join(counts)}}} {symbols}"
         lower = ["j"] * (rows or (others and shape[0] > 1)) + ["k"] * others
-        return self.indexed(symbols, argument, "i" * examples, "".join(lower))
+        entry = self.entry(argument, "i" * examples, "".join(lower))
+        return Written(f"{symbols} {entry.text}", TOTAL)
 
-    def indexed(self, symbols: str, x: Call, upper: str, lower: str) -> Written:
-        """A formula with indices, behind the symbols that run over these; a minus goes in front of all."""
+    def entry(self, x: Call, upper: str, lower: str) -> Written:
+        """An entry of an array: above its example, below its row or column; of a power, at the base."""
         marks = (f"^{{({upper})}}" if upper else "") + (f"_{{{lower}}}" if lower else "")
-        if x in self.names or x.function is None:
-            text = self.within(x)
-            if upper and text.endswith("]}"):
-                text, marks = f"{text[:-1]}({upper})}}", marks.removeprefix(f"^{{({upper})}}")
-            return Written(f"{symbols} {marked(text, marks)}", TOTAL)
-        sign, x = ("-", x.args[0]) if self.is_negative(x) and r"\m" not in symbols else ("", x)
-        return Written(f"{sign}{symbols} {self.parentheses(self.within(x))}{marks}", TOTAL)
+        named = x in self.names or x.function is None
+        if (
+            not named
+            and row_of(x.function).binding is Binding.POWER
+            and scalar_value(x.args[1]) is not None
+            and isinstance(x.args[0], Call)
+        ):
+            base, exponent = x.args
+            if base in self.names or base.function is None or not upper:
+                return self.power(self.entry(base, upper, lower), exponent)
+        text = self.within(x)
+        if not named:
+            return Written(f"{self.parentheses(text)}{marks}", MARKED if upper else ATOM)
+        if upper and text.endswith("]}"):
+            text, marks = f"{text[:-1]}({upper})}}", marks.removeprefix(f"^{{({upper})}}")
+        return _with_marks(marked(text, marks))
 
     def transposed(self, x: Any) -> Written:
         """A transpose, in the mark that a layer's number stands in already if there is one."""
@@ -406,6 +475,12 @@ _MACROS = {
 }  # fmt: skip
 
 
+_SPELLED = _MACROS | {
+    "lambda", "Gamma", "Delta", "Theta", "Lambda", "Xi", "Pi", "Sigma", "Upsilon", "Phi", "Psi", "Omega",
+}  # fmt: skip
+_LETTER = "|".join([*sorted({*_SPELLED, "lambd", "eps"}, key=len, reverse=True), "[A-Za-z]", "[\u0370-\u03ff]"])
+
+
 def _escaped(text: str) -> str:
     """Text within a formula, letter by letter."""
     return "".join(map(letter, text))
@@ -429,6 +504,36 @@ def letter(x: str) -> str:
 
 def _size(x: Any) -> int:
     return int(np.prod(x.shape)) if isinstance(x, Call) else int(np.size(x)) if isinstance(x, np.ndarray) else 1
+
+
+def _arrays(xs: list[Any]) -> list[Any]:
+    return [x for x in xs if _size(x) > 1]
+
+
+def _without(xs: list[Any], others: list[Any]) -> list[Any]:
+    return [x for x in xs if not any(x is y for y in others)]
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, (int, float, np.number)) and not isinstance(x, bool)
+
+
+def _as_one_number(above: list[Any], below: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Factors above and below the line, with their numbers multiplied: ``2 / 4`` is ``1 / 2``."""
+    top, bottom = (math.prod([float(x) for x in xs if _is_number(x)], start=1.0) for xs in (above, below))
+    if not math.isfinite(top) or not math.isfinite(bottom) or not bottom:
+        return above, below
+    if top.is_integer() and bottom.is_integer():
+        top, bottom = (float(n) for n in Fraction(int(top), int(bottom)).as_integer_ratio())
+    above, below = ([x for x in xs if not _is_number(x)] for xs in (above, below))
+    return [top] * (top != 1) + above, [bottom] * (bottom != 1) + below
+
+
+def _side_by_side(left: str, right: str) -> str:
+    """Two factors: with a point before a digit, and apart where a word stands next to another letter."""
+    if right[:1].isdigit():
+        return rf"{left} \cdot {right}"
+    return rf"{left} \, {right}" if r"\mathrm" in left or right.startswith(r"\mathrm") else f"{left} {right}"
 
 
 def _short_name(function: Any) -> str:

@@ -11,10 +11,11 @@ from sympy.printing.latex import LatexPrinter
 
 from tinygrad_dls.derivations.document import Formula, Line, Part, Prose, in_digits
 from tinygrad_dls.derivations.entries import Entries, M, number, symbol
-from tinygrad_dls.derivations.latex import Notation, digits
+from tinygrad_dls.derivations.latex import Notation, digits, typeset
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import ACTIVATIONS
 from tinygrad_dls.ir.functions import Function, rows
+from tinygrad_dls.ir.printing import number_text
 from tinygrad_dls.symbolic.algebra import Expression
 
 __all__ = ["cross_entropy_of_softmax", "one_example", "ratio", "scalar"]
@@ -32,27 +33,59 @@ def scalar(x: Expression, notation: Notation) -> Formula:
     """A formula of entries, with small letters."""
     small = {s: letter(str(s), notation) for s in sorted(x.free_symbols - {M}, key=str)}
     small[M] = Formula(notation.count, notation.count_in_code)
-    code = _Printer().doprint(x.xreplace({s: sympy.Symbol(f.code) for s, f in small.items()}))
-    x = x.replace(lambda e: e.is_Rational and e.q > 1000, lambda e: sympy.Float(e, 12))  # as the program has it
-    formula = _LatexPrinter({"symbol_names": {s: f.latex for s, f in small.items()}}).doprint(x)
+    x = x.replace(_is_long, lambda e: sympy.Float(float(e)))
+    code = _Printer().doprint(x.xreplace({s: sympy.Symbol(f.code, real=True) for s, f in small.items()}))
+    words = any(r"\mathrm" in f.latex for f in small.values())
+    settings = {"symbol_names": {s: f.latex for s, f in small.items()}, "mul_symbol": r" \, " if words else None}
+    formula = _LatexPrinter(settings).doprint(x)
     formula = re.sub(r"\\left\(([^()\\]*?) ?\\right\)", r"(\1)", formula)  # parentheses that need not grow
-    return Formula(formula, code)
+    return Formula(re.sub(r"(^|[{(])- ", r"\1-", formula), code)
 
 
-class _Printer(sympy.printing.str.StrPrinter):  # type: ignore[misc]  # SymPy has no annotations
-    """SymPy's text, with cases as Python writes them."""
+def _is_long(x: Expression) -> bool:
+    """Whether a fraction is one that nobody writes so: that of a number with a point."""
+    return bool(x.is_Rational and x.q > 1 and (x.q > 10**6 or (x.q > 100 and len(number_text(float(x))) < 10)))
+
+
+class _InOrder:
+    """What both of SymPy's printers have to be told: that a sum begins with what has no minus in front."""
+
+    def _as_ordered_terms(self, x: Expression, order: Any = None) -> list[Expression]:
+        terms = super()._as_ordered_terms(x, order=order)  # type: ignore[misc]
+        first = next((term for term in terms if not term.as_coeff_Mul()[0].is_negative), terms[0])
+        return [first, *(term for term in terms if term is not first)]
+
+
+class _Printer(_InOrder, sympy.printing.str.StrPrinter):  # type: ignore[misc]  # SymPy has no annotations
+    """SymPy's text, with cases and comparisons as Python writes them."""
 
     def _print_Piecewise(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
         *cases, (last, _) = x.args
         return "(" + "".join(f"{self._print(e)} if {self._print(c)} else " for e, c in cases) + f"{self._print(last)})"
+
+    def _print_Relational(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return f"{self._print(x.lhs)} {x.rel_op} {self._print(x.rhs)}"
+
+    def _print_Float(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return number_text(float(x))
 
     def _print_Function(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
         name = next((row.function.__name__ for row in _rows_of(x)), x.func.__name__)
         return f"{name}({self.stringify(x.args, ', ')})"
 
 
-class _LatexPrinter(LatexPrinter):  # type: ignore[misc]  # SymPy has no annotations
+class _LatexPrinter(_InOrder, LatexPrinter):  # type: ignore[misc]  # SymPy has no annotations
     """SymPy's formulas, with functions by the names that their rows give them."""
+
+    def _print_Float(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return typeset(number_text(float(x)))
+
+    def _print_Piecewise(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        (one, condition), *others = x.args
+        if one == 1 and [tuple(case) for case in others] == [(0, True)]:
+            return rf"[\,{self._print(condition)}\,]"
+        written: str = super()._print_Piecewise(x)
+        return written
 
     def _print_Function(self, x: Expression, exp: str | None = None) -> str:  # noqa: N802  # SymPy's name for it
         for row in _rows_of(x):

@@ -131,6 +131,8 @@ class Function:
         Of a reduction: whose ``reduce`` does the same, into an array that is there.
     additive : bool
         Whether of all the examples it gives the sum of what it gives of some of them, and of the others.
+    linear : bool
+        Whether a factor of the argument, such as a minus, may stand in front instead.
     fill : int, optional
         The argument that every entry of the result is, if that is a number.
     spreads : bool
@@ -162,6 +164,7 @@ class Function:
     composed: Callable[..., Any] | None = None
     reduce: np.ufunc | None = None
     additive: bool = False
+    linear: bool = False
     fill: int | None = None
     spreads: bool = False
     out_by_keyword: bool = False
@@ -366,7 +369,6 @@ add(
     np.divide,
     operator="/",
     binding=PRODUCT,
-    latex=lambda p, x: p.quotient(*x.args),
     monotone=True,
     formula=lambda a, x, y: a.settled(x / y),
 )
@@ -415,11 +417,11 @@ add(sigmoid, latex=r"\sigma", bounds=_UNIT)
 add(clipped_sigmoid, latex=r"\sigma", bounds=_UNIT)
 
 # Along axes.
-add(np.sum, REDUCTION, method="sum", latex=r"\sum", reduce=np.add, additive=True)
+add(np.sum, REDUCTION, method="sum", latex=r"\sum", reduce=np.add, additive=True, linear=True)
 add(np.prod, REDUCTION, latex=r"\prod", reduce=np.multiply)
 add(np.max, REDUCTION, method="max", latex=r"\max", reduce=np.maximum, selects=True)
 add(np.min, REDUCTION, method="min", latex=r"\min", reduce=np.minimum, selects=True)
-add(np.mean, REDUCTION, method="mean", latex=lambda p, x: p.total(x, r"\sum", mean=True), composed=_mean)
+add(np.mean, REDUCTION, method="mean", latex=lambda p, x: p.total(x, r"\sum", mean=True), linear=True, composed=_mean)
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
 add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var)
