@@ -73,8 +73,8 @@ ORDER = [
     "source",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
     "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
-    "derivations.latex", "derivations.document", "derivations.entries", "derivations.one_example",
-    "derivations.taken_apart", "derivations.derive", "derivations",
+    "derivations.notation", "derivations.latex", "derivations.document", "derivations.entries",
+    "derivations.one_example", "derivations.taken_apart", "derivations.derive", "derivations",
 ]  # fmt: skip
 
 

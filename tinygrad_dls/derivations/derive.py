@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
-from tinygrad_dls.derivations.latex import Notation, latex, marked
+from tinygrad_dls.derivations.latex import latex
+from tinygrad_dls.derivations.notation import Notation, marked
 from tinygrad_dls.engine.arrays import boolean
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.derivations.latex import SHOWN, letter, matrix
+from tinygrad_dls.derivations.notation import SHOWN, letter, matrix
 
 __all__ = ["Derivation", "Formula", "Line", "Part", "in_digits", "mathml"]
 

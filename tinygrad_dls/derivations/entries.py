@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from tinygrad_dls.derivations.latex import Notation
+from tinygrad_dls.derivations.notation import Notation
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.ir.call import Call, astype

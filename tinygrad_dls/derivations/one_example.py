@@ -11,7 +11,7 @@ from sympy.printing.latex import LatexPrinter
 
 from tinygrad_dls.derivations.document import Formula, Line, Part, Prose, in_digits
 from tinygrad_dls.derivations.entries import Entries, M, number, symbol
-from tinygrad_dls.derivations.latex import Notation, digits, typeset
+from tinygrad_dls.derivations.notation import Notation, digits, typeset
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import ACTIVATIONS
 from tinygrad_dls.ir.functions import Function, rows
