@@ -311,6 +311,21 @@ def _python_shape(p: Any, shape: Any) -> str:
     return ", ".join(map(p.within, shape if isinstance(shape, tuple) else (shape,))) or "()"
 
 
+def _python_filled(p: Any, x: Any) -> str | None:
+    """An array of one number over and over: ``np.ones((1, m))``, ``np.full((1, m), 0.5)``."""
+    number = p.spread(x)
+    if number is None or not x.shape or x.options.keys() - {"dtype"}:
+        return None
+    shape = x.args[0] if x.function is np.full else x.args[1]
+    exact = np.result_type(getattr(number, "dtype", None) or type(number)) == x.dtype
+    dtype = "" if x.dtype == np.float64 and (exact or number == 1) else f", {p.dtype(np.dtype(x.dtype))}"
+    return (
+        f"np.ones({p.within(shape)}{dtype})"
+        if number == 1
+        else f"np.full({p.within(shape)}, {p.within(number)}{dtype})"
+    )
+
+
 def _python_scattered(p: Any, x: Any) -> str:
     """The entries of dz added up by the places that the index says, which are counted through."""
     dz, index, shape = x.args
@@ -435,7 +450,7 @@ add(np.dot, MATRIX, additive=True, composed=_dot)
 # The same entries elsewhere.
 add(np.reshape, VIEW, python=_python_reshape, selects=True, spreads=True)
 add(np.expand_dims, VIEW, selects=True, spreads=True)
-add(np.broadcast_to, VIEW, selects=True, spreads=True, fill=0)
+add(np.broadcast_to, VIEW, python=_python_filled, selects=True, spreads=True, fill=0)
 add(np.squeeze, VIEW, selects=True)
 add(np.transpose, VIEW, python=_python_transpose, latex=_latex_transpose, selects=True)
 add(np.swapaxes, VIEW, selects=True)
@@ -452,7 +467,7 @@ add(np.stack, JOINED)
 
 # New arrays.
 add(np.asarray, FILLED, fill=0, python=lambda p, x: p.text(x.args[0]))  # of a number, as programs have it
-add(np.full, FILLED, fill=1)
+add(np.full, FILLED, fill=1, python=_python_filled)
 add(np.ones, FILLED)
 add(np.zeros_like, FILLED)
 add(np.ones_like, FILLED)

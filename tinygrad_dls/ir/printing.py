@@ -23,12 +23,14 @@ from tinygrad_dls.ir.call import Call, called, is_call, spelling
 from tinygrad_dls.ir.functions import (
     ATOM,
     COMPARISON,
+    FILLED,
     LOOSEST,
     MATRIX,
     PATTERNS,
     POWER,
     PRODUCT,
     SIGN,
+    VIEW,
     Function,
     row_of,
 )
@@ -277,22 +279,42 @@ class PythonPrinter(Printer):
 
     def call(self, x: Call, row: Function) -> Written:
         """A call, its numbers with their dtypes where Python's would do otherwise."""
-        if any(isinstance(y, (float, np.generic)) for y in x.args):
+        if row.is_entrywise:
             x = Call(x.function, tuple(self.operand(y, x) for y in x.args), x.options, x.shape, x.dtype)
         return super().call(x, row)
 
     def operand(self, x: Any, call: Call) -> Any:
         """A number beside arrays, with its dtype where Python's number would give another result than it."""
-        others = [y.dtype for y in call.args if isinstance(y, (Call, np.ndarray)) and isinstance(y.dtype, np.dtype)]
-        if not others or isinstance(x, (bool, np.bool_)) or not isinstance(x, (float, np.generic)):
+        others = [
+            y for y in call.args if isinstance(y, (Call, np.ndarray)) and isinstance(y.dtype, np.dtype) and y is not x
+        ]
+        dtypes = [y.dtype for y in others]
+        if isinstance(x, Call):
+            number, whole = self.spread(x), any(y.shape == call.shape and y.shape for y in others)
+            same = number is not None and whole and x.dtype == np.result_type(*dtypes, 1.0)
+            return number if same else x
+        if not dtypes or isinstance(x, (bool, np.bool_)) or not isinstance(x, (float, np.generic)):
             return x
         text, binding = self.literal(x)
-        result, number = np.result_type(*others, x), x.item() if isinstance(x, np.generic) else x
-        if result != np.result_type(*others, number):
+        result, number = np.result_type(*dtypes, x), x.item() if isinstance(x, np.generic) else x
+        if result != np.result_type(*dtypes, number):
             return Written(f"np.{np.result_type(x).name}({text})")
-        if isinstance(number, float) and text.lstrip("-").isdigit() and result != np.result_type(*others, int(number)):
+        if isinstance(number, float) and text.lstrip("-").isdigit() and result != np.result_type(*dtypes, int(number)):
             return Written(repr(number), binding)
         return x
+
+    def spread(self, x: Any) -> Any:
+        """The number that an array consists of, over and over, if it has no name; None if it is another one."""
+        found = x
+        while isinstance(found, Call) and found not in self.names:
+            row = row_of(found.function)
+            inner = found.args[row.fill] if row.kind is FILLED and row.fill is not None else None
+            if row.kind is VIEW and row.spreads and math.prod(getattr(found.args[0], "shape", ())) == 1:
+                inner = found.args[0]
+            if inner is None:
+                break
+            found = inner
+        return found if found is not x and getattr(found, "shape", ()) == () else None
 
     def function(self, x: Call, row: Function) -> Written:
         """A function as its row says, as a method of what has a name, or by its name."""
