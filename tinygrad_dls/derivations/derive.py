@@ -24,6 +24,7 @@ from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.call import Call, evaluate, is_transpose, toposort
+from tinygrad_dls.ir.functions import FILLED, row_of
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
 
@@ -97,6 +98,7 @@ class _DerivationBuilder:
         self.step, self.nodes, self.root = step, nodes, nodes[-1]
         self.node = {node.identifier: node for node in sorted(nodes, key=lambda node: node.kind != "input")}
         self.calls = dict((*step.forward, *step.backward))
+        self.arrays = {call.name: call for call in (*step.data, *step.parameters)} | step.recorded
         self.users: dict[Node, list[Node]] = {node: [] for node in nodes}
         for node in nodes:
             for x in dict.fromkeys(x for x in node.inputs if isinstance(x, Node)):
@@ -123,7 +125,8 @@ class _DerivationBuilder:
         for identifier, call in step.backward:
             if self._has_line(self.node[identifier[1:]]):
                 self.backward[identifier] = call
-                if call not in before:  # else the forward pass has computed it within a formula
+                # else the forward pass has computed it within a formula; or it is a number, which needs no name
+                if call not in before and row_of(call.function).kind is not FILLED:
                     self.names.setdefault(call, identifier)
         self.entries = Entries(step, lambda node: node not in self.inlined, self.notation)
         self.numbers = self._numbers() if with_values else {}
@@ -280,7 +283,7 @@ class _DerivationBuilder:
             what = getattr(self.calls[identifier].function, "__name__", "part")
             return (f"The {what} that the cost holds within.",)
         if node is self.root or node.loss is not None:
-            return ("The cost.",)
+            return ("The cost.",) if node is self.root else ("A part of the cost.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
         what = re.split(r"[,:`(]", _doc(node))[0].strip().rstrip(".")
@@ -313,7 +316,7 @@ class _DerivationBuilder:
         """The equal forms of a gradient, and why they hold."""
         final, users = self._formula(identifier, call), self.users[node]
         found = self.entries.gradient(node)
-        if found is not None and found.local is not None and found.local != 1:
+        if found is not None and found.local not in (None, 1) and found.above[0].loss is None:
             (above,) = found.above
             slope, gradient = self._slope(above, node), self._named(f"d{above.identifier}")
             rights = [Formula(rf"{gradient.latex} \odot {slope.latex}", f"{gradient.code} * ({slope.code})")]
@@ -376,8 +379,9 @@ class _DerivationBuilder:
         )
         user_is = (", ", self._named(user.identifier), f" is {_tuple(larger)}") if user not in self.inlined else ()
         times = f"each number for all {self.notation.count_in_shapes} examples" if column else "its numbers many times"
+        own = self._shape(self.arrays[node.identifier]) or ()
         return (
-            "Broadcasting: ", self._named(node.identifier), f" is {_tuple(tuple(map(str, node.shape)))}", *user_is,
+            "Broadcasting: ", self._named(node.identifier), f" is {_tuple(own)}", *user_is,
             f", which uses {times}. Every use moves the cost, so the uses add up.",
         )  # fmt: skip
 

@@ -133,10 +133,15 @@ class LatexPrinter(Printer):
             return self.product(x)
         left, right = x.args
         if row.is_comparison:
-            return Written(rf"[\,{self.within(left)} {row.latex or row.operator} {self.within(right)}\,]")
+            return self.comparison(x, row.latex if isinstance(row.latex, str) and row.latex else row.operator)
         if row.kind is Kind.MATRIX:
             return Written(rf"{self.factor(left)} {row.latex} {self.factor(right)}", MATRIX)
         return self.sum(left, right, row)
+
+    def comparison(self, x: Call, sign: str) -> Written:
+        """A comparison, in brackets: 1 where it holds, and 0 elsewhere."""
+        left, right = map(self.within, x.args)
+        return Written(rf"[\,{left} {sign} {right}\,]")
 
     def sum(self, left: Any, right: Any, row: Function) -> Written:
         """A sum or a difference; a minus in front of what is added or subtracted goes into its sign."""
@@ -255,7 +260,7 @@ class LatexPrinter(Printer):
         """
         argument = x.args[0]
         rank = len(argument.shape) if isinstance(argument, Call) else 0
-        if rank not in (1, 2) or x.options.keys() - {"axis", "keepdims"}:
+        if rank not in (1, 2) or any(y for name, y in x.options.items() if name not in ("axis", "keepdims")):
             return None
         shape, axes = (1,) * (2 - rank) + argument.shape, [i + 2 - rank for i in summed_axes(x)]
         rows, columns = (i in axes and (shape[i] > 1 or len(axes) == 1) for i in (0, 1))

@@ -63,6 +63,12 @@ class _Printer(_InOrder, sympy.printing.str.StrPrinter):  # type: ignore[misc]  
         *cases, (last, _) = x.args
         return "(" + "".join(f"{self._print(e)} if {self._print(c)} else " for e, c in cases) + f"{self._print(last)})"
 
+    def _print_Max(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return f"max({self.stringify(x.args, ', ')})"
+
+    def _print_Min(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return f"min({self.stringify(x.args, ', ')})"
+
     def _print_Relational(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
         return f"{self._print(x.lhs)} {x.rel_op} {self._print(x.rhs)}"
 
@@ -81,11 +87,13 @@ class _LatexPrinter(_InOrder, LatexPrinter):  # type: ignore[misc]  # SymPy has 
         return typeset(number_text(float(x)))
 
     def _print_Piecewise(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
-        (one, condition), *others = x.args
-        if one == 1 and [tuple(case) for case in others] == [(0, True)]:
-            return rf"[\,{self._print(condition)}\,]"
+        if _is_indicator(x):
+            return rf"[\,{self._print(x.args[0].cond)}\,]"
         written: str = super()._print_Piecewise(x)
         return written
+
+    def _needs_mul_brackets(self, x: Expression, first: bool = False, last: bool = False) -> bool:
+        return not _is_indicator(x) and bool(super()._needs_mul_brackets(x, first, last))
 
     def _print_Function(self, x: Expression, exp: str | None = None) -> str:  # noqa: N802  # SymPy's name for it
         for row in _rows_of(x):
@@ -94,6 +102,11 @@ class _LatexPrinter(_InOrder, LatexPrinter):  # type: ignore[misc]  # SymPy has 
                 return rf"{row.latex}{power}{{\left({', '.join(map(self._print, x.args))} \right)}}"
         written: str = super()._print_Function(x, exp)
         return written
+
+
+def _is_indicator(x: Expression) -> bool:
+    """Whether a formula is 1 where a condition holds, and 0 elsewhere."""
+    return x.is_Piecewise and [case.expr for case in x.args] == [1, 0] and x.args[1].cond == True  # noqa: E712  # SymPy's
 
 
 def _rows_of(x: Expression) -> list[Function]:

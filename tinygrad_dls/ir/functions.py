@@ -301,6 +301,14 @@ def _latex_transpose(p: Any, x: Any) -> Any:
     return p.transposed(x.args[0]) if is_transpose(x) else None
 
 
+def _latex_equal(p: Any, x: Any) -> Any:
+    """A comparison; of class numbers with the numbers of all classes, one below the other, the one-hot columns."""
+    classes, labels = x.args
+    if isinstance(classes, np.ndarray) and np.array_equal(classes, np.arange(len(classes))[:, None]):
+        return rf"\mathrm{{onehot}}({p.within(labels)})"
+    return p.comparison(x, "=")
+
+
 def _python_reshape(p: Any, x: Any) -> str | None:
     if x.options or not x.args[0].shape:
         return None
@@ -394,7 +402,7 @@ add(np.greater, operator=">", binding=COMPARISON, bounds=_UNIT, formula="Gt")
 add(np.greater_equal, operator=">=", binding=COMPARISON, bounds=_UNIT, latex=r"\ge", formula="Ge")
 add(np.less, operator="<", binding=COMPARISON, bounds=_UNIT, formula="Lt")
 add(np.less_equal, operator="<=", binding=COMPARISON, bounds=_UNIT, latex=r"\le", formula="Le")
-add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex="=", formula="Eq")
+add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex=_latex_equal, formula="Eq")
 add(np.not_equal, operator="!=", binding=COMPARISON, bounds=_UNIT, latex=r"\ne", formula="Ne")
 
 # Entry by entry.
@@ -414,7 +422,12 @@ add(np.tanh, latex=r"\tanh", bounds=(-1.0, 1.0), monotone=True)
 add(np.maximum, latex=r"\max", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Max, x, y))
 add(np.minimum, latex=r"\min", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Min, x, y))
 add(np.clip, monotone=True, composed=_clip)
-add(np.where, truths=True, formula=lambda a, c, x, y: a.chosen(c, x, y))
+add(
+    np.where,
+    latex=r"{\begin{cases} #2 & #1 \\ #3 & \text{else} \end{cases}}",
+    truths=True,
+    formula=lambda a, c, x, y: a.chosen(c, x, y),
+)
 add(np.logical_and, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.And(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_or, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.Or(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_not, bounds=_UNIT, truths=True, formula=lambda a, x: a.sympy.Not(a.as_boolean(x)))
@@ -439,8 +452,8 @@ add(np.min, REDUCTION, method="min", latex=r"\min", reduce=np.minimum, selects=T
 add(np.mean, REDUCTION, method="mean", latex=lambda p, x: p.total(x, r"\sum", mean=True), linear=True, composed=_mean)
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
-add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var)
-add(np.std, REDUCTION, bounds=_POSITIVE, composed=_std)
+add(np.var, REDUCTION, latex=r"\mathrm{var}", bounds=_POSITIVE, composed=_var)
+add(np.std, REDUCTION, latex=r"\mathrm{std}", bounds=_POSITIVE, composed=_std)
 add(np.cumsum, RUNNING)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)

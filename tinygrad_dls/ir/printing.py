@@ -171,6 +171,17 @@ class Printer:
         second = binding if row.chained else binding + 1
         return Written(f"{self.within(left, first)} {symbol} {self.within(right, second)}", binding)
 
+    def without_minus(self, x: Any) -> tuple[bool, Any]:
+        """Whether an argument begins with a minus that is of all of it, and what is behind that."""
+        if isinstance(x, Call) and x not in self.names and row_of(x.function).binding == SIGN:
+            return True, x.args[0]
+        text, own = self.text(x)
+        return (
+            (True, Written(text[1:], PRODUCT))
+            if text.startswith("-") and own >= PRODUCT
+            else (False, Written(text, own))
+        )
+
     def is_other_product(self, x: Any) -> bool:
         """Whether an operand is a product or a quotient of entries, which matrix products are not mixed with."""
         if not isinstance(x, Call) or x in self.names:
