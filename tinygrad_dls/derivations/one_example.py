@@ -18,7 +18,7 @@ from tinygrad_dls.ir.functions import Function, rows
 from tinygrad_dls.ir.printing import number_text
 from tinygrad_dls.symbolic.algebra import Expression
 
-__all__ = ["cross_entropy_of_softmax", "one_example", "ratio", "scalar"]
+__all__ = ["Numbers", "bracketed", "cross_entropy_of_softmax", "letter", "line", "one_example", "ratio", "scalar"]
 
 Numbers = Mapping[Any, Any]
 MOST = 12  # arrays that are gone through for one example
@@ -33,7 +33,7 @@ def scalar(x: Expression, notation: Notation) -> Formula:
     """A formula of entries, with small letters."""
     small = {s: letter(str(s), notation) for s in sorted(x.free_symbols - {M}, key=str)}
     small[M] = Formula(notation.count, notation.count_in_code)
-    x = x.replace(_is_long, lambda e: sympy.Float(float(e)))
+    x = x.replace(_is_long, lambda e: sympy.Float(float(e))).replace(_is_negative_of_difference, _turned)
     code = _Printer().doprint(x.xreplace({s: sympy.Symbol(f.code, real=True) for s, f in small.items()}))
     words = any(r"\mathrm" in f.latex for f in small.values())
     settings = {"symbol_names": {s: f.latex for s, f in small.items()}, "mul_symbol": r" \, " if words else None}
@@ -45,6 +45,17 @@ def scalar(x: Expression, notation: Notation) -> Formula:
 def _is_long(x: Expression) -> bool:
     """Whether a fraction is one that nobody writes so: that of a number with a point."""
     return bool(x.is_Rational and x.q > 1 and (x.q > 10**6 or (x.q > 100 and len(number_text(float(x))) < 10)))
+
+
+def _is_negative_of_difference(x: Expression) -> bool:
+    """Whether a product such as ``-(2*x - 1)*y`` is written without its minus as ``(1 - 2*x)*y``."""
+    sums = [y for y in x.args if y.is_Add] if x.is_Mul and x.args[0] == -1 else []
+    return any(2 * sum(term.as_coeff_Mul()[0].is_negative for term in y.args) >= len(y.args) for y in sums[:1])
+
+
+def _turned(x: Expression) -> Expression:
+    first = next(y for y in x.args if y.is_Add)
+    return sympy.Mul(-first, *(y for y in x.args[1:] if y is not first))
 
 
 class _InOrder:
@@ -141,12 +152,12 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers, fused: Entr
         value = entries.value(node) if node.op else None
         if value is not None and sympy.count_ops(value) <= 12:
             because = () if fused is None else _of_held(node)
-            lines.append(_line(letter(node.identifier, notation), [value], numbers, notation, because))
+            lines.append(line(letter(node.identifier, notation), [value], numbers, notation, because))
             written |= value.free_symbols
             defined.add(symbol(node.identifier))
     if per_example and loss is not None:
         because = (_loss_of(entries),) if fused is None else _loss_of_both(entries, fused, loss)
-        lines.append(_line(_L, [loss], numbers, notation, because))
+        lines.append(line(_L, [loss], numbers, notation, because))
         written |= loss.free_symbols
     for node in targets:
         lines += _steps(entries, node, top, factor, numbers)
@@ -218,11 +229,11 @@ def _steps(entries: Entries, node: Node, top: Formula, factor: Expression, numbe
     small = letter(node.identifier, notation)
     whole, short = _times(factor, found.whole), _times(factor, found.short)
     if found.local is None or found.local == 1:
-        yield _line(ratio(top, small), [whole, short], numbers, notation, _because_several(found.above))
+        yield line(ratio(top, small), [whole, short], numbers, notation, _because_several(found.above))
         return
     (above,) = found.above
     upper = letter(above.identifier, notation)
-    yield _line(ratio(upper, small), [found.local], numbers, notation, ("The local derivative.",))
+    yield line(ratio(upper, small), [found.local], numbers, notation, ("The local derivative.",))
     law = Formula(
         rf"{ratio(top, upper).latex} \, {ratio(upper, small).latex}",
         f"{ratio(top, upper).code} * {ratio(upper, small).code}",
@@ -230,7 +241,7 @@ def _steps(entries: Entries, node: Node, top: Formula, factor: Expression, numbe
     first = entries.gradient(above)
     assert first is not None
     product = _product(_times(factor, first.short), found.local, whole, notation)
-    yield _line(ratio(top, small), [law, product, short], numbers, notation, _CHAIN)
+    yield line(ratio(top, small), [law, product, short], numbers, notation, _CHAIN)
 
 
 def _times(factor: Expression, x: Expression) -> Expression:
@@ -250,17 +261,18 @@ def _product(first: Expression, second: Expression, whole: Expression, notation:
     if first.is_Number or second.is_Number:
         return whole
     a, b = scalar(first, notation), scalar(second, notation)
-    return Formula(f"{_bracketed(first, a.latex, True)} {_bracketed(second, b.latex, True)}",
-                   f"{_bracketed(first, a.code, False)} * {_bracketed(second, b.code, False)}")  # fmt: skip
+    return Formula(f"{bracketed(first, a.latex, True)} {bracketed(second, b.latex, True)}",
+                   f"{bracketed(first, a.code, False)} * {bracketed(second, b.code, False)}")  # fmt: skip
 
 
-def _bracketed(x: Expression, text: str, tall: bool) -> str:
+def bracketed(x: Expression, text: str, tall: bool) -> str:
+    """A factor: in parentheses, which grow if they are tall, if it is a sum or has a minus in front."""
     if not (x.is_Add or text.startswith("-")):
         return text
     return rf"\left({text}\right)" if tall else f"({text})"
 
 
-def _line(left: Formula, rights: list[Any], numbers: Numbers, notation: Notation, because: Prose = ()) -> Line:
+def line(left: Formula, rights: list[Any], numbers: Numbers, notation: Notation, because: Prose = ()) -> Line:
     """A line of formulas of entries; equal ones are written once."""
     last = rights[-1]
     written: list[Formula] = []
