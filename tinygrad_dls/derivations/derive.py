@@ -95,7 +95,7 @@ def derive(
     >>> derivation = tg.derive(lambda x: x * np.exp(-(x**2)), 1.5)
     >>> print(derivation.text[derivation.text.index("  All in all"):])
       All in all, with the function's own formula.
-        dJ/dx = -2*x**2*exp(-x**2) + exp(-x**2)
+        dJ/dx = exp(-x**2) - 2*x**2*exp(-x**2)
               = (1 - 2*x**2)*exp(-x**2)
     <BLANKLINE>
     """

@@ -22,17 +22,14 @@ def name(text: str) -> str:
     text = shortened(text)
     if course := re.fullmatch(r"(d?[WbZADzawVS])(\d+)", text):
         return f"{course[1]}^{{[{course[2]}]}}"
-    if power := re.fullmatch(rf"([^\W\d_])([{_SUPERSCRIPTS}]+)", text):
-        return f"{_escaped(power[1])}^{{{unicodedata.normalize('NFKC', power[2])}}}"
+    if power := re.fullmatch(rf"({_LETTER}|[^\W\d_])([{_SUPERSCRIPTS}]+)", text):
+        return f"{_spelled_out(power[1]) or _escaped(power[1])}^{{{unicodedata.normalize('NFKC', power[2])}}}"
     if match := re.fullmatch(rf"(d?)({_LETTER})(?:_?(\d+)|_([^\W_]\w*?)_?|_)?", text):
         d, base, index, word = match.groups()
-        below = index or (verbatim(word) if word else "")
+        below = index or (verbatim(word) if len(word or "") > 1 else word)
         return f"{d}{_spelled_out(base) or _escaped(base)}" + (f"_{{{below}}}" if below else "")
-    match = re.fullmatch(r"(d?)([A-Za-z]+)_?([0-9]*)", text)
-    if match is None:
-        return verbatim(text)
-    d, base, index = match.groups()
-    return f"{d}{verbatim(base)}" + (f"_{{{index}}}" if index else "")
+    numbered = re.fullmatch(r"([A-Za-z]+)_?([0-9]+)", text)
+    return f"{verbatim(numbered[1])}_{{{numbered[2]}}}" if numbered else verbatim(text)
 
 
 def _spelled_out(word: str) -> str:

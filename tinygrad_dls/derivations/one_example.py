@@ -50,7 +50,7 @@ def _is_long(x: Expression) -> bool:
 def _is_negative_of_difference(x: Expression) -> bool:
     """Whether a product such as ``-(2*x - 1)*y`` is written without its minus as ``(1 - 2*x)*y``."""
     sums = [y for y in x.args if y.is_Add] if x.is_Mul and x.args[0] == -1 else []
-    return any(2 * sum(term.as_coeff_Mul()[0].is_negative for term in y.args) >= len(y.args) for y in sums[:1])
+    return any(y.as_coeff_Add()[0].is_negative for y in sums[:1])
 
 
 def _turned(x: Expression) -> Expression:

@@ -30,6 +30,7 @@ from tinygrad_dls.ir.functions import (
     POWER,
     PRODUCT,
     SIGN,
+    SUM,
     VIEW,
     Function,
     row_of,
@@ -165,11 +166,19 @@ class Printer:
             base, exponent = self.within(left, ATOM), self.within(right, SIGN)
             space = "" if set("([ ").isdisjoint(base + exponent) else " "  # x**2, and (1 - x) ** 2
             return Written(f"{base}{space}{symbol}{space}{exponent}", POWER)
-        first = (
-            binding + 1 if binding == COMPARISON or (row.kind is MATRIX and self.is_other_product(left)) else binding
-        )
-        second = binding if row.chained else binding + 1
+        if binding == SUM:
+            return self.sum(left, right, row)
+        apart = binding == COMPARISON or (row.kind is MATRIX and self.is_other_product(left))
+        first, second = binding + 1 if apart else binding, binding if row.chained else binding + 1
         return Written(f"{self.within(left, first)} {symbol} {self.within(right, second)}", binding)
+
+    def sum(self, left: Any, right: Any, row: Function) -> Written:
+        """A sum or a difference; a minus in front of what is added or subtracted goes into its sign."""
+        minus, summand = self.without_minus(right)
+        if minus:
+            row = row_of(np.subtract if row.chained else np.add)
+        second = self.within(summand, SUM if row.chained and not minus else SUM + 1)
+        return Written(f"{self.within(left, SUM)} {self.symbol(row)} {second}", SUM)
 
     def without_minus(self, x: Any) -> tuple[bool, Any]:
         """Whether an argument begins with a minus that is of all of it, and what is behind that."""
@@ -318,6 +327,8 @@ class PythonPrinter(Printer):
         """The number that an array consists of, over and over, if it has no name; None if it is another one."""
         found = x
         while isinstance(found, Call) and found not in self.names:
+            if found.function is np.ones:
+                return 1.0
             row = row_of(found.function)
             inner = found.args[row.fill] if row.kind is FILLED and row.fill is not None else None
             if row.kind is VIEW and row.spreads and math.prod(getattr(found.args[0], "shape", ())) == 1:
