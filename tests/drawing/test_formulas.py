@@ -137,7 +137,7 @@ def as_python(text):
 def names_of(node):
     """What may stand in a local derivative of a node."""
     arrays = {n.name: values(n.x) for n in (*node.inputs, node) if isinstance(n, Node)}
-    functions = {name: getattr(np, name) for name in ("cos", "exp", "log", "logical_and", "sin", "where")}
+    functions = {name: getattr(np, name) for name in ("cos", "exp", "log", "logical_and", "sin", "sum", "where")}
     patterns = {f.__name__: f for f in of_programs.PATTERNS}
     return {**functions, **patterns, **arrays, "m": 3}
 

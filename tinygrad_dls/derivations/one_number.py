@@ -17,6 +17,7 @@ from tinygrad_dls.symbolic.algebra import Expression, is_zero
 
 __all__ = ["is_of_numbers", "step_by_step"]
 
+KINKS = (sympy.Heaviside, sympy.sign, sympy.Derivative)  # of which algebra says something else at the kink than the op
 MOST = 30  # ops that are gone through one by one
 RULES = {
     "multiply": "The product rule: the derivative with respect to a factor is the other factor.",
@@ -61,11 +62,10 @@ def step_by_step(entries: Entries, path: set[Node], wanted: list[Node], numbers:
 def _slope(entries: Entries, node: Node, above: Node, formulas: dict[Expression, Expression]) -> Expression:
     """The derivative of what an op computes: in the form that its rule has, if that is told apart from other uses."""
     value, found = formulas[symbol(above.identifier)], entries.gradient(node)
-    if found is not None and found.local is not None and found.above == (above,) and len(entries.users[node]) == 1:
-        return found.local
     slope = sympy.diff(value, symbol(node.identifier))
-    ruled = None if found is None else found.product.coeff(symbol(f"d{above.identifier}"))
-    if ruled and above is not entries.root and is_zero(_in_full(ruled - slope, formulas)):
+    alone = found is not None and found.local is not None and found.above == (above,) and len(entries.users[node]) == 1
+    ruled = found.local if alone else found.product.coeff(symbol(f"d{above.identifier}"))  # type: ignore[union-attr]
+    if ruled and above is not entries.root and (slope.has(*KINKS) or is_zero(_in_full(ruled - slope, formulas))):
         return ruled
     return slope if above is entries.root else slope.xreplace({value: symbol(above.identifier)})
 
