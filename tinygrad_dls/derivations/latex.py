@@ -74,6 +74,16 @@ class LatexPrinter(Printer):
     def __init__(self, names: Mapping[Call, str], notation: Notation, m: int | None) -> None:
         super().__init__(names, exact=False)
         self.notation, self.m = notation, m
+        self._texts: dict[Call, Written] = {}  # as a formula asks for the same part more than once
+        self._factors: dict[Call, tuple[int, list[Any], list[Any]]] = {}
+
+    def text(self, x: Any, top: bool = False) -> Written:
+        """The formula of an argument, and how tightly it binds."""
+        if top or not isinstance(x, Call):
+            return super().text(x, top)
+        if x not in self._texts:
+            self._texts[x] = super().text(x)
+        return self._texts[x]
 
     # -- pieces -------------------------------------------------------------------------------------------------------
 
@@ -197,9 +207,13 @@ class LatexPrinter(Printer):
         """The sign of a product of quotients, and what it has above and below the line."""
         if not isinstance(x, Call):
             return (-1, [-x], []) if _is_number(x) and x < 0 else (1, [x], [])
-        row = row_of(x.function)
         if x in self.names and not top:
             return 1, [x], []
+        if x not in self._factors:
+            self._factors[x] = self._factored(x, row_of(x.function))
+        return self._factors[x]
+
+    def _factored(self, x: Call, row: Function) -> tuple[int, list[Any], list[Any]]:
         if row.kind is FILLED and row.fill is not None:
             return self.factors(x.args[row.fill], False)
         if x.function is astype or (row.kind is VIEW and row.spreads and _size(x.args[0]) == 1):
@@ -281,14 +295,10 @@ class LatexPrinter(Printer):
         """An entry of an array: above its example, below its row or column; of a power, at the base."""
         marks = (f"^{{({upper})}}" if upper else "") + (f"_{{{lower}}}" if lower else "")
         named = x in self.names or x.function is None
-        if (
-            not named
-            and row_of(x.function).binding is Binding.POWER
-            and scalar_value(x.args[1]) is not None
-            and isinstance(x.args[0], Call)
-        ):
+        if not named and row_of(x.function).binding is Binding.POWER and isinstance(x.args[0], Call):
             base, exponent = x.args
-            if base in self.names or base.function is None or not upper:
+            plain = base in self.names or base.function is None or not upper
+            if plain and scalar_value(exponent) is not None:
                 return self.power(self.entry(base, upper, lower), exponent)
         text = self.within(x)
         if not named:

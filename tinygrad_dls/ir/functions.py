@@ -304,7 +304,11 @@ def _latex_transpose(p: Any, x: Any) -> Any:
 def _latex_equal(p: Any, x: Any) -> Any:
     """A comparison; of class numbers with the numbers of all classes, one below the other, the one-hot columns."""
     classes, labels = x.args
-    if isinstance(classes, np.ndarray) and np.array_equal(classes, np.arange(len(classes))[:, None]):
+    if (
+        isinstance(classes, np.ndarray)
+        and classes.ndim == 2
+        and np.array_equal(classes, np.arange(len(classes))[:, None])
+    ):
         return rf"\mathrm{{onehot}}({p.within(labels)})"
     return p.comparison(x, "=")
 
@@ -327,21 +331,15 @@ def _python_filled(p: Any, x: Any) -> str | None:
     shape = x.args[0] if x.function is np.full else x.args[1]
     exact = np.result_type(getattr(number, "dtype", None) or type(number)) == x.dtype
     dtype = "" if x.dtype == np.float64 and (exact or number == 1) else f", {p.dtype(np.dtype(x.dtype))}"
-    return (
-        f"np.ones({p.within(shape)}{dtype})"
-        if number == 1
-        else f"np.full({p.within(shape)}, {p.within(number)}{dtype})"
-    )
+    made = "np.ones({}" if number == 1 else f"np.full({{}}, {p.within(number)}"
+    return f"{made.format(p.within(shape))}{dtype})"
 
 
 def _python_scattered(p: Any, x: Any) -> str:
     """The entries of dz added up by the places that the index says, which are counted through."""
     dz, index, shape = x.args
-    size = (
-        str(math.prod(shape))
-        if all(isinstance(n, int) for n in shape)
-        else " * ".join(p.within(n, ATOM) for n in shape)
-    )
+    known = all(isinstance(n, int) for n in shape)
+    size = str(math.prod(shape)) if known else " * ".join(p.within(n, ATOM) for n in shape)
     places = f"np.arange({size}).reshape({_python_shape(p, shape)})[{p.index(index)}].ravel()"
     cast = "" if x.dtype == np.float64 else f".astype({p.dtype(x.dtype)})"  # which it computes in
     return f"np.bincount({places}, {p.owner(dz)}.ravel(), {size}).reshape({_python_shape(p, shape)}){cast}"
