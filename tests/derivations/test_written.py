@@ -88,7 +88,15 @@ def test_the_code_has_no_blemish(name):
 
 
 def test_the_cost_and_its_parts_are_told_apart():
-    assert "A part of the cost.\n    U3 = " in WRITTEN["l2"].text
+    assert "The mean of the losses.\n    U3 = " in WRITTEN["l2"].text
+
+
+def test_what_an_op_says_in_formulas_alone_is_no_sentence():
+    """The layer says ``dw = ...``, ``da = ...``, ``db = dz`` summed over examples: a list, and not of these arrays."""
+    layer = tg.nn.Linear(4, 1, rng=np.random.default_rng(0))
+    derivation = tg.derive(lambda X, Y: tg.mean_squared_error(layer(np.tanh(X[:1] * np.ones((4, 1))) * 2 + 1), Y), X, Y)
+    assert "summed over examples" not in derivation.text + derivation.html
+    assert "The chain rule.\n    dW = dZ @ " in derivation.text
 
 
 def test_a_gradient_that_two_summands_share_belongs_to_each_alone():

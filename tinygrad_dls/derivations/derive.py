@@ -302,8 +302,10 @@ class _DerivationBuilder:
         if node is None:
             what = getattr(self.calls[identifier].function, "__name__", "part")
             return (f"The {what} that the cost holds within.",)
-        if node is self.root or node.loss is not None:
-            return ("The cost.",) if node is self.root else ("A part of the cost.",)
+        if node is self.root:
+            return ("The cost.",)
+        if node.loss is not None:
+            return ("The mean of the losses.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
         what = re.split(r"[,:`(]", _doc(node))[0].strip().rstrip(".")
