@@ -75,8 +75,9 @@ ORDER = [
     "source",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
     "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
-    "derivations.latex", "derivations.document", "derivations.entries", "derivations.one_example",
-    "derivations.taken_apart", "derivations.derive", "derivations",
+    "derivations.notation", "derivations.latex", "derivations.lines", "derivations.document", "derivations.entries",
+    "derivations.one_example", "derivations.one_number", "derivations.taken_apart", "derivations.arguments",
+    "derivations.derive", "derivations",
 ]  # fmt: skip
 
 

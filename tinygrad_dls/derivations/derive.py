@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.derivations.arguments import with_leaves
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
-from tinygrad_dls.derivations.latex import Notation, latex, marked
+from tinygrad_dls.derivations.latex import latex
+from tinygrad_dls.derivations.notation import Notation, marked
 from tinygrad_dls.engine.arrays import boolean
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor
@@ -23,12 +25,13 @@ from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.call import Call, evaluate, is_transpose, program_input, toposort
+from tinygrad_dls.ir.functions import FILLED, row_of
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
 from tinygrad_dls.ir.shapes import call_of
 
 try:
-    from tinygrad_dls.derivations import one_example, taken_apart
+    from tinygrad_dls.derivations import one_example, one_number, taken_apart
     from tinygrad_dls.derivations.entries import Entries, M, as_call
 except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
@@ -52,13 +55,16 @@ def derive(
     Parameters
     ----------
     cost : Tensor, function or Module
-        The cost ``J``, or the function that computes it of arrays, or a model, with `loss`.
+        The cost ``J``, or the function that computes it of arrays, or a model, with `loss`. Any function of arguments
+        that are floats is derived with respect to the first, as `tinygrad_dls.grad` differentiates it, if it uses no
+        Tensors of its own.
     *inputs : array
         The arguments of a function; of a model, the examples X and the labels Y.
     loss : function, optional
         A function of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
     wrt : str, Tensor, or list of these, optional
-        What is derived with respect to: names such as ``"W1"`` or ``"Z2"``, or the Tensors; by default, all parameters.
+        What is derived with respect to: names such as ``"W1"`` or ``"Z2"``, also those of a function's arguments; or
+        the Tensors. By default, all parameters.
     values : bool, default False
         Whether each line carries its number too; in the steps for one example, that of the first.
 
@@ -83,10 +89,20 @@ def derive(
     >>> derivation = tg.derive(tg.nn.LogisticRegression(2), X, Y, loss=tg.binary_cross_entropy_with_logits)
     >>> derivation.formulas["dZ"], derivation.formulas["dW"]
     ('(A - Y) / m', 'dZ @ X.T')
+
+    A function of numbers is derived op by op:
+
+    >>> import numpy as np
+    >>> derivation = tg.derive(lambda x: x * np.exp(-(x**2)), 1.5)
+    >>> print(derivation.text[derivation.text.index("  All in all"):])
+      All in all, with the function's own formula.
+        dJ/dx = exp(-x**2) - 2*x**2*exp(-x**2)
+              = (1 - 2*x**2)*exp(-x**2)
+    <BLANKLINE>
     """
     with_values = boolean(values, "values")
-    step = next(program(subject("derive", cost, inputs, loss)))
-    return _DerivationBuilder(step, wrt, with_values).derivation()
+    given, wanted = with_leaves(subject("derive", cost, inputs, loss), wrt)
+    return _DerivationBuilder(next(program(given)), wanted, with_values).derivation()
 
 
 class _DerivationBuilder:
@@ -97,10 +113,12 @@ class _DerivationBuilder:
         self.step, self.nodes, self.root = step, nodes, nodes[-1]
         self.node = {node.identifier: node for node in sorted(nodes, key=lambda node: node.kind != "input")}
         self.calls = dict((*step.forward, *step.backward))
+        self.arrays = {call.name: call for call in (*step.data, *step.parameters)} | step.recorded
         self.users: dict[Node, list[Node]] = {node: [] for node in nodes}
         for node in nodes:
             for x in dict.fromkeys(x for x in node.inputs if isinstance(x, Node)):
                 self.users[x].append(node)
+        self.of_numbers = one_number.is_of_numbers(nodes)
         self.wanted = self._wanted(wrt)
         self.path = self._path()
         arrays = {call.name: call.name for call in (*step.data, *step.parameters)} | {x: x for x, _ in step.forward}
@@ -123,7 +141,8 @@ class _DerivationBuilder:
         for identifier, call in step.backward:
             if self._has_line(self.node[identifier[1:]]):
                 self.backward[identifier] = call
-                if call not in before:  # else the forward pass has computed it within a formula
+                # else the forward pass has computed it within a formula; or it is a number, which needs no name
+                if call not in before and row_of(call.function).kind is not FILLED:
                     self.names.setdefault(call, identifier)
         self.entries = Entries(step, lambda node: node not in self.inlined, self.notation)
         self.numbers = self._numbers() if with_values else {}
@@ -163,7 +182,7 @@ class _DerivationBuilder:
 
     def _is_within(self, node: Node | None, call: Call) -> bool:
         """Whether a node is written within the formula that uses it, as in the printed code."""
-        if node is None or node is self.root or node in self.wanted:
+        if node is None or node is self.root or node in self.wanted or self.of_numbers:
             return False
         return is_written_within(node, len(self.users[node]), call, self.names)
 
@@ -194,6 +213,12 @@ class _DerivationBuilder:
         for identifier in self._in_order():
             rights, because = self._steps(self.node[identifier[1:]], identifier, finals[identifier])
             backward.append(self._line(identifier, rights, because))
+        code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
+        steps = None
+        if self.of_numbers:
+            steps = one_number.step_by_step(self.entries, self.path, self.wanted, self.numbers)
+        if steps is not None:
+            return Derivation(tuple(part for part in (self._given(), steps) if part is not None), code)
         wanted = [self._named(f"d{node.identifier}") for node in self.wanted]
         first, of = self.wanted[0], self._slope(self.root, self.wanted[0])
         intro: Prose = (
@@ -210,7 +235,6 @@ class _DerivationBuilder:
             self._one_example(),
             Part("Backward pass", intro, tuple(backward)),
         ]
-        code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
         return Derivation(tuple(part for part in parts if part is not None), code)
 
     def _one_example(self) -> Part | None:
@@ -279,8 +303,10 @@ class _DerivationBuilder:
         if node is None:
             what = getattr(self.calls[identifier].function, "__name__", "part")
             return (f"The {what} that the cost holds within.",)
-        if node is self.root or node.loss is not None:
+        if node is self.root:
             return ("The cost.",)
+        if node.loss is not None:
+            return ("The mean of the losses.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
         what = re.split(r"[,:`(]", _doc(node))[0].strip().rstrip(".")
@@ -313,7 +339,7 @@ class _DerivationBuilder:
         """The equal forms of a gradient, and why they hold."""
         final, users = self._formula(identifier, call), self.users[node]
         found = self.entries.gradient(node)
-        if found is not None and found.local is not None and found.local != 1:
+        if found is not None and found.local not in (None, 1) and found.above[0].loss is None:
             (above,) = found.above
             slope, gradient = self._slope(above, node), self._named(f"d{above.identifier}")
             rights = [Formula(rf"{gradient.latex} \odot {slope.latex}", f"{gradient.code} * ({slope.code})")]
@@ -376,8 +402,9 @@ class _DerivationBuilder:
         )
         user_is = (", ", self._named(user.identifier), f" is {_tuple(larger)}") if user not in self.inlined else ()
         times = f"each number for all {self.notation.count_in_shapes} examples" if column else "its numbers many times"
+        own = self._shape(self.arrays[node.identifier]) or ()
         return (
-            "Broadcasting: ", self._named(node.identifier), f" is {_tuple(tuple(map(str, node.shape)))}", *user_is,
+            "Broadcasting: ", self._named(node.identifier), f" is {_tuple(own)}", *user_is,
             f", which uses {times}. Every use moves the cost, so the uses add up.",
         )  # fmt: skip
 
@@ -439,7 +466,7 @@ def _explanation(node: Node) -> str:
     doc = _doc(node)
     masked = re.sub("``.*?``", lambda code: "`" * len(code[0]), doc)  # a colon within code is none
     _, _, behind = masked.partition(":")
-    if len(re.sub("`+", "", behind).split()) <= 3:
+    if len(re.findall(r"\w+", behind)) <= 3:  # commas between formulas are no words
         return ""
     return _sentence(doc[len(doc) - len(behind) :].strip(), set(inspect.signature(node.x.op).parameters))
 

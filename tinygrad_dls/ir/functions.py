@@ -74,14 +74,14 @@ class Kind(enum.Enum):
 
 
 class Binding(enum.IntEnum):
-    """How tightly an operator binds, as in Python."""
+    """How tightly an operator binds, as in Python; between these, other notations have levels of their own."""
 
     COMPARISON = 0
-    SUM = 1
-    PRODUCT = 2
-    SIGN = 3
-    POWER = 4
-    ATOM = 5
+    SUM = 10
+    PRODUCT = 20
+    SIGN = 30
+    POWER = 40
+    ATOM = 50
 
 
 ENTRYWISE, REDUCTION, RUNNING, COLUMNWISE, MATRIX, VIEW, PART, JOINED, FILLED, SHAPE, FREE, OTHER = Kind
@@ -110,9 +110,10 @@ class Function:
     python : callable, optional
         How Python writes it, if otherwise than ``np.name(...)``: a function of the printer, which is a
         `tinygrad_dls.ir.printing.PythonPrinter`, and of the call, that gives the text; or None: as usual.
-    latex : str
+    latex : str or callable
         Its name in a formula, ``r"\tanh"``; or the formula, with ``#1`` and ``#2`` for the arguments. Of an operator,
-        its sign in a formula, if that is another one. Empty: letter by letter.
+        its sign in a formula, if that is another one. Empty: letter by letter. Or a function as for `python`, of the
+        `tinygrad_dls.derivations.latex.LatexPrinter`.
     bounds : tuple of two floats
         Between which numbers the result lies, whatever the arguments are.
     monotone : bool
@@ -131,6 +132,8 @@ class Function:
         Of a reduction: whose ``reduce`` does the same, into an array that is there.
     additive : bool
         Whether of all the examples it gives the sum of what it gives of some of them, and of the others.
+    linear : bool
+        Whether a factor of the argument, such as a minus, may stand in front instead.
     fill : int, optional
         The argument that every entry of the result is, if that is a number.
     spreads : bool
@@ -138,8 +141,7 @@ class Function:
     out_by_keyword : bool
         Whether the array to write into is to be named, ``out=``.
     normal : callable, optional
-        Of the function and all that NumPy lets it be called with: the same as programs write it, see `normal`. Of a
-        reduction that has none, `normal.reduced`.
+        Of the function and all it may be called with: the same as programs have it, see `normal`.
 
     Examples
     --------
@@ -156,7 +158,7 @@ class Function:
     chained: bool = False
     method: str = ""
     python: Callable[[Any, Any], Any] | None = None
-    latex: str = ""
+    latex: str | Callable[[Any, Any], Any] = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     monotone: bool = False
     selects: bool = False
@@ -165,6 +167,7 @@ class Function:
     composed: Callable[..., Any] | None = None
     reduce: np.ufunc | None = None
     additive: bool = False
+    linear: bool = False
     fill: int | None = None
     spreads: bool = False
     out_by_keyword: bool = False
@@ -291,11 +294,35 @@ def shared_softmax(Z: Any) -> Any:
 PATTERNS = (sigmoid, clipped_sigmoid, softmax, shared_softmax)
 
 
-# -- how Python writes what has a notation of its own ------------------------------------------------------------------
+# -- how what has a notation of its own is written --------------------------------------------------------------------
 
 
 def _python_transpose(p: Any, x: Any) -> str | None:
     return f"{p.owner(x.args[0])}.T" if is_transpose(x) else None
+
+
+def _python_getitem(p: Any, x: Any) -> str:
+    return f"{p.owner(x.args[0])}[{p.index(x.args[1])}]"
+
+
+def _latex_mean(p: Any, x: Any) -> Any:
+    return p.total(x, r"\sum", mean=True)
+
+
+def _latex_transpose(p: Any, x: Any) -> Any:
+    return p.transposed(x.args[0]) if is_transpose(x) else None
+
+
+def _latex_equal(p: Any, x: Any) -> Any:
+    """A comparison; of class numbers with the numbers of all classes, one below the other, the one-hot columns."""
+    classes, labels = x.args
+    if (
+        isinstance(classes, np.ndarray)
+        and classes.ndim == 2
+        and np.array_equal(classes, np.arange(len(classes))[:, None])
+    ):
+        return rf"\mathrm{{onehot}}({p.within(labels)})"
+    return p.comparison(x, "=")
 
 
 def _python_reshape(p: Any, x: Any) -> str | None:
@@ -308,14 +335,23 @@ def _python_shape(p: Any, shape: Any) -> str:
     return ", ".join(map(p.within, shape if isinstance(shape, tuple) else (shape,))) or "()"
 
 
+def _python_filled(p: Any, x: Any) -> str | None:
+    """An array of one number over and over: ``np.ones((1, m))``, ``np.full((1, m), 0.5)``."""
+    number = p.spread(x)
+    if number is None or not x.shape or x.options.keys() - {"dtype"}:
+        return None
+    shape = x.args[0] if x.function is np.full else x.args[1]
+    exact = np.result_type(getattr(number, "dtype", None) or type(number)) == x.dtype
+    dtype = "" if x.dtype == np.float64 and (exact or number == 1) else f", {p.dtype(np.dtype(x.dtype))}"
+    made = "np.ones({}" if number == 1 else f"np.full({{}}, {p.within(number)}"
+    return f"{made.format(p.within(shape))}{dtype})"
+
+
 def _python_scattered(p: Any, x: Any) -> str:
     """The entries of dz added up by the places that the index says, which are counted through."""
     dz, index, shape = x.args
-    size = (
-        str(math.prod(shape))
-        if all(isinstance(n, int) for n in shape)
-        else " * ".join(p.within(n, ATOM) for n in shape)
-    )
+    known = all(isinstance(n, int) for n in shape)
+    size = str(math.prod(shape)) if known else " * ".join(p.within(n, ATOM) for n in shape)
     places = f"np.arange({size}).reshape({_python_shape(p, shape)})[{p.index(index)}].ravel()"
     cast = "" if x.dtype == np.float64 else f".astype({p.dtype(x.dtype)})"  # which it computes in
     return f"np.bincount({places}, {p.owner(dz)}.ravel(), {size}).reshape({_python_shape(p, shape)}){cast}"
@@ -361,16 +397,22 @@ _UNIT, _POSITIVE = (0.0, 1.0), (0.0, np.inf)
 # Operators. A quotient rises and falls between the poles, which `interval` knows.
 add(np.add, operator="+", binding=SUM, chained=True, monotone=True, formula=lambda a, x, y: a.settled(x + y))
 add(np.subtract, operator="-", binding=SUM, monotone=True, formula=lambda a, x, y: a.settled(x - y))
-add(np.multiply, operator="*", binding=PRODUCT, monotone=True, formula=lambda a, x, y: a.settled(x * y))
-add(np.divide, operator="/", binding=PRODUCT, monotone=True, formula=lambda a, x, y: a.settled(x / y))
-add(np.floor_divide, operator="//", binding=PRODUCT)
+add(np.multiply, operator="*", binding=PRODUCT, latex=r"\odot", monotone=True, formula=lambda a, x, y: a.settled(x * y))
+add(
+    np.divide,
+    operator="/",
+    binding=PRODUCT,
+    monotone=True,
+    formula=lambda a, x, y: a.settled(x / y),
+)
+add(np.floor_divide, operator="//", binding=PRODUCT, latex=r"\left\lfloor\frac{#1}{#2}\right\rfloor")
 add(np.negative, operator="-", binding=SIGN, monotone=True, formula=lambda _, x: -x)
-add(np.power, operator="**", binding=POWER, formula=lambda _, x, y: x**y)
+add(np.power, operator="**", binding=POWER, latex=lambda p, x: p.power(*x.args), formula=lambda _, x, y: x**y)
 add(np.greater, operator=">", binding=COMPARISON, bounds=_UNIT, formula="Gt")
 add(np.greater_equal, operator=">=", binding=COMPARISON, bounds=_UNIT, latex=r"\ge", formula="Ge")
 add(np.less, operator="<", binding=COMPARISON, bounds=_UNIT, formula="Lt")
 add(np.less_equal, operator="<=", binding=COMPARISON, bounds=_UNIT, latex=r"\le", formula="Le")
-add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex="=", formula="Eq")
+add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex=_latex_equal, formula="Eq")
 add(np.not_equal, operator="!=", binding=COMPARISON, bounds=_UNIT, latex=r"\ne", formula="Ne")
 
 # Entry by entry.
@@ -378,7 +420,7 @@ add(np.abs, latex=r"\left|#1\right|", bounds=_POSITIVE, formula="Abs")
 add(np.positive, monotone=True, formula=lambda _, x: x)
 add(np.sign, bounds=(-1.0, 1.0), monotone=True)
 add(np.copysign)
-add(np.square, bounds=_POSITIVE, formula=lambda _, x: x**2)
+add(np.square, latex=lambda p, x: p.power(x.args[0], 2), bounds=_POSITIVE, formula=lambda _, x: x**2)
 add(np.sqrt, latex=r"\sqrt{#1}", bounds=_POSITIVE, monotone=True, formula="sqrt")
 add(np.exp, latex="e^{#1}", bounds=_POSITIVE, monotone=True)
 add(np.expm1, bounds=(-1.0, np.inf), monotone=True, formula=lambda a, x: a.sympy.exp(x) - 1)
@@ -390,51 +432,61 @@ add(np.tanh, latex=r"\tanh", bounds=(-1.0, 1.0), monotone=True)
 add(np.maximum, latex=r"\max", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Max, x, y))
 add(np.minimum, latex=r"\min", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Min, x, y))
 add(np.clip, monotone=True, composed=_clip, normal=normal.clipped)
-add(np.where, truths=True, formula=lambda a, c, x, y: a.chosen(c, x, y))
+add(
+    np.where,
+    latex=r"{\begin{cases} #2 & #1 \\ #3 & \text{else} \end{cases}}",
+    truths=True,
+    formula=lambda a, c, x, y: a.chosen(c, x, y),
+)
 add(np.logical_and, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.And(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_or, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.Or(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_not, bounds=_UNIT, truths=True, formula=lambda a, x: a.sympy.Not(a.as_boolean(x)))
 add(np.isnan, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(x is a.sympy.nan))
 add(np.isinf, bounds=_UNIT)
 add(np.isfinite, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(not x.has(a.sympy.oo, -a.sympy.oo, a.sympy.nan)))
-add(astype, selects=True, python=lambda p, x: f"{p.owner(x.args[0])}.astype({p.within(x.args[1])})")
+add(
+    astype,
+    selects=True,
+    latex=lambda p, x: p.text(x.args[0]),
+    python=lambda p, x: f"{p.owner(x.args[0])}.astype({p.within(x.args[1])})",
+)
 add(np.astype, method="astype", selects=True)
 add(sigmoid, latex=r"\sigma", bounds=_UNIT)
 add(clipped_sigmoid, latex=r"\sigma", bounds=_UNIT)
 
 # Along axes.
-add(np.sum, REDUCTION, method="sum", reduce=np.add, additive=True, normal=normal.summed)
-add(np.prod, REDUCTION, reduce=np.multiply, normal=normal.summed)
+add(np.sum, REDUCTION, method="sum", latex=r"\sum", reduce=np.add, additive=True, linear=True, normal=normal.summed)
+add(np.prod, REDUCTION, latex=r"\prod", reduce=np.multiply, normal=normal.summed)
 add(np.max, REDUCTION, method="max", latex=r"\max", reduce=np.maximum, selects=True)
 add(np.min, REDUCTION, method="min", latex=r"\min", reduce=np.minimum, selects=True)
 add(np.amax, REDUCTION, normal=normal.largest)
 add(np.amin, REDUCTION, normal=normal.smallest)
-add(np.mean, REDUCTION, method="mean", composed=_mean, normal=normal.averaged)
+add(np.mean, REDUCTION, method="mean", latex=_latex_mean, linear=True, composed=_mean, normal=normal.averaged)
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
-add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var, normal=normal.varying)
-add(np.std, REDUCTION, bounds=_POSITIVE, composed=_std, normal=normal.varying)
+add(np.var, REDUCTION, latex=r"\mathrm{var}", bounds=_POSITIVE, composed=_var, normal=normal.varying)
+add(np.std, REDUCTION, latex=r"\mathrm{std}", bounds=_POSITIVE, composed=_std, normal=normal.varying)
 add(np.cumsum, RUNNING, normal=normal.running)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)
-add(np.matmul, MATRIX, operator="@", binding=PRODUCT)
+add(np.matmul, MATRIX, operator="@", binding=PRODUCT, latex=r"\,")
 add(np.dot, MATRIX, additive=True, composed=_dot, normal=normal.product)
 
 # The same entries elsewhere.
 add(np.reshape, VIEW, python=_python_reshape, selects=True, spreads=True, normal=normal.reshaped)
 add(np.expand_dims, VIEW, selects=True, spreads=True, normal=normal.expanded)
-add(np.broadcast_to, VIEW, selects=True, spreads=True, fill=0, normal=normal.spread)
+add(np.broadcast_to, VIEW, python=_python_filled, selects=True, spreads=True, fill=0, normal=normal.spread)
 add(np.squeeze, VIEW, selects=True, normal=normal.squeezed)
-add(np.transpose, VIEW, python=_python_transpose, selects=True, normal=normal.transposed)
+add(np.transpose, VIEW, python=_python_transpose, latex=_latex_transpose, selects=True, normal=normal.transposed)
 add(np.swapaxes, VIEW, selects=True, normal=normal.swapped)
-add(getitem, PART, selects=True, python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]")
+add(getitem, PART, selects=True, latex=lambda p, x: p.code(x), python=_python_getitem)
 add(scattered, PART, python=_python_scattered)
 add(np.concatenate, JOINED, normal=normal.joined)
 add(np.stack, JOINED, normal=normal.stacked)
 
 # New arrays.
 add(np.asarray, FILLED, fill=0, python=lambda p, x: p.text(x.args[0]))  # of a number, as programs have it
-add(np.full, FILLED, fill=1, normal=normal.filled)
+add(np.full, FILLED, fill=1, python=_python_filled, normal=normal.filled)
 add(np.ones, FILLED)
 add(np.zeros_like, FILLED)
 add(np.ones_like, FILLED)
