@@ -11,6 +11,7 @@ be differentiated again.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import operator
 import sys
@@ -46,6 +47,28 @@ NUMBER = "a Python number"  # as errors call what code asks for
 
 # What a NumPy function means for Tensors. `op` and `implements` fill it.
 implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+_MORE = ["elementary", "composed", "linalg"]  # modules of further functions, loaded when the first one is asked for
+_SELDOM = {
+    "dtype",
+    "initial",
+    "where",
+    "out",
+    "correction",
+    "mean",
+    "include_initial",
+    "copy",
+}  # keywords of reductions
+
+
+def implementation(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What a NumPy function means for Tensors, or None."""
+    if function not in implementations and _MORE:
+        before = implementations.copy()
+        while _MORE:
+            importlib.import_module(f"tinygrad_dls.engine.{_MORE.pop()}")
+        implementations.update(before)  # what a user has given a meaning keeps it
+    return implementations.get(function)
 
 
 class Op(Protocol[P]):
@@ -269,7 +292,7 @@ class Tensor(_Attached):
             )
         if kwargs:
             raise TypeError(f"{name}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
-        function = implementations.get(ufunc) if method == "__call__" else None
+        function = implementation(ufunc) if method == "__call__" else None
         if function is None and ufunc.__name__ == "clip" and method == "__call__":  # that of `array.clip(t, u)`
             function = implementations[np.clip]
         if function is None:
@@ -280,7 +303,11 @@ class Tensor(_Attached):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
-        function = implementations.get(func)
+        function = implementation(func)
+        if function is not None and not _SELDOM.isdisjoint(kwargs):
+            from tinygrad_dls.engine.composed import with_keywords  # on first use
+
+            return with_keywords(func, *args, **kwargs)
         if function is None and func in _WRITING:
             raise TypeError(
                 f"np.{func.__name__}: it writes in place, where a Tensor would lose its graph. Make a new array: "
