@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 
 import tinygrad_dls as tg
+from tests.numpy_functions import PAGE, TITLES, dispatched, kind
 from tinygrad_dls.engine import tensor
 
 jax.config.update("jax_enable_x64", True)
@@ -392,3 +393,17 @@ def test_models_of_them_are_compiled_printed_drawn_and_derived(name):
     assert "np." in str(source)
     assert tg.draw(loss(model(X), Y)).source
     assert str(tg.derive(loss(model(X), Y)))
+
+
+def test_the_table_of_the_page_is_what_is_registered():
+    """Releases of NumPy differ in what they have: the page may list what this one has not, and lack what is refused."""
+    functions, listed = dispatched(), {}
+    for wanted, title in TITLES.items():
+        (names,) = re.findall(rf"\*\*{re.escape(title)}\*\* \(\d+\)\n\n(.*)\n", PAGE.read_text(encoding="utf-8"))
+        listed |= dict.fromkeys(re.findall(r"`([\w.]+)`", names), wanted)
+    now = {name: kind(function) for name, function in functions.items()}
+    assert {name: listed[name] for name in listed.keys() & now.keys()} == {
+        name: now[name] for name in listed.keys() & now
+    }
+    assert {name for name in now.keys() - listed.keys() if now[name] != "refused"} == set()
+    assert len(listed) > 250

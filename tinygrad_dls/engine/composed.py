@@ -13,37 +13,30 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array
-from tinygrad_dls.engine.autodiff import op
+from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.ops import (
-    astype,
     broadcast_to,
     concatenate,
-    divide,
     expand_dims,
     getitem,
     matmul,
-    max,
-    mean,
-    min,
     multiply,
-    prod,
     reshape,
-    subtract,
     sum,
     swapaxes,
     transpose,
     where,
 )
-from tinygrad_dls.engine.tensor import Rule, Tensor, implements, values
+from tinygrad_dls.engine.tensor import Tensor, implements, values
 
-__all__ = ["with_keywords"]
+__all__ = ["array_of", "axes_of", "diagonal", "part", "take_along_axis"]
 
 Axes = int | tuple[int, ...]
 
 
-def _array(x: Any, name: str) -> Any:
+def array_of(x: Any, name: str) -> Any:
+    """An operand as a Tensor or an array."""
     return x if isinstance(x, Tensor) else as_array(x, name)
 
 
@@ -52,12 +45,12 @@ def _refuse_order(function: str, order: str) -> None:
         raise TypeError(f"np.{function}: order={order!r} is not supported on a Tensor; transpose it first.")
 
 
-def _slice(x: Any, axis: int, start: int | None, stop: int | None, step: int | None = None) -> Any:
+def part(x: Any, axis: int, start: int | None, stop: int | None, step: int | None = None) -> Any:
     """A part along an axis."""
     return getitem(x, (slice(None),) * (axis % x.ndim) + (slice(start, stop, step),))
 
 
-def _axes(axes: Axes | None, ndim: int) -> tuple[int, ...]:
+def axes_of(axes: Axes | None, ndim: int) -> tuple[int, ...]:
     """Axes counted from 0."""
     several = range(ndim) if axes is None else axes if isinstance(axes, (tuple, list)) else (axes,)
     for axis in several:
@@ -87,7 +80,7 @@ def _at_least(n: int) -> Callable[..., Any]:
     def at_least(*arrays: Any) -> Any:
         found = []
         for x in arrays:
-            x = _array(x, f"np.atleast_{n}d")
+            x = array_of(x, f"np.atleast_{n}d")
             missing = n - x.ndim
             if missing > 0:  # as NumPy does it: vectors become rows, and in three axes get the last one as well
                 behind = int(n == 3 and x.ndim > 0)
@@ -107,7 +100,7 @@ implements(np.atleast_3d)(atleast_3d)
 @implements(np.moveaxis)
 def moveaxis(x: Any, source: Axes, destination: Axes) -> Any:
     """Axes moved to other places; the others keep their order."""
-    from_, to = _axes(source, x.ndim), _axes(destination, x.ndim)
+    from_, to = axes_of(source, x.ndim), axes_of(destination, x.ndim)
     order = [i for i in range(x.ndim) if i not in from_]
     for place, axis in sorted(zip(to, from_, strict=True)):
         order.insert(place, axis)
@@ -123,7 +116,7 @@ def matrix_transpose(x: Any) -> Any:
 @implements(np.flip)
 def flip(x: Any, axis: Axes | None = None) -> Any:
     """The entries along axes, from the end; by default, along all."""
-    axes = _axes(axis, x.ndim)
+    axes = axes_of(axis, x.ndim)
     return getitem(x, tuple(slice(None, None, -1 if i in axes else None) for i in range(x.ndim)))
 
 
@@ -144,19 +137,19 @@ def roll(x: Any, shift: Any, axis: Axes | None = None) -> Any:
     """The entries moved along axes; those that leave at one end come in at the other."""
     if axis is None:
         return reshape(roll(reshape(x, -1), shift, 0), x.shape)
-    axes = _axes(axis, x.ndim)
+    axes = axes_of(axis, x.ndim)
     shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
     for by, i in zip(shifts, axes, strict=True):
         at = -by % x.shape[i] if x.shape[i] else 0
         if at:
-            x = concatenate([_slice(x, i, at, None), _slice(x, i, None, at)], axis=i)
+            x = concatenate([part(x, i, at, None), part(x, i, None, at)], axis=i)
     return x
 
 
 @implements(np.tile)
 def tile(x: Any, reps: Any) -> Any:
     """The array, so many times along each axis."""
-    x, reps = _array(x, "np.tile"), tuple(np.atleast_1d(np.asarray(reps)).tolist())
+    x, reps = array_of(x, "np.tile"), tuple(np.atleast_1d(np.asarray(reps)).tolist())
     ndim = builtins.max(x.ndim, len(reps))
     reps = (1,) * (ndim - len(reps)) + reps
     shape = (1,) * (ndim - x.ndim) + x.shape
@@ -168,10 +161,10 @@ def tile(x: Any, reps: Any) -> Any:
 @implements(np.repeat)
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each entry so many times, one after the other."""
-    x = _array(x, "np.repeat")
+    x = array_of(x, "np.repeat")
     if axis is None:
         x, axis = reshape(x, -1), 0
-    (axis,) = _axes(axis, x.ndim)
+    (axis,) = axes_of(axis, x.ndim)
     if np.ndim(repeats):
         return take(x, np.repeat(np.arange(x.shape[axis]), values(repeats)), axis)
     n = int(repeats)
@@ -204,21 +197,21 @@ def dstack(arrays: Sequence[Any]) -> Any:
 @implements(np.column_stack)
 def column_stack(arrays: Sequence[Any]) -> Any:
     """Arrays beside each other; vectors are columns."""
-    arrays = [_array(x, "np.column_stack") for x in arrays]
+    arrays = [array_of(x, "np.column_stack") for x in arrays]
     return concatenate([x if x.ndim > 1 else reshape(x, (-1, 1)) for x in arrays], axis=1)
 
 
 @implements(np.array_split)
 def array_split(x: Any, sections: Any, axis: int = 0) -> Any:
     """Parts along an axis: so many, as equal as can be, or between given places."""
-    (axis,) = _axes(axis, x.ndim)
+    (axis,) = axes_of(axis, x.ndim)
     n = x.shape[axis]
     if np.ndim(sections):
         ends = [*(int(i) for i in sections), n]
     else:
         size, rest = divmod(n, int(sections))
         ends = np.cumsum([size + 1] * rest + [size] * (int(sections) - rest)).tolist()
-    return [_slice(x, axis, start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return [part(x, axis, start, end) for start, end in zip([0, *ends[:-1]], ends, strict=True)]
 
 
 @implements(np.split)
@@ -255,7 +248,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
         if mode != "constant":
             x = take(x, np.pad(np.arange(x.shape[axis]), (before, after), mode), axis)  # type: ignore[call-overload]
             continue
-        edge = np.zeros_like(values(_slice(x, axis, None, 1)))  # as long as the other axes, also where a program runs
+        edge = np.zeros_like(values(part(x, axis, None, 1)))  # as long as the other axes, also where a program runs
         ends = [
             broadcast_to(edge + x.dtype.type(number), (*x.shape[:axis], width, *x.shape[axis + 1 :]))
             for width, number in zip((before, after), filled, strict=True)
@@ -273,10 +266,10 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> 
     """Entries by their numbers along an axis; by default, of the flattened array."""
     if mode != "raise":
         raise TypeError(f"np.take: mode={mode!r} is not supported on a Tensor; clip the indices first.")
-    x = _array(x, "np.take")
+    x = array_of(x, "np.take")
     if axis is None:
         return getitem(reshape(x, -1), indices)
-    (axis,) = _axes(axis, x.ndim)
+    (axis,) = axes_of(axis, x.ndim)
     return getitem(x, (*(slice(None),) * axis, values(indices)))
 
 
@@ -286,7 +279,7 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     indices = values(indices)
     if axis is None:
         return getitem(reshape(x, -1), indices)
-    (axis,) = _axes(axis, x.ndim)
+    (axis,) = axes_of(axis, x.ndim)
     places = np.ogrid[tuple(slice(n) for n in indices.shape)]
     return getitem(x, tuple(indices if i == axis else place for i, place in enumerate(places)))
 
@@ -349,29 +342,29 @@ def nan_to_num(x: Any, *, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 @implements(np.outer, np.linalg.outer)
 def outer(a: Any, b: Any) -> Any:
     """Every entry of a times every entry of b: a column times a row."""
-    return multiply(reshape(_array(a, "np.outer"), (-1, 1)), reshape(_array(b, "np.outer"), (1, -1)))
+    return multiply(reshape(array_of(a, "np.outer"), (-1, 1)), reshape(array_of(b, "np.outer"), (1, -1)))
 
 
 @implements(np.inner)
 def inner(a: Any, b: Any) -> Any:
     """Sums of products along the last axes."""
-    a, b = _array(a, "np.inner"), _array(b, "np.inner")
+    a, b = array_of(a, "np.inner"), array_of(b, "np.inner")
     return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else multiply(a, b)
 
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any) -> Any:
     """The sum of the products of all entries."""
-    return matmul(reshape(_array(a, "np.vdot"), -1), reshape(_array(b, "np.vdot"), -1))
+    return matmul(reshape(array_of(a, "np.vdot"), -1), reshape(array_of(b, "np.vdot"), -1))
 
 
 @implements(np.tensordot, np.linalg.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """Sums of products over axes of a and axes of b: one matrix product of both, reshaped."""
-    a, b = _array(a, "np.tensordot"), _array(b, "np.tensordot")
+    a, b = array_of(a, "np.tensordot"), array_of(b, "np.tensordot")
     if isinstance(axes, (int, np.integer)):
         axes = (tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes)))
-    of_a, of_b = _axes(axes[0], a.ndim), _axes(axes[1], b.ndim)
+    of_a, of_b = axes_of(axes[0], a.ndim), axes_of(axes[1], b.ndim)
     if [a.shape[i] for i in of_a] != [b.shape[i] for i in of_b]:
         raise ValueError(f"np.tensordot: axes {of_a} of {a.shape} do not fit axes {of_b} of {b.shape}.")
     rest_a = [i for i in range(a.ndim) if i not in of_a]
@@ -385,7 +378,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 @implements(np.kron)
 def kron(a: Any, b: Any) -> Any:
     """Every entry of a times all of b, in its place."""
-    a, b = _array(a, "np.kron"), _array(b, "np.kron")
+    a, b = array_of(a, "np.kron"), array_of(b, "np.kron")
     ndim = builtins.max(a.ndim, b.ndim)
     left, right = ((1,) * (ndim - x.ndim) + tuple(x.shape) for x in (a, b))
     product = multiply(
@@ -393,128 +386,3 @@ def kron(a: Any, b: Any) -> Any:
         reshape(b, tuple(n for length in right for n in (1, length))),
     )
     return reshape(product, tuple(n * k for n, k in zip(left, right, strict=True)))
-
-
-# -- along axes -------------------------------------------------------------------------------------------------------
-
-
-@implements(np.average)
-def average(
-    x: Any, axis: Axes | None = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
-) -> Any:
-    """The mean; with weights, the sum of the weighted entries over that of the weights."""
-    if returned:
-        raise TypeError("np.average: returned=True is not supported on a Tensor; sum the weights yourself.")
-    if weights is None:
-        return mean(x, axis, keepdims=keepdims)
-    x, weights = _array(x, "np.average"), _array(weights, "the weights")
-    if weights.shape != x.shape:
-        if axis is None or isinstance(axis, tuple) or weights.shape != (x.shape[axis],):
-            raise ValueError(f"np.average: the weights are {weights.shape}, the array is {x.shape}.")
-        weights = reshape(weights, tuple(n if i == axis % x.ndim else 1 for i, n in enumerate(x.shape)))
-    total = sum(broadcast_to(weights, x.shape), axis, keepdims=keepdims)
-    return divide(sum(multiply(x, weights), axis, keepdims=keepdims), total)
-
-
-@implements(np.ptp)
-def ptp(x: Any, axis: Axes | None = None, *, keepdims: bool = False) -> Any:
-    """The largest less the smallest entry."""
-    return subtract(max(x, axis, keepdims=keepdims), min(x, axis, keepdims=keepdims))
-
-
-@implements(np.diff)
-def diff(x: Any, n: int = 1, axis: int = -1) -> Any:
-    """Each entry less the one before it; n times."""
-    for _ in range(n):
-        x = subtract(_slice(x, axis, 1, None), _slice(x, axis, None, -1))
-    return x
-
-
-@implements(np.sort)
-def sort(x: Any, axis: int | None = -1) -> Any:
-    """The entries in order: each takes its gradient along."""
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    return take_along_axis(x, np.argsort(values(x), axis=axis, kind="stable"), axis)
-
-
-@implements(np.median)
-def median(x: Any, axis: Axes | None = None, *, keepdims: bool = False) -> Any:
-    """The entry in the middle, or the mean of the two there."""
-    axes = _axes(axis, x.ndim)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    rest = [i for i in range(x.ndim) if i not in axes]
-    row = reshape(transpose(x, (*rest, *axes)), (*(x.shape[i] for i in rest), math.prod(x.shape[i] for i in axes)))
-    n = row.shape[-1]
-    if not n:
-        raise ValueError("np.median: 0 entries have none in the middle.")
-    in_order = sort(row)
-    z = mean(_slice(in_order, -1, (n - 1) // 2, n // 2 + 1), -1)
-    z = where(np.isnan(values(row)).any(axis=-1), math.nan, z)  # which sorting puts last
-    return reshape(z, kept) if keepdims else z
-
-
-@op(np.cumprod)
-def cumprod(x: Array, axis: int | None = None) -> Rule:
-    """Running product, ``z_i = z_{i-1} x_i``: ``g_i = dz_i + g_{i+1} x_{i+1}`` from the end, ``dx_i = g_i z_{i-1}``.
-
-    Zeros are no special case. Without an axis, of the flattened array, as in NumPy.
-    """
-    z = np.cumprod(x, axis=axis)
-
-    def dx(dz: Array) -> Array:
-        k = 0 if axis is None else axis % x.ndim
-        a = x.reshape(-1) if axis is None else x
-        g, parts = None, []
-        for i in range(a.shape[k] - 1, -1, -1):
-            here, behind = ((slice(None),) * k + (slice(j, j + 1),) for j in (i, i + 1))
-            g = dz[here] if g is None else dz[here] + g * a[behind]
-            parts.append(g * z[(slice(None),) * k + (slice(i - 1, i),)] if i else g)
-        return np.concatenate(parts[::-1], axis=k).reshape(x.shape) if parts else x
-
-    return z, (dx,)
-
-
-# -- keywords of reductions -------------------------------------------------------------------------------------------
-
-_FIRST = {np.sum: 0, np.prod: 1, np.max: -np.inf, np.min: np.inf}  # what changes no result
-_REDUCTIONS = {np.sum: sum, np.prod: prod, np.max: max, np.min: min, np.mean: mean}
-
-
-def with_keywords(function: Callable[..., Any], x: Any, *args: Any, **options: Any) -> Any:
-    """A reduction with NumPy's seldom keywords: ``dtype=``, ``initial=``, and ``where=``.
-
-    Raises
-    ------
-    TypeError
-        If a keyword is not supported on a Tensor.
-    """
-    name = f"np.{function.__name__}"
-    dtype, initial, chosen = (options.pop(key, None) for key in ("dtype", "initial", "where"))
-    supported = {"axis", "keepdims"} | ({"ddof"} if function in (np.var, np.std) else set())
-    if unknown := sorted(options.keys() - supported):
-        raise TypeError(f"{name}: the keyword {unknown[0]} is not supported on a Tensor.")
-    if function not in _REDUCTIONS and (initial is not None or chosen is not None or dtype is None):
-        raise TypeError(
-            f"{name}: the keyword {'where' if chosen is not None else 'initial'} is not supported on a Tensor."
-        )
-    if dtype is not None:
-        x = astype(x, dtype)
-    if function not in _REDUCTIONS:
-        return function(x, *args, **options)
-    reduced = _REDUCTIONS[function]
-    if chosen is not None:
-        chosen = values(chosen)
-        if function is np.mean:
-            ones = np.ones_like(values(x))
-            return divide(sum(where(chosen, x, 0), *args, **options), sum(where(chosen, ones, 0), *args, **options))
-        if initial is None and function in (np.max, np.min):
-            raise ValueError(f"{name}: where= needs an initial= value, as in NumPy.")
-        x = where(chosen, x, _FIRST[function])
-    z = reduced(x, *args, **options)
-    if initial is None:
-        return z
-    together = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.min: np.minimum}
-    if function not in together:
-        raise TypeError(f"{name}: the keyword initial is not supported on a Tensor.")
-    return together[function](z, initial)

@@ -201,10 +201,13 @@ def cholesky(a: Array) -> Rule:
     L = np.linalg.cholesky(a)
 
     def da(dL: Array) -> Array:
-        n = a.shape[-1]
-        below, half = np.tri(n, k=-1).astype(a.dtype), (np.eye(n) / 2).astype(a.dtype)
-        back = np.linalg.solve(_t(L), (_t(L) @ dL) * (below + half))
+        back = np.linalg.solve(_t(L), _lower(_t(L) @ dL))
         s = _t(np.linalg.solve(_t(L), _t(back)))
-        return (s + _t(s)) * (below + half)
+        return _lower(s + _t(s))
 
     return L, (da,)
+
+
+def _lower(a: Array) -> Array:
+    """What is below the diagonal, and half of what is on it."""
+    return (np.tril(a) + np.tril(a, -1)) / 2

@@ -48,7 +48,8 @@ NUMBER = "a Python number"  # as errors call what code asks for
 # What a NumPy function means for Tensors. `op` and `implements` fill it.
 implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 
-_MORE = ["elementary", "composed", "linalg"]  # modules of further functions, loaded when the first one is asked for
+_MORE = ["more_ops", "composed", "along_axes", "linalg"]  # further functions, loaded when the first one is asked for
+_KEYWORDS = "tinygrad_dls.engine.along_axes"  # sees to seldom keywords of reductions
 _SELDOM = {
     "dtype",
     "initial",
@@ -305,9 +306,7 @@ class Tensor(_Attached):
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
         function = implementation(func)
         if function is not None and not _SELDOM.isdisjoint(kwargs):
-            from tinygrad_dls.engine.composed import with_keywords  # on first use
-
-            return with_keywords(func, *args, **kwargs)
+            return importlib.import_module(_KEYWORDS).with_keywords(func, *args, **kwargs)
         if function is None and func in _WRITING:
             raise TypeError(
                 f"np.{func.__name__}: it writes in place, where a Tensor would lose its graph. Make a new array: "

@@ -211,7 +211,7 @@ def add(function: Callable[..., Any], kind: Kind = ENTRYWISE, **known: Any) -> F
     --------
     >>> import numpy as np
     >>> from tinygrad_dls.ir import functions
-    >>> functions.add(np.arcsinh, latex=r"\operatorname{arsinh}", monotone=True).kind
+    >>> functions.add(np.cbrt, latex=r"\sqrt[3]{#1}", monotone=True, formula="cbrt").kind
     <Kind.ENTRYWISE: 1>
     """
     name = getattr(function, "__name__", function)

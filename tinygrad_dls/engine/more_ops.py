@@ -1,4 +1,4 @@
-"""Further ops that go entry by entry: inverse and hyperbolic functions, logarithms of other bases, rounding.
+"""Further ops: inverse and hyperbolic functions, logarithms of other bases, running products, rounding.
 
 They are loaded when one of NumPy's functions here is first called on a Tensor. Steps, such as ``np.floor`` and
 ``np.sign``, have the derivative 0 wherever they have one, and 0 it is at the jumps as well.
@@ -26,6 +26,7 @@ __all__ = [
     "arctan2",
     "arctanh",
     "cosh",
+    "cumprod",
     "exp2",
     "hypot",
     "log2",
@@ -36,6 +37,8 @@ __all__ = [
     "sinh",
     "tan",
 ]  # fmt: skip
+
+_LOG_2, _LOG_10 = math.log(2), math.log(10)
 
 # -- angles -----------------------------------------------------------------------------------------------------------
 
@@ -131,19 +134,19 @@ def arctanh(x: Array) -> Rule:
 def exp2(x: Array) -> Rule:
     """``z = 2^x``: ``dz/dx = z log 2``."""
     z = np.exp2(x)
-    return z, (lambda dz: dz * z * math.log(2),)
+    return z, (lambda dz: dz * z * _LOG_2,)
 
 
 @op(np.log2)
 def log2(x: Array) -> Rule:
     """Logarithm to base 2: ``dz/dx = 1 / (x log 2)``."""
-    return np.log2(x), (lambda dz: dz / x / math.log(2),)
+    return np.log2(x), (lambda dz: dz / x / _LOG_2,)
 
 
 @op(np.log10)
 def log10(x: Array) -> Rule:
     """Logarithm to base 10: ``dz/dx = 1 / (x log 10)``."""
-    return np.log10(x), (lambda dz: dz / x / math.log(10),)
+    return np.log10(x), (lambda dz: dz / x / _LOG_10,)
 
 
 @op(np.logaddexp)
@@ -169,6 +172,30 @@ def reciprocal(x: Array) -> Rule:
 def positive(x: Array) -> Rule:
     """``z = +x``, a copy: ``dz/dx = 1``."""
     return np.positive(x), (lambda dz: dz,)
+
+
+# -- running products -----------------------------------------------------------------------------------------------
+
+
+@op(np.cumprod)
+def cumprod(x: Array, axis: int | None = None) -> Rule:
+    """Running product, ``z_i = z_{i-1} x_i``: ``g_i = dz_i + g_{i+1} x_{i+1}`` from the end, ``dx_i = g_i z_{i-1}``.
+
+    Zeros are no special case. Without an axis, of the flattened array, as in NumPy.
+    """
+    z = np.cumprod(x, axis=axis)
+
+    def dx(dz: Array) -> Array:
+        k = 0 if axis is None else axis % x.ndim
+        a = x.reshape(-1) if axis is None else x
+        g, parts = None, []
+        for i in range(a.shape[k] - 1, -1, -1):
+            here, behind = ((slice(None),) * k + (slice(j, j + 1),) for j in (i, i + 1))
+            g = dz[here] if g is None else dz[here] + g * a[behind]
+            parts.append(g * z[(slice(None),) * k + (slice(i - 1, i),)] if i else g)
+        return np.concatenate(parts[::-1], axis=k).reshape(x.shape) if parts else x
+
+    return z, (dx,)
 
 
 # -- steps: the gradient is 0 -----------------------------------------------------------------------------------------
@@ -208,6 +235,4 @@ implements(np.fmax)(maximum)
 implements(np.fmin)(minimum)
 implements(np.degrees, np.rad2deg)(lambda x: multiply(x, 180 / math.pi))
 implements(np.radians, np.deg2rad)(lambda x: multiply(x, math.pi / 180))
-implements(np.logaddexp2)(
-    lambda x, y: divide(logaddexp(multiply(x, math.log(2)), multiply(y, math.log(2))), math.log(2))
-)
+implements(np.logaddexp2)(lambda x, y: divide(logaddexp(multiply(x, _LOG_2), multiply(y, _LOG_2)), _LOG_2))
