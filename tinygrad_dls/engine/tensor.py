@@ -293,7 +293,7 @@ class Tensor(_Attached):
             )
         if kwargs:
             raise TypeError(f"{name}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
-        function = implementation(ufunc) if method == "__call__" else None
+        function = implementations.get(ufunc) or implementation(ufunc) if method == "__call__" else None
         if function is None and ufunc.__name__ == "clip" and method == "__call__":  # that of `array.clip(t, u)`
             function = implementations[np.clip]
         if function is None:
@@ -304,7 +304,7 @@ class Tensor(_Attached):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
-        function = implementation(func)
+        function = implementations.get(func) or implementation(func)
         if function is not None and not _SELDOM.isdisjoint(kwargs):
             return importlib.import_module(_KEYWORDS).with_keywords(func, *args, **kwargs)
         if function is None and func in _WRITING:
