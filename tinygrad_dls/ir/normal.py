@@ -30,7 +30,7 @@ from tinygrad_dls.ir.call import Call
 
 __all__ = [
     "Normal", "averaged", "clipped", "expanded", "filled", "joined", "largest", "product", "reduced", "reshaped",
-    "running", "smallest", "spread", "squeezed", "stacked", "summed", "swapped", "transposed", "varying",
+    "rounded", "running", "smallest", "spread", "squeezed", "stacked", "summed", "swapped", "transposed", "varying",
 ]  # fmt: skip
 
 Normal = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]  # a function, its arguments and options
@@ -85,6 +85,11 @@ def running(f: Any, a: Any, axis: Any = None, dtype: Any = None, out: Any = None
     """Normalize ``np.cumsum``: along one axis; without any, of all entries in a row."""
     place = None if axis is None else _axis(axis, _rank(a))
     return f, (a,), _said(axis=place, dtype=_unless(dtype, _of_sum, a), out=out)
+
+
+def rounded(f: Any, a: Any, decimals: Any = 0, out: Any = None) -> Normal:
+    """Normalize ``np.round``."""
+    return f, (a,), _said(decimals=_unless_said(decimals, 0), out=out)
 
 
 # -- the same entries elsewhere ---------------------------------------------------------------------------------------

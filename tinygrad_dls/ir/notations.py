@@ -1,0 +1,89 @@
+"""How calls are written that have a notation of their own: functions of a printer and a call, for rows of the table.
+
+Each gives the text, or None where the call is written as usual: ``np.name(...)`` in Python, letter by letter in LaTeX.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.ir.call import is_transpose
+
+__all__ = [
+    "latex_equal",
+    "latex_mean",
+    "latex_transpose",
+    "python_filled",
+    "python_getitem",
+    "python_reshape",
+    "python_scattered",
+    "python_transpose",
+]
+
+
+def python_transpose(p: Any, x: Any) -> str | None:
+    """The method of arrays that reverses all axes."""
+    return f"{p.owner(x.args[0])}.T" if is_transpose(x) else None
+
+
+def python_getitem(p: Any, x: Any) -> str:
+    """An index."""
+    return f"{p.owner(x.args[0])}[{p.index(x.args[1])}]"
+
+
+def latex_mean(p: Any, x: Any) -> Any:
+    """A sum with its number of summands."""
+    return p.total(x, r"\sum", mean=True)
+
+
+def latex_transpose(p: Any, x: Any) -> Any:
+    """A mark, of all axes in reverse."""
+    return p.transposed(x.args[0]) if is_transpose(x) else None
+
+
+def latex_equal(p: Any, x: Any) -> Any:
+    """A comparison; of class numbers with the numbers of all classes, one below the other, the one-hot columns."""
+    classes, labels = x.args
+    if (
+        isinstance(classes, np.ndarray)
+        and classes.ndim == 2
+        and np.array_equal(classes, np.arange(len(classes))[:, None])
+    ):
+        return rf"\mathrm{{onehot}}({p.within(labels)})"
+    return p.comparison(x, "=")
+
+
+def python_reshape(p: Any, x: Any) -> str | None:
+    """The method of arrays."""
+    if x.options or not x.args[0].shape:
+        return None
+    return f"{p.owner(x.args[0])}.reshape({_shape(p, x.args[1])})"
+
+
+def _shape(p: Any, shape: Any) -> str:
+    return ", ".join(map(p.within, shape)) or "()"
+
+
+def python_filled(p: Any, x: Any) -> str | None:
+    """An array of one number over and over: ``np.ones((1, m))``, ``np.full((1, m), 0.5)``."""
+    number = p.spread(x)
+    if number is None or not x.shape or x.options.keys() - {"dtype"}:
+        return None
+    shape = x.args[0] if x.function is np.full else x.args[1]
+    exact = np.result_type(getattr(number, "dtype", None) or type(number)) == x.dtype
+    dtype = "" if x.dtype == np.float64 and (exact or number == 1) else f", {p.dtype(np.dtype(x.dtype))}"
+    made = "np.ones({}" if number == 1 else f"np.full({{}}, {p.within(number)}"
+    return f"{made.format(p.within(shape))}{dtype})"
+
+
+def python_scattered(p: Any, x: Any) -> str:
+    """The entries of dz added up by the places that the index says, which are counted through."""
+    dz, index, shape = x.args
+    known = all(isinstance(n, int) for n in shape)
+    size = str(math.prod(shape)) if known else " * ".join(p.owner(n) for n in shape)
+    places = f"np.arange({size}).reshape({_shape(p, shape)})[{p.index(index)}].ravel()"
+    cast = "" if x.dtype == np.float64 else f".astype({p.dtype(x.dtype)})"  # which it computes in
+    return f"np.bincount({places}, {p.owner(dz)}.ravel(), {size}).reshape({_shape(p, shape)}){cast}"
