@@ -20,7 +20,7 @@ from tinygrad_dls.ir.call import Call, astype, called, getitem, scattered, spell
 from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["NumpySource", "numpy_source"]
 

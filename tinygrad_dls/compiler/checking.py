@@ -19,7 +19,7 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.reading import leaves
 from tinygrad_dls.ir.call import Call, evaluate
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = [
     "COST", "UPDATE", "Results", "Turns", "beyond_rounding", "distance", "eager_results", "fewer_columns",

@@ -65,7 +65,7 @@ from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.ir.updates import refuse_methods_that_are_not_recorded
 from tinygrad_dls.nn.evaluation import evaluation
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import NOT_RECORDED, OF_THREADS, Optimizer
+from tinygrad_dls.optimizer import NOT_RECORDED, OF_THREADS, Optimizer
 
 __all__ = ["Dependencies", "Guard", "refuse_counts"]
 

@@ -19,7 +19,7 @@ from tinygrad_dls.ir.shapes import hollow, shaped
 from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.nn.labels import Bounded, Check, noted
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = [
     "checks_of_arguments",

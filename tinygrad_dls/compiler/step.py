@@ -34,7 +34,7 @@ from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.ir.program import Program
 from tinygrad_dls.nn import labels
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer, eager_step
+from tinygrad_dls.optimizer import Optimizer, eager_step
 from tinygrad_dls.threads import Training
 
 __all__ = ["CompiledStep"]

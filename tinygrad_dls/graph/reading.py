@@ -185,7 +185,7 @@ def _name_inputs(node: Node) -> None:
     elif node.op == "affine" or (node.op == "matmul" and _is_parameter(_untransposed(inputs[0]))):
         if inputs[1] is not None and inputs[1].kind == "input":
             _call(inputs[1], "X")
-    elif node.op == "multiply" and inputs[0] and re.fullmatch(r"A\d*", inputs[0].name):
+    elif node.op in ("multiply", "dropout") and inputs[0] and re.fullmatch(r"A\d*", inputs[0].name):
         _call(inputs[1], "D" + inputs[0].name[1:])  # the mask of dropout, as the course calls it
     elif node.op in ACTIVATIONS and inputs[0] and (number := _number_of_weights(inputs[0])) is not None:
         _call(inputs[0], "Z" + number)  # a linear part without b

@@ -29,7 +29,7 @@ from tinygrad_dls.ir.functions import sigmoid, softmax
 from tinygrad_dls.ir.rules import canonicalize
 from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.ir.updates import updates_of
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["Program", "program", "program_of_composed"]
 

@@ -17,7 +17,7 @@ from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import STATES
 from tinygrad_dls.ir.call import Call
 from tinygrad_dls.ir.tracer import Trace, Tracer
-from tinygrad_dls.optim import NOT_RECORDED, Optimizer
+from tinygrad_dls.optimizer import NOT_RECORDED, Optimizer
 
 __all__ = ["refuse_methods_that_are_not_recorded", "updates_of"]
 

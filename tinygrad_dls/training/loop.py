@@ -18,7 +18,7 @@ from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer, eager_step
+from tinygrad_dls.optimizer import Optimizer, eager_step
 from tinygrad_dls.threads import Training
 from tinygrad_dls.training.batches import minibatches
 from tinygrad_dls.training.history import History
