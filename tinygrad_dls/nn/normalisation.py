@@ -225,7 +225,10 @@ def _statistics(Z: Any, gamma: Any) -> tuple[Any, Any]:
 
 
 def _normalised(Z: Any, mean: Any, var: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
-    Z_norm = (Z - mean) / np.sqrt(var + epsilon)
+    sigma = np.sqrt(var + epsilon)
+    if isinstance(sigma, Tensor) and sigma.op is None:  # of running statistics: a constant of the graph
+        sigma.name = f"running_sigma{_number_of(gamma)}"
+    Z_norm = (Z - mean) / sigma
     if isinstance(Z_norm, Tensor):
         Z_norm.name = f"Z_norm{_number_of(gamma)}"
     Z_tilde = gamma * Z_norm + beta
