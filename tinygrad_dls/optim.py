@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tinygrad_dls.schedules import cosine_decay, exponential_decay, inverse_time_decay, step_decay
 
 __all__ = [
-    "SGD", "Adam", "Optimizer", "RMSprop", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay",
+    "SGD", "Adam", "RMSprop", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay",
 ]  # fmt: skip
 
 
