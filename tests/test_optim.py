@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import pickle
 import re
 import threading
@@ -558,11 +559,8 @@ def test_a_compiled_step_sees_a_decay_that_is_changed_in_place():
         model = tg.nn.LogisticRegression(2)
         optimizer = optim.SGD(model.parameters(), 0.5, weight_decay={"W": 0.1})
         loss = tg.binary_cross_entropy_with_logits
-        step = (
-            tg.compile(model, loss, optimizer)
-            if compiled
-            else lambda X, Y: optim.eager_step(model, loss, optimizer, X, Y)
-        )  # noqa: B023, E501
+        eager = functools.partial(optim.eager_step, model, loss, optimizer)
+        step = tg.compile(model, loss, optimizer) if compiled else eager
         for decay in (0.1, 0.5, 0.0):
             optimizer.weight_decay["W"] = decay
             step(X, Y)

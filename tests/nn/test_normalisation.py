@@ -319,19 +319,19 @@ def test_the_code_of_a_step_takes_and_returns_the_statistics():
 
 
 def test_a_derivation_goes_through_the_mean_and_the_variance():
-    formulas = tg.derive(network(), X, Y, loss=LOGITS).formulas
-    assert formulas["Z_norm1"] == "(Z1 - mu1) / np.sqrt(var1 + 1e-05)"
+    formulas = tg.derive(network(epsilon=0.001), X, Y, loss=LOGITS).formulas
+    assert formulas["Z_norm1"] == "(Z1 - mu1) / np.sqrt(var1 + 0.001)"
     assert formulas["Z_tilde1"] == "gamma1 * Z_norm1 + beta1"
     assert formulas["dZ_norm1"] == "dZ_tilde1 * gamma1"
-    assert formulas["dZ1"] == "dZ_norm1 / np.sqrt(var1 + 1e-05) + dmu1 / m + dvar1 * 2 / m * (Z1 - mu1)"
+    assert formulas["dZ1"] == "dZ_norm1 / np.sqrt(var1 + 0.001) + dmu1 / m + dvar1 * 2 / m * (Z1 - mu1)"
     assert formulas["dgamma1"] == "np.sum(dZ_tilde1 * Z_norm1, axis=1, keepdims=True)"
 
 
 def test_a_derivation_in_evaluation_names_the_running_statistics():
-    model = network()
+    model = network(epsilon=0.001)
     model.eval()
     derivation = tg.derive(model, X, Y, loss=LOGITS, values=True)
-    assert derivation.formulas["Z_norm1"] == "(Z1 - running_mean1) / np.sqrt(running_var1 + 1e-05)"
+    assert derivation.formulas["Z_norm1"] == "(Z1 - running_mean1) / np.sqrt(running_var1 + 0.001)"
     of_graph = tg.derive(LOGITS(model(X), Y))
     assert of_graph.formulas["Z_norm1"] == "(Z1 - running_mean1) / running_sigma1"
 
