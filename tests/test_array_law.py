@@ -36,7 +36,7 @@ WITH_RULES = [
     "losses",
     "labels",
     "regularisation",
-]  # and with doors: others are the engine's
+]  # the others are doors
 
 # Functions that are no rules: they look at what a user passed, or at labels, before an op is called.
 DOORS = {
