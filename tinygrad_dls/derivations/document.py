@@ -208,7 +208,8 @@ def _equation(line: Line) -> str:
     rows = _rows(line)
     if len(rows) == 1:
         return rows[0]
-    aligned = [rows[0].replace(" = ", " ={} & ", 1), *(rf"& \quad {row}".replace(r"\quad =", "=") for row in rows[1:])]
+    aligned = [rows[0].replace(" = ", " &= ", 1)]
+    aligned += [f"&{row}" if row.startswith("=") else rf"&\quad {row}" for row in rows[1:]]
     return "\\begin{aligned}\n" + " \\\\\n".join(aligned) + "\n\\end{aligned}"
 
 
