@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.derivations.arguments import with_leaves
-from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
+from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose, listed
 from tinygrad_dls.derivations.latex import latex
 from tinygrad_dls.derivations.notation import Notation, marked
 from tinygrad_dls.engine.arrays import boolean
@@ -232,7 +232,7 @@ class _DerivationBuilder:
             " stands for ",
             of,
             " and so on. Wanted: ",
-            *_listed(wanted),
+            *listed(wanted),
             ".",
         )
         parts = [
@@ -498,11 +498,3 @@ def _in_a_row(gradient: Call, local: Any) -> Call:
 
 def _tuple(shape: tuple[str, ...]) -> str:
     return f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
-
-
-def _listed(formulas: list[Formula]) -> Prose:
-    pieces: list[Any] = []
-    for i, x in enumerate(formulas):
-        pieces += [] if not i else [" and " if i == len(formulas) - 1 else ", "]
-        pieces.append(x)
-    return tuple(pieces)
