@@ -7,7 +7,6 @@ not. Algebra multiplies and simplifies; what it cannot prove shorter is left as 
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 
 from tinygrad_dls.derivations.arguments import with_leaves
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
+from tinygrad_dls.derivations.explanations import explanation, said_of
 from tinygrad_dls.derivations.latex import latex
 from tinygrad_dls.derivations.notation import Notation, marked
 from tinygrad_dls.engine.arrays import boolean
@@ -28,10 +28,11 @@ from tinygrad_dls.ir.call import Call, evaluate, is_transpose, toposort
 from tinygrad_dls.ir.functions import FILLED, row_of
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
+from tinygrad_dls.nn.regularisation import SETTINGS
 
 try:
     from tinygrad_dls.derivations import one_example, one_number, taken_apart
-    from tinygrad_dls.derivations.entries import Entries, M, as_call
+    from tinygrad_dls.derivations.entries import Entries, M, as_call, is_one, top_of
 except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
 
@@ -101,7 +102,7 @@ def derive(
     """
     with_values = boolean(values, "values")
     given, wanted = with_leaves(subject("derive", cost, inputs, loss), wrt)
-    return _DerivationBuilder(next(program(given)), wanted, with_values).derivation()
+    return _DerivationBuilder(next(program(given, symbols=True)), wanted, with_values).derivation()
 
 
 class _DerivationBuilder:
@@ -110,6 +111,7 @@ class _DerivationBuilder:
     def __init__(self, step: Program, wrt: Any, with_values: bool) -> None:
         nodes = step.nodes
         self.step, self.nodes, self.root = step, nodes, nodes[-1]
+        self.top = top_of(self.root)
         self.node = {node.identifier: node for node in sorted(nodes, key=lambda node: node.kind != "input")}
         self.calls = dict((*step.forward, *step.backward))
         self.arrays = {call.name: call for call in (*step.data, *step.parameters)} | step.recorded
@@ -122,6 +124,7 @@ class _DerivationBuilder:
         self.path = self._path()
         arrays = {call.name: call.name for call in (*step.data, *step.parameters)} | {x: x for x, _ in step.forward}
         arrays |= {identifier: node.name for identifier, node in self.node.items()}
+        arrays |= {x: SETTINGS[x] for x in arrays.keys() & SETTINGS.keys()}
         data = next((call.name for call in step.data if call.shape[1:] == (step.trace.m,)), "")
         self.notation = Notation(arrays, data)
         self.names = {call: call.name for call in (*step.data, *step.parameters)}
@@ -187,6 +190,8 @@ class _DerivationBuilder:
 
     def _has_line(self, node: Node) -> bool:
         """Whether the gradient with respect to a node is written down."""
+        if node not in self.wanted and is_one(self.step.recorded[f"d{node.identifier}"]):
+            return False  # a summand of the cost
         return node in self.path and node is not self.root and node not in self.inlined
 
     def _numbers(self) -> dict[Any, Any]:
@@ -194,7 +199,8 @@ class _DerivationBuilder:
         data = dict(zip(self.step.data, self.step.given, strict=True))
         parameters = dict(zip(self.step.parameters, map(array_of, self.step.tensors), strict=True))
         m = next((x.shape[1] for x in self.step.given if len(x.shape) == 2), 1)
-        given: dict[Call, Any] = {**data, **parameters, self.step.trace.dimension: m}
+        kept = {buffer.before: buffer.array for buffer in self.step.buffers}
+        given: dict[Call, Any] = {**data, **parameters, **kept, self.step.trace.dimension: m}
         found = evaluate(self.calls.values(), given)
         arrays = {call.name: x for call, x in (data | parameters).items()}
         return {M: m, **arrays, **dict(zip(self.calls, found, strict=True))}
@@ -238,18 +244,18 @@ class _DerivationBuilder:
 
     def _one_example(self) -> Part | None:
         """The steps for one example; of a fused loss, those of the form that it is composed of."""
-        said = self.root.loss
+        said = self.top.loss
         if said is None or said.composed is None:
             return one_example.one_example(self.entries, self.path, self.numbers)
-        z = self.root.inputs[0]
-        if why := taken_apart.obstacle(self.root.x.op, z.shape[0] if z.shape else 1):
+        z = self.top.inputs[0]
+        if why := taken_apart.obstacle(self.top.x.op, z.shape[0] if z.shape else 1):
             return _not_taken_apart(why)
         if taken_apart.is_cross_entropy_of_softmax(said.composed, said.labels):
             return one_example.cross_entropy_of_softmax()
-        if self.users[z] != [self.root] or z in self.root.inputs[1:] or f"d{z.identifier}" not in self.calls:
+        if self.users[z] != [self.top] or z in self.top.inputs[1:] or f"d{z.identifier}" not in self.calls:
             return None  # used elsewhere too, or without a gradient: the chain is not this one alone
         try:
-            step = taken_apart.composed_program(self.step)
+            step = taken_apart.composed_program(self.step, self.top)
         except (RecordingError, TypeError, ValueError) as error:
             return _not_taken_apart(f"its composed form is not recorded: {error}")
         return None if step is None else self._taken_apart(step)
@@ -279,6 +285,9 @@ class _DerivationBuilder:
         seen = {call.name for call in (*self.step.data, *self.step.parameters)} | self.calls.keys()
         others = [(identifier, node.name) for identifier, node in self.node.items() if identifier in seen]
         texts = [remark(self.step), called_otherwise(others, "``")]
+        for hot in self.step.one_hot:
+            shape = _tuple(self._shape(hot.columns) or ())
+            texts.append(f"{hot.columns.name} stands for the one-hot columns of the class indices, {shape}.")
         if self.notation.count != "m":
             texts.append(f"{self.notation.count_in_shapes} is the number of examples, as an array is called m.")
         return (" ".join(text),) if (text := [x for x in texts if x]) else ()
@@ -308,7 +317,7 @@ class _DerivationBuilder:
             return ("The mean of the losses.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
-        what = re.split(r"[,:`(]", _doc(node))[0].strip().rstrip(".")
+        what = re.split(r"[,:`(]", said_of(node))[0].strip().rstrip(".")
         return (f"{what}.",) if what else ()
 
     # -- backward -----------------------------------------------------------------------------------------------------
@@ -377,7 +386,7 @@ class _DerivationBuilder:
         if user.loss is not None:
             is_mask = any(c.function is np.equal for c in toposort([call]))
             return ("The derivative of the cost" + (", in which True counts as 1" if is_mask else "") + ".",)
-        why = "" if user in self.inlined else _explanation(user)
+        why = "" if user in self.inlined else explanation(user)
         return (why or "The chain rule.",)
 
     def _below(self, user: Node) -> str:
@@ -453,30 +462,6 @@ class _DerivationBuilder:
 
 def _not_taken_apart(why: str) -> Part:
     return Part("One example", (f"The loss is not taken apart: {why}",), ())
-
-
-def _doc(node: Node) -> str:
-    """What an op says of itself."""
-    return (inspect.getdoc(node.x.op) or node.op.replace("_", " ")).splitlines()[0]
-
-
-def _explanation(node: Node) -> str:
-    """What an op's first line says behind its colon, as a sentence; nothing where that is a formula alone."""
-    doc = _doc(node)
-    masked = re.sub("``.*?``", lambda code: "`" * len(code[0]), doc)  # a colon within code is none
-    _, _, behind = masked.partition(":")
-    if len(re.findall(r"\w+", behind)) <= 3:  # commas between formulas are no words
-        return ""
-    return _sentence(doc[len(doc) - len(behind) :].strip(), set(inspect.signature(node.x.op).parameters))
-
-
-def _sentence(text: str, names: set[str]) -> str:
-    """A text with a capital at its first letter, unless it begins with code, or with a name, such as b or dW."""
-    # an article is the one word of a single letter
-    word = re.match(r"(?:[a-z]{2,}|a(?= (?!is |has )[a-z]{2}))(?![\w(\[=']|\.\w)", text)
-    if word is None or word[0] in names or re.fullmatch("d[abd-np-z]", word[0]):  # dw and the like, but not "do"
-        return text
-    return text[0].upper() + text[1:]
 
 
 def _in_a_row(gradient: Call, local: Any) -> Call:

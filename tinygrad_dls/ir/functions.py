@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import enum
 import functools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import astype, getitem, is_transpose, scattered
+from tinygrad_dls.ir import spellings
+from tinygrad_dls.ir.call import astype, getitem, scattered
 
 __all__ = [
     "PATTERNS", "Binding", "Function", "Kind", "add", "clipped_sigmoid", "row_of", "rows", "shared_softmax", "sigmoid",
@@ -221,7 +221,7 @@ def add(function: Callable[..., Any], kind: Kind = ENTRYWISE, **known: Any) -> F
     --------
     >>> import numpy as np
     >>> from tinygrad_dls.ir import functions
-    >>> functions.add(np.arcsinh, latex=r"\operatorname{arsinh}", monotone=True).kind
+    >>> functions.add(np.cbrt, latex=r"\sqrt[3]{#1}", monotone=True, formula="cbrt").kind
     <Kind.ENTRYWISE: 1>
     """
     name = getattr(function, "__name__", function)
@@ -290,61 +290,6 @@ def shared_softmax(Z: Any) -> Any:
 PATTERNS = (sigmoid, clipped_sigmoid, softmax, shared_softmax)
 
 
-# -- how what has a notation of its own is written --------------------------------------------------------------------
-
-
-def _python_transpose(p: Any, x: Any) -> str | None:
-    return f"{p.owner(x.args[0])}.T" if is_transpose(x) else None
-
-
-def _latex_transpose(p: Any, x: Any) -> Any:
-    return p.transposed(x.args[0]) if is_transpose(x) else None
-
-
-def _latex_equal(p: Any, x: Any) -> Any:
-    """A comparison; of class numbers with the numbers of all classes, one below the other, the one-hot columns."""
-    classes, labels = x.args
-    if (
-        isinstance(classes, np.ndarray)
-        and classes.ndim == 2
-        and np.array_equal(classes, np.arange(len(classes))[:, None])
-    ):
-        return rf"\mathrm{{onehot}}({p.within(labels)})"
-    return p.comparison(x, "=")
-
-
-def _python_reshape(p: Any, x: Any) -> str | None:
-    if x.options or not x.args[0].shape:
-        return None
-    return f"{p.owner(x.args[0])}.reshape({_python_shape(p, x.args[1])})"
-
-
-def _python_shape(p: Any, shape: Any) -> str:
-    return ", ".join(map(p.within, shape if isinstance(shape, tuple) else (shape,))) or "()"
-
-
-def _python_filled(p: Any, x: Any) -> str | None:
-    """An array of one number over and over: ``np.ones((1, m))``, ``np.full((1, m), 0.5)``."""
-    number = p.spread(x)
-    if number is None or not x.shape or x.options.keys() - {"dtype"}:
-        return None
-    shape = x.args[0] if x.function is np.full else x.args[1]
-    exact = np.result_type(getattr(number, "dtype", None) or type(number)) == x.dtype
-    dtype = "" if x.dtype == np.float64 and (exact or number == 1) else f", {p.dtype(np.dtype(x.dtype))}"
-    made = "np.ones({}" if number == 1 else f"np.full({{}}, {p.within(number)}"
-    return f"{made.format(p.within(shape))}{dtype})"
-
-
-def _python_scattered(p: Any, x: Any) -> str:
-    """The entries of dz added up by the places that the index says, which are counted through."""
-    dz, index, shape = x.args
-    known = all(isinstance(n, int) for n in shape)
-    size = str(math.prod(shape)) if known else " * ".join(p.within(n, ATOM) for n in shape)
-    places = f"np.arange({size}).reshape({_python_shape(p, shape)})[{p.index(index)}].ravel()"
-    cast = "" if x.dtype == np.float64 else f".astype({p.dtype(x.dtype)})"  # which it computes in
-    return f"np.bincount({places}, {p.owner(dz)}.ravel(), {size}).reshape({_python_shape(p, shape)}){cast}"
-
-
 # -- what some functions are composed of ------------------------------------------------------------------------------
 
 
@@ -400,7 +345,7 @@ add(np.greater, operator=">", binding=COMPARISON, bounds=_UNIT, formula="Gt")
 add(np.greater_equal, operator=">=", binding=COMPARISON, bounds=_UNIT, latex=r"\ge", formula="Ge")
 add(np.less, operator="<", binding=COMPARISON, bounds=_UNIT, formula="Lt")
 add(np.less_equal, operator="<=", binding=COMPARISON, bounds=_UNIT, latex=r"\le", formula="Le")
-add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex=_latex_equal, formula="Eq")
+add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex=spellings.latex_equal, formula="Eq")
 add(np.not_equal, operator="!=", binding=COMPARISON, bounds=_UNIT, latex=r"\ne", formula="Ne")
 
 # Entry by entry.
@@ -417,6 +362,27 @@ add(np.log1p, latex=r"\log(1 + #1)", monotone=True, formula=lambda a, x: a.sympy
 add(np.sin, latex=r"\sin", bounds=(-1.0, 1.0))
 add(np.cos, latex=r"\cos", bounds=(-1.0, 1.0))
 add(np.tanh, latex=r"\tanh", bounds=(-1.0, 1.0), monotone=True)
+add(np.tan, latex=r"\tan")
+add(np.arcsin, latex=r"\arcsin", bounds=(-np.pi / 2, np.pi / 2), monotone=True, formula="asin")
+add(np.arccos, latex=r"\arccos", bounds=(0.0, np.pi), monotone=True, formula="acos")
+add(np.arctan, latex=r"\arctan", bounds=(-np.pi / 2, np.pi / 2), monotone=True, formula="atan")
+add(np.arctan2, latex=r"\operatorname{atan2}", bounds=(-np.pi, np.pi), formula="atan2")
+add(np.sinh, latex=r"\sinh", monotone=True)
+add(np.cosh, latex=r"\cosh", bounds=(1.0, np.inf))
+add(np.arcsinh, latex=r"\operatorname{arsinh}", monotone=True, formula="asinh")
+add(np.arccosh, latex=r"\operatorname{arcosh}", bounds=_POSITIVE, monotone=True, formula="acosh")
+add(np.arctanh, latex=r"\operatorname{artanh}", monotone=True, formula="atanh")
+add(np.exp2, latex="2^{#1}", bounds=_POSITIVE, monotone=True, formula=lambda _, x: 2**x)
+add(np.log2, latex=r"\log_2", monotone=True, formula=lambda a, x: a.sympy.log(x) / a.sympy.log(2))
+add(np.log10, latex=r"\log_{10}", monotone=True, formula=lambda a, x: a.sympy.log(x) / a.sympy.log(10))
+add(np.logaddexp, monotone=True, formula=lambda a, x, y: a.sympy.log(a.sympy.exp(x) + a.sympy.exp(y)))
+add(np.hypot, latex=r"\sqrt{#1^2 + #2^2}", bounds=_POSITIVE, formula=lambda a, x, y: a.sympy.sqrt(x**2 + y**2))
+add(np.reciprocal, latex=r"\frac{1}{#1}", formula=lambda _, x: 1 / x)
+add(np.floor, latex=r"\lfloor #1 \rfloor", monotone=True)
+add(np.ceil, latex=r"\lceil #1 \rceil", monotone=True, formula="ceiling")
+add(np.trunc, monotone=True)
+add(np.rint, monotone=True)
+add(np.round, monotone=True)
 add(np.maximum, latex=r"\max", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Max, x, y))
 add(np.minimum, latex=r"\min", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Min, x, y))
 add(np.clip, monotone=True, composed=_clip)
@@ -453,17 +419,18 @@ add(np.any, REDUCTION, method="any", bounds=_UNIT)
 add(np.var, REDUCTION, latex=r"\mathrm{var}", bounds=_POSITIVE, composed=_var)
 add(np.std, REDUCTION, latex=r"\mathrm{std}", bounds=_POSITIVE, composed=_std)
 add(np.cumsum, RUNNING)
+add(np.cumprod, RUNNING)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)
 add(np.matmul, MATRIX, operator="@", binding=PRODUCT, latex=r"\,")
 add(np.dot, MATRIX, additive=True, composed=_dot)
 
 # The same entries elsewhere.
-add(np.reshape, VIEW, python=_python_reshape, selects=True, spreads=True)
+add(np.reshape, VIEW, python=spellings.python_reshape, selects=True, spreads=True)
 add(np.expand_dims, VIEW, selects=True, spreads=True)
-add(np.broadcast_to, VIEW, python=_python_filled, selects=True, spreads=True, fill=0)
+add(np.broadcast_to, VIEW, python=spellings.python_filled, selects=True, spreads=True, fill=0)
 add(np.squeeze, VIEW, selects=True)
-add(np.transpose, VIEW, python=_python_transpose, latex=_latex_transpose, selects=True)
+add(np.transpose, VIEW, python=spellings.python_transpose, latex=spellings.latex_transpose, selects=True)
 add(np.swapaxes, VIEW, selects=True)
 add(
     getitem,
@@ -472,13 +439,13 @@ add(
     latex=lambda p, x: p.code(x),
     python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]",
 )
-add(scattered, PART, python=_python_scattered)
+add(scattered, PART, python=spellings.python_scattered)
 add(np.concatenate, JOINED)
 add(np.stack, JOINED)
 
 # New arrays.
 add(np.asarray, FILLED, fill=0, python=lambda p, x: p.text(x.args[0]))  # of a number, as programs have it
-add(np.full, FILLED, fill=1, python=_python_filled)
+add(np.full, FILLED, fill=1, python=spellings.python_filled)
 add(np.ones, FILLED)
 add(np.zeros_like, FILLED)
 add(np.ones_like, FILLED)
