@@ -56,6 +56,12 @@ class SGD(Optimizer):
         lambda, >= 0, of the weights; or by the names of parameters, ``{"W1": 0.1}``, of those alone.
     decay_biases : bool, default False
         Whether a number is for the biases too, and for gamma and beta.
+    clip_norm : float, optional
+        The largest norm that the gradients of all parameters may have together: those of a larger one are scaled to it,
+        and keep their direction.
+    clip_value : float, optional
+        The largest absolute value of an entry: those beyond are set to it. ``p.grad`` stays as it is, clipped or not,
+        and weight decay comes after clipping.
 
     Raises
     ------
@@ -83,8 +89,17 @@ class SGD(Optimizer):
         dampening: float = 0,
         weight_decay: float | Mapping[str, float] = 0,
         decay_biases: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
-        super().__init__(parameters, lr, weight_decay=weight_decay, decay_biases=decay_biases)
+        super().__init__(
+            parameters,
+            lr,
+            weight_decay=weight_decay,
+            decay_biases=decay_biases,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+        )
         self.momentum = real_number(momentum, "momentum")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
@@ -132,7 +147,7 @@ class Adam(Optimizer):
         The decay of the two moments, each in [0, 1).
     epsilon : float, default 1e-8
         Keeps the division finite. (It is 0 in float16: the moments of such parameters are float32.)
-    weight_decay, decay_biases
+    weight_decay, decay_biases, clip_norm, clip_value
         As in `SGD`.
 
     Raises
@@ -150,8 +165,17 @@ class Adam(Optimizer):
         epsilon: float = 1e-8,
         weight_decay: float | Mapping[str, float] = 0,
         decay_biases: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
-        super().__init__(parameters, lr, weight_decay=weight_decay, decay_biases=decay_biases)
+        super().__init__(
+            parameters,
+            lr,
+            weight_decay=weight_decay,
+            decay_biases=decay_biases,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+        )
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise ValueError(f"betas must be two numbers in [0, 1), got {shown(betas)}.")
         self.betas = real_number(betas[0], "the first of betas"), real_number(betas[1], "the second of betas")
@@ -196,7 +220,7 @@ class RMSprop(Optimizer):
         The decay of the mean square, in [0, 1).
     epsilon : float, default 1e-8
         Keeps the division finite. (It is 0 in float16: the mean squares of such parameters are float32.)
-    weight_decay, decay_biases
+    weight_decay, decay_biases, clip_norm, clip_value
         As in `SGD`.
 
     Raises
@@ -215,6 +239,8 @@ class RMSprop(Optimizer):
     array([  0.8, 199.8])
     """
 
+    letters = "S"
+
     def __init__(
         self,
         parameters: Iterable[Tensor],
@@ -224,8 +250,17 @@ class RMSprop(Optimizer):
         epsilon: float = 1e-8,
         weight_decay: float | Mapping[str, float] = 0,
         decay_biases: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
-        super().__init__(parameters, lr, weight_decay=weight_decay, decay_biases=decay_biases)
+        super().__init__(
+            parameters,
+            lr,
+            weight_decay=weight_decay,
+            decay_biases=decay_biases,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+        )
         self.beta = real_number(beta, "beta")
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta must be in [0, 1), got {beta}.")

@@ -8,14 +8,16 @@ keeps the values it was computed from, and an interrupted step leaves the model 
 
 from __future__ import annotations
 
+import functools
 import math
 from _thread import get_ident
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, boolean, rate_of, real_number
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, boolean, rate_of, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.regularisation import is_weight
@@ -34,6 +36,9 @@ class Optimizer:
 
     weight_decay: float | Mapping[str, float] = 0.0
     decay_biases = False
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    letters = ""  # of the parts of its state, where they are others than those of their number
 
     _cell = Cell()  # of all parameters, if there is one
     _mark: Mark = (0, Parameters())  # what this optimizer leaves in it
@@ -45,6 +50,8 @@ class Optimizer:
         *,
         weight_decay: float | Mapping[str, float] = 0,
         decay_biases: bool = False,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
     ) -> None:
         who = type(self).__name__
         no_list = isinstance(parameters, (Tensor, str)) or getattr(parameters, "shape", None) == ()
@@ -66,6 +73,9 @@ class Optimizer:
         self.decay_biases = boolean(decay_biases, "decay_biases")
         if self.decay_biases and isinstance(self.weight_decay, dict):
             raise ValueError("decay_biases=True has no say where weight_decay is a dict: name the biases in it.")
+        self.clip_norm, self.clip_value = _limit(clip_norm, "clip_norm"), _limit(clip_value, "clip_value")
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError("clip_norm and clip_value are two ways to clip gradients: leave one of them out.")
 
     def _decay_of(self, decay: Any) -> float | dict[str, float]:
         """A number for all weights, or a dict of numbers for the parameters that it names."""
@@ -87,6 +97,34 @@ class Optimizer:
         elif not self.decay_biases and not is_weight(p.name):
             return dw
         return dw + decay * p._value if decay else dw
+
+    @contextmanager
+    def _clipping(self, parameters: Iterable[Tensor]) -> Iterator[None]:
+        """Within the block, these parameters have the gradients that the rule is to see; then their own again."""
+        if self.clip_norm is None and self.clip_value is None:
+            yield
+            return
+        before = [(p, p._grad) for p in parameters if p._grad is not None]
+        try:
+            for (p, _), dw in zip(before, self._clipped([dw for _, dw in before]), strict=True):
+                p._grad = dw
+            yield
+        finally:
+            for p, dw in before:
+                p._grad = dw
+
+    def _clipped(self, gradients: list[Array]) -> list[Array]:
+        """The gradients, each entry within the limit; or all of them scaled to the norm that they may have."""
+        if self.clip_value is not None:
+            return [np.clip(dw, -self.clip_value, self.clip_value) for dw in gradients]
+        if self.clip_norm is None or not gradients:
+            return gradients
+        wide = [dw.astype(np.float32) if dw.dtype.char == HALF else dw for dw in gradients]
+        squares = [np.sum(dw * dw) for dw in wide]
+        norm = np.sqrt(functools.reduce(np.add, squares))
+        scale = self.clip_norm / np.maximum(norm, self.clip_norm)
+        scaled = [dw * scale for dw in wide]
+        return [x if x.dtype == dw.dtype else x.astype(dw.dtype) for x, dw in zip(scaled, gradients, strict=True)]
 
     def zero_grad(self) -> None:
         """Forget the gradients, which `Tensor.backward` would add to.
@@ -136,7 +174,11 @@ class Optimizer:
         if self._cell.zeroed is not self._mark or self._mark[0] != get_ident():
             self._begin("step")
         rate, state = self._rate(), self._state
-        updates = [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]
+        if self.clip_norm is None and self.clip_value is None:
+            updates = [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]
+        else:
+            with self._clipping(self.parameters):
+                updates = [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]
         if not updates:
             raise RuntimeError(
                 f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before, "
@@ -210,6 +252,16 @@ class Optimizer:
                 raise ValueError(f"the state of {p.name or 'a parameter'} is {got}; expected {expected}.")
         self.steps = int(steps)
         self._state = {p: s for p, s in zip(self.parameters, state, strict=True) if s}
+
+
+def _limit(x: Any, name: str) -> float | None:
+    """What gradients are clipped to; None, if they are not."""
+    if x is None:
+        return None
+    limit = real_number(x, name)
+    if not 0 < limit < math.inf:
+        raise ValueError(f"{name} must be a finite number > 0, or None, got {x}.")
+    return limit
 
 
 # What a step calls besides `_update`; a program of the step does what these do, and not what users put in their place.

@@ -10,7 +10,7 @@ nobody watched. If it is the same program, its rounding is measured, by paramete
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -152,13 +152,14 @@ def eager_results(
                 p._grad = None
             J.backward()
             results: Results = {COST: J.item()}
-            for name, p in parameters.items():
-                if p._grad is None:
-                    continue
-                if optimizer is None:
-                    results[f"{UPDATE}{name}"] = values(p._grad)
-                else:
-                    results[f"{UPDATE}{name}"] = values(optimizer._update(p, rate)[0]) - values(p)
+            with nullcontext() if optimizer is None else optimizer._clipping(parameters.values()):
+                for name, p in parameters.items():
+                    if p._grad is None:
+                        continue
+                    if optimizer is None:
+                        results[f"{UPDATE}{name}"] = values(p._grad)
+                    else:
+                        results[f"{UPDATE}{name}"] = values(optimizer._update(p, rate)[0]) - values(p)
             return results
         finally:
             for p, grad in before:

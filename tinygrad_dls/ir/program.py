@@ -27,8 +27,10 @@ from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
 from tinygrad_dls.ir.call import Call, toposort
 from tinygrad_dls.ir.functions import sigmoid, softmax
 from tinygrad_dls.ir.rules import canonicalize
+from tinygrad_dls.ir.size import symbolic
 from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.ir.updates import updates_of
+from tinygrad_dls.nn.regularisation import SETTINGS, setting, settings_as
 from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["Program", "program", "program_of_composed"]
@@ -97,7 +99,7 @@ class Program:
         return m if m in toposort([call for _, call in self.outputs()]) else None
 
 
-def program(given: Subject) -> Iterator[Program]:
+def program(given: Subject, *, symbols: bool = False) -> Iterator[Program]:
     """Record a step twice: with the number of examples that is given, or a few, and with another one.
 
     Parameters
@@ -105,6 +107,8 @@ def program(given: Subject) -> Iterator[Program]:
     given : Subject
         The cost, whose graph is gone through again; or the function of its inputs, or the model with its loss, that
         computes it. The update of an optimizer follows the gradients.
+    symbols : bool
+        Whether numbers such as the lambda of an L2 penalty are inputs of the program, which formulas call by name.
 
     Raises
     ------
@@ -114,6 +118,7 @@ def program(given: Subject) -> Iterator[Program]:
         If the program would freeze something.
     """
     source = FunctionSource(given) if given.cost is None else _Graph(given, given.cost)
+    source.symbols = symbols
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
         yield from source.twice(given.optimizer)
 
@@ -126,6 +131,7 @@ class _Source:
 
     shapes: list[tuple[int, ...]]  # of the parameters
     arrays: list[Any]  # the inputs
+    symbols = False  # whether numbers such as lambda are inputs, too
 
     def twice(self, optimizer: Optimizer | None) -> tuple[Program, Program]:
         """Two recordings, with different numbers of examples."""
@@ -174,6 +180,25 @@ class _Source:
         """A recording before it is simplified."""
         raise NotImplementedError
 
+    @contextmanager
+    def settings(self, result: Program) -> Iterator[None]:
+        """Within the block, numbers that ops call by a name are inputs of the program, if that is wanted."""
+        if not self.symbols:
+            yield
+            return
+        known: dict[tuple[str, float], Any] = {}
+
+        def symbol(name: str, x: float) -> Any:
+            if (name, x) not in known:
+                call = result.trace.input(result.names.free(name), x).call
+                result.data.append(call)
+                result.given = [*result.given, np.asarray(x)]
+                known[name, x] = symbolic(x, call)
+            return known[name, x]
+
+        with settings_as(symbol):
+            yield
+
 
 _NARROW = (np.dtype(np.float16), np.dtype(np.float32))
 
@@ -216,13 +241,15 @@ class _Graph(_Source):
             is_tensor = isinstance(node.x, Tensor)
             tensors[node] = Tensor(array, node.kind == "parameter", name=node.name) if is_tensor else array
         tensors |= {x: 1 - tensors[y] for x, y in self.complements.items()}
-        for node in self.nodes:
-            if node.op:
-                inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]
-                extra, options = (self._lengths(x, trace) for x in (node.extra, node.options))
-                tensors[node] = node.x.op(*inputs, *extra, **options)
-                if tensors[node].ndim != len(node.shape):
-                    raise ValueError(f"{node.name} has other axes if there is another number of examples.")
+        with self.settings(result):
+            for node in self.nodes:
+                if node.op:
+                    inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]
+                    extra, options = (self._lengths(x, trace) for x in (node.extra, node.options))
+                    options = {name: setting(name, x) if name in SETTINGS else x for name, x in options.items()}
+                    tensors[node] = node.x.op(*inputs, *extra, **options)
+                    if tensors[node].ndim != len(node.shape):
+                        raise ValueError(f"{node.name} has other axes if there is another number of examples.")
         parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
         result.tensors = list(parameters)
         result.nodes = self.nodes
@@ -298,7 +325,8 @@ class FunctionSource(_Source):
         parameters = {p: trace.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
         with _holding(parameters):
-            J = self._called(arrays, m)
+            with self.settings(result):
+                J = self._called(arrays, m)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
             if not isinstance(J._value, Tracer):

@@ -23,11 +23,12 @@ from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn.labels import check_once
 from tinygrad_dls.nn.module import Module
 
-__all__ = ["dropout", "is_weight", "keep_probability", "l2", "setting", "settings_as"]
+__all__ = ["SETTINGS", "dropout", "is_weight", "keep_probability", "l2", "setting", "settings_as"]
 
 
 Setting: TypeAlias = Callable[[str, float], float]
 
+SETTINGS = {"lambd": "λ", "keep_prob": "keep_prob"}  # options of ops that formulas call by a name, and in print
 _settings: ContextVar[Setting | None] = ContextVar("tinygrad_dls_settings", default=None)
 
 
