@@ -17,7 +17,7 @@ from tinygrad_dls.engine.arrays import Array
 
 __all__ = ["Known", "slips", "taken_by"]
 
-OTHER_EPSILONS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-10, 1e-12)  # that books and libraries have
+OTHER_EPSILONS = (1e-5, 1e-6, 1e-7, 1e-8)  # that books and libraries have
 
 Slip = Callable[[Update], "Taken | Iterable[Taken] | None"]
 
@@ -127,6 +127,20 @@ def _spread_gradient(u: Update) -> Taken | None:
     return u.take(g=u.raw) if u.raw.shape != u.g.shape and _spreads(u.w, u.raw) else None
 
 
+@slip("the gradient is not clipped")
+def _unclipped(u: Update) -> Taken | None:
+    """The optimizer clips the gradients (clip_norm or clip_value), and here they are as they were."""
+    return u.take(g=u.unclipped)
+
+
+@slip("each gradient is clipped by its own norm")
+def _clipped_alone(u: Update) -> Taken | None:
+    """The norm is that of all the gradients together, so that the direction of the step stays what it is."""
+    if u.clip_norm is None:
+        return None
+    return u.take(g=u.unclipped * (u.clip_norm / max(float(np.linalg.norm(u.unclipped)), u.clip_norm)))
+
+
 # -- the L2 term ------------------------------------------------------------------------------------------------------
 
 
@@ -173,7 +187,7 @@ def _whole_share(u: Update) -> Taken | None:
 
 @slip("(1 - beta) is not in this form of momentum")
 def _course_share(u: Update) -> Taken | None:
-    """The optimizer's form is v := beta v + dW. The course's has a (1 - beta) before dW: another step, by that factor."""
+    """The optimizer's form is v := beta v + dW. That with (1 - beta) dW is the course's, of dampening=beta in `SGD`."""
     return u.take(share1=1 - u.rule.beta1) if u.rule.beta1 and u.rule.share1 == 1 else None
 
 
@@ -191,7 +205,7 @@ def _undamped(u: Update) -> Taken | None:
 
 @slip("v is not carried on")
 def _forgotten(u: Update) -> Taken | None:
-    """The v of the step before is beta of the new one. Is it kept, or set to zero in each step?"""
+    """Beta times the v of the step before is a part of the new one: keep it, do not set it to zero in each step."""
     return u.take(v=np.zeros_like(u.w)) if has_v(u) else None
 
 
@@ -203,7 +217,7 @@ def _plain_gradient(u: Update) -> Taken | None:
 
 @slip("the moments of before the step")
 def _old_moments(u: Update) -> Taken | None:
-    """The step uses v and s as they were given: update them first, then the parameter. (Or are they those of after?)"""
+    """The step uses v and s as they were given: update them first, then the parameter; or they are those of after."""
     return u.take(old=True) if (has_v(u) or has_s(u)) and not u.rule.nesterov else None
 
 
@@ -260,20 +274,20 @@ def _swapped_shares_of_s(u: Update) -> Taken | None:
 
 @slip("s is not carried on")
 def _forgotten_s(u: Update) -> Taken | None:
-    """The s of the step before is beta2 of the new one. Is it kept, or set to zero in each step?"""
+    """Beta2 times the s of the step before is a part of the new one: keep it, do not set it to zero in each step."""
     return u.take(s=np.zeros_like(u.w)) if has_s(u) else None
 
 
 @slip("the square is missing")
 def _unsquared(u: Update) -> list[Taken]:
     """The second moment is that of the squares: s := beta2 s + (1 - beta2) dW^2."""
-    return [u.take(squared=lambda g, v: g), u.take(squared=lambda g, v: np.abs(g))] if has_s(u) else []
+    return [u.take(squared=lambda g, _: g), u.take(squared=lambda g, _: np.abs(g))] if has_s(u) else []
 
 
 @slip("v squared for dW squared")
 def _square_of_v(u: Update) -> Taken | None:
     """The second moment is of the gradient dW, not of its mean v."""
-    return u.take(squared=lambda g, v: v * v) if has_v(u) and has_s(u) else None
+    return u.take(squared=lambda _, v: v * v) if has_v(u) and has_s(u) else None
 
 
 @slip("the square root is missing")
@@ -330,7 +344,7 @@ def _uncorrected_s(u: Update) -> Taken | None:
 
 @slip("t = 0 in the bias correction")
 def _t_from_zero(u: Update) -> Taken | None:
-    """The first step has t = 1: with t = 0 it divides by 1 - beta^0 = 0, and gives NaN. Count t up before the update."""
+    """The first step has t = 1: with t = 0 it divides by 1 - beta^0 = 0, which gives NaN. Count t up before it."""
     return u.take(corrections=(0.0, 0.0)) if u.rule.corrected and u.rule.t == 1 else None
 
 

@@ -63,7 +63,7 @@ class Rule:
     corrections: tuple[float, float] | None = None  # what v and s are divided by
     epsilon_at: str = "outside"  # the square root; or "inside", or "uncorrected"
     root: bool = True
-    squared: Callable[[Array, Array | None], Array] = field(default=lambda g, v: g * g)
+    squared: Callable[[Array, Array | None], Array] = field(default=lambda g, _: g * g)
     old: bool = False  # the step is taken with v and s as they were before
     plain: bool = False  # and with dW in the place of v
     moments: tuple[Array | None, Array | None] | None = None  # new v and s that stand already
@@ -116,8 +116,10 @@ class Update:
         Its moments before the step, where the rule has them.
     right : Taken
         What the step should give.
-    raw : array
-        The gradient in the shape in which it was given.
+    raw, unclipped : array
+        The gradient in the shape in which it was given; and before the optimizer clipped it.
+    clip_norm : float or None
+        What the norm of all gradients together is clipped to, if it is.
     m : int or None
         The number of examples, if that was said.
     others : mapping of str to Update
@@ -133,6 +135,8 @@ class Update:
     s: Array | None
     right: Taken
     raw: Array
+    unclipped: Array
+    clip_norm: float | None = None
     m: int | None = None
     others: Mapping[str, Update] = field(default_factory=dict)
 

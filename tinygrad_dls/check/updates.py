@@ -47,9 +47,9 @@ def diagnose_update(
         Over the model's parameters, with the settings that the step should have had. It is not changed.
     state : mapping, optional
         The moments before the step, as the course's programs have them: ``{"v": v, "s": s, "t": 2}``, with ``v`` and
-        ``s`` dicts of ``dW1, db1, ...``, and t the number of this step, of which the first is 1. Of momentum and RMSprop,
-        v or s alone will do. Or what ``optimizer.state_dict()`` returned. By default the optimizer's own: of a new one,
-        zeros, and the first step.
+        ``s`` dicts of ``dW1, db1, ...``, and t the number of this step, of which the first is 1. Of momentum and
+        RMSprop, v or s alone will do. Or what ``optimizer.state_dict()`` returned. By default the optimizer's own: of a
+        new one, zeros, and the first step.
     state_after : mapping, optional
         The moments after the step, ``{"v": v, "s": s}``: they are checked first.
     m : int, optional
@@ -71,21 +71,17 @@ def diagnose_update(
     Examples
     --------
     >>> import numpy as np, tinygrad_dls as tg
-    >>> model = tg.nn.TwoLayerNetwork(2, 3, rng=1)
-    >>> before = model.state_dict()
-    >>> rng = np.random.default_rng(0)
-    >>> grads = {f"d{name}": rng.normal(size=w.shape) for name, w in before.items()}
-    >>> after = {name: w + 0.1 * grads[f"d{name}"] for name, w in before.items()}
-    >>> optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
-    >>> print(tg.check.diagnose_update(model, before, grads, after, optimizer))
-    TwoLayerNetwork, step 1 of SGD, learning rate 0.1
-      W1  WRONG: sign
-          The step goes up the slope. It is subtracted: W := W - alpha dW.
-          |your step| = 0.1008, |right step| = 0.1008
-          farthest apart at [2, 0]: -0.0375... for 0.0695...
-      b1  WRONG: sign, as above
-          ...
-    The first wrong one is W1.
+    >>> model = tg.nn.LogisticRegression(2)
+    >>> before, grads = model.state_dict(), {"dW": np.array([[0.5, -0.25]]), "db": np.array([[0.125]])}
+    >>> after = {"W": before["W"] - 0.1 * grads["dW"], "b": before["b"] + 0.1 * grads["db"]}
+    >>> print(tg.check.diagnose_update(model, before, grads, after, tg.optim.SGD(model.parameters(), lr=0.1)))
+    LogisticRegression, step 1 of SGD, learning rate 0.1
+      W  right
+      b  WRONG: sign
+         The step goes up the slope. It is subtracted: W := W - alpha dW.
+         |your step| = 0.0125, |right step| = 0.0125
+         farthest apart at [0, 0]: 0.0125 for -0.0125
+    The first wrong one is b.
     """
     reading = _Reading(model, before, gradients, after, optimizer, state, state_after, m)
     findings = Verdicts(reading.given()).findings()
@@ -204,8 +200,8 @@ class _Reading:
             expected = ", ".join([*self.moments, "t"])
             raise ValueError(
                 f"diagnose_update: {role}: {', '.join(unknown)} is none of {expected}, which "
-                f"{type(self.optimizer).__name__} has, by the course's names: v is the mean of the gradients, s that of "
-                "their squares."
+                f"{type(self.optimizer).__name__} has, by the course's names: v is the mean of the gradients, s that "
+                "of their squares."
             )
         return {kind: self._of_gradients(kinds[kind], f"{role}: {kind}") for kind in self.moments if kind in kinds}
 
@@ -217,21 +213,43 @@ class _Reading:
     # -- the steps ----------------------------------------------------------------------------------------------------
 
     def _updates(self) -> dict[str, Update]:
-        rights, decays, rate = self._by_optimizer()
-        rule = _rule_of(self.optimizer, rate, self.t)
+        updates = self._by_optimizer()
+        others = {name: {n: u for n, u in updates.items() if n != name} for name in updates}
+        return {name: replace(u, others=others[name]) for name, u in updates.items()}
+
+    def _by_optimizer(self) -> dict[str, Update]:
+        """What the optimizer itself makes of all this: a copy of it, with copies of the parameters in float64."""
+        own = copy.deepcopy(self.optimizer)
+        if own.clip_norm is not None and len(self.gradients) < len(own.parameters):
+            raise ValueError("diagnose_update: the optimizer clips the norm of all the gradients: give them all.")
+        own._state, own.steps = {}, self.t - 1
+        rate, letters = own._rate(), _moments_of(own)
+        arrays = {name: self._exact(self.gradients, name) for name in self.gradients}
+        clipped = dict(zip(arrays, own._clipped(list(arrays.values())), strict=True))
+        decays, kept = {}, {}
+        for p in own.parameters:
+            p._grad = None
+        for name, g in arrays.items():
+            p = own.parameters[self.places[id(self.parameters[name])]]
+            p._value, p._grad = np.ones(1), g
+            decays[name] = float(own._decayed(p, np.zeros(1))[0])
+            p._value = self._exact(self.before, name) if name in self.before else np.zeros_like(g)
+            if name in self.names:
+                kept[name] = {kind: self._exact(self.state[kind], name) for kind in self.moments}
+                own._state[p] = tuple((kept[name] | {"t": np.array(self.t - 1)})[kind] for kind in letters)
+        own.step()
         updates = {}
         for name in self.names:
-            w = self._exact(self.before, name)
-            moments = [self._exact(self.state[kind], name) if kind in self.moments else None for kind in "vs"]
+            p = own.parameters[self.places[id(self.parameters[name])]]
+            new = dict(zip(letters, own._state.get(p, ()), strict=True))
             updates[name] = Update(
-                name, not is_weight(name), replace(rule, decay=decays[name]), w, self._exact(self.gradients, name),
-                *moments, rights[name], np.asarray(self.gradients[name], float), self.m,
+                name=name, is_bias=not is_weight(name),
+                rule=replace(_rule_of(self.optimizer, rate, self.t), decay=decays[name]),
+                w=self._exact(self.before, name), g=clipped[name], v=kept[name].get("v"), s=kept[name].get("s"),
+                right=Taken(p._value, new.get("v"), new.get("s")), raw=np.asarray(self.gradients[name], float),
+                unclipped=arrays[name], clip_norm=own.clip_norm, m=self.m,
             )  # fmt: skip
-        alone = dict(updates)
-        return {
-            name: replace(u, others={n: other for n, other in alone.items() if n != name})
-            for name, u in updates.items()
-        }
+        return updates
 
     def _exact(self, arrays: Arrays, name: str) -> Array:
         """An array in float64 and in the parameter's shape, if it has as many entries: w as a column, b a number."""
@@ -239,30 +257,6 @@ class _Reading:
         if x.size != self.parameters[name].size:
             raise ValueError(f"diagnose_update: {name}: {x.shape} was given, expected {shape}.")
         return x.T if x.ndim == len(shape) == 2 and x.shape == shape[::-1] != shape else x.reshape(shape)
-
-    def _by_optimizer(self) -> tuple[dict[str, Taken], dict[str, float], float]:
-        """What the optimizer itself makes of all this: a copy of it, with copies of the parameters in float64."""
-        own = copy.deepcopy(self.optimizer)
-        places, places_of_t = _moments_of(own), "t"
-        copies = {name: own.parameters[self.places[id(self.parameters[name])]] for name in self.names}
-        own._state, own.steps = {}, self.t - 1
-        decays: dict[str, float] = {}
-        for p in own.parameters:
-            p._grad = None
-        for name, p in copies.items():
-            p._value = np.ones(1)
-            decays[name] = float(own._decayed(p, np.zeros(1))[0])
-            p._value, p._grad = self._exact(self.before, name), self._exact(self.gradients, name)
-            kept = {kind: self._exact(self.state[kind], name) for kind in self.moments}
-            kept[places_of_t] = np.array(self.t - 1)
-            own._state[p] = tuple(kept[kind] for kind in places)
-        rate = own._rate()
-        own.step()
-        rights = {}
-        for name, p in copies.items():
-            new = dict(zip(places, own._state.get(p, ()), strict=True))
-            rights[name] = Taken(p._value, new.get("v"), new.get("s"))
-        return rights, decays, rate
 
     def given(self) -> Given:
         """What was given, for the verdicts."""

@@ -1,14 +1,14 @@
 """Verdicts on a hand-written update, and the known slip that explains a wrong one.
 
-A slip (see `tinygrad_dls.check.slips`) is named only where it gives all the parameters that are wrong, or all the weights
-or all the biases among them, or one alone, and in more digits than chance would.
+A slip (see `tinygrad_dls.check.slips`) is named only where it gives all the parameters that are wrong, or all the
+weights or all the biases among them, or one alone, and in more digits than chance would.
 """
 
 from __future__ import annotations
 
 import functools
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,7 +29,6 @@ ENOUGH = 7.0  # digits, over all entries, in which a cause has to agree where it
 FEW = 2.5  # digits of a step that its parameter's rounding leaves: fewer cannot tell
 OF_THE_LENGTH = {"the learning rate is missing", "nothing was updated", "divided by m again"}  # another rate says less
 SAYS_LESS = {  # than another that fits too
-    "another epsilon": {"epsilon is missing"},
     "both (1 - beta) are missing": {"(1 - beta) is missing", "(1 - beta2) is missing"},  # of v, or of s
 }
 SAME_ARRAY = "before is after"
@@ -204,7 +203,7 @@ class Verdicts:
             with np.errstate(all="ignore"):
                 step = np.abs(right - case.start)
                 digits = np.log10(step / case.tolerance(right)).max(initial=-np.inf)
-            if not np.any(step):
+            if kind != "w" or (not np.any(u.take(w=np.zeros_like(u.w)).w) and not u.rule.decay):
                 return "right", (), ", as there is nothing to add" if kind == "w" else ""
             if digits < FEW:
                 return "too small to tell", (), ""
@@ -225,15 +224,13 @@ class Verdicts:
         elif verdict == "follows":
             text = f"follows: right for {note}"
         elif verdict == "too small to tell":
-            text = (
-                f"too small to tell: its step of {norms[1]:.2g} is hardly more than the rounding of {case.name} itself"
-            )
+            text = f"too small to tell: its step is hardly more than the rounding of {case.name} itself"
         else:
             text = self._wrong(case, tuple(causes))
             if worst is not None:
                 text += f"\n|your step| = {norms[0]:.4g}, |right step| = {norms[1]:.4g}"
                 text += f"\nfarthest apart at {list(worst)}: {got[worst]:.9g} for {right[worst]:.9g}"
-        return Finding(case.name, verdict, tuple(c.name for c in causes), case.name, *norms, worst, text)
+        return Finding(case.name, verdict, tuple(c.name for c in causes), case.name, norms[0], norms[1], worst, text)
 
     def _wrong(self, case: _Case, causes: tuple[_Fit, ...]) -> str:
         got, right = case.got, case.right
@@ -362,7 +359,7 @@ def _share(u: Update) -> tuple[Array, Array] | None:
 
 
 def _another_share(u: Update, number: float) -> _Fit | None:
-    if not 0 < number:
+    if not number > 0:
         return None
     if u.m is None and _is_whole(1 / number):
         k = round(1 / number)
