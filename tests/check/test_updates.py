@@ -549,6 +549,18 @@ def test_the_dictionaries_of_week_two_are_taken():
     assert causes(result) == {"b": ("sign",)}
 
 
+def test_biases_without_a_second_axis_are_taken_if_they_are_so_throughout():
+    problem = Problem("SGD")
+    before, gradients = problem.dict_of("w"), problem.dict_of("g", "d")
+    after = problem.dict_of("right")
+    for arrays, key in ((before, "b1"), (gradients, "db1"), (after, "b1")):
+        arrays[key] = arrays[key][:, 0]
+    result = diagnose_update(problem.model, before, gradients, after, problem.optimizer)
+    assert set(verdicts(result).values()) == {"right"}
+    result = problem.ask(after)
+    assert result.first_wrong.text.startswith("WRONG: no cause that is known here fits; shape (4,), expected (4, 1)")
+
+
 def test_other_gradients_are_passed_over_and_what_is_unknown_is_said():
     problem = Problem("SGD")
     gradients = problem.dict_of("g", "d") | {"dA1": 1.0, "dZ2": 1.0, "loss": 3.0}
@@ -572,6 +584,8 @@ def test_other_gradients_are_passed_over_and_what_is_unknown_is_said():
         (lambda p: {"gradients": 3}, TypeError, r'gradients must be a dict such as \{"dW1": ...\}, got 3'),
         (lambda p: {"gradients": {}}, ValueError, "nothing can be judged. Give at least W1 in before and in after"),
         (lambda p: {"before": {"W1": np.ones((2, 2))}}, ValueError, r"W1: \(2, 2\) was given, expected \(4, 3\)"),
+        (lambda p: {"gradients": p.dict_of("g", "d") | {"dW1": np.full((4, 3), np.nan)}}, ValueError,
+         "W1 or its gradient or moment holds NaN or infinities before the step"),
         (lambda p: {"after": {"W1": "much"}}, TypeError, "after: W1 has dtype <U4, and is not numeric"),
         (lambda p: {"state": {"v": {}, "s": {}, "t": 1}}, ValueError, "state: v lacks dW1, db1, dW2, db2"),
         (lambda p: {"state": {"v": p.state["v"], "s": p.state["s"]}}, ValueError, 'state needs "t", the number of'),

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
 
-__all__ = ["Rule", "Taken", "Update", "gradient_of"]
+__all__ = ["Rule", "Taken", "Update", "gradient_of", "is_single"]
 
 
 class Taken(NamedTuple):
@@ -155,3 +155,10 @@ def gradient_of(name: str) -> str:
     """``dW1`` of W1, and ``inner.dW1`` of inner.W1."""
     head, dot, last = name.rpartition(".")
     return f"{head}{dot}d{last}"
+
+
+def is_single(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a shape is that of the course's week 2 for a single unit: w as a column, b as a number."""
+    return (shape == () and set(expected) <= {1}) or (
+        expected[:1] == (1,) and len(expected) == 2 and shape in ((expected[1], 1), (expected[1],))
+    )

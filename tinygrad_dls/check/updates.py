@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_dls import nn, optim
 from tinygrad_dls.check.diagnosis import Diagnosis, Finding
-from tinygrad_dls.check.update_rule import Rule, Taken, Update, gradient_of
+from tinygrad_dls.check.update_rule import Rule, Taken, Update, gradient_of, is_single
 from tinygrad_dls.check.verdicts import Arrays, Given, Verdicts
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
 from tinygrad_dls.engine.errors import shown
@@ -252,11 +252,15 @@ class _Reading:
         return updates
 
     def _exact(self, arrays: Arrays, name: str) -> Array:
-        """An array in float64 and in the parameter's shape, if it has as many entries: w as a column, b a number."""
+        """An array in float64 and in the parameter's shape, from that, the course's, or b without its second axis."""
         x, shape = np.asarray(arrays[name], float), self.parameters[name].shape
-        if x.size != self.parameters[name].size:
+        if x.shape != shape and not is_single(x.shape, shape) and (*x.shape, 1) != shape:
             raise ValueError(f"diagnose_update: {name}: {x.shape} was given, expected {shape}.")
-        return x.T if x.ndim == len(shape) == 2 and x.shape == shape[::-1] != shape else x.reshape(shape)
+        if not np.all(np.isfinite(x)):
+            raise ValueError(
+                f"diagnose_update: {name} or its gradient or moment holds NaN or infinities before the step."
+            )
+        return x.reshape(shape)
 
     def given(self) -> Given:
         """What was given, for the verdicts."""

@@ -10,21 +10,20 @@ import functools
 import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tinygrad_dls.check.diagnosis import WIDTH, Finding
 from tinygrad_dls.check.slips import slips, taken_by
-from tinygrad_dls.check.update_rule import Taken, Update, gradient_of
+from tinygrad_dls.check.update_rule import Taken, Update, gradient_of, is_single
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = ["Verdicts"]
 
-# How far two ways to write a step may be apart, relative to it; what was computed in float32 has fewer digits.
-TOLERANCES = {"float64": 1e-9, "float32": 1e-5, "float16": 1e-2}
+# How far two ways to write a step may be apart: relative to each entry, and to the largest, as terms may cancel.
+TOLERANCES = {"float64": (1e-9, 4e-15), "float32": (1e-5, 2e-6), "float16": (1e-2, 1e-2)}
 ROUNDINGS = 4.0  # of the parameter itself, before and after
-TERMS = 16.0  # roundings of the largest entry, as terms may cancel
 ENOUGH = 7.0  # digits, over all entries, in which a cause has to agree where it differs from the right step
 FEW = 2.5  # digits of a step that its parameter's rounding leaves: fewer cannot tell
 OF_THE_LENGTH = {"the learning rate is missing", "nothing was updated", "divided by m again"}  # another rate says less
@@ -80,7 +79,8 @@ class _Case:
     place: int  # of w, v or s in a `Taken`
     start: Array  # what the step is counted from
     got: Array
-    digits: tuple[float, float]  # the tolerance of a step, and the rounding of the array itself
+    tolerances: tuple[float, float]  # of a step, relative to each entry and to the largest
+    eps: float  # of the array itself
 
     @property
     def right(self) -> Array:
@@ -101,15 +101,17 @@ class _Case:
         x = taken[self.place]
         return np.full(self.got.shape, np.nan) if x is None else x
 
+    def rounding(self, x: Array) -> Array:
+        """How far the given array may be from another by its own rounding: what a small step is lost in."""
+        return self.eps * ROUNDINGS * (np.abs(self.start) + np.abs(x)) + np.finfo(float).tiny
+
     def tolerance(self, x: Array) -> Array:
         """How far the given array may be from an array that it should be."""
         with np.errstate(all="ignore"):
             step = np.abs(x - self.start)
-            relative, eps = self.digits
-            finite = step[np.isfinite(step)]
-            rounding = ROUNDINGS * eps * (np.abs(self.start) + np.abs(x)) if self.place == 0 else 0.0
-            least = np.finfo(float).tiny
-            return relative * step + TERMS * np.finfo(float).eps * finite.max(initial=0.0) + rounding + least
+            largest = step[np.isfinite(step)].max(initial=0.0)
+            of_entry, of_largest = self.tolerances
+            return of_entry * step + of_largest * largest + self.rounding(x)
 
     def close(self, x: Array) -> bool:
         """Whether the given array is this one."""
@@ -141,25 +143,23 @@ class Verdicts:
                 if name in given.updates:
                     self.cases[kind].append(self._moment(kind, name, x))
         for name, u in given.updates.items():
-            got = np.asarray(given.after[name], float)
-            got = got.reshape(u.w.shape) if _in_other_words(got.shape, u.w.shape) else got
-            self.cases["w"].append(_Case(name, self._with_own_moments(u), 0, u.w, got, self._digits(name)))
+            got, dtype = _in_shape(given.after[name], given.before[name], u.w), given.after[name].dtype
+            eps = float(np.finfo(dtype if dtype.kind == "f" else float).eps)
+            own = self._with_own_moments(u)
+            self.cases["w"].append(_Case(name, own, 0, u.w, got, self._tolerances(name), eps))
 
     def _moment(self, kind: str, name: str, x: Array) -> _Case:
-        u = self.given.updates[name]
-        got = np.asarray(x, float)
-        got = got.reshape(u.w.shape) if _in_other_words(got.shape, u.w.shape) else got
-        place = "wvs".index(kind)
-        relative = max(self._digits(name)[0], _tolerance_of(x, self.given.state[kind][name]))
+        u, before = self.given.updates[name], self.given.state[kind][name]
+        got, tolerances = _in_shape(x, before, u.w), self._tolerances(name, x)
         # counted from zero: moments are sums of products, and their own size is what their digits hang on
-        return _Case(f'{kind}["{gradient_of(name)}"]', u, place, np.zeros_like(u.w), got, (relative, 0.0))
+        title, place = f'{kind}["{gradient_of(name)}"]', "wvs".index(kind)
+        return _Case(title, u, place, np.zeros_like(u.w), got, tolerances, 0.0)
 
-    def _digits(self, name: str) -> tuple[float, float]:
+    def _tolerances(self, name: str, *others: Array) -> tuple[float, float]:
+        """Those of the coarsest dtype among the arrays that a step is made of."""
         g = self.given
-        moments = [g.state[kind][name] for kind in g.state]
-        relative = _tolerance_of(g.before[name], g.gradients[name], g.after[name], *moments)
-        dtypes = [x.dtype for x in (g.before[name], g.after[name]) if np.asarray(x).dtype.kind == "f"]
-        return relative, max([float(np.finfo(dtype).eps) for dtype in dtypes], default=float(np.finfo(float).eps))
+        arrays = [g.before[name], g.gradients[name], g.after[name], *(g.state[kind][name] for kind in g.state), *others]
+        return max(TOLERANCES.get(x.dtype.name, TOLERANCES["float64"]) for x in arrays)
 
     def _with_own_moments(self, u: Update) -> Update:
         """The update from the person's own new moments, where those were given."""
@@ -201,8 +201,7 @@ class Verdicts:
         right = case.right
         if case.close(right):
             with np.errstate(all="ignore"):
-                step = np.abs(right - case.start)
-                digits = np.log10(step / case.tolerance(right)).max(initial=-np.inf)
+                digits = np.log10(np.abs(right - case.start) / case.rounding(right)).max(initial=-np.inf)
             if kind != "w" or (not np.any(u.take(w=np.zeros_like(u.w)).w) and not u.rule.decay):
                 return "right", (), ", as there is nothing to add" if kind == "w" else ""
             if digits < FEW:
@@ -245,15 +244,10 @@ class Verdicts:
         return text + "".join("\n" + textwrap.fill(cause.explanation, WIDTH) for cause in new)
 
 
-def _in_other_words(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Whether a shape is the course's for a single unit: w as a column, b as a number."""
-    return int(np.prod(shape)) == int(np.prod(expected)) and (
-        shape == () or (expected[:1] == (1,) and shape in ((expected[-1], 1), (expected[-1],)))
-    )
-
-
-def _tolerance_of(*arrays: Any) -> float:
-    return max(TOLERANCES.get(np.asarray(x).dtype.name, TOLERANCES["float64"]) for x in arrays)
+def _in_shape(x: Array, before: Array, w: Array) -> Array:
+    """An array after the step in the parameter's shape, from the shape that was given before, or the course's."""
+    x = np.asarray(x, float)
+    return x.reshape(w.shape) if x.size == w.size and (x.shape == before.shape or is_single(x.shape, w.shape)) else x
 
 
 # -- the causes -------------------------------------------------------------------------------------------------------
