@@ -437,6 +437,10 @@ class Guard(Dependencies):
         self._put_back(partial(getattr, optimizer, "_state"), partial(setattr, optimizer, "_state"))
         self._settle()
 
+    def _counting(self, module: Module) -> set[str]:
+        """Without what a step moves, which is an argument of the program, unless the user's code reads it."""
+        return super()._counting(module) - (set(module._buffer_names) - self._words)
+
     def _optimizer(self, optimizer: Optimizer, methods: list[FunctionType]) -> None:
         """Its hyperparameters; its methods, which may be replaced, of it itself or of its class; its parameters."""
         names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]

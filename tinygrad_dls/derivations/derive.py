@@ -180,7 +180,8 @@ class _DerivationBuilder:
         data = dict(zip(self.step.data, self.step.given, strict=True))
         parameters = dict(zip(self.step.parameters, map(array_of, self.step.tensors), strict=True))
         m = next((x.shape[1] for x in self.step.given if len(x.shape) == 2), 1)
-        given: dict[Call, Any] = {**data, **parameters, self.step.trace.dimension: m}
+        kept = {buffer.before: buffer.array for buffer in self.step.buffers}
+        given: dict[Call, Any] = {**data, **parameters, **kept, self.step.trace.dimension: m}
         found = evaluate(self.calls.values(), given)
         arrays = {call.name: x for call, x in (data | parameters).items()}
         return {M: m, **arrays, **dict(zip(self.calls, found, strict=True))}

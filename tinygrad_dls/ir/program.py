@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +24,14 @@ from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import complements, names_of_arrays, read
 from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
+from tinygrad_dls.ir.beside import Buffer, buffers_as_inputs, numbers_as_inputs
 from tinygrad_dls.ir.call import Call, toposort
 from tinygrad_dls.ir.functions import sigmoid, softmax
 from tinygrad_dls.ir.rules import canonicalize
-from tinygrad_dls.ir.size import symbolic
 from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.ir.updates import updates_of
-from tinygrad_dls.nn.regularisation import SETTINGS, setting, settings_as
+from tinygrad_dls.nn.normalisation import untouched
+from tinygrad_dls.nn.regularisation import SETTINGS, setting
 from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["Program", "program", "program_of_composed"]
@@ -51,6 +52,8 @@ class Program:
         The model's own, which the parameters stand for.
     given : list of array
         What stands for the data, with the number of examples as it was given.
+    buffers : list of Buffer
+        What modules keep beside their parameters, where the program reads or moves it.
     nodes : list of Node
         The nodes of the cost's graph.
     m, rate : Call or None
@@ -73,6 +76,7 @@ class Program:
     state: list[Call] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
     given: list[Any] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     frozen: list[tuple[float, str]] = field(default_factory=list)
     rate: Call | None = None
@@ -87,10 +91,20 @@ class Program:
         return self.forward[-1][1]
 
     def outputs(self) -> list[tuple[str, Call]]:
-        """What the program is for: the cost, and the new parameters, or the gradients if there is no update."""
+        """What the program is for: the cost, the new parameters, or the gradients without an update, and buffers."""
         gradients = dict(self.backward)
         names = [name for p in self.parameters if (name := f"d{p.name}") in gradients]
-        return [self.forward[-1], *(self.update or [(name, gradients[name]) for name in names])]
+        results = self.update or [(name, gradients[name]) for name in names]
+        return [self.forward[-1], *results, *self.moved()]
+
+    def take(self, numbers: list[tuple[Call, Any]]) -> None:
+        """Take numbers with names among the data."""
+        self.data += [call for call, _ in numbers]
+        self.given = [*self.given, *(x for _, x in numbers)]
+
+    def moved(self) -> list[tuple[str, Call]]:
+        """The buffers that a step moves, by name, and what they become."""
+        return [(buffer.before.name, buffer.after) for buffer in self.buffers if buffer.after is not None]
 
     @property
     def m(self) -> Call | None:
@@ -180,24 +194,9 @@ class _Source:
         """A recording before it is simplified."""
         raise NotImplementedError
 
-    @contextmanager
-    def settings(self, result: Program) -> Iterator[None]:
+    def named_numbers(self, result: Program, found: list[tuple[Call, Any]]) -> AbstractContextManager[None]:
         """Within the block, numbers that ops call by a name are inputs of the program, if that is wanted."""
-        if not self.symbols:
-            yield
-            return
-        known: dict[tuple[str, float], Any] = {}
-
-        def symbol(name: str, x: float) -> Any:
-            if (name, x) not in known:
-                call = result.trace.input(result.names.free(name), x).call
-                result.data.append(call)
-                result.given = [*result.given, np.asarray(x)]
-                known[name, x] = symbolic(x, call)
-            return known[name, x]
-
-        with settings_as(symbol):
-            yield
+        return numbers_as_inputs(result.trace, result.names, found) if self.symbols else nullcontext()
 
 
 _NARROW = (np.dtype(np.float16), np.dtype(np.float32))
@@ -241,7 +240,8 @@ class _Graph(_Source):
             is_tensor = isinstance(node.x, Tensor)
             tensors[node] = Tensor(array, node.kind == "parameter", name=node.name) if is_tensor else array
         tensors |= {x: 1 - tensors[y] for x, y in self.complements.items()}
-        with self.settings(result):
+        numbers: list[tuple[Call, Any]] = []
+        with self.named_numbers(result, numbers):
             for node in self.nodes:
                 if node.op:
                     inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]
@@ -250,6 +250,7 @@ class _Graph(_Source):
                     tensors[node] = node.x.op(*inputs, *extra, **options)
                     if tensors[node].ndim != len(node.shape):
                         raise ValueError(f"{node.name} has other axes if there is another number of examples.")
+        result.take(numbers)
         parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
         result.tensors = list(parameters)
         result.nodes = self.nodes
@@ -300,7 +301,8 @@ class FunctionSource(_Source):
         self.subject = given
         self.function, self.names = given.function, [names.free(name) for name in given.names]
         self.arrays = [as_array(values(x), name) for x, name in zip(given.inputs, given.names, strict=True)]
-        J = given.run(*self.arrays)
+        with untouched():
+            J = given.run(*self.arrays)
         self._refuse_without_graph(J)
         called = given.parameters_of(J)
         in_graph = set(called)
@@ -325,8 +327,10 @@ class FunctionSource(_Source):
         parameters = {p: trace.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
         with _holding(parameters):
-            with self.settings(result):
+            numbers: list[tuple[Call, Any]] = []
+            with self.named_numbers(result, numbers), buffers_as_inputs(trace, names, result.buffers):
                 J = self._called(arrays, m)
+            result.take(numbers)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
             if not isinstance(J._value, Tracer):
@@ -429,7 +433,7 @@ def _differentiated(
 
 def _calls(step: Program) -> list[Call]:
     """All that has a name in a program."""
-    return [call for _, call in (*step.forward, *step.backward, *step.update)]
+    return [call for _, call in (*step.forward, *step.backward, *step.update, *step.moved())]
 
 
 def _finished(step: Program) -> Program:
@@ -438,6 +442,8 @@ def _finished(step: Program) -> Program:
     step.forward, step.backward, step.update = (
         [(name, next(new)) for name, _ in part] for part in (step.forward, step.backward, step.update)
     )
+    for buffer in step.buffers:
+        buffer.after = None if buffer.after is None else next(new)
     step.backward = _layer_by_layer(step.backward, [node for node in step.nodes if node.op])
     _name_activations(step)
     return step
