@@ -551,6 +551,25 @@ def test_compiled_steps_and_numpy_source_decay_the_same_parameters(decay_biases)
     assert "0.3 * W1" in source
 
 
+def test_a_compiled_step_sees_a_decay_that_is_changed_in_place():
+    X, Y = tg.datasets.planar_flower()
+    states = []
+    for compiled in (False, True):
+        model = tg.nn.LogisticRegression(2)
+        optimizer = optim.SGD(model.parameters(), 0.5, weight_decay={"W": 0.1})
+        loss = tg.binary_cross_entropy_with_logits
+        step = (
+            tg.compile(model, loss, optimizer)
+            if compiled
+            else lambda X, Y: optim.eager_step(model, loss, optimizer, X, Y)
+        )  # noqa: B023, E501
+        for decay in (0.1, 0.5, 0.0):
+            optimizer.weight_decay["W"] = decay
+            step(X, Y)
+        states.append(model.state_dict()["W"])
+    np.testing.assert_allclose(*states, rtol=1e-12)
+
+
 # -- clipped gradients ------------------------------------------------------------------------------------------------
 
 

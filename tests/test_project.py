@@ -65,7 +65,7 @@ ORDER = [
     "compiler.threads", "compiler.running", "compiler.reading", "compiler.captured", "compiler.guards",
     "compiler.remembering", "compiler.checking", "compiler.intervals", "compiler.recording", "compiler.compiled",
     "compiler.function", "compiler.step", "compiler",
-    "datasets", "files", "transforms",
+    "datasets", "files", "trees", "transforms",
     "training.history", "training.metrics", "training.batches", "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain",
     "check.diagnosis", "check",

@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import HALF, Array, boolean, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.nn.regularisation import is_weight
 from tinygrad_dls.optimizer import Optimizer, Schedule, State
 from tinygrad_dls.optimizer import eager_step as eager_step  # so that tg.optim has it
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from tinygrad_dls.schedules import cosine_decay, exponential_decay, inverse_time_decay, step_decay
 
 __all__ = [
-    "SGD", "Adam", "Optimizer", "RMSprop", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay",
+    "SGD", "Adam", "RMSprop", "cosine_decay", "exponential_decay", "inverse_time_decay", "step_decay",
 ]  # fmt: skip
 
 
@@ -119,8 +120,11 @@ class SGD(Optimizer):
 
     def _update(self, p: Tensor, rate: float) -> tuple[Array, State]:
         w, dw = p._value, p._grad
-        if self.weight_decay:
-            dw = self._decayed(p, dw)
+        if decay := self.weight_decay:
+            if decay.__class__ is not float:
+                dw = self._decayed(p, dw)
+            elif self.decay_biases or is_weight(p.name):  # as `_decayed`, spelled out: steps are small
+                dw = dw + decay * w
         if not self.momentum:
             return w - rate * dw, ()
         (v,) = self._state.get(p) or self._start(p)

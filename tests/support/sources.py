@@ -72,8 +72,8 @@ OPTIMIZERS = {
     "clipped by norm": (tg.optim.SGD, {"clip_norm": 0.01}),
     "clipped by value": (tg.optim.SGD, {"momentum": 0.9, "clip_value": 0.01}),
     "RMSprop": (tg.optim.RMSprop, {}),
-    "all of RMSprop": (tg.optim.RMSprop, {"beta": 0.5, "epsilon": 1e-3, "weight_decay": 0.1, "clip_norm": 0.01}),
-    "Adam with decay": (tg.optim.Adam, {"weight_decay": 0.1, "decay_biases": True}),
+    "all of RMSprop": (tg.optim.RMSprop, {"beta": 0.5, "epsilon": 1e-3, "weight_decay": 0.1}),
+    "Adam with decay": (tg.optim.Adam, {"weight_decay": 0.1}),
     "Adam": (tg.optim.Adam, {}),
     "Adam of other rates": (tg.optim.Adam, {"betas": (0, 0.99), "epsilon": 1e-3}),
 }

@@ -449,6 +449,8 @@ class Guard(Dependencies):
         replaced = [name for name in (*NOT_RECORDED, "_update") if hasattr(getattr(optimizer, name), "__func__")]
         if names := [*(f"{name}.__func__" for name in replaced), *names]:
             self._watch(None, partial(attrgetter(*names), optimizer), nothing, eq)
+        if isinstance(optimizer.weight_decay, dict):  # which may be changed in place
+            self._watch_container(f"{type(optimizer).__name__}.weight_decay", optimizer.weight_decay)
         self._watch_item(vars(optimizer), "parameters")
         self._watch_container(f"{type(optimizer).__name__}.parameters", optimizer.parameters)
         for i, p in enumerate(optimizer.parameters):

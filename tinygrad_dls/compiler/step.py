@@ -54,7 +54,8 @@ class _Ready:
         self.runner: Runner | None = None
         self.others: dict[bool, Runner] = {}  # by whether the counts of the optimizer's state are alike
         self.store: Any = None
-        self.moved: list[Buffer] = []  # what modules keep, such as a running mean, and a step moves
+        self.kept: list[Buffer] = []  # what modules keep, such as a running mean
+        self.moved: list[Buffer] = []  # of these, what a step moves
         self.given: list[Any] = []  # parameters that are not updated
         self.rest: list[Any] = []  # parameters of the optimizer that are not updated
         self.reason = reason  # for the fallback
@@ -166,13 +167,14 @@ class CompiledStep(Compiled):
                 cost: float
                 counts: Sequence[Any] = ()
                 gradients: Sequence[Array] = ()
+                moved: Sequence[Array] = ()
                 try:
                     if runner.plan.is_plain:
                         if runner.version is not store.pair.version:
                             runner.bind(store)
                         cost = runner.run[store.front](X, Y, rate)
                     else:
-                        cost, counts, gradients = self._with_more(now, X, Y, rate)
+                        cost, counts, gradients, moved = self._with_more(now, X, Y, rate)
                 except Exception as error:
                     self._fail(error, lambda: self._loss(self._model(X), Y))
                 if cost != cost:  # NaN, of an infinite logit perhaps: nothing is installed yet, the engine knows limits
@@ -181,11 +183,10 @@ class CompiledStep(Compiled):
                 if not now.left:
                     self._compare(now, X, Y, rate, cost)
                 back, steps = 1 - store.front, optimizer.steps + 1
-                count = len(gradients) - len(now.moved)  # what modules keep comes after the gradients
-                moved, gradients = (gradients[count:], gradients[:count]) if now.moved else ((), gradients)
                 try:
                     store.install(back, optimizer, steps, counts, gradients)
-                    now.keep(moved)
+                    if moved:
+                        now.keep(moved)
                 except BaseException:  # Ctrl-C between two parameters: finish what was begun
                     store.install(back, optimizer, steps, counts, gradients)
                     now.keep(moved)
@@ -216,19 +217,21 @@ class CompiledStep(Compiled):
         self._trainings[get_ident()] = training
         return training
 
-    def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], list[Array]]:
-        """The cost, the optimizer's new counts and the gradients, where there are any."""
+    def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], Any, Any]:
+        """The cost, the optimizer's new counts, the gradients, and what modules keep, where there are any."""
         counts = now.store.counts(self._optimizer)
-        kept = [] if now.program is None else [buffer.array for buffer in now.program.buffers]
+        kept = [buffer.array for buffer in now.kept] if now.kept else ()
         runner = self._for_counts(now, counts)
         if runner.version is not now.store.pair.version:
             runner.bind(now.store)
         n = runner.plan.counts
         result = runner.run[now.store.front](X, Y, *[p._value for p in now.given], *kept, rate, *counts[:n])
         cost, *others = result if isinstance(result, tuple) else (result,)
+        end = len(others) - len(now.moved)
+        moved = others[end:] if now.moved else ()
         if n and runner.plan.is_flat:  # one number stands for all
-            return cost, others[:n] * len(now.store.parameters), others[n:]
-        return cost, others[:n], others[n:]
+            return cost, others[:n] * len(now.store.parameters), others[n:end], moved
+        return cost, others[:n], others[n:end], moved
 
     # -- compared with the eager step ---------------------------------------------------------------------------------
 
@@ -322,6 +325,7 @@ class CompiledStep(Compiled):
     def _made_ready(self, ready: _Ready, found: tuple[Program, list[Any]], X: Array, Y: Array) -> _Ready:
         """The plans for a program."""
         ready.program, ready.checks = program, _ = found
+        ready.kept = program.buffers
         ready.moved = [buffer for buffer in program.buffers if buffer.after is not None]
         ready.guard.forget(program.tensors)
         self._plan(ready)

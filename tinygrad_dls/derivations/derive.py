@@ -261,6 +261,9 @@ class _DerivationBuilder:
         seen = {call.name for call in (*self.step.data, *self.step.parameters)} | self.calls.keys()
         others = [(identifier, node.name) for identifier, node in self.node.items() if identifier in seen]
         texts = [remark(self.step), called_otherwise(others, "``")]
+        for hot in self.step.one_hot:
+            shape = _tuple(self._shape(hot.columns) or ())
+            texts.append(f"{hot.columns.name} stands for the one-hot columns of the class indices, {shape}.")
         if self.notation.count != "m":
             texts.append(f"{self.notation.count_in_shapes} is the number of examples, as an array is called m.")
         return (" ".join(text),) if (text := [x for x in texts if x]) else ()

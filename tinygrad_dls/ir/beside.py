@@ -1,8 +1,8 @@
 """What a recording takes in beside its arrays: numbers that formulas call by a name, and what modules keep.
 
-A number such as the lambda of an L2 penalty is a number in a program; where formulas are made of it, it is an input. An
-array that a module keeps beside its parameters, such as a running mean, is an input too, and a result where a training
-step moves it: a recording moves nothing.
+A number such as the lambda of an L2 penalty is a number in a program, and one-hot columns are a comparison of class
+indices; where formulas are made of it, both are inputs. An array that a module keeps beside its parameters, such as a
+running mean, is an input too, and a result where a training step moves it: a recording moves nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.graph.names import Names
-from tinygrad_dls.ir.call import Call
+from tinygrad_dls.ir.call import Call, toposort
 from tinygrad_dls.ir.size import symbolic
 from tinygrad_dls.ir.tracer import Trace, Tracer
+from tinygrad_dls.nn.losses import one_hot_as
 from tinygrad_dls.nn.normalisation import followed
 from tinygrad_dls.nn.regularisation import settings_as
 
-__all__ = ["Buffer", "buffers_as_inputs", "numbers_as_inputs"]
+__all__ = ["Buffer", "OneHot", "buffers_as_inputs", "numbers_as_inputs", "one_hot_as_input"]
 
 
 @dataclass
@@ -61,6 +62,45 @@ def numbers_as_inputs(trace: Trace, names: Names, found: list[tuple[Call, Any]])
         return known[name, x]
 
     return settings_as(symbol)
+
+
+@dataclass
+class OneHot:
+    """One-hot columns that are an input of a program.
+
+    Attributes
+    ----------
+    columns : Call
+        The input.
+    made : Call
+        What they are made by, of the class indices.
+    indices : Call
+        These, the input that they take the place of.
+    """
+
+    columns: Call
+    made: Call
+    indices: Call
+
+
+def one_hot_as_input(trace: Trace, found: list[OneHot]) -> AbstractContextManager[None]:
+    """Within the block, one-hot columns that a loss makes of labels Y are an input called Y themselves."""
+
+    def named(columns: Any) -> Any:
+        inputs = (
+            [call for call in toposort([columns.call]) if call.function is None] if isinstance(columns, Tracer) else []
+        )
+        if len(inputs) != 1:
+            return columns
+        known = next((x for x in found if x.indices is inputs[0] and x.columns.shape == columns.call.shape), None)
+        array = trace.input(inputs[0].name, columns.value)
+        if known is not None:
+            array.call = known.columns
+        else:
+            found.append(OneHot(array.call, columns.call, inputs[0]))
+        return array
+
+    return one_hot_as(named)
 
 
 @contextmanager

@@ -24,8 +24,8 @@ from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import complements, names_of_arrays, read
 from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
-from tinygrad_dls.ir.beside import Buffer, buffers_as_inputs, numbers_as_inputs
-from tinygrad_dls.ir.call import Call, toposort
+from tinygrad_dls.ir.beside import Buffer, OneHot, buffers_as_inputs, numbers_as_inputs, one_hot_as_input
+from tinygrad_dls.ir.call import Call, evaluate, toposort
 from tinygrad_dls.ir.functions import sigmoid, softmax
 from tinygrad_dls.ir.rules import canonicalize
 from tinygrad_dls.ir.tracer import Trace, Tracer
@@ -54,6 +54,8 @@ class Program:
         What stands for the data, with the number of examples as it was given.
     buffers : list of Buffer
         What modules keep beside their parameters, where the program reads or moves it.
+    one_hot : list of OneHot
+        One-hot columns among the data, where formulas are made of the program.
     nodes : list of Node
         The nodes of the cost's graph.
     m, rate : Call or None
@@ -77,6 +79,7 @@ class Program:
     tensors: list[Tensor] = field(default_factory=list)
     given: list[Any] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
+    one_hot: list[OneHot] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     frozen: list[tuple[float, str]] = field(default_factory=list)
     rate: Call | None = None
@@ -101,6 +104,19 @@ class Program:
         """Take numbers with names among the data."""
         self.data += [call for call, _ in numbers]
         self.given = [*self.given, *(x for _, x in numbers)]
+
+    def take_one_hot(self, J: Call) -> None:
+        """Take one-hot columns in the place of their class indices; or beside them, if the cost needs these too."""
+        needed = set(toposort([J]))
+        for hot in self.one_hot:
+            i = self.data.index(hot.indices)
+            (columns,) = evaluate([hot.made], {hot.indices: self.given[i]})
+            if hot.indices in needed:
+                hot.columns.name = self.names.free(f"{hot.indices.name}_one_hot")
+                self.take([(hot.columns, columns)])
+            else:
+                self.data[i] = hot.columns
+                self.given = [*self.given[:i], columns, *self.given[i + 1 :]]
 
     def moved(self) -> list[tuple[str, Call]]:
         """The buffers that a step moves, by name, and what they become."""
@@ -328,13 +344,15 @@ class FunctionSource(_Source):
         result.parameters = [x.call for x in parameters.values()]
         with _holding(parameters):
             numbers: list[tuple[Call, Any]] = []
-            with self.named_numbers(result, numbers), buffers_as_inputs(trace, names, result.buffers):
+            hot = one_hot_as_input(trace, result.one_hot) if self.symbols else nullcontext()
+            with self.named_numbers(result, numbers), hot, buffers_as_inputs(trace, names, result.buffers):
                 J = self._called(arrays, m)
             result.take(numbers)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
             if not isinstance(J._value, Tracer):
                 raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
+            result.take_one_hot(J._value.call)
             result.nodes = read(J, names=names)
             tensors = [(node, node.x) for node in result.nodes if node.op]
             return self._read(_differentiated(result, tensors, {p: p for p in parameters}, optimizer))

@@ -91,7 +91,8 @@ def l2(model: Module | Iterable[Tensor], lambd: float, m: int, *, biases: bool =
     (0.25, array([[0.06, 0.08]]))
     """
     weights = _penalised(model, boolean(biases, "l2: biases"))
-    count = m if isinstance(m, int) and not isinstance(m, bool) and m > 0 else positive_integer(m, "l2: m")
+    plain = positive_integer(m, "l2: m")
+    count = m if isinstance(m, int) else plain  # in a recording, a symbol
     return _l2(*weights, lambd=setting("lambd", rate_of(lambd, "l2: lambd")), m=count)
 
 
