@@ -545,6 +545,12 @@ def test_pictures_are_written(
     )
 
 
+def test_the_documentation_lists_every_example():
+    listed = re.findall(r"^\| (`.*`) \|", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    names = [name for cell in listed for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(names) == sorted(example.__name__.split(".")[-1] for example in demo.EXAMPLES)
+
+
 def test_demo_runs_the_three_main_examples_first_and_lists_its_files(tmp_path, monkeypatch, capsys):
     main_ones = (logistic_regression, two_layer_network, breast_cancer)
     assert demo.EXAMPLES[:3] == main_ones

@@ -410,7 +410,8 @@ def test_a_wrong_moment_is_found_before_what_follows_from_it():
     assert result.first_wrong.name == 'v["dW1"]'
     assert set(causes(result).values()) == {("(1 - beta) is missing",)}
     assert [f.verdict for f in result.findings] == ["wrong"] * 4 + ["right"] * 4 + ["follows"] * 4
-    assert 'follows: right for your v["dW1"]' in str(result)
+    assert '  W1        follows: right for your v["dW1"]' in str(result)
+    assert '  s["dW1"]  right\n' in str(result)
 
 
 def test_a_mistake_behind_a_wrong_moment_is_a_mistake_of_its_own():

@@ -179,15 +179,16 @@ class Verdicts:
         for kind, cases in self.cases.items():
             wrong, verdicts = [], {}
             for case in cases:
-                verdicts[case.name] = self._at_first_sight(case, kind, bool(doubtful.get(case.update.name)))
+                verdicts[case.name] = self._at_first_sight(case, kind, kind == "w" and case.update.name in doubtful)
                 if verdicts[case.name][0] == "wrong" and not verdicts[case.name][1]:
                     wrong.append(case)
             causes = _explained(wrong)
             for case in cases:
                 verdict, causes_of, note = verdicts[case.name]
                 causes_of = causes_of or causes.get(case.name, ())
-                follows = " and ".join(f"your {name}" for name in doubtful.get(case.update.name, ()))
-                found.append(self._finding(case, verdict, causes_of, note or follows))
+                if verdict == "follows":
+                    note = " and ".join(f"your {name}" for name in doubtful[case.update.name])
+                found.append(self._finding(case, verdict, causes_of, note))
                 if kind != "w" and verdict == "wrong":
                     doubtful.setdefault(case.update.name, []).append(case.name)
         return found
@@ -226,7 +227,7 @@ class Verdicts:
             text = f"too small to tell: its step is hardly more than the rounding of {case.name} itself"
         else:
             text = self._wrong(case, tuple(causes))
-            if worst is not None:
+            if worst is not None and SAME_ARRAY not in {cause.name for cause in causes}:
                 text += f"\n|your step| = {norms[0]:.4g}, |right step| = {norms[1]:.4g}"
                 text += f"\nfarthest apart at {list(worst)}: {got[worst]:.9g} for {right[worst]:.9g}"
         return Finding(case.name, verdict, tuple(c.name for c in causes), case.name, norms[0], norms[1], worst, text)
