@@ -169,7 +169,8 @@ def adam(k, V, S, first=None, second=None):
     """Adam's step from new moments, with other corrections if they are said."""
     first = 1 - BETA1**k.t if first is None else first
     second = 1 - BETA2**k.t if second is None else second
-    return k.w - ALPHA * V / first / (np.sqrt(S / second) + EPSILON)
+    with np.errstate(invalid="ignore"):  # of a negative S
+        return k.w - ALPHA * V / first / (np.sqrt(S / second) + EPSILON)
 
 
 def two_steps(k):
@@ -231,6 +232,7 @@ PLANTED = {
     "s is not carried on": ("RMSprop", lambda k: k.w - ALPHA * k.g / (np.sqrt((1 - BETA2) * k.g**2) + EPSILON)),
     "the square is missing": ("Adam", lambda k: adam(k, k.V, np.abs(BETA2 * k.s + (1 - BETA2) * np.abs(k.g)))),
     "v squared for dW squared": ("Adam", lambda k: adam(k, k.V, BETA2 * k.s + (1 - BETA2) * k.V**2)),
+    "v and s are one array": ("Adam", lambda k: adam(k, k.V, BETA2 * k.V + (1 - BETA2) * k.g**2)),
     "the square root is missing": ("RMSprop", lambda k: k.w - ALPHA * k.g / (k.S + EPSILON)),
     "the square root is missing ": (
         "Adam", lambda k: k.w - ALPHA * k.V / (1 - BETA1**k.t) / (k.S / (1 - BETA2**k.t) + EPSILON)),
@@ -323,6 +325,14 @@ def test_every_slip_is_planted():
     elsewhere |= {"the gradient is not clipped", "each gradient is clipped by its own norm"}
     planted_ones = {title.strip() for title in [*PLANTED, *PLANTED_IN_ONE]}
     assert planted_ones == set(slips) - elsewhere | fitted
+
+
+def test_a_later_step_without_its_state_is_asked_for_it():
+    problem = Problem("course")
+    result = problem.ask(problem.dict_of("right"), state=None)
+    assert set(causes(result).values()) == {()}
+    assert str(result).endswith("The moments were taken to be zero, as in the first step; for a later one, give state=.")
+    assert "give state=" not in str(problem.ask(problem.dict_of("w")))
 
 
 def test_in_the_first_step_all_slips_that_look_alike_are_named():

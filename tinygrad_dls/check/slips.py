@@ -290,6 +290,15 @@ def _square_of_v(u: Update) -> Taken | None:
     return u.take(squared=lambda _, v: v * v) if has_v(u) and has_s(u) else None
 
 
+@slip("v and s are one array")
+def _one_array(u: Update) -> Taken | None:
+    """As of v = s = {}: s goes on from the new v. Make two dicts, each with zeros of its own."""
+    if not (has_v(u) and has_s(u)):
+        return None
+    taken = u.take(s=u.right.v)
+    return taken._replace(v=taken.s)
+
+
 @slip("the square root is missing")
 def _no_root(u: Update) -> Taken | None:
     """The step is divided by sqrt(s) + epsilon."""
