@@ -6,9 +6,19 @@
 from tinygrad_dls.check.causes import Step, cause, causes
 from tinygrad_dls.check.diagnosis import Diagnosis, Finding, diagnose
 from tinygrad_dls.check.numerical import GradCheck, GradientError, Row, gradcheck
-from tinygrad_dls.check.updates import diagnose_update
+from tinygrad_dls.check.updates import UpdateDiagnosis, diagnose_update
 
 __all__ = [
-    "Diagnosis", "Finding", "GradCheck", "GradientError", "Row", "Step", "cause", "causes", "diagnose",
-    "diagnose_update", "gradcheck",
+    "Diagnosis",
+    "Finding",
+    "GradCheck",
+    "GradientError",
+    "Row",
+    "Step",
+    "UpdateDiagnosis",
+    "cause",
+    "causes",
+    "diagnose",
+    "diagnose_update",
+    "gradcheck",
 ]  # fmt: skip

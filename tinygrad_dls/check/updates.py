@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,29 @@ import numpy as np
 from tinygrad_dls import nn, optim
 from tinygrad_dls.check.diagnosis import Diagnosis, Finding
 from tinygrad_dls.check.update_rule import Rule, Taken, Update, gradient_of, is_single
-from tinygrad_dls.check.verdicts import Arrays, Given, Verdicts
+from tinygrad_dls.check.verdicts import TOO_SMALL, Arrays, Given, Verdicts
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.regularisation import is_weight
 from tinygrad_dls.optimizer import Optimizer
 
-__all__ = ["diagnose_update"]
+__all__ = ["UpdateDiagnosis", "diagnose_update"]
+
+
+@dataclass(frozen=True, repr=False)
+class UpdateDiagnosis(Diagnosis):
+    """The result of `diagnose_update`: a `Diagnosis` of moments and parameters; ``print`` it.
+
+    A finding's norms are those of the step, after less before, yours and the optimizer's. Its verdict may be ``"too small
+    to tell"``: the step is hardly more than the rounding of its parameter.
+    """
+
+    def _conclusion(self) -> str:
+        small = [finding.name for finding in self.findings if finding.verdict == TOO_SMALL]
+        if self.first_wrong is None and small:
+            return f"None of these is wrong, but of {', '.join(small)} nothing can be said."
+        return super()._conclusion()
 
 
 def diagnose_update(
@@ -32,7 +47,7 @@ def diagnose_update(
     state: Mapping[str, Any] | None = None,
     state_after: Mapping[str, Any] | None = None,
     m: int | None = None,
-) -> Diagnosis:
+) -> UpdateDiagnosis:
     """Find the first mistake in a step of an optimizer that a person wrote by hand, and its likely cause.
 
     Parameters
@@ -57,9 +72,8 @@ def diagnose_update(
 
     Returns
     -------
-    Diagnosis
-        One finding for each moment and each parameter that can be judged. Its norms are those of the steps, after less
-        before. A step that is lost in the rounding of its parameter is ``"too small to tell"``.
+    UpdateDiagnosis
+        One finding for each moment and each parameter that can be judged.
 
     Raises
     ------
@@ -86,7 +100,7 @@ def diagnose_update(
     reading = _Reading(model, before, gradients, after, optimizer, state, state_after, m)
     findings = Verdicts(reading.given()).findings()
     title = f"{type(model).__name__}, step {reading.t} of {type(optimizer).__name__}, learning rate {reading.rate:.6g}"
-    return Diagnosis(title, tuple(findings), reading.hint(findings))
+    return UpdateDiagnosis(title, tuple(findings), reading.hint(findings))
 
 
 # -- what was given ---------------------------------------------------------------------------------------------------
@@ -270,8 +284,6 @@ class _Reading:
     def hint(self, findings: list[Finding]) -> str:
         """What was not judged, and what else to give."""
         lines = []
-        if any(f.verdict == "too small to tell" for f in findings):
-            lines.append("Of the steps that are too small, nothing can be said.")
         if self.at_zero and any(f.verdict == "wrong" and not f.causes for f in findings):
             lines.append("The moments were taken to be zero, as in the first step; for a later one, give state=.")
         if self.t == 1 and self.moments and any(len(f.causes) > 1 for f in findings):

@@ -19,7 +19,7 @@ from tinygrad_dls.check.slips import slips, taken_by
 from tinygrad_dls.check.update_rule import Taken, Update, gradient_of, is_single
 from tinygrad_dls.engine.arrays import Array
 
-__all__ = ["Verdicts"]
+__all__ = ["TOO_SMALL", "Arrays", "Given", "Verdicts"]
 
 # How far two ways to write a step may be apart: relative to each entry, and to the largest, as terms may cancel.
 TOLERANCES = {"float64": (1e-9, 4e-15), "float32": (1e-5, 2e-6), "float16": (1e-2, 1e-2)}
@@ -30,6 +30,7 @@ OF_THE_LENGTH = {"the learning rate is missing", "nothing was updated", "divided
 SAYS_LESS = {  # than another that fits too
     "both (1 - beta) are missing": {"(1 - beta) is missing", "(1 - beta2) is missing"},  # of v, or of s
 }
+TOO_SMALL = "too small to tell"
 SAME_ARRAY = "before is after"
 IN_PLACE = (
     "They are one array, changed in place, so that the step cannot be seen. Copy what was before: "
@@ -206,7 +207,7 @@ class Verdicts:
             if kind != "w" or (not np.any(u.take(w=np.zeros_like(u.w)).w) and not u.rule.decay):
                 return "right", (), ", as there is nothing to add" if kind == "w" else ""
             if digits < FEW:
-                return "too small to tell", (), ""
+                return TOO_SMALL, (), ""
             return "right", (), ""
         if follows and case.close(u.take().w):
             return "follows", (), ""
@@ -223,8 +224,8 @@ class Verdicts:
             text = f"right{note}"
         elif verdict == "follows":
             text = f"follows: right for {note}"
-        elif verdict == "too small to tell":
-            text = f"too small to tell: its step is hardly more than the rounding of {case.name} itself"
+        elif verdict == TOO_SMALL:
+            text = f"{TOO_SMALL}: its step is hardly more than the rounding of {case.name} itself"
         else:
             text = self._wrong(case, tuple(causes))
             if worst is not None and SAME_ARRAY not in {cause.name for cause in causes}:
