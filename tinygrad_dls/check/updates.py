@@ -26,8 +26,8 @@ __all__ = ["UpdateDiagnosis", "diagnose_update"]
 class UpdateDiagnosis(Diagnosis):
     """The result of `diagnose_update`: a `Diagnosis` of moments and parameters; ``print`` it.
 
-    A finding's norms are those of the step, after less before, yours and the optimizer's. Its verdict may be ``"too small
-    to tell"``: the step is hardly more than the rounding of its parameter.
+    A finding's norms are those of the step, after less before, yours and the optimizer's. Its verdict may be
+    ``"too small to tell"``: the step is hardly more than the rounding of its parameter.
     """
 
     def _conclusion(self) -> str:
