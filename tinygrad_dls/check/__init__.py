@@ -9,6 +9,6 @@ from tinygrad_dls.check.numerical import GradCheck, GradientError, Row, gradchec
 from tinygrad_dls.check.updates import UpdateDiagnosis, diagnose_update
 
 __all__ = [
-    "Diagnosis", "Finding", "GradCheck", "GradientError", "Row", "Step", "UpdateDiagnosis", "cause", "causes", "diagnose",
-    "diagnose_update", "gradcheck",
+    "Diagnosis", "Finding", "GradCheck", "GradientError", "Row", "Step", "UpdateDiagnosis", "cause", "causes",
+    "diagnose", "diagnose_update", "gradcheck",
 ]  # fmt: skip
