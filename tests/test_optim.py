@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import pickle
 import re
 import threading
@@ -502,6 +503,17 @@ def test_weight_decay_is_for_those_alone_that_a_dict_names():
     assert {p.name: p.data.flat[0] for p in model.parameters()} == {"W1": 0.5, "b1": 1, "W2": 1, "b2": 0.75}
 
 
+def test_a_decay_by_names_that_a_model_has_changed_since_is_refused():
+    layer = tg.nn.Linear(2, 2, rng=0)
+    optimizer = optim.SGD(layer.parameters(), 1.0, weight_decay={"W": 0.5})
+    model = tg.nn.Sequential(layer, tg.nn.Linear(2, 1, rng=0))
+    np.sum(model(np.ones((2, 3)))).backward()
+    before = layer.W.data
+    with pytest.raises(ValueError, match=r"weight_decay: no parameter is called 'W'; the parameters are W1, b1\."):
+        optimizer.step()
+    assert layer.W.data is before
+
+
 def test_weight_decay_leaves_gamma_and_beta_alone():
     gamma, beta, W = (tg.Tensor([1.0], requires_grad=True, name=name) for name in ("gamma1", "beta1", "W1"))
     optimizer = optim.SGD([gamma, beta, W], 1.0, weight_decay=0.5)
@@ -558,11 +570,8 @@ def test_a_compiled_step_sees_a_decay_that_is_changed_in_place():
         model = tg.nn.LogisticRegression(2)
         optimizer = optim.SGD(model.parameters(), 0.5, weight_decay={"W": 0.1})
         loss = tg.binary_cross_entropy_with_logits
-        step = (
-            tg.compile(model, loss, optimizer)
-            if compiled
-            else lambda X, Y: optim.eager_step(model, loss, optimizer, X, Y)
-        )  # noqa: B023, E501
+        eager = functools.partial(optim.eager_step, model, loss, optimizer)
+        step = tg.compile(model, loss, optimizer) if compiled else eager
         for decay in (0.1, 0.5, 0.0):
             optimizer.weight_decay["W"] = decay
             step(X, Y)

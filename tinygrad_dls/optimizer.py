@@ -77,7 +77,7 @@ class Optimizer:
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError("clip_norm and clip_value are two ways to clip gradients: leave one of them out.")
 
-    def _decay_of(self, decay: Any) -> float | dict[str, float]:
+    def _decay_of(self, decay: Any) -> Any:
         """A number for all weights, or a dict of numbers for the parameters that it names."""
         if not isinstance(decay, Mapping):
             return rate_of(decay, "weight_decay")
@@ -93,7 +93,7 @@ class Optimizer:
         """The gradient with that of the penalty, ``dW + lambda W``, for what the weight decay is for."""
         decay: Any = self.weight_decay
         if isinstance(decay, Mapping):
-            decay = decay.get(p.name, 0)
+            decay = self._decay_of(decay).get(p.name, 0)  # checked again: a model may have renamed its parameters
         elif not self.decay_biases and not is_weight(p.name):
             return dw
         return dw + decay * p._value if decay else dw

@@ -293,6 +293,20 @@ def test_a_step_that_is_recorded_anew_all_the_time_is_none():
     assert step._now is ready
 
 
+def test_a_step_that_falls_back_moves_them_once():
+    trained = []
+    for compiled in (False, True):
+        model = nn.Classifier(
+            nn.Linear(2, 40, rng=0), nn.BatchNorm(40), nn.Tanh(), nn.Dropout(0.5, rng=0), nn.Linear(40, 1, rng=1)
+        )
+        optimizer = tg.optim.SGD(model.parameters(), 0.1)
+        options = {"compile": {"fallback": True}} if compiled else {}
+        tg.fit(model, X, Y, loss=LOGITS, optimizer=optimizer, epochs=3, **options)
+        trained.append(model.state_dict())
+    for name, value in trained[0].items():
+        np.testing.assert_array_equal(trained[1][name], value)
+
+
 def test_a_compiled_function_refuses_to_move_them_and_evaluates():
     model = network()
     before = model.state_dict()
@@ -319,19 +333,19 @@ def test_the_code_of_a_step_takes_and_returns_the_statistics():
 
 
 def test_a_derivation_goes_through_the_mean_and_the_variance():
-    formulas = tg.derive(network(), X, Y, loss=LOGITS).formulas
-    assert formulas["Z_norm1"] == "(Z1 - mu1) / np.sqrt(var1 + 1e-05)"
+    formulas = tg.derive(network(epsilon=0.001), X, Y, loss=LOGITS).formulas
+    assert formulas["Z_norm1"] == "(Z1 - mu1) / np.sqrt(var1 + 0.001)"
     assert formulas["Z_tilde1"] == "gamma1 * Z_norm1 + beta1"
     assert formulas["dZ_norm1"] == "dZ_tilde1 * gamma1"
-    assert formulas["dZ1"] == "dZ_norm1 / np.sqrt(var1 + 1e-05) + dmu1 / m + dvar1 * 2 / m * (Z1 - mu1)"
+    assert formulas["dZ1"] == "dZ_norm1 / np.sqrt(var1 + 0.001) + dmu1 / m + dvar1 * 2 / m * (Z1 - mu1)"
     assert formulas["dgamma1"] == "np.sum(dZ_tilde1 * Z_norm1, axis=1, keepdims=True)"
 
 
 def test_a_derivation_in_evaluation_names_the_running_statistics():
-    model = network()
+    model = network(epsilon=0.001)
     model.eval()
     derivation = tg.derive(model, X, Y, loss=LOGITS, values=True)
-    assert derivation.formulas["Z_norm1"] == "(Z1 - running_mean1) / np.sqrt(running_var1 + 1e-05)"
+    assert derivation.formulas["Z_norm1"] == "(Z1 - running_mean1) / np.sqrt(running_var1 + 0.001)"
     of_graph = tg.derive(LOGITS(model(X), Y))
     assert of_graph.formulas["Z_norm1"] == "(Z1 - running_mean1) / running_sigma1"
 
@@ -340,6 +354,17 @@ def test_a_picture_shows_its_steps_in_its_frame():
     source = tg.draw(network(), X).source
     assert "BatchNorm 4" in source
     assert "Z_norm1" in source
+
+
+def test_the_names_of_a_network_that_is_written_out_lead_on_from_it():
+    W1, W2 = (
+        tg.Tensor(RNG.normal(size=shape), requires_grad=True, name=f"W{i}") for i, shape in ((1, (4, 2)), (2, (1, 4)))
+    )
+    gamma, beta = (tg.Tensor(x, requires_grad=True, name=name) for x, name in ((GAMMA, "gamma1"), (BETA, "beta1")))
+    A1 = np.tanh(tg.batch_norm(W1 @ X, gamma, beta))
+    formulas = tg.derive(LOGITS(W2 @ A1, Y)).formulas
+    assert formulas["A1"] == "np.tanh(Z_tilde1)"
+    assert formulas["dW2"].endswith("@ A1.T")
 
 
 # -- errors -----------------------------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def fit(
     rng : int or generator, keyword-only
         Where the shuffling draws from; needed with `batch_size`.
     validation : (X, Y), optional
-        Held-out data, evaluated after every epoch, without a graph and without dropout.
+        Held-out data, evaluated after every epoch, without a graph, without dropout, and with running statistics.
     progress : bool, default True
         Show tqdm's bar, in a terminal, on runs of more than a second.
     callbacks : sequence of functions
