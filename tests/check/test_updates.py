@@ -335,6 +335,9 @@ def test_a_later_step_without_its_state_is_asked_for_it():
         "The moments were taken to be zero, as in the first step; for a later one, give state=."
     )
     assert "give state=" not in str(problem.ask(problem.dict_of("w")))
+    problem.optimizer.steps = 3
+    later = problem.ask(problem.dict_of("right"), state=None)
+    assert str(later).endswith("The moments are the optimizer's own, after 3 steps; for others, give state=.")
 
 
 def test_in_the_first_step_all_slips_that_look_alike_are_named():

@@ -142,7 +142,7 @@ class _Reading:
             )
         self.moments = [kind for kind in "vs" if kind in _moments_of(optimizer)]
         self.state, self.t = self._state(state)
-        self.at_zero = bool(self.moments) and state is None and self.t == 1
+        self.own_state = bool(self.moments) and state is None
         self.state_after = {} if state_after is None else self._moments(state_after, "state_after")
         self.updates = self._updates()
         self.rate = next(iter(self.updates.values())).rule.rate
@@ -284,8 +284,11 @@ class _Reading:
     def hint(self, findings: list[Finding]) -> str:
         """What was not judged, and what else to give."""
         lines = []
-        if self.at_zero and any(f.verdict == "wrong" and not f.causes for f in findings):
-            lines.append("The moments were taken to be zero, as in the first step; for a later one, give state=.")
+        if self.own_state and any(f.verdict == "wrong" and not f.causes for f in findings):
+            if self.t == 1:
+                lines.append("The moments were taken to be zero, as in the first step; for a later one, give state=.")
+            else:
+                lines.append(f"The moments are the optimizer's own, after {self.t - 1} steps; for others, give state=.")
         if self.t == 1 and self.moments and any(len(f.causes) > 1 for f in findings):
             lines.append("In the first step several mistakes look alike; a later one, with state=, tells them apart.")
         if lacking := [name for name in self.parameters if name not in self.names]:

@@ -64,7 +64,7 @@ class Given:
 
 
 class _Fit(NamedTuple):
-    """A slip with a number in it, found by fitting: how the number is told, and what to tell the person."""
+    """A cause that fits: its name, its number where it has one, and what to tell the person."""
 
     name: str
     told: str
@@ -105,6 +105,12 @@ class _Case:
     def rounding(self, x: Array) -> Array:
         """How far the given array may be from another by its own rounding: what a small step is lost in."""
         return self.eps * ROUNDINGS * (np.abs(self.start) + np.abs(x)) + np.finfo(float).tiny
+
+    @property
+    def digits(self) -> float:
+        """How many digits of the largest right step the rounding of its parameter leaves."""
+        with np.errstate(divide="ignore"):
+            return float(np.log10(np.abs(self.right - self.start) / self.rounding(self.right)).max(initial=-np.inf))
 
     def tolerance(self, x: Array) -> Array:
         """How far the given array may be from an array that it should be."""
@@ -200,18 +206,13 @@ class Verdicts:
         earlier, later = (g.before, g.after) if kind == "w" else (g.state[kind], g.state_after[kind])
         if np.any(u.g) and np.shares_memory(earlier[name], later[name]):
             return "wrong", (_Fit(SAME_ARRAY, "", IN_PLACE),), ""
-        right = case.right
-        if case.close(right):
-            with np.errstate(all="ignore"):
-                digits = np.log10(np.abs(right - case.start) / case.rounding(right)).max(initial=-np.inf)
-            if kind != "w" or (not np.any(u.take(w=np.zeros_like(u.w)).w) and not u.rule.decay):
-                return "right", (), ", as there is nothing to add" if kind == "w" else ""
-            if digits < FEW:
-                return TOO_SMALL, (), ""
+        if not case.close(case.right):
+            return "follows" if follows and case.close(u.take().w) else "wrong", (), ""
+        if kind != "w":
             return "right", (), ""
-        if follows and case.close(u.take().w):
-            return "follows", (), ""
-        return "wrong", (), ""
+        if not np.any(u.take(w=np.zeros_like(u.w), decay=0.0).w) and not u.rule.decay:
+            return "right", (), ", as there is nothing to add"
+        return TOO_SMALL if case.digits < FEW else "right", (), ""
 
     def _finding(self, case: _Case, verdict: str, causes: Iterable[_Fit], note: str) -> Finding:
         got, right, start = case.got, case.right, case.start
