@@ -39,22 +39,22 @@ def train(sizes: tuple[int, ...], X: np.ndarray, Y: np.ndarray) -> tuple[tg.nn.C
 def main(output: Path | None = None) -> dict[str, Any]:
     pixels, Y = l_layer.scikit_learns("load_digits", return_X_y=True)
     X = pixels / 16  # from 0 to 1; each column is a picture, row by row
-    order = np.random.RandomState(1).permutation(X.shape[1])
-    training, held_out = order[:1200], order[1200:]
-    print(f"{X.shape[1]} pictures of {X.shape[0]} pixels: training on {len(training)}, holding out {len(held_out)}")
+    X_train, X_test, Y_train, Y_test = tg.datasets.train_test_split(X, Y, test=597, rng=1, stratify=True)
+    m, m_test = X_train.shape[1], X_test.shape[1]
+    print(f"{X.shape[1]} pictures of {X.shape[0]} pixels: training on {m}, holding out {m_test}")
 
     results: dict[str, Any] = {}
     curves, mistakes = {}, {}
     for name, sizes in NETWORKS.items():
-        model, curves[name] = train(sizes, X[:, training], Y[:, training])
-        predicted = model.predict(X[:, held_out])
-        wrong = np.flatnonzero(predicted[0] != Y[0, held_out])
-        mistakes[name] = [(X[:, held_out[i]], int(predicted[0, i]), int(Y[0, held_out[i]])) for i in wrong]
+        model, curves[name] = train(sizes, X_train, Y_train)
+        predicted = model.predict(X_test)
+        wrong = np.flatnonzero(predicted[0] != Y_test[0])
+        mistakes[name] = [(X_test[:, i], int(predicted[0, i]), int(Y_test[0, i])) for i in wrong]
         results[name] = {
             "costs": curves[name],
-            "accuracy": tg.accuracy(model.predict(X[:, training]), Y[:, training]),
-            "held_out": tg.accuracy(predicted, Y[:, held_out]),
-            "confusion": tg.confusion_matrix(predicted, Y[:, held_out]),
+            "accuracy": tg.accuracy(model.predict(X_train), Y_train),
+            "held_out": tg.accuracy(predicted, Y_test),
+            "confusion": tg.confusion_matrix(predicted, Y_test),
             "mistakes": len(wrong),
         }
         print(f"{name}: {' -> '.join(map(str, sizes))}, {sum(p.size for p in model.parameters()):,} parameters")
@@ -62,7 +62,7 @@ def main(output: Path | None = None) -> dict[str, Any]:
             print(f"  cost after iteration {epoch:4}: {curves[name][epoch]:.6f}")
         print(f"  training accuracy {results[name]['accuracy']:.2%}, held out {results[name]['held_out']:.2%}")
     print(
-        "The deeper network learns its training set better and sooner. On digits that it has not seen it is no better:"
+        "The deeper network learns its training set better and sooner. On digits that it has not seen it is hardly better:"
     )
     print("so few and so small pictures need no depth.")
 
