@@ -61,10 +61,8 @@ def main(output: Path | None = None) -> dict[str, Any]:
         for epoch in (*range(0, EPOCHS, 300), EPOCHS - 1):
             print(f"  cost after iteration {epoch:4}: {curves[name][epoch]:.6f}")
         print(f"  training accuracy {results[name]['accuracy']:.2%}, held out {results[name]['held_out']:.2%}")
-    print(
-        "The deeper network learns its training set better and sooner. On digits that it has not seen it is hardly better:"
-    )
-    print("so few and so small pictures need no depth.")
+    print("The deeper network learns its training set better and sooner. On digits that it has not seen it is hardly")
+    print("better: so few and so small pictures need no depth.")
 
     if output is not None:
         figure = plots.cost_curves(curves, f"Digits, learning rate {ALPHA}")
