@@ -607,8 +607,26 @@ def test_other_gradients_are_passed_over_and_what_is_unknown_is_said():
     result = problem.ask(after, gradients=gradients)
     assert [f.name for f in result.findings] == ["W1", "b1", "W2"]
     assert "Not judged, as before, after or the gradient was not given: b2." in str(result)
-    assert "Passed over, as they are none of this model's: W3 of after, loss of gradients." in str(result)
+    assert "Passed over, as the optimizer has no such parameters: W3 of after, loss of gradients." in str(result)
     assert "dA1" not in str(result)
+
+
+def test_modules_within_modules_and_what_a_model_keeps_beside_parameters():
+    class Scaled(tg.nn.Module):
+        def __init__(self):
+            self.inner = tg.nn.Classifier(tg.nn.Linear(2, 3, rng=0), tg.nn.BatchNorm(3), tg.nn.Linear(3, 1, rng=1))
+            self.W = tg.nn.Parameter(np.ones((1, 1)))
+
+    model, rng = Scaled(), np.random.default_rng(0)
+    before = model.state_dict()
+    assert "inner.running_mean1" in before
+    names = {name: name.replace("inner.", "inner.d") if "." in name else f"d{name}" for name in before}
+    gradients = {names[name]: rng.normal(size=p.shape) for name, p in model.named_parameters()}
+    after = before | {name: before[name] - 0.1 * gradients[names[name]] for name, _ in model.named_parameters()}
+    result = diagnose_update(model, before, gradients, after, tg.optim.SGD(model.parameters(), 0.1))
+    assert set(verdicts(result).values()) == {"right"}
+    assert len(result.findings) == 7
+    assert result.hint == ""
 
 
 @pytest.mark.parametrize(

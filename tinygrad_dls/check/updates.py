@@ -129,6 +129,7 @@ class _Reading:
         if not self.parameters:
             raise ValueError("diagnose_update: the optimizer holds none of the model's parameters.")
         self.optimizer, self.m = optimizer, None if m is None else positive_integer(m, "diagnose_update: m")
+        self.kept = set(model.state_dict())  # such as running means, which are no optimizer's
         self.passed_over: list[str] = []
         self.before = self._named(before, "before")
         self.after = self._named(after, "after")
@@ -159,7 +160,7 @@ class _Reading:
         for key, x in arrays.items():
             name = known.get(self._key(str(key), known))
             if name is None:
-                if not (prefix and str(key)[:2] in ("dA", "dZ", "da", "dz")):
+                if key not in self.kept and not (prefix and str(key)[:2] in ("dA", "dZ", "da", "dz")):
                     self.passed_over.append(f"{key} of {role}")
                 continue
             if name in found:
@@ -294,7 +295,7 @@ class _Reading:
         if lacking := [name for name in self.parameters if name not in self.names]:
             lines.append(f"Not judged, as before, after or the gradient was not given: {', '.join(lacking)}.")
         if self.passed_over:
-            lines.append(f"Passed over, as they are none of this model's: {', '.join(self.passed_over)}.")
+            lines.append(f"Passed over, as the optimizer has no such parameters: {', '.join(self.passed_over)}.")
         return "\n".join(lines)
 
 
