@@ -69,7 +69,7 @@ ORDER = [
     "files", "trees", "transforms",
     "training.history", "training.metrics", "training.batches", "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain",
-    "check.diagnosis", "check",
+    "check.diagnosis", "check.update_rule", "check.slips", "check.verdicts", "check.updates", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",

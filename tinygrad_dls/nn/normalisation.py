@@ -127,10 +127,10 @@ class BatchNorm(Module):
     --------
     >>> import numpy as np, tinygrad_dls as tg
     >>> layer = tg.nn.BatchNorm(2)
-    >>> layer(np.array([[1.0, 3.0], [10.0, 30.0]])).round(3)
+    >>> layer(np.array([[1.0, 3.0], [10.0, 30.0]])).data.round(3)
     array([[-1.,  1.],
            [-1.,  1.]])
-    >>> layer.running_mean
+    >>> layer.running_mean.round(3)
     array([[0.2],
            [2. ]])
     """
