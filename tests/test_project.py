@@ -59,7 +59,7 @@ ORDER = [
     "nn.normalisation", "nn.layers", "nn.models", "nn",
     "threads", "schedules", "optimizer", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph.subject", "graph",
-    "ir.call", "ir.normal", "ir.notations", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement",
+    "ir.call", "ir.normal", "ir.spellings", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement",
     "ir.rewrite", "ir.rules", "ir.beside", "ir.updates", "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.scaling", "compiler.augmenting", "compiler.liveness", "compiler.updating",
     "compiler.tiling", "compiler.buffers", "compiler.code", "compiler.emit", "compiler.plan", "compiler.store",
@@ -70,14 +70,14 @@ ORDER = [
     "files", "trees", "transforms",
     "training.history", "training.metrics", "training.batches", "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain",
-    "check.diagnosis", "check",
+    "check.diagnosis", "check.update_rule", "check.slips", "check.verdicts", "check.updates", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
     "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
-    "derivations.notation", "derivations.latex", "derivations.lines", "derivations.document", "derivations.entries",
-    "derivations.one_example", "derivations.one_number", "derivations.taken_apart", "derivations.arguments",
-    "derivations.derive", "derivations",
+    "derivations.explanations", "derivations.notation", "derivations.latex", "derivations.lines",
+    "derivations.document", "derivations.entries", "derivations.one_example", "derivations.one_number",
+    "derivations.taken_apart", "derivations.arguments", "derivations.derive", "derivations",
 ]  # fmt: skip
 
 

@@ -7,7 +7,6 @@ not. Algebra multiplies and simplifies; what it cannot prove shorter is left as 
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.derivations.arguments import with_leaves
-from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose, listed
+from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
+from tinygrad_dls.derivations.explanations import explanation, said_of
 from tinygrad_dls.derivations.latex import latex
 from tinygrad_dls.derivations.notation import Notation, marked
 from tinygrad_dls.engine.arrays import boolean
@@ -232,7 +232,7 @@ class _DerivationBuilder:
             " stands for ",
             of,
             " and so on. Wanted: ",
-            *listed(wanted),
+            *_listed(wanted),
             ".",
         )
         parts = [
@@ -318,7 +318,7 @@ class _DerivationBuilder:
             return ("The mean of the losses.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
-        what = re.split(r"[,:`(]", _doc(node))[0].strip().rstrip(".")
+        what = re.split(r"[,:`(]", said_of(node))[0].strip().rstrip(".")
         return (f"{what}.",) if what else ()
 
     # -- backward -----------------------------------------------------------------------------------------------------
@@ -387,7 +387,7 @@ class _DerivationBuilder:
         if user.loss is not None:
             is_mask = any(c.function is np.equal for c in toposort([call]))
             return ("The derivative of the cost" + (", in which True counts as 1" if is_mask else "") + ".",)
-        why = "" if user in self.inlined else _explanation(user)
+        why = "" if user in self.inlined else explanation(user)
         return (why or "The chain rule.",)
 
     def _below(self, user: Node) -> str:
@@ -465,30 +465,6 @@ def _not_taken_apart(why: str) -> Part:
     return Part("One example", (f"The loss is not taken apart: {why}",), ())
 
 
-def _doc(node: Node) -> str:
-    """What an op says of itself."""
-    return (inspect.getdoc(node.x.op) or node.op.replace("_", " ")).splitlines()[0]
-
-
-def _explanation(node: Node) -> str:
-    """What an op's first line says behind its colon, as a sentence; nothing where that is a formula alone."""
-    doc = _doc(node)
-    masked = re.sub("``.*?``", lambda code: "`" * len(code[0]), doc)  # a colon within code is none
-    _, _, behind = masked.partition(":")
-    if len(re.findall(r"\w+", behind)) <= 3:  # commas between formulas are no words
-        return ""
-    return _sentence(doc[len(doc) - len(behind) :].strip(), set(inspect.signature(node.x.op).parameters))
-
-
-def _sentence(text: str, names: set[str]) -> str:
-    """A text with a capital at its first letter, unless it begins with code, or with a name, such as b or dW."""
-    # an article is the one word of a single letter
-    word = re.match(r"(?:[a-z]{2,}|a(?= (?!is |has )[a-z]{2}))(?![\w(\[=']|\.\w)", text)
-    if word is None or word[0] in names or re.fullmatch("d[abd-np-z]", word[0]):  # dw and the like, but not "do"
-        return text
-    return text[0].upper() + text[1:]
-
-
 def _in_a_row(gradient: Call, local: Any) -> Call:
     """The product of a gradient and a local derivative, with its factors in a row."""
     if isinstance(local, Call) and local.function is np.multiply:
@@ -498,3 +474,11 @@ def _in_a_row(gradient: Call, local: Any) -> Call:
 
 def _tuple(shape: tuple[str, ...]) -> str:
     return f"({', '.join(shape)}{',' if len(shape) == 1 else ''})"
+
+
+def _listed(formulas: list[Formula]) -> Prose:
+    pieces: list[Any] = []
+    for i, x in enumerate(formulas):
+        pieces += [] if not i else [" and " if i == len(formulas) - 1 else ", "]
+        pieces.append(x)
+    return tuple(pieces)

@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_dls.derivations.lines import FORMULA, code_in_rows, latex_in_rows, width
 from tinygrad_dls.derivations.notation import SHOWN, letter, matrix
 
-__all__ = ["Derivation", "Formula", "Line", "Part", "in_digits", "listed", "mathml"]
+__all__ = ["Derivation", "Formula", "Line", "Part", "in_digits", "mathml"]
 
 
 @dataclass(frozen=True)
@@ -298,12 +298,3 @@ body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem aut
 </body>
 </html>
 """
-
-
-def listed(formulas: list[Formula]) -> Prose:
-    """Formulas one after the other, with an "and" before the last."""
-    pieces: list[Any] = []
-    for i, x in enumerate(formulas):
-        pieces += [] if not i else [" and " if i == len(formulas) - 1 else ", "]
-        pieces.append(x)
-    return tuple(pieces)

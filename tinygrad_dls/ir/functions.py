@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir import normal, notations
+from tinygrad_dls.ir import normal, spellings
 from tinygrad_dls.ir.call import astype, getitem, scattered
 
 __all__ = [
@@ -349,7 +349,7 @@ add(np.greater, operator=">", binding=COMPARISON, bounds=_UNIT, formula="Gt")
 add(np.greater_equal, operator=">=", binding=COMPARISON, bounds=_UNIT, latex=r"\ge", formula="Ge")
 add(np.less, operator="<", binding=COMPARISON, bounds=_UNIT, formula="Lt")
 add(np.less_equal, operator="<=", binding=COMPARISON, bounds=_UNIT, latex=r"\le", formula="Le")
-add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex=notations.latex_equal, formula="Eq")
+add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex=spellings.latex_equal, formula="Eq")
 add(np.not_equal, operator="!=", binding=COMPARISON, bounds=_UNIT, latex=r"\ne", formula="Ne")
 
 # Entry by entry.
@@ -419,7 +419,15 @@ add(np.max, REDUCTION, method="max", latex=r"\max", reduce=np.maximum, selects=T
 add(np.min, REDUCTION, method="min", latex=r"\min", reduce=np.minimum, selects=True)
 add(np.amax, REDUCTION, normal=normal.largest)
 add(np.amin, REDUCTION, normal=normal.smallest)
-add(np.mean, REDUCTION, method="mean", latex=notations.latex_mean, linear=True, composed=_mean, normal=normal.averaged)
+add(
+    np.mean,
+    REDUCTION,
+    method="mean",
+    latex=lambda p, x: p.total(x, r"\sum", mean=True),
+    linear=True,
+    composed=_mean,
+    normal=normal.averaged,
+)
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
 add(np.var, REDUCTION, latex=r"\mathrm{var}", bounds=_POSITIVE, composed=_var, normal=normal.varying)
@@ -432,27 +440,33 @@ add(np.matmul, MATRIX, operator="@", binding=PRODUCT, latex=r"\,")
 add(np.dot, MATRIX, additive=True, composed=_dot, normal=normal.product)
 
 # The same entries elsewhere.
-add(np.reshape, VIEW, python=notations.python_reshape, selects=True, spreads=True, normal=normal.reshaped)
+add(np.reshape, VIEW, python=spellings.python_reshape, selects=True, spreads=True, normal=normal.reshaped)
 add(np.expand_dims, VIEW, selects=True, spreads=True, normal=normal.expanded)
-add(np.broadcast_to, VIEW, python=notations.python_filled, selects=True, spreads=True, fill=0, normal=normal.spread)
+add(np.broadcast_to, VIEW, python=spellings.python_filled, selects=True, spreads=True, fill=0, normal=normal.spread)
 add(np.squeeze, VIEW, selects=True, normal=normal.squeezed)
 add(
     np.transpose,
     VIEW,
-    python=notations.python_transpose,
-    latex=notations.latex_transpose,
+    python=spellings.python_transpose,
+    latex=spellings.latex_transpose,
     selects=True,
     normal=normal.transposed,
 )
 add(np.swapaxes, VIEW, selects=True, normal=normal.swapped)
-add(getitem, PART, selects=True, latex=lambda p, x: p.code(x), python=notations.python_getitem)
-add(scattered, PART, python=notations.python_scattered)
+add(
+    getitem,
+    PART,
+    selects=True,
+    latex=lambda p, x: p.code(x),
+    python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]",
+)
+add(scattered, PART, python=spellings.python_scattered)
 add(np.concatenate, JOINED, normal=normal.joined)
 add(np.stack, JOINED, normal=normal.stacked)
 
 # New arrays.
 add(np.asarray, FILLED, fill=0, python=lambda p, x: p.text(x.args[0]))  # of a number, as programs have it
-add(np.full, FILLED, fill=1, python=notations.python_filled, normal=normal.filled)
+add(np.full, FILLED, fill=1, python=spellings.python_filled, normal=normal.filled)
 add(np.ones, FILLED)
 add(np.zeros_like, FILLED)
 add(np.ones_like, FILLED)

@@ -1,6 +1,7 @@
-"""How calls are written that have a notation of their own: functions of a printer and a call, for rows of the table.
+"""How Python and LaTeX write what has a notation of its own: what rows of `tinygrad_dls.ir.functions` refer to.
 
-Each gives the text, or None where the call is written as usual: ``np.name(...)`` in Python, letter by letter in LaTeX.
+Each is a function of the printer, a `tinygrad_dls.ir.printing.PythonPrinter` or a
+`tinygrad_dls.derivations.latex.LatexPrinter`, and of the call. It gives the text; or None, for the usual one.
 """
 
 from __future__ import annotations
@@ -12,35 +13,16 @@ import numpy as np
 
 from tinygrad_dls.ir.call import is_transpose
 
-__all__ = [
-    "latex_equal",
-    "latex_mean",
-    "latex_transpose",
-    "python_filled",
-    "python_getitem",
-    "python_reshape",
-    "python_scattered",
-    "python_transpose",
-]
+__all__ = ["latex_equal", "latex_transpose", "python_filled", "python_reshape", "python_scattered", "python_transpose"]
 
 
 def python_transpose(p: Any, x: Any) -> str | None:
-    """The method of arrays that reverses all axes."""
+    """``W.T``, where all axes are in reverse."""
     return f"{p.owner(x.args[0])}.T" if is_transpose(x) else None
 
 
-def python_getitem(p: Any, x: Any) -> str:
-    """An index."""
-    return f"{p.owner(x.args[0])}[{p.index(x.args[1])}]"
-
-
-def latex_mean(p: Any, x: Any) -> Any:
-    """A sum with its number of summands."""
-    return p.total(x, r"\sum", mean=True)
-
-
 def latex_transpose(p: Any, x: Any) -> Any:
-    """A mark, of all axes in reverse."""
+    """A transpose, where all axes are in reverse."""
     return p.transposed(x.args[0]) if is_transpose(x) else None
 
 
@@ -57,14 +39,14 @@ def latex_equal(p: Any, x: Any) -> Any:
 
 
 def python_reshape(p: Any, x: Any) -> str | None:
-    """The method of arrays."""
+    """``x.reshape(2, 3)``, as a method."""
     if x.options or not x.args[0].shape:
         return None
     return f"{p.owner(x.args[0])}.reshape({_shape(p, x.args[1])})"
 
 
 def _shape(p: Any, shape: Any) -> str:
-    return ", ".join(map(p.within, shape)) or "()"
+    return ", ".join(map(p.within, shape if isinstance(shape, tuple) else (shape,))) or "()"
 
 
 def python_filled(p: Any, x: Any) -> str | None:
