@@ -71,8 +71,8 @@ ORDER = [
     "check.diagnosis", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source",
-    "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
-    "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
+    "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.ranks", "drawing.boxes",
+    "drawing.picture", "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
     "derivations.latex", "derivations.document", "derivations.entries", "derivations.one_example",
     "derivations.taken_apart", "derivations.derive", "derivations",
 ]  # fmt: skip

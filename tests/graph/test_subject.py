@@ -214,7 +214,7 @@ def cost(X, Y):
 
 def test_a_cost_a_function_and_a_model_are_drawn_alike():
     def parts(text):
-        return sorted(re.findall(r"(?:label|<b>)[^<>\[\]]*\b(?:W1|b1|Z1|A1|W2|b2|Z2|J|Y|X)\b", text))
+        return sorted(re.findall(r"(?:label=|<B>)\"?[^<>\[\]\"]*\b(?:W1|b1|Z1|A1|W2|b2|Z2|J|Y|X)\b", text))
 
     whole = tg.draw(MODEL, X, Y, loss=LOGITS)
     for drawing in (tg.draw(cost(X, Y)), tg.draw(cost, X, Y), tg.draw(cost, (2, 9), (1, 9))):
