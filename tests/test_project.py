@@ -57,7 +57,7 @@ ORDER = [
     "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.layers",
     "nn.models", "nn",
     "threads", "schedules", "optim",
-    "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph.subject", "graph",
+    "graph.names", "graph.call_site", "graph.node", "graph.frames", "graph.reading", "graph.subject", "graph",
     "ir.call", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
     "ir.updates", "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.scaling", "compiler.augmenting", "compiler.liveness", "compiler.updating",

@@ -1,5 +1,6 @@
 """The picture of a model: its modules, from shapes alone, closed and open."""
 
+import gc
 import re
 
 import numpy as np
@@ -12,6 +13,7 @@ from tinygrad_dls.drawing import rendering
 from tinygrad_dls.drawing.draw import draw
 from tinygrad_dls.drawing.boxes import MOST, RUNS
 from tinygrad_dls.drawing.ranks import QUICK, effort
+from tinygrad_dls.graph.reading import read
 
 
 def test_a_model_with_an_input_is_drawn_with_its_modules():
@@ -263,3 +265,52 @@ def test_what_flows_between_two_closed_boxes_is_one_edge_with_a_count():
     picture = draw(Both(), (2, 6), depth=1)
     [edge] = [edge for edge in picture._picture.edges if edge.tail.title and edge.head.title]
     assert edge.lines == ("5 values",)
+
+
+class Block(tg.nn.Module):
+    def __init__(self, n, rng):
+        self.a, self.b = tg.nn.Linear(n, n, rng=rng), tg.nn.Linear(n, n, rng=rng)
+
+    def __call__(self, x):
+        return np.tanh(self.b(np.tanh(self.a(x))))
+
+
+class Net(tg.nn.Module):
+    def __init__(self):
+        self.blocks = [Block(2, 0), Block(2, 1)]
+        self.last = tg.nn.Linear(2, 1, rng=2)
+
+    def __call__(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return self.last(x)
+
+
+def test_modules_of_the_users_have_their_frames_when_a_cost_is_drawn():
+    model = Net()
+    modules = draw(LOGITS(model(X), Y))._picture.facts()["modules"]
+    assert [module["label"] for module in modules.values()] == [
+        "Net", "blocks.0 (Block)", "a (Linear 2 -> 2)", "b (Linear 2 -> 2)",
+        "blocks.1 (Block)", "a (Linear 2 -> 2) #2", "b (Linear 2 -> 2) #2", "last (Linear 2 -> 1)",
+    ]  # fmt: skip
+    assert [module["label"] for module in draw(model, X, Y, loss=LOGITS)._picture.facts()["modules"].values()] == [
+        module["label"] for module in modules.values()
+    ]
+    within = {node.name: node.modules for node in read(LOGITS(model(X), Y)) if node.op}
+    assert within["U1"] == ("Net", "blocks.0 (Block)", "a (Linear 2 -> 2)")
+    assert within["U2"] == ("Net", "blocks.0 (Block)")  # the tanh between its layers
+    assert within["U4"] == ("Net",)  # the tanh at its end, or before the next one: that cannot be told
+    assert within["J"] == ()
+
+
+def test_a_module_that_is_gone_leaves_no_frame_and_no_error():
+    model = Net()
+    J = LOGITS(model(X), Y)
+    del model
+    gc.collect()
+    assert "node-J" in parts(draw(J).source)
+
+
+def test_models_of_the_package_are_known_by_the_names_of_the_course():
+    modules = draw(LOGITS(network()(X), Y))._picture.facts()["modules"]
+    assert [module["label"] for module in modules.values()] == ["layer1", "layer2"]

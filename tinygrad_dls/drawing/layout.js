@@ -66,6 +66,12 @@
     return found;
   }
 
+  function textBox(text) {  // letters of 11 are about 5.5 wide
+    const [x, y] = ["x", "y"].map((name) => Number(text.getAttribute(name)));
+    const half = 2.75 * text.textContent.length;
+    return [[x - half, x + half], [y - 10, y + 4]];
+  }
+
   const isIn = ([x, y], [across, down]) => across[0] <= x && x <= across[1] && down[0] <= y && y <= down[1];
 
   function crossing(inside, outside, box) {  // where a line between two points goes through the sides of a box
@@ -106,8 +112,10 @@
       restore();
       bounds = null;
       if (!closed.length) return;
+      const labels = edges.filter(({ tail, head, isBackward }) => isBackward || !(tail || head))
+        .flatMap(({ element }) => [...element.querySelectorAll("text")].map(textBox));
       const [across, down] = [0, 1].map((axis) => squeezed(
-        nodes.map(({ box }) => box[axis]),
+        [...nodes.map(({ box }) => box[axis]), ...labels.map((box) => box[axis])],
         [...closed.map(({ box, size }) => [box[axis], size[axis]]),
           ...frames.map(({ box, label }) => [box[axis], axis ? 0 : label])],
       ));
@@ -232,10 +240,9 @@
         // Of a closed module, no local derivative is to be told, but the gradient that flows is.
         if (ending.length && !isBackward) set(text, "display", "none");
         else {
-          const at = ["x", "y"].map((name) => Number(text.getAttribute(name)));
-          const [half, [x, y]] = [3 * text.textContent.length, moved(at)];
-          shift(text, at);
-          seen.push([[x - half, x + half], [y - 10, y + 4]]);
+          const box = textBox(text);
+          shift(text, box.map(([from, to]) => (from + to) / 2));
+          seen.push(box.map((side, axis) => side.map((at) => moved([at, at])[axis])));
         }
       }
       if (points.length) seen.push(boxAround(points));
