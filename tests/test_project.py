@@ -34,6 +34,7 @@ def test_import_takes_numpy_alone():
         ("derive", "derivations.derive"),
         ("draw", "drawing.draw"),
         ("numpy_source", "source"),
+        ("report", "reports.report"),
     ],
 )
 def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
@@ -75,6 +76,7 @@ ORDER = [
     "drawing.picture", "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
     "derivations.latex", "derivations.document", "derivations.entries", "derivations.one_example",
     "derivations.taken_apart", "derivations.derive", "derivations",
+    "reports.report", "reports",
 ]  # fmt: skip
 
 

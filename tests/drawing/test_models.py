@@ -10,8 +10,8 @@ import tinygrad_dls as tg
 from tests.drawing.drawn import DIRECTIONS, LOGITS, X, Y, chain, deep, line, network, parts
 from tinygrad_dls.drawing import draw as drawing_module
 from tinygrad_dls.drawing import rendering
-from tinygrad_dls.drawing.draw import draw
 from tinygrad_dls.drawing.boxes import MOST, RUNS
+from tinygrad_dls.drawing.draw import draw
 from tinygrad_dls.drawing.ranks import QUICK, effort
 from tinygrad_dls.graph.reading import read
 

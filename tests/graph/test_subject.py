@@ -55,12 +55,13 @@ CALLS = {
     "draw": draw,
     "derive": tg.derive,
     "numpy_source": tg.numpy_source,
+    "report": tg.report,
     "compile": compile,
     "fit": fit,
     "diagnose": diagnose,
 }
-LOOKING = ["draw", "derive", "numpy_source"]  # at a graph, whoever made it
-COSTS = ["derive", "numpy_source"]
+LOOKING = ["draw", "derive", "numpy_source", "report"]  # at a graph, whoever made it
+COSTS = ["derive", "numpy_source", "report"]
 STEPS = ["compile", "fit"]
 ALL = list(CALLS)
 OF_FUNCTIONS = [*LOOKING, "compile"]

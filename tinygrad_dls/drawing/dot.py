@@ -1,7 +1,7 @@
 """A picture in the DOT language of Graphviz: colours and shapes, what stands in a box, and where things may stand.
 
-The package `graphviz` writes the text, with its quotes; this says what is in it, from the picture alone and in its order:
-the same model gives the same text in every process.
+The package `graphviz` writes the text, with its quotes; this says what is in it, from the picture alone and in its
+order: the same model gives the same text in every process.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import graphviz
 import numpy as np
@@ -24,10 +24,11 @@ from tinygrad_dls.engine.arrays import boolean, positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.files import write_whole
-from tinygrad_dls.graph.subject import subject
+from tinygrad_dls.graph.node import Node
+from tinygrad_dls.graph.subject import Subject, subject
 from tinygrad_dls.nn.module import Module
 
-__all__ = ["Drawing", "draw"]
+__all__ = ["Drawing", "draw", "draw_with_gradients"]
 
 DIRECTIONS = ("forward", "backward", "both")
 RANKDIRS = ("TB", "LR")
@@ -70,8 +71,8 @@ def draw(
         How many levels of modules are opened; a module below is a single box. 0 leaves the outermost closed. By default
         all are open.
     limit : int, optional
-        The most boxes to draw. Beyond it, modules are closed until the graph fits, parts that repeat are drawn once with
-        a count, and a graph without either is summarised by runs of ops; a caption says so. By default 1000 boxes, and
+        The most boxes to draw. Beyond it, modules are closed until the graph fits, parts that repeat are drawn once
+        with a count, and a graph without either is summarised by runs of ops; a caption says so. By default 1000 boxes, and
         fewer if their edges are so long that Graphviz would take more than a few seconds. A limit of yours is taken at
         its word: Graphviz gets half a minute for so many boxes, and then a simpler picture, which says so.
     rankdir : str, default "TB"
@@ -117,9 +118,39 @@ def draw(
         )
     with_notes = boolean(notes, "draw: notes")
     given = subject("draw", target, inputs, loss)
+    options = _Options(direction, None if depth is None else int(depth), limit, rankdir, with_notes)
+    return _drawing(given, nodes_of(given), options)
+
+
+def draw_with_gradients(given: Subject) -> Drawing:
+    """Draw values and gradients of what is run for it, in both directions; no gradient of the user's is touched."""
     nodes = nodes_of(given)
-    made_up = any(map(is_shape, inputs))
-    boxes, left_out, quick = boxes_of(nodes, None if depth is None else int(depth), limit, direction)
+    if given.cost is None and not any(map(is_shape, given.inputs)):
+        parameters = [node.x for node in nodes if node.kind == "parameter"]
+        before = [p._grad for p in parameters]
+        try:
+            for p in parameters:
+                p._grad = None
+            nodes[-1].x.backward()
+            return _drawing(given, nodes, _Options("both"))
+        finally:
+            for p, gradient in zip(parameters, before, strict=True):
+                p._grad = gradient
+    return _drawing(given, nodes, _Options("both"))
+
+
+class _Options(NamedTuple):
+    direction: str
+    depth: int | None = None
+    limit: int | None = None
+    rankdir: str = "TB"
+    notes: bool = True
+
+
+def _drawing(given: Subject, nodes: list[Node], options: _Options) -> Drawing:
+    direction, depth, limit, rankdir, with_notes = options
+    made_up = any(map(is_shape, given.inputs))
+    boxes, left_out, quick = boxes_of(nodes, depth, limit, direction)
     lacks = []
     if made_up:
         lacks.append("from shapes alone: no values")
@@ -137,7 +168,7 @@ def draw(
         runs = summary_of(nodes, SIMPLEST, lambda _: True)
         simpler = drawing(runs, [f"{late}: summarised by runs of ops"])
         if limit is not None and not quick:
-            fewer, others, _ = boxes_of(nodes, None if depth is None else int(depth), None, direction)
+            fewer, others, _ = boxes_of(nodes, depth, None, direction)
             simpler = drawing(fewer, [f"{late}: {others[0].partition(': ')[2].partition(';')[0]}"], simpler)
     return drawing(boxes, left_out, simpler)
 

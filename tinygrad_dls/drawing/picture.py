@@ -1,7 +1,7 @@
 """What is drawn of a graph: boxes, the edges between them, and the modules around them.
 
-The one idea: what is drawn are boxes (`tinygrad_dls.drawing.boxes`), and the edges between them follow from the nodes in
-them. So a network of fifty layers is the same picture as one of two, with more in each box. Everything stands in the
+The one idea: what is drawn are boxes (`tinygrad_dls.drawing.boxes`), and the edges between them follow from the nodes
+in them. So a network of fifty layers is the same picture as one of two, with more in each box. Everything stands in the
 graph's order, and has an id that follows from it.
 """
 
