@@ -20,8 +20,7 @@ MODELS = {
     "logistic": (
         "Logistic regression",
         by_pencil.logistic_regression,
-        "A linear part, a sigmoid, and the mean negative log-likelihood of the labels. There are four examples with two "
-        "features each, and parameters with short numbers.",
+        "A linear part, a sigmoid, and the mean negative log-likelihood of the labels, for four examples in columns.",
     ),
     "network": (
         "The network with one hidden layer",

@@ -15,15 +15,13 @@ def _points(text):
 
 def _box(group):
     """Left, top, right and bottom of the first outline."""
-    for shape in group.iter():
-        if shape.tag == f"{SVG}ellipse":
-            center, radii = ([float(shape.get(x)) for x in names] for names in (("cx", "cy"), ("rx", "ry")))
-            corners = np.array([np.subtract(center, radii), np.add(center, radii)])
-        elif shape.get("points") or shape.get("d"):
-            corners = _points(shape.get("points") or shape.get("d"))
-        else:
-            continue
-        return *corners.min(axis=0), *corners.max(axis=0)
+    shape = next(x for x in group.iter() if x.get("points") or x.get("d") or x.tag == f"{SVG}ellipse")
+    if shape.tag == f"{SVG}ellipse":
+        center, radii = ([float(shape.get(x)) for x in names] for names in (("cx", "cy"), ("rx", "ry")))
+        corners = np.array([np.subtract(center, radii), np.add(center, radii)])
+    else:
+        corners = _points(shape.get("points") or shape.get("d"))
+    return *corners.min(axis=0), *corners.max(axis=0)
 
 
 def _curve(path):

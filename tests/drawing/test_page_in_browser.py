@@ -344,9 +344,10 @@ PLACES = """
       const [a, b] = [sidesOf(one), sidesOf(other)];
       return a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
     })).length;
-    // How far the ends of each shown line are from the nearest box or, of an edge in parts, from the end of another line.
+    // The lines that end neither at a box nor, as the parts of one do, at the end of another.
     const loose = () => {
-      const lines = all(".edge").filter(isShown).map((edge) => [edge, edge.querySelector("path")]).map(([edge, path]) => {
+      const lines = all(".edge").filter(isShown).map((edge) => {
+        const path = edge.querySelector("path");
         const matrix = path.getScreenCTM();
         const length = path.getTotalLength();
         const ends = [0, length].map((at) => path.getPointAtLength(at).matrixTransform(matrix));
@@ -414,7 +415,8 @@ def test_what_is_left_moves_together_without_overlaps_or_loose_ends(seen):
     const arrows = all(".edge").filter(isShown).filter((edge) => edge.querySelector("polygon")).length;
     const into = all(".edge.forward").filter(isShown).map((edge) => edge.id.split("-").slice(1).join("-"));
     const texts = all(".edge.forward text").filter(isShown).map((text) => text.textContent.trim());
-    return [arrows > 0, new Set(into).size === into.length, texts.includes("2.a.W\u1d40"), texts.includes("1 - U2\u00b2")];
+    const known = ["2.a.W\u1d40", "1 - U2\u00b2"].map((text) => texts.includes(text));
+    return [arrows > 0, new Set(into).size === into.length, ...known];
 """,
     html=lambda: drawn("forward"),
 )

@@ -120,8 +120,8 @@ def _fill(graph: graphviz.Digraph, path: Modules, picture: Picture, sides: dict[
 def _frame(path: Modules, picture: Picture) -> dict[str, str]:
     return {
         "id": picture.modules[path], "class": "module", "label": _text(shortened(path[-1])), "tooltip": _text(path[-1]),
-        "labelloc": "t", "labeljust": "l", "margin": "12", "style": "filled,rounded", "fillcolor": "#8080801A", "color": TONE,
-        "penwidth": "0.7",
+        "labelloc": "t", "labeljust": "l", "margin": "12", "style": "filled,rounded", "fillcolor": "#8080801A",
+        "color": TONE, "penwidth": "0.7",
     }  # fmt: skip
 
 

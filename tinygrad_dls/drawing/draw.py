@@ -72,9 +72,9 @@ def draw(
         all are open.
     limit : int, optional
         The most boxes to draw. Beyond it, modules are closed until the graph fits, parts that repeat are drawn once
-        with a count, and a graph without either is summarised by runs of ops; a caption says so. By default 1000 boxes, and
-        fewer if their edges are so long that Graphviz would take more than a few seconds. A limit of yours is taken at
-        its word: Graphviz gets half a minute for so many boxes, and then a simpler picture, which says so.
+        with a count, and a graph without either is summarised by runs of ops; a caption says so. By default 1000 boxes,
+        and fewer if their edges are so long that Graphviz would take more than a few seconds. A limit of yours is taken
+        at its word: Graphviz gets half a minute for so many boxes, and then a simpler picture, which says so.
     rankdir : str, default "TB"
         ``"TB"``: what is computed stands below what it is computed from. ``"LR"``: to the right of it, as on a slide.
     notes : bool, default True

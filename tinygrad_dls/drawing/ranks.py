@@ -1,8 +1,8 @@
 """In which row of a picture a box stands; so how long its layout takes, and which edges pass the frames of others.
 
 Graphviz puts boxes into rows, each below what it uses. An edge that passes rows takes a place in each of them, and it
-is these places, not the boxes, for which a layout takes long: a chain of 40 steps that share their weights has 250 boxes,
-and its weights' edges take ten thousand places.
+is these places, not the boxes, for which a layout takes long: a chain of 40 steps that share their weights has 250
+boxes, and its weights' edges take ten thousand places.
 """
 
 from __future__ import annotations
