@@ -98,8 +98,8 @@ __all__ = [
     "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax",
     "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply",
     "negative", "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu", "report", "reshape", "sigmoid",
-    "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
-    "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
+    "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract",
+    "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
 
 

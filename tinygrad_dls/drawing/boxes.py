@@ -156,8 +156,9 @@ def _folded(boxes: list[Box]) -> tuple[list[Box], str]:
         sentences.append(f"{_span(one)}, {copies} times, folded into one")
     for box in boxes:  # what only the others use, such as their parameters
         used = {fold_of.get(user) for user in users.get(box, ())}
-        if box not in fold_of and not box.nodes[-1].op and len(used) == 1 and (fold := used.pop()) is not None:
-            fold_of[box] = fold
+        only = used.pop() if len(used) == 1 else None
+        if only is not None and box not in fold_of and not box.nodes[-1].op:
+            fold_of[box] = only
     for box in boxes:
         if box in fold_of:
             fold_of[box].nodes += box.nodes

@@ -286,7 +286,9 @@ def _text(text: str) -> str:
     parts = [_printable(text[i : i + LONGEST]) for i in range(0, len(text), LONGEST)]
     written = [graphviz.escape(part).replace("&", "&amp;").replace("\n", "\\n") for part in parts]
     # The package looks for the last of many backslashes in a time that grows with the square of their number.
-    return graphviz.nohtml(re.sub(r"((?:\\\\){50})", r"\1" + GOES_ON.replace("\\", r"\\"), GOES_ON.join(written)))
+    whole = re.sub(r"((?:\\\\){50})", lambda many: many[1] + GOES_ON, GOES_ON.join(written))
+    not_html: str = graphviz.nohtml(whole)
+    return not_html
 
 
 def _escaped(text: str) -> str:

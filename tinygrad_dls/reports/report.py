@@ -1,8 +1,8 @@
 """Picture, derivation and code of a model on one page, which a browser opens from disk.
 
 The page is made of the three readers of a graph: `tinygrad_dls.drawing.draw`, `tinygrad_dls.derivations.derive` and
-`tinygrad_dls.source`. Where one of them refuses, as a derivation does a random mask, the page has the other two, and the
-reason in the place of the third. All of it is in the file: the picture with its script, the formulas as MathML, the code.
+`tinygrad_dls.source`. Where one of them refuses, as code does a random mask, the page has the other two, and the reason
+in the place of the third. All of it is in the file: the picture with its script, formulas as MathML, the code.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ FRONT = "From the picture to the code"
 GIVEN = "Examples are columns. The parameters are those of the moment at which this page was made."
 PICTURE = (
     "From the input down to the cost; dashed, the gradients on their way back, times the local derivative beside the "
-    "arrow. Point at a box, or tap it, for all its numbers; choose a parameter to see the path of its gradient; click on "
-    "the frame of a module to close it."
+    "arrow. Point at a box, or tap it, for all its numbers; choose a parameter to see the path of its gradient; click "
+    "on the frame of a module to close it."
 )
 DERIVATION = "Read off the same graph."
 WITH_NUMBERS = "Read off the same graph, with the numbers of these examples, rounded to four digits."
@@ -59,8 +59,8 @@ def report(
     Parameters
     ----------
     target : Module, function or Tensor
-        A model, with X, Y and `loss`; or a function of `inputs` that computes the cost; or the cost, whose gradients the
-        picture has if `backward` has run.
+        A model, with X, Y and `loss`; or a function of `inputs` that computes the cost; or the cost, whose gradients
+        the picture has if `backward` has run.
     *inputs : array
         The examples X and the labels Y; the arguments of a function.
     loss : function, optional
@@ -133,7 +133,7 @@ def together(*reports: Report, title: str = FRONT) -> Report:
     idents = [section.ident for section in sections]
     if len(set(idents)) < len(idents):
         raise ValueError(
-            f"each report on a page needs an ident of its own, as in report(..., ident='one'); got {idents}."
+            f"together: each report on a page needs an ident of its own, as in report(..., ident='one'); got {idents}."
         )
     return Report(title, sections)
 
