@@ -1,8 +1,8 @@
 """Picture, derivation and code of a model on one page, which a browser opens from disk.
 
 The page is made of the three readers of a graph: `tinygrad_dls.drawing.draw`, `tinygrad_dls.derivations.derive` and
-`tinygrad_dls.source`. Where one of them refuses, as code does a random mask, the page has the other two, and the reason
-in the place of the third. All of it is in the file: the picture with its script, formulas as MathML, the code.
+`tinygrad_dls.source`. Where one of them refuses, as code does a random mask, the page has the others, and the reason in
+its place. All of it is in the file: the picture with its script, formulas as MathML, the code.
 """
 
 from __future__ import annotations
