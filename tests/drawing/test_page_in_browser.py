@@ -424,6 +424,41 @@ def test_an_edge_into_a_closed_module_has_its_arrow_and_no_derivative_of_what_is
     assert seen == [True, True, False, True]
 
 
+def recurrent():
+    class Recurrent(tg.nn.Module):
+        def __init__(self):
+            self.cell, self.out = tg.nn.Linear(2, 2, rng=0), tg.nn.Linear(2, 1, rng=1)
+
+        def __call__(self, X):
+            h = X[0]
+            for x in X[1:]:
+                h = np.tanh(self.cell(h) + x)
+            return self.out(h)
+
+    picture = tg.draw(Recurrent(), (5, 2, 3), (1, 3), loss=tg.binary_cross_entropy_with_logits)
+    return f"""<!doctype html><style>{STYLE}</style><body class="tg-page"><main>{picture.widget()}</main>
+<script>{SCRIPT}</script>"""
+
+
+@on_page(
+    PLACES
+    + """
+    click(all(".cluster").find((each) => each.getAttribute("aria-label").startsWith("cell")));
+    const box = sidesOf(lid("cell"));
+    const reach = 10 * camera()[2];
+    const heads = all(".edge polygon").filter(isShown).map((head) => sidesOf(head)).filter((head) =>
+      head.right > box.left - reach && head.left < box.right + reach && head.bottom > box.top - reach
+        && head.top < box.bottom + reach);
+    const covered = heads.filter((head) => head.left >= box.left && head.right <= box.right && head.top >= box.top
+      && head.bottom <= box.bottom);
+    return [overlaps(), loose(), heads.length >= 1, covered.length];
+""",
+    html=recurrent,
+)
+def test_a_module_that_many_things_go_into_is_reached_by_their_arrows(seen):
+    assert seen == [0, [], True, 0]
+
+
 def sixty_layers():
     layers = [layer for i in range(59) for layer in (tg.nn.Linear(3, 3, rng=i), tg.nn.ReLU())]
     model = tg.nn.Sequential(*layers, tg.nn.Linear(3, 1, rng=9))

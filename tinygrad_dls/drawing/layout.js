@@ -212,9 +212,10 @@
           points = outside(points, room);
           if (!points.length) break;
           const end = isAtStart ? points[0] : points.at(-1);
+          const [isBeside, isAboveOrBelow] = now.map(([from, to], axis) => end[axis] < from || end[axis] > to);
           const target = now.map(([from, to], axis) => {  // on a side, not at a corner
-            const isBeyond = end[1 - axis] < now[1 - axis][0] || end[1 - axis] > now[1 - axis][1];
-            return isBeyond ? limited(end[axis], from + 8, to - 8) : limited(end[axis], from, to);
+            const inset = (axis ? isBeside && !isAboveOrBelow : isAboveOrBelow) ? 8 : 0;
+            return limited(end[axis], from + inset, to - inset);
           });
           if (distance(end, target) > 1) {  // the room is wider than the box
             if (isAtStart) points.unshift(target);
