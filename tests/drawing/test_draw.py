@@ -351,12 +351,26 @@ def test_skip_edges_and_their_labels_keep_clear_of_frames():
         def __call__(self, x):
             return x + self.b(np.tanh(self.a(x)))
 
-    model = tg.nn.Sequential(*(Block(3, i) for i in range(3)), tg.nn.Linear(3, 1, rng=3))
-    for direction in DIRECTIONS:
-        picture = draw(model, np.ones((3, 6)), Y, loss=LOGITS, direction=direction)
-        crossings, covered = frames_met(rendering.render(picture.source, "svg"))
-        assert crossings == {}, direction  # beyond the one that leads in or out
-        assert covered == [], direction
+    class DownAndUp(tg.nn.Module):
+        def __init__(self):
+            self.down, self.up = ([tg.nn.Linear(3, 3, rng=i) for i in range(3)] for _ in range(2))
+
+        def __call__(self, x):
+            kept = []
+            for layer in self.down:
+                x = np.tanh(layer(x))
+                kept.append(x)
+            for layer, skipped in zip(self.up, reversed(kept), strict=True):
+                x = np.tanh(layer(x) + skipped)
+            return x
+
+    residual = tg.nn.Sequential(*(Block(3, i) for i in range(3)), tg.nn.Linear(3, 1, rng=3))
+    for model in (residual, DownAndUp()):
+        for direction in DIRECTIONS:
+            picture = draw(model, np.ones((3, 6)), direction=direction)
+            crossings, covered = frames_met(rendering.render(picture.source, "svg"))
+            assert crossings == {}, direction  # beyond the one that leads in or out
+            assert covered == [], direction
 
 
 # -- the object -------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ B = TypeVar("B", bound=_Box)
 
 
 def ranks(nodes: Iterable[Node], boxes: Sequence[B]) -> dict[B, int]:
-    """The row of each box: below what it uses; of a leaf, above the first box that uses it."""
+    """The row of each box: below what it uses; of a leaf, and what is made of leaves, above the first that uses it."""
     box_of = {node: box for box in boxes for node in box.nodes}
     row: dict[B, int] = {}
     for node in nodes:
@@ -38,14 +38,22 @@ def ranks(nodes: Iterable[Node], boxes: Sequence[B]) -> dict[B, int]:
         if box is not None and node.op:
             above = [row[box_of[x]] for x in _within(node, box_of) if box_of[x] is not box and box_of[x] in row]
             row[box] = max([row.get(box, 0), *(rank + 1 for rank in above)])
-    leaves: dict[B, int] = {}
+    first: dict[B, int] = {}  # the row of the first box that uses it
     for node in nodes:
         head = box_of.get(node)
         if head in row:
             for x in _within(node, box_of):
-                if box_of[x] not in row:
-                    leaves[box_of[x]] = min(leaves.get(box_of[x], row[head]), row[head] - 1)
-    return row | leaves
+                if box_of[x] is not head:
+                    first[box_of[x]] = min(first.get(box_of[x], row[head]), row[head])
+    uses_values = {box_of[node] for node in nodes if node in box_of for x in _within(node, box_of) if x.op}
+    near = {box: at - 1 for box, at in first.items() if box not in row or box not in uses_values}
+    for node in nodes:  # and what they are made of, with them
+        box = box_of.get(node)
+        if box in near and node.op:
+            for x in _within(node, box_of):
+                if box_of[x] not in row and first[box_of[x]] == row[box]:
+                    near[box_of[x]] = near[box] - 1
+    return row | near
 
 
 def effort(nodes: Sequence[Node], boxes: Sequence[B], direction: str = "forward") -> int:
@@ -75,8 +83,9 @@ def _has_text(node: Node, position: int) -> bool:
 
 
 def passes_frames(tail: B, head: B, row: dict[B, int]) -> bool:
-    """Whether an edge skips rows on its way into, or out of, a module."""
-    return tail.modules != head.modules and row[head] - row[tail] > 1
+    """Whether an edge skips rows on its way into, or out of, a module; or in one, beside the modules within."""
+    within = bool(tail.modules) and bool(tail.nodes[-1].op)
+    return row[head] - row[tail] > 1 and (within or tail.modules != head.modules)
 
 
 def _within(node: Node, box_of: dict[Node, B]) -> list[Node]:
