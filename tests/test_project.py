@@ -59,8 +59,8 @@ ORDER = [
     "nn.normalisation", "nn.layers", "nn.models", "nn",
     "threads", "schedules", "optimizer", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.frames", "graph.reading", "graph.subject", "graph",
-    "ir.call", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
-    "ir.beside", "ir.updates", "ir.program", "ir.printing", "ir",
+    "ir.call", "ir.spellings", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite",
+    "ir.rules", "ir.beside", "ir.updates", "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.scaling", "compiler.augmenting", "compiler.liveness", "compiler.updating",
     "compiler.tiling", "compiler.buffers", "compiler.code", "compiler.emit", "compiler.plan", "compiler.store",
     "compiler.threads", "compiler.running", "compiler.reading", "compiler.captured", "compiler.guards",
@@ -75,8 +75,9 @@ ORDER = [
     "source",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.ranks", "drawing.boxes",
     "drawing.picture", "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
-    "derivations.latex", "derivations.document", "derivations.entries", "derivations.one_example",
-    "derivations.taken_apart", "derivations.derive", "derivations",
+    "derivations.explanations", "derivations.notation", "derivations.latex", "derivations.lines",
+    "derivations.document", "derivations.entries", "derivations.one_example", "derivations.one_number",
+    "derivations.taken_apart", "derivations.arguments", "derivations.derive", "derivations",
     "reports.report", "reports",
 ]  # fmt: skip
 

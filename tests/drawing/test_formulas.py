@@ -63,7 +63,7 @@ TABLE = {
     "sum over examples": (lambda: np.sum(x, axis=1), "x.sum(axis=1)", ["1"]),
     "mean": (lambda: np.mean(x), "x.mean()", ["1 / 6"]),
     "mean over examples": (lambda: np.mean(x, axis=1, keepdims=True), "x.mean(axis=1, keepdims=True)", ["1 / 3"]),
-    "max": (lambda: np.max(x), "x.max()", [""]),
+    "max": (lambda: np.max(x), "x.max()", ["(x == J) / sum(x == J, keepdims=True)"]),
     "min": (lambda: np.min(x, axis=1), "x.min(axis=1)", [""]),
     "prod": (lambda: np.prod(x), "np.prod(x)", [""]),
     "var": (lambda: np.var(x), "np.var(x, ddof=0)", ["2 (x - x.mean(keepdims=True)) / 6"]),
@@ -137,7 +137,7 @@ def as_python(text):
 def names_of(node):
     """What may stand in a local derivative of a node."""
     arrays = {n.name: values(n.x) for n in (*node.inputs, node) if isinstance(n, Node)}
-    functions = {name: getattr(np, name) for name in ("cos", "exp", "log", "logical_and", "sin", "where")}
+    functions = {name: getattr(np, name) for name in ("cos", "exp", "log", "logical_and", "sin", "sum", "where")}
     patterns = {f.__name__: f for f in of_programs.PATTERNS}
     return {**functions, **patterns, **arrays, "m": 3}
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.ir import spellings
 from tinygrad_dls.ir.call import astype, getitem, scattered
 
 __all__ = [
@@ -72,18 +73,19 @@ class Kind(enum.Enum):
 
 
 class Binding(enum.IntEnum):
-    """How tightly an operator binds, as in Python."""
+    """How tightly an operator binds, as in Python; between these, other notations have levels of their own."""
 
     COMPARISON = 0
-    SUM = 1
-    PRODUCT = 2
-    SIGN = 3
-    POWER = 4
-    ATOM = 5
+    SUM = 10
+    PRODUCT = 20
+    SIGN = 30
+    POWER = 40
+    ATOM = 50
 
 
 ENTRYWISE, REDUCTION, RUNNING, COLUMNWISE, MATRIX, VIEW, PART, JOINED, FILLED, SHAPE, FREE, OTHER = Kind
 COMPARISON, SUM, PRODUCT, SIGN, POWER, ATOM = Binding
+LOOSEST = COMPARISON  # what a place asks for that takes everything without parentheses
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,13 @@ class Function:
         Whether ``x + (y + z)`` is written without parentheses.
     method : str
         The method of arrays that does the same, if programs are written with it: ``"sum"``.
-    latex : str
+    python : callable, optional
+        How Python writes it, if otherwise than ``np.name(...)``: a function of the printer, which is a
+        `tinygrad_dls.ir.printing.PythonPrinter`, and of the call, that gives the text; or None: as usual.
+    latex : str or callable
         Its name in a formula, ``r"\tanh"``; or the formula, with ``#1`` and ``#2`` for the arguments. Of an operator,
-        its sign in a formula, if that is another one. Empty: letter by letter.
+        its sign in a formula, if that is another one. Empty: letter by letter. Or a function as for `python`, of the
+        `tinygrad_dls.derivations.latex.LatexPrinter`.
     bounds : tuple of two floats
         Between which numbers the result lies, whatever the arguments are.
     monotone : bool
@@ -125,6 +131,8 @@ class Function:
         Of a reduction: whose ``reduce`` does the same, into an array that is there.
     additive : bool
         Whether of all the examples it gives the sum of what it gives of some of them, and of the others.
+    linear : bool
+        Whether a factor of the argument, such as a minus, may stand in front instead.
     fill : int, optional
         The argument that every entry of the result is, if that is a number.
     spreads : bool
@@ -146,7 +154,8 @@ class Function:
     binding: Binding = ATOM
     chained: bool = False
     method: str = ""
-    latex: str = ""
+    python: Callable[[Any, Any], Any] | None = None
+    latex: str | Callable[[Any, Any], Any] = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     monotone: bool = False
     selects: bool = False
@@ -155,6 +164,7 @@ class Function:
     composed: Callable[..., Any] | None = None
     reduce: np.ufunc | None = None
     additive: bool = False
+    linear: bool = False
     fill: int | None = None
     spreads: bool = False
     out_by_keyword: bool = False
@@ -320,16 +330,22 @@ _UNIT, _POSITIVE = (0.0, 1.0), (0.0, np.inf)
 # Operators. A quotient rises and falls between the poles, which `interval` knows.
 add(np.add, operator="+", binding=SUM, chained=True, monotone=True, formula=lambda a, x, y: a.settled(x + y))
 add(np.subtract, operator="-", binding=SUM, monotone=True, formula=lambda a, x, y: a.settled(x - y))
-add(np.multiply, operator="*", binding=PRODUCT, monotone=True, formula=lambda a, x, y: a.settled(x * y))
-add(np.divide, operator="/", binding=PRODUCT, monotone=True, formula=lambda a, x, y: a.settled(x / y))
-add(np.floor_divide, operator="//", binding=PRODUCT)
+add(np.multiply, operator="*", binding=PRODUCT, latex=r"\odot", monotone=True, formula=lambda a, x, y: a.settled(x * y))
+add(
+    np.divide,
+    operator="/",
+    binding=PRODUCT,
+    monotone=True,
+    formula=lambda a, x, y: a.settled(x / y),
+)
+add(np.floor_divide, operator="//", binding=PRODUCT, latex=r"\left\lfloor\frac{#1}{#2}\right\rfloor")
 add(np.negative, operator="-", binding=SIGN, monotone=True, formula=lambda _, x: -x)
-add(np.power, operator="**", binding=POWER, formula=lambda _, x, y: x**y)
+add(np.power, operator="**", binding=POWER, latex=lambda p, x: p.power(*x.args), formula=lambda _, x, y: x**y)
 add(np.greater, operator=">", binding=COMPARISON, bounds=_UNIT, formula="Gt")
 add(np.greater_equal, operator=">=", binding=COMPARISON, bounds=_UNIT, latex=r"\ge", formula="Ge")
 add(np.less, operator="<", binding=COMPARISON, bounds=_UNIT, formula="Lt")
 add(np.less_equal, operator="<=", binding=COMPARISON, bounds=_UNIT, latex=r"\le", formula="Le")
-add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex="=", formula="Eq")
+add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex=spellings.latex_equal, formula="Eq")
 add(np.not_equal, operator="!=", binding=COMPARISON, bounds=_UNIT, latex=r"\ne", formula="Ne")
 
 # Entry by entry.
@@ -337,7 +353,7 @@ add(np.abs, latex=r"\left|#1\right|", bounds=_POSITIVE, formula="Abs")
 add(np.positive, monotone=True, formula=lambda _, x: x)
 add(np.sign, bounds=(-1.0, 1.0), monotone=True)
 add(np.copysign)
-add(np.square, bounds=_POSITIVE, formula=lambda _, x: x**2)
+add(np.square, latex=lambda p, x: p.power(x.args[0], 2), bounds=_POSITIVE, formula=lambda _, x: x**2)
 add(np.sqrt, latex=r"\sqrt{#1}", bounds=_POSITIVE, monotone=True, formula="sqrt")
 add(np.exp, latex="e^{#1}", bounds=_POSITIVE, monotone=True)
 add(np.expm1, bounds=(-1.0, np.inf), monotone=True, formula=lambda a, x: a.sympy.exp(x) - 1)
@@ -370,50 +386,66 @@ add(np.round, monotone=True)
 add(np.maximum, latex=r"\max", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Max, x, y))
 add(np.minimum, latex=r"\min", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Min, x, y))
 add(np.clip, monotone=True, composed=_clip)
-add(np.where, truths=True, formula=lambda a, c, x, y: a.chosen(c, x, y))
+add(
+    np.where,
+    latex=r"{\begin{cases} #2 & #1 \\ #3 & \text{else} \end{cases}}",
+    truths=True,
+    formula=lambda a, c, x, y: a.chosen(c, x, y),
+)
 add(np.logical_and, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.And(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_or, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.Or(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_not, bounds=_UNIT, truths=True, formula=lambda a, x: a.sympy.Not(a.as_boolean(x)))
 add(np.isnan, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(x is a.sympy.nan))
 add(np.isinf, bounds=_UNIT)
 add(np.isfinite, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(not x.has(a.sympy.oo, -a.sympy.oo, a.sympy.nan)))
-add(astype, selects=True)
+add(
+    astype,
+    selects=True,
+    latex=lambda p, x: p.text(x.args[0]),
+    python=lambda p, x: f"{p.owner(x.args[0])}.astype({p.within(x.args[1])})",
+)
 add(np.astype, method="astype", selects=True)
 add(sigmoid, latex=r"\sigma", bounds=_UNIT)
 add(clipped_sigmoid, latex=r"\sigma", bounds=_UNIT)
 
 # Along axes.
-add(np.sum, REDUCTION, method="sum", reduce=np.add, additive=True)
-add(np.prod, REDUCTION, reduce=np.multiply)
+add(np.sum, REDUCTION, method="sum", latex=r"\sum", reduce=np.add, additive=True, linear=True)
+add(np.prod, REDUCTION, latex=r"\prod", reduce=np.multiply)
 add(np.max, REDUCTION, method="max", latex=r"\max", reduce=np.maximum, selects=True)
 add(np.min, REDUCTION, method="min", latex=r"\min", reduce=np.minimum, selects=True)
-add(np.mean, REDUCTION, method="mean", composed=_mean)
+add(np.mean, REDUCTION, method="mean", latex=lambda p, x: p.total(x, r"\sum", mean=True), linear=True, composed=_mean)
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
-add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var)
-add(np.std, REDUCTION, bounds=_POSITIVE, composed=_std)
+add(np.var, REDUCTION, latex=r"\mathrm{var}", bounds=_POSITIVE, composed=_var)
+add(np.std, REDUCTION, latex=r"\mathrm{std}", bounds=_POSITIVE, composed=_std)
 add(np.cumsum, RUNNING)
 add(np.cumprod, RUNNING)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)
-add(np.matmul, MATRIX, operator="@", binding=PRODUCT)
+add(np.matmul, MATRIX, operator="@", binding=PRODUCT, latex=r"\,")
 add(np.dot, MATRIX, additive=True, composed=_dot)
 
 # The same entries elsewhere.
-add(np.reshape, VIEW, selects=True, spreads=True)
+add(np.reshape, VIEW, python=spellings.python_reshape, selects=True, spreads=True)
 add(np.expand_dims, VIEW, selects=True, spreads=True)
-add(np.broadcast_to, VIEW, selects=True, spreads=True, fill=0)
+add(np.broadcast_to, VIEW, python=spellings.python_filled, selects=True, spreads=True, fill=0)
 add(np.squeeze, VIEW, selects=True)
-add(np.transpose, VIEW, selects=True)
+add(np.transpose, VIEW, python=spellings.python_transpose, latex=spellings.latex_transpose, selects=True)
 add(np.swapaxes, VIEW, selects=True)
-add(getitem, PART, selects=True)
-add(scattered, PART)
+add(
+    getitem,
+    PART,
+    selects=True,
+    latex=lambda p, x: p.code(x),
+    python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]",
+)
+add(scattered, PART, python=spellings.python_scattered)
 add(np.concatenate, JOINED)
 add(np.stack, JOINED)
 
 # New arrays.
-add(np.asarray, FILLED, fill=0)  # of a number, as programs have it
-add(np.full, FILLED, fill=1)
+add(np.asarray, FILLED, fill=0, python=lambda p, x: p.text(x.args[0]))  # of a number, as programs have it
+add(np.full, FILLED, fill=1, python=spellings.python_filled)
 add(np.ones, FILLED)
 add(np.zeros_like, FILLED)
 add(np.ones_like, FILLED)
