@@ -35,6 +35,7 @@ def test_import_takes_numpy_alone():
         ("derive", "derivations.derive"),
         ("draw", "drawing.draw"),
         ("numpy_source", "source"),
+        ("report", "reports.report"),
     ],
 )
 def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
@@ -58,7 +59,7 @@ ORDER = [
     "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.regularisation",
     "nn.normalisation", "nn.layers", "nn.models", "nn",
     "threads", "schedules", "optimizer", "optim",
-    "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph.subject", "graph",
+    "graph.names", "graph.call_site", "graph.node", "graph.frames", "graph.reading", "graph.subject", "graph",
     "ir.call", "ir.normal", "ir.spellings", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement",
     "ir.rewrite", "ir.rules", "ir.beside", "ir.updates", "ir.program", "ir.printing", "ir",
     "compiler.lowering", "compiler.scaling", "compiler.augmenting", "compiler.liveness", "compiler.updating",
@@ -73,11 +74,12 @@ ORDER = [
     "check.diagnosis", "check.update_rule", "check.slips", "check.verdicts", "check.updates", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source",
-    "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
-    "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
+    "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.ranks", "drawing.boxes",
+    "drawing.picture", "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
     "derivations.explanations", "derivations.notation", "derivations.latex", "derivations.lines",
     "derivations.document", "derivations.entries", "derivations.one_example", "derivations.one_number",
     "derivations.taken_apart", "derivations.arguments", "derivations.derive", "derivations",
+    "reports.report", "reports",
 ]  # fmt: skip
 
 

@@ -723,7 +723,7 @@ _UNDIFFERENTIATED: dict[str, Any] = {
     "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift,
 }  # fmt: skip
 _METHODS = (sum, mean, max, min, prod, var, std, cumsum, clip, swapaxes, squeeze, astype)
-_OF_NUMPY = (  # methods that NumPy has a function of the same name for
+OF_NUMPY = (  # methods that NumPy has a function of the same name for
     "ravel", "dot", "copy", "take", "repeat", "cumprod", "trace", "diagonal", "round", "argmax", "argmin", "argsort",
     "all", "any",
 )  # fmt: skip
@@ -743,7 +743,7 @@ def _attach() -> None:
         setattr(Tensor, f"__r{name}__", lambda x, y, f=undifferentiated: f(y, x))
     for method in _METHODS:
         setattr(Tensor, method.__name__, method)
-    for name in _OF_NUMPY:
+    for name in OF_NUMPY:
         setattr(Tensor, name, _method(getattr(np, name)))
     others: dict[str, Any] = {
         "__neg__": negative, "__invert__": lambda x: np.bitwise_not(x),
