@@ -8,6 +8,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.support.sources import X, Y
 from tests.support.usual_models import MODELS, RNG, W1, WRITTEN, l2, named, output
+from tinygrad_dls.derivations.document import mathml
 from tinygrad_dls.derivations.lines import CODE, FORMULA, code_in_rows, latex_in_rows, width
 
 
@@ -209,3 +210,9 @@ def test_parentheses_that_grow_are_given_a_height_where_a_row_ends_within_them()
 def test_what_cannot_be_broken_stays_whole():
     assert code_in_rows("x" * 300) == ["x" * 300]
     assert latex_in_rows("x" * 300) == ["x" * 300]
+
+
+def test_rows_of_an_aligned_formula_are_rows_of_a_table_in_mathml():
+    rows = mathml("\\begin{aligned}\na &= b \\\\\n&= {\\begin{bmatrix} 1 & 2 \\end{bmatrix}}\n\\end{aligned}", "block")
+    assert rows.count("<mtr>") == 3  # two rows, and that of the matrix
+    assert "&<" not in rows

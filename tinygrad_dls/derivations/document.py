@@ -268,6 +268,7 @@ def mathml(latex: str, display: str) -> str:
         from latex2mathml.converter import convert
     except ImportError as error:
         raise ImportError("formulas in HTML need latex2mathml: pip install 'tinygrad_dls[derive]'") from error
+    latex = latex.replace("{aligned}", "{split}")  # the same rows, and the environment for them that is known there
     return _BEFORE_A_NAME.sub('<mspace width="0.17em"/>', convert(latex, display=display))  # "y log(a)", not "ylog(a)"
 
 
