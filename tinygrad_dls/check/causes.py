@@ -7,8 +7,8 @@ docstring is what the person reads: a teacher who knows another mistake adds it 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.ir.call import Call, evaluate
 from tinygrad_dls.ir.tracer import Trace
 
-__all__ = ["Step", "cause", "causes"]
+__all__ = ["Step", "Variant", "cause", "causes"]
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "sigmoid": ops.sigmoid, "ReLU": ops.relu}
 
@@ -74,6 +74,15 @@ class Step:
     beside : array or None
         The gradient of the terms that the cost has in this layer's W or b themselves, such as an L2 penalty; it is a
         part of `expected`.
+    arrays : mapping of str to array
+        Everything by its name: ``X``, ``Y``, ``W1``, ``b1``, ``Z1``, ``A1``, ..., ``dZ2``, ``dW1``; of a single layer
+        without numbers. Of the steps before this one, the person's own arrays, and what follows from them; of later
+        ones, autodiff's.
+    numbers : tuple of str
+        The layers' numbers as they stand in names: ``("1", "2")``, or ``("",)``.
+    mask, keep_prob : array or None, float
+        With dropout on this layer's A, its zeros and ones. Then ``A`` is what the next layer gets, ``g(Z) * mask /
+        keep_prob``, and `dA` is the gradient of ``g(Z)``: it has been masked and divided too.
     """
 
     name: str
@@ -98,6 +107,10 @@ class Step:
     dW_next: Array
     if_instead: Callable[[str, Array], Array]
     beside: Array | None = None
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    numbers: tuple[str, ...] = ("",)
+    mask: Array | None = None
+    keep_prob: float = 1.0
 
     @property
     def layer(self) -> str:
@@ -105,21 +118,30 @@ class Step:
         return self.name[len(self.kind) :]
 
 
-Mistake = Callable[[Step], Array | Iterable[Array] | None]
+class Variant(NamedTuple):
+    """One of several arrays that a mistake may give, with a word on it, which the report adds to the cause's name."""
+
+    array: Array
+    note: str
+
+
+Mistake = Callable[[Step], "Array | Variant | Iterable[Array | Variant] | None"]
 
 
 class Cause(NamedTuple):
-    """A known mistake: where it can be made, what it gives, and what to tell the person."""
+    """A known mistake: where it can be made, what it gives, what to tell the person, and how far it is believed."""
 
     kinds: frozenset[str]
     mistake: Mistake
     explanation: str
+    free: bool = False
+    zeros: bool = False
 
 
 causes: dict[str, Cause] = {}
 
 
-def cause(name: str, kinds: str) -> Callable[[Mistake], Mistake]:
+def cause(name: str, kinds: str, *, free: bool = False, zeros: bool = False) -> Callable[[Mistake], Mistake]:
     """Add a cause that `tinygrad_dls.check.diagnose` shall know.
 
     Parameters
@@ -128,12 +150,19 @@ def cause(name: str, kinds: str) -> Callable[[Mistake], Mistake]:
         What to call it in the report; an earlier cause of this name is replaced.
     kinds : str
         The steps in which the mistake can be made: some of ``dA dZ dW db`` and, of the forward pass, ``Z A``.
+    free : bool
+        Whether a number in it is found from what the person gave (from `Step.got`), such as a factor. It is named only
+        where no cause without one fits.
+    zeros : bool
+        Whether the mistake is one that gives zeros. Of the others, an array of zeros proves nothing: they are not named
+        for it.
 
     Returns
     -------
     callable
-        A decorator for a function that takes a `Step` and returns the array that the mistake gives (or several, or
-        None where it cannot be made). Its docstring explains the mistake and how to mend it.
+        A decorator for a function that takes a `Step` and returns the array that the mistake gives; or several; or
+        None where it cannot be made, or gives the same as a simpler one. Each may be a ``Variant(array, note)``, such
+        as ``Variant(dA * (1 + A * A), "1 + A^2 for 1 - A^2")``. Its docstring explains the mistake and how to mend it.
 
     Examples
     --------
@@ -156,7 +185,7 @@ def cause(name: str, kinds: str) -> Callable[[Mistake], Mistake]:
         explanation = " ".join((mistake.__doc__ or "").split())
         if not explanation:
             raise ValueError(f"cause: {name!r} needs a docstring; it is what the person who made the mistake reads.")
-        causes[name] = Cause(wanted, mistake, explanation)
+        causes[name] = Cause(wanted, mistake, explanation, free, zeros)
         return mistake
 
     return register
@@ -177,7 +206,7 @@ def _doubled_mean(s: Step) -> Array:
     return s.expected / s.m
 
 
-@cause("a constant factor", "dA dZ dW db")
+@cause("a constant factor", "dA dZ dW db", free=True)
 def _factor(s: Step) -> Array | None:
     """Every entry is the same multiple of the gradient, as of another cost or of a mean over another count."""
     if s.got is None or s.got.shape != s.expected.shape or s.got.size < 3 or not np.any(s.expected):
@@ -202,7 +231,7 @@ def _flipped_error(s: Step) -> Array | None:
     return -s.expected if s.last else None
 
 
-@cause("all zeros", "dA dZ dW db")
+@cause("all zeros", "dA dZ dW db", zeros=True)
 def _zeros(s: Step) -> Array:
     """Every entry is 0, as of an array that np.zeros made and nothing filled."""
     return np.zeros_like(s.expected)
@@ -308,7 +337,7 @@ def _z_for_a(s: Step) -> Array | None:
 # -- the wrong time, the wrong cost -----------------------------------------------------------------------------------
 
 
-@cause("an update applied before the gradient", "dA dZ dW db")
+@cause("an update applied before the gradient", "dA dZ dW db", free=True)
 def _updated_too_early(s: Step) -> Array | None:
     """The layer above had been updated already when its W was used here. Compute all gradients, then update."""
     if (
@@ -329,19 +358,19 @@ def _updated_too_early(s: Step) -> Array | None:
     return s.expected + alpha * slope if alpha > 0 else None
 
 
-@cause("an L2 term", "dW")
+@cause("an L2 term", "dW", free=True)
 def _l2_term(s: Step) -> Array | None:
     """It is the gradient plus a multiple of W, as of a cost with an L2 penalty. The cost asked about here has none."""
     return _with_a_multiple(s, s.W) if s.beside is None else None
 
 
-@cause("an L2 term on b", "db")
+@cause("an L2 term on b", "db", free=True)
 def _l2_term_on_b(s: Step) -> Array | None:
     """It is the gradient plus a multiple of b. The cost asked about here has no penalty on b, as in the course."""
     return _with_a_multiple(s, s.b) if s.beside is None else None
 
 
-@cause("another factor of the L2 term", "dW")
+@cause("another factor of the L2 term", "dW", free=True)
 def _another_l2_term(s: Step) -> Array | None:
     """The penalty lambda / (2 m) * sum(W^2) has the gradient lambda / m * W: look at the 2, the m and the lambda."""
     if s.beside is None or not _is_multiple(s.beside, s.W):

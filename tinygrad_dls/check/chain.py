@@ -183,9 +183,10 @@ class Chain:
             W=self.layers[k].W._value, b=self.layers[k].b._value, A_prev=here[f"A{below}"] if k else self.X,
             Z_prev=here[f"Z{below}"] if k else None,
             W_next=None if last else self.layers[k + 1].W._value,
-            **{x: here.get(f"{x}{n}") for x in ("Z", "A", "dA", "dZ")},
-            **{f"{x}_next": here.get(f"{x}{behind}") for x in ("dA", "dZ", "dW")},
-            if_instead=if_instead, beside=self.beside.get(name),
+            Z=here.get(f"Z{n}"), A=here.get(f"A{n}"), dA=here.get(f"dA{n}"), dZ=here.get(f"dZ{n}"),
+            dA_next=here.get(f"dA{behind}"), dZ_next=here.get(f"dZ{behind}"), dW_next=here.get(f"dW{behind}"),
+            if_instead=if_instead, beside=self.beside.get(name), numbers=tuple(self.numbers),
+            arrays={"X": self.X, "Y": self.Y} | self.reference | here,
         )  # fmt: skip
 
     def _magnitude(self, name: str, r: Arrays) -> Array:

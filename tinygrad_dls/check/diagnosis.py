@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls import nn
-from tinygrad_dls.check.causes import causes
+from tinygrad_dls.check.causes import Variant, causes
 from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown
@@ -468,7 +468,10 @@ class _Walk:
 def _several(candidates: Any) -> list[Array]:
     if candidates is None:
         return []
-    return [np.asarray(c, dtype=float) for c in (candidates if isinstance(candidates, (list, tuple)) else [candidates])]
+    several = (
+        candidates if isinstance(candidates, list | tuple) and not isinstance(candidates, Variant) else [candidates]
+    )
+    return [np.asarray(c.array if isinstance(c, Variant) else c, dtype=float) for c in several]
 
 
 def _updated_before(finding: Finding, alpha: float) -> Finding:
