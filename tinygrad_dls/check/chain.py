@@ -186,7 +186,8 @@ class Chain:
             Z=here.get(f"Z{n}"), A=here.get(f"A{n}"), dA=here.get(f"dA{n}"), dZ=here.get(f"dZ{n}"),
             dA_next=here.get(f"dA{behind}"), dZ_next=here.get(f"dZ{behind}"), dW_next=here.get(f"dW{behind}"),
             if_instead=if_instead, beside=self.beside.get(name), numbers=tuple(self.numbers),
-            arrays={"X": self.X, "Y": self.Y} | self.reference | here,
+            arrays={"X": self.X, "Y": self.Y} | self.reference | here, right=self.reference,
+            activations=dict(zip(self.numbers, self.activations, strict=True)), cross_entropy=self.fused,
         )  # fmt: skip
 
     def _magnitude(self, name: str, r: Arrays) -> Array:

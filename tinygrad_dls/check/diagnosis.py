@@ -214,8 +214,9 @@ class _Verdict(NamedTuple):
     verdict: str
     causes: tuple[str, ...] = ()
     where: str = ""
-    inferred: Array | None = None  # what the person must have had there, if it was not given
+    inferred: Variant | None = None  # what the person must have had there, if it was not given
     note: str = ""
+    notes: tuple[str, ...] = ()  # on each of the causes
 
     @property
     def doubt(self) -> float:
@@ -264,7 +265,7 @@ class _Walk:
         finding = self.finding(name, got, factor, verdict)
         if verdict.inferred is not None:
             self.doubtful.append(verdict.where)
-            self.out = self.steps(name, verdict.where, verdict.inferred)
+            self.out = self.steps(name, verdict.where, verdict.inferred.array, verdict.inferred.others)
         # a right array goes on as autodiff's own; another one as it is, if it can
         as_it_is = verdict.verdict != "right" or verdict.note == OTHER_SLOPE
         if as_it_is and got.shape == chain.reference[name].shape and np.all(np.isfinite(got)):
@@ -289,29 +290,30 @@ class _Walk:
             judged.append((self.judge(name, got / factor, expected), factor))
             if self.factor is not None and judged[0][0].doubt < 3:
                 break  # the other convention needs a reason
-        return min(judged, key=lambda v: v[0].doubt)
+        # what fits both is rather of the course's convention, unless an earlier array was of the other
+        return min(judged, key=lambda v: (v[0].doubt, self.factor is None and v[1] == 1))
 
     def compute(self, name: str, out: Arrays) -> Array:
         last = f"dA{self.chain.numbers[-1]}"
         return self.chain.compute(name, out, through_dA=last in self.doubtful)
 
-    def steps(self, name: str, where: str, candidate: Array) -> Arrays:
+    def steps(self, name: str, where: str, candidate: Array, others: Mapping[str, Array]) -> Arrays:
         """The steps before `name`, if the step `where`, which was not given, had come out as a candidate."""
         names = self.chain.names
-        out = self.out | {where: candidate}
+        out = self.out | {step: x for step, x in others.items() if step not in self.given} | {where: candidate}
         for step in names[names.index(where) + 1 : names.index(name)]:
-            if step not in self.given:
+            if step not in self.given and step not in others:
                 out[step] = self.compute(step, out)
         return out
 
-    def if_instead(self, name: str, where: str, candidate: Array) -> Array | None:
+    def if_instead(self, name: str, where: str, candidate: Array, others: Mapping[str, Array] = {}) -> Array | None:
         """The step `name`, if the step `where` had come out as a candidate; None if the shapes do not allow it."""
         if name == where:
             return candidate
         if where in self.given:
             return self.compute(name, self.out)
         try:
-            return self.compute(name, self.steps(name, where, candidate))
+            return self.compute(name, self.steps(name, where, candidate, others))
         except ValueError:
             return None
 
@@ -376,7 +378,7 @@ class _Walk:
         for where in self.upstream(name):
             local = expected if where == name else self.out[where]
             given = got if where == name else None
-            fitting: dict[str, Array] = {}
+            fitting: dict[str, Variant] = {}
             beside = self.chain.beside.get(where)
             # a mistake in what comes through dZ leaves the cost's own terms in the parameter as they are
             for part in (0.0,) if beside is None else (0.0, beside):
@@ -396,18 +398,21 @@ class _Walk:
                         or (apart and title in OF_THE_COST)
                     ):
                         continue
-                    for candidate in _several(known.mistake(step)):
+                    for variant in known.variants(step):
+                        candidate = variant.array
                         if apart and candidate.shape != local.shape:
                             continue
-                        result = self.if_instead(name, where, candidate + part)
+                        result = self.if_instead(name, where, candidate + part, variant.others)
                         if result is not None and fits(got, result) and not close(result, expected):
-                            fitting[title] = candidate + part
+                            fitting[title] = variant._replace(array=candidate + part)
                             break
             if FORGOTTEN in fitting:  # all else is right then
                 fitting = {FORGOTTEN: fitting[FORGOTTEN]}
+            fitting = _simplest(fitting)
             if fitting:
                 alone = next(iter(fitting.values())) if where != name and len(fitting) == 1 else None
-                return _Verdict("wrong", tuple(fitting), where, alone)
+                notes = tuple(variant.note for variant in fitting.values())
+                return _Verdict("wrong", tuple(fitting), where, alone, notes=notes)
         return _Verdict("wrong", where=name)
 
     def _other_slope_at_zero(self, name: str, got: Array, equal: Callable[[Array, Array], bool]) -> bool:
@@ -456,7 +461,9 @@ class _Walk:
                 place = f", in the {verdict.where} that went into it" if verdict.where != name else ""
                 if FACTOR in verdict.causes and got.shape == expected.shape:
                     place += f", {np.sum(got * expected) / np.sum(expected**2):.6g}"
-                text = "WRONG: " + "; or ".join(verdict.causes) + place + (f" ({shapes})" if shapes else "")
+                notes = verdict.notes or len(verdict.causes) * ("",)
+                said = [f"{c} ({note})" if note else c for c, note in zip(verdict.causes, notes, strict=True)]
+                text = "WRONG: " + "; or ".join(said) + place + (f" ({shapes})" if shapes else "")
                 text += "".join("\n" + textwrap.fill(causes[title].explanation, WIDTH) for title in verdict.causes)
             else:
                 what = "no cause that is known here fits" if np.all(np.isfinite(got)) else "it holds NaN or infinities"
@@ -465,13 +472,10 @@ class _Walk:
         return Finding(name, verdict.verdict, verdict.causes, verdict.where, *norms, worst, text)
 
 
-def _several(candidates: Any) -> list[Array]:
-    if candidates is None:
-        return []
-    several = (
-        candidates if isinstance(candidates, list | tuple) and not isinstance(candidates, Variant) else [candidates]
-    )
-    return [np.asarray(c.array if isinstance(c, Variant) else c, dtype=float) for c in several]
+def _simplest(fitting: dict[str, Variant]) -> dict[str, Variant]:
+    """The causes that fit, without those that are named only where no simpler one does."""
+    ranks = {title: (causes[title].free, causes[title].far_fetched) for title in fitting}
+    return {title: variant for title, variant in fitting.items() if ranks[title] == min(ranks.values())}
 
 
 def _updated_before(finding: Finding, alpha: float) -> Finding:
