@@ -1,14 +1,16 @@
 """The mistakes that people make in a hand-written backprop, each as the array that it gives instead of the gradient.
 
 `tinygrad_dls.check.diagnose` compares these with what it was given. A cause is one function of a `Step`, and its
-docstring is what the person reads: a teacher who knows another mistake adds it with `cause`.
+docstring is what the person reads: a teacher who knows another mistake adds it with `cause`. Those that are known from
+the start stand in `tinygrad_dls.check.mistakes`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,9 +82,19 @@ class Step:
         ones, autodiff's.
     numbers : tuple of str
         The layers' numbers as they stand in names: ``("1", "2")``, or ``("",)``.
+    right : mapping of str to array
+        Autodiff's own arrays of all the steps.
+    activations : mapping of str to str
+        The activation of each layer, by the layer's number.
+    cross_entropy : bool
+        Whether the cost is the cross-entropy of the model's output, so that the last dZ is ``(A - Y) / m``.
+    penalty : float
+        lambda / m, if the cost has the penalty lambda / (2 m) * sum(W^2) on the weights; else 0.
     mask, keep_prob : array or None, float
         With dropout on this layer's A, its zeros and ones. Then ``A`` is what the next layer gets, ``g(Z) * mask /
         keep_prob``, and `dA` is the gradient of ``g(Z)``: it has been masked and divided too.
+    masks : mapping of str to array
+        Those of all layers, by the layer's number.
     """
 
     name: str
@@ -109,8 +121,13 @@ class Step:
     beside: Array | None = None
     arrays: Mapping[str, Array] = field(default_factory=dict)
     numbers: tuple[str, ...] = ("",)
+    right: Mapping[str, Array] = field(default_factory=dict)
+    activations: Mapping[str, str] = field(default_factory=dict)
+    cross_entropy: bool = False
+    penalty: float = 0.0
     mask: Array | None = None
     keep_prob: float = 1.0
+    masks: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -119,13 +136,17 @@ class Step:
 
 
 class Variant(NamedTuple):
-    """One of several arrays that a mistake may give, with a word on it, which the report adds to the cause's name."""
+    """One of several arrays that a mistake may give, with a word on it, which the report adds to the cause's name.
+
+    By the same mistake, as when it was made in every layer, `others` come out otherwise too: arrays by steps' names.
+    """
 
     array: Array
-    note: str
+    note: str = ""
+    others: Mapping[str, Array] = MappingProxyType({})
 
 
-Mistake = Callable[[Step], "Array | Variant | Iterable[Array | Variant] | None"]
+Mistake = Callable[[Step], "Array | Variant | Iterable[Array | Variant | None] | None"]
 
 
 class Cause(NamedTuple):
@@ -136,12 +157,25 @@ class Cause(NamedTuple):
     explanation: str
     free: bool = False
     zeros: bool = False
+    far_fetched: bool = False
+
+    def variants(self, step: Step) -> Iterator[Variant]:
+        """What the mistake gives at a step, in each of its forms."""
+        made = self.mistake(step)
+        several = isinstance(made, (list, tuple, Iterator)) and not isinstance(made, Variant)
+        forms: Any = made if several else [made]
+        for form in forms:
+            if form is not None:
+                variant = form if isinstance(form, Variant) else Variant(form)
+                yield variant._replace(array=np.asarray(variant.array, dtype=float))
 
 
 causes: dict[str, Cause] = {}
 
 
-def cause(name: str, kinds: str, *, free: bool = False, zeros: bool = False) -> Callable[[Mistake], Mistake]:
+def cause(
+    name: str, kinds: str, *, free: bool = False, zeros: bool = False, far_fetched: bool = False
+) -> Callable[[Mistake], Mistake]:
     """Add a cause that `tinygrad_dls.check.diagnose` shall know.
 
     Parameters
@@ -156,6 +190,8 @@ def cause(name: str, kinds: str, *, free: bool = False, zeros: bool = False) -> 
     zeros : bool
         Whether the mistake is one that gives zeros. Of the others, an array of zeros proves nothing: they are not named
         for it.
+    far_fetched : bool
+        Whether it is named only where no simpler cause fits, as the derivative of an activation that no layer has.
 
     Returns
     -------
@@ -185,7 +221,7 @@ def cause(name: str, kinds: str, *, free: bool = False, zeros: bool = False) -> 
         explanation = " ".join((mistake.__doc__ or "").split())
         if not explanation:
             raise ValueError(f"cause: {name!r} needs a docstring; it is what the person who made the mistake reads.")
-        causes[name] = Cause(wanted, mistake, explanation, free, zeros)
+        causes[name] = Cause(wanted, mistake, explanation, free, zeros, far_fetched)
         return mistake
 
     return register
@@ -356,45 +392,6 @@ def _updated_too_early(s: Step) -> Array | None:
         return None
     alpha = np.sum((s.got - s.expected) * slope) / np.sum(slope**2)
     return s.expected + alpha * slope if alpha > 0 else None
-
-
-@cause("an L2 term", "dW", free=True)
-def _l2_term(s: Step) -> Array | None:
-    """It is the gradient plus a multiple of W, as of a cost with an L2 penalty. The cost asked about here has none."""
-    return _with_a_multiple(s, s.W) if s.beside is None else None
-
-
-@cause("an L2 term on b", "db", free=True)
-def _l2_term_on_b(s: Step) -> Array | None:
-    """It is the gradient plus a multiple of b. The cost asked about here has no penalty on b, as in the course."""
-    return _with_a_multiple(s, s.b) if s.beside is None else None
-
-
-@cause("another factor of the L2 term", "dW", free=True)
-def _another_l2_term(s: Step) -> Array | None:
-    """The penalty lambda / (2 m) * sum(W^2) has the gradient lambda / m * W: look at the 2, the m and the lambda."""
-    if s.beside is None or not _is_multiple(s.beside, s.W):
-        return None
-    return _with_a_multiple(s, s.W)
-
-
-@cause("a term of the cost is missing", "dW db")
-def _term_missing(s: Step) -> Array | None:
-    """The cost has a term in this parameter itself, such as an L2 penalty (of lambda / m * W): add its gradient."""
-    return None if s.beside is None else s.expected - s.beside
-
-
-def _with_a_multiple(s: Step, p: Array) -> Array | None:
-    """The gradient plus that multiple of a parameter that explains the given array best."""
-    if s.got is None or s.got.shape != p.shape or s.got.size < 3 or not np.any(p):
-        return None
-    factor = np.sum((s.got - s.expected) * p) / np.sum(p**2)
-    missing = s.beside is not None and np.allclose(factor * p, -s.beside, rtol=1e-6, atol=0)
-    return s.expected + factor * p if (factor > 0 or s.beside is not None) and not missing else None
-
-
-def _is_multiple(x: Array, p: Array) -> bool:
-    return bool(np.any(p)) and np.allclose(x, np.sum(x * p) / np.sum(p**2) * p, rtol=1e-6, atol=1e-9 * np.abs(x).max())
 
 
 # -- the forward pass -------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls import nn
-from tinygrad_dls.check.causes import Variant, causes
+from tinygrad_dls.check.causes import causes
 from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown
@@ -396,7 +396,7 @@ class _Walk:
                         or (apart and title in OF_THE_COST)
                     ):
                         continue
-                    for candidate in _several(known.mistake(step)):
+                    for candidate in (variant.array for variant in known.variants(step)):
                         if apart and candidate.shape != local.shape:
                             continue
                         result = self.if_instead(name, where, candidate + part)
@@ -463,15 +463,6 @@ class _Walk:
                 text = f"WRONG: {what}" + (f"; {shapes}" if shapes else "")
             text += f"\n|yours| = {norms[0]:.4g}, |autodiff| = {norms[1]:.4g}{far}"
         return Finding(name, verdict.verdict, verdict.causes, verdict.where, *norms, worst, text)
-
-
-def _several(candidates: Any) -> list[Array]:
-    if candidates is None:
-        return []
-    several = (
-        candidates if isinstance(candidates, list | tuple) and not isinstance(candidates, Variant) else [candidates]
-    )
-    return [np.asarray(c.array if isinstance(c, Variant) else c, dtype=float) for c in several]
 
 
 def _updated_before(finding: Finding, alpha: float) -> Finding:
