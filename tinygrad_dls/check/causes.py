@@ -90,9 +90,13 @@ class Step:
         The activation of each layer, by the layer's number.
     cross_entropy : bool
         Whether the cost is the cross-entropy of the model's output, so that the last dZ is ``(A - Y) / m``.
+    penalty : float
+        lambda / m, if the cost has the penalty lambda / (2 m) * sum(W^2) on the weights; else 0.
     mask, keep_prob : array or None, float
         With dropout on this layer's A, its zeros and ones. Then ``A`` is what the next layer gets, ``g(Z) * mask /
         keep_prob``, and `dA` is the gradient of ``g(Z)``: it has been masked and divided too.
+    masks : mapping of str to array
+        Those of all layers, by the layer's number.
     """
 
     name: str
@@ -122,8 +126,10 @@ class Step:
     right: Mapping[str, Array] = field(default_factory=dict)
     activations: Mapping[str, str] = field(default_factory=dict)
     cross_entropy: bool = False
+    penalty: float = 0.0
     mask: Array | None = None
     keep_prob: float = 1.0
+    masks: Mapping[str, Array] = field(default_factory=dict)
 
     @property
     def layer(self) -> str:
@@ -134,7 +140,7 @@ class Step:
 class Variant(NamedTuple):
     """One of several arrays that a mistake may give, with a word on it, which the report adds to the cause's name.
 
-    By the same mistake, as when it was made in every layer, `others` come out otherwise too: arrays by the steps' names.
+    By the same mistake, as when it was made in every layer, `others` come out otherwise too: arrays by steps' names.
     """
 
     array: Array

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls import nn
-from tinygrad_dls.check.causes import Variant, causes
+from tinygrad_dls.check.causes import causes
 from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown

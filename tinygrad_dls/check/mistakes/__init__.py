@@ -4,4 +4,4 @@ Most come from few building blocks: a step is a formula of some arrays (`steps`)
 place of each, or another operation between them.
 """
 
-from tinygrad_dls.check.mistakes import scale, sums, derivatives, wrong_arrays, output, costs, forward  # noqa: F401, I001
+from tinygrad_dls.check.mistakes import scale, sums, derivatives, wrong_arrays, output, forward  # noqa: F401, I001

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinygrad_dls.check.causes import ACTIVATIONS, Variant, Step, cause, derivative
-from tinygrad_dls.check.mistakes.steps import either_scale, of_either_scale, slope, with_another
+from tinygrad_dls.check.mistakes.steps import either_scale, of_either_scale, slope, units, with_another
 from tinygrad_dls.engine.arrays import Array
 
 LEAKS = (0.01, 0.001, 0.05, 0.1, 0.2, 0.3)
@@ -99,7 +99,8 @@ def _derivative_at_a(s: Step) -> Array | None:
     """A function g'(Z) that applies the activation itself must be given Z. Given A, it applies it twice."""
     if s.activation not in REMINDER:
         return None
-    return s.dA * derivative(s.activation, s.A, ACTIVATIONS[s.activation](s.A))
+    A = units(s)
+    return s.dA * derivative(s.activation, A, ACTIVATIONS[s.activation](A))
 
 
 @cause("the derivative of another activation", "dZ", far_fetched=True)
@@ -110,14 +111,14 @@ def _other_derivative(s: Step) -> list[Array]:
     candidates = []
     for name, g in ACTIVATIONS.items():
         if name != s.activation:
-            candidates += [s.dA * derivative(name, s.Z, x) for x in (s.A, g(s.Z), s.Z)]
+            candidates += [s.dA * derivative(name, s.Z, x) for x in (units(s), g(s.Z), s.Z)]
     return candidates
 
 
 @cause("a slip in the derivative", "dZ")
 def _slip_in_the_derivative(s: Step) -> Iterator[Variant]:
     """The derivative is 1 - A^2 for tanh, A (1 - A) for the sigmoid, and 1 where Z > 0, else 0, for ReLU."""
-    x = s.Z if s.activation == "ReLU" else s.A
+    x = s.Z if s.activation == "ReLU" else units(s)
     for what, slip in SLIPS.get(s.activation, {}).items():
         if s.last and s.cross_entropy and what in ("A^2 (1 - A)", "A (1 - A)^2"):
             continue  # of A - Y, it is an extra factor
@@ -127,8 +128,9 @@ def _slip_in_the_derivative(s: Step) -> Iterator[Variant]:
 @cause("a bracket is missing", "dZ")
 def _misplaced_bracket(s: Step) -> Iterator[Variant]:
     """The whole derivative is a factor, so it stands in brackets: dA * (1 - A**2) for tanh, dA * (A * (1 - A))."""
+    A = units(s)
     for what, formula in BRACKETS.get(s.activation, {}).items():
-        yield from of_either_scale(s, lambda dA, formula=formula: formula(dA, s.A), s.dA, what)
+        yield from of_either_scale(s, lambda dA, formula=formula: formula(dA, A), s.dA, what)
 
 
 @cause("ReLU's gate from the wrong array", "dZ")
@@ -189,7 +191,7 @@ def _da_for_dz(s: Step) -> Array | None:
     return s.dA
 
 
-@cause("an extra factor", "dZ dW db dA")
+@cause("an extra factor", "dZ dW db dA", far_fetched=True)
 def _extra_factor(s: Step) -> Iterator[Variant]:
     """One factor too many: dZ is dA * g'(Z), dW is dZ A_prev.T, dA is W.T dZ, and db the sum of dZ."""
     here = {"A": s.A, "Z": s.Z, "1 - A": 1 - s.A, "X": s.arrays["X"], "dA": s.dA}

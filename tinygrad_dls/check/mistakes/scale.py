@@ -68,7 +68,7 @@ def _zeros(s: Step) -> Array:
     return np.zeros_like(s.expected)
 
 
-@cause("integer division", "dZ dW db")
+@cause("integer division", "dZ dW db", far_fetched=True)
 def _integer_division(s: Step) -> Array:
     """The operator // rounds down to whole numbers: divide by m with /."""
     return np.floor(s.expected)

@@ -20,7 +20,17 @@ FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., Array]]] = {
 
 def slope(s: Step) -> Array | None:
     """The derivative of the layer's activation; None if it is none of those that act on each entry by itself."""
-    return derivative(s.activation, s.Z, s.A) if s.activation in ACTIVATIONS else None
+    return derivative(s.activation, s.Z, units(s)) if s.activation in ACTIVATIONS else None
+
+
+def units(s: Step) -> Array:
+    """The activation's output, before a mask shuts some of it off."""
+    return s.A if s.mask is None or s.activation not in ACTIVATIONS else ACTIVATIONS[s.activation](s.Z)
+
+
+def masked(s: Step, dA: Array) -> Array:
+    """A hidden dA, as dropout leaves it."""
+    return dA if s.mask is None or dA.shape != s.mask.shape else dA * s.mask / s.keep_prob
 
 
 def with_another(s: Step, **instead: Array | None) -> Array | None:
@@ -30,9 +40,10 @@ def with_another(s: Step, **instead: Array | None) -> Array | None:
     if any(factor is None for factor in factors) or not _fits(s, factors):
         return None
     try:
-        return formula(*factors)
+        found = formula(*factors)
     except ValueError:
         return None
+    return masked(s, found) if s.kind == "dA" else found
 
 
 def _fits(s: Step, factors: list[Array]) -> bool:
@@ -82,7 +93,7 @@ def kind_of(name: str) -> str:
 def neighbour(s: Step, kind: str, by: int) -> str:
     """The name of an array of a layer above (1) or below (-1) this one, as far as there is one."""
     numbers = list(s.activations)
-    k = numbers.index(s.layer) + by
+    k = by + (numbers.index(s.layer) if s.layer in numbers else -1)  # dA0 is of X
     if k < 0:
         return "X" if kind == "A" else ""
     return f"{kind}{numbers[k]}" if k < len(numbers) else ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinygrad_dls.check.causes import Variant, Step, cause
-from tinygrad_dls.check.mistakes.steps import columns, slope, with_another
+from tinygrad_dls.check.mistakes.steps import columns, masked, slope, units, with_another
 from tinygrad_dls.engine.arrays import Array
 
 
@@ -22,7 +22,7 @@ def _transpose(s: Step) -> Iterator[Array]:
     if s.kind == "dW" and s.m == s.A_prev.shape[0]:
         yield s.dZ @ s.A_prev
     if s.kind == "dA" and not s.last and s.W_next.shape[0] == s.W_next.shape[1]:
-        yield s.W_next @ s.dZ_next
+        yield masked(s, s.W_next @ s.dZ_next)
 
 
 @cause("keepdims=True is missing", "db")
@@ -114,7 +114,7 @@ def _one_missing(s: Step) -> Iterator[Variant]:
 @cause("a matrix product for an entry-wise one", "dZ")
 def _matrix_product(s: Step) -> Iterator[Array]:
     """The activation acts on each entry by itself, so its derivative is multiplied entry by entry, with * and **."""
-    dA, A = s.dA, s.A
+    dA, A = s.dA, units(s)
     # dA (A.T A) is computed as (dA A.T) A, without an array of (m, m)
     if s.activation == "tanh":
         yield dA.sum(axis=1, keepdims=True) - (dA @ A.T) @ A

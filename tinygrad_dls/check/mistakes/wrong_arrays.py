@@ -16,6 +16,7 @@ from tinygrad_dls.check.mistakes.steps import (
     with_another,
     with_any,
 )
+from tinygrad_dls.engine.arrays import Array
 
 
 def _names(s: Step) -> dict[str, str]:
@@ -149,3 +150,24 @@ def _in_place(s: Step) -> Iterator[Variant]:
         if s.kind == "Z":
             yield Variant(np.maximum(s.expected, 0), f"Z{s.layer} became A{s.layer}")
         yield Variant(s.expected > 0, f"{s.name} became 0 and 1")
+
+
+@cause("an update applied before the gradient", "dA dZ dW db", free=True)
+def _updated_too_early(s: Step) -> Array | None:
+    """The layer above had been updated already when its W was used here. Compute all gradients, then update."""
+    if (
+        s.got is None
+        or s.W_next is None
+        or s.dZ_next is None
+        or s.dW_next is None
+        or s.got.shape != s.expected.shape
+        or s.got.size < 3
+    ):
+        return None
+    right = s.W_next.T @ s.dZ_next
+    slope = s.if_instead(f"dA{s.layer}", right - s.dW_next.T @ s.dZ_next) - s.expected  # for a learning rate of 1
+    aligned = np.sum(slope * s.expected) ** 2 / (np.sum(slope**2) * np.sum(s.expected**2) + np.finfo(float).tiny)
+    if not np.any(slope) or aligned > 1 - 1e-9:  # a mere factor could be anything
+        return None
+    alpha = np.sum((s.got - s.expected) * slope) / np.sum(slope**2)
+    return s.expected + alpha * slope if alpha > 0 else None
