@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinygrad_dls.check.causes import ACTIVATIONS, Variant, Step, cause, derivative
-from tinygrad_dls.check.mistakes.steps import either_scale, of_either_scale, slope, units, with_another
+from tinygrad_dls.check.mistakes.steps import dz_is_known, either_scale, of_either_scale, slope, units, with_another
 from tinygrad_dls.engine.arrays import Array
 
 LEAKS = (0.01, 0.001, 0.05, 0.1, 0.2, 0.3)
@@ -134,15 +134,12 @@ def _misplaced_bracket(s: Step) -> Iterator[Variant]:
 
 
 @cause("ReLU's gate from the wrong array", "dZ")
-def _wrong_gate(s: Step) -> Iterator[Variant | None]:
+def _wrong_gate(s: Step) -> Iterator[Variant]:
     """A unit of ReLU passes the gradient on where its own Z > 0 (or A > 0, but not A >= 0, which is always so)."""
     if s.activation != "ReLU":
         return
     yield Variant(s.dA * (s.dA > 0), "dA > 0 for Z > 0")
     yield Variant(s.dA * (s.dA < 0), "dA < 0 for Z > 0")
-    for name, x in {"W": s.W, "b": s.b, "A_prev": s.A_prev}.items():
-        found = with_another(s, slope=np.asarray(x > 0, float))
-        yield None if found is None else Variant(found, f"{name} > 0 for Z > 0")
 
 
 @cause("a value where ReLU's gate belongs", "dZ")
@@ -205,7 +202,8 @@ def _extra_factor(s: Step) -> Iterator[Variant]:
     elif s.kind == "dA":
         products = {name: _times(s.expected, x) for name, x in here.items() if name in ("A", "Z")}
     else:
-        products = {name: with_another(s, dZ=_times(s.dZ, x)) for name, x in (here | {"A": s.A, "Z": s.Z}).items()}
+        on_dz = here | {"A": s.A, "Z": s.Z} if dz_is_known(s) else {}
+        products = {name: with_another(s, dZ=_times(s.dZ, x)) for name, x in on_dz.items()}
         of_parameter = {"W": s.W} if s.kind == "dW" else {"b": s.b}
         products |= {name: s.expected * x for name, x in of_parameter.items()}
         if s.kind == "dW":

@@ -23,7 +23,7 @@ def _errors(s: Step, outputs: dict[str, Array], labels: dict[str, Array]) -> Ite
 @cause("A is rounded", "A dZ", zeros=True)
 def _rounded(s: Step) -> Iterator[Variant]:
     """The cost and its gradients need the probabilities. Only predictions are rounded to 0 and 1, after training."""
-    if not (s.last and s.cross_entropy):
+    if not (s.last and s.cross_entropy and np.any(s.Z)):  # where Z is 0, so is what other activations give
         return
     A = s.A if s.kind == "dZ" else s.expected
     outputs = {"np.round(A)": np.round(A), "A > 0.5": A > 0.5, "int(A)": np.trunc(A)}
@@ -61,8 +61,10 @@ def _slip_in_the_error(s: Step) -> Iterator[Variant]:
     A, Y = s.A, s.Y
     slips = {
         "A + Y": A + Y, "(A - Y)^2": (A - Y) ** 2, "|A - Y|": np.abs(A - Y), "A Y": A * Y, "A / m - Y": A / s.m - Y,
-        "(A - Y)^2 / 2": (A - Y) ** 2 / 2,
+        "(A - Y)^2 / 2": (A - Y) ** 2 / 2, "log(A) - Y": np.log(A) - Y,
     }  # fmt: skip
+    loss = -Y * np.log(A) - ((1 - Y) * np.log(1 - A) if s.activation == "sigmoid" else 0.0)
+    slips |= {"the loss itself": loss, "minus the loss itself": -loss}
     for what, x in slips.items():
         yield from either_scale(s, x, what)
 
@@ -70,9 +72,10 @@ def _slip_in_the_error(s: Step) -> Iterator[Variant]:
 @cause("a slip in the derivative of the loss", "dA dZ")
 def _slip_in_the_loss(s: Step) -> Iterator[Variant]:
     """The loss -(Y log A + (1 - Y) log(1 - A)) has dA = -Y / A + (1 - Y) / (1 - A); of several classes, dA = -Y / A."""
-    if not (s.last and s.cross_entropy) or (s.kind == "dZ" and (s.activation == "softmax" or s.dA is None)):
-        return
-    g = slope(s) if s.kind == "dZ" else 1.0
+    if not (s.last and s.cross_entropy) or (s.kind == "dA" and s.got is None):
+        return  # where dA was not given, dZ tells as much
+    # a softmax's derivative is no factor, so that its dA is rather taken for dZ
+    g = slope(s) if s.kind == "dZ" and s.activation == "sigmoid" else 1.0
     for what, dA in _slips_of_the_loss(s.A, s.Y, s.activation).items():
         if s.kind == "dA" or what not in SAME_AS_ANOTHER_A:
             yield from either_scale(s, dA * g, what)

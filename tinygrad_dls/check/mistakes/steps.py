@@ -77,6 +77,18 @@ def of_either_scale(s: Step, formula: Callable[[Array], Array], x: Array, what: 
         yield Variant(formula(s.m * x) / s.m, what)
 
 
+def dz_is_known(s: Step) -> bool:
+    """Whether dZ or what else follows from it was given, so that the mistake lies behind it."""
+    if f"dZ{s.layer}" in s.given:
+        return True
+    if s.kind not in ("dW", "db"):
+        return False
+    twin = ("db" if s.kind == "dW" else "dW") + s.layer
+    follows = s.dZ.sum(axis=1, keepdims=True) if s.kind == "dW" else s.dZ @ s.A_prev.T
+    given = s.given.get(twin)
+    return given is not None and given.shape == follows.shape and np.allclose(given, follows, rtol=1e-6, atol=0)
+
+
 def other_layers(s: Step, kinds: str) -> dict[str, Array]:
     """The arrays of these kinds, of all layers but this one, that there are at this step; ``"X"`` is the first A."""
     wanted = kinds.split()

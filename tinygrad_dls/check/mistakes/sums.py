@@ -34,13 +34,18 @@ def _keepdims(s: Step) -> Array:
 @cause("axis=0 for axis=1", "db")
 def _wrong_axis(s: Step) -> list[Array]:
     """It is the sum over the units. Examples are columns, so the sum over them is np.sum(dZ, axis=1, keepdims=True)."""
-    return [s.dZ.sum(axis=0, keepdims=True), s.dZ.sum(axis=0), s.dZ.sum(axis=0)[:, None]]
+    sums = s.dZ.sum(axis=0, keepdims=True)
+    if np.all(np.abs(sums) <= 1e-12 * np.abs(s.dZ).sum(axis=0)):  # as of a softmax: this is rounding
+        return []
+    return [sums, sums[0], sums.T]
 
 
 @cause("axis=1 is missing, so the whole array is summed", "db")
 def _whole_sum(s: Step) -> list[Array] | None:
     """Each unit has its own b, and the sum of its own row: np.sum(dZ, axis=1, keepdims=True)."""
     n, total = s.expected.size, s.dZ.sum()
+    if np.abs(total) <= 1e-12 * np.abs(s.dZ).sum():  # as of a softmax, whose dZ add up to 0: this is rounding
+        return None
     sums = (total, total / n, total / n / s.m)  # by np.sum, and by np.mean of dZ without and with its 1/m
     return [np.full(shape, x) for x in sums for shape in ((), (1, 1), s.expected.shape)] if n > 1 else None
 
@@ -72,9 +77,11 @@ def _entry_wise(s: Step) -> Iterator[Array]:
         except ValueError:
             continue
         yield product
-        if s.kind == "dW" and len(s.dZ) > 1:  # of one unit, the sum along the examples is right but for its shape
-            yield product.sum(axis=1, keepdims=True)
+        if s.kind == "dW":
+            yield product.T
             yield product.sum()
+            if len(s.dZ) > 1:  # of one unit, the sum along the examples is right but for its shape
+                yield product.sum(axis=1, keepdims=True)
 
 
 @cause("the product of the sums for the sum of the products", "dW")

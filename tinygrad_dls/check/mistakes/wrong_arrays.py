@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_dls.check.causes import ACTIVATIONS, Variant, Step, cause, derivative
 from tinygrad_dls.check.mistakes.steps import (
+    dz_is_known,
     either_scale,
     kind_of,
     neighbour,
@@ -31,6 +32,9 @@ def _names(s: Step) -> dict[str, str]:
 def _another_layer(s: Step) -> Iterator[Variant]:
     """The arrays of a step belong to one layer: dW1 = dZ1 X.T, dW2 = dZ2 A1.T, dZ1 = W2.T dZ2 * g'(Z1)."""
     called = _names(s)
+    if s.kind != "Z":
+        whole = other_layers(s, s.kind)
+        yield from (Variant(x, f"{name} for {s.name}") for name, x in whole.items() if not _swapped_with(s, name))
     roles = {
         "Z": {"W": "W", "A_prev": "A", "b": "b"},
         "dA": {"W_next": "W", "dZ_next": "dZ"},
@@ -48,6 +52,8 @@ def _another_layer(s: Step) -> Iterator[Variant]:
         if kind == "A" and s.kind == "dW":
             arrays[f"A{s.layer}"] = s.A
         arrays.pop(own, None)
+        if role == "dZ":
+            arrays = {name: x for name, x in arrays.items() if not _swapped_with(s, s.kind + name[2:])}
         yield from with_any(s, role, own, arrays)
     if s.kind == "dZ" and slope(s) is not None:
         for n, activation in s.activations.items():
@@ -90,6 +96,8 @@ def _forward_for_gradient(s: Step) -> Iterator[Variant]:
         return
     layer = neighbour(s, "Z", 1)[1:] if s.kind == "dA" else s.layer
     for name, x in ((f"A{layer}", s.arrays[f"A{layer}"]), (f"Z{layer}", s.arrays[f"Z{layer}"]), ("Y", s.Y)):
+        if np.ptp(x) == 0 and not dz_is_known(s):  # as at weights of zero
+            continue
         what = f"{name} for {_names(s)[role]}"
         yield from either_scale(s, with_another(s, **{role: x}), what)
         if s.kind == "dZ":
@@ -121,8 +129,16 @@ def _swapped(s: Step) -> Iterator[Variant]:
     """It is right, but of another array: look at the keys of the dictionary, or at the order of what is returned."""
     if s.got is not None:
         for name, x in s.right.items():
-            if name != s.name and kind_of(name) == s.kind:
+            if name != s.name and kind_of(name) == s.kind and (name not in s.given or _swapped_with(s, name)):
                 yield Variant(x, f"{name} as {s.name}")
+
+
+def _swapped_with(s: Step, name: str) -> bool:
+    """Whether what was given under another name is not that array."""
+    if name not in s.given or name not in s.right:
+        return False
+    given, right = s.given[name], s.right[name]
+    return given.shape != right.shape or not any(np.allclose(given, k * right, rtol=1e-6, atol=0) for k in (1, s.m))
 
 
 @cause("a parameter for its gradient", "dW db")
@@ -142,7 +158,7 @@ def _in_place(s: Step) -> Iterator[Variant]:
     """What is written into an array (x[...] = 0, x *= y) changes it for whoever uses it too. Work on a copy."""
     if s.kind == "dA":
         g = slope(s)
-        if g is not None:
+        if g is not None and not (s.last and s.cross_entropy):
             yield Variant(s.expected * g, f"dA{s.layer} became dZ{s.layer}")
     elif s.kind == "dW":
         yield Variant(s.dZ @ (s.A_prev > 0).T, f"{neighbour(s, 'A', -1)} became 0 and 1")
