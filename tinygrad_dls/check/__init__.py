@@ -1,6 +1,6 @@
 """Is this gradient right? `gradcheck` holds autodiff against slopes, `diagnose` your own backprop against autodiff."""
 
-from tinygrad_dls.check import regularised  # noqa: F401 (registers its causes)
+from tinygrad_dls.check import elsewhere, regularised  # noqa: F401 (they register causes)
 from tinygrad_dls.check.causes import Step, Variant, cause, causes
 from tinygrad_dls.check.diagnosis import Diagnosis, Finding, diagnose
 from tinygrad_dls.check.numerical import GradCheck, GradientError, Row, gradcheck
