@@ -4,6 +4,7 @@
 the same numbers as another at all weights, both are true.
 """
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ def sigmoid(z):
     return 1 / (1 + np.exp(-z))
 """
 
-LOGISTIC = SIGMOID + """
+LOGISTIC = (
+    SIGMOID
+    + """
 def run(X, Y, p):
     w, b = p["W"].T, p["b"][0, 0]
     m = X.shape[1]
@@ -26,8 +29,11 @@ def run(X, Y, p):
     db = 1 / m * np.sum(dZ)
     return {"Z": Z, "A": A}, {"dZ": dZ}, {"dw": dw, "db": db}
 """
+)
 
-LOOP = SIGMOID + """
+LOOP = (
+    SIGMOID
+    + """
 def run(X, Y, p):
     w, b = p["W"].T, p["b"][0, 0]
     n, m = X.shape
@@ -44,8 +50,11 @@ def run(X, Y, p):
     db = db / m
     return {"Z": Z, "A": A}, {"dZ": dZ}, {"dw": dw, "db": db}
 """
+)
 
-PLANAR = SIGMOID + """
+PLANAR = (
+    SIGMOID
+    + """
 def g(Z):
     return np.tanh(Z)
 def run(X, Y, p):
@@ -65,10 +74,13 @@ def run(X, Y, p):
     cache = {"Z1": Z1, "A1": A1, "Z2": Z2, "A2": A2}
     return cache, {"dZ2": dZ2, "dZ1": dZ1}, {"dW1": dW1, "db1": db1, "dW2": dW2, "db2": db2}
 """
+)
 HIDDEN_SIGMOID = PLANAR.replace("np.tanh(Z)", "sigmoid(Z)").replace("(1 - np.power(A1, 2))", "A1 * (1 - A1)")
 REGRESSION = PLANAR.replace("A2 = sigmoid(Z2)", "A2 = Z2").replace("dZ2 = A2 - Y", "dZ2 = 2 * (A2 - Y)")
 
-DEEP = SIGMOID + """
+DEEP = (
+    SIGMOID
+    + """
 def relu(Z):
     return np.maximum(0, Z)
 def relu_backward(dA, Z):
@@ -110,6 +122,7 @@ def run(X, Y, p):
         dA = dA_prev
     return cache, on_the_way, grads
 """
+)
 
 SOFTMAX = """
 def softmax(Z):
@@ -140,18 +153,44 @@ def run(X, Y, p):
     return cache, on_the_way, {"dW3": dW3, "db3": db3, "dW2": dW2, "db2": db2, "dW1": dW1, "db1": db1}
 """
 
-EXTRA, FORWARD, LAYER = "an extra factor", "A or Z where a gradient belongs", "an array of another layer"
-SLIP, BRACKET, OTHER = "a slip in the derivative", "a bracket is missing", "the derivative of another activation"
-COUNT, MISSING, SIGN, FLIPPED = "a mean over another count", "1/m is missing", "sign", "Y - A for A - Y"
-ON_TOP, ENTRY = "the derivative of the sigmoid on top of A - Y", "an entry-wise product for a matrix product"
-NAMES, GATE, VALUE = "a gradient under another name", "ReLU's gate from the wrong array", "a value where ReLU's gate belongs"
-ERROR, LOSS, NO_DA, DA = "a slip in A - Y", "a slip in the derivative of the loss", "dA is missing", "dA where dZ belongs"
+AXIS = "axis=0 for axis=1"
+BRACKET = "a bracket is missing"
+COUNT = "a mean over another count"
+DA = "dA where dZ belongs"
+ENTRY = "an entry-wise product for a matrix product"
+ERROR = "a slip in A - Y"
+EXTRA = "an extra factor"
+FACTOR = "a constant factor"
+FLIPPED = "Y - A for A - Y"
+FORWARD = "A or Z where a gradient belongs"
+FROM_DW = "db from dW"
+G = "another activation"
+GATE = "ReLU's gate from the wrong array"
+IN_PLACE = "changed in place"
+LABELS = "other labels"
+LAYER = "an array of another layer"
+LOSS = "a slip in the derivative of the loss"
+MISSING = "1/m is missing"
+NAMES = "a gradient under another name"
+NO_DA = "dA is missing"
+NO_G = "the activation is missing"
+ON_TOP = "the derivative of the sigmoid on top of A - Y"
+OTHER = "the derivative of another activation"
+PARAMETER = "a parameter for its gradient"
+ROUNDED = "A is rounded"
+SIGN = "sign"
+SLIP = "a slip in the derivative"
+SOFT = "softmax over the wrong axis"
+TRANSPOSE = "a transpose is missing"
+TWICE = "the derivative twice"
+UPDATED = "an update applied before the gradient"
+VALUE = "a value where ReLU's gate belongs"
+Z_FOR_A = "Z where A belongs in the product"
 ZEROS = "all zeros"
-FROM_DW, ROUNDED, LABELS, FACTOR = "db from dW", "A is rounded", "other labels", "a constant factor"
-AXIS, SOFT, G, NO_G = "axis=0 for axis=1", "softmax over the wrong axis", "another activation", "the activation is missing"
-Z_FOR_A, TRANSPOSE, IN_PLACE, UPDATED = (
-    "Z where A belongs in the product", "a transpose is missing", "changed in place", "an update applied before the gradient"
-)  # fmt: skip
+A_FOR_Z = "A where Z belongs in the derivative"
+
+DERIVATIVE = "dA = -(np.divide(Y, AL) - np.divide(1 - Y, 1 - AL))"
+LOOP_OF_DZ = "    for i in range(m):\n        dZ"
 
 MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     # -- logistic regression ------------------------------------------------------------------------------------------
@@ -165,7 +204,7 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "the error squared": (LOGISTIC, "dZ = A - Y", "dZ = (A - Y) ** 2", {ERROR}),
     "the error's size": (LOGISTIC, "dZ = A - Y", "dZ = np.abs(A - Y)", {ERROR, LOSS}),
     "A + Y": (LOGISTIC, "dZ = A - Y", "dZ = A + Y", {ERROR}),
-    "the loss for dZ": (LOGISTIC, "dZ = A - Y", "dZ = -(Y * np.log(A) + (1 - Y) * np.log(1 - A))", {ERROR, LOSS}),
+    "the loss for dZ": (LOGISTIC, "dZ = A - Y", "dZ = -(Y * np.log(A) + (1 - Y) * np.log(1 - A))", {ERROR}),
     "A (1 - A) (A - Y)": (LOGISTIC, "dZ = A - Y", "dZ = A * (1 - A) * (A - Y)", {ON_TOP}),
     "the mean of A alone": (LOGISTIC, "dZ = A - Y", "dZ = 1 / m * A - Y", {ERROR}),
     "the labels' other side": (LOGISTIC, "dZ = A - Y", "dZ = A - (1 - Y)", {LABELS, FLIPPED, SIGN}),
@@ -179,17 +218,29 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "dw over all entries": (LOGISTIC, "dw = 1 / m", "dw = 1 / X.size", {COUNT}),
     "m from Y's rows": (LOGISTIC, "m = X.shape[1]", "m = Y.shape[0]", {MISSING}),
     "m from X's rows": (LOGISTIC, "m = X.shape[1]", "m = len(X)", {COUNT}),
-    "dw rounded down": (LOGISTIC, "dw = 1 / m * np.dot(X, dZ.T)", "dw = np.dot(X, dZ.T) // m", {"integer division", "all zeros"}),
+    "dw rounded down": (
+        LOGISTIC,
+        "dw = 1 / m * np.dot(X, dZ.T)",
+        "dw = np.dot(X, dZ.T) // m",
+        {"integer division", "all zeros"},
+    ),
     "dw times w": (LOGISTIC, "np.dot(X, dZ.T)", "np.dot(X, dZ.T) * w", {EXTRA, ZEROS}),
     "dw with a minus": (LOGISTIC, "dw = 1 / m", "dw = -1 / m", {SIGN}),
     "X squared": (LOGISTIC, "np.dot(X, dZ.T)", "np.dot(X ** 2, dZ.T)", {EXTRA}),
-    "w returned": (LOGISTIC, '"dw": dw', '"dw": w', {"a parameter for its gradient", ZEROS}),
-    "w updated and returned": (LOGISTIC, '"dw": dw', '"dw": w - 0.1 * dw', {"a parameter for its gradient", FACTOR}),
+    "w returned": (LOGISTIC, '"dw": dw', '"dw": w', {PARAMETER, ZEROS}),
+    "w updated and returned": (LOGISTIC, '"dw": dw', '"dw": w - 0.1 * dw', {PARAMETER, FACTOR}),
+    "db with X": (LOGISTIC, "np.sum(dZ)", "np.sum(dZ * X)", {EXTRA, FROM_DW}),
+    "db with A": (LOGISTIC, "np.sum(dZ)", "np.sum(dZ * A)", {EXTRA}),
+    "dw times X": (LOGISTIC, "np.dot(X, dZ.T)", "np.dot(X, dZ.T) * X", {EXTRA}),
+    "1/1 + exp(-Z)": (LOGISTIC, "1 / (1 + np.exp(-z))", "1 / 1 + np.exp(-z)", {"a slip in the activation"}),
+    "1/(1 + exp(Z))": (LOGISTIC, "1 / (1 + np.exp(-z))", "1 / (1 + np.exp(z))", {"a sign in the exponent"}),
+    "the label squared off": (LOGISTIC, "dZ = A - Y", "dZ = A ** 2 - Y", {ERROR, LOSS}),
+    "labels in a column": (LOGISTIC, "dZ = A - Y", "dZ = A - Y.T", {"labels of shape (m, 1)"}),
     # -- with loops ---------------------------------------------------------------------------------------------------
     "dw overwritten": (LOOP, "dw += X", "dw = X", {"one example for all"}),
     "db overwritten": (LOOP, "db += dZ", "db = dZ", {"one example for all"}),
-    "one example too few": (LOOP, "    for i in range(m):\n        dZ", "    for i in range(m - 1):\n        dZ", {"an example is missing"}),
-    "one example too late": (LOOP, "    for i in range(m):\n        dZ", "    for i in range(1, m):\n        dZ", {"an example is missing"}),
+    "one example too few": (LOOP, LOOP_OF_DZ, "    for i in range(m - 1):\n        dZ", {"an example is missing"}),
+    "one example too late": (LOOP, LOOP_OF_DZ, "    for i in range(1, m):\n        dZ", {"an example is missing"}),
     "divided in the loop": (LOOP, "dw = dw / m", "dw = dw", {MISSING}),
     # -- one hidden layer of tanh -------------------------------------------------------------------------------------
     "dW2 for W2": (PLANAR, "np.dot(W2.T, dZ2)", "np.dot(dW2.T, dZ2)", {"dW for W"}),
@@ -198,7 +249,7 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "1 - A^3": (PLANAR, "np.power(A1, 2)", "np.power(A1, 3)", {SLIP}),
     "1 + A^2": (PLANAR, "1 - np.power(A1, 2)", "1 + np.power(A1, 2)", {SLIP}),
     "Z^2": (PLANAR, "np.power(A1, 2)", "np.power(Z1, 2)", {"Z where A belongs in the derivative"}),
-    "tanh of A": (PLANAR, "np.power(A1, 2)", "np.power(np.tanh(A1), 2)", {"A where Z belongs in the derivative"}),
+    "tanh of A": (PLANAR, "np.power(A1, 2)", "np.power(np.tanh(A1), 2)", {A_FOR_Z}),
     "A2^2": (PLANAR, "np.power(A1, 2)", "np.power(A2, 2)", {LAYER}),
     "the gate of relu": (PLANAR, "(1 - np.power(A1, 2))", "(A1 > 0)", {OTHER}),
     "the derivative alone": (PLANAR, "dA1 * (1 - np.power(A1, 2))", "(1 - np.power(A1, 2))", {NO_DA}),
@@ -218,70 +269,167 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "db1 of dZ2": (PLANAR, "np.sum(dZ1, axis=1", "np.sum(dZ2, axis=1", {LAYER}),
     "db1 of dA1": (PLANAR, "np.sum(dZ1, axis=1", "np.sum(dA1, axis=1", {DA}),
     "db1 along the units": (PLANAR, "np.sum(dZ1, axis=1", "np.sum(dZ1, axis=0", {AXIS}),
-    "db1 and db2 swapped": (PLANAR, '"db1": db1, "dW2": dW2, "db2": db2', '"db1": db2, "dW2": dW2, "db2": db1', {NAMES}),
+    "db1 and db2 swapped": (
+        PLANAR,
+        '"db1": db1, "dW2": dW2, "db2": db2',
+        '"db1": db2, "dW2": dW2, "db2": db1',
+        {NAMES},
+    ),
     "dW2 entry by entry": (PLANAR, "np.dot(dZ2, A1.T)", "dZ2 * A1", {ENTRY}),
     "dW1 with X's rows for m": (PLANAR, "dW1 = 1 / m", "dW1 = 1 / X.shape[0]", {COUNT}),
     "dW1 with Z1's rows for m": (PLANAR, "dW1 = 1 / m", "dW1 = 1 / dZ1.shape[0]", {COUNT}),
     "half the gradient": (PLANAR, "dZ2 = A2 - Y", "dZ2 = (A2 - Y) / 2", {FACTOR}),
+    "a product of all pairs": (
+        PLANAR,
+        "dA1 * (1 - np.power(A1, 2))",
+        "np.dot(1 - np.dot(A1, A1.T), dA1)",
+        {"a matrix product for an entry-wise one"},
+    ),
+    "dW1 of sums": (
+        PLANAR,
+        "np.dot(dZ1, X.T)",
+        "np.sum(dZ1, axis=1, keepdims=True) * np.sum(X, axis=1)",
+        {"the product of the sums for the sum of the products"},
+    ),
     "minus b1": (PLANAR, "np.dot(W1, X) + b1", "np.dot(W1, X) - b1", {"a slip in Z"}),
     "no b1": (PLANAR, "np.dot(W1, X) + b1", "np.dot(W1, X)", {"b is missing"}),
     "no b2": (PLANAR, "np.dot(W2, A1) + b2", "np.dot(W2, A1)", {"b is missing"}),
     "relu for tanh": (PLANAR, "np.tanh(Z)", "np.maximum(0, Z)", {G}),
     "W2 updated first": (PLANAR, "    dA1 =", "    W2 -= 1.2 * dW2\n    dA1 =", {UPDATED}),
     "the sum of W2": (PLANAR, "np.dot(W2.T, dZ2)", "np.sum(W2) * dZ2", set()),
+    "dZ2 with tanh's derivative": (PLANAR, "np.dot(W2.T, dZ2)", "np.dot(W2.T, dZ2 * (1 - A2 ** 2))", {EXTRA}),
+    "dZ2 with its own derivative": (PLANAR, "np.dot(W2.T, dZ2)", "np.dot(W2.T, dZ2 * A2 * (1 - A2))", {EXTRA}),
+    "dA1 for A1": (
+        PLANAR,
+        "    dZ1 =",
+        "    dW2 = 1 / m * np.dot(dZ2, dA1.T)\n    dZ1 =",
+        {"a gradient where A belongs"},
+    ),
+    "1 - A Z": (PLANAR, "np.power(A1, 2)", "A1 * Z1", {SLIP}),
     # -- one hidden layer of the sigmoid ------------------------------------------------------------------------------
     "A (1 + A)": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A1 * (1 + A1)", {SLIP}),
     "A 1 - A": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A1 * 1 - A1", {BRACKET}),
     "A^2 (1 - A)": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A1 ** 2 * (1 - A1)", {SLIP}),
-    "A twice": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "(A1 * (1 - A1)) ** 2", {"the derivative twice"}),
-    "sigmoid of A": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "sigmoid(A1) * (1 - sigmoid(A1))", {"A where Z belongs in the derivative"}),
+    "A twice": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "(A1 * (1 - A1)) ** 2", {TWICE}),
+    "sigmoid of A": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "sigmoid(A1) * (1 - sigmoid(A1))", {A_FOR_Z}),
     "A2 (1 - A2)": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A2 * (1 - A2)", {LAYER}),
     "1 - A^2 for A (1 - A)": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "(1 - A1 ** 2)", {OTHER}),
     # -- regression ---------------------------------------------------------------------------------------------------
     "the 2 is missing": (REGRESSION, "dZ2 = 2 * (A2 - Y)", "dZ2 = A2 - Y", {FACTOR}),
     "Y - A in a regression": (REGRESSION, "2 * (A2 - Y)", "2 * (Y - A2)", {FLIPPED, SIGN}),
     "a derivative of nothing": (REGRESSION, "2 * (A2 - Y)", "2 * (A2 - Y) * A2 * (1 - A2)", {OTHER, EXTRA}),
-    "the derivative twice in a regression": (REGRESSION, "(1 - np.power(A1, 2))", "(1 - np.power(A1, 2)) ** 2", {"the derivative twice"}),
+    "the derivative twice in a regression": (
+        REGRESSION,
+        "(1 - np.power(A1, 2))",
+        "(1 - np.power(A1, 2)) ** 2",
+        {TWICE},
+    ),
+    "the error squared in a regression": (REGRESSION, "2 * (A2 - Y)", "2 * (A2 - Y) ** 2", {ERROR}),
     # -- many layers, of ReLU -----------------------------------------------------------------------------------------
-    "W untransposed": (DEEP, "dA_prev = np.dot(W.T, dZ)", "dA_prev = np.dot(W if len(W) > 1 and W.shape[0] == W.shape[1] else W.T, dZ)", {TRANSPOSE}),
-    "dA for dZ in dA_prev": (DEEP, "return (dZ, *linear_backward(dZ, linear_cache))", "_, dW, db = linear_backward(dZ, linear_cache); return dZ, np.dot(linear_cache[1].T, dA), dW, db", {DA}),
+    "W untransposed": (
+        DEEP,
+        "dA_prev = np.dot(W.T, dZ)",
+        "dA_prev = np.dot(W if len(W) > 1 and W.shape[0] == W.shape[1] else W.T, dZ)",
+        {TRANSPOSE},
+    ),
+    "dA for dZ in dA_prev": (
+        DEEP,
+        "return (dZ, *linear_backward(dZ, linear_cache))",
+        "_, dW, db = linear_backward(dZ, linear_cache); return dZ, np.dot(linear_cache[1].T, dA), dW, db",
+        {DA},
+    ),
     "A_prev through W": (DEEP, "dA_prev = np.dot(W.T, dZ)", "dA_prev = np.dot(W.T, np.dot(W, A_prev) + b)", {FORWARD}),
-    "the cache below": (DEEP, "current_cache = caches[l]", "current_cache = caches[l] if l in (0, 1, L - 1) else caches[l - 1]", {"the cache of another layer", LAYER}),
+    "the cache below": (
+        DEEP,
+        "current_cache = caches[l]",
+        "current_cache = caches[l] if l in (0, 1, L - 1) else caches[l - 1]",
+        {"the cache of another layer", LAYER},
+    ),
     "the gate turned round": (DEEP, "dZ[Z <= 0] = 0", "dZ[Z > 0] = 0", {SLIP}),
-    "the gate of A_prev": (DEEP, "dZ = relu_backward(dA, Z) if", "dZ = (relu_backward(dA, linear_cache[0]) if linear_cache[0].shape == Z.shape else relu_backward(dA, Z)) if", {LAYER}),
+    "the gate of A_prev": (
+        DEEP,
+        "dZ = relu_backward(dA, Z) if",
+        "dZ = (relu_backward(dA, linear_cache[0]) if linear_cache[0].shape == Z.shape else relu_backward(dA, Z)) if",
+        {LAYER},
+    ),
     "the gate of dA": (DEEP, "dZ[Z <= 0] = 0", "dZ[dZ <= 0] = 0", {GATE}),
     "Z for dA": (DEEP, "dZ = np.array(dA, copy=True)", "dZ = np.array(Z, copy=True)", {FORWARD}),
-    "relu's derivative alone": (DEEP, "dZ = np.array(dA, copy=True)\n    dZ[Z <= 0] = 0", "dZ = np.where(Z > 0, 1.0, 0.0)", {NO_DA}),
+    "relu's derivative alone": (
+        DEEP,
+        "dZ = np.array(dA, copy=True)\n    dZ[Z <= 0] = 0",
+        "dZ = np.where(Z > 0, 1.0, 0.0)",
+        {NO_DA},
+    ),
     "times Z": (DEEP, "dZ[Z <= 0] = 0", "dZ = dA * Z", {VALUE}),
     "times A": (DEEP, "dZ[Z <= 0] = 0", "dZ = dA * relu(Z)", {VALUE}),
     "leaky in the backward pass": (DEEP, "dZ[Z <= 0] = 0", "dZ[Z <= 0] *= 0.1", {SLIP}),
     "relu of dA": (DEEP, "dZ[Z <= 0] = 0", "dZ = relu(dA)", {GATE}),
     "sigmoid's derivative in all": (DEEP, 'if activation == "relu"', 'if activation == "none"', {OTHER}),
     "the sigmoid's derivative in Z": (DEEP, "s = sigmoid(Z)", "s = Z", {"Z where A belongs in the derivative"}),
-    "dAL = AL - Y": (DEEP, "dA = -(np.divide(Y, AL) - np.divide(1 - Y, 1 - AL))", "dA = AL - Y", {"dZ where dA belongs", ON_TOP}),
+    "dAL = AL - Y": (DEEP, DERIVATIVE, "dA = AL - Y", {"dZ where dA belongs", ON_TOP}),
     "dAL with plus": (DEEP, "dA = -(np.divide(Y, AL)", "dA = (np.divide(Y, AL)", {SIGN, FLIPPED}),
-    "dAL of the ones": (DEEP, "dA = -(np.divide(Y, AL) - np.divide(1 - Y, 1 - AL))", "dA = -np.divide(Y, AL)", {LOSS}),
-    "dAL without brackets": (DEEP, "-(np.divide(Y, AL) - np.divide(1 - Y, 1 - AL))", "-Y / AL + (1 - Y) / 1 - AL", {LOSS}),
-    "dAL the loss": (DEEP, "-(np.divide(Y, AL) - np.divide(1 - Y, 1 - AL))", "-Y * np.log(AL) - (1 - Y) * np.log(1 - AL)", {LOSS}),
-    "the last dA for all": (DEEP, "        dA = dA_prev\n", "        dA = dA_prev if l == L - 1 or dA.shape[0] == 1 else dA\n", {LAYER}),
+    "dAL of the ones": (DEEP, DERIVATIVE, "dA = -np.divide(Y, AL)", {LOSS}),
+    "dAL without brackets": (DEEP, DERIVATIVE, "dA = -Y / AL + (1 - Y) / 1 - AL", {LOSS}),
+    "dAL the loss": (DEEP, DERIVATIVE, "dA = -Y * np.log(AL) - (1 - Y) * np.log(1 - AL)", {LOSS}),
+    "the last dA for all": (
+        DEEP,
+        "        dA = dA_prev\n",
+        "        dA = dA_prev if l == L - 1 or dA.shape[0] == 1 else dA\n",
+        {LAYER},
+    ),
     "leaky ReLU forward": (DEEP, "np.maximum(0, Z)", "np.maximum(0.01 * Z, Z)", {G}),
     "tanh forward": (DEEP, "np.maximum(0, Z)", "np.tanh(Z)", {G}),
     "linear forward": (DEEP, "A = relu(Z) if l < L else", "A = Z if l < L else", {NO_G}),
     "no b forward": (DEEP, "np.dot(W, A_prev) + b\n        A", "np.dot(W, A_prev)\n        A", {"b is missing"}),
-    "relu at the end": (DEEP, "relu(Z) if l < L else sigmoid(Z)", "relu(Z) if l < L else np.clip(relu(Z), 1e-3, 0.999)", set()),
+    "relu at the end": (
+        DEEP,
+        "relu(Z) if l < L else sigmoid(Z)",
+        "relu(Z) if l < L else np.clip(relu(Z), 1e-3, 0.999)",
+        set(),
+    ),
     "dA changed in place": (DEEP, "np.array(dA, copy=True)", "dA", {IN_PLACE}),
     "m from A_prev's rows": (DEEP, "m = A_prev.shape[1]", "m = A_prev.shape[0]", {COUNT}),
     "m from dZ's rows": (DEEP, "m = A_prev.shape[1]", "m = dZ.shape[0]", {COUNT, MISSING}),
-    "dW of A": (DEEP, "np.dot(dZ, A_prev.T)", "np.dot(dZ, np.maximum(0, np.dot(W, A_prev) + b).T if dZ.shape == A_prev.shape else A_prev.T)", {LAYER}),
-    "dW of the gate": (DEEP, "np.dot(dZ, A_prev.T)", "np.dot(dZ, (A_prev > 0).T if len(A_prev) == 6 else A_prev.T)", {IN_PLACE}),
+    "dW of A": (
+        DEEP,
+        "np.dot(dZ, A_prev.T)",
+        "np.dot(dZ, np.maximum(0, np.dot(W, A_prev) + b).T if dZ.shape == A_prev.shape else A_prev.T)",
+        {LAYER},
+    ),
+    "dW of the gate": (
+        DEEP,
+        "np.dot(dZ, A_prev.T)",
+        "np.dot(dZ, (A_prev > 0).T if len(A_prev) == 6 else A_prev.T)",
+        {IN_PLACE},
+    ),
+    "1 for 0": (DEEP, "dZ[Z <= 0] = 0", "dZ[Z <= 0] = 1", {VALUE}),
+    "1 where Z > 0": (DEEP, "dZ[Z <= 0] = 0", "dZ[Z > 0] = 1", {VALUE}),
+    "s (1 - Z)": (DEEP, "return dA * s * (1 - s)", "return dA * s * (1 - Z)", {SLIP}),
+    "the gate written into Z": (
+        DEEP,
+        "dZ = np.array(dA, copy=True)\n    dZ[Z <= 0] = 0",
+        "Z[Z <= 0] = 0; Z[Z > 0] = 1; dZ = dA * Z",
+        {IN_PLACE},
+    ),
+    "Z changed into A": (DEEP, "    return np.maximum(0, Z)", "    Z[Z < 0] = 0; return Z", {IN_PLACE, NO_G}),
     # -- softmax ------------------------------------------------------------------------------------------------------
     "A (1 - A) on top": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = A3 * (1 - A3) * (A3 - Y)", {ON_TOP}),
     "softmax over everything": (SOFTMAX, "np.sum(e, axis=0, keepdims=True)", "np.sum(e)", {SOFT}),
     "softmax's sum along the examples": (SOFTMAX, "np.sum(e, axis=0", "np.sum(e, axis=1", {SOFT}),
     "softmax without its sum": (SOFTMAX, "return e / np.sum(e, axis=0, keepdims=True)", "return e", {SOFT}),
-    "the likeliest class": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = (A3 == A3.max(axis=0)) - Y", {ROUNDED, ZEROS}),
-    "exp(-Z)": (SOFTMAX, "e = np.exp(Z - np.max(Z, axis=0, keepdims=True))", "e = np.exp(-Z)", {"a sign in the exponent"}),
-    "the true class alone": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = (A3 - Y) * Y", {"only the diagonal of the softmax's derivative"}),
+    "the likeliest class": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = np.eye(4)[:, A3.argmax(axis=0)] - Y", {ROUNDED, ZEROS}),
+    "exp(-Z)": (
+        SOFTMAX,
+        "e = np.exp(Z - np.max(Z, axis=0, keepdims=True))",
+        "e = np.exp(-Z)",
+        {"a sign in the exponent"},
+    ),
+    "the true class alone": (
+        SOFTMAX,
+        "dZ3 = A3 - Y",
+        "dZ3 = (A3 - Y) * Y",
+        {"only the diagonal of the softmax's derivative"},
+    ),
     "two-class dA for dZ": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = -Y / A3 + (1 - Y) / (1 - A3)", {LOSS}),
     "sigmoid for softmax": (SOFTMAX, "A3 = softmax(Z3)", "A3 = 1 / (1 + np.exp(-Z3))", {G}),
     "dW2 with X": (SOFTMAX, "np.dot(dZ2, A1.T)", "np.dot(dZ2, X.T)", {LAYER}),
@@ -289,12 +437,17 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "dZ1 with the gate of dA1": (SOFTMAX, "np.int64(A1 > 0)", "np.int64(dA1 > 0)", {GATE}),
     "int(A1) for its gate": (SOFTMAX, "np.int64(A1 > 0)", "np.int64(A1)", {VALUE}),
     "dZ2 for dZ1": (SOFTMAX, "np.dot(dZ1, X.T)", "np.dot(dZ2, X.T)", {LAYER}),
-    "dW1 and dW2 swapped": (SOFTMAX, '"dW2": dW2, "db2": db2, "dW1": dW1', '"dW2": dW1, "db2": db2, "dW1": dW2', {NAMES}),
+    "dW1 and dW2 swapped": (
+        SOFTMAX,
+        '"dW2": dW2, "db2": db2, "dW1": dW1',
+        '"dW2": dW1, "db2": db2, "dW1": dW2',
+        {NAMES},
+    ),
     "db3 over the classes": (SOFTMAX, "db3 = 1 / m * np.sum(dZ3, axis=1", "db3 = 1 / m * np.sum(dZ3, axis=0", {AXIS}),
     "a mean over the classes too": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = (A3 - Y) / len(Y)", {COUNT, FACTOR}),
     "dW3 of A3": (SOFTMAX, "np.dot(dZ3, A2.T)", "np.dot(A3, A2.T)", {FORWARD, "Y is missing"}),
     "dW2 through dW3": (SOFTMAX, "np.dot(W3.T, dZ3)", "np.dot(dW3.T, dZ3)", {"dW for W"}),
-}  # fmt: skip
+}
 
 
 def run(source: str, old: str = "", new: str = "") -> Any:
@@ -314,7 +467,8 @@ def problem(source: str, trained: bool) -> tuple[Any, Any, Any, Any, Any]:
     if source in (LOGISTIC, LOOP):
         X += 0.3
     score = np.tanh(X[:1] * X[1:2]) + X[2:3]
-    Y = labels = (score + 0.2 * rng.standard_normal((1, m)) > 0).astype(int)
+    noisy = score + 0.2 * rng.standard_normal((1, m))
+    Y = labels = (noisy > np.quantile(noisy, 0.4)).astype(int)
     loss = None
     if source == SOFTMAX:
         labels = np.argmax(rng.standard_normal((4, 5)) @ X, axis=0)[None]
@@ -324,7 +478,7 @@ def problem(source: str, trained: bool) -> tuple[Any, Any, Any, Any, Any]:
         loss = tg.mean_squared_error
     hidden = tg.nn.ReLU if source in (DEEP, SOFTMAX) else tg.nn.Sigmoid if source == HIDDEN_SIGMOID else tg.nn.Tanh
     layers: list[Any] = []
-    for k, (n, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for k, (n, n_out) in enumerate(itertools.pairwise(sizes)):
         layers += [tg.nn.Linear(n, n_out, rng=k)] + ([hidden()] if k < len(sizes) - 2 else [])
     model = tg.nn.Sequential(*layers)
     scale = 0.0 if source in (LOGISTIC, LOOP) else 0.01 if len(sizes) == 3 else None

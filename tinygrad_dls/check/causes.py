@@ -167,14 +167,15 @@ class Cause(NamedTuple):
     def variants(self, step: Step) -> Iterator[Variant]:
         """What the mistake gives at a step, in each of its forms: in the right shape where no array was given."""
         with np.errstate(all="ignore"):  # at places where a wrong formula has no value
-            made = self.mistake(step)
+            made: Any = self.mistake(step)
             several = isinstance(made, (list, tuple, Iterator)) and not isinstance(made, Variant)
             for form in made if several else [made]:
                 if form is None:
                     continue
                 variant = form if isinstance(form, Variant) else Variant(form)
                 array = np.asarray(variant.array, dtype=float)
-                fits = step.got is not None or array.shape == step.expected.shape
+                # of a step that was not given, what can go on: in its shape, or in that of a column of labels
+                fits = step.got is not None or array.shape in (step.expected.shape, (step.m, step.m))
                 if fits and _tells(step, array):
                     yield variant._replace(array=array)
 

@@ -115,10 +115,10 @@ class Chain:
         self.forward = [f"{kind}{n}" for n in self.numbers for kind in "ZA"]
         self.gradients = [f"{kind}{n}" for n in reversed(self.numbers) for kind in ("dA", "dZ", "dW", "db")] + ["dA0"]
         self.names = self.forward + self.gradients
-        self.reference = self._by_autodiff()
+        self.reference = self.by_autodiff()
         sizes = {name: np.abs(x) for name, x in self.reference.items()}
         sizes |= {f"beside {name}": np.abs(x) for name, x in self.beside.items()}
-        self.magnitudes = {name: self._magnitude(name, sizes) for name in self.names}
+        self.magnitudes = {name: self.magnitude(name, sizes) for name in self.names}
 
     def _is_cross_entropy(self, functions: list[Any], loss: Any) -> bool:
         """Whether a cost is the cross-entropy in all that comes through the model's output."""
@@ -143,7 +143,7 @@ class Chain:
             return False
         return bool(np.allclose(output.grad, expected, rtol=1e-9, atol=1e-12 / self.m))
 
-    def _by_autodiff(self) -> Arrays:
+    def by_autodiff(self) -> Arrays:
         """The values and gradients of every step, from the engine."""
         X = Tensor(self.X, requires_grad=True)
         a: Any = X
@@ -217,16 +217,23 @@ class Chain:
             "db": [f"dZ{n}"],
         }[kind]
 
-    def compute(self, name: str, out: Arrays, through_dA: bool) -> Array:
-        """One step from those before it; the last dZ of a cross-entropy as ``(A - Y)/m``, or from dA if asked to."""
+    def compute(self, name: str, out: Arrays, through_dA: bool, masked: bool = True) -> Array:
+        """One step from those before it; the last dZ of a cross-entropy as ``(A - Y)/m``, or from dA if asked to.
+
+        An A or dA of a layer with dropout comes masked, or not.
+        """
         kind, k, n, below, behind = self.place(name)
         layer = self.layers[k]
         if kind == "Z":
             return layer.W._value @ (out[f"A{below}"] if k else self.X) + layer.b._value
         if kind == "A":
-            return self.dropout.applied(n, values(self.functions[k](out[f"Z{n}"])))
+            A = values(self.functions[k](out[f"Z{n}"]))
+            return self.dropout.applied(n, A) if masked else A
         if kind == "dA":
-            return self._slope_of_the_cost(out[f"A{n}"]) if behind == "end" else self._carried(k, out)
+            if behind == "end":
+                return self._slope_of_the_cost(out[f"A{n}"])
+            dA = self.layers[k + 1].W._value.T @ out[f"dZ{behind}"]
+            return self.dropout.applied(n, dA) if masked else dA
         if kind == "dZ":
             if behind == "end" and self.fused and not through_dA:
                 return (out[f"A{n}"] - self.Y) / self.m  # without the cancellation in dA * A (1 - A)
@@ -240,10 +247,6 @@ class Chain:
         if kind == "dW":
             return out[f"dZ{n}"] @ (out[f"A{below}"] if k else self.X).T
         return out[f"dZ{n}"].sum(axis=1, keepdims=True)
-
-    def _carried(self, k: int, out: Arrays) -> Array:
-        dA = self.layers[k + 1].W._value.T @ out[f"dZ{self.numbers[k + 1]}"]
-        return self.dropout.applied(self.numbers[k], dA) if k >= 0 else dA
 
     def _slope_of_the_cost(self, A: Array) -> Array:
         a = Tensor(np.clip(A, 0, 1) if self.fused else A, requires_grad=True)  # a leaf; the cost may write `A -= Y`
@@ -280,7 +283,7 @@ class Chain:
             keep_prob=self.dropout.keep_prob, masks=self.dropout.masks,
         )  # fmt: skip
 
-    def _magnitude(self, name: str, r: Arrays) -> Array:
+    def magnitude(self, name: str, r: Arrays) -> Array:
         """The sum of the magnitudes of the terms that the step adds, entry by entry: what rounding is relative to."""
         kind, k, n, below, behind = self.place(name)
         a_below = r[f"A{below}"] if k > 0 else np.abs(self.X)
@@ -315,48 +318,6 @@ class Chain:
         if kind == "dA" and behind != "end":
             return np.sqrt((r[f"W{behind}"] ** 2).T @ r[f"dZ{behind}"] ** 2)
         return self.magnitudes[name]
-
-    # -- the whole ----------------------------------------------------------------------------------------------------
-
-    def already_updated(self, given: Arrays) -> float | None:
-        """The learning rate of an update that, undone, makes the given dW and db right; None if there is none."""
-        if self.beside:  # the cost would have to see the earlier parameters too
-            return None
-        layers = list(zip(self.numbers, self.layers, strict=True))
-        parameters = {f"{kind}{n}": getattr(layer, kind) for n, layer in layers for kind in ("W", "b")}
-        steps: Arrays = {name: given.get(f"d{name}") for name in parameters}
-        if any(np.shape(s) != parameters[name].shape or not np.all(np.isfinite(s)) for name, s in steps.items()):
-            return None
-        now = {name: p.data for name, p in parameters.items()}
-
-        def gap(alpha: float) -> float:
-            """How far, relatively, the gradients before an update with this learning rate are from the given ones."""
-            for name, p in parameters.items():
-                p.data = now[name] + alpha * steps[name]
-            before = self._by_autodiff()
-            return max(
-                float(np.abs(before[f"d{name}"] - step).max() / np.abs(step).max(initial=1e-300))
-                for name, step in steps.items()
-            )
-
-        try:
-            grid = np.log(10.0) * np.linspace(-4, 1, 26)
-            gaps = [gap(np.exp(x)) for x in grid]
-            best = int(np.argmin(gaps))
-            if gaps[best] > 0.5:  # next to the right one, a quarter of it away, they are much smaller
-                return None
-            low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-            for _ in range(60):  # golden sections: each leaves 0.62 of the interval, 60 of them 1e-12
-                third = 0.381966 * (high - low)
-                if gap(np.exp(low + third)) < gap(np.exp(high - third)):
-                    high -= third
-                else:
-                    low += third
-            alpha = float(np.exp(low))
-            return alpha if gap(alpha) < 1e-6 and gap(alpha) < 1e-3 * gap(0.0) else None
-        finally:
-            for name, p in parameters.items():
-                p.data = now[name]
 
 
 @contextmanager

@@ -8,8 +8,9 @@ not guessed: the whole chain of steps is computed with such rounding, a few time
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,48 +36,81 @@ UNSETTLED = 0.02  # a gap of this size, relative to the array itself, is too muc
 DRAWS = 4
 
 
-class Rounding(NamedTuple):
-    """A dtype's rounding: one step's relative error, and each step's measured error, relative to its terms."""
+class Rounding:
+    """What rounding in a narrower dtype makes of the steps, each relative to its terms; measured when asked for."""
 
-    unit: float
-    errors: dict[str, float]
+    def __init__(self, chain: Chain, dtype: str) -> None:
+        self.chain, self.dtype = chain, dtype
+
+    @functools.cached_property
+    def errors(self) -> dict[str, float]:
+        """The largest error of each step's entries, relative to the terms that they are sums of."""
+        chain, unit, draws = self.chain, DIGITS[self.dtype], np.random.default_rng(0)
+        spreads = {name: unit * chain.spread(name) for name in chain.names}
+        errors = {name: _largest(spreads[name], chain.magnitudes[name]) for name in chain.names}
+        exact: dict[str, Array] = {}
+        for name in chain.names:
+            exact[name] = chain.compute(name, exact, through_dA=False)
+        for _ in range(DRAWS):
+            out: dict[str, Array] = {}
+            for name in chain.names:
+                noisy = chain.compute(name, out, through_dA=False)
+                noisy = noisy + spreads[name] * draws.uniform(-1, 1, size=noisy.shape)
+                out[name] = noisy.astype(self.dtype).astype(float)
+                errors[name] = max(errors[name], _largest(np.abs(out[name] - exact[name]), chain.magnitudes[name]))
+        return errors
 
 
+def _largest(gap: Array, size: Array) -> float:
+    return float(np.max(gap / np.maximum(size, 1e-300), initial=0, where=size > 0))
+
+
+@dataclass(frozen=True)
 class Nearness:
     """Comparisons of the arrays of one step: equal to autodiff's, or to what a mistake would give.
 
     Attributes
     ----------
+    name : str
+        Of the step.
+    magnitude : array
+        The sum of the magnitudes of the terms in it, entry by entry: what rounding is relative to.
     rounding : Rounding or None
         Of the dtype whose digits are asked for; None of float64.
+    own : bool
+        Whether these digits are those of the dtype; if not, the numbers themselves have to look rounded.
+    single : bool
+        Whether a dtype, or other arrays, show that these were computed in float32.
     """
 
-    def __init__(self, chain: Chain, name: str, rounding: Rounding | None, single: bool) -> None:
-        self.name, self.rounding = name, rounding
-        self.magnitude = chain.magnitudes[name]
-        self.single = single  # whether other arrays, or the dtype, show that it was computed in float32
+    name: str
+    magnitude: Array
+    rounding: Rounding | None
+    own: bool
+    single: bool
 
     def right(self, a: Array, b: Array) -> bool:
         """Whether they are the same result of the same step, computed in two ways."""
         if a.shape != b.shape:
             return False
-        gap, size = np.abs(a - b), np.broadcast_to(self._terms(b), b.shape)
+        gap, size = np.abs(a - b), self._terms(b)
         if self.rounding is None:
             near = gap.max(initial=0) <= OF_ITSELF * np.abs(b).max(initial=0)
             return bool(np.all(gap <= OF_THE_TERMS * size) and (near or np.all(gap <= CANCELLED * size)))
-        return bool(np.all(gap <= SPARE * self.rounding.errors[self.name] * size)) and self._looks_rounded(a, gap, size)
+        close = bool(np.all(gap <= SPARE * self.rounding.errors[self.name] * size))
+        return close and (self.own or _looks_rounded(a, gap, size))
 
     def settled(self, a: Array, b: Array) -> bool:
-        """Whether the digits that are left tell more than the order of magnitude."""
+        """Whether the digits that rounding leaves tell more than the order of magnitude."""
         gap = np.abs(a - b).max(initial=0)
-        return bool(gap <= UNSETTLED * np.abs(b).max(initial=0)) or self.rounding is None
+        return self.rounding is None or bool(gap <= UNSETTLED * np.abs(b).max(initial=0))
 
     def fits(self, a: Array, b: Array) -> bool:
         """Whether an array is what a mistake gives, by its own size too."""
         if a.shape != b.shape:
             return False
-        gap, own = np.abs(a - b), np.abs(b)
-        size, largest = np.broadcast_to(self._terms(b), b.shape), own.max(initial=0)
+        gap, own, size = np.abs(a - b), np.abs(b), self._terms(b)
+        largest = own.max(initial=0)
         scaled = np.maximum(size * (largest / max(size.max(initial=0), 1e-300)), own)
         if self.rounding is None:
             return bool(np.all(gap <= CANDIDATE * scaled + CANDIDATE_CANCELLED * size))
@@ -85,36 +119,14 @@ class Nearness:
             return False
         near = gap.max(initial=0) <= (FEW if few else SOME) * largest
         tolerance = SPARE * self.rounding.errors[self.name]
-        return bool(near and np.all(gap <= tolerance * np.maximum(size, scaled)) and self._looks_rounded(a, gap, size))
+        close = bool(near and np.all(gap <= tolerance * np.maximum(size, scaled)))
+        return close and (self.own or _looks_rounded(a, gap, size))
 
     def _terms(self, b: Array) -> Array:
-        return self.magnitude if b.shape == self.magnitude.shape else np.max(self.magnitude, initial=0.0)
-
-    def _looks_rounded(self, a: Array, gap: Array, size: Array) -> bool:
-        """Float32 throughout, and not float64 with a few wrong entries."""
-        if np.array_equal(a, a.astype(np.float32)):
-            return True
-        return bool(np.mean(gap > 1e-12 * size) >= 0.5)
+        shaped = b.shape == self.magnitude.shape
+        return self.magnitude if shaped else np.full(b.shape, np.max(self.magnitude, initial=0.0))
 
 
-def measured(chain: Chain, unit: float, dtype: str, compute: Callable[[str, dict[str, Array]], Array]) -> Rounding:
-    """How far the steps come out from autodiff's if each is rounded, in its terms and in its result."""
-    draws = np.random.default_rng(0)
-    errors = dict.fromkeys(chain.names, 0.0)
-    exact: dict[str, Array] = {}
-    for name in chain.names:
-        exact[name] = compute(name, exact)
-    spreads = {name: unit * chain.spread(name) for name in chain.names}
-    for _ in range(DRAWS):
-        out: dict[str, Array] = {}
-        for name in chain.names:
-            noisy = compute(name, out) + spreads[name] * draws.uniform(-1, 1, size=spreads[name].shape)
-            out[name] = noisy.astype(dtype).astype(float)
-            gap = np.abs(out[name] - exact[name])
-            size = chain.magnitudes[name]
-            errors[name] = max(errors[name], float(np.max(gap / np.maximum(size, 1e-300), initial=0, where=size > 0)))
-    for name, spread in spreads.items():
-        size = chain.magnitudes[name]
-        least = np.max(spread / np.maximum(size, 1e-300), initial=0, where=size > 0)
-        errors[name] = max(errors[name], float(least))
-    return Rounding(unit, errors)
+def _looks_rounded(a: Array, gap: Array, size: Array) -> bool:
+    """Float32 throughout, and not float64 with a few wrong entries."""
+    return np.array_equal(a, a.astype(np.float32)) or bool(np.mean(gap > 1e-12 * size) >= 0.5)

@@ -1,16 +1,30 @@
-"""Mistakes in the activation's derivative, ``dZ = dA * g'(Z)``: where it is taken, of which function, and how written."""
+"""Mistakes in the activation's derivative, ``dZ = dA * g'(Z)``: where it is taken, of which function, how written."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import ACTIVATIONS, Variant, Step, cause, derivative
-from tinygrad_dls.check.mistakes.steps import dz_is_known, either_scale, of_either_scale, slope, units, with_another
+from tinygrad_dls.check.causes import ACTIVATIONS, Step, Variant, cause, derivative
+from tinygrad_dls.check.mistakes.steps import (
+    dz_is_known,
+    either_scale,
+    neighbour,
+    of_either_scale,
+    slope,
+    units,
+    with_another,
+)
 from tinygrad_dls.engine.arrays import Array
 
 LEAKS = (0.01, 0.001, 0.05, 0.1, 0.2, 0.3)
+
+
+def _leaky(slope: float) -> Callable[[Array], Array]:
+    return lambda Z: np.where(Z > 0, 1, slope)
+
 
 # What is written for the derivative, in A; in Z for ReLU.
 SLIPS: dict[str, dict[str, Callable[[Array], Array]]] = {
@@ -58,9 +72,7 @@ SLIPS: dict[str, dict[str, Callable[[Array], Array]]] = {
         "Z < 0": lambda Z: Z < 0,
         "sign(Z)": np.sign,
         "|Z|": np.abs,
-        **{
-            f"{leak} for 0, as of a leaky ReLU": lambda Z, leak=leak: np.where(Z > 0, 1, leak) for leak in LEAKS
-        },
+        **{f"{leak} for 0, as of a leaky ReLU": _leaky(leak) for leak in LEAKS},
     },
 }
 # The same, where a bracket of `dA * g'` is missing or misplaced.
@@ -123,14 +135,21 @@ def _slip_in_the_derivative(s: Step) -> Iterator[Variant]:
         if s.last and s.cross_entropy and what in ("A^2 (1 - A)", "A (1 - A)^2"):
             continue  # of A - Y, it is an extra factor
         yield Variant(s.dA * slip(x), what)
+    A = units(s)
+    mixed = {"tanh": {"1 - A Z": 1 - A * s.Z}, "sigmoid": {"A (1 - Z)": A * (1 - s.Z), "Z (1 - A)": s.Z * (1 - A)}}
+    for what, x in mixed.get(s.activation, {}).items():
+        yield Variant(s.dA * x, what)
+
+
+def _at(formula: Callable[[Array, Array], Array], A: Array, dA: Array) -> Array:
+    return formula(dA, A)
 
 
 @cause("a bracket is missing", "dZ")
 def _misplaced_bracket(s: Step) -> Iterator[Variant]:
     """The whole derivative is a factor, so it stands in brackets: dA * (1 - A**2) for tanh, dA * (A * (1 - A))."""
-    A = units(s)
     for what, formula in BRACKETS.get(s.activation, {}).items():
-        yield from of_either_scale(s, lambda dA, formula=formula: formula(dA, A), s.dA, what)
+        yield from of_either_scale(s, functools.partial(_at, formula, units(s)), s.dA, what)
 
 
 @cause("ReLU's gate from the wrong array", "dZ")
@@ -149,6 +168,8 @@ def _value_for_gate(s: Step) -> Iterator[Variant]:
         for what, x in {"A": s.A, "int(A)": np.trunc(s.A), "Z": s.Z, "int(Z)": np.trunc(s.Z)}.items():
             yield Variant(s.dA * x, f"{what} for Z > 0")
         yield from of_either_scale(s, lambda dA: np.where(s.Z > 0, dA, s.Z), s.dA, "Z for 0")
+        yield from of_either_scale(s, lambda dA: np.where(s.Z > 0, dA, 1), s.dA, "1 for 0")
+        yield from of_either_scale(s, lambda dA: np.where(s.Z > 0, 1, dA), s.dA, "1 where Z > 0, else dA")
 
 
 @cause("the derivative twice", "dZ")
@@ -160,7 +181,7 @@ def _twice(s: Step) -> Array | None:
 
 @cause("the derivative of the sigmoid on top of A - Y", "dZ")
 def _derivative_twice(s: Step) -> Array | None:
-    """A - Y contains the derivative of the sigmoid or softmax already, which cancels against dA: do not multiply again."""
+    """A - Y contains the derivative of the sigmoid or softmax already, which cancels against dA. Do not repeat it."""
     return s.expected * s.A * (1 - s.A) if s.last and s.cross_entropy else None
 
 
@@ -201,6 +222,8 @@ def _extra_factor(s: Step) -> Iterator[Variant]:
         products["dA * m"] = s.m * s.expected * s.dA
     elif s.kind == "dA":
         products = {name: _times(s.expected, x) for name, x in here.items() if name in ("A", "Z")}
+        if s.dZ_next is not None:
+            products |= {what: with_another(s, dZ_next=s.dZ_next * x) for what, x in _beside_dz(s).items()}
     else:
         on_dz = here | {"A": s.A, "Z": s.Z} if dz_is_known(s) else {}
         products = {name: with_another(s, dZ=_times(s.dZ, x)) for name, x in on_dz.items()}
@@ -208,9 +231,25 @@ def _extra_factor(s: Step) -> Iterator[Variant]:
         products |= {name: s.expected * x for name, x in of_parameter.items()}
         if s.kind == "dW":
             products["A_prev"] = s.dZ @ (s.A_prev**2).T
+            if len(s.dZ) == 1:  # of which the course has the transpose
+                products["the whole of A_prev"] = (s.expected.T * s.A_prev).T
+        elif len(s.dZ) == 1:  # of which the course sums up everything
+            of_all = {name: _times(s.dZ, x) for name, x in on_dz.items()}
+            products |= {name: x.sum(keepdims=True) for name, x in of_all.items() if x is not None and len(x) > 1}
     for name, x in products.items():
         if x is not None:
             yield Variant(x, name)
+
+
+def _beside_dz(s: Step) -> dict[str, Array]:
+    """What may have been multiplied by dZ of the layer above."""
+    n = neighbour(s, "Z", 1)[1:]
+    A, Z, g = s.arrays[f"A{n}"], s.arrays[f"Z{n}"], s.activations[n]
+    found = {f"A{n}": A, f"Z{n}": Z}
+    for activation in dict.fromkeys((g, s.activation)):
+        if activation in ACTIVATIONS and (activation != "ReLU" or g != "ReLU"):
+            found[f"the derivative of {activation} at Z{n}"] = derivative(activation, Z, A)
+    return found
 
 
 def _times(x: Array, y: Array) -> Array | None:

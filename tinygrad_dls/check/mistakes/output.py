@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import Variant, Step, cause
+from tinygrad_dls.check.causes import Step, Variant, cause
 from tinygrad_dls.check.mistakes.steps import either_scale, slope
 from tinygrad_dls.engine.arrays import Array
 
@@ -56,15 +56,22 @@ def _other_labels(s: Step) -> Iterator[Variant]:
 @cause("a slip in A - Y", "dZ")
 def _slip_in_the_error(s: Step) -> Iterator[Variant]:
     """The last dZ is A - Y, with the 1/m for both of them."""
-    if not (s.last and s.cross_entropy):
+    if not s.last:
         return
     A, Y = s.A, s.Y
+    if not s.cross_entropy:  # of a squared error, in one of its scales
+        for factor in (1, 2, 0.5):
+            for what, x in {"(A - Y)^2": (A - Y) ** 2, "|A - Y|": np.abs(A - Y), "A + Y": A + Y}.items():
+                yield Variant(factor * x / s.m, what)
+        return
     slips = {
         "A + Y": A + Y, "(A - Y)^2": (A - Y) ** 2, "|A - Y|": np.abs(A - Y), "A Y": A * Y, "A / m - Y": A / s.m - Y,
         "(A - Y)^2 / 2": (A - Y) ** 2 / 2, "log(A) - Y": np.log(A) - Y,
+        "A^2 - Y": A**2 - Y,
     }  # fmt: skip
-    loss = -Y * np.log(A) - ((1 - Y) * np.log(1 - A) if s.activation == "sigmoid" else 0.0)
-    slips |= {"the loss itself": loss, "minus the loss itself": -loss}
+    if s.activation == "sigmoid":
+        loss = -Y * np.log(A) - (1 - Y) * np.log(1 - A)
+        slips |= {"the loss itself": loss, "minus the loss itself": -loss}
     for what, x in slips.items():
         yield from either_scale(s, x, what)
 
@@ -113,5 +120,5 @@ def _slips_of_the_loss(A: Array, Y: Array, activation: str) -> dict[str, Array]:
 
 @cause("dZ where dA belongs", "dA")
 def _dz_for_da(s: Step) -> Array | None:
-    """A - Y is the last dZ, in which dA has met the derivative of the activation. The last dA is the loss's derivative."""
+    """A - Y is the last dZ, dA times the activation's derivative. The last dA is the loss's derivative alone."""
     return (s.A - s.Y) / s.m if s.last and s.cross_entropy else None

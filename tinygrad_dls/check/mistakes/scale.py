@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import Variant, Step, cause
+from tinygrad_dls.check.causes import Step, Variant, cause
 from tinygrad_dls.check.mistakes.steps import neighbour
 from tinygrad_dls.engine.arrays import Array
 

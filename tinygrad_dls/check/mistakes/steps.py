@@ -1,4 +1,4 @@
-"""The steps of a network as formulas of named arrays, so that a mistake is another array in the place of one of them."""
+"""The steps of a network as formulas of named arrays: a mistake is another array in the place of one of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import ACTIVATIONS, Variant, Step, derivative
+from tinygrad_dls.check.causes import ACTIVATIONS, Step, Variant, derivative
 from tinygrad_dls.engine.arrays import Array
 
 FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., Array]]] = {
@@ -36,7 +36,9 @@ def masked(s: Step, dA: Array) -> Array:
 def with_another(s: Step, **instead: Array | None) -> Array | None:
     """The step's result with other arrays in the place of some; None if one of them is missing or does not fit."""
     roles, formula = FORMULAS[s.kind]
-    factors = [instead[role] if role in instead else slope(s) if role == "slope" else getattr(s, role) for role in roles]
+    factors = [
+        instead[role] if role in instead else slope(s) if role == "slope" else getattr(s, role) for role in roles
+    ]
     if any(factor is None for factor in factors) or not _fits(s, factors):
         return None
     try:
@@ -50,7 +52,7 @@ def _fits(s: Step, factors: list[Array]) -> bool:
     """Whether a product has a shape that is of interest: a matrix of all the pairs of features takes long."""
     if s.kind == "dW" and np.ndim(factors[0]) == np.ndim(factors[1]) == 2:
         shape = (len(factors[0]), len(factors[1]))
-        return shape == (s.expected if s.got is None else s.got).shape
+        return bool(shape == (s.expected if s.got is None else s.got).shape)
     return True
 
 

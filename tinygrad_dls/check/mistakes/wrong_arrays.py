@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import ACTIVATIONS, Variant, Step, cause, derivative
+from tinygrad_dls.check.causes import ACTIVATIONS, Step, Variant, cause, derivative
 from tinygrad_dls.check.mistakes.steps import (
     dz_is_known,
     either_scale,
@@ -34,7 +34,9 @@ def _another_layer(s: Step) -> Iterator[Variant]:
     called = _names(s)
     if s.kind != "Z":
         whole = other_layers(s, s.kind)
-        yield from (Variant(x, f"{name} for {s.name}") for name, x in whole.items() if not _swapped_with(s, name))
+        for name, x in whole.items():
+            if name in s.given and not _swapped_with(s, name):
+                yield Variant(x, f"{name} for {s.name}")
     roles = {
         "Z": {"W": "W", "A_prev": "A", "b": "b"},
         "dA": {"W_next": "W", "dZ_next": "dZ"},
@@ -88,6 +90,16 @@ def _z_for_a(s: Step) -> Iterator[Variant]:
     yield from with_any(s, "A_prev", neighbour(s, "A", -1), instead)
 
 
+@cause("a gradient where A belongs", "dW")
+def _gradient_for_forward(s: Step) -> Iterator[Variant]:
+    """The gradient dW is dZ times what came into the layer in the forward pass, which is A of the layer below."""
+    for scale in (1, s.m):
+        below = neighbour(s, "A", -1)
+        instead = {f"{kind}{below[1:]}": s.arrays.get(f"{kind}{below[1:]}") for kind in ("dA", "dZ")}
+        scaled = {name: scale * x for name, x in instead.items() if x is not None}
+        yield from with_any(s, "A_prev", below, scaled)
+
+
 @cause("A or Z where a gradient belongs", "dA dZ dW db")
 def _forward_for_gradient(s: Step) -> Iterator[Variant]:
     """The backward pass hands gradients on: dA is W.T dZ, dZ is dA * g'(Z), dW is dZ A_prev.T."""
@@ -100,7 +112,7 @@ def _forward_for_gradient(s: Step) -> Iterator[Variant]:
             continue
         what = f"{name} for {_names(s)[role]}"
         yield from either_scale(s, with_another(s, **{role: x}), what)
-        if s.kind == "dZ":
+        if s.kind == "dZ" and not (s.last and s.cross_entropy and name[0] == "A"):  # there, rather Y is missing
             yield from either_scale(s, x, f"{name} for dZ{s.layer}")
 
 
@@ -165,7 +177,8 @@ def _in_place(s: Step) -> Iterator[Variant]:
     else:
         if s.kind == "Z":
             yield Variant(np.maximum(s.expected, 0), f"Z{s.layer} became A{s.layer}")
-        yield Variant(s.expected > 0, f"{s.name} became 0 and 1")
+        if s.activation == "ReLU":
+            yield Variant(s.expected > 0, f"{s.name} became 0 and 1")
 
 
 @cause("an update applied before the gradient", "dA dZ dW db", free=True)
