@@ -9,7 +9,8 @@ not guessed: the whole chain of steps is computed with such rounding, a few time
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,48 +22,57 @@ if TYPE_CHECKING:
 
 __all__ = ["DIGITS", "Nearness", "Rounding"]
 
-# The relative error of one rounding, by dtype. Integers and longdouble are taken for float64.
-DIGITS = {"float16": 2.0**-10, "float32": 2.0**-23}
+# The relative error of one rounding, by dtype; others are taken for float64.
+DIGITS = {"float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
 # Two ways to write a step differ by some roundings, a wrong one by far more: nine digits of the terms, and of the array
 # itself seven, unless it is so small that all of it could be rounding.
 OF_THE_TERMS, OF_ITSELF = 1e-9, 1e-7
 CANCELLED = 2.0**-52 * 2**12
+WIDE = 256.0  # times the measured error of float64, as a person may go another way
 # What a known mistake gives is computed here as the person did, so it has to fit more closely.
 CANDIDATE, CANDIDATE_CANCELLED = 1e-9, 2.0**-52 * 2**6
 # In narrower dtypes: times the measured error; and relative to the array itself, for arrays of some entries and of few.
 SPARE, SOME, FEW = 8.0, 1e-4, 2e-6
 FEW_ENTRIES = 3  # of which one or two could be met by chance
 UNSETTLED = 0.02  # a gap of this size, relative to the array itself, is too much to be called right
-DRAWS = 4
+DRAWS = 12  # of which the mean square is small by chance, by a factor of 16, once in 200,000 times
 
 
 class Rounding:
-    """What rounding in a narrower dtype makes of the steps, each relative to its terms; measured when asked for."""
+    """By how much rounding in a narrower dtype changes the steps, entry by entry; measured when asked for."""
 
     def __init__(self, chain: Chain, dtype: str) -> None:
         self.chain, self.dtype = chain, dtype
 
     @functools.cached_property
-    def errors(self) -> dict[str, float]:
-        """The largest error of each step's entries, relative to the terms that they are sums of."""
-        chain, unit, draws = self.chain, DIGITS[self.dtype], np.random.default_rng(0)
-        spreads = {name: unit * chain.spread(name) for name in chain.names}
-        errors = {name: _largest(spreads[name], chain.magnitudes[name]) for name in chain.names}
-        exact: dict[str, Array] = {}
-        for name in chain.names:
-            exact[name] = chain.compute(name, exact, through_dA=False)
-        for _ in range(DRAWS):
-            out: dict[str, Array] = {}
-            for name in chain.names:
-                noisy = chain.compute(name, out, through_dA=False)
-                noisy = noisy + spreads[name] * draws.uniform(-1, 1, size=noisy.shape)
-                out[name] = noisy.astype(self.dtype).astype(float)
-                errors[name] = max(errors[name], _largest(np.abs(out[name] - exact[name]), chain.magnitudes[name]))
-        return errors
+    def errors(self) -> dict[str, Array]:
+        """Of each step's entries: as they are rounded once, and the usual error if each term is off by a digit."""
+        chain = self.chain
+        exact = self._rounded({}, None)
+        spreads = {name: DIGITS[self.dtype] * chain.spread(name) for name in chain.names}
+        with np.errstate(all="ignore"):
+            once = self._rounded(exact, lambda _, x: x)
+            squares = {name: np.zeros_like(x) for name, x in exact.items()}
+            draws = np.random.default_rng(0)
+            for _ in range(DRAWS):
+                noisy = self._rounded(exact, lambda name, x: x + spreads[name] * draws.uniform(-1, 1, size=x.shape))
+                for name, x in noisy.items():
+                    squares[name] += (x - exact[name]) ** 2 / DRAWS
+            found = {name: np.maximum(np.sqrt(squares[name]), np.abs(once[name] - x)) for name, x in exact.items()}
+            return {name: np.maximum(_finite(x), spreads[name]) for name, x in found.items()}
+
+    def _rounded(self, exact: dict[str, Array], change: Callable[[str, Array], Array] | None) -> dict[str, Array]:
+        """All the steps, each rounded, and changed, before the next; with the gates of ReLU as they are."""
+        out: dict[str, Array] = {}
+        for name in self.chain.names:
+            gates = {z: exact[z] for z in self.chain.forward if z[0] == "Z"} if name[:2] == "dZ" and exact else {}
+            x = self.chain.compute(name, out | gates, through_dA=False)
+            out[name] = x if change is None else change(name, x).astype(self.dtype).astype(float)
+        return out
 
 
-def _largest(gap: Array, size: Array) -> float:
-    return float(np.max(gap / np.maximum(size, 1e-300), initial=0, where=size > 0))
+def _finite(x: Array) -> Array:
+    return np.where(np.isfinite(x), x, 0.0)
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ class Nearness:
         The sum of the magnitudes of the terms in it, entry by entry: what rounding is relative to.
     rounding : Rounding or None
         Of the dtype whose digits are asked for; None of float64.
+    double : Rounding
+        Of float64.
     own : bool
         Whether these digits are those of the dtype; if not, the numbers themselves have to look rounded.
     single : bool
@@ -86,6 +98,7 @@ class Nearness:
     name: str
     magnitude: Array
     rounding: Rounding | None
+    double: Rounding
     own: bool
     single: bool
 
@@ -96,9 +109,25 @@ class Nearness:
         gap, size = np.abs(a - b), self._terms(b)
         if self.rounding is None:
             near = gap.max(initial=0) <= OF_ITSELF * np.abs(b).max(initial=0)
-            return bool(np.all(gap <= OF_THE_TERMS * size) and (near or np.all(gap <= CANCELLED * size)))
-        close = bool(np.all(gap <= SPARE * self.rounding.errors[self.name] * size))
-        return close and (self.own or _looks_rounded(a, gap, size))
+            if np.all(gap <= OF_THE_TERMS * size) and (near or np.all(gap <= CANCELLED * size)):
+                return True
+            lost = self.double.errors[self.name]  # where A - Y cancels, and what comes from it
+            return lost.shape == b.shape and bool(np.all(gap <= WIDE * lost))
+        errors = self.rounding.errors[self.name]
+        # of what follows from larger arrays, the errors are larger too
+        larger = (
+            size / np.maximum(self.rounding.chain.magnitudes[self.name], 1e-300) if b.shape == errors.shape else 1.0
+        )
+        close = bool(np.all(gap <= SPARE * np.broadcast_to(errors, b.shape) * np.maximum(larger, 1.0)))
+        return close and (self.own or _looks_rounded(a, b))
+
+    def of(self, name: str, magnitude: Array) -> Nearness:
+        """The same comparison of another step's arrays."""
+        return replace(self, name=name, magnitude=magnitude)
+
+    def rounds_by(self) -> Array:
+        """By how much rounding may change the step's entries; in float64, which need not be told, by nothing."""
+        return 0 * self.magnitude if self.rounding is None else SPARE * self.rounding.errors[self.name]
 
     def settled(self, a: Array, b: Array) -> bool:
         """Whether the digits that rounding leaves tell more than the order of magnitude."""
@@ -118,15 +147,17 @@ class Nearness:
         if few and not self.single:
             return False
         near = gap.max(initial=0) <= (FEW if few else SOME) * largest
-        tolerance = SPARE * self.rounding.errors[self.name]
+        tolerance = SPARE * self.rounding.errors[self.name].max(initial=0) / max(self.magnitude.max(initial=0), 1e-300)
         close = bool(near and np.all(gap <= tolerance * np.maximum(size, scaled)))
-        return close and (self.own or _looks_rounded(a, gap, size))
+        return close and (self.own or _looks_rounded(a, b))
 
     def _terms(self, b: Array) -> Array:
         shaped = b.shape == self.magnitude.shape
         return self.magnitude if shaped else np.full(b.shape, np.max(self.magnitude, initial=0.0))
 
 
-def _looks_rounded(a: Array, gap: Array, size: Array) -> bool:
+def _looks_rounded(a: Array, b: Array) -> bool:
     """Float32 throughout, and not float64 with a few wrong entries."""
-    return np.array_equal(a, a.astype(np.float32)) or bool(np.mean(gap > 1e-12 * size) >= 0.5)
+    some = (a != 0) | (b != 0)
+    rounded = (a == a.astype(np.float32)) | (np.abs(a - b) > 1e-12 * np.abs(b))
+    return not np.any(some) or bool(np.mean(rounded[some]) >= 0.5)

@@ -29,6 +29,7 @@ OF_THE_COST = {"an L2 term", "an L2 term on b"}  # which is known to have terms 
 MULTIPLES = {FACTOR, "1/m is missing", "1/m twice"}  # which may as well be in the dZ that went into all
 NO_MASK = {"dA": "the mask is not applied backward", "A": "the mask is not applied forward"}
 IF_SCALED = ", if that carries the 1/m; if it does not, 1/m is missing here"
+NARROW = {"float16", "float32"}
 OTHER_SLOPE = ", with slope 1 of ReLU where Z is 0 (autodiff takes 0)"
 BEFORE_MASK = ", before its mask"
 
@@ -64,7 +65,7 @@ class Verdict(NamedTuple):
     def doubt(self) -> float:
         """How little it explains: right, follows, wrong for a known cause, for a mere factor, for none."""
         if self.verdict != "wrong":
-            return 0 if self.verdict in ("right", "unsettled") else 1
+            return {"right": 0.0, "unsettled": 0.5, "follows": 1.0}[self.verdict]
         return 3 if not self.causes else 2.5 if self.causes == (FACTOR,) else 2
 
 
@@ -96,12 +97,18 @@ class Digits:
         narrow = "float16" if "float16" in dtypes else "float32" if "float32" in dtypes else None
         roundings = [self._roundings[narrow]] if narrow else [None, self._roundings["float32"]]
         size, own = self.chain.magnitudes[name], narrow is not None
-        return [Nearness(name, size, rounding, own, self.single) for rounding in roundings]
+        double = self._roundings["float64"]
+        return [Nearness(name, size, rounding, double, own, self.single) for rounding in roundings]
+
+    def rounded(self, name: str) -> Nearness:
+        """How to compare an array by the digits of float32, whatever its numbers look like."""
+        single, double = self._roundings["float32"], self._roundings["float64"]
+        return Nearness(name, self.chain.magnitudes[name], single, double, own=True, single=True)
 
 
 def _is_single(x: Array) -> bool:
     """Whether an array was computed in float32, or narrower, as its dtype or every one of its numbers shows."""
-    if x.dtype.name in DIGITS:
+    if x.dtype.name in NARROW:
         return True
     if x.size < FEW_ENTRIES or x.dtype.kind != "f" or np.array_equal(x, np.round(x)):
         return False
@@ -255,11 +262,15 @@ class Walk:
         """What is to be said of one array: by its own digits first, then by those of float32."""
         if not np.all(np.isfinite(got)):
             return Verdict("wrong", where=name)
-        for near in self.digits.scales(name):
-            verdict = self._agreement(name, got, expected, near) or self._blame(name, got, expected, near)
-            if verdict is not None:
-                return verdict
-        return Verdict("wrong", where=name)
+        scales = self.digits.scales(name)
+        if not np.any(got):  # zeros are exact, but what float32 cannot tell from 0 comes out as 0 too
+            verdicts = [self._agreement(name, got, expected, near) for near in scales]
+            verdicts += [self._blame(name, got, expected, scales[0])]
+        else:
+            verdicts = (
+                self._agreement(name, got, expected, near) or self._blame(name, got, expected, near) for near in scales
+            )
+        return next((verdict for verdict in verdicts if verdict is not None), Verdict("wrong", where=name))
 
     def _agreement(self, name: str, got: Array, expected: Array, near: Nearness) -> Verdict | None:
         """Right, or right for what came before; None if it is neither."""
@@ -267,9 +278,9 @@ class Walk:
         if near.right(got, reference):
             if not near.settled(got, reference):
                 return Verdict("unsettled")
-            lower = near.rounding is not None and self.digits.given[name].dtype.name not in DIGITS
+            lower = near.rounding is not None and self.digits.given[name].dtype.name not in NARROW
             return Verdict("right", (ROUNDING,), note=", to float32's seven digits") if lower else Verdict("right")
-        slope = self._other_slope_at_zero(name)
+        slope = self._other_slope_at_zero(name, got, near)
         if slope is not None and near.right(got, slope):
             return Verdict("right", note=OTHER_SLOPE)
         unmasked = self._before_its_mask(name)
@@ -291,12 +302,16 @@ class Walk:
         sizes |= {f"beside {step}": np.abs(x) for step, x in self.chain.beside.items()}
         return np.maximum(self.chain.magnitude(name, sizes), self.chain.magnitudes[name])
 
-    def _other_slope_at_zero(self, name: str) -> Array | None:
-        """The dZ of ReLU with the slope 1 at 0, where autodiff takes 0."""
+    def _other_slope_at_zero(self, name: str, got: Array, near: Nearness) -> Array | None:
+        """The dZ of ReLU with the person's slope, 1 or 0, where Z is 0, or rounds to either side of it."""
         kind, k, n, *_ = self.chain.place(name)
-        if kind != "dZ" or self.chain.activations[k] != "ReLU" or not np.any(self.out[f"Z{n}"] == 0):
+        if kind != "dZ" or self.chain.activations[k] != "ReLU":
             return None
-        return np.asarray(self.out[f"dA{n}"] * (self.out[f"Z{n}"] >= 0))
+        Z, dA = self.out[f"Z{n}"], self.out[f"dA{n}"]
+        edge = np.abs(Z) <= near.of(f"Z{n}", self.chain.magnitudes[f"Z{n}"]).rounds_by()
+        if not np.any(edge) or got.shape != Z.shape:
+            return None
+        return np.asarray(dA * np.where(edge, got * dA > 0, Z > 0))
 
     def _before_its_mask(self, name: str) -> Array | None:
         """An A or dA of a layer with dropout, before that."""
@@ -377,7 +392,10 @@ class Walk:
                     result = self.if_instead(name, where, candidate + part, variant.others)
                     if result is None or not near.fits(got, result) or near.right(result, expected):
                         continue
-                    fits[title] = _Fit(title, where, _noted(title, variant._replace(array=candidate + part), local))
+                    if known.free and self.digits.rounded(name).right(result, expected):
+                        continue  # a factor of 1.00000002 is none
+                    said = _noted(title, variant, step.expected)
+                    fits[title] = _Fit(title, where, said._replace(array=candidate + part))
                     break
         return list(fits.values())
 
@@ -456,9 +474,9 @@ def _variants(known: Cause, step: Step) -> Iterator[Variant]:
             raise
 
 
-def _noted(title: str, variant: Variant, local: Array) -> Variant:
+def _noted(title: str, variant: Variant, expected: Array) -> Variant:
     """With the factor, of a constant one."""
-    return variant._replace(note=f"{_multiple_of(variant.array, local):.6g}") if title == FACTOR else variant
+    return variant._replace(note=f"{_multiple_of(variant.array, expected):.6g}") if title == FACTOR else variant
 
 
 def _multiple_of(x: Array, y: Array) -> float:
