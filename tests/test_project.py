@@ -68,6 +68,8 @@ ORDER = [
     "datasets", "files", "transforms",
     "training.history", "training.metrics", "training.batches", "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes",
+    "check.mistakes.steps", "check.mistakes.scale", "check.mistakes.sums", "check.mistakes.derivatives",
+    "check.mistakes.wrong_arrays", "check.mistakes.output", "check.mistakes.forward", "check.mistakes",
     "check.regularised", "check.chain", "check.nearness", "check.course", "check.walk", "check.elsewhere",
     "check.diagnosis", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",

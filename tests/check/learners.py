@@ -4,6 +4,7 @@
 the same numbers as another at all weights, both are true.
 """
 
+import functools
 import itertools
 from typing import Any
 
@@ -498,3 +499,26 @@ def problem(source: str, trained: bool) -> tuple[Any, Any, Any, Any, Any]:
 
 def parameters(model: Any) -> dict[str, Any]:
     return {name: p.data.copy() for name, p in model.named_parameters()}
+
+
+asked = functools.cache(problem)
+
+
+@functools.cache
+def says_true(title, trained, everything):
+    """What `diagnose` says of a mistake, after it was held against what is true."""
+    source, old, new, true = MISTAKES[title]
+    model, X, Y, labels, loss = asked(source, trained)
+    with np.errstate(all="ignore"):
+        rights = run(source)(X, Y, parameters(model))
+        cache, on_the_way, gradients = run(source, old, new)(X, Y, parameters(model))
+    if not everything:
+        rights, cache, on_the_way = rights[2:], None, {}
+    result = tg.check.diagnose(model, X, labels, {**on_the_way, **gradients}, cache=cache, loss=loss)
+    wrong = [f for f in result.findings if f.verdict == "wrong"]
+    right = {name: x for arrays in rights for name, x in arrays.items()}
+    given = {**(cache or {}), **on_the_way, **gradients}
+    visible = any(np.shape(x) != np.shape(right[k]) or not np.allclose(x, right[k], 1e-12, 0) for k, x in given.items())
+    assert visible or not wrong, result
+    assert {c for f in wrong for c in f.causes} <= true, result
+    return result if wrong else None

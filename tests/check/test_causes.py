@@ -7,7 +7,8 @@ import pytest
 
 import tinygrad_dls as tg
 from examples.hand_derived import ACTIVATIONS, sigmoid
-from tests.check.gradients_by_hand import LAYERS, backward, by_hand, problem, row_sums
+from tests.check.gradients_by_hand import LAYERS, OF_REGULARISED, PENALTIES, backward, by_hand, problem, row_sums
+from tests.check.learners import MISTAKES, says_true
 from tinygrad_dls.check import cause, causes, diagnose
 
 # -- every cause, planted ---------------------------------------------------------------------------------------------
@@ -100,6 +101,15 @@ def test_a_planted_mistake_is_named_and_no_other(title):
 def test_a_planted_mistake_is_named_when_nothing_else_was_given(title):
     model, X, Y, _, name, wrong = planted(title)
     assert title.strip() in ask(model, X, Y, {name: wrong}).first_wrong.causes
+
+
+def test_every_cause_is_planted_and_named():
+    named = set()
+    for title in MISTAKES:
+        result = says_true(title, trained=True, everything=True)
+        named |= {c for f in (result.findings if result else ()) if f.verdict == "wrong" for c in f.causes}
+    planted = {title.strip() for title in [*PLANTED, *PENALTIES]} | OF_REGULARISED
+    assert not set(causes) - planted - named
 
 
 @pytest.mark.parametrize("convention", ["of the cost", "of each example"])

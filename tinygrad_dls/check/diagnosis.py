@@ -299,6 +299,12 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
                 "Nothing that is known here fits, as if these gradients were computed with other parameters or data "
                 "than the model's and this X and Y, or by another forward pass: cache= tells."
             )
+    outputs = walk.chain.reference[f"A{walk.chain.numbers[-1]}"]
+    if walk.chain.m > 2 and np.ptp(outputs, axis=1).max() <= 1e-12 * np.abs(outputs).max():
+        hints.append(
+            "With these parameters every example has the same output, so that many mistakes give the same numbers: "
+            "diagnose again after some steps of training."
+        )
     if not any(f.name[:2] in ("dA", "dZ") for f in findings):
         n = walk.chain.numbers[-1]
         hints.append(f"Give dZ{n} and the other dZ and dA too: they tell which of these only follow.")
