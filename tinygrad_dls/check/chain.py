@@ -111,6 +111,7 @@ class Chain:
             )
         self.cost: Any = (_cross_entropy if rows > 1 else losses.binary_cross_entropy) if self.fused else loss
         self.lambd = lambd
+        self.masked_gates = False  # whether ReLU's gate is that of an A that dropout has masked
 
         self.forward = [f"{kind}{n}" for n in self.numbers for kind in "ZA"]
         self.gradients = [f"{kind}{n}" for n in reversed(self.numbers) for kind in ("dA", "dZ", "dW", "db")] + ["dA0"]
@@ -237,6 +238,8 @@ class Chain:
         if kind == "dZ":
             if behind == "end" and self.fused and not through_dA:
                 return (out[f"A{n}"] - self.Y) / self.m  # without the cancellation in dA * A (1 - A)
+            if n in self.dropout.masks and self.masked_gates and self.activations[k] == "ReLU":
+                return out[f"dA{n}"] * (out[f"A{n}"] > 0)
             A = values(self.functions[k](out[f"Z{n}"])) if n in self.dropout.masks else out[f"A{n}"]
             return self._through(k, out[f"Z{n}"], A, out[f"dA{n}"])
         return self._alone(name, out) + self.beside.get(name, 0.0)

@@ -199,6 +199,8 @@ def diagnose(
     dropout = _dropout(given, masks, keep_prob)
     chain = Chain(subject("diagnose", model, (X, Y), loss), dropout, _strength(lambd))
     exact = given.settle(chain)
+    if "dA0" not in exact:  # which is as large as X
+        chain.names.remove("dA0")
     walk = best_walk(chain, given.arrays, exact)
     findings = [_finding(walk, name, verdict) for name, verdict in walk.verdicts.items()]
     hints = []
@@ -341,7 +343,7 @@ def _right_elsewhere(findings: list[Finding], elsewhere: Elsewhere) -> list[Find
             lines = [f"WRONG: {elsewhere.title}", textwrap.fill(elsewhere.text, WIDTH), *f.text.splitlines()[-2:]]
             f, first = replace(f, causes=(elsewhere.title,), text="\n".join(lines)), False
         elif f.verdict == "wrong":
-            f = replace(f, verdict="follows", text="follows: right for the same")
+            f = replace(f, verdict="follows", text=f"follows: {elsewhere.rest}")
         out.append(f)
     return out
 

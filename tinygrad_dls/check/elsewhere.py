@@ -25,10 +25,11 @@ RATES = np.log(10.0) * np.linspace(-4, 1, 26)
 
 
 class Elsewhere(NamedTuple):
-    """Another question to which all the given gradients are right: what to call it, and what to say."""
+    """Another question to which all the given gradients are right: what to call it, what to say, and of the rest."""
 
     title: str
     text: str
+    rest: str
 
 
 @cause("labels of shape (m, 1)", "dA dZ")
@@ -75,6 +76,7 @@ def _some_examples(chain: Chain, given: Arrays) -> Elsewhere | None:
                     "some of the examples only",
                     f"These are right for the examples {start} to {end - 1} alone, a mini-batch of {end - start}. Give "
                     "diagnose the X and the Y that the gradients were computed with.",
+                    "right for these examples",
                 )
     return None
 
@@ -113,6 +115,7 @@ def _before_an_update(chain: Chain, given: Arrays) -> Elsewhere | None:
         UPDATED,
         f"These are right for the parameters before an update with them, at a learning rate of about {alpha:.3g}. "
         "Compute the gradients, diagnose them, then update.",
+        "right for these parameters",
     )
 
 
@@ -128,6 +131,7 @@ def _after_an_update(chain: Chain, given: Arrays) -> Elsewhere | None:
         UPDATED,
         "These are right for the parameters after a step of gradient descent from the model's, at a learning rate of "
         f"about {alpha:.3g}. Give diagnose the parameters at which the gradients were computed.",
+        "right for these parameters",
     )
 
 

@@ -27,15 +27,16 @@ DIGITS = {"float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
 # Two ways to write a step differ by some roundings, a wrong one by far more: nine digits of the terms, and of the array
 # itself seven, unless it is so small that all of it could be rounding.
 OF_THE_TERMS, OF_ITSELF = 1e-9, 1e-7
-CANCELLED = 2.0**-52 * 2**12
+CANCELLED = 2.0**-52 * 2**6
 WIDE = 256.0  # times the measured error of float64, as a person may go another way
 # What a known mistake gives is computed here as the person did, so it has to fit more closely.
-CANDIDATE, CANDIDATE_CANCELLED = 1e-9, 2.0**-52 * 2**6
+CANDIDATE = 1e-9
 # In narrower dtypes: times the measured error; and relative to the array itself, for arrays of some entries and of few.
 SPARE, SOME, FEW = 8.0, 1e-4, 2e-6
 FEW_ENTRIES = 3  # of which one or two could be met by chance
-UNSETTLED = 0.02  # a gap of this size, relative to the array itself, is too much to be called right
-DRAWS = 12  # of which the mean square is small by chance, by a factor of 16, once in 200,000 times
+UNSETTLED = 0.005  # a gap of this size, relative to the array itself, is too much to be called right
+# The mean square of 12 draws is small by chance, by a factor of 16, once in 200,000 times; of float64 there is room.
+DRAWS = {"float16": 12, "float32": 12, "float64": 3}
 
 
 class Rounding:
@@ -54,10 +55,10 @@ class Rounding:
             once = self._rounded(exact, lambda _, x: x)
             squares = {name: np.zeros_like(x) for name, x in exact.items()}
             draws = np.random.default_rng(0)
-            for _ in range(DRAWS):
+            for _ in range(DRAWS[self.dtype]):
                 noisy = self._rounded(exact, lambda name, x: x + spreads[name] * draws.uniform(-1, 1, size=x.shape))
                 for name, x in noisy.items():
-                    squares[name] += (x - exact[name]) ** 2 / DRAWS
+                    squares[name] += (x - exact[name]) ** 2 / DRAWS[self.dtype]
             found = {name: np.maximum(np.sqrt(squares[name]), np.abs(once[name] - x)) for name, x in exact.items()}
             return {name: np.maximum(_finite(x), spreads[name]) for name, x in found.items()}
 
@@ -119,7 +120,8 @@ class Nearness:
             size / np.maximum(self.rounding.chain.magnitudes[self.name], 1e-300) if b.shape == errors.shape else 1.0
         )
         close = bool(np.all(gap <= SPARE * np.broadcast_to(errors, b.shape) * np.maximum(larger, 1.0)))
-        return close and (self.own or _looks_rounded(a, b))
+        few = a.size < FEW_ENTRIES and not self.single and gap.max(initial=0) > SOME * np.abs(b).max(initial=0)
+        return close and not few and (self.own or _looks_rounded(a, b))
 
     def of(self, name: str, magnitude: Array) -> Nearness:
         """The same comparison of another step's arrays."""
@@ -142,7 +144,7 @@ class Nearness:
         largest = own.max(initial=0)
         scaled = np.maximum(size * (largest / max(size.max(initial=0), 1e-300)), own)
         if self.rounding is None:
-            return bool(np.all(gap <= CANDIDATE * scaled + CANDIDATE_CANCELLED * size))
+            return bool(np.all(gap <= CANDIDATE * scaled + CANCELLED * size))
         few = a.size < FEW_ENTRIES
         if few and not self.single:
             return False

@@ -23,11 +23,11 @@ def _l2_term(s: Step) -> Array | None:
 
 
 @cause("an L2 term on b", "db", free=True)
-def _l2_term_on_b(s: Step) -> Array | None:
+def _l2_term_on_b(s: Step) -> list[Array | None]:
     """It is the gradient plus a multiple of b. The cost asked about here has no penalty on b, as in the course."""
     if s.beside is not None:
-        return None
-    return s.expected + s.penalty * s.b if s.penalty and s.got is None else _with_a_multiple(s, s.b)
+        return []
+    return [s.expected + s.penalty * s.b, _with_a_multiple(s, s.b)] if s.penalty else [_with_a_multiple(s, s.b)]
 
 
 @cause("another factor of the L2 term", "dW", free=True)

@@ -9,6 +9,7 @@ arrays at once, such as a factor in the last dZ, is said once.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -75,6 +76,7 @@ class _Fit(NamedTuple):
     title: str
     where: str
     variant: Variant
+    gated: bool = False  # whether the gate of a masked A shows in it
 
     @property
     def rank(self) -> tuple[bool, bool]:
@@ -88,7 +90,20 @@ class Digits:
     def __init__(self, chain: Chain, given: Mapping[str, Array]) -> None:
         self.chain, self.given = chain, given
         self._roundings = {dtype: Rounding(chain, dtype) for dtype in DIGITS}
+        self.single = False
         self.single = any(_is_single(x) for x in given.values())
+        self.single = self.single or any(self._is_rounded(name, x) for name, x in given.items())
+
+    def _is_rounded(self, name: str, x: Array) -> bool:
+        """Whether an array of float64 is right to the digits of float32 only."""
+        reference = self.chain.reference[name]
+        if x.size < FEW_ENTRIES or x.shape != reference.shape or not np.all(np.isfinite(x)):
+            return False
+        double, *narrower = self.scales(name)
+        factors = (1.0, self.chain.m) if name[:2] in ("dA", "dZ") else (1.0,)
+        if any(double.right(x / factor, reference) for factor in factors):
+            return False
+        return any(near.right(x / factor, reference) for near in narrower for factor in factors)
 
     def scales(self, name: str) -> list[Nearness]:
         """How to compare an array: by the digits of its dtype, and of float64 also by those of float32."""
@@ -151,6 +166,7 @@ class Walk:
         self.doubtful: list[str] = []  # arrays that are not autodiff's: wrong ones, and what follows
         self.scale_known = True
         self.verdicts: dict[str, Verdict] = {}
+        chain.masked_gates = False
         for name in chain.names:
             self._take(name)
 
@@ -264,13 +280,15 @@ class Walk:
             return Verdict("wrong", where=name)
         scales = self.digits.scales(name)
         if not np.any(got):  # zeros are exact, but what float32 cannot tell from 0 comes out as 0 too
-            verdicts = [self._agreement(name, got, expected, near) for near in scales]
-            verdicts += [self._blame(name, got, expected, scales[0])]
-        else:
-            verdicts = (
-                self._agreement(name, got, expected, near) or self._blame(name, got, expected, near) for near in scales
-            )
-        return next((verdict for verdict in verdicts if verdict is not None), Verdict("wrong", where=name))
+            for near in scales:
+                if (verdict := self._agreement(name, got, expected, near)) is not None:
+                    return verdict
+            return self._blame(name, got, expected, scales[0]) or Verdict("wrong", where=name)
+        for near in scales:
+            verdict = self._agreement(name, got, expected, near) or self._blame(name, got, expected, near)
+            if verdict is not None:
+                return verdict
+        return Verdict("wrong", where=name)
 
     def _agreement(self, name: str, got: Array, expected: Array, near: Nearness) -> Verdict | None:
         """Right, or right for what came before; None if it is neither."""
@@ -288,11 +306,27 @@ class Walk:
             return self._judge_unmasked(name, unmasked)
         if self.doubtful:
             own = replace(near, magnitude=self._own_magnitude(name, expected))
+            for gated in self._gates(name):
+                with self._gated(gated):
+                    if own.right(got, self.compute(name, self.out)):
+                        return Verdict("follows")
             # of labels as a column, dZ is (m, m), and np.sum(dZ) a number
             summed = name[:2] == "db" and got.size == 1 and expected.shape != reference.shape
             if own.right(got, expected) or (summed and own.right(got.reshape(()), np.sum(expected))):
                 return Verdict("follows")
         return None
+
+    def _gates(self, name: str) -> tuple[bool, ...]:
+        """Behind dropout, ReLU's gate may come from Z, or from an A that is masked: which shows where dA is not."""
+        return (False, True) if self.chain.dropout.masks and name[0] == "d" else (False,)
+
+    @contextmanager
+    def _gated(self, masked: bool) -> Iterator[None]:
+        before, self.chain.masked_gates = self.chain.masked_gates, masked or self.chain.masked_gates
+        try:
+            yield
+        finally:
+            self.chain.masked_gates = before
 
     def _own_magnitude(self, name: str, expected: Array) -> Array:
         """The size of the terms in a step, of the person's own arrays."""
@@ -300,7 +334,7 @@ class Walk:
             return np.abs(expected)
         sizes = {step: np.abs(x) for step, x in (self.chain.reference | self.out).items()}
         sizes |= {f"beside {step}": np.abs(x) for step, x in self.chain.beside.items()}
-        return np.maximum(self.chain.magnitude(name, sizes), self.chain.magnitudes[name])
+        return np.maximum(np.maximum(self.chain.magnitude(name, sizes), self.chain.magnitudes[name]), np.abs(expected))
 
     def _other_slope_at_zero(self, name: str, got: Array, near: Nearness) -> Array | None:
         """The dZ of ReLU with the person's slope, 1 or 0, where Z is 0, or rounds to either side of it."""
@@ -326,16 +360,16 @@ class Walk:
         for later in names[names.index(name) + 1 :]:
             if later not in self.exact or name not in self._ancestors_through(later):
                 continue
-            out = self.out | {name: unmasked}
-            for step in names[names.index(name) + 1 : names.index(later)]:
-                if step not in self.exact:
-                    out[step] = self.compute(step, out)
-            missing, right = self.compute(later, out), self.chain.reference[later]
-            factor = self.convention if later[:2] in ("dA", "dZ") else 1.0
-            near = self.digits.scales(later)[0]
-            given = self.exact[later] / factor
-            if near.right(given, missing) and not near.right(given, right):
-                return Verdict("wrong", (NO_MASK[self.chain.kind(name)],), name, notes=("",))
+            near, given = self.digits.scales(later)[0], self._usable(later)
+            for gated in self._gates(name):
+                with self._gated(gated):
+                    out = self.out | {name: unmasked}
+                    for step in names[names.index(name) + 1 : names.index(later)]:
+                        if step not in self.exact:
+                            out[step] = self.compute(step, out)
+                    missing = self.compute(later, out)
+                if near.right(given, missing) and not near.right(given, self.chain.reference[later]):
+                    return Verdict("wrong", (NO_MASK[self.chain.kind(name)],), name, notes=("",))
             break
         return Verdict("right", note=BEFORE_MASK)
 
@@ -363,10 +397,11 @@ class Walk:
         group = self._said_once(name, group, got, near)
         where = group[0].where
         inferred = None
-        alike = all(np.array_equal(f.variant.array, group[0].variant.array) for f in group)
-        if where != name and alike:
-            others = {step: x for step, x in group[0].variant.others.items() if step not in self.exact}
-            inferred = others | {where: group[0].variant.array}
+        if where != name:
+            self.chain.masked_gates |= any(f.gated for f in group)
+            likely = max(group, key=lambda f: self._followers(name, f)) if len(group) > 1 else group[0]
+            others = {step: x for step, x in likely.variant.others.items() if step not in self.exact}
+            inferred = others | {where: likely.variant.array}
         return Verdict(
             "wrong", tuple(f.title for f in group), where, inferred, notes=tuple(f.variant.note for f in group)
         )
@@ -389,15 +424,24 @@ class Walk:
                     candidate = variant.array
                     if (apart and candidate.shape != local.shape) or not (known.zeros or np.any(candidate)):
                         continue
-                    result = self.if_instead(name, where, candidate + part, variant.others)
-                    if result is None or not near.fits(got, result) or near.right(result, expected):
+                    result, gated = self._result(name, where, variant._replace(array=candidate + part), got, near)
+                    if result is None or near.right(result, expected):
                         continue
                     if known.free and self.digits.rounded(name).right(result, expected):
                         continue  # a factor of 1.00000002 is none
                     said = _noted(title, variant, step.expected)
-                    fits[title] = _Fit(title, where, said._replace(array=candidate + part))
+                    fits[title] = _Fit(title, where, said._replace(array=candidate + part), gated)
                     break
         return list(fits.values())
+
+    def _result(self, name: str, where: str, variant: Variant, got: Array, near: Nearness) -> tuple[Array | None, bool]:
+        """What a candidate in one step gives in another, if it is the given array; and through which gate."""
+        for gated in self._gates(name) if where != name and where[:2] == "dA" else (False,):
+            with self._gated(gated):
+                result = self.if_instead(name, where, variant.array, variant.others)
+            if result is not None and near.fits(got, result):
+                return result, gated
+        return None, False
 
     def _step(self, where: str, got: Array | None, local: Array, part: Array | float) -> Step:
         """What the causes get to see, without the cost's own terms in the parameter if these are set apart."""
@@ -456,7 +500,7 @@ class Walk:
         followers, strangers = [], []
         for other, array in self.exact.items():
             if other != name and fit.where in self.upstream(other):
-                result = self.if_instead(other, fit.where, fit.variant.array)
+                result = self.if_instead(other, fit.where, fit.variant.array, fit.variant.others)
                 array = array / (self.convention if other[:2] in ("dA", "dZ") else 1.0)
                 if result is not None and any(near.fits(array, result) for near in self.digits.scales(other)):
                     followers.append(other)
