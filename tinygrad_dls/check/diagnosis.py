@@ -292,7 +292,8 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
     if not unexplained:
         return findings, _which_of(wrong)
     hints = []
-    if not any(f.causes for f in wrong) and any(f.name[:2] in ("dW", "db") for f in wrong):
+    off = [f for f in findings if f.verdict in ("wrong", "follows")]
+    if not any(f.causes for f in wrong) and any(f.name[:2] in ("dW", "db") for f in off):
         where = recognised(walk.chain, walk.exact)
         if where is not None:
             return _right_elsewhere(findings, where), []
@@ -308,8 +309,8 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
 
 
 def _all_else(walk: Walk, findings: list[Finding]) -> bool:
-    """Whether no gradient is right, and most entries of each are off."""
-    of_parameters = [f for f in findings if f.name[:2] in ("dW", "db")]
+    """Whether no dW is right (or no db, without any), and most entries of each are off."""
+    of_parameters = [f for f in findings if f.name[:2] == "dW"] or [f for f in findings if f.name[:2] == "db"]
     if any(f.verdict in ("right", "unsettled") and f.got_norm > 0 for f in of_parameters):
         return False
     for f in of_parameters:
