@@ -19,7 +19,7 @@ from tinygrad_dls import nn
 from tinygrad_dls.check import course
 from tinygrad_dls.check.causes import causes
 from tinygrad_dls.check.chain import Chain, Dropout
-from tinygrad_dls.check.elsewhere import Elsewhere, recognised
+from tinygrad_dls.check.elsewhere import UPDATED, Elsewhere, recognised
 from tinygrad_dls.check.walk import FACTOR, Verdict, Walk, best_walk
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.graph.subject import subject
@@ -293,11 +293,11 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
         return findings, _which_of(wrong)
     hints = []
     off = [f for f in findings if f.verdict in ("wrong", "follows")]
-    if not any(f.causes for f in wrong) and any(f.name[:2] in ("dW", "db") for f in off):
+    if {title for f in wrong for title in f.causes} <= {UPDATED} and any(f.name[:2] in ("dW", "db") for f in off):
         where = recognised(walk.chain, walk.exact)
         if where is not None:
             return _right_elsewhere(findings, where), []
-        if _all_else(walk, findings):
+        if _all_else(walk, findings) and not any(f.causes for f in wrong):
             hints.append(
                 "Nothing that is known here fits, as if these gradients were computed with other parameters or data "
                 "than the model's and this X and Y, or by another forward pass: cache= tells."
