@@ -196,7 +196,7 @@ def read(layers: int, gradients: Any, cache: Any) -> Given:
         given.take_cache(cache, "cache")
     elif cache is not None:
         raise TypeError(
-            f'diagnose: cache: expected a dict such as {{"A1": ...}}, or a list or a tuple, got {shown(cache)}.'
+            f'diagnose: cache: expected a dict such as {{"A1": ...}}, a list or a tuple, got {shown(cache)}.'
         )
     return given
 

@@ -19,7 +19,7 @@ from tinygrad_dls import nn
 from tinygrad_dls.check import course
 from tinygrad_dls.check.causes import causes
 from tinygrad_dls.check.chain import Chain, Dropout
-from tinygrad_dls.check.elsewhere import Elsewhere, recognised
+from tinygrad_dls.check.elsewhere import UPDATED, Elsewhere, recognised
 from tinygrad_dls.check.walk import FACTOR, Verdict, Walk, best_walk
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.graph.subject import subject
@@ -292,11 +292,12 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
     if not unexplained:
         return findings, _which_of(wrong)
     hints = []
-    if not any(f.causes for f in wrong) and any(f.name[:2] in ("dW", "db") for f in wrong):
+    off = [f for f in findings if f.verdict in ("wrong", "follows")]
+    if {title for f in wrong for title in f.causes} <= {UPDATED} and any(f.name[:2] in ("dW", "db") for f in off):
         where = recognised(walk.chain, walk.exact)
         if where is not None:
             return _right_elsewhere(findings, where), []
-        if _all_else(walk, findings):
+        if _all_else(walk, findings) and not any(f.causes for f in wrong):
             hints.append(
                 "Nothing that is known here fits, as if these gradients were computed with other parameters or data "
                 "than the model's and this X and Y, or by another forward pass: cache= tells."
@@ -314,8 +315,8 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
 
 
 def _all_else(walk: Walk, findings: list[Finding]) -> bool:
-    """Whether no gradient is right, and most entries of each are off."""
-    of_parameters = [f for f in findings if f.name[:2] in ("dW", "db")]
+    """Whether no dW is right (or no db, without any), and most entries of each are off."""
+    of_parameters = [f for f in findings if f.name[:2] == "dW"] or [f for f in findings if f.name[:2] == "db"]
     if any(f.verdict in ("right", "unsettled") and f.got_norm > 0 for f in of_parameters):
         return False
     for f in of_parameters:

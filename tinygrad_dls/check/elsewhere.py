@@ -20,8 +20,8 @@ from tinygrad_dls.engine.arrays import Array
 __all__ = ["Elsewhere", "recognised"]
 
 NEAR = 1e-6  # relative to the largest entry of each array
-# Learning rates that are looked through before the best one is refined.
-RATES = np.log(10.0) * np.linspace(-4, 1, 26)
+# Learning rates that people take; from the nearest of them, another one is sought.
+RATES = np.log([x * 10.0**k for k in range(-4, 1) for x in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7.5, 9)] + [10.0])
 
 
 class Elsewhere(NamedTuple):
@@ -145,19 +145,26 @@ def _rate(chain: Chain, given: Arrays, steps: Arrays) -> float | None:
         return None
     with _moving(chain) as move:
 
-        def gap(alpha: float) -> float:
+        def gaps(alpha: float) -> dict[str, float]:
             """How far, relatively, the gradients there are from the given ones."""
             there = move(alpha, steps)
-            return max(
-                float(np.abs(there[name] - x).max() / np.abs(x).max(initial=1e-300)) for name, x in given.items()
-            )
+            return {
+                name: float(np.abs(there[name] - x).max() / np.abs(x).max(initial=1e-300)) for name, x in given.items()
+            }
 
-        gaps = [gap(np.exp(x)) for x in RATES]
-        best = int(np.argmin(gaps))
-        if not gaps[best] <= 0.5:  # next to the right one, a quarter of it away, they are much smaller
+        def gap(alpha: float) -> float:
+            """Of most of the dW: at a kink of ReLU some jump, and a db may cancel."""
+            found = gaps(alpha)
+            return float(np.median([x for name, x in found.items() if name[:2] == "dW"] or list(found.values())))
+
+        coarse = [gap(np.exp(x)) for x in RATES]
+        best = int(np.argmin(coarse))
+        if not coarse[best] <= 0.5:  # next to the right one, a tenth of it away, they are much smaller
             return None
-        alpha = _smallest(gap, RATES[max(best - 1, 0)], RATES[min(best + 1, len(RATES) - 1)])
-        if alpha is None or not gap(alpha) < min(NEAR, 1e-3 * gap(0.0)):
+        alpha: float | None = float(np.exp(RATES[best]))
+        if coarse[best] > NEAR:
+            alpha = _smallest(gap, RATES[max(best - 1, 0)], RATES[min(best + 1, len(RATES) - 1)])
+        if alpha is None or not max(gaps(alpha).values()) < min(NEAR, 1e-3 * gap(0.0)):
             return None
         return alpha if gap(1.1 * alpha) > 0.01 * gap(0.0) else None  # where all is saturated, any rate would do
 
@@ -192,7 +199,8 @@ def _moving(chain: Chain) -> Iterator[Callable[[float, Arrays], Arrays]]:
 
     def move(alpha: float, steps: Arrays) -> Arrays:
         for name, p in parameters.items():
-            p.data = now[name] + alpha * steps[name]
+            moved = now[name] + alpha * steps[name]
+            p.data = np.where(np.abs(moved) <= NEAR * np.abs(alpha * steps[name]), 0.0, moved)  # as b was at first
         return chain.by_autodiff()
 
     try:

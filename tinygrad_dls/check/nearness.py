@@ -31,8 +31,9 @@ CANCELLED = 2.0**-52 * 2**6
 WIDE = 256.0  # times the measured error of float64, as a person may go another way
 # What a known mistake gives is computed here as the person did, so it has to fit more closely.
 CANDIDATE = 1e-9
-# In narrower dtypes: times the measured error; and relative to the array itself, for arrays of some entries and of few.
-SPARE, SOME, FEW = 8.0, 1e-4, 2e-6
+# In narrower dtypes: times the measured error (up to 7 occur, where roundings are alike in all examples); and relative
+# to the array itself, for arrays of some entries and of few.
+SPARE, SOME, FEW = 16.0, 1e-4, 2e-6
 FEW_ENTRIES = 3  # of which one or two could be met by chance
 UNSETTLED = 0.005  # a gap of this size, relative to the array itself, is too much to be called right
 # The mean square of 12 draws is small by chance, by a factor of 16, once in 200,000 times; of float64 there is room.
@@ -121,7 +122,7 @@ class Nearness:
         )
         close = bool(np.all(gap <= SPARE * np.broadcast_to(errors, b.shape) * np.maximum(larger, 1.0)))
         few = a.size < FEW_ENTRIES and not self.single and gap.max(initial=0) > SOME * np.abs(b).max(initial=0)
-        return close and not few and (self.own or _looks_rounded(a, b))
+        return close and not few and (self.own or _looks_rounded(a, b, self.rounding.chain.m))
 
     def of(self, name: str, magnitude: Array) -> Nearness:
         """The same comparison of another step's arrays."""
@@ -149,17 +150,19 @@ class Nearness:
         if few and not self.single:
             return False
         near = gap.max(initial=0) <= (FEW if few else SOME) * largest
-        tolerance = SPARE * self.rounding.errors[self.name].max(initial=0) / max(self.magnitude.max(initial=0), 1e-300)
+        error = SPARE * self.rounding.errors[self.name].max(initial=0) / max(self.magnitude.max(initial=0), 1e-300)
+        tolerance = max(error, 4 * DIGITS[self.rounding.dtype])
         close = bool(near and np.all(gap <= tolerance * np.maximum(size, scaled)))
-        return close and (self.own or _looks_rounded(a, b))
+        return close and (self.own or _looks_rounded(a, b, self.rounding.chain.m))
 
     def _terms(self, b: Array) -> Array:
         shaped = b.shape == self.magnitude.shape
         return self.magnitude if shaped else np.full(b.shape, np.max(self.magnitude, initial=0.0))
 
 
-def _looks_rounded(a: Array, b: Array) -> bool:
-    """Float32 throughout, and not float64 with a few wrong entries."""
+def _looks_rounded(a: Array, b: Array, m: int) -> bool:
+    """Float32 throughout, divided by m or not, and not float64 with a few wrong entries."""
     some = (a != 0) | (b != 0)
-    rounded = (a == a.astype(np.float32)) | (np.abs(a - b) > 1e-12 * np.abs(b))
+    whole = [np.abs(x - x.astype(np.float32)) <= 4 * DIGITS["float64"] * np.abs(x) for x in (a, a * m)]
+    rounded = whole[0] | whole[1] | (np.abs(a - b) > 1e-12 * np.abs(b))
     return not np.any(some) or bool(np.mean(rounded[some]) >= 0.5)

@@ -425,7 +425,7 @@ class Walk:
                     if (apart and candidate.shape != local.shape) or not (known.zeros or np.any(candidate)):
                         continue
                     result, gated = self._result(name, where, variant._replace(array=candidate + part), got, near)
-                    if result is None or near.right(result, expected):
+                    if result is None or near.right(result, expected) or not _nearer(got, result, expected):
                         continue
                     if known.free and self.digits.rounded(name).right(result, expected):
                         continue  # a factor of 1.00000002 is none
@@ -507,6 +507,15 @@ class Walk:
                 elif other[2:] != name[2:]:
                     strangers.append(other)
         return followers, strangers
+
+
+def _nearer(got: Array, result: Array, expected: Array) -> bool:
+    """Whether an array is nearer to what a mistake gives than to what is right, by far and not by rounding."""
+    if np.any(got) and not np.any(result):
+        return False  # zeros are exact
+    if got.shape != expected.shape:
+        return True
+    return bool(np.abs(got - result).max(initial=0) <= 0.1 * np.abs(got - expected).max(initial=0))
 
 
 def _variants(known: Cause, step: Step) -> Iterator[Variant]:
