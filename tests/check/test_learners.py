@@ -26,7 +26,6 @@ from tinygrad_dls.graph.subject import subject
 # Nothing is named for these, as other mistakes give the same numbers there, or as rounding is all that is left.
 SILENT = {
     "db3 over the classes": "the dZ of a softmax add up to 0 over the classes, so that rounding was given",
-    "int(A1) for its gate": "an example that is nearly certain has a dA1 of few digits",
 }
 
 

@@ -25,6 +25,7 @@ __all__ = ["FACTOR", "LABELS", "ROUNDING", "Verdict", "Walk", "best_walk"]
 
 ROUNDING = "float32 rounding"
 FACTOR, LABELS = "a constant factor", "labels of shape (m, 1)"
+ANY_MULTIPLE = {FACTOR, "a mean over another count"}  # of a dZ, which may be either of the cost or of each example
 FORGOTTEN = "a term of the cost is missing"
 OF_THE_COST = {"an L2 term", "an L2 term on b"}  # which is known to have terms in the parameter
 MULTIPLES = {FACTOR, "1/m is missing", "1/m twice"}  # which may as well be in the dZ that went into all
@@ -67,7 +68,7 @@ class Verdict(NamedTuple):
         """How little it explains: right, follows, wrong for a known cause, for a mere factor, for none."""
         if self.verdict != "wrong":
             return {"right": 0.0, "unsettled": 0.5, "follows": 1.0}[self.verdict]
-        return 3 if not self.causes else 2.5 if self.causes == (FACTOR,) else 2
+        return 3 if not self.causes else 2.5 if set(self.causes) <= ANY_MULTIPLE else 2
 
 
 class _Fit(NamedTuple):
@@ -178,17 +179,19 @@ class Walk:
             return
         got, verdict = self.exact[name], self._judge_scaled(name, expected)
         if name[:2] in ("dA", "dZ") and not any(step[:2] in ("dA", "dZ") for step in self.verdicts):
-            self.scale_known = verdict.doubt < 3 and verdict.causes != (FACTOR,)
+            self.scale_known = verdict.doubt < 2.5
         elif verdict.verdict == "follows" and name[:2] in ("dW", "db") and not self.scale_known:
             verdict = verdict._replace(note=IF_SCALED if self.convention == 1 and self.chain.m > 1 else "")
         self.verdicts[name] = verdict
         if verdict.inferred is not None:
             self.doubtful += [step for step in verdict.inferred if step not in self.doubtful]
             self.out = self.steps(name, verdict.where, verdict.inferred)
-        # a right array goes on as autodiff's own; another one as it is, if it can
+        # what is right goes on as autodiff's own, if it has fewer digits or lacks its mask; all else as it is, if it can:
+        # among numbers that cancel, what a mistake makes of it has its last digits
         as_it_is = verdict.verdict in ("wrong", "follows") or verdict.note == OTHER_SLOPE
+        exact = verdict.verdict == "right" and verdict.note == "" and self.digits.given[name].dtype == float
         fits = got.shape == self.chain.reference[name].shape or LABELS in verdict.causes
-        usable = as_it_is and fits and bool(np.all(np.isfinite(got)))
+        usable = (as_it_is or exact) and fits and bool(np.all(np.isfinite(got)))
         self.out[name] = got / verdict.factor if usable else self.chain.reference[name]
         if as_it_is:
             self.doubtful.append(name)
