@@ -186,8 +186,8 @@ class Walk:
         if verdict.inferred is not None:
             self.doubtful += [step for step in verdict.inferred if step not in self.doubtful]
             self.out = self.steps(name, verdict.where, verdict.inferred)
-        # what is right goes on as autodiff's own, if it has fewer digits or lacks its mask; all else as it is, as what a
-        # mistake makes of it has its last digits
+        # what is right goes on as autodiff's own, if it has fewer digits or lacks its mask; all else as it is, as
+        # what a mistake makes of it has its last digits
         as_it_is = verdict.verdict in ("wrong", "follows") or verdict.note == OTHER_SLOPE
         exact = verdict.verdict == "right" and verdict.note == "" and self.digits.given[name].dtype == float
         fits = got.shape == self.chain.reference[name].shape or LABELS in verdict.causes
