@@ -27,7 +27,7 @@ def test_right_gradients_are_never_called_wrong():
 
 def test_arrays_that_are_off_by_six_per_cent_or_by_one_are_not_right():
     for name, result in off_by((1.06, 0.99)):
-        assert finding(name, result).verdict == "wrong"
+        assert finding(name, result).verdict in ("wrong", "unsettled")
 
 
 def test_these_checks_can_fail():
@@ -68,7 +68,8 @@ def test_what_float32_cannot_tell_is_neither_right_nor_wrong():
     assert str(result).splitlines()[1].startswith("  db  unsettled: its terms cancel, and float32 rounds by as much")
     assert str(result).endswith("None of these is wrong, but db cannot be told in float32.")
     assert result.first_wrong is None
-    assert diagnose(model, X, Y, {"db": np.array([[3e-9]])}).first_wrong.name == "db"
+    assert diagnose(model, X, Y, {"db": np.array([[3e-9]])}).findings[0].verdict == "unsettled"
+    assert diagnose(model, X, Y, {"db": np.array([[3e-6]])}).findings[0].verdict == "wrong"
 
 
 # -- what follows from an earlier slip --------------------------------------------------------------------------------

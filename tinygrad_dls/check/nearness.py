@@ -35,6 +35,7 @@ CANDIDATE = 1e-9
 # to the array itself, for arrays of some entries and of few.
 SPARE, SOME, FEW = 16.0, 1e-4, 2e-6
 FEW_ENTRIES = 3  # of which one or two could be met by chance
+ENOUGH = 0.25  # of the entries show rounding; where units are saturated, not all do
 UNSETTLED = 0.005  # a gap of this size, relative to the array itself, is too much to be called right
 # The mean square of 12 draws is small by chance, by a factor of 16, once in 200,000 times; of float64 there is room.
 DRAWS = {"float16": 12, "float32": 12, "float64": 3}
@@ -114,15 +115,16 @@ class Nearness:
             if np.all(gap <= OF_THE_TERMS * size) and (near or np.all(gap <= CANCELLED * size)):
                 return True
             lost = self.double.errors[self.name]  # where A - Y cancels, and what comes from it
-            return lost.shape == b.shape and bool(np.all(gap <= WIDE * lost))
+            if lost.shape != b.shape:
+                return False
+            return bool(np.all((gap <= WIDE * lost) | (gap <= CANCELLED * size) | (gap <= OF_THE_TERMS * np.abs(b))))
         errors = self.rounding.errors[self.name]
         # of what follows from larger arrays, the errors are larger too
         larger = (
             size / np.maximum(self.rounding.chain.magnitudes[self.name], 1e-300) if b.shape == errors.shape else 1.0
         )
         close = bool(np.all(gap <= SPARE * np.broadcast_to(errors, b.shape) * np.maximum(larger, 1.0)))
-        few = a.size < FEW_ENTRIES and not self.single and gap.max(initial=0) > SOME * np.abs(b).max(initial=0)
-        return close and not few and (self.own or _looks_rounded(a, b, self.rounding.chain.m))
+        return close and (self.own or self.single or _looks_rounded(a, b, self.rounding.chain.m))
 
     def of(self, name: str, magnitude: Array) -> Nearness:
         """The same comparison of another step's arrays."""
@@ -135,7 +137,8 @@ class Nearness:
     def settled(self, a: Array, b: Array) -> bool:
         """Whether the digits that rounding leaves tell more than the order of magnitude."""
         gap = np.abs(a - b).max(initial=0)
-        return self.rounding is None or bool(gap <= UNSETTLED * np.abs(b).max(initial=0))
+        unproved = a.size < FEW_ENTRIES and not self.single  # that this was computed in float32
+        return self.rounding is None or bool(gap <= (SOME if unproved else UNSETTLED) * np.abs(b).max(initial=0))
 
     def fits(self, a: Array, b: Array) -> bool:
         """Whether an array is what a mistake gives, by its own size too."""
@@ -153,7 +156,7 @@ class Nearness:
         error = SPARE * self.rounding.errors[self.name].max(initial=0) / max(self.magnitude.max(initial=0), 1e-300)
         tolerance = max(error, 4 * DIGITS[self.rounding.dtype])
         close = bool(near and np.all(gap <= tolerance * np.maximum(size, scaled)))
-        return close and (self.own or _looks_rounded(a, b, self.rounding.chain.m))
+        return close and (self.own or self.single or _looks_rounded(a, b, self.rounding.chain.m))
 
     def _terms(self, b: Array) -> Array:
         shaped = b.shape == self.magnitude.shape
@@ -165,4 +168,4 @@ def _looks_rounded(a: Array, b: Array, m: int) -> bool:
     some = (a != 0) | (b != 0)
     whole = [np.abs(x - x.astype(np.float32)) <= 4 * DIGITS["float64"] * np.abs(x) for x in (a, a * m)]
     rounded = whole[0] | whole[1] | (np.abs(a - b) > 1e-12 * np.abs(b))
-    return not np.any(some) or bool(np.mean(rounded[some]) >= 0.5)
+    return not np.any(some) or bool(np.mean(rounded[some]) >= ENOUGH)

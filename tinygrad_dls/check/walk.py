@@ -28,7 +28,12 @@ FACTOR, LABELS = "a constant factor", "labels of shape (m, 1)"
 ANY_MULTIPLE = {FACTOR, "a mean over another count"}  # of a dZ, which may be either of the cost or of each example
 FORGOTTEN = "a term of the cost is missing"
 OF_THE_COST = {"an L2 term", "an L2 term on b"}  # which is known to have terms in the parameter
-MULTIPLES = {FACTOR, "1/m is missing", "1/m twice"}  # which may as well be in the dZ that went into all
+MULTIPLES = {
+    FACTOR,
+    "1/m is missing",
+    "1/m twice",
+    "a mean over another count",
+}  # which may as well be in the dZ that went into all
 NO_MASK = {"dA": "the mask is not applied backward", "A": "the mask is not applied forward"}
 IF_SCALED = ", if that carries the 1/m; if it does not, 1/m is missing here"
 NARROW = {"float16", "float32"}
