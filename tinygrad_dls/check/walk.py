@@ -25,15 +25,11 @@ __all__ = ["FACTOR", "LABELS", "ROUNDING", "Verdict", "Walk", "best_walk"]
 
 ROUNDING = "float32 rounding"
 FACTOR, LABELS = "a constant factor", "labels of shape (m, 1)"
-ANY_MULTIPLE = {FACTOR, "a mean over another count"}  # of a dZ, which may be either of the cost or of each example
+COUNT = "a mean over another count"
+ANY_MULTIPLE = {FACTOR, COUNT}  # of a dZ, which may be either of the cost or of each example
 FORGOTTEN = "a term of the cost is missing"
 OF_THE_COST = {"an L2 term", "an L2 term on b"}  # which is known to have terms in the parameter
-MULTIPLES = {
-    FACTOR,
-    "1/m is missing",
-    "1/m twice",
-    "a mean over another count",
-}  # which may as well be in the dZ that went into all
+MULTIPLES = {FACTOR, COUNT, "1/m is missing", "1/m twice"}  # which may as well be in the dZ that went into all
 NO_MASK = {"dA": "the mask is not applied backward", "A": "the mask is not applied forward"}
 IF_SCALED = ", if that carries the 1/m; if it does not, 1/m is missing here"
 NARROW = {"float16", "float32"}
@@ -497,8 +493,8 @@ class Walk:
                 continue
             followers, strangers = self._followers(name, moved[0])
             of_other_layers = [other for other in followers if other[2:] != name[2:]]
-            if strangers and not of_other_layers:  # as where each layer divides by its own wrong m
-                continue
+            if strangers and (COUNT in {f.title for f in group} or not of_other_layers):
+                continue  # as where each layer divides by its own wrong m
             if len(followers) > most:
                 best, most = moved, len(followers)
         return best
