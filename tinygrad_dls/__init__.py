@@ -14,7 +14,7 @@ Examples are columns: ``X`` is ``(n_x, m)``, ``W`` is ``(n, n_prev)``, ``b`` is 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_dls import datasets, nn, optim
+from tinygrad_dls import nn, optim
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.ops import (
     abs,
@@ -74,6 +74,8 @@ from tinygrad_dls.nn.losses import (
     mean_squared_error,
     softmax_cross_entropy,
 )
+from tinygrad_dls.nn.normalisation import batch_norm
+from tinygrad_dls.nn.regularisation import dropout, l2
 from tinygrad_dls.training.batches import minibatches
 from tinygrad_dls.training.history import History
 from tinygrad_dls.training.loop import fit
@@ -81,7 +83,7 @@ from tinygrad_dls.training.metrics import accuracy, confusion_matrix
 from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 if TYPE_CHECKING:
-    from tinygrad_dls import check
+    from tinygrad_dls import check, datasets
     from tinygrad_dls.check.anomaly import AnomalyError, detect_anomaly
     from tinygrad_dls.compiler import compile
     from tinygrad_dls.derivations.derive import derive
@@ -91,14 +93,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AnomalyError", "History", "Tensor", "abs", "accuracy", "add", "astype", "binary_cross_entropy",
+    "AnomalyError", "History", "Tensor", "abs", "accuracy", "add", "astype", "batch_norm", "binary_cross_entropy",
     "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip", "compile", "concatenate", "confusion_matrix",
-    "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide", "dot", "draw", "exp", "expand_dims", "expm1",
-    "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "log", "log1p", "log_softmax",
-    "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches", "minimum", "multiply",
-    "negative", "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu", "reshape", "sigmoid", "sin",
-    "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum",
-    "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
+    "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide", "dot", "draw", "dropout", "exp", "expand_dims",
+    "expm1", "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "l2", "log", "log1p",
+    "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches",
+    "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu",
+    "reshape", "sigmoid", "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack",
+    "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
 
 
@@ -106,6 +108,7 @@ _ON_FIRST_USE = {  # training does not need them
     "AnomalyError": "tinygrad_dls.check.anomaly",
     "check": "tinygrad_dls.check",
     "compile": "tinygrad_dls.compiler",
+    "datasets": "tinygrad_dls.datasets",
     "detect_anomaly": "tinygrad_dls.check.anomaly",
     "derive": "tinygrad_dls.derivations.derive",
     "draw": "tinygrad_dls.drawing.draw",

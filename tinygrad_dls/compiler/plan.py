@@ -158,7 +158,7 @@ class _Work:
         The arguments that hold data.
     cost : Call
     kept : list of Call
-        Copies of the gradients, for those who want to see them.
+        Copies of the gradients, for those who want to see them, and of what modules keep, such as a running mean.
     layout, kinds, flat, buffers
         The flat arrays, what of the state they hold, the update that works on them at once if there is one, and what
         lies where.
@@ -194,7 +194,9 @@ def _run_passes(step: Program, alike: bool, gradients: bool) -> _Work:
     parameters = [p for p in step.parameters if p.name in updated]
     seen = dict(step.backward)
     outputs = [call for _, call in step.outputs()]
+    outputs = outputs[: len(outputs) - len(step.moved())]
     outputs += [seen[f"d{p.name}"] for p in parameters] if gradients else []
+    outputs += [call for _, call in step.moved()]
     recorded = sum(call.function is not None for call in toposort(outputs))
 
     outputs = lower(outputs, step.trace.length)
@@ -205,7 +207,8 @@ def _run_passes(step: Program, alike: bool, gradients: bool) -> _Work:
     states = [[s for s in step.state if s.name[1:] == f"d{p.name}"] for p in parameters]
     kept_flat = _like_parameters(parameters, states)
     updates = [_update(p, own, kept_flat, new) for p, own in zip(parameters, states, strict=True)]
-    own = dict(zip((p.name for p in parameters), outputs[1 + len(new) :], strict=False))
+    rest = outputs[1 + len(new) :]
+    own = dict(zip((p.name for p in parameters), rest, strict=False)) if gradients else {}
     dtypes = sorted({str(p.dtype) for p in parameters})
     if len(dtypes) > 1:
         raise RecordingError(f"the parameters are of several dtypes, {' and '.join(dtypes)}; a plan needs one.")
@@ -213,9 +216,10 @@ def _run_passes(step: Program, alike: bool, gradients: bool) -> _Work:
     updates.sort(key=lambda update: layout.names.index(update.parameter.name))
     flat = flat_update(updates, layout.size)
     flat = flat if alike or not (flat and flat.counts) else None
-    data = [*step.data, *(p for p in step.parameters if p.name not in updated)]
+    data = [*step.data, *(p for p in step.parameters if p.name not in updated), *(b.before for b in step.buffers)]
     buffers = assign_buffers(updates, layout, flat, data, outputs)
-    kept = [Call(copy_of, (own[name],), {}, own[name].shape, own[name].dtype) for name in layout.names if own]
+    kept = [own[name] for name in layout.names if own] + rest[len(own) :]
+    kept = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in kept]
     if kept:
         buffers.scratch.clear()
     notes |= {f"d{w.name}{b.name}": notes[f"d{w.name}"] for w, b in partners.items() if f"d{w.name}" in notes}

@@ -19,7 +19,8 @@ from tinygrad_dls.ir.shapes import hollow, shaped
 from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.nn.labels import Bounded, Check, noted
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.nn.normalisation import untouched
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = [
     "checks_of_arguments",
@@ -209,7 +210,7 @@ def fail_as_eagerly(error: Exception, run: Callable[[], Any], what: str) -> NoRe
     """
     if isinstance(error, (RecordingError, Warning, FloatingPointError, MemoryError)):
         raise error
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), untouched():
         J = run()
     if isinstance(J, Tensor) and not J.requires_grad:
         raise error
