@@ -72,7 +72,7 @@ ORDER = [
     "check.mistakes.steps", "check.mistakes.scale", "check.mistakes.sums", "check.mistakes.derivatives",
     "check.mistakes.wrong_arrays", "check.mistakes.output", "check.mistakes.forward", "check.mistakes",
     "check.regularised", "check.chain", "check.nearness", "check.course", "check.walk", "check.elsewhere",
-    "check.diagnosis", "check",
+    "check.diagnosis", "check.update_rule", "check.slips", "check.verdicts", "check.updates", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",

@@ -110,7 +110,7 @@ WITHOUT_ARRAYS = {
     "Tensor.__format__", "Tensor.__setitem__", "Tensor.__floordiv__", "Tensor.__rfloordiv__",
     "Tensor.__mod__", "Tensor.__rmod__",
     "check.Diagnosis", "check.Finding", "check.GradCheck", "check.GradientError", "check.Row",
-    "check.Step", "check.causes",
+    "check.Step", "check.UpdateDiagnosis", "check.causes",
     "compile",  # its steps take what a model and its loss take, with the same errors; tested beside it
     "derive", "draw", "numpy_source",  # readers of a graph, whose bad input has tests beside theirs
 }  # fmt: skip

@@ -9,7 +9,7 @@ not guessed: the whole chain of steps is computed with such rounding, a few time
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,11 @@ from tinygrad_dls.engine.arrays import Array
 if TYPE_CHECKING:
     from tinygrad_dls.check.chain import Chain
 
-__all__ = ["DIGITS", "Nearness", "Rounding"]
+__all__ = ["DIGITS", "Digits", "Nearness", "Rounding"]
 
 # The relative error of one rounding, by dtype; others are taken for float64.
 DIGITS = {"float16": 2.0**-10, "float32": 2.0**-23, "float64": 2.0**-52}
+NARROW = {"float16", "float32"}
 # Two ways to write a step differ by some roundings, a wrong one by far more: nine digits of the terms, and of the array
 # itself seven, unless it is so small that all of it could be rounding.
 OF_THE_TERMS, OF_ITSELF = 1e-9, 1e-7
@@ -169,3 +170,49 @@ def _looks_rounded(a: Array, b: Array, m: int) -> bool:
     whole = [np.abs(x - x.astype(np.float32)) <= 4 * DIGITS["float64"] * np.abs(x) for x in (a, a * m)]
     rounded = whole[0] | whole[1] | (np.abs(a - b) > 1e-12 * np.abs(b))
     return not np.any(some) or bool(np.mean(rounded[some]) >= ENOUGH)
+
+
+class Digits:
+    """To how many digits the arrays of a question are compared; what its float32 rounds to is measured once."""
+
+    def __init__(self, chain: Chain, given: Mapping[str, Array]) -> None:
+        self.chain, self.given = chain, given
+        self._roundings = {dtype: Rounding(chain, dtype) for dtype in DIGITS}
+        self.single = False
+        self.single = any(_is_single(x) for x in given.values())
+        self.single = self.single or any(self._is_rounded(name, x) for name, x in given.items())
+
+    def _is_rounded(self, name: str, x: Array) -> bool:
+        """Whether an array of float64 is right to the digits of float32 only."""
+        reference = self.chain.reference[name]
+        if x.size < FEW_ENTRIES or x.shape != reference.shape or not np.all(np.isfinite(x)):
+            return False
+        double, *narrower = self.scales(name)
+        factors = (1.0, self.chain.m) if name[:2] in ("dA", "dZ") else (1.0,)
+        if any(double.right(x / factor, reference) for factor in factors):
+            return False
+        return any(near.right(x / factor, reference) for near in narrower for factor in factors)
+
+    def scales(self, name: str) -> list[Nearness]:
+        """How to compare an array: by the digits of its dtype, and of float64 also by those of float32."""
+        parts = [self.given[name], self.chain.beside.get(name, 0.0)]
+        dtypes = {np.asarray(part).dtype.name for part in parts}
+        narrow = "float16" if "float16" in dtypes else "float32" if "float32" in dtypes else None
+        roundings = [self._roundings[narrow]] if narrow else [None, self._roundings["float32"]]
+        size, own = self.chain.magnitudes[name], narrow is not None
+        double = self._roundings["float64"]
+        return [Nearness(name, size, rounding, double, own, self.single) for rounding in roundings]
+
+    def rounded(self, name: str) -> Nearness:
+        """How to compare an array by the digits of float32, whatever its numbers look like."""
+        single, double = self._roundings["float32"], self._roundings["float64"]
+        return Nearness(name, self.chain.magnitudes[name], single, double, own=True, single=True)
+
+
+def _is_single(x: Array) -> bool:
+    """Whether an array was computed in float32, or narrower, as its dtype or every one of its numbers shows."""
+    if x.dtype.name in NARROW:
+        return True
+    if x.size < FEW_ENTRIES or x.dtype.kind != "f" or np.array_equal(x, np.round(x)):
+        return False
+    return bool(np.array_equal(x, x.astype(np.float32)))

@@ -18,7 +18,7 @@ import numpy as np
 
 from tinygrad_dls.check.causes import Cause, Step, Variant, causes
 from tinygrad_dls.check.chain import Arrays, Chain
-from tinygrad_dls.check.nearness import DIGITS, FEW_ENTRIES, Nearness, Rounding
+from tinygrad_dls.check.nearness import FEW_ENTRIES, NARROW, Digits, Nearness
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = ["FACTOR", "LABELS", "ROUNDING", "Verdict", "Walk", "best_walk"]
@@ -32,7 +32,6 @@ OF_THE_COST = {"an L2 term", "an L2 term on b"}  # which is known to have terms 
 MULTIPLES = {FACTOR, COUNT, "1/m is missing", "1/m twice"}  # which may as well be in the dZ that went into all
 NO_MASK = {"dA": "the mask is not applied backward", "A": "the mask is not applied forward"}
 IF_SCALED = ", if that carries the 1/m; if it does not, 1/m is missing here"
-NARROW = {"float16", "float32"}
 OTHER_SLOPE = ", with slope 1 of ReLU where Z is 0 (autodiff takes 0)"
 BEFORE_MASK = ", before its mask"
 
@@ -84,52 +83,6 @@ class _Fit(NamedTuple):
     def rank(self) -> tuple[bool, bool]:
         known = causes.get(self.title)
         return (known.free, known.far_fetched) if known else (False, False)
-
-
-class Digits:
-    """To how many digits the arrays of a question are compared; what its float32 rounds to is measured once."""
-
-    def __init__(self, chain: Chain, given: Mapping[str, Array]) -> None:
-        self.chain, self.given = chain, given
-        self._roundings = {dtype: Rounding(chain, dtype) for dtype in DIGITS}
-        self.single = False
-        self.single = any(_is_single(x) for x in given.values())
-        self.single = self.single or any(self._is_rounded(name, x) for name, x in given.items())
-
-    def _is_rounded(self, name: str, x: Array) -> bool:
-        """Whether an array of float64 is right to the digits of float32 only."""
-        reference = self.chain.reference[name]
-        if x.size < FEW_ENTRIES or x.shape != reference.shape or not np.all(np.isfinite(x)):
-            return False
-        double, *narrower = self.scales(name)
-        factors = (1.0, self.chain.m) if name[:2] in ("dA", "dZ") else (1.0,)
-        if any(double.right(x / factor, reference) for factor in factors):
-            return False
-        return any(near.right(x / factor, reference) for near in narrower for factor in factors)
-
-    def scales(self, name: str) -> list[Nearness]:
-        """How to compare an array: by the digits of its dtype, and of float64 also by those of float32."""
-        parts = [self.given[name], self.chain.beside.get(name, 0.0)]
-        dtypes = {np.asarray(part).dtype.name for part in parts}
-        narrow = "float16" if "float16" in dtypes else "float32" if "float32" in dtypes else None
-        roundings = [self._roundings[narrow]] if narrow else [None, self._roundings["float32"]]
-        size, own = self.chain.magnitudes[name], narrow is not None
-        double = self._roundings["float64"]
-        return [Nearness(name, size, rounding, double, own, self.single) for rounding in roundings]
-
-    def rounded(self, name: str) -> Nearness:
-        """How to compare an array by the digits of float32, whatever its numbers look like."""
-        single, double = self._roundings["float32"], self._roundings["float64"]
-        return Nearness(name, self.chain.magnitudes[name], single, double, own=True, single=True)
-
-
-def _is_single(x: Array) -> bool:
-    """Whether an array was computed in float32, or narrower, as its dtype or every one of its numbers shows."""
-    if x.dtype.name in NARROW:
-        return True
-    if x.size < FEW_ENTRIES or x.dtype.kind != "f" or np.array_equal(x, np.round(x)):
-        return False
-    return bool(np.array_equal(x, x.astype(np.float32)))
 
 
 def best_walk(chain: Chain, given: Mapping[str, Array], exact: Arrays) -> Walk:
@@ -431,8 +384,9 @@ class Walk:
                     result, gated = self._result(name, where, variant._replace(array=candidate + part), got, near)
                     if result is None or near.right(result, expected) or not _nearer(got, result, expected):
                         continue
-                    if known.free and self.digits.rounded(name).right(result, expected):
-                        continue  # a factor of 1.00000002 is none
+                    single = known.free or self.digits.single
+                    if single and self.digits.rounded(name).right(result, expected):
+                        continue  # a factor of 1.00000002 is none, nor is 1 a slip for 1 - A^2 that rounds to 1
                     said = _noted(title, variant, step.expected)
                     fits[title] = _Fit(title, where, said._replace(array=candidate + part), gated)
                     break
