@@ -148,9 +148,10 @@ class Nearness:
         gap, own, size = np.abs(a - b), np.abs(b), self._terms(b)
         largest = own.max(initial=0)
         scaled = np.maximum(size * (largest / max(size.max(initial=0), 1e-300)), own)
-        if self.rounding is None:
-            return bool(np.all(gap <= CANDIDATE * scaled + CANCELLED * size))
         few = a.size < FEW_ENTRIES
+        if self.rounding is None:
+            lost = 0.0 if few else CANCELLED * size
+            return bool(gap.max(initial=0) <= OF_ITSELF * largest and np.all(gap <= CANDIDATE * scaled + lost))
         if few and not self.single:
             return False
         near = gap.max(initial=0) <= (FEW if few else SOME) * largest
