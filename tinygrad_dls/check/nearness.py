@@ -167,10 +167,19 @@ class Nearness:
 
 def _looks_rounded(a: Array, b: Array, m: int) -> bool:
     """Float32 throughout, divided by m or not, and not float64 with a few wrong entries."""
-    some = (a != 0) | (b != 0)
+    return _share(a, b, _of_single(a, m) | (np.abs(a - b) > 1e-12 * np.abs(b))) >= ENOUGH
+
+
+def _of_single(a: Array, m: int) -> Array:
+    """Which entries are numbers of float32, or such divided by m."""
     whole = [np.abs(x - x.astype(np.float32)) <= 4 * DIGITS["float64"] * np.abs(x) for x in (a, a * m)]
-    rounded = whole[0] | whole[1] | (np.abs(a - b) > 1e-12 * np.abs(b))
-    return not np.any(some) or bool(np.mean(rounded[some]) >= ENOUGH)
+    return np.asarray(whole[0] | whole[1])
+
+
+def _share(a: Array, b: Array, rounded: Array) -> float:
+    """The share of the entries that are, of those that are not zero in both."""
+    some = (a != 0) | (b != 0)
+    return float(np.mean(rounded[some])) if np.any(some) else 1.0
 
 
 class Digits:
@@ -184,9 +193,14 @@ class Digits:
         self.single = self.single or any(self._is_rounded(name, x) for name, x in given.items())
 
     def _is_rounded(self, name: str, x: Array) -> bool:
-        """Whether an array of float64 is right to the digits of float32 only."""
+        """Whether an array of float64 is right to the digits of float32 only, and has its numbers.
+
+        Without these, it may be a slip that changes little: 1 - Z^2 for 1 - A^2, of small weights.
+        """
         reference = self.chain.reference[name]
         if x.size < FEW_ENTRIES or x.shape != reference.shape or not np.all(np.isfinite(x)):
+            return False
+        if _share(x, reference, _of_single(x, self.chain.m)) < ENOUGH:
             return False
         double, *narrower = self.scales(name)
         factors = (1.0, self.chain.m) if name[:2] in ("dA", "dZ") else (1.0,)
