@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import append_bias
+from tinygrad_dls.compiler.draft import Block, Draft, Flat, Update
 from tinygrad_dls.compiler.liveness import is_elementwise
 from tinygrad_dls.compiler.lowering import copy_of, is_number
-from tinygrad_dls.compiler.updating import Block, Flat, Layout, Update
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import Call, getitem, is_call, toposort
 from tinygrad_dls.ir.functions import MATRIX, row_of
 
-__all__ = ["USED", "BufferAssignment", "Line", "assign_buffers", "over_gradients", "with_sums"]
+__all__ = ["USED", "BufferAssignment", "Line", "assign_buffers", "over_gradients", "unscaled_cost", "with_sums"]
 
 USED = {  # in the texts
     "memory", "part", "sums", "m", "learning_rate", "before", "after", "gradients", "step", "columns", "update",
@@ -63,14 +63,12 @@ class BufferAssignment:
         What makes the views.
     output_buffers : dict of Call to str
         The output buffers: the views that results are written into.
-    gradients, new, new_counts : list of Call
-        These results.
+    gradients, new, new_counts, kept : list of Call
+        These results; and copies of the gradients, for those who want to see them.
     plain : set of Call
         Calls whose lengths are no number of examples, even if they are multiples of it.
     scratch : set of Call
         Arrays that may be written over when nothing needs them any more.
-    notes : dict of str to str
-        Comments on results, by name.
     """
 
     arguments: dict[Call, str] = field(default_factory=dict)
@@ -82,9 +80,13 @@ class BufferAssignment:
     gradients: list[Call] = field(default_factory=list)
     new: list[Call] = field(default_factory=list)
     new_counts: list[Call] = field(default_factory=list)
+    kept: list[Call] = field(default_factory=list)
     plain: set[Call] = field(default_factory=set)
     scratch: set[Call] = field(default_factory=set)
-    notes: dict[str, str] = field(default_factory=dict)
+
+    def results(self, cost: Call) -> list[Call]:
+        """What NumPy computes of the cost, and what is written into the flat arrays."""
+        return [unscaled_cost(cost), *self.gradients, *self.new]
 
     def view(self, name: str, text: str) -> str:
         """Add a line to the setup that makes a view of one of the two buffers, and return the name that it gives."""
@@ -98,6 +100,12 @@ class BufferAssignment:
             call = Call(copy_of, (call,), {}, call.shape, call.dtype)
         self.output_buffers[call] = name
         return call
+
+
+def unscaled_cost(cost: Call) -> Call:
+    """What NumPy computes of the cost: its division by m is left to Python."""
+    inner = cost.args[0] if is_call(cost, np.divide, np.multiply) and is_number(cost.args[1]) else None
+    return inner if isinstance(inner, Call) else cost
 
 
 class _Names(Names):
@@ -118,22 +126,21 @@ class _Names(Names):
         return name if region == 0 else f"{self.regions[region]}_{name}"
 
 
-def assign_buffers(
-    updates: Sequence[Update], layout: Layout, flat: Flat | None, data: Iterable[Call], roots: Iterable[Call]
-) -> BufferAssignment:
+def assign_buffers(draft: Draft) -> tuple[Draft, str]:
     """Assign buffers to all that a step starts from, and to what it computes: parameters, state and gradients."""
+    layout, updates, flat = draft.layout, draft.updates, draft.flat
     buffers, names = BufferAssignment(), _Names(layout.states)
     blocks = {block: names.free(block.name) for block in layout.blocks}
-    buffers.arguments = {call: names.free(call.name) for call in data}
+    buffers.arguments = {call: names.free(call.name) for call in [*draft.data, *draft.frozen]}
     for k, region in enumerate(names.regions):
         buffers.view(f"{region}, new_{region}", f"before[{k}], after[{k}]")
-    own = {u.parameter.name: [u.parameter, *(s for s, _ in u.arrays)] for u in updates}
-    together = {c.args[0].name: c for c in toposort(roots) if c.function is append_bias}
+    parts = {u.parameter.name: [u.parameter, *(s for s, _ in u.arrays)] for u in updates}
+    together = {c.args[0].name: c for c in toposort(draft.outputs) if c.function is append_bias}
     for k, region in enumerate(names.regions):
         for block, name in blocks.items():
             whole = buffers.view(names.of(name, k), _span(region, block))
             for member, part in block.parts():
-                call = own[member][k]
+                call = parts[member][k]
                 name = buffers.view(names.free(call.name), whole + part) if part else whole
                 buffers.arrays[call] = name
                 names.members.setdefault(member, name)
@@ -146,11 +153,23 @@ def assign_buffers(
         buffers.arrays |= dict(zip([flat.parameters, *flat.state], names.regions, strict=True))
         _assign_flat_update(buffers, names, flat, blocks)
     buffers.per_buffer = set(buffers.arrays)
+    own = dict(
+        zip(
+            (p.name for p in draft.parameters),
+            draft.outputs[1 + len(draft.parameters) + len(draft.state) :],
+            strict=False,
+        )
+    )
     if flat is not None:
         buffers.arrays[flat.gradient] = "gradients"
         buffers.plain = flat.calls
         buffers.scratch = {flat.gradient}
-    return buffers
+    buffers.kept = [Call(copy_of, (own[name],), {}, own[name].shape, own[name].dtype) for name in layout.names if own]
+    if own:
+        buffers.scratch.clear()
+    copies = sum(call.function is copy_of for call in buffers.output_buffers)
+    told = f"{len(buffers.output_buffers)} results are written where they belong, {copies} of them by a copy."
+    return replace(draft, buffers=buffers), told
 
 
 def _span(array: str, block: Block) -> str:

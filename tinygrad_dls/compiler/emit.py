@@ -7,13 +7,13 @@ cannot write into a given array, it makes anew.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import append_bias, append_ones
-from tinygrad_dls.compiler.buffers import USED, BufferAssignment, Line
+from tinygrad_dls.compiler.buffers import USED, BufferAssignment, Line, unscaled_cost
 from tinygrad_dls.compiler.code import RUN, Code, total_in_runs
 from tinygrad_dls.compiler.liveness import assign_slots, is_elementwise
 from tinygrad_dls.compiler.lowering import FLOATS, copy_of, is_number, total
@@ -32,16 +32,10 @@ from tinygrad_dls.ir.call import (
 )
 from tinygrad_dls.ir.functions import VIEW, row_of
 
-__all__ = ["Emitter", "unscaled_cost"]
+__all__ = ["Emitter"]
 
 LONG = 4 * RUN
 FEW = 4096  # entries of an array up to which its memory does not matter
-
-
-def unscaled_cost(cost: Call) -> Call:
-    """What NumPy computes of the cost: its division by m is left to Python."""
-    inner = cost.args[0] if is_call(cost, np.divide, np.multiply) and is_number(cost.args[1]) else None
-    return inner if isinstance(inner, Call) else cost
 
 
 class Emitter:
@@ -55,6 +49,8 @@ class Emitter:
         The number of examples that the program was recorded with, and that which the function is for.
     strided : set of Call
         Arguments that are given as a run of columns of a larger array.
+    notes : dict of str to str
+        Comments on results, by name.
     """
 
     def __init__(
@@ -63,11 +59,12 @@ class Emitter:
         recorded: int | None = None,
         width: int | None = None,
         strided: Collection[Call] = (),
+        notes: Mapping[str, str] | None = None,
     ) -> None:
         self.given = {**buffers.arguments, **buffers.counts, **buffers.arrays}
         self.fixed = set(buffers.arrays)  # what does not move, so that views of it are made once
         self.buffers, self.output_buffers, self.per_buffer = buffers, buffers.output_buffers, set(buffers.per_buffer)
-        self.recorded, self.width, self.strided = recorded, width, strided
+        self.recorded, self.width, self.strided, self.notes = recorded, width, strided, notes or {}
         self.setup = list(buffers.setup)
         self.names: dict[Call, str] = dict(self.given)
         self.allocated = Names({*USED, *self.given.values(), *(name for line in self.setup for name in line.names)})
@@ -325,7 +322,7 @@ class Emitter:
 
     def comment(self, call: Call) -> str:
         """The shape of a result, and by what it differs from what its name says."""
-        return ", ".join(x for x in (self.shape(call) * bool(call.shape), self.buffers.notes.get(call.name, "")) if x)
+        return ", ".join(x for x in (self.shape(call) * bool(call.shape), self.notes.get(call.name, "")) if x)
 
     # -- arguments ----------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import numpy as np
 from tinygrad_dls.compiler.buffers import USED, BufferAssignment
 from tinygrad_dls.compiler.checking import Results, Turns, distance, rounded
 from tinygrad_dls.compiler.compiled import Compiled
+from tinygrad_dls.compiler.draft import Draft, run_passes
 from tinygrad_dls.compiler.emit import Emitter
 from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.lowering import copy_of, lower
@@ -180,8 +181,8 @@ class _Run:
         self.checks = checks
         self.outputs, self.turns = outputs, Turns(np.result_type(float if not outputs else outputs[0].dtype))
         self.left = self.turns.left
-        outputs, _ = delay_scaling(lower(outputs))
-        results = [Call(copy_of, (c,), {}, c.shape, c.dtype) for c in outputs]
+        self.draft = run_passes(Draft(outputs, list(given)), (lower, delay_scaling))
+        results = [Call(copy_of, (c,), {}, c.shape, c.dtype) for c in self.draft.outputs]
         self.form = form
         self.code = Emitter(BufferAssignment(arguments=given)).code("function", list(given.values()), results, results)
         self.code.returned += ","
@@ -207,10 +208,11 @@ class _Run:
 
     def explain(self) -> str:
         code = self.code
-        return (
+        told = (
             f"{code.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {len(code.liveness.in_place)} "
             f"results are written over an argument, {code.liveness.reused} into memory that was used before."
         )
+        return "\n".join([*self.draft.lines, told])
 
 
 def _arrays(x: Any, name: str = "its result") -> Iterator[tuple[str, Any]]:

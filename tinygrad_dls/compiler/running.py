@@ -61,39 +61,14 @@ class Runner:
         return tiles + others + sums
 
     def explain(self) -> str:
-        """What was recorded, fused, reused and tiled."""
-        plan = self.plan
-        lines = [f"{plan.recorded} NumPy calls were recorded: forward, backward and update."]
-        if plan.augmented:
-            lines.append(
-                f"W and b side by side, times A with a row of ones, in {len(plan.augmented)} layer"
-                f"{'s' if len(plan.augmented) > 1 else ''} ({', '.join(plan.augmented)}): one product for Z, one for "
-                "dW and db."
-            )
-        numbers = plan.layout.size * (1 + plan.layout.states)
-        lines.append(
-            f"{plan.layout.size:,} parameters in one flat array"
-            + (f", {numbers:,} entries with the optimizer's state" if plan.layout.states else "")
-            + (": one update for all of them." if plan.is_flat else "; the updates differ, so there is one for each.")
-        )
-        if plan.whole is not None:
-            lines.append(f"{plan.whole.calls} NumPy calls a step.")
-        else:
-            assert plan.update is not None
-            calls = plan.tiles[plan.width].calls
-            count = -(-(plan.m or 0) // plan.width)
-            lines.append(
-                f"{count:,} tiles of {plan.width:,} examples, {calls} NumPy calls each, and {plan.update.calls} "
-                f"for the update; {self.workers} thread{'s' if self.workers > 1 else ''}."
-            )
-        codes = plan.codes()
+        """What the passes have done, and what memory it takes."""
+        codes, lines = self.plan.codes(), list(self.plan.lines)
+        if self.plan.tiles:
+            lines.append(f"{self.workers} thread{'s share' if self.workers > 1 else ' does'} the tiles.")
         lines.append(
             f"{self.bytes:,} bytes of arrays, made once: {sum(len(c.liveness.in_place) for c in codes)} results are "
             f"written over an argument, {sum(c.liveness.reused for c in codes)} into memory that was used before."
         )
-        lines.append(f"{sum(c.hoisted for c in codes)} constant arrays are made once.")
-        if plan.why_whole:
-            lines.append(f"Not tiled: {plan.why_whole}.")
         return "\n".join(lines)
 
     def bind(self, store: ParameterStore) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.updating import Layout
+from tinygrad_dls.compiler.draft import Layout
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.optim import Optimizer
