@@ -259,7 +259,7 @@ ALLOWED = {
     "ir/tracer.py": "array methods that are calls, and the functions that lengths as symbols are asked by",
     "compiler/lowering.py": "identities: calls in terms of cheaper ones",
     "compiler/scaling.py": "identities: where a factor may go",
-    "compiler/emit.py": "the lines of calls that the compiler makes by itself: ones, dots, numbers as arrays",
+    "compiler/scheduling.py": "instructions that the compiler makes by itself: ones, dots, numbers as arrays",
     "derivations/derive.py": "how a cost and a broadcast array were recorded, which it explains",
     "symbolic/arrays.py": "the reductions of formulas, and zeros and ones that are formulas",
 }

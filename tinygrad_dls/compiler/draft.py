@@ -5,7 +5,7 @@ A pass is a function: a draft in, a draft and a line for `explain` out. Passes n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -56,10 +56,6 @@ class Block:
         """Where the next one starts."""
         return self.start + int(np.prod(self.shape, dtype=int))
 
-    def parts(self) -> Iterator[tuple[str, str]]:
-        """Each member, and what follows the block's name to say it, as Python writes it."""
-        yield from zip(self.members, [""] if len(self.members) == 1 else ["[:, :-1]", "[:, -1:]"], strict=True)
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -78,6 +74,11 @@ class Layout:
     def names(self) -> list[str]:
         """The parameters, in the order of their places."""
         return [name for block in self.blocks for name in block.members]
+
+    @property
+    def regions(self) -> list[str]:
+        """What the flat arrays are called: that of the parameters, and those of the arrays of state."""
+        return ["parameters", *(f"state{k}" for k in range(1, self.states + 1))]
 
     def views(self, flat: Array) -> dict[str, Array]:
         """The parts of a flat array by parameter."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,14 @@ from tinygrad_dls.compiler.buffers import USED, BufferAssignment
 from tinygrad_dls.compiler.checking import Results, Turns, distance, rounded
 from tinygrad_dls.compiler.compiled import Compiled
 from tinygrad_dls.compiler.draft import Draft, run_passes
-from tinygrad_dls.compiler.emit import Emitter
 from tinygrad_dls.compiler.guards import Dependencies
+from tinygrad_dls.compiler.instructions import perform
 from tinygrad_dls.compiler.lowering import copy_of, lower
 from tinygrad_dls.compiler.recording import checks_of_arguments, checks_of_recordings, lines_of
+from tinygrad_dls.compiler.running import compiled, memory_of
 from tinygrad_dls.compiler.scaling import delay_scaling
-from tinygrad_dls.compiler.store import aligned, part
+from tinygrad_dls.compiler.scheduling import Scheduler
+from tinygrad_dls.compiler.text import source
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor, values
@@ -184,16 +186,15 @@ class _Run:
         self.draft = run_passes(Draft(outputs, list(given)), (lower, delay_scaling))
         results = [Call(copy_of, (c,), {}, c.shape, c.dtype) for c in self.draft.outputs]
         self.form = form
-        self.code = Emitter(BufferAssignment(arguments=given)).code("function", list(given.values()), results, results)
-        self.code.returned += ","
-        memory = [aligned(n, dtype) for dtype, n in self.code.liveness.slots]
-        namespace = {"np": np, "part": part, "memory": memory, **self.code.constants}
-        exec(builtins.compile(self.code.text(), "<compiled function>", "exec"), namespace)
-        self.run: Callable[..., Any] = namespace["function"]
+        self.routine = Scheduler(BufferAssignment(arguments=given)).routine("function", results, results)
+        names = memory_of(self.routine)
+        perform(self.routine.setup, names)
+        constants, code = compiled(self.routine)
+        self.run: Callable[..., Any] = FunctionType(code, {**names, **constants})
 
     @property
     def source(self) -> str:
-        return self.code.text()
+        return source([self.routine])
 
     def __call__(self, *arrays: Array) -> Any:
         for i, check in self.checks:
@@ -204,13 +205,13 @@ class _Run:
     @property
     def bytes(self) -> int:
         """Bytes of the arrays that it writes into."""
-        return self.code.bytes
+        return self.routine.bytes
 
     def explain(self) -> str:
-        code = self.code
+        routine = self.routine
         told = (
-            f"{code.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {len(code.liveness.in_place)} "
-            f"results are written over an argument, {code.liveness.reused} into memory that was used before."
+            f"{len(routine.steps)} NumPy calls; {routine.bytes:,} bytes of arrays, made once: {routine.in_place} "
+            f"results are written over an argument, {routine.reused} into memory that was used before."
         )
         return "\n".join([*self.draft.lines, told])
 

@@ -29,6 +29,8 @@ def is_number(x: Any) -> bool:
 
     Not by their names: a parameter may be called m, or learning_rate.
     """
+    if isinstance(x, Call) and x.shape:
+        return False
     waiting = [x]
     while waiting:
         x = waiting.pop()

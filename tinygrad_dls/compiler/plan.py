@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import augment
-from tinygrad_dls.compiler.buffers import BufferAssignment, assign_buffers, over_gradients, with_sums
-from tinygrad_dls.compiler.code import Code
+from tinygrad_dls.compiler.buffers import BufferAssignment, assign_buffers, lay_over_gradients, with_sums
 from tinygrad_dls.compiler.draft import Draft, Layout, Pass, run_passes
-from tinygrad_dls.compiler.emit import Emitter
+from tinygrad_dls.compiler.instructions import Buffer, Place, Routine
 from tinygrad_dls.compiler.lowering import lower
 from tinygrad_dls.compiler.scaling import delay_scaling
+from tinygrad_dls.compiler.scheduling import Scheduler
 from tinygrad_dls.compiler.tiling import SHARED, find_batch_axes, width, worthwhile
 from tinygrad_dls.compiler.updating import lay_out
 from tinygrad_dls.ir.program import Program
@@ -54,11 +54,11 @@ class Plan:
         Whether one update serves all parameters.
     lines : list of str
         What was done, for `explain`.
-    whole : Code or None
-        The function of a step that is done at once.
-    tiles : dict of int to Code
-        By their width, the functions for the columns of a tile; empty without tiles.
-    update : Code or None
+    whole : Routine or None
+        A step that is done at once.
+    tiles : dict of int to Routine
+        By their width, what is done with the columns of a tile; empty without tiles.
+    update : Routine or None
         What follows the tiles.
     width : int
         The columns of a tile; the last one may be narrower.
@@ -76,20 +76,16 @@ class Plan:
     is_plain: bool
     is_flat: bool
     lines: list[str]
-    whole: Code | None = None
-    tiles: dict[int, Code] = field(default_factory=dict)
-    update: Code | None = None
+    whole: Routine | None = None
+    tiles: dict[int, Routine] = field(default_factory=dict)
+    update: Routine | None = None
     width: int = 0
     sums: int = 0
     is_shared: bool = False
 
-    def text(self) -> str:
-        """All the functions as Python."""
-        return "\n\n".join(code.text() for code in self.codes())
-
-    def codes(self) -> list[Code]:
-        """All the functions."""
-        return [code for code in (self.whole, *self.tiles.values(), self.update) if code is not None]
+    def routines(self) -> list[Routine]:
+        """All the routines."""
+        return [routine for routine in (self.whole, *self.tiles.values(), self.update) if routine is not None]
 
 
 def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = False, tile: int | None = None) -> Plan:
@@ -112,7 +108,7 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     draft.lines.append(f"{draft.calls} NumPy calls were recorded: forward, backward and update.")
     draft = run_passes(draft, PASSES)
     buffers = draft.buffers
-    counts = len(dict.fromkeys(buffers.counts.values()))
+    counts = len(set(buffers.counts.values()))
     result = Plan(
         m,
         draft.layout,
@@ -127,11 +123,11 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
         _tile(result, draft, m, tile)
     if not result.tiles:
         if draft.flat is not None and not buffers.kept:
-            buffers = over_gradients(buffers, draft.flat)
+            lay_over_gradients(buffers, draft.flat)
         result.whole = _last("step", draft, buffers, m)
-        result.lines.append(f"{result.whole.calls} NumPy calls a step.")
-    hoisted = sum(code.hoisted for code in result.codes())
-    result.lines.append(f"{hoisted} constant arrays are made once.")
+        result.lines.append(f"{len(result.whole.steps)} NumPy calls a step.")
+    constants = sum(routine.constants for routine in result.routines())
+    result.lines.append(f"{constants} constant arrays are made once.")
     return result
 
 
@@ -147,23 +143,23 @@ def draft_of(step: Program, *, alike: bool = True, gradients: bool = False) -> D
     return Draft(outputs, step.data, frozen, parameters, step.state, step.trace.m, step.trace.length, alike)
 
 
-def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None) -> Code:
-    """The function that ends with the update."""
-    arguments = [*buffers.arguments.values(), "learning_rate", *buffers.counts.values()]
+def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None) -> Routine:
+    """The routine that ends with the update."""
+    rate = Buffer(None, (), {}, (), float, "learning_rate", Place.GIVEN)
     returned = [*buffers.new_counts, *buffers.kept]
-    emitter = Emitter(buffers, draft.examples, m, notes=draft.notes)
-    return emitter.code(name, arguments, [*buffers.results(draft.cost), *returned], returned, draft.cost)
+    wanted = [*buffers.results(draft.cost), *returned]
+    scheduler = Scheduler(buffers, draft.examples, m, notes=draft.notes)
+    return scheduler.routine(name, wanted, returned, draft.cost, [rate, *buffers.counts.values()])
 
 
 def _tile(result: Plan, draft: Draft, m: int, tile: int | None) -> None:
     """Plan tiles of the examples, or say why there are none."""
-    axes = draft.axes
-    of_columns, of_update, sums = with_sums(draft.buffers, axes.sums, draft.layout.size)
-    data = {call for call in draft.buffers.arguments if call in axes.axis}
+    sums = draft.axes.sums
+    of_columns, of_update, size = with_sums(draft.buffers, sums, draft.layout.size)
+    data = {call for call in draft.buffers.arguments if call in draft.axes.axis}
 
-    def columns(width: int) -> Code:
-        emitter = Emitter(of_columns, draft.examples, width, strided=data, notes=draft.notes)
-        return emitter.code("columns", [*of_columns.arguments.values()], axes.sums)
+    def columns(width: int) -> Routine:
+        return Scheduler(of_columns, draft.examples, width, data, draft.notes).routine("columns", sums)
 
     entries = sum(math.prod(c.shape) // (draft.examples or 1) * np.dtype(c.dtype).itemsize for c in data)
     bytes_per_example = columns(64).bytes // 64 + entries
@@ -173,10 +169,10 @@ def _tile(result: Plan, draft: Draft, m: int, tile: int | None) -> None:
     elif wide >= m:
         result.lines.append("Not tiled: one tile would hold all examples.")
     else:
-        result.width, result.sums, result.is_shared = wide, sums, m * bytes_per_example > SHARED
+        result.width, result.sums, result.is_shared = wide, size, m * bytes_per_example > SHARED
         result.tiles = {k: columns(k) for k in sorted({wide, m % wide} - {0}, reverse=True)}
         result.update = _last("update", draft, of_update, m)
         result.lines.append(
-            f"{-(-m // wide):,} tiles of {wide:,} examples, {result.tiles[wide].calls} NumPy calls each, and "
-            f"{result.update.calls} for the update."
+            f"{-(-m // wide):,} tiles of {wide:,} examples, {len(result.tiles[wide].steps)} NumPy calls each, and "
+            f"{len(result.update.steps)} for the update."
         )

@@ -26,6 +26,7 @@ from tinygrad_dls.compiler.plan import plan
 from tinygrad_dls.compiler.recording import difference_of, record
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.store import ParameterStore
+from tinygrad_dls.compiler.text import source
 from tinygrad_dls.compiler.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
@@ -62,7 +63,7 @@ class _Ready:
     @property
     def source(self) -> str:
         """The program that runs."""
-        return "" if self.runner is None else self.runner.plan.text()
+        return "" if self.runner is None else source(self.runner.plan.routines())
 
     def explain(self) -> str:
         """What was recorded, fused, reused and tiled, or why it was not."""
