@@ -4,99 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import append_bias
-from tinygrad_dls.compiler.draft import Block, Draft, Flat
-from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, span, view_of
+from tinygrad_dls.compiler.draft import Block, BufferAssignment, Draft, Flat
+from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, buffer
 from tinygrad_dls.compiler.liveness import is_elementwise
 from tinygrad_dls.compiler.lowering import copy_of, is_number
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import Call, getitem, is_call, toposort
 from tinygrad_dls.ir.functions import MATRIX, row_of
 
-__all__ = ["USED", "BufferAssignment", "assign_buffers", "lay_over_gradients", "unscaled_cost", "with_sums"]
+__all__ = ["USED", "assign_buffers", "lay_over_gradients", "results_of", "unscaled_cost", "with_sums"]
 
 USED = {  # in the texts
     "span", "sums", "m", "learning_rate", "gradients", "step", "columns", "update", "function", "np", *dir(np),
 }  # fmt: skip
 
 
-@dataclass
-class BufferAssignment:
-    """The names of the arrays that are there when a function starts, and the output buffers of its results.
-
-    Attributes
-    ----------
-    arguments : dict of Call to str
-        The names of the arguments that hold data: X, Y, parameters that are not updated.
-    counts : dict of Call to Buffer
-        The arguments that hold the optimizer's counts of steps.
-    arrays : dict of Call to Buffer
-        The flat arrays, and views of them.
-    setup : list of Instruction
-        What makes the views.
-    output_buffers : dict of Call to Buffer
-        The output buffers: the views that results are written into.
-    gradients, new, new_counts, kept : list of Call
-        These results; and copies of the gradients, for those who want to see them.
-    plain : set of Call
-        Calls whose lengths are no number of examples, even if they are multiples of it.
-    scratch : set of Call
-        Arrays that may be written over when nothing needs them any more.
-    """
-
-    arguments: dict[Call, str] = field(default_factory=dict)
-    counts: dict[Call, Buffer] = field(default_factory=dict)
-    arrays: dict[Call, Buffer] = field(default_factory=dict)
-    setup: list[Instruction] = field(default_factory=list)
-    output_buffers: dict[Call, Buffer] = field(default_factory=dict)
-    gradients: list[Call] = field(default_factory=list)
-    new: list[Call] = field(default_factory=list)
-    new_counts: list[Call] = field(default_factory=list)
-    kept: list[Call] = field(default_factory=list)
-    plain: set[Call] = field(default_factory=set)
-    scratch: set[Call] = field(default_factory=set)
-
-    def results(self, cost: Call) -> list[Call]:
-        """What NumPy computes of the cost, and what is written into the flat arrays."""
-        return [unscaled_cost(cost), *self.gradients, *self.new]
-
-    def view(self, name: str, call: Call) -> Buffer:
-        """Add an instruction that makes a view, and return its buffer."""
-        self.setup.append(Instruction(call, view_of(call, name)))
-        return self.setup[-1].out
-
-    def span(self, name: str, flat: Buffer, start: int, shape: tuple[int, ...]) -> Buffer:
-        """A run of entries of a flat array, as an array of a shape."""
-        return self.view(name, Call(span, (flat, start, shape), {}, shape, flat.dtype))
-
-    def members(self, block: Block, whole: Buffer, names: Sequence[str]) -> list[Buffer]:
-        """The members of a block: all of it; or by these names the weights, and the biases in the last column."""
-        if len(block.members) == 1:
-            return [whole]
-        rows, columns = block.shape
-        parts = ((rows, columns - 1), slice(None, -1)), ((rows, 1), slice(-1, None))
-        return [
-            self.view(name, Call(getitem, (whole, (slice(None), index)), {}, shape, whole.dtype))
-            for name, (shape, index) in zip(names, parts, strict=True)
-        ]
-
-    def write(self, call: Call, out: Buffer) -> Call:
-        """The call, or a copy of its result, that is written into an array; no copy where NumPy can write there."""
-        able = is_elementwise(call) or (row_of(call.function).kind is MATRIX and out.contiguous)
-        if not able or call in self.output_buffers or call in self.arrays or call in self.arguments or is_number(call):
-            call = Call(copy_of, (call,), {}, call.shape, call.dtype)
-        self.output_buffers[call] = out
-        return call
-
-
 def unscaled_cost(cost: Call) -> Call:
     """What NumPy computes of the cost: its division by m is left to Python."""
     inner = cost.args[0] if is_call(cost, np.divide, np.multiply) and is_number(cost.args[1]) else None
     return inner if isinstance(inner, Call) else cost
+
+
+def results_of(draft: Draft) -> list[Call]:
+    """What NumPy computes of the cost, and what is written into the flat arrays."""
+    return [unscaled_cost(draft.cost), *draft.buffers.gradients, *draft.buffers.new]
 
 
 class _Names(Names):
@@ -125,7 +61,7 @@ def assign_buffers(draft: Draft) -> tuple[Draft, str]:
     buffers.arguments = {call: names.free(call.name) for call in [*draft.data, *draft.frozen]}
 
     def flat_array(name: str, memory: Place) -> Buffer:
-        return Buffer(None, (), {}, (layout.size,), layout.dtype, name, memory)
+        return buffer(name, (layout.size,), layout.dtype, memory)
 
     old, new = ([flat_array(f"{prefix}{r}", Place.DOUBLE) for r in layout.regions] for prefix in ("", "new_"))
     _assign_parameters(buffers, names, draft, blocks, old)
@@ -136,7 +72,7 @@ def assign_buffers(draft: Draft) -> tuple[Draft, str]:
         gradients = flat_array("gradients", Place.FLAT)
         buffers.arrays |= dict(zip([flat.parameters, *flat.state, flat.gradient], [*old, gradients], strict=True))
         _assign_gradients(buffers, names, flat, blocks, gradients)
-        buffers.new = [buffers.write(call, out) for call, out in zip(flat.new, new, strict=True)]
+        buffers.new = [_write(buffers, call, out) for call, out in zip(flat.new, new, strict=True)]
         buffers.plain = flat.calls
         buffers.scratch = {flat.gradient}
     _keep_gradients(buffers, draft)
@@ -167,7 +103,7 @@ def _assign_counts(buffers: BufferAssignment, names: _Names, draft: Draft) -> No
     """Arguments for parts of the state that are numbers, or other arrays; one for all parameters if that will do."""
     flat, of_each = draft.flat, [u.counts for u in draft.updates]
     of_all = [(s, new) for counts in of_each for s, new in counts] if flat is None else flat.counts
-    given = [Buffer(None, (), {}, s.shape, s.dtype, names.free(s.name), Place.GIVEN) for s, _ in of_all]
+    given = [buffer(names.free(s.name), s.shape, s.dtype, Place.GIVEN) for s, _ in of_all]
     buffers.new_counts = [new for _, new in of_all]
     each = given if flat is None else given * len(of_each)
     buffers.counts = dict(zip((s for counts in of_each for s, _ in counts), each, strict=True))
@@ -182,10 +118,10 @@ def _assign_gradients(
         found = [flat.gradients[member] for member in block.members]
         both = {g.args[0] for g in found if is_call(g, getitem)}
         if len(found) == 2 and len(both) == 1 and all(is_call(g, getitem) for g in found):
-            buffers.gradients.append(buffers.write(both.pop(), whole))
+            buffers.gradients.append(_write(buffers, both.pop(), whole))
             continue
         views = buffers.members(block, whole, [f"d{names.members[x]}" for x in block.members])
-        buffers.gradients += [buffers.write(g, view) for g, view in zip(found, views, strict=True)]
+        buffers.gradients += [_write(buffers, g, view) for g, view in zip(found, views, strict=True)]
 
 
 def _assign_updates(
@@ -199,7 +135,7 @@ def _assign_updates(
             own = [f"new_{names.of(names.members[member], old)}" for member in block.members]
             views = buffers.members(block, whole, own)
             for member, view in zip(block.members, views, strict=True):
-                buffers.new.append(buffers.write(new[member][k], view))
+                buffers.new.append(_write(buffers, new[member][k], view))
 
 
 def _keep_gradients(buffers: BufferAssignment, draft: Draft) -> None:
@@ -210,6 +146,16 @@ def _keep_gradients(buffers: BufferAssignment, draft: Draft) -> None:
         found = [own[name] for name in draft.layout.names]
         buffers.kept = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in found]
         buffers.scratch.clear()
+
+
+def _write(buffers: BufferAssignment, call: Call, out: Buffer) -> Call:
+    """The call, or a copy of its result, that is written into an array; no copy where NumPy can write there."""
+    able = is_elementwise(call) or (row_of(call.function).kind is MATRIX and out.contiguous)
+    known = call in buffers.output_buffers or call in buffers.arrays or call in buffers.arguments
+    if not able or known or is_number(call):
+        call = Call(copy_of, (call,), {}, call.shape, call.dtype)
+    buffers.output_buffers[call] = out
+    return call
 
 
 def lay_over_gradients(buffers: BufferAssignment, flat: Flat) -> None:
@@ -244,7 +190,7 @@ def with_sums(
     names = Names({*USED, *given})
     more = [call for call in sums if call not in buffers.output_buffers]
     whole = size + sum(math.prod(call.shape) for call in more)
-    flat = Buffer(None, (), {}, (whole,), sums[0].dtype, "sums", Place.FLAT)
+    flat = buffer("sums", (whole,), sums[0].dtype, Place.FLAT)
     all_sums = replace(buffers, setup=[*buffers.setup])
     places = {call: buffers.output_buffers[call] for call in sums if call not in more}
     for call in more:

@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tinygrad_dls.compiler.instructions import Buffer, Instruction, span, view_of
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.ir.call import Call, toposort
+from tinygrad_dls.ir.call import Call, getitem, toposort
 
-__all__ = ["BatchAxes", "Block", "Draft", "Flat", "Layout", "Pass", "Update", "run_passes"]
+__all__ = ["BatchAxes", "Block", "BufferAssignment", "Draft", "Flat", "Layout", "Pass", "Update", "run_passes"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,63 @@ class BatchAxes:
 
 
 @dataclass
+class BufferAssignment:
+    """The names of the arrays that are there when a function starts, and the output buffers of its results.
+
+    Attributes
+    ----------
+    arguments : dict of Call to str
+        The names of the arguments that hold data: X, Y, parameters that are not updated.
+    counts : dict of Call to Buffer
+        The arguments that hold the optimizer's counts of steps.
+    arrays : dict of Call to Buffer
+        The flat arrays, and views of them.
+    setup : list of Instruction
+        What makes the views.
+    output_buffers : dict of Call to Buffer
+        The output buffers: the views that results are written into.
+    gradients, new, new_counts, kept : list of Call
+        These results; and copies of the gradients, for those who want to see them.
+    plain : set of Call
+        Calls whose lengths are no number of examples, even if they are multiples of it.
+    scratch : set of Call
+        Arrays that may be written over when nothing needs them any more.
+    """
+
+    arguments: dict[Call, str] = field(default_factory=dict)
+    counts: dict[Call, Buffer] = field(default_factory=dict)
+    arrays: dict[Call, Buffer] = field(default_factory=dict)
+    setup: list[Instruction] = field(default_factory=list)
+    output_buffers: dict[Call, Buffer] = field(default_factory=dict)
+    gradients: list[Call] = field(default_factory=list)
+    new: list[Call] = field(default_factory=list)
+    new_counts: list[Call] = field(default_factory=list)
+    kept: list[Call] = field(default_factory=list)
+    plain: set[Call] = field(default_factory=set)
+    scratch: set[Call] = field(default_factory=set)
+
+    def view(self, name: str, call: Call) -> Buffer:
+        """Add an instruction that makes a view, and return its buffer."""
+        self.setup.append(Instruction(call, view_of(call, name)))
+        return self.setup[-1].out
+
+    def span(self, name: str, flat: Buffer, start: int, shape: tuple[int, ...]) -> Buffer:
+        """A run of entries of a flat array, as an array of a shape."""
+        return self.view(name, Call(span, (flat, start, shape), {}, shape, flat.dtype))
+
+    def members(self, block: Block, whole: Buffer, names: Sequence[str]) -> list[Buffer]:
+        """The members of a block: all of it; or by these names the weights, and the biases in the last column."""
+        if len(block.members) == 1:
+            return [whole]
+        rows, columns = block.shape
+        parts = ((rows, columns - 1), slice(None, -1)), ((rows, 1), slice(-1, None))
+        return [
+            self.view(name, Call(getitem, (whole, (slice(None), index)), {}, shape, whole.dtype))
+            for name, (shape, index) in zip(names, parts, strict=True)
+        ]
+
+
+@dataclass
 class Draft:
     """A program on its way to a plan.
 
@@ -162,6 +220,8 @@ class Draft:
         In the order of the layout.
     flat : Flat or None
         The one update that works on the flat arrays at once.
+    buffers : BufferAssignment
+        What lies where.
     axes : BatchAxes
         What calls do to the examples.
     lines : list of str
@@ -181,7 +241,7 @@ class Draft:
     layout: Layout = field(default_factory=lambda: Layout((), None, 0))
     updates: list[Update] = field(default_factory=list)
     flat: Flat | None = None
-    buffers: Any = None  # of `buffers`, which knows more than this module
+    buffers: BufferAssignment = field(default_factory=BufferAssignment)
     axes: BatchAxes = field(default_factory=BatchAxes)
     lines: list[str] = field(default_factory=list)
 

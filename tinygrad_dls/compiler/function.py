@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.buffers import USED, BufferAssignment
+from tinygrad_dls.compiler.buffers import USED
 from tinygrad_dls.compiler.checking import Results, Turns, distance, rounded
 from tinygrad_dls.compiler.compiled import Compiled
-from tinygrad_dls.compiler.draft import Draft, run_passes
+from tinygrad_dls.compiler.draft import BufferAssignment, Draft, run_passes
 from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.instructions import perform
 from tinygrad_dls.compiler.lowering import copy_of, lower

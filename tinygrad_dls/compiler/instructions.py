@@ -19,7 +19,7 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, each, evaluate, getitem, is_plain_reduction, toposort
 from tinygrad_dls.ir.functions import row_of
 
-__all__ = ["Buffer", "Instruction", "Place", "Routine", "perform", "span", "takes_out", "view_of"]
+__all__ = ["Buffer", "Instruction", "Place", "Routine", "buffer", "perform", "span", "takes_out", "view_of"]
 
 
 class Place(enum.Enum):
@@ -172,10 +172,15 @@ def span(array: Array, start: int, shape: tuple[int, ...]) -> Array:
     return array[start : start + size].reshape(shape)
 
 
+def buffer(name: str, shape: tuple[int, ...], dtype: Any, memory: Place = Place.NEW, **other: Any) -> Buffer:
+    """A buffer; `other` are its attributes `of` and `contiguous`."""
+    return Buffer(None, shape=shape, dtype=dtype, name=name, memory=memory, **other)
+
+
 def view_of(call: Call, name: str) -> Buffer:
     """The buffer of a view: a call whose first argument is the buffer that it is of."""
     of = call.args[0]
-    return Buffer(None, (), {}, call.shape, call.dtype, name, of=of, contiguous=of.contiguous and _keeps_rows(call))
+    return buffer(name, call.shape, call.dtype, of=of, contiguous=of.contiguous and _keeps_rows(call))
 
 
 def _keeps_rows(call: Call) -> bool:

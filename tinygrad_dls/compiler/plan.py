@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import augment
-from tinygrad_dls.compiler.buffers import BufferAssignment, assign_buffers, lay_over_gradients, with_sums
-from tinygrad_dls.compiler.draft import Draft, Layout, Pass, run_passes
-from tinygrad_dls.compiler.instructions import Buffer, Place, Routine
+from tinygrad_dls.compiler.buffers import assign_buffers, lay_over_gradients, results_of, with_sums
+from tinygrad_dls.compiler.draft import BufferAssignment, Draft, Layout, Pass, run_passes
+from tinygrad_dls.compiler.instructions import Place, Routine, buffer
 from tinygrad_dls.compiler.lowering import lower
 from tinygrad_dls.compiler.scaling import delay_scaling
 from tinygrad_dls.compiler.scheduling import Scheduler
@@ -145,9 +145,9 @@ def draft_of(step: Program, *, alike: bool = True, gradients: bool = False) -> D
 
 def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None) -> Routine:
     """The routine that ends with the update."""
-    rate = Buffer(None, (), {}, (), float, "learning_rate", Place.GIVEN)
+    rate = buffer("learning_rate", (), float, Place.GIVEN)
     returned = [*buffers.new_counts, *buffers.kept]
-    wanted = [*buffers.results(draft.cost), *returned]
+    wanted = [*results_of(draft), *returned]
     scheduler = Scheduler(buffers, draft.examples, m, notes=draft.notes)
     return scheduler.routine(name, wanted, returned, draft.cost, [rate, *buffers.counts.values()])
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import append_bias, append_ones
-from tinygrad_dls.compiler.buffers import USED, BufferAssignment, unscaled_cost
-from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine, span, takes_out, view_of
+from tinygrad_dls.compiler.buffers import USED, unscaled_cost
+from tinygrad_dls.compiler.draft import BufferAssignment
+from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine, buffer, span, takes_out, view_of
 from tinygrad_dls.compiler.liveness import Liveness, assign_slots
 from tinygrad_dls.compiler.lowering import FLOATS, copy_of, is_number, total
 from tinygrad_dls.engine.arrays import Array
@@ -66,13 +67,13 @@ class Scheduler:
         self.assigned, self.outputs, self.notes = assigned, assigned.output_buffers, notes or {}
         self.recorded, self.width = recorded, width
         self.data = {
-            call: Buffer(None, (), {}, self.lengths(call), call.dtype, name, Place.GIVEN, None, call not in cut)
+            call: buffer(name, self.lengths(call), call.dtype, Place.GIVEN, contiguous=call not in cut)
             for call, name in assigned.arguments.items()
         }
         self.buffers: dict[Call, Buffer] = {**self.data, **assigned.counts, **assigned.arrays}
         self.given = set(self.buffers)
         named = (*self.buffers.values(), *(x.out for x in assigned.setup))
-        self.names = Names({*USED, *(buffer.name for buffer in named)})
+        self.names = Names({*USED, *(x.name for x in named)})
         self.known: dict[Any, Buffer] = {}  # what is made once, by what is in it
         self.wholes: dict[Call, Buffer] = {}  # the arrays that end with a row of ones below a result
         self.constants: set[Call] = set()
@@ -115,8 +116,7 @@ class Scheduler:
             size=lambda call: math.prod(self.lengths(call)),
         )
         self.made.slots = [
-            Buffer(None, (), {}, (size,), dtype, self.names.numbered("memory", 0), Place.SLOT)
-            for dtype, size in found.slots
+            buffer(self.names.numbered("memory", 0), (size,), dtype, Place.SLOT) for dtype, size in found.slots
         ]
         return found
 
@@ -191,7 +191,7 @@ class Scheduler:
 
     def new(self, name: str, shape: tuple[int, ...], dtype: Any, memory: Place = Place.NEW) -> Buffer:
         """A buffer that is no view."""
-        return Buffer(None, (), {}, shape, dtype, self.free(name), memory)
+        return buffer(self.free(name), shape, dtype, memory)
 
     def see(self, name: str, call: Call) -> Buffer:
         """A view: a call whose first argument is the buffer that it is of."""
@@ -251,7 +251,7 @@ class Scheduler:
         name, shape = self.free(call.name or "t"), self.lengths(call)
         if call in self.liveness.in_place:
             old = self.buffers[self.liveness.in_place[call]]
-            return self.do(old, Buffer(None, (), {}, old.shape, old.dtype, name, of=old, contiguous=old.contiguous))
+            return self.do(old, buffer(name, old.shape, old.dtype, of=old, contiguous=old.contiguous))
         if call in self.augmented:
             whole = self.wholes[call] = self.ones(f"{name}_and_1", (shape[0] + 1, *shape[1:]), call.dtype)
             made = _without_last_row(whole)
@@ -266,7 +266,7 @@ class Scheduler:
         if f is astype:
             return self.buffer(call.args[0])
         if f is np.dot and is_call(call.args[1], np.ones) and self.is_long(call.args[1]):
-            axes: dict[str, Any] = {"axis": 1, "keepdims": len(shape) == 2}
+            axes: dict[str, Any] = {"axis": (1,), "keepdims": len(shape) == 2}
             return Call(np.sum, (self.buffer(call.args[0]),), axes, shape, call.dtype)
         if f is np.dot:
             args = tuple([self.buffer(x) for x in call.args])

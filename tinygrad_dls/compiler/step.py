@@ -21,9 +21,9 @@ from tinygrad_dls.compiler.checking import (
     rounding,
 )
 from tinygrad_dls.compiler.compiled import Compiled
-from tinygrad_dls.compiler.guards import Dependencies, Guard, refuse_counts
+from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.plan import plan
-from tinygrad_dls.compiler.recording import difference_of, record
+from tinygrad_dls.compiler.recording import Guard, difference_of, record, refuse_counts
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.store import ParameterStore
 from tinygrad_dls.compiler.text import source

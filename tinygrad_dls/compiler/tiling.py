@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import append_ones
+from tinygrad_dls.compiler.buffers import results_of
 from tinygrad_dls.compiler.draft import BatchAxes, Draft
 from tinygrad_dls.compiler.lowering import total
 from tinygrad_dls.ir.call import (
@@ -38,7 +39,7 @@ FEWEST = 8  # tiles, for as many lanes
 def find_batch_axes(draft: Draft) -> tuple[Draft, str]:
     """Find the calls that work on the examples and those that sum over them, and whether the program can be tiled."""
     buffers = draft.buffers
-    found = _batch_axes([*buffers.results(draft.cost), *buffers.kept], draft.examples, buffers.plain)
+    found = _batch_axes([*results_of(draft), *buffers.kept], draft.examples, buffers.plain)
     if any(found.axis.get(call, -1) != -1 for call in buffers.arguments):
         found.reason = found.reason or "the examples are not the columns of all data"
     if any(call.dtype != draft.layout.dtype for call in found.sums):
