@@ -3,7 +3,7 @@
 import threading
 from collections import OrderedDict, namedtuple
 from functools import partial
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.support.numerical import differences
 from tests.support.op_cases import CASES
+from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.symbolic import same, symbols
 
 # The two sides take the same roundings in another order: a handful of 1.1e-16 of numbers of order 1.
@@ -214,12 +215,151 @@ def test_a_frozen_parameter_is_a_constant():
         assert type(product[name]) is np.ndarray
         by_hand = sum(np.tensordot(H[name][other], v[other], axes=v[other].ndim) for other in v)
         np.testing.assert_allclose(product[name], by_hand, **EXACT)
-    with pytest.raises(ValueError, match=r"v is \{'W1': .* expected \{'b1': \(4, 1\), 'W2': \(1, 4\), 'b2'"):
+    with pytest.raises(ValueError, match=r"v is a dict with 'W1', .*; expected a dict with 'b1', 'W2', 'b2'"):
         tg.hvp(cost(X, Y))(model, {"W1": np.ones((4, 3)), **v})
     for p in model.parameters():
         p.requires_grad = False
     with pytest.raises(TypeError, match="TwoLayerNetwork has no parameter that requires a gradient"):
         tg.grad(cost(X, Y))(model)
+
+
+# -- trees: arrays in dicts, lists and tuples -------------------------------------------------------------------------
+
+
+def course_parameters(n_x=3, n_h=4):
+    rng = np.random.default_rng(1)
+    W1, W2 = rng.normal(size=(n_h, n_x)), rng.normal(size=(1, n_h))
+    return {"W1": W1, "b1": np.zeros((n_h, 1)), "W2": W2, "b2": np.zeros((1, 1))}
+
+
+def forward(X, parameters):
+    A1 = np.tanh(parameters["W1"] @ X + parameters["b1"])
+    return tg.sigmoid(parameters["W2"] @ A1 + parameters["b2"])
+
+
+def test_the_gradients_of_the_courses_dict_are_those_of_the_model():
+    (X, Y), parameters = data(), course_parameters()
+    model = tg.nn.TwoLayerNetwork(3, 4, rng=0)
+    model.load_state_dict(parameters)
+    before = {name: x.copy() for name, x in parameters.items()}
+    J, gradients = tg.value_and_grad(lambda p: tg.binary_cross_entropy(forward(X, p), Y))(parameters)
+    expected = tg.grad(cost(X, Y))(model)
+    assert list(gradients) == list(parameters)
+    assert type(J) is np.float64
+    for name, dx in gradients.items():
+        assert type(dx) is np.ndarray
+        np.testing.assert_allclose(dx, expected[name], **EXACT)
+        np.testing.assert_array_equal(parameters[name], before[name])
+
+
+def test_the_courses_loop_trains():
+    (X, Y), parameters, costs = data(), course_parameters(), []
+    for _ in range(50):
+        J, grads = tg.value_and_grad(lambda p: tg.binary_cross_entropy(forward(X, p), Y))(parameters)
+        parameters = {name: parameters[name] - 0.5 * grads[name] for name in parameters}
+        costs.append(J)
+    assert costs == sorted(costs, reverse=True)
+    assert costs[-1] < costs[0]
+
+
+def test_what_is_assigned_to_the_dict_in_the_function_changes_neither_the_callers_nor_the_gradient():
+    def f(p):
+        p["w"] = p["w"] * 2
+        p["new"] = 1.0
+        return np.sum(p["w"] ** 2)
+
+    p = {"w": np.array([1.0, 3.0])}
+    np.testing.assert_array_equal(tg.grad(f)(p)["w"], [8.0, 24.0])
+    assert list(p) == ["w"]
+    np.testing.assert_array_equal(p["w"], [1.0, 3.0])
+
+
+FLOATS = st.floats(-4, 4, width=32)
+LEAVES = st.one_of(st.lists(FLOATS, min_size=1, max_size=3).map(np.array), FLOATS.map(np.asarray))
+TREES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.dictionaries(st.one_of(st.text(max_size=3), st.integers()), inner, min_size=1, max_size=3),
+        st.dictionaries(st.sampled_from("Wb"), inner, min_size=1, max_size=2).map(OrderedDict),
+        st.lists(inner, min_size=1, max_size=3),
+        st.lists(inner, min_size=1, max_size=3).map(tuple),
+        st.tuples(inner, inner).map(lambda pair: Weights(*pair)),
+    ),
+    max_leaves=6,
+)
+
+
+def structure(tree):
+    if isinstance(tree, dict):
+        return type(tree), {key: structure(item) for key, item in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return type(tree), [structure(item) for item in tree]
+    return np.shape(tree)
+
+
+def flat(tree):
+    if isinstance(tree, (dict, list, tuple)):
+        return [x for item in (tree.values() if isinstance(tree, dict) else tree) for x in flat(item)]
+    return [tree]
+
+
+def sum_of_cubes_and_pairs(tree):
+    """A cost in which every leaf meets every other one."""
+    cubes = sum(np.sum(x**3) for x in flat(tree))
+    return cubes + sum(np.sum(x) for x in flat(tree)) ** 2
+
+
+@given(TREES)
+def test_gradients_have_the_structure_of_the_argument_and_are_those_of_several_arguments(tree):
+    several = tuple(flat(tree))
+    as_many = lambda *xs: sum_of_cubes_and_pairs(list(xs))  # noqa: E731
+    chosen = tuple(range(len(several)))
+    gradient = tg.grad(sum_of_cubes_and_pairs)(tree)
+    assert structure(gradient) == structure(tree)
+    for got, expected in zip(flat(gradient), tg.grad(as_many, chosen)(*several), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    H, hessian = tg.hessian(sum_of_cubes_and_pairs)(tree), tg.hessian(as_many, chosen)(*several)
+    for got, expected in zip(flat(H), (x for row in hessian for x in row), strict=True):
+        np.testing.assert_array_equal(got, expected)
+    v = gradient
+    product = tg.hvp(sum_of_cubes_and_pairs)(tree, v)
+    assert structure(product) == structure(tree)
+    for i, got in enumerate(flat(product)):
+        by_hand = sum(np.tensordot(hessian[i][j], w, axes=np.ndim(w)) for j, w in enumerate(flat(v)))
+        np.testing.assert_allclose(got, by_hand, rtol=1e-9, atol=1e-9)  # terms of 1e3 cancel: some thousand roundings
+
+
+def test_a_dict_of_tensors_gives_tensors_that_can_be_differentiated_again():
+    w = tg.Tensor([1.0, 2.0], requires_grad=True)
+    gradient = tg.grad(lambda p: np.sum(p["w"] ** 3))({"w": w})
+    np.sum(gradient["w"]).backward()
+    np.testing.assert_array_equal(w.grad, [6.0, 12.0])
+
+
+def test_jacobians_of_functions_from_dicts_to_dicts():
+    x = {"a": np.array([1.0, 2.0]), "b": [np.array(3.0)]}
+    J = tg.jacobian(lambda p: {"sum": np.sum(p["a"]) * p["b"][0], "both": [p["a"], p["a"] * 2]})(x)
+    np.testing.assert_array_equal(J["sum"]["a"], [3.0, 3.0])
+    np.testing.assert_array_equal(J["sum"]["b"][0], 3.0)
+    np.testing.assert_array_equal(J["both"][1]["a"], 2 * np.eye(2))
+    np.testing.assert_array_equal(J["both"][0]["b"][0], np.zeros(2))
+
+
+def test_a_list_of_numbers_is_one_array_and_a_list_of_arrays_is_several():
+    assert tg.grad(lambda x: np.sum(x**2))([1.0, 2.0]).tolist() == [2.0, 4.0]
+    dw, db = tg.grad(lambda p: np.sum(p[0]) * p[1])([np.ones(2), 3.0])
+    assert tg.grad(lambda p: p.W * p.b)(Weights(2.0, 3.0)) == Weights(3.0, 2.0)
+    assert (dw.tolist(), db) == ([3.0, 3.0], 2.0)
+    W, b = tg.nn.LogisticRegression(2).parameters()
+    dW, db = tg.grad(lambda p: np.sum(p[0] @ np.ones((2, 1)) + p[1]))([W, b])
+    np.testing.assert_array_equal(values(dW), [[1.0, 1.0]])
+
+
+def test_leaves_are_called_by_their_keys_in_errors():
+    with pytest.raises(ValueError, match=r"W1 .*is \(4, 3\)"):
+        tg.grad(lambda p: np.sum(p["W1"] @ np.ones((4, 2))))(course_parameters())
+    with pytest.raises(ValueError, match=r"layer1.W .*is \(1, 2\)"):
+        tg.grad(lambda p: np.sum(p["layer1"]["W"] @ np.ones((4, 2))))({"layer1": {"W": np.ones((1, 2))}})
 
 
 def test_a_penalty_on_the_parameters_counts():
@@ -432,6 +572,9 @@ def test_an_exception_in_the_function_leaves_no_trace():
 # -- errors -----------------------------------------------------------------------------------------------------------
 
 Weights = namedtuple("Weights", "W b")
+W = tg.Tensor([1.0, 2.0], requires_grad=True)
+HOLDS_ITSELF = {"W": np.ones(2)}
+HOLDS_ITSELF["again"] = HOLDS_ITSELF
 
 
 @pytest.mark.parametrize(
@@ -440,32 +583,36 @@ Weights = namedtuple("Weights", "W b")
         (lambda: tg.grad(3.0), TypeError, r"grad: expected a function, got 3.0. Write tg.grad\(f\)\(x\), not"),
         (lambda: tg.grad(lambda x: x * x)(np.ones(2)), ValueError, r"<lambda> returned shape \(2,\), not a single"),
         (lambda: tg.grad(lambda x: x * x)(3), TypeError, "grad: x has dtype int64: only floating-point .* Write 1.0"),
-        (
-            lambda: tg.grad(lambda ps: ps[0])(tg.nn.LogisticRegression(2).parameters()),
-            TypeError,
-            "grad: ps is a list of Tensors. Pass the model itself",
-        ),
+        (lambda: tg.grad(lambda ps: float(np.sum(W.data)))([W]), TypeError, "returned a float that does not depend"),
+        (lambda: tg.grad(lambda p: p)([]), ValueError, r"returned shape \(0,\), not a single number"),
+        (lambda: tg.grad(lambda p: p)({}), TypeError, "^grad: p is a dict without arrays: there is nothing to dif"),
+        (lambda: tg.grad(lambda p: p)({"W": {}}), TypeError, "^grad: p is a dict without arrays"),
         (lambda: tg.grad(lambda x: x * x)("a"), TypeError, "x has dtype <U1, and is not numeric"),
         (lambda: tg.grad(lambda x: x.item() ** 2)(3.0), TypeError, r"returned a float that does not .*float\(\)"),
         (lambda: tg.grad(lambda x: (x, x))(3.0), TypeError, "grad: <lambda> returned a tuple, not a Tensor. Return"),
-        (lambda: tg.jacobian(lambda x: [x])(3.0), TypeError, "returned a list, .*; tg.jacobian takes a tuple or"),
-        (
-            lambda: tg.grad(lambda wb: np.sum(wb[0]))([np.ones((1, 2)), np.ones((1, 1))]),
-            ValueError,
-            r"grad: wb is a list of arrays of different shapes, .*several arguments, .* argnums=\(0, 1, ...\); or hold",
-        ),
-        (
-            lambda: tg.grad(lambda p: np.sum(p["W"]))({"W": np.ones((1, 2)), "b": np.ones((1, 1))}),
-            TypeError,
-            r"grad: p is a dict of 2 entries, and only an array or a module has a gradient\. Pass the arrays as "
-            r"several arguments, f\(W, b, \.\.\.\), with argnums=.* hold them as tg\.nn\.Parameter in a tg\.nn\.Module",
-        ),
-        (lambda: tg.value_and_grad(lambda p: p)([{"W": np.ones(2)}]), TypeError, "d_grad: p is a list of dicts"),
-        (lambda: tg.jacobian(lambda p: p)([tg.nn.Tanh()]), TypeError, "jacobian: p is a list of Tanhs, and only"),
-        (lambda: tg.grad(lambda p: p.W)(Weights(np.ones(2), np.ones(2))), TypeError, "p is a Weights of 2 fields"),
-        (lambda: tg.grad(lambda p: p.W)(Weights(np.ones(2), 1.0)), TypeError, "p is a Weights of 2 fields"),
-        (lambda: tg.hessian(lambda p: p)({"W": np.ones(2)}), TypeError, "hessian: p is a dict of 1 entries"),
-        (lambda: tg.hvp(lambda p: p)({"W": np.ones(2)}, {"W": np.ones(2)}), TypeError, "hvp: x is a dict of 1 entries"),
+        (lambda: tg.grad(lambda x: [x])(3.0), TypeError, "returned a list, .*; tg.jacobian takes a tuple, a list or"),
+        (lambda: tg.grad(lambda p: p)({"W": np.ones(2), "n": 3}), TypeError,
+         r"^grad: p\['n'\] has dtype int64: only floating-point"),
+        (lambda: tg.grad(lambda p: p)({"W": np.ones(2), "name": "net"}), TypeError,
+         r"^grad: p\['name'\] has dtype <U3"),
+        (lambda: tg.grad(lambda p: p)({"W": np.ones(2), "b": None}), TypeError, r"^grad: p\['b'\] "),
+        (lambda: tg.jacobian(lambda p: p)([tg.nn.Tanh()]), TypeError,
+         r"^jacobian: p\[0\] is a Tanh. A module is an argument of its own, .* pass it as f\(model, ...\)"),
+        (lambda: tg.grad(lambda p: p)([[1.0], [1.0, 2.0]]), TypeError,
+         r"^grad: p is a list of lists of different lengths, .* Write np.array\(...\) around each row, or pass a dict"),
+        (lambda: tg.grad(lambda p: p)(MappingProxyType({"W": 1.0})), TypeError,
+         r"^grad: p is a mappingproxy of 1 entries, .* Write dict\(...\) around it, or pass a dict"),
+        (lambda: tg.grad(lambda p: p)(HOLDS_ITSELF), ValueError, "^grad: a dict holds itself: "),
+        (lambda: tg.grad(lambda p: p["W"])({"W": np.ones(2)}), ValueError,
+         r"<lambda> returned shape \(2,\), not a single"),
+        (lambda: tg.grad(lambda p: p)({"W": np.ones(2)}), TypeError,
+         "<lambda> returned a dict, not a Tensor. Return the"),
+        (lambda: tg.hvp(lambda p: np.sum(p["W"]))({"W": np.ones(2)}, {"W": np.ones(3)}), ValueError,
+         r"^hvp: v\['W'\] is \(3,\); expected \(2,\), as <lambda>'s argument"),
+        (lambda: tg.hvp(lambda p: np.sum(p["W"]))({"W": np.ones(2)}, {"b": np.ones(2)}), ValueError,
+         r"^hvp: v is a dict with 'b'; expected a dict with 'W', as"),
+        (lambda: tg.hvp(lambda p: np.sum(p[0]))([np.ones(2)], np.ones(2)), ValueError,
+         r"v is array.*expected a list of 1"),
         (lambda: tg.grad(lambda p: p)(SimpleNamespace(W=np.ones(2))), TypeError, "p is a SimpleNamespace of your own"),
         (lambda: tg.grad(lambda x: print(end=""))(3.0), TypeError, "returned None, that .* forget to return"),
         (lambda: tg.grad(lambda x: x.data * 2)(3.0), TypeError, r"<lambda> returned a \w+ that does not depend"),

@@ -14,7 +14,7 @@ Examples are columns: ``X`` is ``(n_x, m)``, ``W`` is ``(n, n_prev)``, ``b`` is 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from tinygrad_dls import datasets, nn, optim
+from tinygrad_dls import nn, optim
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.ops import (
     abs,
@@ -81,7 +81,7 @@ from tinygrad_dls.training.metrics import accuracy, confusion_matrix
 from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 if TYPE_CHECKING:
-    from tinygrad_dls import check
+    from tinygrad_dls import check, datasets
     from tinygrad_dls.check.anomaly import AnomalyError, detect_anomaly
     from tinygrad_dls.compiler import compile
     from tinygrad_dls.derivations.derive import derive
@@ -106,6 +106,7 @@ _ON_FIRST_USE = {  # training does not need them
     "AnomalyError": "tinygrad_dls.check.anomaly",
     "check": "tinygrad_dls.check",
     "compile": "tinygrad_dls.compiler",
+    "datasets": "tinygrad_dls.datasets",
     "detect_anomaly": "tinygrad_dls.check.anomaly",
     "derive": "tinygrad_dls.derivations.derive",
     "draw": "tinygrad_dls.drawing.draw",

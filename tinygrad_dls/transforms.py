@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.substitution import with_parameters
+from tinygrad_dls.trees import leaves as leaves_of
+from tinygrad_dls.trees import leaves_like, mapped, named_leaves, spelled, with_leaves
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "value_and_grad"]
 
@@ -49,13 +52,15 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     -------
     callable
         A function of the same arguments. For an array, it returns the gradient as an array of the same shape and
-        dtype; for a `Module`, a dict of the gradients of its parameters by name, without the frozen ones; for several
-        argnums, a tuple.
+        dtype; for a dict, list or tuple of arrays, and for such within them, gradients in the same structure; for a
+        `Module`, a dict of the gradients of its parameters by name, without the frozen ones; for several argnums, a
+        tuple.
 
     Raises
     ------
     TypeError
-        When it is called: if the argument is not of floats, or if the result of `f` does not depend on it.
+        When it is called: if the argument, or an array in it, is not of floats, or if the result of `f` does not
+        depend on it.
     ValueError
         When it is called: if the result has more than one entry.
 
@@ -79,6 +84,8 @@ def grad(f: Function, argnums: Argnums = 0) -> Function:
     >>> model, Y = tg.nn.LogisticRegression(2), np.array([[1, 0]])
     >>> tg.grad(lambda model: tg.binary_cross_entropy_with_logits(model(np.eye(2)), Y))(model)
     {'W': array([[-0.25,  0.25]]), 'b': array([[0.]])}
+    >>> tg.grad(lambda p: np.sum(p["w"] ** 2) + p["b"])({"w": np.array([1.0, 2.0]), "b": 0.5})
+    {'w': array([2., 4.]), 'b': np.float64(1.0)}
     """
     return _grad("grad", f, argnums)
 
@@ -134,7 +141,8 @@ def jacobian(f: Function, argnums: Argnums = 0) -> Function:
     -------
     callable
         A function of the same arguments. For an array of shape s, it returns an array of shape ``f(x).shape + s``; for
-        a `Module`, a dict of such arrays by parameter name; for several argnums, a tuple.
+        a `Module`, a dict of such arrays by parameter name; for a dict, list or tuple, one of such arrays; for several
+        argnums, a tuple.
 
     Raises
     ------
@@ -164,10 +172,11 @@ def _jacobian(who: str, f: Function, argnums: Argnums) -> Function:
             for index in np.ndindex(y.shape):
                 one = np.zeros(y.shape)
                 one[index] = 1
-                rows.append(gradients(y, leaves, one))
-            return _stacked(rows, y.shape, leaves)
+                rows.append(_gradients(y, leaves, one))
+            columns = zip(*rows, strict=True) if rows else ((),) * sum(1 for _ in leaves_of(leaves))
+            return with_leaves(leaves, map(_stacked, columns, repeat(y.shape), leaves_of(leaves)))
 
-        return _map(of_one, y)
+        return mapped(of_one, y)
 
     return _named("jacobian", f, derivatives)
 
@@ -186,8 +195,8 @@ def hessian(f: Function, argnums: Argnums = 0) -> Function:
     -------
     callable
         A function of the same arguments. For an array of shape s, it returns the second derivatives with shape
-        ``s + s``; for a `Module`, a dict of dicts by two parameter names, such as ``H["W"]["b"]``; for several
-        argnums, a tuple of tuples.
+        ``s + s``; for a `Module`, and for a dict of arrays, a dict of dicts by two names, such as ``H["W"]["b"]``; for
+        several argnums, a tuple of tuples.
 
     Raises
     ------
@@ -219,13 +228,14 @@ def hvp(f: Function) -> Function:
     Parameters
     ----------
     f : callable
-        A function of one array, or of one module; it returns a Tensor of one entry.
+        A function of one array, of one module, or of one dict, list or tuple of arrays; it returns a Tensor of one
+        entry.
 
     Returns
     -------
     callable
-        A function of x and v. For an array x, v has its shape, and so has the result; for a `Module`, v and the result
-        are dicts by the names of the parameters that are not frozen.
+        A function of x and v. For an array x, v has its shape, and so has the result; for a dict, list or tuple, they
+        have its structure; for a `Module`, they are dicts by the names of the parameters that are not frozen.
 
     Raises
     ------
@@ -240,26 +250,27 @@ def hvp(f: Function) -> Function:
     """
     gradient = _grad("hvp", f)
 
-    def slope(x: Any, v: Any) -> Any:
-        g = gradient(x)
-        pairs = [(g[name], v[name]) for name in g] if isinstance(g, dict) else [(g, v)]
+    def slope(x: Any, v: list[Any]) -> Any:
+        pairs = zip(leaves_of(gradient(x)), v, strict=True)
         return functools.reduce(ops.add, (ops.sum(ops.multiply(g, v)) for g, v in pairs))
 
     slope_along = _grad("hvp", slope)
 
     def product(x: Any, v: Any) -> Any:
-        if not isinstance(x, Module):
-            refuse_tree(x, "hvp: x")
-        expected = (
-            {name: p.shape for name, p in x.named_parameters() if p.requires_grad}
-            if isinstance(x, Module)
-            else as_array(x, "hvp: x").shape
-        )
-        v = {k: as_array(a, f"v[{k!r}]") for k, a in v.items()} if isinstance(v, Mapping) else as_array(v, "v")
-        got = {name: a.shape for name, a in v.items()} if isinstance(v, dict) else v.shape
-        if got != expected:
-            raise ValueError(f"hvp: v is {got}; expected {expected}, as {function_name(f)}'s argument.")
-        return slope_along(x, v)
+        if isinstance(x, Module):
+            tree = {name: p for name, p in x.named_parameters() if p.requires_grad}
+            expected = [p.shape for p in tree.values()]
+        else:
+            tree, expected = x, [as_array(values(a), spelled("hvp: x", k)).shape for k, a in _arrays(x, "hvp: x")]
+        along = []
+        try:
+            for (name, a), shape in zip(leaves_like(tree, v, "v"), expected, strict=True):
+                along.append(as_array(a, name))
+                if along[-1].shape != shape:
+                    raise ValueError(f"{name} is {along[-1].shape}; expected {shape}")
+        except ValueError as error:
+            raise ValueError(f"hvp: {error}, as {function_name(f)}'s argument.") from None
+        return slope_along(x, along)
 
     return _named("hvp", f, product)
 
@@ -286,15 +297,14 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
                 )
         if len({i % len(args) for i in chosen}) < len(chosen):
             raise ValueError(f"{who}: argnums={argnums} names an argument twice.")
-        level = 1 + max([1, _level.get(), *(x._level for x in args if isinstance(x, Tensor))])
         varied, leaves = list(args), []
-        for i in (i % len(args) for i in chosen):
-            name = names[i] if i < len(names) else f"argument {i + 1}"
-            try:
-                varied[i], leaf = _varied(args[i], level, name)
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{who}: {error}") from error
-            leaves.append(leaf)
+        try:
+            level = 1 + max([1, _level.get(), *(x._level for x in leaves_of(args) if isinstance(x, Tensor))])
+            for i in (i % len(args) for i in chosen):
+                varied[i], leaf = _varied(args[i], level, names[i] if i < len(names) else f"argument {i + 1}")
+                leaves.append(leaf)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{who}: {error}") from error
         tokens = _level.set(level), recording.set(recording.get() or True)
         try:
             y = f(*varied, **kwargs)
@@ -307,24 +317,33 @@ def runner(who: str, f: Function, argnums: Argnums) -> Callable[[tuple[Any, ...]
 
 
 def _varied(x: Any, level: int, name: str) -> tuple[Any, Any]:
-    """An argument as f shall see it, and the leaves in it: a Tensor, or a module's parameters by name."""
-    if isinstance(x, (list, tuple)) and any(isinstance(p, Tensor) for p in x):
-        raise TypeError(
-            f"{name} is a {type(x).__name__} of Tensors. Pass the model itself, for a gradient per parameter, or "
-            "several arguments and argnums=(0, 1, ...)."
-        )
-    if not isinstance(x, Module):
-        refuse_tree(x, name)
-        leaf = _leaf(_Argument, x, level, name)
-        return leaf, leaf
-    parameters = {name: p for name, p in x.named_parameters() if p.requires_grad}
-    if not parameters:
-        raise TypeError(f"{type(x).__name__} has no parameter that requires a gradient.")
-    leaves = {
-        name: _leaf(Parameter, p if p._level > 1 else p._value, level, name)  # another transform's, or the model's own
-        for name, p in parameters.items()
-    }
-    return with_parameters(x, {p: leaves[name] for name, p in parameters.items()}), leaves
+    """An argument as f shall see it, and the leaves in it: a Tensor, a tree, or a module's parameters by name."""
+    if isinstance(x, Module):
+        parameters = {name: p for name, p in x.named_parameters() if p.requires_grad}
+        if not parameters:
+            raise TypeError(f"{type(x).__name__} has no parameter that requires a gradient.")
+        leaves = {
+            name: _leaf(Parameter, p if p._level > 1 else p._value, level, name)  # another transform's, or its own
+            for name, p in parameters.items()
+        }
+        return with_parameters(x, {p: leaves[name] for name, p in parameters.items()}), leaves
+    made = []
+    for keys, leaf in _arrays(x, name):
+        made.append(_leaf(_Argument, leaf, level, spelled(name, keys)))
+        if keys and all(isinstance(key, str) for key in keys):
+            made[-1].name = ".".join(keys)  # W1, or layer1.W as of a module
+    varied = with_leaves(x, made)
+    return varied, mapped(lambda leaf: leaf, varied)  # a structure of its own, which f cannot change
+
+
+def _arrays(x: Any, name: str) -> list[tuple[tuple[Any, ...], Any]]:
+    """The leaves of an argument that is an array or a tree of arrays, with their keys; else an error."""
+    found = list(named_leaves(x))
+    if not found:
+        raise TypeError(f"{name} is a {type(x).__name__} without arrays: there is nothing to differentiate for.")
+    for keys, leaf in found:
+        refuse_object(leaf, spelled(name, keys))
+    return found
 
 
 class _Argument(Tensor):
@@ -334,26 +353,25 @@ class _Argument(Tensor):
     _is_argument = True
 
 
-def refuse_tree(x: Any, name: str) -> None:
-    """Raise for a dict, and for lists and objects of arrays: an argument is one array or one module."""
-    if isinstance(x, (list, tuple)):
-        holds = [type(item).__name__ for item in x if isinstance(item, (Mapping, Module))]
-        what = f"of {holds[0]}s" if holds else "of arrays of different shapes"
-        if hasattr(x, "_fields"):  # a namedtuple, whose fields an array does not have
-            what = f"of {len(x)} fields"
-        elif not holds and _is_rectangular(x):
-            return
-    elif isinstance(x, Mapping):
-        what = f"of {len(x)} entries"
+def refuse_object(x: Any, name: str) -> None:
+    """Raise for what is neither an array nor a tree of arrays, such as an object of the user's that holds some."""
+    if isinstance(x, Module) and name.endswith("]"):
+        raise TypeError(
+            f"{name} is a {type(x).__name__}. A module is an argument of its own, and not one of several in a list or "
+            "a dict: pass it as f(model, ...), for the gradients of its parameters by name."
+        )
+    if isinstance(x, Mapping):
+        what, instead = f"of {len(x)} entries", "Write dict(...) around it, or pass"
+    elif isinstance(x, (list, tuple)) and not _is_rectangular(x):
+        what, instead = "of lists of different lengths", "Write np.array(...) around each row, or pass"
     elif hasattr(x, "__dict__") and not hasattr(x, "dtype") and not hasattr(x, "__array__"):
-        what = "of your own"
+        what, instead = "of your own", "Pass"
     else:
         return
-    kind = ValueError if what.endswith("shapes") else TypeError
-    raise kind(
-        f"{name} is a {type(x).__name__} {what}, and only an array or a module has a gradient. Pass the arrays as "
-        "several arguments, f(W, b, ...), with argnums=(0, 1, ...); or hold them as tg.nn.Parameter in a tg.nn.Module, "
-        "and pass that model: the gradient is then a dict by name."
+    raise TypeError(
+        f"{name} is a {type(x).__name__} {what}, and only arrays, dicts, lists and tuples of arrays, and modules "
+        f"have gradients. {instead} a dict of the arrays; or hold them as tg.nn.Parameter in a tg.nn.Module, and pass "
+        "that."
     )
 
 
@@ -362,8 +380,6 @@ def _is_rectangular(x: Any) -> bool:
         np.asarray(x)
     except ValueError:
         return False
-    except TypeError:  # Tensors that require a gradient, say, of which others speak
-        return True
     return True
 
 
@@ -379,7 +395,7 @@ def check_level(who: str, f: Function, y: Any, level: int) -> None:
     if isinstance(y, (tuple, list, dict)):
         raise TypeError(
             f"{who}: {function_name(f)} returned a {type(y).__name__}, not a Tensor. Return the cost alone; "
-            "tg.jacobian takes a tuple or a dict of Tensors."
+            "tg.jacobian takes a tuple, a list or a dict of Tensors."
         )
     if not isinstance(y, Tensor) or y._level != level:
         raise TypeError(
@@ -394,7 +410,11 @@ def _described(y: Any) -> str:
 
 def gradients(y: Tensor, leaves: Any, seed: Any = None) -> Any:
     """The gradients of y with respect to the leaves, in their structure; and leave none behind."""
-    for leaf in _each(leaves):
+    return with_leaves(leaves, _gradients(y, leaves, seed))
+
+
+def _gradients(y: Tensor, leaves: Any, seed: Any) -> list[Any]:
+    for leaf in leaves_of(leaves):
         leaf._grad = None  # f may have called backward itself
     if y._depth:
         y.backward(seed)
@@ -408,7 +428,7 @@ def gradients(y: Tensor, leaves: Any, seed: Any = None) -> Any:
             dx = _leaf(Tensor, dx, x._level, "", requires_grad=False)  # constant, but still of the caller's level
         return _outside(dx, leaf)
 
-    return _map(taken, leaves)
+    return [taken(leaf) for leaf in leaves_of(leaves)]
 
 
 def _outside(x: Any, leaves: Any) -> Any:
@@ -418,39 +438,17 @@ def _outside(x: Any, leaves: Any) -> Any:
     """
     if not recording.get():
         return values(x)
-    if not any(isinstance(leaf._value, Tensor) for leaf in _each(leaves)):
+    if not any(isinstance(leaf._value, Tensor) for leaf in leaves_of(leaves)):
         while isinstance(x, Tensor) and not x._depth and x._level > _level.get():
             x = x._value
     return x
 
 
-def _stacked(rows: list[Any], shape: tuple[int, ...], leaves: Any) -> Any:
-    """Gradients of all the entries of an output, as one array per leaf."""
-    if isinstance(leaves, dict):
-        return {name: _stacked([row[name] for row in rows], shape, leaf) for name, leaf in leaves.items()}
-    if isinstance(leaves, tuple):
-        return tuple(_stacked([row[i] for row in rows], shape, leaf) for i, leaf in enumerate(leaves))
+def _stacked(rows: Sequence[Any], shape: tuple[int, ...], leaf: Tensor) -> Any:
+    """Gradients of all the entries of an output with respect to a leaf, as one array."""
     if not rows:
-        return np.zeros(shape + leaves.shape, leaves.dtype)
-    return ops.reshape(ops.stack(rows), shape + leaves.shape)
-
-
-def _map(function: Callable[[Any], Any], x: Any) -> Any:
-    """Apply a function to all that a dict or a tuple holds, or to the thing itself."""
-    if isinstance(x, dict):
-        return {key: _map(function, item) for key, item in x.items()}
-    if isinstance(x, tuple):
-        return tuple(_map(function, item) for item in x)
-    return function(x)
-
-
-def _each(leaves: Any) -> Iterator[Tensor]:
-    """All that a dict or a tuple holds, or the thing itself."""
-    if isinstance(leaves, (dict, tuple)):
-        for item in leaves.values() if isinstance(leaves, dict) else leaves:
-            yield from _each(item)
-    else:
-        yield leaves
+        return np.zeros(shape + leaf.shape, leaf.dtype)
+    return ops.reshape(ops.stack(rows), shape + leaf.shape)
 
 
 # -- names, for errors ------------------------------------------------------------------------------------------------

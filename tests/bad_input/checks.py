@@ -7,17 +7,23 @@ import numpy as np
 
 import tinygrad_dls as tg
 from tests.bad_input.calls import X3, X23, A, O, Place, call
-from tests.bad_input.corruptions import scalars_instead
+from tests.bad_input.corruptions import arrays_instead, scalars_instead
 from tests.bad_input.losses import probabilities
 from tests.bad_input.models import count, drawn, no_functions, refuses
 from tests.bad_input.tensors import same_shape
 from tests.bad_input.training import junk_only
+from tinygrad_dls.trees import is_tree
 
 # -- transforms -------------------------------------------------------------------------------------------------------
 
 
 def cubes(x):
     return np.sum(x**3)
+
+
+def one_array(role, good=X23):
+    """Not dicts, and not lists of Tensors: trees are arguments too, with functions that take them (test_transforms)."""
+    return Place(role, good, lambda good: [bad for bad in arrays_instead(good) if not is_tree(bad.value)])
 
 
 def axis_zero(n):
@@ -32,13 +38,13 @@ for _name, _f, _reference in [
     ("jacobian", lambda x: x**2, lambda x: (np.eye(x.size) * (2.0 * x).ravel()).reshape(x.shape * 2)),
     ("hessian", cubes, lambda x: (np.eye(x.size) * (6.0 * x).ravel()).reshape(x.shape * 2)),
 ]:  # fmt: skip
-    call(_name, A(X23), run=lambda x, t=getattr(tg, _name), f=_f: t(f)(x), reference=_reference)
+    call(_name, one_array("x"), run=lambda x, t=getattr(tg, _name), f=_f: t(f)(x), reference=_reference)
     call(_name, O("argnums", 0), run=lambda n, t=getattr(tg, _name), f=_f: t(f, n)(X3),
          reference=lambda n, r=_reference: (axis_zero(n), r(X3))[1])  # fmt: skip
     call(_name, Place("f", cubes, lambda f: no_functions(scalars_instead(f))),
          reference=lambda f: f is cubes or refuses(),
          run=lambda f, t=getattr(tg, _name): t(f) is not None, names=("expected a function",))  # fmt: skip
-call("hvp", A(X23), A(X23[::-1], role="v"), run=lambda x, v: tg.hvp(cubes)(x, v),
+call("hvp", one_array("x"), A(X23[::-1], role="v"), run=lambda x, v: tg.hvp(cubes)(x, v),
      reference=lambda x, v: 6.0 * x * same_shape(v, x))  # fmt: skip
 
 
@@ -57,7 +63,7 @@ def smooth(x):
     return x.size if x.dtype.kind == "f" and np.isfinite(x**3).all() else refuses()
 
 
-call("check.gradcheck", A(X23, role="inputs"), run=lambda x: checked(x=x), names=("input", "inputs", "argument 1"),
+call("check.gradcheck", one_array("inputs"), run=lambda x: checked(x=x), names=("input", "inputs", "argument 1"),
      reference=smooth)  # fmt: skip
 call("check.gradcheck", Place("f", cubes, lambda f: no_functions(scalars_instead(f))), run=lambda f: checked(f),
      reference=lambda f: 6 if f is cubes else refuses(), names=("expected a function",))  # fmt: skip

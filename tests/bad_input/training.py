@@ -6,10 +6,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 import tinygrad_dls as tg
 from tests.bad_input.calls import A, O, Place, call, unchanged
-from tests.bad_input.corruptions import LONG, scalars_instead
+from tests.bad_input.corruptions import LONG, arrays_instead, scalars_instead
 from tests.bad_input.losses import cross_entropy_with_logits
 from tests.bad_input.models import X35, count, drawn, no_functions, refuses
 
@@ -117,16 +118,77 @@ call("datasets.planar_flower", O("m", 4), O("rng", 0), run=lambda m, rng: tg.dat
          rng is None or drawn(rng, 1) is not None) else refuses())  # fmt: skip
 
 
-def read(target="kind", ignore=("id",), path=None):
+def read(target="kind", ignore=("id",), path=None, **options):
     with tempfile.TemporaryDirectory() as folder:
         good = Path(folder) / "data.csv"
         good.write_text("id,a,kind\n1,0.5,yes\n2,0.25,no\n")
-        X, Y, *_ = tg.datasets.read_csv(good if path is None else path, target=target, ignore=ignore)
+        X, Y, *_ = tg.datasets.read_csv(good if path is None else path, target=target, ignore=ignore, **options)
         return [X.tolist(), Y.tolist()]
 
 
 call("datasets.read_csv", O("target", "kind"), O("ignore", ("id",)), run=read, names=("data.csv",),
      reference=lambda target, ignore: [[[0.5, 0.25]], [[1, 0]]] if target == "kind" and list(ignore) == ["id"]
          else [[[1, 2], [0.5, 0.25]], [[1, 0]]] if target == "kind" and not len(ignore) else refuses())  # fmt: skip
+
+
+def empty(x):
+    return isinstance(x, (tuple, list, dict)) and not x
+
+
+for _option, _good in (("sep", ","), ("decimal", "."), ("missing", "error"), ("one_hot", ())):
+    call("datasets.read_csv", Place(_option, _good, junk_only), names=("data.csv",),
+         run=lambda v, option=_option: read(**{option: v}),
+         reference=lambda v, option=_option, good=_good: read() if v is good or (
+             option in ("one_hot", "missing") and empty(v)) else refuses())  # fmt: skip
 call("datasets.read_csv", Place("path", None, junk_only), run=lambda p: read(path=p),
      reference=lambda p: read() if p is None else refuses())  # fmt: skip
+
+
+def framed(frame=None, **options):
+    frame = pd.DataFrame({"a": [0.5, 0.25], "kind": ["yes", "no"]}) if frame is None else frame
+    X, Y, *_ = tg.datasets.from_frame(frame, **{"target": "kind"} | options)
+    return [X.tolist(), Y.tolist()]
+
+
+call("datasets.from_frame", Place("frame", None, junk_only), run=lambda frame: framed(frame), names=("DataFrame",),
+     reference=lambda frame: framed() if frame is None else refuses())  # fmt: skip
+for _option, _good in (("target", "kind"), ("ignore", ()), ("missing", "error"), ("one_hot", ())):
+    call("datasets.from_frame", Place(_option, _good, junk_only), names=("from_frame",),
+         run=lambda v, option=_option: framed(**{option: v}),
+         reference=lambda v, option=_option, good=_good: framed() if v is good or (
+             option != "target" and empty(v)) else refuses())  # fmt: skip
+
+
+def one_hot(y, n=None):
+    indices = y.dtype.kind in "iu" and y.size and y.shape in ((y.size,), (1, y.size))
+    if not indices or y.min() < 0 or y.max() > 10_000 or (n is not None and y.max() >= count(n)):
+        raise ValueError
+    return np.eye(int(y.max()) + 1 if n is None else n)[:, y.reshape(-1)]
+
+
+call("datasets.one_hot", Place("Y", P15, lambda y: [bad for bad in arrays_instead(y) if bad.label != "range"]),
+     run=tg.datasets.one_hot, reference=one_hot)  # fmt: skip  # a range holds class indices, if not for its reference
+call("datasets.one_hot", Place("n_classes", 3, junk_only), run=lambda n: tg.datasets.one_hot(P15, n),
+     reference=lambda n: one_hot(P15, n))  # fmt: skip
+TEN = np.arange(10.0)[None]
+
+
+def split(X=TEN, Y=TEN % 2, **options):
+    return sum(part.shape[1] for part in tg.datasets.train_test_split(X, Y, **{"test": 4, "rng": 0} | options))
+
+
+def tested_with(test):
+    """The number of examples, of ten, to test with."""
+    whole = np.asarray(test).dtype.kind in "iu"
+    n = int(test) if whole else round(10 * float(test))
+    return 20 if np.shape(test) == () and 0 < n < 10 and whole == (test >= 1) else refuses()
+
+
+for _role in "XY":
+    call("datasets.train_test_split", A(TEN, role=_role), run=lambda x, role=_role: split(**{role: x}),
+         reference=lambda x: 20 if x.ndim == 2 and x.shape[1] == 10 else refuses())  # fmt: skip
+call("datasets.train_test_split", O("test", 4), run=lambda test: split(test=test), reference=tested_with)
+call("datasets.train_test_split", O("rng", 0), run=lambda rng: split(rng=rng),
+     reference=lambda rng: 20 if drawn(rng, 1) is not None else refuses())  # fmt: skip
+call("datasets.train_test_split", O("stratify", False), run=lambda v: split(stratify=v),
+     reference=lambda v: 20 if isinstance(v, (bool, np.bool_)) else refuses())  # fmt: skip

@@ -12,6 +12,7 @@ from tests.support.op_cases import CASES, public_ops
 from tinygrad_dls.check import GradientError, gradcheck
 from tinygrad_dls.engine import ops
 from tinygrad_dls.nn import losses
+from tinygrad_dls.trees import leaves
 
 RNG = np.random.default_rng(0)
 LABELS, ONE_HOT = np.array([[0.0, 1.0, 1.0]]), np.eye(3)
@@ -172,6 +173,29 @@ def test_a_model_passes_and_the_courses_ratio_is_small(dtype):
         np.testing.assert_array_equal(p.data, before[name])
 
 
+@pytest.mark.parametrize(
+    "kind", [lambda W, b: {"W": W, "b": b}, lambda W, b: {"layers": [(W, b)]}, lambda W, b: [W, b]]
+)
+def test_arrays_in_dicts_and_lists_are_checked_each_by_itself(kind):
+    def f(p, X, wrong=False):
+        W, b = leaves(p)
+        return tanh_with_a_wrong_gradient(W @ X + b) if wrong else np.tanh(W @ X + b)
+
+    inputs = kind(RNG.normal(size=(3, 2)), np.zeros((3, 1))), X_2
+    result = gradcheck(f, inputs)
+    assert [row.shape for row in result.rows] == [(3, 2), (3, 1), X_2.shape]
+    assert result.rows[0].argument in ("p['W']", "p['layers'][0][0]", "p[0]")
+    assert result.complete
+    with pytest.raises(GradientError, match=r"with respect to p\['W'\]|p\['layers'\]\[0\]\[0\]|p\[0\] is wrong"):
+        gradcheck(lambda p, X: f(p, X, wrong=True), inputs)
+
+
+@tg.op()
+def tanh_with_a_wrong_gradient(z):
+    a = np.tanh(z)
+    return a, (lambda da: da * (1 - a),)
+
+
 def test_parameters_used_beside_the_layers_count():
     model = tg.nn.LogisticRegression(2)
     model.layers[0].W.data = np.array([[1.0, -2.0]])
@@ -278,7 +302,12 @@ DROPS = tg.nn.Sequential(tg.nn.Linear(9, 9, rng=0), tg.nn.Dropout(0.5, rng=0))
         ),
         (lambda: gradcheck(lambda model, x: 0, (UNITS, X_2)), TypeError, "not be checked; pass the model alone"),
         (lambda: gradcheck(lambda model: model(X_2), [UNITS]), TypeError, r"gradcheck\(lambda model: \.\.\., model\)"),
-        (lambda: gradcheck(lambda W, b: W @ X_2 + b, UNITS.parameters()), TypeError, "require .* pass the model"),
+        (
+            lambda: gradcheck(lambda W, b: W @ X_2 + b, UNITS.parameters()),
+            TypeError,
+            "cannot take these .*'b'. A tuple",
+        ),
+        (lambda: gradcheck(lambda W: 0, ({"W": UNITS},)), TypeError, "not be checked; pass the model alone"),
         (lambda: gradcheck(lambda x: 1 / x, np.zeros(1)), ValueError, "<lambda> is not finite at these inputs"),
         (lambda: gradcheck(lambda x: x * RNG.random(), 1.0), ValueError, "gives another value each time .* dropout"),
         (lambda: gradcheck(lambda model: np.sum(model(np.ones((9, 9)))), DROPS), ValueError, r"model.eval\(\)"),

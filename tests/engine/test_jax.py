@@ -195,3 +195,10 @@ def test_a_run_without_jax_says_so():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert "no tests collected" in run.stdout
     assert 'NOT RUN, without JAX: tests/engine/test_jax.py. pip install "tinygrad_dls[jax]"' in run.stdout
+
+
+def test_arrays_of_jax_are_refused_and_what_asarray_makes_of_them_is_taken():
+    with pytest.raises(TypeError, match=r"array of another library \(jaxlib ArrayImpl\), .* first: np\.asarray\(x\)"):
+        tg.sigmoid(jnp.zeros(2))
+    assert tg.sigmoid(np.asarray(jnp.zeros(2))).tolist() == [0.5, 0.5]
+    np.testing.assert_array_equal(jnp.from_dlpack(tg.Tensor([1.0, 2.0])), [1.0, 2.0])

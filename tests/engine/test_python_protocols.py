@@ -58,7 +58,8 @@ TABLE = {
     "index": (operator.index, whole, REFUSED), "round": (round, number, REFUSED),
     "trunc": (math.trunc, number, REFUSED),
     "floor": (math.floor, number, REFUSED), "ceil": (math.ceil, number, REFUSED), "bytes": (bytes, vector, REFUSED),
-    "array": (np.asarray, vector, REFUSED),
+    "array": (np.asarray, vector, REFUSED), "dlpack": (np.from_dlpack, vector, REFUSED),
+    "dlpack_device": (lambda t: t.__dlpack_device__(), vector, VALUE),
     "setitem": (lambda t: operator.setitem(t, 0, 1.0), vector, REFUSED),
     "delitem": (lambda t: operator.delitem(t, 0), vector, REFUSED),
     "getitem": (lambda t: t[0], vector, KEEPS), "iter": (lambda t: next(iter(t)), vector, KEEPS),
@@ -83,7 +84,7 @@ IN_PLACE = {
 # Of NumPy's arrays: what these have for pickling and for other libraries. Of lists: their own constructor.
 OTHERS = {
     "array_finalize", "array_function", "array_interface", "array_namespace", "array_priority", "array_struct",
-    "array_ufunc", "array_wrap", "class", "class_getitem", "delattr", "dlpack", "dlpack_device", "doc",
+    "array_ufunc", "array_wrap", "class", "class_getitem", "delattr", "doc",
     "getattribute", "getformat", "getnewargs", "getstate", "init", "init_subclass", "new", "setattr", "setformat",
     "setstate", "subclasshook", "buffer", "release_buffer",
 }  # fmt: skip
@@ -442,3 +443,42 @@ def test_functions_that_write_into_an_array_say_what_to_write(write):
     ):
         write(out, number())
     assert not out.any()
+
+
+# -- arrays of other libraries ----------------------------------------------------------------------------------------
+
+
+def test_a_constant_shares_its_memory_with_other_libraries():
+    t = vector().detach()
+    shared = np.from_dlpack(t)
+    np.testing.assert_array_equal(shared, t.data)
+    assert np.shares_memory(shared, t.data)
+    assert t.__dlpack_device__() == shared.__dlpack_device__()
+
+
+class OfAnotherLibrary:
+    """An array that NumPy would convert without a word, and what it remembers would be gone."""
+
+    shape, ndim = (2,), 1
+
+    def __array__(self, dtype=None, copy=None):
+        return np.ones(2)
+
+    def __dlpack__(self, **options):
+        return np.ones(2).__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return np.ones(2).__dlpack_device__()
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        tg.Tensor, tg.nn.Parameter, lambda x: vector() * x, lambda x: np.add(vector(), x), tg.sigmoid, tg.softmax,
+        lambda x: tg.grad(np.sum)(x), lambda x: tg.mean_squared_error(vector().reshape(1, -1), x),
+        lambda x: vector().backward(x), lambda x: tg.check.gradcheck(np.sum, x),
+    ],
+)  # fmt: skip
+def test_an_array_of_another_library_is_refused_with_what_to_write(use):
+    with pytest.raises(TypeError, match=r"an array of another library \(tests OfAnother.*np\.asarray\(x\), or x\."):
+        use(OfAnotherLibrary())

@@ -143,9 +143,10 @@ def gradcheck(
     f : callable
         A function of Tensors or of a module. A result of several entries is reduced by random weights, so that all of
         them are checked at once.
-    inputs : array, tuple of arrays, or Module
-        Where to check: the argument of f, or a tuple of its arguments, of which those of floats are checked; or a
-        module, of which all parameters are checked that require a gradient.
+    inputs : array, dict or list of arrays, tuple of arguments, or Module
+        Where to check: the argument of f, or a tuple of its arguments, of which those of floats are checked, and the
+        arrays in dicts and lists each by itself; or a module, of which all parameters are checked that require a
+        gradient.
     rng : int or generator, default 0
         Where random directions and weights are drawn from.
     entries : int, default 64

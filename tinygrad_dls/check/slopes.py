@@ -22,6 +22,7 @@ from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.substitution import with_parameters
 from tinygrad_dls.transforms import argument_names, check_level, function_name, gradients, runner
+from tinygrad_dls.trees import is_tree, leaves, named_leaves, spelled, with_leaves
 
 EPS = float(np.finfo(float).eps)
 SMALLEST = float(np.finfo(float).smallest_subnormal)
@@ -50,9 +51,17 @@ class Problem:
         else:
             several, names = inputs if isinstance(inputs, tuple) else (inputs,), argument_names(f)
             names += [f"argument {i}" for i in range(len(names) + 1, len(several) + 1)]
-            _refuse_models_in_collections(inputs, several)
-            self.args = [as_array(values(x), f"gradcheck: {name}") for x, name in zip(several, names, strict=False)]
-            _refuse_wrong_number(f, self.args, self.name)
+            _refuse_models(several)
+            _refuse_wrong_number(f, several, self.name)
+            found = [
+                (spelled(name, keys), x)
+                for name, tree in zip(names, several, strict=False)
+                for keys, x in named_leaves(tree)
+            ]
+            names = [name for name, _ in found]
+            self.args = [as_array(values(x), f"gradcheck: {name}") for name, x in found]
+            if any(map(is_tree, several)):
+                self.f = lambda *arrays: f(*with_leaves(list(several), arrays))
             self.places = [i for i, x in enumerate(self.args) if x.dtype.kind == "f"]
             self.names = [names[i] for i in self.places]
             self.originals = [self.args[i] for i in self.places]
@@ -136,15 +145,15 @@ class Problem:
         return list(found.values() if module else found)
 
 
-def _refuse_models_in_collections(inputs: Any, several: tuple[Any, ...]) -> None:
-    advice = "pass the model alone, gradcheck(lambda model: ..., model), and let the function hold the data."
-    if any(isinstance(x, Module) for x in [*several, *(inputs if isinstance(inputs, list) else ())]):
-        raise TypeError(f"gradcheck: a model among other inputs would not be checked; {advice}")
-    if isinstance(inputs, list) and any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
-        raise TypeError(f"gradcheck: got a list of Tensors that require gradients; of a model's parameters, {advice}")
+def _refuse_models(several: tuple[Any, ...]) -> None:
+    if any(isinstance(x, Module) for x in leaves(several)):
+        raise TypeError(
+            "gradcheck: a model among other inputs would not be checked; pass the model alone, "
+            "gradcheck(lambda model: ..., model), and let the function hold the data."
+        )
 
 
-def _refuse_wrong_number(f: Callable[..., Any], args: list[Any], name: str) -> None:
+def _refuse_wrong_number(f: Callable[..., Any], args: tuple[Any, ...], name: str) -> None:
     try:
         signature = inspect.signature(f)
     except (TypeError, ValueError):  # a builtin

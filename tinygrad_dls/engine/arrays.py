@@ -23,6 +23,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 def as_array(data: Any, name: str | None = None) -> Array:
     """Keep an array that speaks NumPy's protocols; turn lists, numbers and the like into an ``ndarray``."""
     if not hasattr(type(data), "__array_function__"):
+        if hasattr(type(data), "__dlpack__"):
+            library = f"{type(data).__module__.partition('.')[0]} {type(data).__name__}"
+            raise TypeError(
+                f"{called(name)} is an array of another library ({library}), whose graph and device would be lost. "
+                "Convert it first: np.asarray(x), or x.detach().cpu().numpy() of PyTorch."
+            )
         try:
             data = np.asarray(data)
         except Exception as error:  # a list of Tensors, a class of the user's: whatever is the matter

@@ -296,6 +296,14 @@ class Tensor(_Attached):
         self._refuse_to_lose_the_graph("a plain array")
         return np.array(values(self.data), dtype=dtype, copy=copy)
 
+    def __dlpack__(self, **options: Any) -> Any:
+        """Share the memory of the values with other libraries; refuse where that would drop a graph."""
+        self._refuse_to_lose_the_graph("an array of another library")
+        return values(self.data).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return values(self).__dlpack_device__()
+
     # -- Python's protocols -------------------------------------------------------------------------------------------
 
     __hash__ = object.__hash__  # by identity; == compares values

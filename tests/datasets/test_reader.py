@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls import datasets
+from tinygrad_dls.datasets import at_once
+from tinygrad_dls.datasets import reader as csv_reader
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_files_as_spreadsheets_write_them(csv):
         ("a,y\n1,yes\n2,no\n3,nan\n", "data.csv, line 4, column 2 ('y'): 'nan' is a number among the text"),
         ("a,y\n1,0\n2\n", "data.csv, line 3: 1 cells; the header has 2 columns."),
         ("a,y\n1,0\n\n1,0,5\n", "data.csv, line 4: 3 cells; the header has 2 columns."),
-        ("a,a,y\n", "data.csv, line 1: columns named twice: 'a'."),
+        ("a,a,y\n", "data.csv: columns named twice: 'a'."),
         ("a,b\n", "data.csv has no column 'y'; its columns are a, b."),
         ("a,y\n", "data.csv has a header but no rows."),
         ("y\n1\n", "data.csv: no feature is left besides 'y'."),
@@ -95,15 +96,18 @@ def test_the_flower_is_balanced_and_repeatable():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a;b;y\n1;2;0\n", "data.csv: semicolons seem to be the separators; expected commas"),
-        ('"a, mm";"b";"y"\n1;2;0\n', "data.csv: semicolons seem to be the separators; expected commas"),
-        ('"a"\t"y"\n1\t0\n', "data.csv: tabs seem to be the separators; expected commas"),
+        ("a;b;y\n1;2;0\n", "data.csv: semicolons seem to be the separators, not commas. Write sep="),
+        ('"a, mm";"b";"y"\n1;2;0\n', "data.csv: semicolons seem to be the separators, not commas. Write sep="),
+        ('"a"\t"y"\n1\t0\n', "data.csv: tabs seem to be the separators, not commas. Write sep="),
         ('"a" ,"b","y"\n1,2,0\n', "data.csv, line 1: ',' expected after '\"'"),
-        ("a;b;y\n1,5;2;0\n", "sep=';', decimal=...) and then .to_csv(path, index=False)."),
+        ("a;b;y\n1,5;2;0\n", "Write sep=';', and decimal=',' if the numbers have commas."),
         ("a\tb\ty\n1\t2\t0\n", "data.csv: tabs seem to be the separators"),
         ("a|b|y\n1|2|0\n", "data.csv: bars seem to be the separators"),
         ("sep=,\na,y\n1,0\n", "data.csv, line 1 is 'sep=,', Excel's note of the separator; delete it."),
-        ('a,y\n"1,5",0\n', "line 2, column 1 ('a'): '1,5' is not a number. A decimal comma? Write 1.5."),
+        (
+            'a,y\n"1,5",0\n',
+            "line 2, column 1 ('a'): '1,5' is not a number. A decimal comma? Write 1.5, or decimal=',' for all.",
+        ),
         (",a,y\n0,1,0\n", "line 1: column 1 has no name, and is no feature then."),
         ("Unnamed: 0,a,y\n0,1,0\n", "leave it out: ignore=['Unnamed: 0']; or else name it."),
         ("Unnamed: 0.1,a,y\n0,1,0\n", "leave it out: ignore=['Unnamed: 0.1']"),
@@ -149,13 +153,13 @@ def large(target, rows=ROWS):
 def reader(request, monkeypatch):
     """Large files are read by pandas, or without it; here, all files are large."""
     used = []
-    monkeypatch.setattr(datasets, "_LARGE", 0)
-    monkeypatch.setattr(datasets, "_ROWS", 7)
+    monkeypatch.setattr(csv_reader, "_LARGE", 0)
+    monkeypatch.setattr(at_once, "_ROWS", 7)
     for name in ("_by_pandas", "_by_numpy"):
-        read = getattr(datasets, name)
-        monkeypatch.setattr(datasets, name, lambda *args, read=read, name=name: (used.append(name), read(*args))[1])
+        read = getattr(at_once, name)
+        monkeypatch.setattr(at_once, name, lambda *args, read=read, name=name: (used.append(name), read(*args))[1])
     if request.param == "numpy":
-        monkeypatch.setattr(datasets, "find_spec", lambda _: None)
+        monkeypatch.setattr(at_once, "find_spec", lambda _: None)
     return lambda: used == [f"_by_{request.param}"]
 
 
@@ -174,7 +178,7 @@ def test_a_large_file_is_read_at_once_with_the_same_result_to_the_last_bit(csv, 
     path = csv(end.join(["id,a,b,y", *large(target), ""]))
     table = tg.datasets.read_csv(path, target="y", ignore=["id"])
     assert reader()
-    monkeypatch.setattr(datasets, "_LARGE", np.inf)
+    monkeypatch.setattr(csv_reader, "_LARGE", np.inf)
     same(table, tg.datasets.read_csv(path, target="y", ignore=["id"]))
 
 
@@ -186,7 +190,7 @@ def test_a_large_file_may_have_blank_lines_quotes_a_mark_and_no_last_line_end(cs
     assert reader()
     assert table.features == ("a, in\nmm", "b")
     assert table.X.shape == (2, ROWS + 1)
-    monkeypatch.setattr(datasets, "_LARGE", np.inf)
+    monkeypatch.setattr(csv_reader, "_LARGE", np.inf)
     same(table, tg.datasets.read_csv(path, target="y", ignore=["id"]))
 
 
@@ -213,9 +217,9 @@ def test_odd_cells_of_large_files_are_what_they_are_in_small_ones(csv, reader, m
             cells[column] = odd
             changed = [",".join(cells), *rows[1:]] if where == "first" else [*rows, ",".join(cells)]
             path = csv("\n".join(["id,a,b,y", *changed]))
-            monkeypatch.setattr(datasets, "_LARGE", 0)
+            monkeypatch.setattr(csv_reader, "_LARGE", 0)
             got = outcome(path)
-            monkeypatch.setattr(datasets, "_LARGE", np.inf)
+            monkeypatch.setattr(csv_reader, "_LARGE", np.inf)
             expected = outcome(path)
             if isinstance(expected, str):
                 assert got == expected, (odd, target)
@@ -231,3 +235,110 @@ def test_a_line_of_another_length_is_found_in_a_large_file(csv, reader, row):
             rows.insert(at, row)
             with pytest.raises(ValueError, match=rf"line {at + 2}: \d cells; the header has 4 columns"):
                 tg.datasets.read_csv(csv("\n".join(["id,a,b,y", *rows])), target="b", ignore=ignore)
+
+
+# -- separators, decimal commas, missing cells, categories ------------------------------------------------------------
+
+
+def test_semicolons_and_decimal_commas(csv):
+    table = tg.datasets.read_csv(csv("a;b;y\n1,5;-2e3;0,25\n3;4,0;1\n"), target="y", sep=";", decimal=",")
+    np.testing.assert_array_equal(table.X, [[1.5, 3], [-2000, 4]])
+    np.testing.assert_array_equal(table.Y, [[0.25, 1]])
+    table = tg.datasets.read_csv(csv("a\tkind\n1.5\tno\n2\tyes\n"), target="kind", sep="\t")
+    assert (table.X.tolist(), table.classes) == ([[1.5, 2.0]], ("no", "yes"))
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("a;y\n1.234;0\n", {"sep": ";", "decimal": ","}, "'1.234' is not a number. Points are for thousands there"),
+        ("a;y\n1;0\n", {"sep": "\t"}, "semicolons seem to be the separators, not tabs. Write sep=';', and decimal="),
+        ("a,y\n1,0\n", {"sep": ";"}, "data.csv: commas seem to be the separators, not semicolons. Write sep=','."),
+        ("a,city,y\n1,Rome,0\n", {}, "'Rome' is not a number. If 'city' holds categories, write one_hot=['city']."),
+        ("a,y\n,0\n", {}, "the cell is empty. To leave out its row, write missing={'a': 'drop'}, or {'a': 'mean'} for"),
+        ("a,y\nn/a,0\n", {}, "'n/a' is not a number. To leave out its row, write missing={'a': 'drop'}, or"),
+        ("a,y\n1,\n", {"missing": "mean"}, "the cell is empty. To leave out its row, write missing={'y': 'drop'}."),
+        ("a,y\n,0\n1,\n", {"missing": "drop"}, "no row is left; a cell is missing in each ('a': 1, 'y': 1)"),
+        ("a,b,y\n,1,0\n,2,1\n", {"missing": "mean"}, "column 'a' has no number to take the mean of; ignore=['a']."),
+        ("a,c,y\n1,,0\n", {"missing": "mean", "one_hot": ["c"]}, "('c'): the cell is empty. To leave out its row, w"),
+        ("a,y\n1,0\n", {"missing": {"b": "drop"}}, "missing has 'b', which is no feature, nor the target."),
+        ("a,y\n1,0\n", {"missing": {"y": "mean"}}, "a mean for 'y', which is what is to be learned. Write 'drop'."),
+        ("a,y\n1,0\n", {"missing": "median"}, "missing is one of ('error', 'drop', 'mean'), or a dict of these by"),
+        ("a,y\n1,0\n", {"one_hot": ["y"]}, "one_hot has 'y', which is the target; its texts become class indices"),
+        ("a,y\n1,0\n", {"one_hot": ["z"]}, "has no column 'z'; its columns are a, y."),
+        ("a,b,y\n1,2,0\n", {"one_hot": ["a"], "ignore": ["a"]}, "one_hot has 'a', which is left out by ignore="),
+        ("a,y\n1,0\n", {"sep": ""}, "sep is one character that stands between cells, such as ';', got ''."),
+        ("a,y\n1,0\n", {"sep": ";;"}, "sep is one character"),
+        ("a,y\n1,0\n", {"decimal": ";"}, "decimal is '.' or ','"),
+        ("a,y\n1,0\n", {"decimal": ","}, "decimal is '.' or ',', and another one than sep=','"),
+        ("a,y\n" + "".join(f"t{i},0\n" for i in range(1001)), {"one_hot": ["a"]}, "1001 texts, which would be as many"),
+    ],
+)  # fmt: skip
+def test_options_are_checked_and_errors_say_what_to_write(csv, text, options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        tg.datasets.read_csv(csv(text), **{"target": "y"} | options)
+
+
+@pytest.mark.parametrize("options", [{"one_hot": "a"}, {"one_hot": [1]}, {"missing": 3}, {"missing": None}])
+def test_options_of_other_kinds_are_refused(csv, options):
+    with pytest.raises(TypeError, match=r"one_hot takes a list of columns|missing is one of"):
+        tg.datasets.read_csv(csv("a,y\n1,0\n"), target="y", **options)
+
+
+WITH_GAPS = "size,city,price\n1.5,Rome,2\n,Oslo,1\n2.5, Rome ,NA\nnan,,3\n3.5,Oslo,4\n"
+
+
+def test_rows_with_missing_cells_are_dropped_and_counted(csv):
+    table = tg.datasets.read_csv(csv(WITH_GAPS), target="price", missing="drop", one_hot=["city"])
+    np.testing.assert_array_equal(table.X, [[1.5, 3.5], [0, 1], [1, 0]])
+    np.testing.assert_array_equal(table.Y, [[2, 4]])
+    assert table.features == ("size", "city=Oslo", "city=Rome")
+    assert dict(table.missing) == {"size": 2, "city": 1, "price": 1}
+
+
+def test_means_are_of_the_rows_that_are_left(csv):
+    missing = {"size": "mean", "city": "drop", "price": "drop"}
+    table = tg.datasets.read_csv(csv(WITH_GAPS), target="price", missing=missing, one_hot=["city"])
+    np.testing.assert_array_equal(table.X, [[1.5, (1.5 + 3.5) / 2, 3.5], [0, 1, 1], [1, 0, 0]])
+    assert table.missing["size"] == 2
+    assert tg.datasets.read_csv(csv("a,y\n1,0\n"), target="y").missing == {}
+
+
+@pytest.mark.parametrize("policy", ["drop", "mean"])
+@pytest.mark.parametrize("target", ["number", "text"])
+@pytest.mark.parametrize(("sep", "decimal"), [(",", "."), (";", ","), ("\t", ".")])
+def test_large_files_with_gaps_are_what_they_are_in_small_ones(csv, reader, monkeypatch, policy, target, sep, decimal):
+    rows = [row.split(",") for row in large(target)]
+    for i, gap in enumerate(["", "NA", "nan", "?", "Null", "nAn"]):
+        rows[3 * i][1] = gap
+        rows[3 * i + 1].insert(3, " x ")
+    for row in rows:
+        if len(row) < 5:
+            row.insert(3, "é" if row[0] in "2468" else "x")
+        row[1:3] = [cell.replace(".", decimal) for cell in row[1:3]]
+        row[4] = row[4].replace(".", decimal)
+    path = csv("\n".join(sep.join(row) for row in [["id", "a", "b", "c", "y"], *rows]))
+    options = {
+        "target": "y",
+        "ignore": ["id"],
+        "missing": {"a": policy},
+        "one_hot": ["c"],
+        "sep": sep,
+        "decimal": decimal,
+    }
+    table = tg.datasets.read_csv(path, **options)
+    assert table.features == ("a", "b", "c=x", "c=é")
+    assert table.missing["a"] == 6
+    monkeypatch.setattr(csv_reader, "_LARGE", np.inf)
+    same(table, tg.datasets.read_csv(path, **options))
+
+
+def test_a_large_file_with_gaps_is_read_at_once(csv, reader, monkeypatch):
+    rows = [f"{i},{'' if i % 5 == 0 else i / 7},{'ab'[i % 2]},{i % 3}" for i in range(60)]
+    path = csv("\n".join(["id,a,c,y", *rows]))
+    options = {"target": "y", "missing": "mean", "one_hot": ["c"]}
+    table = tg.datasets.read_csv(path, **options)
+    by_pandas = at_once.find_spec("pandas") is not None
+    assert reader() == by_pandas  # NumPy's knows no gaps: cell by cell
+    monkeypatch.setattr(csv_reader, "_LARGE", np.inf)
+    same(table, tg.datasets.read_csv(path, **options))
