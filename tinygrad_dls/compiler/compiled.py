@@ -11,11 +11,13 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from tinygrad_dls.compiler.checking import Results, beyond_rounding, stale, unexplained, wrong
+from tinygrad_dls.compiler.checking import Results, Turns, beyond_rounding, stale, unexplained, wrong
 from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.recording import fail_as_eagerly, fallback_reason
+from tinygrad_dls.compiler.running import Runner
+from tinygrad_dls.compiler.text import source
 
-__all__ = ["Compiled"]
+__all__ = ["Compiled", "Ready"]
 
 R = TypeVar("R")
 P = TypeVar("P")
@@ -92,11 +94,48 @@ class Remembered:
         warnings.warn(f"{self.what}: {text}", RuntimeWarning, stacklevel=5)
 
 
-class Compiled:
-    """Something recorded, with its programs.
+class Ready:
+    """What there is for data of one kind: what runs a plan, or the reason why there is none.
 
-    A program is any object with `source`, `explain`, `turns` and `left`, the calls until it is compared with the eager
-    run.
+    Attributes
+    ----------
+    runner : Runner or None
+    reason : str
+        For the fallback.
+    turns : Turns or None
+        When it is compared with the eager run.
+    left : int
+        Calls until then.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        self.runner: Runner | None = None
+        self.reason = reason
+        self.turns: Turns | None = None
+        self.left = 0
+
+    def take_turns(self, dtype: Any) -> None:
+        """Compare it with the eager run from now on; results are of this dtype."""
+        self.turns = Turns(dtype)
+        self.left = self.turns.left
+
+    @property
+    def source(self) -> str:
+        """The program that runs."""
+        return "" if self.runner is None else source(self.runner.plan.routines())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the arrays that it writes into."""
+        return 0 if self.runner is None else self.runner.bytes
+
+    def explain(self) -> str:
+        """What was recorded, fused, reused and tiled, or why it was not."""
+        return f"Runs eagerly: {self.reason}" if self.runner is None else self.runner.explain()
+
+
+class Compiled:
+    """Something recorded, with what is ready to run it.
 
     Attributes
     ----------
@@ -114,7 +153,7 @@ class Compiled:
     def __init__(self, fallback: bool, constants: Sequence[Any]) -> None:
         self._fallback, self._constants = fallback, constants
         self._known = Remembered(f"a compiled {self.noun}")
-        self._now: Any = None
+        self._now: Any = None  # the one that ran last
 
     def _learned(
         self,
@@ -160,7 +199,7 @@ class Compiled:
 
     def _judge(
         self,
-        program: Any,
+        ready: Ready,
         found: Mapping[str, float],
         compared: tuple[Results, Results],
         changed: Callable[[], str | None],
@@ -170,7 +209,7 @@ class Compiled:
 
         Parameters
         ----------
-        program
+        ready : Ready
             What has run.
         found : dict of str to float
             The differences, by the name of the result.
@@ -182,6 +221,8 @@ class Compiled:
             By how much rounding changes each result.
         """
         got, expected = compared
+        turns = ready.turns
+        assert turns is not None
         if found:
             difference = changed()
             if difference is not None:
@@ -192,9 +233,9 @@ class Compiled:
                 self._known.clear()
                 self._now = None
                 raise wrong(f"the compiled {self.noun}", name, got.get(name), expected.get(name), cause)
-            program.turns.accept(found, expected)
-        program.turns.again()
-        program.left = program.turns.left
+            turns.accept(found, expected)
+        turns.again()
+        ready.left = turns.left
 
     # -- what it says of itself ---------------------------------------------------------------------------------------
 

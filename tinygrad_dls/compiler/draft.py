@@ -69,7 +69,7 @@ class Layout:
     @property
     def size(self) -> int:
         """Entries of the parameters."""
-        return self.blocks[-1].stop
+        return self.blocks[-1].stop if self.blocks else 0
 
     @property
     def names(self) -> list[str]:
@@ -238,7 +238,7 @@ class Draft:
     alike: bool = True
     notes: dict[str, str] = field(default_factory=dict)
     partners: dict[Call, Call] = field(default_factory=dict)
-    layout: Layout = field(default_factory=lambda: Layout((), None, 0))
+    layout: Layout = field(default_factory=lambda: Layout((), np.dtype(float), 0))
     updates: list[Update] = field(default_factory=list)
     flat: Flat | None = None
     buffers: BufferAssignment = field(default_factory=BufferAssignment)

@@ -12,6 +12,7 @@ The words, in the order of the passes:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,14 +21,15 @@ from tinygrad_dls.compiler.augmenting import augment
 from tinygrad_dls.compiler.buffers import assign_buffers, lay_over_gradients, results_of, with_sums
 from tinygrad_dls.compiler.draft import BufferAssignment, Draft, Layout, Pass, run_passes
 from tinygrad_dls.compiler.instructions import Place, Routine, buffer
-from tinygrad_dls.compiler.lowering import lower
+from tinygrad_dls.compiler.lowering import copy_of, lower
 from tinygrad_dls.compiler.scaling import delay_scaling
 from tinygrad_dls.compiler.scheduling import Scheduler
 from tinygrad_dls.compiler.tiling import SHARED, find_batch_axes, width, worthwhile
 from tinygrad_dls.compiler.updating import lay_out
+from tinygrad_dls.ir.call import Call
 from tinygrad_dls.ir.program import Program
 
-__all__ = ["PASSES", "Plan", "draft_of", "plan"]
+__all__ = ["PASSES", "Plan", "draft_of", "plan", "plan_function"]
 
 PASSES: tuple[Pass, ...] = (lower, delay_scaling, augment, lay_out, assign_buffers, find_batch_axes)
 
@@ -126,9 +128,25 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
             lay_over_gradients(buffers, draft.flat)
         result.whole = _last("step", draft, buffers, m)
         result.lines.append(f"{len(result.whole.steps)} NumPy calls a step.")
-    constants = sum(routine.constants for routine in result.routines())
-    result.lines.append(f"{constants} constant arrays are made once.")
-    return result
+    return _with_constants(result)
+
+
+def plan_function(outputs: Sequence[Call], arguments: Mapping[Call, str]) -> Plan:
+    """Plan a function of arrays, which returns new arrays of the outputs; its arguments come with their names."""
+    draft = Draft(list(outputs), list(arguments))
+    draft.lines.append(f"{draft.calls} NumPy calls were recorded.")
+    draft = run_passes(draft, (lower, delay_scaling))
+    results = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in draft.outputs]
+    whole = Scheduler(BufferAssignment(arguments=dict(arguments))).routine("function", results, results)
+    draft.lines.append(f"{len(whole.steps)} NumPy calls.")
+    return _with_constants(Plan(None, draft.layout, [], [], 0, False, False, draft.lines, whole))
+
+
+def _with_constants(plan: Plan) -> Plan:
+    """A plan that tells of its constant arrays."""
+    constants = sum(routine.constants for routine in plan.routines())
+    plan.lines.append(f"{constants} constant arrays are made once.")
+    return plan
 
 
 def draft_of(step: Program, *, alike: bool = True, gradients: bool = False) -> Draft:

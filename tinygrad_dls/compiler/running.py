@@ -16,7 +16,7 @@ from tinygrad_dls.compiler.text import Text
 from tinygrad_dls.compiler.threads import LANES, one_blas_thread, shared
 from tinygrad_dls.engine.arrays import Array
 
-__all__ = ["Runner", "compiled", "memory_of"]
+__all__ = ["Runner"]
 
 
 class Runner:
@@ -36,7 +36,7 @@ class Runner:
         self.version: object = None
         self.run: list[Callable[..., Any]] = []
         self.workers = min(threads, self._lanes()) if plan.tiles else 1
-        self.compiled = {id(routine): compiled(routine) for routine in plan.routines()}
+        self.compiled = {id(routine): _compiled(routine) for routine in plan.routines()}
         self.common: dict[tuple[int, int], dict[str, Any]] = {}  # by function and worker: the names of both buffers
         dtype = plan.layout.dtype
         self.total = aligned(plan.sums or plan.layout.size, dtype)
@@ -77,6 +77,11 @@ class Runner:
         a, b = ([region.flat for region in buffer] for buffer in store.pair.buffers)
         self.run = [self._step(a, b), self._step(b, a)]
         self.version = store.pair.version
+
+    def bind_alone(self) -> None:
+        """Make the function of a plan without parameters."""
+        assert self.plan.whole is not None
+        self.run = [self._function(self.plan.whole, 0, {})]
 
     def _step(self, before: list[Array], after: list[Array]) -> Callable[..., Any]:
         plan, total, regions = self.plan, self.total, self.plan.layout.regions
@@ -136,7 +141,8 @@ class Runner:
         key = id(routine), worker
         double = [x.out.place is Place.DOUBLE for x in routine.setup]
         if key not in self.common:
-            self.common[key] = names = {"m": self.plan.m, **memory_of(routine), **arrays}
+            memory = {slot.name: aligned(slot.size, slot.dtype) for slot in routine.slots}
+            self.common[key] = names = {"m": self.plan.m, **memory, **arrays}
             perform([x for x, apart in zip(routine.setup, double, strict=True) if not apart], names)
         constants, body = self.compiled[id(routine)]
         names = {**self.common[key], **buffers}
@@ -145,12 +151,7 @@ class Runner:
         return FunctionType(body.replace(), {**names, **constants})
 
 
-def memory_of(routine: Routine) -> dict[str, Any]:
-    """The working memory of a routine, by name."""
-    return {slot.name: aligned(slot.size, slot.dtype) for slot in routine.slots}
-
-
-def compiled(routine: Routine) -> tuple[dict[str, Any], CodeType]:
+def _compiled(routine: Routine) -> tuple[dict[str, Any], CodeType]:
     """What the function of a routine needs by name, and its code."""
     text = Text(routine)
     module = builtins.compile(text.function, "<compiled step>", "exec")
