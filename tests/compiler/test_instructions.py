@@ -6,7 +6,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.compiler.steps import LOGITS, OPTIMIZERS
 from tinygrad_dls import nn
-from tinygrad_dls.compiler.instructions import Buffer, Place
+from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, buffer, perform
 from tinygrad_dls.compiler.lowering import is_number
 from tinygrad_dls.compiler.text import Text, source
 from tinygrad_dls.ir.call import Call, each, evaluate, toposort
@@ -29,7 +29,8 @@ class Machine:
         if isinstance(x, Buffer):
             return self.memory[x] if x in self.memory else self.given[x.name]
         if isinstance(x, Call):
-            return evaluate([x], {y: self.numbers[y.name] for y in toposort([x]) if y.function is None})[0]
+            numbers = {y: self.numbers[y.name] for y in toposort([x]) if y.function is None}
+            return np.asarray(*evaluate([x], numbers)).item()  # as Python computes it: a number without a dtype
         return x
 
     def result(self, call):
@@ -166,9 +167,20 @@ def test_an_instruction_that_reads_what_was_written_over_is_noticed():
     step, *_ = started("softmax", "plain", "float64")
     routine = step._now.runner.plan.whole
     i = next(i for i, x in enumerate(routine.steps) if x.into and x.out.place is Place.SLOT)
-    routine.steps.append(routine.steps[i].__class__(routine.steps[i].out, routine.steps[-1].out, True))
+    routine.steps.append(Instruction(routine.steps[i].out, routine.steps[-1].out, True))
     with pytest.raises(AssertionError, match="which was written over by"):
         check_memory(routine)
+
+
+def test_a_number_that_hangs_on_m_has_no_dtype_in_the_setup():
+    """One of NumPy's would make float64 of float32, and no product could be written into its place."""
+    single, m = np.dtype("f4"), Call(None, (), {}, (), int, "m")
+    x, out = buffer("x", (2,), single, Place.CONSTANT), buffer("c", (2,), single, Place.CONSTANT)
+    call = Call(np.multiply, (x, Call(np.divide, (0.1, m), {}, (), float)), {}, (2,), single)
+    names = {"x": np.ones(2, single), "m": 50}
+    perform([Instruction(call, out)], names)
+    assert names["c"].dtype == single
+    assert names["c"].tolist() == [np.float32(0.1 / 50)] * 2
 
 
 def test_the_text_is_a_function_of_the_instructions():

@@ -209,8 +209,8 @@ def perform(setup: Iterable[Instruction], names: dict[str, Any]) -> None:
     def value(x: Any) -> Any:
         if isinstance(x, Buffer):
             return names[x.name]
-        if isinstance(x, Call):  # a number of the number of examples
-            return evaluate([x], {y: names[y.name] for y in toposort([x]) if y.function is None})[0]
+        if isinstance(x, Call):  # a number that hangs on the number of examples; one of Python's, which has no dtype
+            return np.asarray(*evaluate([x], {y: names[y.name] for y in toposort([x]) if y.function is None})).item()
         return each(value, x) if isinstance(x, (tuple, list, slice)) else x
 
     for x in setup:
