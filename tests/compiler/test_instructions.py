@@ -130,11 +130,11 @@ def test_a_buffer_is_what_it_says(name, optimizer, dtype):
     plan, given = step._now.runner.plan, flat_arrays(step, before)
     machine = Machine(plan.whole, given, 50, before["rate"])
     machine.run(plan.whole)
-    for buffer, x in machine.memory.items():
-        assert (np.shape(x), x.dtype) == (buffer.shape, buffer.dtype), buffer
-        assert not buffer.contiguous or np.asarray(x).flags.c_contiguous, buffer
-        if buffer.of is not None:
-            assert np.shares_memory(x, machine.value(buffer.owner)), buffer
+    for of, x in machine.memory.items():
+        assert (np.shape(x), x.dtype) == (of.shape, of.dtype), of
+        assert not of.contiguous or np.asarray(x).flags.c_contiguous, of
+        if of.of is not None:
+            assert np.shares_memory(x, machine.value(of.owner)), of
 
 
 def check_memory(routine):
