@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import pickle
 import re
 import threading
@@ -61,6 +62,44 @@ def test_momentum_equals_the_courses_with_its_learning_rate():
     np.testing.assert_allclose(p.data, w, rtol=1e-14)
 
 
+def test_dampening_makes_it_the_courses_momentum_with_its_own_learning_rate():
+    beta, alpha = 0.9, 0.1
+    (p,) = parameters([1.0, -2.0])
+    descend(optim.SGD([p], alpha, momentum=beta, dampening=beta), 10)
+    w, v = np.array([1.0, -2.0]), np.zeros(2)
+    for _ in range(10):
+        v = beta * v + (1 - beta) * (2 * w)
+        w = w - alpha * v
+    np.testing.assert_array_equal(p.data, w)
+
+
+def test_rmsprop_is_the_rule_of_the_course():
+    alpha, beta, epsilon = 0.1, 0.8, 1e-3
+    (p,) = parameters([1.0, -2.0])
+    descend(optim.RMSprop([p], alpha, beta=beta, epsilon=epsilon), 10)
+    w, s = np.array([1.0, -2.0]), np.zeros(2)
+    for _ in range(10):
+        dw = 2 * w
+        s = beta * s + (1 - beta) * dw**2
+        w = w - alpha * dw / (np.sqrt(s) + epsilon)
+    np.testing.assert_allclose(p.data, w, rtol=1e-14)
+
+
+def test_rmsprops_learning_rate_is_a_thousandth_by_default_and_its_first_step_is_not_corrected():
+    (p,) = parameters([1.0, -50.0])
+    descend(optim.RMSprop([p]), 1)
+    step = 0.001 / np.sqrt(1 - 0.9)  # alpha dW / sqrt((1 - beta) dW^2)
+    np.testing.assert_allclose(p.data, [1 - step, -50 + step], rtol=1e-9)  # epsilon against 0.6
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.RMSprop])
+def test_the_measuring_optimizers_decay_as_if_the_penalty_were_in_the_gradient(kind):
+    (p,), (q,) = parameters([1.0, -2.0]), parameters([1.0, -2.0])
+    descend(kind([p], 0.1, weight_decay=0.3), 5)
+    descend(kind([q], 0.1), 5, gradient=lambda w: 2 * w + 0.3 * w)
+    np.testing.assert_array_equal(p.data, q.data)
+
+
 def test_adam_is_algorithm_1_of_the_paper():
     lr, b1, b2, eps = 0.1, 0.9, 0.999, 1e-8
     (p,) = parameters([1.0, -2.0])
@@ -86,7 +125,10 @@ def test_adams_first_step_is_the_learning_rate_in_every_direction():
 OPTIMIZERS = {
     "SGD": lambda ps: optim.SGD(ps, 0.1),
     "momentum": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "the course's momentum": lambda ps: optim.SGD(ps, 0.1, momentum=0.9, dampening=0.9, clip_norm=0.5),
     "Adam": lambda ps: optim.Adam(ps, optim.exponential_decay(0.1, rate=0.9)),
+    "Adam with decay": lambda ps: optim.Adam(ps, 0.1, weight_decay=0.1, clip_value=0.5),
+    "RMSprop": lambda ps: optim.RMSprop(ps, 0.1, beta=0.8, weight_decay=0.1, clip_norm=0.5),
 }
 
 
@@ -113,6 +155,16 @@ def test_float32_stays_float32(name):
     optimizer.lr = lambda step: np.float64(0.1)
     descend(optimizer, 3)
     assert p.dtype == np.float32
+
+
+def test_rmsprop_in_half_precision_measures_gradients_whose_squares_vanish_there():
+    p = tg.Tensor(np.zeros(2, np.float16), requires_grad=True)
+    p.grad = np.array([1e-4, -1e-3], np.float16)
+    optimizer = optim.RMSprop([p], 0.1, beta=0.75)
+    optimizer.step()
+    np.testing.assert_allclose(p.data, [-0.2, 0.2], rtol=2e-3)  # three digits
+    assert {s.dtype.name for s in optimizer.state_dict()["state"][0]} == {"float32"}
+    assert p.dtype == np.float16
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -185,6 +237,7 @@ def test_the_learning_rate_is_live_and_counts_steps():
     ("schedule", "values"),
     [
         (optim.inverse_time_decay(1.0, rate=1.0), {0: 1, 1: 0.5, 3: 0.25}),
+        (optim.inverse_time_decay(1.0, rate=1.0, every=10), {0: 1, 9: 1, 10: 0.5, 39: 0.25}),
         (optim.exponential_decay(1.0, rate=0.5), {0: 1, 1: 0.5, 3: 0.125}),
         (optim.step_decay(1.0, factor=0.1, every=10), {0: 1, 9: 1, 10: 0.1, 20: 0.01}),
         (optim.cosine_decay(1.0, steps=10), {0: 1, 5: 0.5, 10: 0, 20: 0}),
@@ -299,6 +352,29 @@ W = tg.Tensor([1.0], requires_grad=True, name="W1")
         (lambda: optim.SGD([W], 0.1, momentum=-0.5), "momentum must be in [0, 1), got -0.5."),
         (lambda: optim.SGD([W], 0.1, nesterov=True), "nesterov=True needs a momentum > 0"),
         (lambda: optim.SGD([W], 0.1, weight_decay=-1), "weight_decay must be a finite number >= 0, got -1."),
+        (lambda: optim.SGD([W], 0.1, momentum=0.9, dampening=1), "dampening must be in [0, 1), got 1."),
+        (lambda: optim.SGD([W], 0.1, dampening=0.9),
+         "dampening needs a momentum > 0: the course's is momentum=0.9, dampening=0.9."),
+        (lambda: optim.SGD([W], 0.1, momentum=0.9, dampening=0.9, nesterov=True),
+         "Nesterov's momentum has no dampening: leave one of the two out."),
+        (lambda: optim.RMSprop([W], beta=1), "beta must be in [0, 1), got 1."),
+        (lambda: optim.RMSprop([W], epsilon=0), "epsilon must be a finite number > 0, got 0."),
+        (lambda: optim.RMSprop([W]).step(), "RMSprop.step: no parameter has a gradient."),
+        (lambda: optim.SGD([W], 0.1, clip_norm=0), "clip_norm must be a finite number > 0, or None, got 0."),
+        (lambda: optim.Adam([W], clip_value=-1), "clip_value must be a finite number > 0, or None, got -1."),
+        (lambda: optim.Adam([W], clip_value=True), "clip_value must be a number, got True."),
+        (lambda: optim.RMSprop([W], clip_value=1, clip_norm=1),
+         "clip_norm and clip_value are two ways to clip gradients: leave one of them out."),
+        (lambda: optim.SGD([W], 0.1, weight_decay={"W2": 0.1}),
+         "weight_decay: no parameter is called 'W2'; the parameters are W1."),
+        (lambda: optim.SGD(parameters(1.0) + parameters(2.0), 0.1, weight_decay={"W1": 0.1}),
+         "weight_decay: several parameters are called 'W1'; the parameters are W1."),
+        (lambda: optim.SGD([tg.Tensor(1.0, requires_grad=True)], 0.1, weight_decay={"W": 0.1}),
+         "weight_decay: no parameter is called 'W'; the parameters are without names."),
+        (lambda: optim.SGD([W], 0.1, weight_decay={"W1": -1}),
+         "weight_decay of W1 must be a finite number >= 0, got -1."),
+        (lambda: optim.SGD([W], 0.1, weight_decay={"W1": 1}, decay_biases=True),
+         "decay_biases=True has no say where weight_decay is a dict: name the biases in it."),
         (lambda: optim.SGD([W], 0.1, weight_decay=np.inf), "weight_decay must be a finite number >= 0, got inf."),
         (lambda: optim.Adam([W], betas=(-0.5, 0.9)), "betas must be two numbers in [0, 1), got (-0.5, 0.9)."),
         (lambda: optim.Adam([W], betas=(0.9,)), "betas must be two numbers in [0, 1), got (0.9,)."),
@@ -334,7 +410,8 @@ def test_errors(call, text):
 
 
 SCHEDULES = [
-    (lambda lr: optim.inverse_time_decay(lr, rate=0.01), "inverse_time_decay(lr=0.5, rate=0.01)"),
+    (lambda lr: optim.inverse_time_decay(lr, rate=0.01), "inverse_time_decay(lr=0.5, rate=0.01, every=1)"),
+    (lambda lr: optim.inverse_time_decay(lr, rate=1, every=9), "inverse_time_decay(lr=0.5, rate=1.0, every=9)"),
     (lambda lr: optim.exponential_decay(lr, rate=0.9), "exponential_decay(lr=0.5, rate=0.9)"),
     (lambda lr: optim.step_decay(lr, factor=0.5, every=10), "step_decay(lr=0.5, factor=0.5, every=10)"),
     (lambda lr: optim.cosine_decay(lr, steps=10), "cosine_decay(lr=0.5, steps=10)"),
@@ -418,6 +495,32 @@ def test_weight_decay_is_for_weights_and_leaves_biases_alone():
     assert decayed(Own()) == ["inner.W1", "inner.W2", "blocks.0.W", "gain", "bee"]
 
 
+def test_weight_decay_is_for_those_alone_that_a_dict_names():
+    model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    for p in model.parameters():
+        p.data, p.grad = np.ones(p.shape), np.zeros(p.shape)
+    optim.SGD(model.parameters(), 1.0, weight_decay={"W1": 0.5, "b2": 0.25}).step()
+    assert {p.name: p.data.flat[0] for p in model.parameters()} == {"W1": 0.5, "b1": 1, "W2": 1, "b2": 0.75}
+
+
+def test_a_decay_by_names_that_a_model_has_changed_since_is_refused():
+    layer = tg.nn.Linear(2, 2, rng=0)
+    optimizer = optim.SGD(layer.parameters(), 1.0, weight_decay={"W": 0.5})
+    model = tg.nn.Sequential(layer, tg.nn.Linear(2, 1, rng=0))
+    np.sum(model(np.ones((2, 3)))).backward()
+    before = layer.W.data
+    with pytest.raises(ValueError, match=r"weight_decay: no parameter is called 'W'; the parameters are W1, b1\."):
+        optimizer.step()
+    assert layer.W.data is before
+
+
+def test_weight_decay_leaves_gamma_and_beta_alone():
+    gamma, beta, W = (tg.Tensor([1.0], requires_grad=True, name=name) for name in ("gamma1", "beta1", "W1"))
+    optimizer = optim.SGD([gamma, beta, W], 1.0, weight_decay=0.5)
+    descend(optimizer, 1, gradient=np.zeros_like)
+    assert (gamma.data, beta.data, W.data) == (1, 1, 0.5)
+
+
 def test_weight_decay_may_be_for_biases_too():
     for model in (tg.nn.TwoLayerNetwork(2, 4, rng=0), Own()):
         assert decayed(model, decay_biases=True) == list(model.state_dict())
@@ -458,6 +561,97 @@ def test_compiled_steps_and_numpy_source_decay_the_same_parameters(decay_biases)
     )
     assert ("0.3 * b1" in source) == decay_biases
     assert "0.3 * W1" in source
+
+
+def test_a_compiled_step_sees_a_decay_that_is_changed_in_place():
+    X, Y = tg.datasets.planar_flower()
+    states = []
+    for compiled in (False, True):
+        model = tg.nn.LogisticRegression(2)
+        optimizer = optim.SGD(model.parameters(), 0.5, weight_decay={"W": 0.1})
+        loss = tg.binary_cross_entropy_with_logits
+        eager = functools.partial(optim.eager_step, model, loss, optimizer)
+        step = tg.compile(model, loss, optimizer) if compiled else eager
+        for decay in (0.1, 0.5, 0.0):
+            optimizer.weight_decay["W"] = decay
+            step(X, Y)
+        states.append(model.state_dict()["W"])
+    np.testing.assert_allclose(*states, rtol=1e-12)
+
+
+# -- clipped gradients ------------------------------------------------------------------------------------------------
+
+
+def test_gradients_of_a_larger_norm_are_scaled_to_it_all_alike_and_others_stay():
+    a, b = parameters([0.0, 0.0], [[0.0]])
+    a.grad, b.grad = np.array([3.0, 0.0]), np.array([[4.0]])  # of norm 5, together
+    optim.SGD([a, b], 1.0, clip_norm=2.5).step()
+    np.testing.assert_allclose(a.data, [-1.5, 0], rtol=1e-15)
+    np.testing.assert_allclose(b.data, [[-2]], rtol=1e-15)
+    for limit in (5, 7.0):
+        a.data, b.data = np.zeros(2), np.zeros((1, 1))
+        optim.SGD([a, b], 1.0, clip_norm=limit).step()
+        np.testing.assert_array_equal(a.data, [-3, 0])
+        np.testing.assert_array_equal(b.data, [[-4]])
+
+
+def test_entries_beyond_a_value_are_set_to_it():
+    (a,) = parameters([0.0, 0.0, 0.0])
+    a.grad = np.array([3.0, -0.5, -7.0])
+    optim.SGD([a], 1.0, clip_value=1).step()
+    np.testing.assert_array_equal(a.data, [-1, 0.5, 1])
+
+
+@pytest.mark.parametrize("limits", [{"clip_norm": 1.0}, {"clip_value": 1.0}])
+def test_p_grad_stays_as_backward_left_it_and_zeros_stay_zeros(limits):
+    a, b, c = parameters([0.0], [0.0], [1.0])
+    a.grad, b.grad = before = np.array([30.0]), np.array([0.0])
+    optim.SGD([a, b, c], 1.0, **limits).step()
+    assert (a.grad, b.grad) == before
+    assert c.grad is None
+    assert (a.data, b.data, c.data) == (-1, 0, 1)
+
+
+def test_weight_decay_comes_after_clipping():
+    (a,) = parameters([1.0])
+    a.grad = np.array([30.0])
+    optim.SGD([a], 1.0, clip_value=0.25, weight_decay=0.5).step()
+    assert a.data == 1 - 0.25 - 0.5
+
+
+def test_a_step_that_fails_gives_the_gradients_back():
+    class Fails(optim.SGD):
+        def _update(self, p, rate):
+            raise ZeroDivisionError
+
+    (a,) = parameters([1.0])
+    a.grad = grad = np.array([30.0])
+    with pytest.raises(ZeroDivisionError):
+        Fails([a], 1.0, clip_norm=1.0).step()
+    assert a.grad is grad
+
+
+def test_a_norm_in_half_precision_does_not_overflow():
+    p = tg.Tensor(np.zeros(2, np.float16), requires_grad=True)
+    p.grad = np.array([300, 400], np.float16)  # whose squares are infinite there
+    optim.SGD([p], 1.0, clip_norm=1).step()
+    np.testing.assert_allclose(p.data, [-0.6, -0.8], rtol=1e-3)
+    assert p.dtype == np.float16
+
+
+@pytest.mark.parametrize("limits", [{"clip_norm": 0.05}, {"clip_value": 0.01}, {"clip_norm": 1e6}])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSprop])
+def test_compiled_steps_and_numpy_source_clip_as_eager_steps_do(kind, limits):
+    X, Y = tg.datasets.planar_flower()
+    loss, costs = tg.binary_cross_entropy_with_logits, []
+    for compiled in (False, True):
+        model = tg.nn.TwoLayerNetwork(2, 4, rng=0, init=tg.init.xavier)
+        optimizer = kind(model.parameters(), 0.1, **limits)
+        history = tg.fit(model, X, Y, loss=loss, optimizer=optimizer, epochs=20, compile=compiled)
+        costs.append(history.costs)
+    np.testing.assert_allclose(*costs, rtol=1e-11)
+    source = tg.numpy_source(model, X, Y, loss=loss, optimizer=optimizer)
+    assert ("np.clip(dW1, -0.01, 0.01)" if "clip_value" in limits else "np.sum(dW1**2) + np.sum(db1**2)") in source
 
 
 # -- one thread at a time ---------------------------------------------------------------------------------------------

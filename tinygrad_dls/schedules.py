@@ -17,19 +17,25 @@ __all__ = ["cosine_decay", "exponential_decay", "inverse_time_decay", "step_deca
 
 @dataclass(frozen=True)
 class inverse_time_decay:  # noqa: N801  # called like a function, and a function of the step
-    """``lr / (1 + rate * step)``: the course's learning-rate decay, which there counts epochs, here steps."""
+    """``lr / (1 + rate * (step // every))``: the course's learning-rate decay, which there counts epochs, here steps.
+
+    With mini-batches an epoch is ``every=len(batches)`` steps; the course's decay at an interval of k epochs is
+    ``every=k * len(batches)``.
+    """
 
     lr: float
     _: KW_ONLY
     rate: float
+    every: int = 1
 
     def __post_init__(self) -> None:
         _set(self, lr=rate_of(self.lr, "inverse_time_decay: lr"))
         _set(self, rate=rate_of(self.rate, "inverse_time_decay: rate"))
+        _set(self, every=positive_integer(self.every, "inverse_time_decay: every"))
 
     def __call__(self, step: int) -> float:
         """The learning rate at a step."""
-        return self.lr / (1 + self.rate * step)
+        return self.lr / (1 + self.rate * (step // self.every))
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tinygrad_dls.ir.call import Call, astype, called, getitem, scattered, spell
 from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["NumpySource", "numpy_source"]
 
@@ -138,7 +138,8 @@ class _SourceBuilder:
         step = self.step
         outputs = step.outputs()
         needed = set(toposort([call for _, call in outputs]))
-        self.arguments = [call for call in (*step.data, *step.parameters, *step.state) if call in needed]
+        kept = [buffer.before for buffer in step.buffers]
+        self.arguments = [call for call in (*step.data, *step.parameters, *step.state, *kept) if call in needed]
         arguments = list(map(self.argument, self.arguments))
         numbers = [call for call in (step.m, step.rate) if call is not None and call in needed]
         for call in numbers:
@@ -159,6 +160,10 @@ class _SourceBuilder:
         self.section("forward", step.forward, needed)
         self.section("backward", step.backward, needed)
         self.update(needed)
+        if step.moved():
+            self.lines.append(("# running statistics", ""))
+        for name, call in step.moved():
+            self.assign(name, call, again=True)
         body = [*self.notes(), *self.text_of_lines()]
         returned = [self.written.get((name, call)) or self.names[call] for name, call in outputs]
         parameters = arguments + ["*"] * bool(numbers) + [call.name for call in numbers]

@@ -5,7 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 import tinygrad_dls as tg
-from tests.bad_input.calls import RNG, X3, X23, A, O, Place, call, op_calls, unchanged, values_of
+from tests.bad_input.calls import (
+    CALLS,
+    RNG,
+    X3,
+    X23,
+    A,
+    Call,
+    O,
+    Place,
+    call,
+    graph_of,
+    op_calls,
+    unchanged,
+    values_of,
+)
 from tests.bad_input.corruptions import arrays_instead, as_plain
 from tests.bad_input.ops import flag, softmax
 from tests.bad_input.tensors import same_shape
@@ -120,7 +134,77 @@ call("nn.Linear.__call__", A(X35, role="X"), run=lambda X: tg.nn.Linear(3, 2, in
 call("nn.Dropout", O("keep_prob", 0.5), O("rng", 0), run=lambda p, rng: values_of(tg.nn.Dropout(p, rng=rng)(X35)),
      reference=lambda p, rng: dropped(p, rng, X35))  # fmt: skip
 call("nn.Dropout.__call__", A(X35, role="a"), run=lambda a: values_of(tg.nn.Dropout(0.5, rng=0)(a)),
-     reference=lambda a: dropped(0.5, 0, a), names=("Dropout", "multiply"))  # fmt: skip
+     reference=lambda a: dropped(0.5, 0, a), names=("Dropout", "dropout"))  # fmt: skip
+MASK = np.array([[0, 1, 1], [1, 0, 1]])
+
+
+def masked(a, mask, keep_prob=0.5):
+    if a.shape != mask.shape or not ((mask == 0) | (mask == 1)).all() or not 0 < number(keep_prob) <= 1:
+        raise ValueError
+    return a * mask / number(keep_prob)
+
+
+call("dropout", A(X23, role="A"), A(MASK, role="mask"), O("keep_prob", 0.5), run=tg.dropout, reference=masked)
+CALLS["dropout"].append(
+    Call(
+        (A(X23, role="A"), A(MASK, role="mask")),
+        graph_of(lambda a, mask: tg.dropout(a, mask, 0.5), {0: "A"}),
+        masked,
+        ("dropout", "backward"),
+    )
+)
+
+
+def penalty(w, lambd, m, biases=False):
+    flag(biases)
+    return finite(lambd) / (2 * count(m)) * np.sum(w * w)
+
+
+def finite(x):
+    if not 0 <= number(x) < np.inf:
+        raise ValueError
+    return number(x)
+
+
+def floats(w):
+    if w.dtype.kind != "f":
+        raise TypeError
+    return w
+
+
+call("l2", O("lambd", 0.7), O("m", 5), O("biases", False), reference=lambda *options: penalty(X23, *options),
+     run=lambda lambd, m, biases: tg.l2([X23], lambd, m, biases=biases))  # fmt: skip
+call("l2", A(X23, role="weight"), reference=lambda w: penalty(floats(w), 0.7, 5), run=lambda w: tg.l2([w], 0.7, 5))
+
+
+def normalised(Z, gamma, beta, epsilon=1e-5):
+    n, m = Z.shape
+    if not 0 < number(epsilon) < np.inf or gamma.shape != (n, 1) or beta.shape != (n, 1) or m < 2:
+        raise ValueError
+    Z = 1.0 * Z
+    deviation = Z - Z.mean(axis=1, keepdims=True)
+    return gamma * deviation / np.sqrt(Z.var(axis=1, keepdims=True) + number(epsilon)) + beta
+
+
+GAMMA, BETA = X23[:, :1], X23[:, 1:2]
+op_calls("batch_norm", A(X23, role="Z"), A(GAMMA, role="gamma"), A(BETA, role="beta"), reference=normalised,
+         names=("subtract", "multiply", "add", "mean", "var"))  # fmt: skip
+call("batch_norm", O("epsilon", 1e-5), run=lambda epsilon: tg.batch_norm(X23, GAMMA, BETA, epsilon=epsilon),
+     reference=lambda epsilon: normalised(X23, GAMMA, BETA, epsilon))  # fmt: skip
+
+
+def batch_norm_layer(n, momentum, epsilon, dtype):
+    if not 0 <= number(momentum) < 1 or not 0 < number(epsilon) < np.inf:
+        raise ValueError
+    return [np.ones((count(n), 1), real_dtype(dtype)), np.zeros((n, 1), dtype)]
+
+
+call("nn.BatchNorm", O("n", 2), O("momentum", 0.9), O("epsilon", 1e-5), O("dtype", float), reference=batch_norm_layer,
+     run=lambda n, momentum, epsilon, dtype: tg.nn.BatchNorm(
+         n, momentum=momentum, epsilon=epsilon, dtype=dtype))  # fmt: skip
+call("nn.BatchNorm.__call__", A(X23, role="Z"), run=lambda Z: values_of(tg.nn.BatchNorm(2)(Z)),
+     names=("BatchNorm", "subtract", "mean", "var"),
+     reference=lambda Z: normalised(Z if len(Z) == 2 else refuses(), np.ones((2, 1)), np.zeros((2, 1))))  # fmt: skip
 
 
 def dropped(keep_prob, rng, a):

@@ -351,10 +351,15 @@ def optimizers(draw):
     if draw(st.booleans()):
         betas = draw(st.sampled_from([(0.9, 0.999), (0.5, 0.9), (0.0, 0.99), (0.9, 0.0)]))
         return tg.optim.Adam, {"lr": lr, "betas": betas, "epsilon": draw(st.sampled_from([1e-8, 1e-3]))}
+    limits = draw(st.sampled_from([{}, {}, {"clip_norm": 0.05}, {"clip_value": 0.01}]))
+    decay = draw(st.sampled_from([0.0, 0.1]))
+    if draw(st.integers(0, 3)) == 3:
+        return tg.optim.RMSprop, {"lr": lr, "beta": draw(st.sampled_from([0.9, 0.5])), "weight_decay": decay, **limits}
     momentum = draw(st.sampled_from([0.0, 0.9, 0.5]))
     nesterov = bool(momentum) and draw(st.booleans())
-    decay = draw(st.sampled_from([0.0, 0.1]))
-    return tg.optim.SGD, {"lr": lr, "momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
+    dampening = draw(st.sampled_from([0.0, 0.9])) if momentum and not nesterov else 0.0
+    own = {"momentum": momentum, "nesterov": nesterov, "dampening": dampening}
+    return tg.optim.SGD, {"lr": lr, "weight_decay": decay, **own, **limits}
 
 
 def rate_of(lr):

@@ -74,6 +74,11 @@ OPTIMIZERS = {
     "momentum": lambda m: sgd(m, lr=0.1, momentum=0.9),
     "nesterov": lambda m: sgd(m, lr=0.1, momentum=0.9, nesterov=True),
     "decay": lambda m: sgd(m, weight_decay=0.1),
+    "course": lambda m: sgd(m, lr=0.1, momentum=0.9, dampening=0.9),
+    "decay by name": lambda m: sgd(m, weight_decay={m.parameters()[0].name: 0.1}),
+    "clip_norm": lambda m: sgd(m, momentum=0.9, clip_norm=0.05),
+    "clip_value": lambda m: tg.optim.Adam(m.parameters(), lr=0.01, clip_value=0.01),
+    "rmsprop": lambda m: tg.optim.RMSprop(m.parameters(), lr=0.01),
     "adam": lambda m: tg.optim.Adam(m.parameters(), lr=0.01),
     "schedule": lambda m: sgd(m, lr=tg.optim.inverse_time_decay(0.5, rate=0.1)),
 }

@@ -171,6 +171,7 @@ OPTIMIZERS = {
     "plain": lambda m: tg.optim.SGD(m.parameters(), lr=0.5),
     "nesterov": lambda m: tg.optim.SGD(m.parameters(), lr=0.5, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": lambda m: tg.optim.Adam(m.parameters(), lr=0.5),
+    "rmsprop": lambda m: tg.optim.RMSprop(m.parameters(), lr=0.5, clip_norm=0.1),
 }
 
 

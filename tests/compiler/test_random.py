@@ -249,6 +249,13 @@ HYPERPARAMETERS = [
     (tg.optim.SGD, {"momentum": 0.9}, "weight_decay", [0.1, 0.0, 0.5]),
     (tg.optim.SGD, {}, "weight_decay", [0.1, 0.0, 0.5]),
     (tg.optim.SGD, {}, "nesterov", [True, False]),
+    (tg.optim.SGD, {"momentum": 0.9}, "dampening", [0.9, 0.0, 0.5]),
+    (tg.optim.SGD, {}, "clip_norm", [0.01, None, 0.02]),
+    (tg.optim.Adam, {}, "clip_value", [0.001, None, 0.002]),
+    (tg.optim.Adam, {}, "weight_decay", [0.1, 0.0, 0.5]),
+    (tg.optim.RMSprop, {}, "beta", [0.5, 0.0, 0.9]),
+    (tg.optim.RMSprop, {}, "epsilon", [1e-3, 1.0, 1e-8]),
+    (tg.optim.RMSprop, {}, "decay_biases", [True, False]),
 ]
 
 

@@ -129,7 +129,23 @@ def test_the_softmax_is_taken_apart_by_indices():
     )
     assert derivation.formulas["dZ2"] == "(A2 - Y) / m"
     derivation = tg.derive(model, X, labels_of("three classes"), loss=loss)
-    assert derivation.formulas["dZ2"] == "(A2 - (np.array([[0], [1], [2]]) == Y)) / m"
+    assert derivation.formulas["dZ2"] == "(A2 - Y) / m"
+    assert "Y stands for the one-hot columns of the class indices, (3, m)." in derivation.text
+
+
+def test_class_indices_that_the_cost_needs_too_stand_beside_their_one_hot_columns():
+    model, loss = MODELS["three classes"]
+    Y = labels_of("three classes")
+    derivation = tg.derive(model, X, Y, loss=lambda Z, Y: loss(Z, Y) + np.mean(Y * Z[1:2]), values=True)
+    assert "(A2 - Y_one_hot) / m" in derivation.formulas["dZ2"]
+    assert "Y_one_hot stands for the one-hot columns of the class indices, (3, m)." in derivation.text
+
+
+def test_a_comparison_among_the_labels_is_one_in_the_derivation():
+    model = tg.nn.LogisticRegression(2)
+    loss = lambda Z, Y: tg.binary_cross_entropy_with_logits(Z, Y == 2)  # noqa: E731
+    derivation = tg.derive(model, X, labels_of("three classes"), loss=loss)
+    assert derivation.formulas["dZ"] == "(A - (Y == 2)) / m"
     assert "The derivative of the cost, in which True counts as 1." in derivation.text
 
 

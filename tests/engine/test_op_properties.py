@@ -78,7 +78,7 @@ def formula(name):
 def spellings(name):
     """NumPy's function, the operator and the method of an op, as far as there are such."""
     found = {"np": getattr(np, name, None), "operator": OPERATORS.get(name)}
-    if hasattr(tg.Tensor, name):
+    if hasattr(tg.Tensor, name) and name != "dot":  # an array's own dot asks no Tensor
         found["method"] = lambda x, *args, **options: getattr(x, name)(*args, **options)
     return {kind: f for kind, f in found.items() if f}
 

@@ -67,14 +67,14 @@ def test_comparisons_and_predicates_give_plain_booleans():
 @pytest.mark.parametrize(
     ("f", "name"),
     [
-        (lambda t: np.arctan(t), "np.arctan"),
-        (lambda t: np.floor(t), "np.floor"),
+        (lambda t: np.cbrt(t), "np.cbrt"),
+        (lambda t: np.spacing(t), "np.spacing"),
         (lambda t: t // 2, "np.floor_divide"),
         (lambda t: 2 % t, "np.remainder"),
         (lambda t: np.full_like(t, t), "np.full_like"),
         (lambda t: np.linalg.svd(t), "np.linalg.svd"),
         (lambda t: np.fft.fft(t), "np.fft.fft"),
-        (lambda t: np.median(t), "np.median"),
+        (lambda t: np.percentile(t, 5), "np.percentile"),
         (lambda t: np.add.reduce(t), "np.add.reduce"),
         (lambda t: np.multiply.outer(t, t), "np.multiply.outer"),
     ],
@@ -90,8 +90,8 @@ def test_what_numpy_offers_beyond_the_mathematics_is_refused():
         a += t
     with pytest.raises(TypeError, match=r"np\.tanh: the keyword where is not supported"):
         np.tanh(t, where=[True, False])
-    with pytest.raises(TypeError, match="dtype"):
-        np.sum(t, dtype=np.float32)
+    with pytest.raises(TypeError, match=r"np\.sum: the keyword out is not supported"):
+        np.sum(t, out=np.zeros(()))
     with pytest.raises(TypeError, match="more than two axes"):
         np.dot(leaf(np.ones((2, 2, 2))), np.ones((2, 2)))
     with pytest.raises(TypeError, match=r"cannot be changed in place.*np\.where"):

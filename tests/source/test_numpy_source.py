@@ -96,7 +96,8 @@ def trained(dtype, optimizer, options, steps, lr):
     eager = {"J": J.data, **{name: p.data for name, p in parameters.items()}}
     for name, p in parameters.items():
         states = optimizer._state.get(p, ())
-        eager |= zip([f"{letter}d{name}" for letter in {0: "", 1: "V", 3: "VSt"}[len(states)]], states, strict=True)
+        letters = optimizer.letters or {0: "", 1: "V", 3: "VSt"}[len(states)]  # S of RMSprop
+        eager |= zip([f"{letter}d{name}" for letter in letters], states, strict=True)
     assert eager.keys() == set(results)
     return arrays, eager
 

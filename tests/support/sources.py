@@ -68,6 +68,12 @@ OPTIMIZERS = {
     "Nesterov": (tg.optim.SGD, {"momentum": 0.9, "nesterov": True}),
     "weight decay": (tg.optim.SGD, {"weight_decay": 0.1}),
     "all of SGD": (tg.optim.SGD, {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    "the course's momentum": (tg.optim.SGD, {"momentum": 0.9, "dampening": 0.9}),
+    "clipped by norm": (tg.optim.SGD, {"clip_norm": 0.01}),
+    "clipped by value": (tg.optim.SGD, {"momentum": 0.9, "clip_value": 0.01}),
+    "RMSprop": (tg.optim.RMSprop, {}),
+    "all of RMSprop": (tg.optim.RMSprop, {"beta": 0.5, "epsilon": 1e-3, "weight_decay": 0.1}),
+    "Adam with decay": (tg.optim.Adam, {"weight_decay": 0.1}),
     "Adam": (tg.optim.Adam, {}),
     "Adam of other rates": (tg.optim.Adam, {"betas": (0, 0.99), "epsilon": 1e-3}),
 }

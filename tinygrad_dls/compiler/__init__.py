@@ -11,7 +11,7 @@ from tinygrad_dls.engine.arrays import boolean, positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["compile"]
 

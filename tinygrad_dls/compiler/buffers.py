@@ -58,7 +58,7 @@ def assign_buffers(draft: Draft) -> tuple[Draft, str]:
     layout, flat = draft.layout, draft.flat
     buffers, names = BufferAssignment(), _Names(layout.regions)
     blocks = {block: names.free(block.name) for block in layout.blocks}
-    buffers.arguments = {call: names.free(call.name) for call in [*draft.data, *draft.frozen]}
+    buffers.arguments = {call: names.free(call.name) for call in [*draft.data, *draft.others]}
 
     def flat_array(name: str, memory: Place) -> Buffer:
         return buffer(name, (layout.size,), layout.dtype, memory)
@@ -75,7 +75,7 @@ def assign_buffers(draft: Draft) -> tuple[Draft, str]:
         buffers.new = [_write(buffers, call, out) for call, out in zip(flat.new, new, strict=True)]
         buffers.plain = flat.calls
         buffers.scratch = {flat.gradient}
-    _keep_gradients(buffers, draft)
+    _keep(buffers, draft)
     copies = sum(call.function is copy_of for call in buffers.output_buffers)
     told = f"{len(buffers.output_buffers)} results are written where they belong, {copies} of them by a copy."
     return replace(draft, buffers=buffers), told
@@ -138,14 +138,14 @@ def _assign_updates(
                 buffers.new.append(_write(buffers, new[member][k], view))
 
 
-def _keep_gradients(buffers: BufferAssignment, draft: Draft) -> None:
-    """Copies of the gradients that are asked for, in the order of the layout; then they are not written over."""
-    asked = draft.outputs[1 + len(draft.parameters) + len(draft.state) :]
-    own = dict(zip((p.name for p in draft.parameters), asked, strict=False))
-    if own:
-        found = [own[name] for name in draft.layout.names]
-        buffers.kept = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in found]
-        buffers.scratch.clear()
+def _keep(buffers: BufferAssignment, draft: Draft) -> None:
+    """Copies of the gradients that are asked for, in the order of the layout, and of what modules keep."""
+    rest = draft.outputs[1 + len(draft.parameters) + len(draft.state) :]
+    own = dict(zip((p.name for p in draft.parameters), rest[: draft.gradients], strict=False))
+    found = [own[name] for name in draft.layout.names if own] + rest[draft.gradients :]
+    buffers.kept = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in found]
+    if found:
+        buffers.scratch.clear()  # no gradient is written over
 
 
 def _write(buffers: BufferAssignment, call: Call, out: Buffer) -> Call:

@@ -10,7 +10,7 @@ nobody watched. If it is the same program, its rounding is measured, by paramete
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,7 +19,8 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.reading import leaves
 from tinygrad_dls.ir.call import Call, evaluate
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.nn.normalisation import untouched
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = [
     "COST", "UPDATE", "Results", "Turns", "beyond_rounding", "distance", "eager_results", "fewer_columns",
@@ -145,20 +146,22 @@ def eager_results(
     rate : float
     """
     with np.errstate(all="ignore"):
-        J = cost()
+        with untouched():
+            J = cost()
         before = [(p, p._grad) for p in {*leaves(J), *parameters.values()}]
         try:
             for p, _ in before:
                 p._grad = None
             J.backward()
             results: Results = {COST: J.item()}
-            for name, p in parameters.items():
-                if p._grad is None:
-                    continue
-                if optimizer is None:
-                    results[f"{UPDATE}{name}"] = values(p._grad)
-                else:
-                    results[f"{UPDATE}{name}"] = values(optimizer._update(p, rate)[0]) - values(p)
+            with nullcontext() if optimizer is None else optimizer._clipping(parameters.values()):
+                for name, p in parameters.items():
+                    if p._grad is None:
+                        continue
+                    if optimizer is None:
+                        results[f"{UPDATE}{name}"] = values(p._grad)
+                    else:
+                        results[f"{UPDATE}{name}"] = values(optimizer._update(p, rate)[0]) - values(p)
             return results
         finally:
             for p, grad in before:

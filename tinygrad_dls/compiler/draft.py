@@ -154,7 +154,7 @@ class BufferAssignment:
     output_buffers : dict of Call to Buffer
         The output buffers: the views that results are written into.
     gradients, new, new_counts, kept : list of Call
-        These results; and copies of the gradients, for those who want to see them.
+        These results; and copies of what else is to be given back: gradients, and what modules keep.
     plain : set of Call
         Calls whose lengths are no number of examples, even if they are multiples of it.
     scratch : set of Call
@@ -201,9 +201,13 @@ class Draft:
     Attributes
     ----------
     outputs : list of Call
-        The cost, the new parameters, the new parts of the state, and the gradients that are asked for.
-    data, frozen, parameters, state : list of Call
-        The inputs: examples and labels; parameters that are not updated, and those that are; what the optimizer keeps.
+        The cost, the new parameters, the new parts of the state, the gradients that are asked for, and what modules
+        keep, such as a running mean.
+    data, others, parameters, state : list of Call
+        The inputs: examples and labels; parameters that are not updated and what modules keep; the parameters that are
+        updated; what the optimizer keeps.
+    gradients : int
+        How many gradients are asked for.
     examples : int or None
         The number of examples that it was recorded with, if it is a symbol there.
     length : function
@@ -230,9 +234,10 @@ class Draft:
 
     outputs: list[Call]
     data: list[Call] = field(default_factory=list)
-    frozen: list[Call] = field(default_factory=list)
+    others: list[Call] = field(default_factory=list)
     parameters: list[Call] = field(default_factory=list)
     state: list[Call] = field(default_factory=list)
+    gradients: int = 0
     examples: int | None = None
     length: Callable[[int], Any] = lambda n: n
     alike: bool = True

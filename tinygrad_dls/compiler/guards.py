@@ -64,7 +64,7 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn.evaluation import evaluation
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import OF_THREADS, Optimizer
+from tinygrad_dls.optimizer import OF_THREADS, Optimizer
 
 __all__ = ["NO_HYPERPARAMETER", "Dependencies"]
 

@@ -154,11 +154,13 @@ def draft_of(step: Program, *, alike: bool = True, gradients: bool = False) -> D
     count = len(step.update) - len(step.state)  # of the parameters, whose new values come first
     updated = {name for name, _ in step.update[:count]}
     parameters = [p for p in step.parameters if p.name in updated]
-    frozen = [p for p in step.parameters if p.name not in updated]
-    seen = dict(step.backward)
+    others = [p for p in step.parameters if p.name not in updated] + [b.before for b in step.buffers]
+    seen, moved = dict(step.backward), [call for _, call in step.moved()]
     outputs = [call for _, call in step.outputs()]
-    outputs += [seen[f"d{p.name}"] for p in parameters] if gradients else []
-    return Draft(outputs, step.data, frozen, parameters, step.state, step.trace.m, step.trace.length, alike)
+    asked = [seen[f"d{p.name}"] for p in parameters] if gradients else []
+    outputs = [*outputs[: len(outputs) - len(moved)], *asked, *moved]
+    m, length = step.trace.m, step.trace.length
+    return Draft(outputs, step.data, others, parameters, step.state, len(asked), m, length, alike)
 
 
 def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None) -> Routine:

@@ -26,7 +26,8 @@ from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.ir.updates import refuse_methods_that_are_not_recorded
 from tinygrad_dls.nn.labels import Bounded, Check, noted
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import NOT_RECORDED, Optimizer
+from tinygrad_dls.nn.normalisation import untouched
+from tinygrad_dls.optimizer import NOT_RECORDED, Optimizer
 
 __all__ = [
     "Guard",
@@ -218,7 +219,7 @@ def fail_as_eagerly(error: Exception, run: Callable[[], Any], what: str) -> NoRe
     """
     if isinstance(error, (RecordingError, Warning, FloatingPointError, MemoryError)):
         raise error
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), untouched():
         J = run()
     if isinstance(J, Tensor) and not J.requires_grad:
         raise error
@@ -290,6 +291,10 @@ class Guard(Dependencies):
         self._put_back(partial(getattr, optimizer, "_state"), partial(setattr, optimizer, "_state"))
         self._settle()
 
+    def _counting(self, module: Module) -> set[str]:
+        """Without what a step moves, which is an argument of the program, unless the user's code reads it."""
+        return super()._counting(module) - (set(module._buffer_names) - self._words)
+
     def _optimizer(self, optimizer: Optimizer, methods: list[FunctionType]) -> None:
         """Its hyperparameters; its methods, which may be replaced, of it itself or of its class; its parameters."""
         names = [name for name in vars(optimizer) if name not in NO_HYPERPARAMETER]
@@ -298,6 +303,8 @@ class Guard(Dependencies):
         replaced = [name for name in (*NOT_RECORDED, "_update") if hasattr(getattr(optimizer, name), "__func__")]
         if names := [*(f"{name}.__func__" for name in replaced), *names]:
             self._watch(None, partial(attrgetter(*names), optimizer), nothing, eq)
+        if isinstance(optimizer.weight_decay, dict):  # which may be changed in place
+            self._watch_container(f"{type(optimizer).__name__}.weight_decay", optimizer.weight_decay)
         self._watch_item(vars(optimizer), "parameters")
         self._watch_container(f"{type(optimizer).__name__}.parameters", optimizer.parameters)
         for i, p in enumerate(optimizer.parameters):

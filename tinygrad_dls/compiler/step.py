@@ -30,10 +30,11 @@ from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.ir.beside import Buffer
 from tinygrad_dls.ir.program import Program
 from tinygrad_dls.nn import labels
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer, eager_step
+from tinygrad_dls.optimizer import Optimizer, eager_step
 from tinygrad_dls.threads import Training
 
 __all__ = ["CompiledStep"]
@@ -52,8 +53,15 @@ class _Ready(Ready):
         self.checks: list[Any] = []  # of the labels
         self.others: dict[bool, Runner] = {}  # by whether the counts of the optimizer's state are alike
         self.store: Any = None
+        self.kept: list[Buffer] = []  # what modules keep, such as a running mean
+        self.moved: list[Buffer] = []  # of these, what a step moves
         self.given: list[Any] = []  # parameters that are not updated
         self.rest: list[Any] = []  # parameters of the optimizer that are not updated
+
+    def keep(self, arrays: Sequence[Array]) -> None:
+        """Give modules what they keep, as a step has moved it."""
+        for buffer, array in zip(self.moved, arrays, strict=True):
+            object.__setattr__(buffer.module, buffer.attribute, array)
 
 
 def _plain(x: Array) -> Array:
@@ -146,13 +154,14 @@ class CompiledStep(Compiled):
                 cost: float
                 counts: Sequence[Any] = ()
                 gradients: Sequence[Array] = ()
+                moved: Sequence[Array] = ()
                 try:
                     if runner.plan.is_plain:
                         if runner.version is not store.pair.version:
                             runner.bind(store)
                         cost = runner.run[store.front](X, Y, rate)
                     else:
-                        cost, counts, gradients = self._with_more(now, X, Y, rate)
+                        cost, counts, gradients, moved = self._with_more(now, X, Y, rate)
                 except Exception as error:
                     self._fail(error, lambda: self._loss(self._model(X), Y))
                 if cost != cost:  # NaN, of an infinite logit perhaps: nothing is installed yet, the engine knows limits
@@ -163,8 +172,11 @@ class CompiledStep(Compiled):
                 back, steps = 1 - store.front, optimizer.steps + 1
                 try:
                     store.install(back, optimizer, steps, counts, gradients)
+                    if moved:
+                        now.keep(moved)
                 except BaseException:  # Ctrl-C between two parameters: finish what was begun
                     store.install(back, optimizer, steps, counts, gradients)
+                    now.keep(moved)
                     raise
                 for p in now.rest:
                     p._grad = None
@@ -192,18 +204,21 @@ class CompiledStep(Compiled):
         self._trainings[get_ident()] = training
         return training
 
-    def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], list[Array]]:
-        """The cost, the optimizer's new counts and the gradients, where there are any."""
+    def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], Any, Any]:
+        """The cost, the optimizer's new counts, the gradients, and what modules keep, where there are any."""
         counts = now.store.counts(self._optimizer)
+        kept = [buffer.array for buffer in now.kept] if now.kept else ()
         runner = self._for_counts(now, counts)
         if runner.version is not now.store.pair.version:
             runner.bind(now.store)
         n = runner.plan.counts
-        result = runner.run[now.store.front](X, Y, *[p._value for p in now.given], rate, *counts[:n])
+        result = runner.run[now.store.front](X, Y, *[p._value for p in now.given], *kept, rate, *counts[:n])
         cost, *others = result if isinstance(result, tuple) else (result,)
+        end = len(others) - len(now.moved)
+        moved = others[end:] if now.moved else ()
         if n and runner.plan.is_flat:  # one number stands for all
-            return cost, others[:n] * len(now.store.parameters), others[n:]
-        return cost, others[:n], others[n:]
+            return cost, others[:n] * len(now.store.parameters), others[n:end], moved
+        return cost, others[:n], others[n:end], moved
 
     # -- compared with the eager step ---------------------------------------------------------------------------------
 
@@ -253,6 +268,7 @@ class CompiledStep(Compiled):
         parameters = {name: parameters[name] for name in gradients}
         inputs = dict(zip(program.data, (X, Y), strict=True))
         inputs |= {c: p._value for c, p in zip(program.parameters, program.tensors, strict=True)}
+        inputs |= {buffer.before: buffer.array for buffer in program.buffers}
         got = of_program(program.cost, gradients, inputs, program.trace.dimension, X.shape[-1])
         return got, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters)
 
@@ -296,6 +312,8 @@ class CompiledStep(Compiled):
     def _made_ready(self, ready: _Ready, found: tuple[Program, list[Any]], X: Array, Y: Array) -> _Ready:
         """The plans for a program."""
         ready.program, ready.checks = program, _ = found
+        ready.kept = program.buffers
+        ready.moved = [buffer for buffer in program.buffers if buffer.after is not None]
         ready.guard.forget(program.tensors)
         self._plan(ready)
         assert ready.runner is not None

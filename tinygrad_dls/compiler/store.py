@@ -22,7 +22,7 @@ import numpy as np
 from tinygrad_dls.compiler.draft import Layout
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["ParameterStore", "aligned"]
 

@@ -25,10 +25,11 @@ from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.call import Call, evaluate, is_transpose, toposort
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
+from tinygrad_dls.nn.regularisation import SETTINGS
 
 try:
     from tinygrad_dls.derivations import one_example, taken_apart
-    from tinygrad_dls.derivations.entries import Entries, M, as_call
+    from tinygrad_dls.derivations.entries import Entries, M, as_call, is_one, top_of
 except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
 
@@ -84,7 +85,7 @@ def derive(
     ('(A - Y) / m', 'dZ @ X.T')
     """
     with_values = boolean(values, "values")
-    step = next(program(subject("derive", cost, inputs, loss)))
+    step = next(program(subject("derive", cost, inputs, loss), symbols=True))
     return _DerivationBuilder(step, wrt, with_values).derivation()
 
 
@@ -94,6 +95,7 @@ class _DerivationBuilder:
     def __init__(self, step: Program, wrt: Any, with_values: bool) -> None:
         nodes = step.nodes
         self.step, self.nodes, self.root = step, nodes, nodes[-1]
+        self.top = top_of(self.root)
         self.node = {node.identifier: node for node in sorted(nodes, key=lambda node: node.kind != "input")}
         self.calls = dict((*step.forward, *step.backward))
         self.users: dict[Node, list[Node]] = {node: [] for node in nodes}
@@ -104,6 +106,7 @@ class _DerivationBuilder:
         self.path = self._path()
         arrays = {call.name: call.name for call in (*step.data, *step.parameters)} | {x: x for x, _ in step.forward}
         arrays |= {identifier: node.name for identifier, node in self.node.items()}
+        arrays |= {x: SETTINGS[x] for x in arrays.keys() & SETTINGS.keys()}
         data = next((call.name for call in step.data if call.shape[1:] == (step.trace.m,)), "")
         self.notation = Notation(arrays, data)
         self.names = {call: call.name for call in (*step.data, *step.parameters)}
@@ -168,6 +171,8 @@ class _DerivationBuilder:
 
     def _has_line(self, node: Node) -> bool:
         """Whether the gradient with respect to a node is written down."""
+        if node not in self.wanted and is_one(self.step.recorded[f"d{node.identifier}"]):
+            return False  # a summand of the cost
         return node in self.path and node is not self.root and node not in self.inlined
 
     def _numbers(self) -> dict[Any, Any]:
@@ -175,7 +180,8 @@ class _DerivationBuilder:
         data = dict(zip(self.step.data, self.step.given, strict=True))
         parameters = dict(zip(self.step.parameters, map(array_of, self.step.tensors), strict=True))
         m = next((x.shape[1] for x in self.step.given if len(x.shape) == 2), 1)
-        given: dict[Call, Any] = {**data, **parameters, self.step.trace.dimension: m}
+        kept = {buffer.before: buffer.array for buffer in self.step.buffers}
+        given: dict[Call, Any] = {**data, **parameters, **kept, self.step.trace.dimension: m}
         found = evaluate(self.calls.values(), given)
         arrays = {call.name: x for call, x in (data | parameters).items()}
         return {M: m, **arrays, **dict(zip(self.calls, found, strict=True))}
@@ -214,18 +220,18 @@ class _DerivationBuilder:
 
     def _one_example(self) -> Part | None:
         """The steps for one example; of a fused loss, those of the form that it is composed of."""
-        said = self.root.loss
+        said = self.top.loss
         if said is None or said.composed is None:
             return one_example.one_example(self.entries, self.path, self.numbers)
-        z = self.root.inputs[0]
-        if why := taken_apart.obstacle(self.root.x.op, z.shape[0] if z.shape else 1):
+        z = self.top.inputs[0]
+        if why := taken_apart.obstacle(self.top.x.op, z.shape[0] if z.shape else 1):
             return _not_taken_apart(why)
         if taken_apart.is_cross_entropy_of_softmax(said.composed, said.labels):
             return one_example.cross_entropy_of_softmax()
-        if self.users[z] != [self.root] or z in self.root.inputs[1:] or f"d{z.identifier}" not in self.calls:
+        if self.users[z] != [self.top] or z in self.top.inputs[1:] or f"d{z.identifier}" not in self.calls:
             return None  # used elsewhere too, or without a gradient: the chain is not this one alone
         try:
-            step = taken_apart.composed_program(self.step)
+            step = taken_apart.composed_program(self.step, self.top)
         except (RecordingError, TypeError, ValueError) as error:
             return _not_taken_apart(f"its composed form is not recorded: {error}")
         return None if step is None else self._taken_apart(step)
@@ -255,6 +261,9 @@ class _DerivationBuilder:
         seen = {call.name for call in (*self.step.data, *self.step.parameters)} | self.calls.keys()
         others = [(identifier, node.name) for identifier, node in self.node.items() if identifier in seen]
         texts = [remark(self.step), called_otherwise(others, "``")]
+        for hot in self.step.one_hot:
+            shape = _tuple(self._shape(hot.columns) or ())
+            texts.append(f"{hot.columns.name} stands for the one-hot columns of the class indices, {shape}.")
         if self.notation.count != "m":
             texts.append(f"{self.notation.count_in_shapes} is the number of examples, as an array is called m.")
         return (" ".join(text),) if (text := [x for x in texts if x]) else ()
@@ -278,8 +287,10 @@ class _DerivationBuilder:
         if node is None:
             what = getattr(self.calls[identifier].function, "__name__", "part")
             return (f"The {what} that the cost holds within.",)
-        if node is self.root or node.loss is not None:
+        if node is self.root:
             return ("The cost.",)
+        if node.loss is not None:
+            return ("The mean of the losses.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
         what = re.split(r"[,:`(]", _doc(node))[0].strip().rstrip(".")

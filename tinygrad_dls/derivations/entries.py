@@ -27,7 +27,7 @@ from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.symbolic.algebra import Expression, as_number, canonical, is_zero
 from tinygrad_dls.symbolic.arrays import SymbolicArray
 
-__all__ = ["Entries", "Gradient", "M", "as_call", "number", "shorter", "symbol"]
+__all__ = ["Entries", "Gradient", "M", "as_call", "is_one", "number", "shorter", "symbol", "top_of"]
 
 LONGEST = 40  # operations of the longest formula that is simplified: SymPy takes its time
 MOST = (
@@ -35,6 +35,34 @@ MOST = (
 )
 DEEPEST = 50  # nodes without a name that are written within each other
 M = sympy.Symbol("m", positive=True)  # the number of examples
+
+
+def top_of(root: Node) -> Node:
+    """The summand of a cost that the examples enter: without a penalty, which is of the parameters alone."""
+    while root.op == "add":
+        summands = [x for x in root.inputs if isinstance(x, Node) and _has_examples(x)]
+        if len(summands) != 1 or not summands[0].op or summands[0].shape != ():
+            break
+        (root,) = summands
+    return root
+
+
+def _has_examples(node: Node) -> bool:
+    """Whether a node is computed from data, which are matrices, and not from parameters and numbers alone."""
+    waiting, seen = [node], set()
+    while waiting:
+        x = waiting.pop()
+        if x.kind == "input" and len(x.shape) == 2:
+            return True
+        if x not in seen:
+            seen.add(x)
+            waiting += [y for y in x.inputs if isinstance(y, Node)]
+    return False
+
+
+def is_one(call: Call) -> bool:
+    """Whether a gradient is that of a summand of the cost: the 1 that the backward pass starts from."""
+    return call.function is np.asarray and call.args == (1.0,)
 
 
 class NoEntriesError(Exception):
@@ -131,6 +159,7 @@ class Entries:
     def __init__(self, step: Program, kept: Callable[[Node], bool], notation: Notation) -> None:
         nodes, self.notation = step.nodes, notation
         self.step, self.nodes, self.root, self.kept = step, nodes, nodes[-1], kept
+        self.top = top_of(self.root)
         self.values: dict[Call, Node] = {}
         self.gradients: dict[Call, Node] = {}
         for node in nodes:
@@ -167,7 +196,7 @@ class Entries:
             return total / M if call.function is np.mean else total
 
         try:
-            call = self.step.recorded[self.root.identifier]
+            call = self.step.recorded[self.top.identifier]
             cost = self._expression(call, call, summed)
         except NoEntriesError:
             return None
@@ -210,7 +239,8 @@ class Entries:
             value, gradient = self.values.get(x), self.gradients.get(x)
             if value is not None and x is not top and self.kept(value):
                 return symbol(value.identifier)
-            if gradient is not None and x is not top and gradient is not self.root and self.kept(gradient):
+            hidden = gradient is self.root or is_one(x)
+            if gradient is not None and x is not top and not hidden and self.kept(gradient):
                 return symbol(f"d{gradient.identifier}")
             depth += value is not None or gradient is not None
             if depth > DEEPEST:

@@ -10,7 +10,7 @@ import sympy
 from sympy.printing.latex import LatexPrinter
 
 from tinygrad_dls.derivations.document import Formula, Line, Part, Prose, in_digits
-from tinygrad_dls.derivations.entries import Entries, M, number, symbol
+from tinygrad_dls.derivations.entries import Entries, M, is_one, number, symbol
 from tinygrad_dls.derivations.latex import Notation, digits
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import ACTIVATIONS
@@ -83,7 +83,8 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers, fused: Entr
     """
     root = entries.root
     targets = [node for node in reversed(entries.nodes) if node in path and _short(entries, node) is not None]
-    targets = [node for node in targets if node is not root and entries.kept(node)]
+    summands = {node for node in targets if is_one(entries.step.recorded[f"d{node.identifier}"])}
+    targets = [node for node in targets if node is not root and node not in summands and entries.kept(node)]
     if len(targets) > MOST or not any(_short(entries, node).free_symbols - {M} for node in targets):
         return None  # sums and multiples: nothing to derive for a single entry
     loss = entries.loss()
@@ -146,7 +147,7 @@ def _held(entries: Entries, path: set[Node]) -> str:
 
 def _loss_of_both(entries: Entries, fused: Entries, loss: Expression) -> Prose:
     """Whether the fused loss has another formula for the loss of an example, and that it is the same."""
-    (Z, _), own, notation = fused.root.inputs, fused.loss(), entries.notation
+    (Z, _), own, notation = fused.top.inputs, fused.loss(), entries.notation
     for node in reversed(entries.nodes[:-1]):
         value = entries.value(node) if node.op else None
         loss = loss if value is None else loss.xreplace({symbol(node.identifier): value})

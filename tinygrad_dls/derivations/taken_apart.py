@@ -91,15 +91,14 @@ def _difference(op: Any, said: Loss, rows: int, fused: Any, composed: Any, equal
     return f"{op.__name__} is not {_called(said)}: they differ in the {what}{how}. Correct one of the two.{hint}"
 
 
-def composed_program(step: Program) -> Program | None:
-    """The composed form of the cost in which a program ends, recorded; None where its arguments are no two arrays.
+def composed_program(step: Program, root: Node) -> Program | None:
+    """The composed form of a cost of a program, recorded; None where its arguments are no two arrays.
 
     Raises
     ------
     RecordingError, TypeError, ValueError
         If it cannot be recorded.
     """
-    root = step.nodes[-1]
     Z, Y = root.inputs
     if not (isinstance(Z, Node) and isinstance(Y, Node)):
         return None

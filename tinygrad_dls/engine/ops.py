@@ -700,6 +700,10 @@ def _in_place(symbol: str) -> Any:
     return change
 
 
+def _method(function: Any) -> Any:
+    return lambda x, *args, **options: function(x, *args, **options)
+
+
 def _method_reshape(x: Tensor, *shape: Any) -> Any:
     return reshape(x, shape[0] if len(shape) == 1 else shape)
 
@@ -721,6 +725,10 @@ _UNDIFFERENTIATED: dict[str, Any] = {
     "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift,
 }  # fmt: skip
 _METHODS = (sum, mean, max, min, prod, var, std, cumsum, clip, swapaxes, squeeze, astype)
+_OF_NUMPY = (  # methods that NumPy has a function of the same name for
+    "ravel", "dot", "copy", "take", "repeat", "cumprod", "trace", "diagonal", "round", "argmax", "argmin", "argsort",
+    "all", "any",
+)  # fmt: skip
 
 
 def _attach() -> None:
@@ -737,9 +745,12 @@ def _attach() -> None:
         setattr(Tensor, f"__r{name}__", lambda x, y, f=undifferentiated: f(y, x))
     for method in _METHODS:
         setattr(Tensor, method.__name__, method)
+    for name in _OF_NUMPY:
+        setattr(Tensor, name, _method(getattr(np, name)))
     others: dict[str, Any] = {
         "__neg__": negative, "__invert__": lambda x: np.bitwise_not(x),
         "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
+        "flatten": lambda x: reshape(x, -1), "tolist": lambda x: values(x).tolist(),
         "T": property(transpose), "reshape": _method_reshape, "transpose": _method_transpose,
     }  # fmt: skip
     for name, function in others.items():

@@ -11,6 +11,7 @@ be differentiated again.
 from __future__ import annotations
 
 import functools
+import importlib
 import math
 import operator
 import sys
@@ -46,6 +47,29 @@ NUMBER = "a Python number"  # as errors call what code asks for
 
 # What a NumPy function means for Tensors. `op` and `implements` fill it.
 implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
+
+_MORE = ["more_ops", "composed", "along_axes", "linalg"]  # further functions, loaded when the first one is asked for
+_KEYWORDS = "tinygrad_dls.engine.along_axes"  # sees to seldom keywords of reductions
+_SELDOM = {
+    "dtype",
+    "initial",
+    "where",
+    "out",
+    "correction",
+    "mean",
+    "include_initial",
+    "copy",
+}  # keywords of reductions
+
+
+def implementation(function: Callable[..., Any]) -> Callable[..., Any] | None:
+    """What a NumPy function means for Tensors, or None."""
+    if function not in implementations and _MORE:
+        before = implementations.copy()
+        while _MORE:
+            importlib.import_module(f"tinygrad_dls.engine.{_MORE.pop()}")
+        implementations.update(before)  # what a user has given a meaning keeps it
+    return implementations.get(function)
 
 
 class Op(Protocol[P]):
@@ -269,7 +293,7 @@ class Tensor(_Attached):
             )
         if kwargs:
             raise TypeError(f"{name}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
-        function = implementations.get(ufunc) if method == "__call__" else None
+        function = implementations.get(ufunc) or implementation(ufunc) if method == "__call__" else None
         if function is None and ufunc.__name__ == "clip" and method == "__call__":  # that of `array.clip(t, u)`
             function = implementations[np.clip]
         if function is None:
@@ -280,7 +304,9 @@ class Tensor(_Attached):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
-        function = implementations.get(func)
+        function = implementations.get(func) or implementation(func)
+        if function is not None and not _SELDOM.isdisjoint(kwargs):
+            return importlib.import_module(_KEYWORDS).with_keywords(func, *args, **kwargs)
         if function is None and func in _WRITING:
             raise TypeError(
                 f"np.{func.__name__}: it writes in place, where a Tensor would lose its graph. Make a new array: "

@@ -185,7 +185,7 @@ def _name_inputs(node: Node) -> None:
     elif node.op == "affine" or (node.op == "matmul" and _is_parameter(_untransposed(inputs[0]))):
         if inputs[1] is not None and inputs[1].kind == "input":
             _call(inputs[1], "X")
-    elif node.op == "multiply" and inputs[0] and re.fullmatch(r"A\d*", inputs[0].name):
+    elif node.op in ("multiply", "dropout") and inputs[0] and re.fullmatch(r"A\d*", inputs[0].name):
         _call(inputs[1], "D" + inputs[0].name[1:])  # the mask of dropout, as the course calls it
     elif node.op in ACTIVATIONS and inputs[0] and (number := _number_of_weights(inputs[0])) is not None:
         _call(inputs[0], "Z" + number)  # a linear part without b
@@ -216,8 +216,8 @@ def _is_logarithm(x: Node | None) -> bool:
 def _name_of_value(node: Node) -> str:
     """``Z1`` for a linear part with ``W1``, ``A1`` for an activation of ``Z1``; empty for anything else."""
     first = node.inputs[0] if node.inputs and isinstance(node.inputs[0], Node) else None
-    if first is not None and node.op in ACTIVATIONS and re.fullmatch(r"Z\d*", first.name):
-        return "A" + first.name[1:]
+    if first is not None and node.op in ACTIVATIONS and re.fullmatch(r"Z(_tilde)?\d*", first.name):
+        return "A" + first.name[1:].removeprefix("_tilde")
     number = None
     if node.op in ("affine", "add") and first is not None:
         number = _number_of_weights(first) if first.op else _number_in("[Ww]", first)
@@ -317,5 +317,5 @@ def _place_parameters(nodes: list[Node]) -> None:
 
 def _layer_by_name(node: Node) -> Path:
     """The layer that a name such as ``W1`` or ``A1`` speaks of."""
-    numbered = re.fullmatch(r"[WbZA](\d+)(_\d+)?", node.name)
+    numbered = re.fullmatch(r"(?:[WbZA]|Z_norm|Z_tilde|gamma|beta|mu|var)(\d+)(_\d+)?", node.name)
     return (f"layer{numbered.group(1)}",) if numbered and int(numbered.group(1)) else ()

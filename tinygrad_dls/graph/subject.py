@@ -20,7 +20,7 @@ from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.reading import read, without_graph
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["WAYS", "Subject", "argument_names", "subject"]
 

@@ -217,7 +217,7 @@ def add(function: Callable[..., Any], kind: Kind = ENTRYWISE, **known: Any) -> F
     --------
     >>> import numpy as np
     >>> from tinygrad_dls.ir import functions
-    >>> functions.add(np.arcsinh, latex=r"\operatorname{arsinh}", monotone=True).kind
+    >>> functions.add(np.cbrt, latex=r"\sqrt[3]{#1}", monotone=True, formula="cbrt").kind
     <Kind.ENTRYWISE: 1>
     """
     name = getattr(function, "__name__", function)
@@ -382,6 +382,27 @@ add(np.log1p, latex=r"\log(1 + #1)", monotone=True, formula=lambda a, x: a.sympy
 add(np.sin, latex=r"\sin", bounds=(-1.0, 1.0))
 add(np.cos, latex=r"\cos", bounds=(-1.0, 1.0))
 add(np.tanh, latex=r"\tanh", bounds=(-1.0, 1.0), monotone=True)
+add(np.tan, latex=r"\tan")
+add(np.arcsin, latex=r"\arcsin", bounds=(-np.pi / 2, np.pi / 2), monotone=True, formula="asin")
+add(np.arccos, latex=r"\arccos", bounds=(0.0, np.pi), monotone=True, formula="acos")
+add(np.arctan, latex=r"\arctan", bounds=(-np.pi / 2, np.pi / 2), monotone=True, formula="atan")
+add(np.arctan2, latex=r"\operatorname{atan2}", bounds=(-np.pi, np.pi), formula="atan2")
+add(np.sinh, latex=r"\sinh", monotone=True)
+add(np.cosh, latex=r"\cosh", bounds=(1.0, np.inf))
+add(np.arcsinh, latex=r"\operatorname{arsinh}", monotone=True, formula="asinh")
+add(np.arccosh, latex=r"\operatorname{arcosh}", bounds=_POSITIVE, monotone=True, formula="acosh")
+add(np.arctanh, latex=r"\operatorname{artanh}", monotone=True, formula="atanh")
+add(np.exp2, latex="2^{#1}", bounds=_POSITIVE, monotone=True, formula=lambda _, x: 2**x)
+add(np.log2, latex=r"\log_2", monotone=True, formula=lambda a, x: a.sympy.log(x) / a.sympy.log(2))
+add(np.log10, latex=r"\log_{10}", monotone=True, formula=lambda a, x: a.sympy.log(x) / a.sympy.log(10))
+add(np.logaddexp, monotone=True, formula=lambda a, x, y: a.sympy.log(a.sympy.exp(x) + a.sympy.exp(y)))
+add(np.hypot, latex=r"\sqrt{#1^2 + #2^2}", bounds=_POSITIVE, formula=lambda a, x, y: a.sympy.sqrt(x**2 + y**2))
+add(np.reciprocal, latex=r"\frac{1}{#1}", formula=lambda _, x: 1 / x)
+add(np.floor, latex=r"\lfloor #1 \rfloor", monotone=True)
+add(np.ceil, latex=r"\lceil #1 \rceil", monotone=True, formula="ceiling")
+add(np.trunc, monotone=True)
+add(np.rint, monotone=True)
+add(np.round, monotone=True)
 add(np.maximum, latex=r"\max", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Max, x, y))
 add(np.minimum, latex=r"\min", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Min, x, y))
 add(np.clip, monotone=True, composed=_clip)
@@ -408,6 +429,7 @@ add(np.any, REDUCTION, method="any", bounds=_UNIT)
 add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var)
 add(np.std, REDUCTION, bounds=_POSITIVE, composed=_std)
 add(np.cumsum, RUNNING)
+add(np.cumprod, RUNNING)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)
 add(np.matmul, MATRIX, operator="@", binding=PRODUCT)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,12 +24,15 @@ from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import complements, names_of_arrays, read
 from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
-from tinygrad_dls.ir.call import Call, toposort
+from tinygrad_dls.ir.beside import Buffer, OneHot, buffers_as_inputs, numbers_as_inputs, one_hot_as_input
+from tinygrad_dls.ir.call import Call, evaluate, toposort
 from tinygrad_dls.ir.functions import sigmoid, softmax
 from tinygrad_dls.ir.rules import canonicalize
 from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.ir.updates import updates_of
-from tinygrad_dls.optim import Optimizer
+from tinygrad_dls.nn.normalisation import untouched
+from tinygrad_dls.nn.regularisation import SETTINGS, setting
+from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["Program", "program", "program_of_composed"]
 
@@ -49,6 +52,10 @@ class Program:
         The model's own, which the parameters stand for.
     given : list of array
         What stands for the data, with the number of examples as it was given.
+    buffers : list of Buffer
+        What modules keep beside their parameters, where the program reads or moves it.
+    one_hot : list of OneHot
+        One-hot columns among the data, where formulas are made of the program.
     nodes : list of Node
         The nodes of the cost's graph.
     m, rate : Call or None
@@ -71,6 +78,8 @@ class Program:
     state: list[Call] = field(default_factory=list)
     tensors: list[Tensor] = field(default_factory=list)
     given: list[Any] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    one_hot: list[OneHot] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     frozen: list[tuple[float, str]] = field(default_factory=list)
     rate: Call | None = None
@@ -85,10 +94,33 @@ class Program:
         return self.forward[-1][1]
 
     def outputs(self) -> list[tuple[str, Call]]:
-        """What the program is for: the cost, and the new parameters, or the gradients if there is no update."""
+        """What the program is for: the cost, the new parameters, or the gradients without an update, and buffers."""
         gradients = dict(self.backward)
         names = [name for p in self.parameters if (name := f"d{p.name}") in gradients]
-        return [self.forward[-1], *(self.update or [(name, gradients[name]) for name in names])]
+        results = self.update or [(name, gradients[name]) for name in names]
+        return [self.forward[-1], *results, *self.moved()]
+
+    def take(self, numbers: list[tuple[Call, Any]]) -> None:
+        """Take numbers with names among the data."""
+        self.data += [call for call, _ in numbers]
+        self.given = [*self.given, *(x for _, x in numbers)]
+
+    def take_one_hot(self, J: Call) -> None:
+        """Take one-hot columns in the place of their class indices; or beside them, if the cost needs these too."""
+        needed = set(toposort([J]))
+        for hot in self.one_hot:
+            i = self.data.index(hot.indices)
+            (columns,) = evaluate([hot.made], {hot.indices: self.given[i]})
+            if hot.indices in needed:
+                hot.columns.name = self.names.free(f"{hot.indices.name}_one_hot")
+                self.take([(hot.columns, columns)])
+            else:
+                self.data[i] = hot.columns
+                self.given = [*self.given[:i], columns, *self.given[i + 1 :]]
+
+    def moved(self) -> list[tuple[str, Call]]:
+        """The buffers that a step moves, by name, and what they become."""
+        return [(buffer.before.name, buffer.after) for buffer in self.buffers if buffer.after is not None]
 
     @property
     def m(self) -> Call | None:
@@ -97,7 +129,7 @@ class Program:
         return m if m in toposort([call for _, call in self.outputs()]) else None
 
 
-def program(given: Subject) -> Iterator[Program]:
+def program(given: Subject, *, symbols: bool = False) -> Iterator[Program]:
     """Record a step twice: with the number of examples that is given, or a few, and with another one.
 
     Parameters
@@ -105,6 +137,8 @@ def program(given: Subject) -> Iterator[Program]:
     given : Subject
         The cost, whose graph is gone through again; or the function of its inputs, or the model with its loss, that
         computes it. The update of an optimizer follows the gradients.
+    symbols : bool
+        Whether numbers such as the lambda of an L2 penalty are inputs of the program, which formulas call by name.
 
     Raises
     ------
@@ -114,6 +148,7 @@ def program(given: Subject) -> Iterator[Program]:
         If the program would freeze something.
     """
     source = FunctionSource(given) if given.cost is None else _Graph(given, given.cost)
+    source.symbols = symbols
     with np.errstate(all="ignore"):  # of the values, only shapes and dtypes matter
         yield from source.twice(given.optimizer)
 
@@ -126,6 +161,7 @@ class _Source:
 
     shapes: list[tuple[int, ...]]  # of the parameters
     arrays: list[Any]  # the inputs
+    symbols = False  # whether numbers such as lambda are inputs, too
 
     def twice(self, optimizer: Optimizer | None) -> tuple[Program, Program]:
         """Two recordings, with different numbers of examples."""
@@ -174,6 +210,10 @@ class _Source:
         """A recording before it is simplified."""
         raise NotImplementedError
 
+    def named_numbers(self, result: Program, found: list[tuple[Call, Any]]) -> AbstractContextManager[None]:
+        """Within the block, numbers that ops call by a name are inputs of the program, if that is wanted."""
+        return numbers_as_inputs(result.trace, result.names, found) if self.symbols else nullcontext()
+
 
 _NARROW = (np.dtype(np.float16), np.dtype(np.float32))
 
@@ -216,13 +256,17 @@ class _Graph(_Source):
             is_tensor = isinstance(node.x, Tensor)
             tensors[node] = Tensor(array, node.kind == "parameter", name=node.name) if is_tensor else array
         tensors |= {x: 1 - tensors[y] for x, y in self.complements.items()}
-        for node in self.nodes:
-            if node.op:
-                inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]
-                extra, options = (self._lengths(x, trace) for x in (node.extra, node.options))
-                tensors[node] = node.x.op(*inputs, *extra, **options)
-                if tensors[node].ndim != len(node.shape):
-                    raise ValueError(f"{node.name} has other axes if there is another number of examples.")
+        numbers: list[tuple[Call, Any]] = []
+        with self.named_numbers(result, numbers):
+            for node in self.nodes:
+                if node.op:
+                    inputs = [tensors[x] if isinstance(x, Node) else x for x in node.inputs]
+                    extra, options = (self._lengths(x, trace) for x in (node.extra, node.options))
+                    options = {name: setting(name, x) if name in SETTINGS else x for name, x in options.items()}
+                    tensors[node] = node.x.op(*inputs, *extra, **options)
+                    if tensors[node].ndim != len(node.shape):
+                        raise ValueError(f"{node.name} has other axes if there is another number of examples.")
+        result.take(numbers)
         parameters = {node.x: tensors[node] for node in self.leaves if node.kind == "parameter"}
         result.tensors = list(parameters)
         result.nodes = self.nodes
@@ -273,7 +317,8 @@ class FunctionSource(_Source):
         self.subject = given
         self.function, self.names = given.function, [names.free(name) for name in given.names]
         self.arrays = [as_array(values(x), name) for x, name in zip(given.inputs, given.names, strict=True)]
-        J = given.run(*self.arrays)
+        with untouched():
+            J = given.run(*self.arrays)
         self._refuse_without_graph(J)
         called = given.parameters_of(J)
         in_graph = set(called)
@@ -298,11 +343,16 @@ class FunctionSource(_Source):
         parameters = {p: trace.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
         with _holding(parameters):
-            J = self._called(arrays, m)
+            numbers: list[tuple[Call, Any]] = []
+            hot = one_hot_as_input(trace, result.one_hot) if self.symbols else nullcontext()
+            with self.named_numbers(result, numbers), hot, buffers_as_inputs(trace, names, result.buffers):
+                J = self._called(arrays, m)
+            result.take(numbers)
             if not isinstance(J, Tensor) or J.shape != ():
                 raise RecordingError(f"the function did not return the cost this time, but {shown(J)}.")
             if not isinstance(J._value, Tracer):
                 raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
+            result.take_one_hot(J._value.call)
             result.nodes = read(J, names=names)
             tensors = [(node, node.x) for node in result.nodes if node.op]
             return self._read(_differentiated(result, tensors, {p: p for p in parameters}, optimizer))
@@ -401,7 +451,7 @@ def _differentiated(
 
 def _calls(step: Program) -> list[Call]:
     """All that has a name in a program."""
-    return [call for _, call in (*step.forward, *step.backward, *step.update)]
+    return [call for _, call in (*step.forward, *step.backward, *step.update, *step.moved())]
 
 
 def _finished(step: Program) -> Program:
@@ -410,6 +460,8 @@ def _finished(step: Program) -> Program:
     step.forward, step.backward, step.update = (
         [(name, next(new)) for name, _ in part] for part in (step.forward, step.backward, step.update)
     )
+    for buffer in step.buffers:
+        buffer.after = None if buffer.after is None else next(new)
     step.backward = _layer_by_layer(step.backward, [node for node in step.nodes if node.op])
     _name_activations(step)
     return step

@@ -17,7 +17,7 @@ from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import STATES
 from tinygrad_dls.ir.call import Call
 from tinygrad_dls.ir.tracer import Trace, Tracer
-from tinygrad_dls.optim import NOT_RECORDED, Optimizer
+from tinygrad_dls.optimizer import NOT_RECORDED, Optimizer
 
 __all__ = ["refuse_methods_that_are_not_recorded", "updates_of"]
 
@@ -79,31 +79,34 @@ def updates_of(
     kept = optimizer._state
     try:
         optimizer._state = {}
-        for (p, recorded), call in zip(parameters.items(), inputs, strict=True):
-            if p not in known or recorded._grad is None:
-                continue
-            start = optimizer._start(p)
-            names = [f"{letter}d{call.name}" for letter in _letters(len(start), optimizer)]
-            before = optimizer._state
-            arrays = kept.get(p, ())
-            if len(arrays) != len(names):  # none yet, or those of another momentum
-                arrays = optimizer._start(Tensor(_plain(p)))
-            states_of_p = tuple(trace.input(name, x) for name, x in zip(names, arrays, strict=True))
-            optimizer._state = {recorded: states_of_p} if states_of_p else before
-            w, new = optimizer._update(recorded, rate)
-            _refuse_other_state(optimizer, call, w, states_of_p, new)
-            state += [x.call for x in states_of_p]
-            updates.append((call.name, w.call))
-            states += [(name, x.call) for name, x in zip(names, new, strict=True)]
+        with optimizer._clipping([recorded for p, recorded in parameters.items() if p in known]):
+            for (p, recorded), call in zip(parameters.items(), inputs, strict=True):
+                if p not in known or recorded._grad is None:
+                    continue
+                start = optimizer._start(p)
+                names = [f"{letter}d{call.name}" for letter in _letters(len(start), optimizer)]
+                before = optimizer._state
+                arrays = kept.get(p, ())
+                if len(arrays) != len(names):  # none yet, or those of another momentum
+                    arrays = optimizer._start(Tensor(_plain(p)))
+                states_of_p = tuple(trace.input(name, x) for name, x in zip(names, arrays, strict=True))
+                optimizer._state = {recorded: states_of_p} if states_of_p else before
+                w, new = optimizer._update(recorded, rate)
+                _refuse_other_state(optimizer, call, w, states_of_p, new)
+                state += [x.call for x in states_of_p]
+                updates.append((call.name, w.call))
+                states += [(name, x.call) for name, x in zip(names, new, strict=True)]
     finally:
         optimizer._state = kept
     return rate.call, state, updates + states
 
 
 def _letters(count: int, optimizer: Optimizer) -> str:
-    """The letters for the parts of a state: the course's V of Momentum, V and S of Adam (and its counts)."""
+    """The letters for the parts of a state: the course's V of Momentum, S of RMSprop, both of Adam (and its counts)."""
     if count == 3:
         return "VSt"
+    if count == len(optimizer.letters):
+        return optimizer.letters
     if count > len(STATES):
         raise RecordingError(
             f"the state of {type(optimizer).__name__} has {count} parts for each parameter; a program has letters for "

@@ -8,8 +8,9 @@ are the names in errors, in pictures and in `Module.state_dict`.
 from tinygrad_dls.nn.layers import Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
 from tinygrad_dls.nn.models import Classifier, LogisticRegression, Sequential, TwoLayerNetwork
 from tinygrad_dls.nn.module import Module, Parameter
+from tinygrad_dls.nn.normalisation import BatchNorm
 
 __all__ = [
-    "Classifier", "Dropout", "Linear", "LogisticRegression", "Module", "Parameter", "ReLU", "Sequential", "Sigmoid",
-    "Softmax", "Tanh", "TwoLayerNetwork",
+    "BatchNorm", "Classifier", "Dropout", "Linear", "LogisticRegression", "Module", "Parameter", "ReLU", "Sequential",
+    "Sigmoid", "Softmax", "Tanh", "TwoLayerNetwork",
 ]  # fmt: skip

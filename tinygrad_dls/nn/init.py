@@ -53,13 +53,18 @@ def _checked(shape: Any, who: str) -> Shape:
 
 
 def generator(rng: Any, who: str) -> Generator | RandomState:
-    """A random generator from a seed or a generator; never from nothing, so that results can be repeated."""
+    """A random generator from a seed or a generator; never from nothing, so that results can be repeated.
+
+    The streams of the course are ``np.random.RandomState(3)``, and `np.random` itself after ``np.random.seed(3)``.
+    """
     if rng is None:
         raise TypeError(
             f"{who} draws random numbers: pass a seed, rng=0, or a generator, rng=np.random.default_rng(0)."
         )
     if isinstance(rng, (np.random.Generator, np.random.RandomState)):
         return rng
+    if rng is np.random:  # the stream that np.random.seed(3) starts: np.random.randn and the like are its methods
+        return np.random.standard_normal.__self__  # type: ignore[no-any-return, attr-defined]
     try:
         if isinstance(rng, (bool, np.bool_)):  # to NumPy, 0 and 1
             raise TypeError

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine import ops
-from tinygrad_dls.engine.arrays import as_array, floating, positive_integer, real_number
+from tinygrad_dls.engine.arrays import as_array, floating, positive_integer
 from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn import init as initialisers
 from tinygrad_dls.nn.init import Initialiser, generator
 from tinygrad_dls.nn.module import Module, Parameter
+from tinygrad_dls.nn.regularisation import dropout, keep_probability
 
 __all__ = ["Dropout", "Linear", "ReLU", "Sigmoid", "Softmax", "Tanh"]
 
@@ -120,7 +121,10 @@ class Softmax(Module):
 
 
 class Dropout(Module):
-    """Inverted dropout: in training, keep each entry with probability `keep_prob`, scaled by ``1 / keep_prob``.
+    """Inverted dropout: in training, keep each entry with probability `keep_prob`, divided by `keep_prob`.
+
+    The masks are those of the course, ``np.random.rand(*A.shape) < keep_prob``, drawn anew each time;
+    `tinygrad_dls.dropout` takes one that is given.
 
     Parameters
     ----------
@@ -131,9 +135,7 @@ class Dropout(Module):
     """
 
     def __init__(self, keep_prob: float, *, rng: Any = None) -> None:
-        self.keep_prob = real_number(keep_prob, "Dropout: keep_prob")
-        if not 0 < self.keep_prob <= 1:
-            raise ValueError(f"Dropout: keep_prob must be in (0, 1], got {keep_prob}.")
+        self.keep_prob = keep_probability(keep_prob, "Dropout")
         self.rng = generator(rng, "Dropout")
 
     def __call__(self, a: Any) -> Any:
@@ -142,8 +144,7 @@ class Dropout(Module):
             return a
         if not isinstance(a, Tensor):
             a = as_array(a, "Dropout: A")
-        scale = (self.rng.random(a.shape) < self.keep_prob) / self.keep_prob
-        return a * (scale if a.dtype.kind in "iub" else scale.astype(a.dtype))
+        return dropout(a, self.rng.random(a.shape) < self.keep_prob, self.keep_prob)
 
     def _describe(self) -> str:
         return f"Dropout {self.keep_prob:g}"

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -353,7 +355,22 @@ def softmax_cross_entropy(Z: Any, Y: Any) -> Any:
             f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
         )
     check_once(y, class_check(n_y))
-    return _softmax_cross_entropy(Z, in_dtype(np.arange(n_y)[:, None] == y, Z.dtype))
+    columns = in_dtype(np.arange(n_y)[:, None] == y, Z.dtype)
+    named = _one_hot.get()
+    return _softmax_cross_entropy(Z, columns if named is None else named(columns))
+
+
+_one_hot: ContextVar[Callable[[Array], Array] | None] = ContextVar("tinygrad_dls_one_hot", default=None)
+
+
+@contextmanager
+def one_hot_as(named: Callable[[Array], Array]) -> Iterator[None]:
+    """Within the block, the one-hot columns that are made of class indices are what `named` gives for them."""
+    token = _one_hot.set(named)
+    try:
+        yield
+    finally:
+        _one_hot.reset(token)
 
 
 def _textbook_softmax_cross_entropy(Z: Any, Y: Any) -> Any:

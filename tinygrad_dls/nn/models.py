@@ -20,6 +20,7 @@ from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import Initialiser, generator
 from tinygrad_dls.nn.layers import Linear, Sigmoid, Softmax, Tanh
 from tinygrad_dls.nn.module import Module, Parameter, Path, has_parameters, paths_of
+from tinygrad_dls.nn.normalisation import BatchNorm
 
 __all__ = ["Classifier", "LogisticRegression", "Sequential", "TwoLayerNetwork"]
 
@@ -54,7 +55,8 @@ class Sequential(Module):
                 hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
                 raise TypeError(f"{type(self).__name__} takes layers, got {layer!r}.{hint}")
         object.__setattr__(self, "layers", layers)
-        self._number(0, sum(1 for layer in self._flat() if has_parameters(layer)))
+        numbers = [number for _, number in self._numbered()]
+        self._number(iter(self._numbered()), max(numbers, default=0))
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         if attribute == "layers":
@@ -94,37 +96,58 @@ class Sequential(Module):
             else:
                 yield layer
 
-    def _number(self, number: int, total: int) -> int:
+    def _numbered(self) -> list[tuple[Any, int]]:
+        """The layers with parameters, each with its number: that of batch normalisation is of the layer before it."""
+        found: list[tuple[Any, int]] = []
+        number, is_normalised = 0, True
+        for layer in self._flat():
+            if has_parameters(layer):
+                shares = isinstance(layer, BatchNorm) and not is_normalised
+                number += not shares
+                is_normalised = isinstance(layer, BatchNorm)
+                found.append((layer, number))
+        return found
+
+    def _number(self, numbered: Iterator[tuple[Any, int]], total: int, number: int = 0) -> int:
         """Name the layers and their outputs after their number; a single layer goes without."""
         steps: list[tuple[Any, str | None]] = []  # each layer, and the name of what comes out of it
         for layer in self.layers:
             output = None
             if _is_plain(layer):
-                number = layer._number(number, total)
+                number = layer._number(numbered, total, number)
             else:
                 if isinstance(layer, Module) and has_parameters(layer):
-                    number += 1
+                    _, number = next(numbered)
                     layer.name = f"layer{number}"
                     if isinstance(layer, Linear):
                         layer.input_name = f"A{number - 1}" if number > 1 else "X"
                 if number:
-                    output = ("Z" if isinstance(layer, Linear) else "A") + (str(number) if total > 1 else "")
+                    letter = "Z" if isinstance(layer, Linear) else "Z_tilde" if isinstance(layer, BatchNorm) else "A"
+                    output = letter + (str(number) if total > 1 else "")
             steps.append((layer, output))
         object.__setattr__(self, "_steps", steps)
         self._name_parameters()
         return number
 
     def _paths(self) -> Iterator[tuple[str, Parameter]]:
-        layers = [layer for layer in self._flat() if has_parameters(layer)]
-        for number, layer in enumerate(layers, 1):
-            for path, p in layer._paths():
-                if len(layers) == 1:
-                    yield path, p
-                else:
-                    nested = "." in path or isinstance(layer, Sequential)
-                    yield (f"{number}.{path}" if nested else f"{path}{number}"), p
+        for layer, number in self._with_numbers():
+            yield from ((_numbered_path(layer, path, number), p) for path, p in layer._paths())
         for name, member in self._others():
             yield from paths_of(name, member)
+
+    def _buffers(self) -> Iterator[tuple[str, Module, str]]:
+        for layer, number in self._with_numbers():
+            for path, module, own in layer._buffers():
+                yield _numbered_path(layer, path, number), module, own
+        for name, member in self._others():
+            if isinstance(member, Module):
+                yield from ((f"{name}.{path}", module, own) for path, module, own in member._buffers())
+
+    def _with_numbers(self) -> list[tuple[Any, int]]:
+        """The layers with parameters and their numbers; 0 for a single number, which is not written."""
+        numbered = self._numbered()
+        several = any(number > 1 for _, number in numbered)
+        return [(layer, number if several else 0) for layer, number in numbered]
 
     def __call__(self, x: Any) -> Any:
         """Apply the layers in order, and name what comes out of each."""
@@ -133,6 +156,14 @@ class Sequential(Module):
             if output is not None and isinstance(x, Tensor):
                 x.name = output
         return x
+
+
+def _numbered_path(layer: Any, path: str, number: int) -> str:
+    """``W1`` for the W of the first layer; ``1.inner.W`` for what lies deeper."""
+    if not number:
+        return path
+    nested = "." in path or isinstance(layer, Sequential)
+    return f"{number}.{path}" if nested else f"{path}{number}"
 
 
 def _is_plain(layer: Any) -> TypeGuard[Sequential]:

@@ -58,6 +58,7 @@ class Module:
     """
 
     name: str | None = None
+    _buffer_names: tuple[str, ...] = ()  # attributes that are arrays which are saved, and no parameters
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse parameters of a class: all its objects would share them, and none would list them."""
@@ -222,6 +223,13 @@ class Module:
         for name, member in self._members():
             yield from paths_of(name, member)
 
+    def _buffers(self) -> Iterator[tuple[str, Module, str]]:
+        """The arrays that are saved beside the parameters: their paths, the modules and their attributes."""
+        yield from ((name, self, name) for name in self._buffer_names)
+        for name, member in self._members():
+            if isinstance(member, Module):
+                yield from ((f"{name}.{path}", module, own) for path, module, own in member._buffers())
+
     def _name_parameters(self) -> None:
         for name, p in self.named_parameters():
             p.name = name
@@ -266,8 +274,10 @@ class Module:
                 yield from member._modules(above)
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of the parameters' arrays by name: ``{"W1": ..., "b1": ...}``."""
-        return {name: p._value.copy() for name, p in self.named_parameters()}
+        """Copies of the parameters' arrays by name, ``{"W1": ..., "b1": ...}``, and of running statistics."""
+        saved = {name: p._value for name, p in self.named_parameters()}
+        saved |= {name: getattr(module, own) for name, module, own in self._buffers()}
+        return {name: array.copy() for name, array in saved.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Set the parameters to copies of the arrays in `state_dict`.
@@ -281,7 +291,9 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"this is not the state of a model, a dict of arrays by name: {shown(state_dict)}.")
-        own = dict(self.named_parameters())
+        parameters = dict(self.named_parameters())
+        buffers = {name: (module, attribute) for name, module, attribute in self._buffers()}
+        own = parameters | {name: getattr(*place) for name, place in buffers.items()}
         new = {name: as_array(values(data), name) for name, data in state_dict.items()}
         problems = [f"{name} is missing" for name in own if name not in new]
         problems += [f"{name} is not a parameter of this model" for name in new if name not in own]
@@ -294,15 +306,18 @@ class Module:
         if problems:
             raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(sorted(problems)) + ".")
         for name, data in new.items():
-            own[name].data = data.copy()
+            if name in buffers:
+                object.__setattr__(*buffers[name], data.copy())
+            else:
+                parameters[name].data = data.copy()
 
     def train(self) -> None:
-        """Switch to training: `Dropout` drops."""
+        """Switch to training: `Dropout` drops, `BatchNorm` normalises by the batch."""
         for module in self.modules():
             module.training = True
 
     def eval(self) -> None:
-        """Switch to evaluation: `Dropout` passes everything."""
+        """Switch to evaluation: `Dropout` passes everything, `BatchNorm` takes its running statistics."""
         for module in self.modules():
             module.training = False
 

@@ -18,7 +18,7 @@ from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optim import Optimizer, eager_step
+from tinygrad_dls.optimizer import Optimizer, eager_step
 from tinygrad_dls.threads import Training
 from tinygrad_dls.training.batches import minibatches
 from tinygrad_dls.training.history import History
@@ -70,7 +70,7 @@ def fit(
     rng : int or generator, keyword-only
         Where the shuffling draws from; needed with `batch_size`.
     validation : (X, Y), optional
-        Held-out data, evaluated after every epoch, without a graph and without dropout.
+        Held-out data, evaluated after every epoch, without a graph, without dropout, and with running statistics.
     progress : bool, default True
         Show tqdm's bar, in a terminal, on runs of more than a second.
     callbacks : sequence of functions
