@@ -70,7 +70,7 @@ class _InstructionPrinter(PythonPrinter):
     def __init__(self, routine: Routine) -> None:
         super().__init__({})
         buffers = (*routine.arguments, *(x.out for x in (*routine.setup, *routine.steps)))
-        self.free = Names({*USED, *(x.name for x in (*buffers, *routine.slots))})
+        self.allocated = Names({*USED, *(x.name for x in (*buffers, *routine.slots))})
         self.constants: dict[str, Any] = {}
         self.known: dict[Any, str] = {}  # names of functions that NumPy has none for
 
@@ -105,11 +105,7 @@ class _InstructionPrinter(PythonPrinter):
         if not is_number(x):
             return self.function(x, row)
         x = Call(x.function, tuple([y.item() if isinstance(y, np.generic) else y for y in x.args]))
-        return self.operator(x, row) if row.operator else self.within_array(x)
-
-    def within_array(self, x: Call) -> Written:
-        """The number that an array without axes is made of."""
-        return self.text(x.args[0])
+        return self.operator(x, row) if row.operator else self.text(x.args[0])  # of an array without axes, its number
 
     def function(self, x: Call, row: Function) -> Written:
         """A function, or a method of arrays."""
@@ -120,7 +116,7 @@ class _InstructionPrinter(PythonPrinter):
         if x.function is copy_of:
             return Written(f"{self.within(x.args[0], ATOM)}.copy()")
         if x.function is total:
-            rows = [self.within(y) + ".ravel()" * (len(y.shape) != 1) for y in x.args]
+            rows = [self.within(y) if len(y.shape) == 1 else f"{self.within(y)}.ravel()" for y in x.args]
             return Written(f"{rows[0]}.dot({rows[1]})")
         if x.function is np.dot and all(isinstance(y, Call) and y.shape for y in x.args):
             return Written(f"{self.within(x.args[0])}.dot({self.within(x.args[1])})")
@@ -135,7 +131,9 @@ class _InstructionPrinter(PythonPrinter):
             return spelled
         name = spelled.removeprefix("np.")
         if not name.isidentifier():  # none of NumPy's own names, which are kept for its functions
-            name = self.known[function] = self.known.get(function) or self.free.free(getattr(function, "__name__", ""))
+            name = self.known[function] = self.known.get(function) or self.allocated.free(
+                getattr(function, "__name__", "")
+            )
         self.constants[name] = function
         return name
 
@@ -148,6 +146,6 @@ class _InstructionPrinter(PythonPrinter):
 
     def array(self, x: np.ndarray[Any, Any]) -> Written:
         """A constant array, by a name."""
-        name = self.free.free("array")
+        name = self.allocated.free("array")
         self.constants[name] = x
         return Written(name)
