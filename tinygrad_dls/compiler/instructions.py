@@ -215,6 +215,8 @@ def perform(setup: Iterable[Instruction], names: dict[str, Any]) -> None:
 
     for x in setup:
         call = x.call
-        options = {key: value(y) for key, y in call.options.items()}
-        made = call.function(*map(value, call.args), **options) if call.function else value(call)
-        names[x.out.name] = made
+        if call.function is None:
+            names[x.out.name] = value(call)
+        else:
+            args = [names[y.name] if isinstance(y, Buffer) else value(y) for y in call.args]
+            names[x.out.name] = call.function(*args, **{key: value(y) for key, y in call.options.items()})

@@ -24,7 +24,7 @@ from tinygrad_dls.compiler.instructions import Place, Routine, buffer
 from tinygrad_dls.compiler.lowering import copy_of, lower
 from tinygrad_dls.compiler.scaling import delay_scaling
 from tinygrad_dls.compiler.scheduling import Scheduler
-from tinygrad_dls.compiler.tiling import SHARED, find_batch_axes, width, worthwhile
+from tinygrad_dls.compiler.tiling import SHARED, TOO_FEW, find_batch_axes, width, worthwhile
 from tinygrad_dls.compiler.updating import lay_out
 from tinygrad_dls.ir.call import Call
 from tinygrad_dls.ir.program import Program
@@ -174,6 +174,10 @@ def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None) -> 
 
 def _tile(result: Plan, draft: Draft, m: int, tile: int | None) -> None:
     """Plan tiles of the examples, or say why there are none."""
+    untiled = f"Not tiled: {m} examples fit into the cache, or are too few for tiles that do."
+    if tile is None and m < TOO_FEW:
+        result.lines.append(untiled)
+        return
     sums = draft.axes.sums
     of_columns, of_update, size = with_sums(draft.buffers, sums, draft.layout.size)
     data = {call for call in draft.buffers.arguments if call in draft.axes.axis}
@@ -185,7 +189,7 @@ def _tile(result: Plan, draft: Draft, m: int, tile: int | None) -> None:
     bytes_per_example = columns(64).bytes // 64 + entries
     wide = tile or width(m, bytes_per_example)
     if tile is None and not worthwhile(m, wide, bytes_per_example):
-        result.lines.append(f"Not tiled: {m} examples fit into the cache, or are too few for tiles that do.")
+        result.lines.append(untiled)
     elif wide >= m:
         result.lines.append("Not tiled: one tile would hold all examples.")
     else:

@@ -25,7 +25,7 @@ from tinygrad_dls.ir.call import (
 )
 from tinygrad_dls.ir.functions import ENTRYWISE, FILLED, MATRIX, REDUCTION, row_of
 
-__all__ = ["SHARED", "find_batch_axes", "width", "worthwhile"]
+__all__ = ["SHARED", "TOO_FEW", "find_batch_axes", "width", "worthwhile"]
 
 # Measured on a server processor with 1 MB of second-level and 32 MB of third-level cache for each two cores: narrower
 # tiles lose more to starting calls, of which two threads wait for each other, than they gain by the faster cache.
@@ -34,6 +34,7 @@ SMALL = 4096 * 1024  # bytes of all arrays up to which there are no tiles
 SHARED = 32 * 1024 * 1024  # bytes of all arrays from which on threads gain more than they wait for each other
 NARROWEST = 256  # columns; below, starting calls and packing the weights for each product cost too much
 FEWEST = 8  # tiles, for as many lanes
+TOO_FEW = FEWEST // 2 * NARROWEST  # examples below which there are no tiles, however much memory each takes
 
 
 def find_batch_axes(draft: Draft) -> tuple[Draft, str]:
