@@ -69,23 +69,57 @@ def cost_curves(curves: Mapping[str, Sequence[float]], title: str) -> Any:
     return figure
 
 
-def decision_boundary(model: Any, X: np.ndarray, Y: np.ndarray, title: str) -> Any:
+def draw_boundary(ax: Any, model: Any, X: np.ndarray, Y: np.ndarray) -> Any:
     """Colour the plane by the model's probability A of class 1, and draw its line A = 0.5 and the examples."""
-    figure, ax = new_figure(6.0, 5.0)
     from matplotlib.colors import LinearSegmentedColormap
 
     colours = LinearSegmentedColormap.from_list("classes", [PALE[0], "#FFFFFF", PALE[1]])
-    low, high = X.min(axis=1) - 0.5, X.max(axis=1) + 0.5
+    margin = 0.08 * np.ptp(X, axis=1)
+    low, high = X.min(axis=1) - margin, X.max(axis=1) + margin
     x1, x2 = np.meshgrid(np.linspace(low[0], high[0], 300), np.linspace(low[1], high[1], 300))
     A = model.predict_proba(np.stack([x1.ravel(), x2.ravel()])).reshape(x1.shape)
     shades = ax.pcolormesh(x1, x2, A, vmin=0, vmax=1, cmap=colours, shading="gouraud", rasterized=True)
-    ax.contour(x1, x2, A, levels=[0.5], colors="black", linewidths=1.4)
+    if A.min() < 0.5 < A.max():
+        ax.contour(x1, x2, A, levels=[0.5], colors="black", linewidths=1.4)
     for label, (colour, marker) in enumerate(CLASSES):
         chosen = Y[0] == label
         ax.scatter(
             *X[:, chosen], s=22, c=colour, marker=marker, edgecolors="white", linewidths=0.5, label=f"y = {label}"
         )
+    ax.set(xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    return shades
+
+
+def decision_boundary(model: Any, X: np.ndarray, Y: np.ndarray, title: str) -> Any:
+    """Draw what a model says of the plane, with a legend and a scale."""
+    figure, ax = new_figure(6.0, 5.0)
+    shades = draw_boundary(ax, model, X, Y)
     ax.legend(loc="upper right", framealpha=0.9)
     figure.colorbar(shades, ax=ax, label="A, the probability of y = 1", ticks=np.linspace(0, 1, 6))
-    ax.set(title=title, xlabel="$x_1$", ylabel="$x_2$", aspect="equal")
+    ax.set(title=title)
+    return figure
+
+
+def boundaries(models: Mapping[str, Any], X: np.ndarray, Y: np.ndarray) -> Any:
+    """Draw what several models say of the plane side by side, each under its title."""
+    breadth, height = np.ptp(X, axis=1)
+    width = 11.0 / len(models)
+    figure, axes = new_figure(11.0, width * height / breadth + 0.7, ncols=len(models), sharey=True)
+    for ax, (title, model) in zip(axes, models.items(), strict=True):
+        draw_boundary(ax, model, X, Y)
+        ax.set(title=title)
+        ax.label_outer()
+    return figure
+
+
+def picture_grid(pictures: Sequence[tuple[np.ndarray, str]], title: str, columns: int = 5) -> Any:
+    """Draw small grey pictures in rows, each with its caption."""
+    rows = -(-len(pictures) // columns)
+    figure, axes = new_figure(1.35 * columns, 1.55 * rows + 0.5, nrows=rows, ncols=columns, squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for ax, (picture, caption) in zip(axes.flat, pictures, strict=False):
+        ax.imshow(picture, cmap="gray_r")
+        ax.set_title(caption, fontsize=10)
+    figure.suptitle(title)
     return figure

@@ -273,9 +273,9 @@ def _report(rows, survivors, wrong):
     for fault in wrong:
         print(f"mutants.toml explains wrongly: {fault}")
     total = ("all", *(sum(row[i] for row in rows) for i in (1, 2, 3)))
-    print(f"{'module':8} {'mutants':>8} {'killed':>8} {'explained':>10} {'score':>8}")
+    print(f"{'module':10} {'mutants':>8} {'killed':>8} {'explained':>10} {'score':>8}")
     for module, mutants, killed, explained in [*rows, total]:
-        print(f"{module:8} {mutants:8} {killed:8} {explained:10} {killed / (mutants - explained):8.1%}")
+        print(f"{module:10} {mutants:8} {killed:8} {explained:10} {killed / (mutants - explained):8.1%}")
 
 
 if __name__ == "__main__":

@@ -81,10 +81,6 @@ EXCEPTIONS = {
     ("ops.transpose", "int(i)"): "of an option, not of an array",
     ("ops.astype", "as_array"): "refuses dtypes that are not numeric",
     ("ops.astype", "z.dtype.kind in 'fO'"): "of the dtype that was asked for",
-    (
-        "ops._scatter",
-        "isinstance(dz, Tensor)",
-    ): "writing entry by entry has no operator: a level down, it is an op again",
     ("more_ops", "math.log"): "of the bases 2 and 10",
     ("more_ops", "math.pi"): "of degrees",
     ("ops._floats", "getattr(z, 'dtype', _FLOAT)"): "a Python number has no dtype",

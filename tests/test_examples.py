@@ -15,13 +15,19 @@ from examples import (
     breast_cancer,
     demo,
     derive_the_gradients,
+    digits,
     draw_the_graph,
     from_picture_to_code,
+    gradient_checking,
     gradient_descent,
+    initialisation,
+    l_layer,
     logistic_regression,
     loop_and_vectorized,
     newton,
     numpy_code,
+    optimizers,
+    regularisation,
     two_layer_network,
 )
 
@@ -177,6 +183,136 @@ def test_a_learning_rate_can_be_too_small_and_too_large(descent):
 def test_momentum_and_adam_are_ahead_of_plain_descent_on_the_flower(descent):
     plain, *others = (costs[-1] for costs in descent["by_rule"].values())
     assert max(others) < plain
+
+
+# -- the network with L layers ----------------------------------------------------------------------------------------
+
+
+def test_the_l_layer_network_draws_its_weights_from_the_courses_stream():
+    np.random.seed(3)
+    W1, W2 = np.random.randn(10, 2) * np.sqrt(2 / 2), np.random.randn(5, 10) * np.sqrt(2 / 10)
+    state = l_layer.network((2, 10, 5, 1), rng=np.random.RandomState(3)).state_dict()
+    assert list(state) == ["W1", "b1", "W2", "b2", "W3", "b3"]
+    np.testing.assert_array_equal(state["W1"], W1)
+    np.testing.assert_array_equal(state["W2"], W2)
+
+
+def test_scikit_learns_data_come_as_columns_from_the_legacy_stream():
+    from sklearn.datasets import make_moons
+
+    np.random.seed(3)
+    points, labels = make_moons(n_samples=300, noise=0.2)
+    X, Y = l_layer.scikit_learns("make_moons", n_samples=300, noise=0.2, random_state=3)
+    np.testing.assert_array_equal(X, points.T)
+    np.testing.assert_array_equal(Y, labels[None, :])
+
+
+def test_missing_scikit_learn_is_explained(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(ImportError, match=r"pip install 'tinygrad_dls\[demo\]'"):
+        l_layer.scikit_learns("make_moons")
+
+
+@pytest.fixture(scope="module")
+def read_digits(folder):
+    return digits.main(folder)
+
+
+def test_both_networks_read_nineteen_of_twenty_held_out_digits(read_digits):
+    for name, result in read_digits.items():
+        assert result["held_out"] > 0.95, name
+        assert result["confusion"].sum() == 597
+        assert result["mistakes"] == 597 - np.trace(result["confusion"])
+    assert read_digits["four layers"]["accuracy"] == 1
+    assert read_digits["four layers"]["costs"][-1] < 0.2 * read_digits["two layers"]["costs"][-1]
+
+
+@pytest.fixture(scope="module")
+def initialised(folder):
+    return initialisation.main(folder)
+
+
+def test_zeros_learn_nothing(initialised):
+    assert initialised["zeros"]["alike"]
+    np.testing.assert_allclose(list(initialised["zeros"]["costs"].values()), np.log(2), rtol=1e-12)
+    assert initialised["zeros"]["test"] == 0.5
+
+
+def test_large_weights_start_far_away_and_hes_learn_the_circle(initialised):
+    large, he = initialised["large random"], initialised["He"]
+    assert large["costs"][0] > 1000
+    assert he["costs"][0] < 1
+    assert he["costs"][14] < 0.25 * large["costs"][14]
+    assert large["test"] < 0.9 < 0.95 < he["test"]
+    assert not he["alike"]
+
+
+@pytest.fixture(scope="module")
+def regularised(folder):
+    return regularisation.main(folder)
+
+
+def test_l2_and_dropout_trade_training_accuracy_for_test_accuracy(regularised):
+    none = regularised["none"]
+    assert none["accuracy"] == 1
+    for kind in ("L2", "dropout"):
+        assert regularised[kind]["accuracy"] < none["accuracy"]
+        assert regularised[kind]["test"] > none["test"] + 0.02
+        assert regularised[kind]["test_cost"] < 0.75 * none["test_cost"]
+    assert regularised["L2"]["weights"] < 0.5 * none["weights"]
+
+
+@pytest.fixture(scope="module")
+def optimized(folder):
+    return optimizers.main(folder)
+
+
+def test_adam_is_there_while_gradient_descent_and_momentum_are_on_their_way(optimized):
+    descent, momentum, adam = (optimized[name]["costs"] for name in ("gradient descent", "momentum", "Adam"))
+    assert adam[1000] < 0.2 < 0.4 < descent[-1]
+    np.testing.assert_allclose(momentum, descent, rtol=2e-3)  # a mean of gradients that hardly change
+    assert optimized["whole batches"]["costs"][-1] > descent[1000] - 0.05
+    assert optimized["Adam"]["accuracy"] > 0.93
+    assert 0.75 < optimized["gradient descent"]["accuracy"] < 0.85
+
+
+def test_the_courses_mini_batches_hold_every_example_once():
+    X, Y = np.arange(300.0).reshape(1, -1), np.arange(300).reshape(1, -1)
+    batches = list(optimizers.course_batches(X, Y, seed=10))
+    assert [x.shape[1] for x, _ in batches] == [64, 64, 64, 64, 44]
+    assert sorted(np.concatenate([x[0] for x, _ in batches])) == list(range(300))
+    assert all(np.array_equal(x, y) for x, y in batches)
+    np.random.seed(10)
+    np.testing.assert_array_equal(batches[0][1][0], np.random.permutation(300)[:64])
+
+
+@pytest.fixture(scope="module")
+def gradient_checked(folder):
+    return gradient_checking.main(folder)
+
+
+def test_the_gradient_check_gives_the_courses_number_for_its_two_bugs(gradient_checked):
+    published = COURSE["c2w1.gradcheck.buggy"]["expected"]["difference"]
+    # the slopes of a step of 1e-7 are rounded in the seventh digit
+    assert gradient_checked["differences"]["dW2 * 2, db1 * 4 (the course's)"] == pytest.approx(published, abs=1e-6)
+    assert gradient_checked["differences"]["none"] < 10 * COURSE["c2w1.gradcheck.fixed"]["expected"]["difference"]
+    wrong = {name for name, number in gradient_checked["by array"].items() if number > 1e-4}
+    assert wrong == {"dW2", "db1"}
+
+
+def test_every_planted_bug_is_seen_by_the_check_and_found_by_diagnose(gradient_checked):
+    bugs = [bug for bug in gradient_checking.BUGS if bug != "none"]
+    assert min(gradient_checked["differences"][bug] for bug in bugs) > 0.01
+    found = gradient_checked["first wrong"]
+    assert [found[bug] for bug in ("none", *bugs)] == [None, "dW2", "dW1", "db2", "dW2", "dW2"]
+    assert all(gradient_checked["causes"][bug] for bug in bugs)
+
+
+def test_two_sides_are_better_than_one_and_steps_can_be_too_long_and_too_short(gradient_checked):
+    two, one = (np.array(gradient_checked["by epsilon"][kind]) for kind in ("two sides", "one side"))
+    assert two.min() < 0.1 * one.min()
+    for numbers in (one, two):
+        assert 0 < np.argmin(numbers) < len(numbers) - 1
 
 
 # -- breast cancer ----------------------------------------------------------------------------------------------------
@@ -384,7 +520,10 @@ def test_the_page_loads_nothing_and_its_links_lead_somewhere(walk):
 # -- all of them ------------------------------------------------------------------------------------------------------
 
 
-def test_pictures_are_written(folder, logistic, network, activations, descent, cancer, second_order):
+def test_pictures_are_written(
+    folder, logistic, network, activations, descent, cancer, second_order,
+    read_digits, initialised, regularised, optimized, gradient_checked,
+):  # fmt: skip
     assert_pictures(
         folder,
         "logistic_regression_boundary.png",
@@ -395,7 +534,21 @@ def test_pictures_are_written(folder, logistic, network, activations, descent, c
         "gradient_descent_cost.png",
         "breast_cancer_cost.png",
         "newton.png",
+        "digits_cost.png",
+        "digits_mistakes.png",
+        "initialisation_boundary.png",
+        "initialisation_cost.png",
+        "regularisation_boundary.png",
+        "optimizers_boundary.png",
+        "optimizers_cost.png",
+        "gradient_checking.png",
     )
+
+
+def test_the_documentation_lists_every_example():
+    listed = re.findall(r"^\| (`.*`) \|", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    names = [name for cell in listed for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(names) == sorted(example.__name__.split(".")[-1] for example in demo.EXAMPLES)
 
 
 def test_demo_runs_the_three_main_examples_first_and_lists_its_files(tmp_path, monkeypatch, capsys):

@@ -780,17 +780,3 @@ def test_parts_of_a_model_that_do_not_meet_may_be_trained_at_once():
     finally:
         first.end()
     first.end()  # may be done again
-
-
-def test_tables_by_identity_do_not_grow_with_what_is_gone():
-    from tinygrad_dls.engine.identity import ById
-
-    class Thing:
-        __hash__ = None
-
-    table, kept = ById(), [Thing() for _ in range(10)]
-    for i in range(10_000):
-        table.set(kept[i % 10], i)
-        table.set(Thing(), i)
-    assert len(table._entries) < 200
-    assert [table.get(x) for x in kept] == list(range(9_990, 10_000))

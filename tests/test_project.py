@@ -5,6 +5,7 @@ import itertools
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,7 @@ def test_import_takes_numpy_alone():
         ("derive", "derivations.derive"),
         ("draw", "drawing.draw"),
         ("numpy_source", "source"),
+        ("report", "reports.report"),
     ],
 )
 def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
@@ -57,9 +59,9 @@ ORDER = [
     "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.regularisation",
     "nn.normalisation", "nn.layers", "nn.models", "nn",
     "threads", "schedules", "optimizer", "optim",
-    "graph.names", "graph.call_site", "graph.node", "graph.reading", "graph.subject", "graph",
-    "ir.call", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement", "ir.rewrite", "ir.rules",
-    "ir.beside", "ir.updates", "ir.program", "ir.printing", "ir",
+    "graph.names", "graph.call_site", "graph.node", "graph.frames", "graph.reading", "graph.subject", "graph",
+    "ir.call", "ir.normal", "ir.spellings", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement",
+    "ir.rewrite", "ir.rules", "ir.beside", "ir.updates", "ir.program", "ir.printing", "ir",
     "compiler.instructions", "compiler.draft", "compiler.lowering", "compiler.scaling", "compiler.augmenting",
     "compiler.liveness", "compiler.updating", "compiler.buffers", "compiler.tiling", "compiler.scheduling",
     "compiler.text", "compiler.plan", "compiler.store", "compiler.threads", "compiler.running", "compiler.reading",
@@ -69,13 +71,15 @@ ORDER = [
     "files", "trees", "transforms",
     "training.history", "training.metrics", "training.batches", "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain",
-    "check.diagnosis", "check",
+    "check.diagnosis", "check.update_rule", "check.slips", "check.verdicts", "check.updates", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source",
-    "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.picture",
-    "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
-    "derivations.latex", "derivations.document", "derivations.entries", "derivations.one_example",
-    "derivations.taken_apart", "derivations.derive", "derivations",
+    "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.ranks", "drawing.boxes",
+    "drawing.picture", "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
+    "derivations.explanations", "derivations.notation", "derivations.latex", "derivations.lines",
+    "derivations.document", "derivations.entries", "derivations.one_example", "derivations.one_number",
+    "derivations.taken_apart", "derivations.arguments", "derivations.derive", "derivations",
+    "reports.report", "reports",
 ]  # fmt: skip
 
 
@@ -171,3 +175,25 @@ def test_what_several_tests_use_stands_in_no_test_file():
         for path in ROOT.glob("tests/**/*.py")
     }
     assert {name for name, imports in found.items() if imports} == set()
+
+
+MUTANTS = tomllib.loads((ROOT / "tests/mutants.toml").read_text(encoding="utf-8"))
+
+
+def test_mutants_are_made_of_all_of_the_engine_and_of_the_rules():
+    mutated = {entry["path"] for entry in MUTANTS["modules"].values()}
+    engine = {path.relative_to(ROOT).as_posix() for path in PACKAGE.glob("engine/*.py")}
+    others = {"nn/losses.py", "nn/labels.py", "optim.py", "optimizer.py", "ir/rules.py", "ir/rewrite.py"}
+    no_code = {"tinygrad_dls/engine/__init__.py", "tinygrad_dls/engine/stubs.py"}  # names, and types for checkers
+    assert mutated == engine - no_code | {f"tinygrad_dls/{name}" for name in others}
+
+
+@pytest.mark.parametrize("name", MUTANTS["modules"])
+def test_the_tests_of_a_mutated_module_are_there_and_what_is_explained_stands_in_it(name):
+    module = MUTANTS["modules"][name]
+    for path in (*module["first"], *module["then"]):
+        file, _, test = path.partition("::")
+        assert f"def {test}" in (ROOT / file).read_text(encoding="utf-8")
+    lines = {line.strip() for line in (ROOT / module["path"]).read_text(encoding="utf-8").splitlines()}
+    explained = [entry for entry in MUTANTS["explained"] if entry["where"].split(".")[0] == name]
+    assert [entry["line"] for entry in explained if entry["line"] not in lines] == []

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from tinygrad_dls.compiler import compile
     from tinygrad_dls.derivations.derive import derive
     from tinygrad_dls.drawing.draw import draw
+    from tinygrad_dls.reports.report import report
     from tinygrad_dls.source import numpy_source
 
 __version__ = "0.1.0"
@@ -99,8 +100,8 @@ __all__ = [
     "expm1", "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "l2", "log", "log1p",
     "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches",
     "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu",
-    "reshape", "sigmoid", "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack",
-    "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
+    "report", "reshape", "sigmoid", "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze",
+    "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
 
 
@@ -113,6 +114,7 @@ _ON_FIRST_USE = {  # training does not need them
     "derive": "tinygrad_dls.derivations.derive",
     "draw": "tinygrad_dls.drawing.draw",
     "numpy_source": "tinygrad_dls.source",
+    "report": "tinygrad_dls.reports.report",
 }
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import io
 import keyword
 import re
 import textwrap
+import tokenize
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,9 +26,7 @@ from tinygrad_dls.optimizer import Optimizer
 
 __all__ = ["NumpySource", "numpy_source"]
 
-WIDTH = 88  # characters in a line; the code is as ``ruff format --line-length 88`` leaves it
-
-
+WIDTH = 88  # characters in a line
 TAKEN = {"np", "float", "bool", *(f.__name__ for f in PATTERNS)}  # what the code uses by these names
 
 
@@ -168,7 +168,7 @@ class _SourceBuilder:
         returned = [self.written.get((name, call)) or self.names[call] for name, call in outputs]
         parameters = arguments + ["*"] * bool(numbers) + [call.name for call in numbers]
         helpers = [_source_of(f) for f in self.helpers(needed)]
-        signature = _broken(f"def {self.name}(", parameters, "):", together=True)
+        signature = _folded(f"def {self.name}({', '.join(parameters)}):")
         code = "\n".join([signature, *body, _returning(returned)])
         imports = ["import numpy as np"] if any("np." in text for text in (*helpers, code)) else []
         return "\n\n\n".join([*imports, *helpers, code]) + "\n"
@@ -294,7 +294,7 @@ class _SourceBuilder:
             if line.startswith("#") and body:
                 body.append("")
             text = f"    {line}{_comment(comment)}"
-            body.append(text if len(text) <= WIDTH else _statement(line))
+            body.append(text if len(text) <= WIDTH else _folded(f"    {line}"))
         return body
 
     def helpers(self, needed: set[Call]) -> list[Callable[..., Any]]:
@@ -333,55 +333,27 @@ def _comment(shape: str) -> str:
 
 def _returning(outputs: list[str]) -> str:
     line = f"    return {', '.join(outputs)}"
-    return line if len(line) <= WIDTH else _broken("return (", outputs, ")", indent=4)
+    return line if len(line) <= WIDTH else _folded(f"    return ({', '.join(outputs)})")
 
 
-def _statement(line: str) -> str:
-    """A line of the function, broken where it is too long: in the brackets of its last call, list or index."""
-    target, equals, _ = line.partition(" = ") if re.match(r"\w+ = ", line) else ("", "", "")
-    start = target + equals
-    return _fitted(start, line[len(start) :], "", 4)
-
-
-def _fitted(before: str, text: str, after: str, indent: int) -> str:
-    """An expression between what stands before and after it, on one line if it fits."""
-    line = f"{' ' * indent}{before}{text}{after}"
-    node = ast.parse(text, mode="eval").body
-    if len(line) <= WIDTH or not isinstance(node, (ast.Call, ast.List, ast.Tuple, ast.Subscript)):
+def _folded(line: str) -> str:
+    """A line that is too long, broken behind commas in brackets."""
+    if len(line) <= WIDTH:
         return line
-
-    def part(x: ast.AST) -> str:
-        return ast.get_source_segment(text, x) or ""
-
-    if isinstance(node, ast.Call):
-        inside = [part(x) for x in (*node.args, *node.keywords)]
-        return _broken(f"{before}{part(node.func)}(", inside, f"){after}", indent=indent, together=True)
-    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and node.slice.elts:
-        inside = [part(x) for x in node.slice.elts]
-        return _broken(f"{before}{part(node.value)}[", inside, f"]{after}", indent=indent, together=True)
-    if isinstance(node, ast.Subscript):
-        inner = _fitted("", part(node.slice), "", indent + 4)
-        return f"{' ' * indent}{before}{part(node.value)}[\n{inner}\n{' ' * indent}]{after}"
-    return _broken(f"{before}{text[0]}", [part(x) for x in node.elts], f"{text[-1]}{after}", indent=indent)
-
-
-def _broken(opening: str, items: list[str], closing: str, *, indent: int = 0, together: bool = False) -> str:
-    """What stands in brackets as ruff breaks it: on one line; on a line of its own if that may be; or item by item."""
-    margin, inside = " " * indent, ", ".join(items)
-    if len(margin + opening + inside + closing) <= WIDTH:
-        return margin + opening + inside + closing
-    if together and indent + 4 + len(inside) <= WIDTH:
-        return f"{margin}{opening}\n{margin}    {inside}\n{margin}{closing}"
-    lines = [_item(item, indent + 4, "," if len(items) > 1 or not together else "") for item in items]
-    return "\n".join([margin + opening, *lines, margin + closing])
-
-
-def _item(text: str, indent: int, comma: str) -> str:
-    """One of the items in brackets; of an option, what follows its name may be broken again."""
-    if indent + len(text + comma) <= WIDTH:
-        return f"{' ' * indent}{text}{comma}"
-    name, equals, value = text.partition("=") if re.match(r"\w+=", text) else ("", "", text)
-    return _fitted(name + equals, value, comma, indent)
+    parts, start, depth = [], 0, 0
+    for token in tokenize.generate_tokens(io.StringIO(line).readline):
+        if token.type == tokenize.OP:
+            depth += (token.string in "([{") - (token.string in ")]}")
+            if token.string == "," and depth:
+                parts.append(line[start : token.end[1]])
+                start = token.end[1]
+    lines = [""]
+    for part in [*parts, line[start:]]:
+        if lines[-1] and len(lines[-1] + part) > WIDTH:
+            lines.append(f"{' ' * 8}{part.lstrip()}")
+        else:
+            lines[-1] += part
+    return "\n".join(lines)
 
 
 def _source_of(function: Callable[..., Any]) -> str:

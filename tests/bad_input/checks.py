@@ -117,6 +117,42 @@ for _option in ("gradients", "cache", "loss", "model"):
          run=lambda v, option=_option: 1 if v is None else tg.check.diagnose(
              **{"model": DIAGNOSED, "X": X23, "Y": LABELS3, "gradients": {"dW": DW}} | {option: v}),
          names=("expected",))  # fmt: skip
+STEP = {"before": np.array([[0.5, -1.0]]), "gradients": DW, "after": np.array([[0.5, -1.0]]) - 0.25 * DW}
+
+
+def stepped(**arrays):
+    given = {role: {"dW" if role == "gradients" else "W": x} for role, x in (STEP | arrays).items()}
+    optimizer = tg.optim.SGD(DIAGNOSED.parameters(), lr=0.25)
+    [finding] = tg.check.diagnose_update(DIAGNOSED, optimizer=optimizer, **given).findings
+    return float(finding.verdict != "wrong")  # in float16, the step is too small to tell
+
+
+def step_is_right(**arrays):
+    """To the digits that the coarsest dtype leaves; the course's w is a column."""
+    given = {role: np.asarray(x, float) for role, x in (STEP | arrays).items()}
+    if given["after"].shape not in ((1, 2), (2, 1), (2,)):
+        return 0.0
+    for role, x in given.items():
+        if x.shape not in ((1, 2), (2, 1), (2,)) or (role != "after" and not np.isfinite(x).all()):
+            raise ValueError
+        given[role] = x.reshape(1, 2)
+    return float(np.allclose(given["after"], given["before"] - 0.25 * given["gradients"], rtol=1e-2))
+
+
+for _role in STEP:
+    call("check.diagnose_update", A(STEP[_role], role=_role), run=lambda x, role=_role: stepped(**{role: x}),
+         reference=lambda x, role=_role: step_is_right(**{role: x}), names=("W",))  # fmt: skip
+for _option in ("model", "before", "gradients", "after", "optimizer", "state", "state_after"):
+    call("check.diagnose_update", Place(_option, None, no_answers), names=("expected", "must be"),
+         reference=lambda v: 1 if v is None else refuses(),
+         run=lambda v, option=_option: 1 if v is None else tg.check.diagnose_update(**{
+             "model": DIAGNOSED, "optimizer": tg.optim.Adam(DIAGNOSED.parameters()),
+             "before": {"W": STEP["before"]}, "gradients": {"dW": DW}, "after": {"W": STEP["after"]},
+         } | {option: v}))  # fmt: skip
+call("check.diagnose_update", O("m", 5), reference=lambda m: 1.0 if m is None else count(m) > 0,
+     run=lambda m: float(tg.check.diagnose_update(
+         DIAGNOSED, *[{"W": STEP["before"]}, {"dW": DW}, {"W": STEP["after"]}],
+         tg.optim.SGD(DIAGNOSED.parameters(), lr=0.25), m=m).first_wrong is None))  # fmt: skip
 for _option, _good in (("name", "a mistake"), ("kinds", "dW")):
     call("check.cause", Place(_option, _good, junk_only), reference=lambda v, good=_good: v == good or refuses(),
          run=lambda v, option=_option: bool(tg.check.cause(**{"name": "a", "kinds": "dW"} | {option: v})))  # fmt: skip

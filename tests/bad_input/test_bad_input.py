@@ -31,6 +31,7 @@ from tests.bad_input import checks, losses, models, ops, optimizers, tensors, tr
 from tests.bad_input.calls import CALLS
 from tests.bad_input.corruptions import Bad
 from tests.bad_input.judge import outcome
+from tinygrad_dls.engine.ops import OF_NUMPY
 
 # Where a huge array is no mistake: NumPy takes views of it at once, or reads it for hours.
 TAKE_HUGE = {
@@ -109,8 +110,9 @@ WITHOUT_ARRAYS = {
     "datasets.Table",
     "Tensor.__format__", "Tensor.__setitem__", "Tensor.__floordiv__", "Tensor.__rfloordiv__",
     "Tensor.__mod__", "Tensor.__rmod__",
+    *(f"Tensor.{name}" for name in OF_NUMPY),  # NumPy's functions of these names, tried beside them
     "check.Diagnosis", "check.Finding", "check.GradCheck", "check.GradientError", "check.Row",
-    "check.Step", "check.causes",
+    "check.Step", "check.UpdateDiagnosis", "check.causes",
     "compile",  # its steps take what a model and its loss take, with the same errors; tested beside it
     "derive", "draw", "numpy_source",  # readers of a graph, whose bad input has tests beside theirs
 }  # fmt: skip

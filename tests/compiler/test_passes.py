@@ -83,7 +83,7 @@ LOWERED = {
     "np.sum(x, axis=1, keepdims=True)": "dot(x, ones((3, 1), dtype=dtype('float64')))",
     "np.sum(x, axis=0)": "dot(ones((2,), dtype=dtype('float64')), x)",
     "np.mean(x, axis=0)": "divide(dot(ones((2,), dtype=dtype('float64')), x), 2)",
-    "np.sum(x > 0)": "sum(greater(x, 0))",
+    "np.sum(x > 0)": "sum(greater(x, 0), axis=(0, 1))",
     "x @ w": "dot(x, w)",
     "f @ w": "matmul(f, w)",
     "np.clip(x, -1, 1)": "minimum(maximum(x, -1), 1)",

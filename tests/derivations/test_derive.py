@@ -77,7 +77,7 @@ def test_the_cost_of_logits_is_taken_apart():
         "db = dZ.sum(axis=1, keepdims=True)",
     ]
     part = derivation.parts[1]
-    assert "of z, as -y*z + log(exp(z) + 1) in a form that does not overflow: the same." in said(part.lines[1])
+    assert "of z, as log(exp(z) + 1) - y*z in a form that does not overflow: the same." in said(part.lines[1])
 
 
 LOCAL = {
@@ -238,13 +238,13 @@ DROPPED = (RNG.random((4, 400)) < 0.8).astype(float)
 FORMULAS = {  # a product of entries within one of matrices, sums over what are no examples, one number over and over
     "dropout": (lambda: np.sum(W1.T @ (np.tanh(W1 @ X) * DROPPED / 0.8)),
                 r"W^{[1]T} \, \left(\frac{1}{0.8} A^{[1]} \odot D^{[1]}\right)"),
-    "L2": (lambda: 0.07 * np.sum(W1**2), r"J = 0.07 \sum_{j, k} ((W^{[1]})^{2})_{jk}"),
+    "L2": (lambda: 0.07 * np.sum(W1**2), r"J = 0.07 \sum_{j, k} (W^{[1]}_{jk})^{2}"),
     "means of rows": (lambda: np.sum(W1.mean(axis=1) ** 2), r"\frac{1}{2} \sum_{k} W^{[1]}_{jk}"),
     "ones": (lambda: np.sum(W1 @ X), r"dW^{[1]} = \mathbf{1}_{4 \times m} \, X^{T}"),
     "norm": (lambda: np.sqrt(np.sum(W1**2)), r"\frac{dJ}{dw^{[1]}} = \frac{w^{[1]}}{J}"),
     "minus": (lambda: np.sum(W1 - (W1 - W1 * W1)), r"W^{[1]} - (W^{[1]} - (W^{[1]})^{2})"),
     "power of a fraction": (lambda: np.sum((W1 / (W1**2 + 1)) ** 2),
-                            r"\left(\frac{W^{[1]}}{(W^{[1]})^{2} + 1}\right)^{2}"),
+                            r"\left(\frac{W^{[1]}}{(W^{[1]})^{2} + 1}\right)_{jk}^{2}"),
     "logarithms": (lambda: np.sum(np.log1p(np.exp(-np.abs(W1)))), r"\log(1 + e^{-\left|W^{[1]}\right|})"),
 }  # fmt: skip
 

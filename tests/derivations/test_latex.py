@@ -10,6 +10,7 @@ from tests.support.derivations import derivations
 from tests.support.latex import PDFLATEX
 from tests.support.programs import random_program
 from tests.support.sources import cost_of
+from tests.support.usual_models import WRITTEN
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part
 
 
@@ -37,6 +38,12 @@ def compile_(document, folder):
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-2000:]
     assert (folder / "derivation.pdf").stat().st_size > 10_000
+    return run.stdout
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_formula_of_a_usual_model_runs_over_the_margin(name, tmp_path):
+    assert "Overfull" not in compile_(WRITTEN[name].latex, tmp_path)
 
 
 def test_a_document_that_is_wrong_does_not_compile(tmp_path):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tests.support.any_names import GREEK, TEXTS, Model, X, Y
-from tinygrad_dls.derivations import latex
+from tinygrad_dls.derivations import notation as latex
 from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names
 from tinygrad_dls.ir.functions import PATTERNS
 

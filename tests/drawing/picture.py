@@ -63,4 +63,15 @@ FACTS = {
         },
         "module-layer1": {"label": "layer1 (Linear)", "holds": ["node-W1", "node-Z1", "edge-2", "edge-8"]},
     },
+    "edges": {
+        "edge-1": ["node-X", "node-Z1", False],
+        "edge-2": ["node-W1", "node-Z1", False],
+        "edge-3": ["node-Z1", "node-Z2", False],
+        "edge-4": ["node-W2", "node-Z2", False],
+        "edge-5": ["node-Z2", "node-J", False],
+        "edge-6": ["node-Z2", "node-J", True],
+        "edge-7": ["node-Z1", "node-Z2", True],
+        "edge-8": ["node-W1", "node-Z1", True],
+        "edge-9": ["node-W2", "node-Z2", True],
+    },
 }

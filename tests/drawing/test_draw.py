@@ -7,11 +7,13 @@ import sys
 from xml.etree import ElementTree as ET
 
 import dask.array
+import graphviz
 import numpy as np
 import pytest
 
 import tinygrad_dls as tg
 from tests.drawing.drawn import DIRECTIONS, LOGITS, X, Y, deep, line, network, parts
+from tests.drawing.frames import frames_met
 from tests.pictures import ASSETS, PICTURES
 from tinygrad_dls.drawing import dot, rendering
 from tinygrad_dls.drawing.draw import draw
@@ -66,7 +68,7 @@ def test_graphviz_draws_every_model_of_the_course_in_every_direction(name, direc
 
 def test_nodes_have_the_names_of_the_course_and_the_class_of_their_kind():
     source = draw(LOGITS(network()(X), Y)).source
-    kinds = dict(re.findall(r'"node-(\w+)" \[id="node-\w+", class="(\w+)"', source))
+    kinds = dict(re.findall(r'"node-(\w+)" \[.* class=(\w+) .*id="node-\1"', source))
     assert kinds == {
         "X": "input", "Y": "input", "W1": "parameter", "b1": "parameter", "W2": "parameter", "b2": "parameter",
         "Z1": "value", "A1": "value", "Z2": "value", "J": "cost",
@@ -131,7 +133,7 @@ def test_hovering_shows_formula_value_gradient_and_norm():
     w = tg.Tensor([3.0, 4.0], requires_grad=True, name="w")
     J = np.sum(w)
     J.backward()
-    [shown] = re.findall(r'tooltip="(w\\n.*?)", label', draw(J).source)
+    [shown] = re.findall(r'tooltip="(w\\n.*?)"\]', draw(J).source)
     assert shown.split(r"\n") == [
         "w", "parameter, (2,) float64", "value: [3, 4]", "gradient: [1, 1]", "norm: ‖w‖ = 5, ‖dw‖ = 1.414",
     ]  # fmt: skip
@@ -159,7 +161,8 @@ def test_the_edge_of_what_broadcasting_repeats_says_that_its_gradient_is_summed(
 def test_what_is_used_twice_gets_a_part_of_its_gradient_from_each_use():
     W = tg.Tensor(np.ones((2, 2)), requires_grad=True, name="W1")
     J = np.mean(np.square(W @ np.tanh(W @ X)))
-    backward = [x for x in draw(J, direction="both").source.splitlines() if 'class="backward"' in x and "dW1" in x]
+    backward = [x for x in draw(J, direction="both").source.splitlines() if "class=backward" in x and "dW1" in x]
+    backward = [x for x in backward if "label=" in x.split("tooltip")[0]]  # an edge that is led around is in parts
     assert len(backward) == 2
     assert all("one part of dW1 (2, 2)" in x for x in backward)
     assert "one part" not in draw(np.mean(np.tanh(W @ X)), direction="both").source
@@ -177,21 +180,21 @@ def test_matrices_stand_in_brackets():
 
 def test_both_directions_show_the_flow_of_gradients_beside_the_values():
     source = draw(LOGITS(network()(X), Y), direction="both").source
-    assert re.search(r'"node-Z2" -> "node-J" .*class="forward"', source)
-    assert re.search(r'"node-Z2" -> "node-J" .*class="backward", dir=back.*style=dashed.*dZ2 \(1, 6\)', source)
+    assert re.search(r'"node-Z2" -> "node-J" .*class=forward', source)
+    assert re.search(r'"node-Z2" -> "node-J" .*dZ2 \(1, 6\).* class=backward .*dir=back.*style=dashed', source)
 
 
 def test_backward_alone_shows_gradients_and_leaves_out_what_has_none():
     J = LOGITS(network()(X), Y)
     J.backward()
     source = draw(J, direction="backward").source
-    assert 'class="forward"' not in source
+    assert "class=forward" not in source
     assert '"node-X"' not in source
     assert "<B>dZ1</B>" in source
 
 
 def test_colour_is_not_the_only_difference_between_kinds():
-    shapes = {re.sub('(fill)?color="[^"]*"', "", style) for style in dot.STYLES.values()}
+    shapes = {tuple((k, v) for k, v in style.items() if "color" not in k) for style in dot.STYLES.values()}
     assert len(shapes) == len(dot.STYLES)
 
 
@@ -205,14 +208,13 @@ def _contrast(a, b):
 
 
 def test_every_colour_is_legible_on_a_light_and_on_a_dark_page():
-    strokes = [re.search(r' color="(#\w+)"', style)[1] for style in dot.STYLES.values()]
+    strokes = [style["color"] for style in dot.STYLES.values()]
     for color in [*strokes, dot.TONE, dot.FLOW]:
         assert _contrast(color, "#FFFFFF") >= 3, color  # WCAG's bound for graphics
         assert _contrast(color, "#1E1E1E") >= 3, color
     for style in dot.STYLES.values():
-        fill = re.search(r'fillcolor="(#\w+)"', style)[1]
         for text in (dot.DARK, dot.QUIET, dot.GRADIENT):
-            assert _contrast(text, fill) >= 4.5, (text, fill)  # and for text
+            assert _contrast(text, style["fillcolor"]) >= 4.5, (text, style)  # and for text
 
 
 def centres(source):
@@ -299,6 +301,76 @@ def test_a_picture_in_the_documentation_is_what_is_drawn_now(name):
         for svg in ((ASSETS / f"{name}.svg").read_bytes(), rendering.render(source, "svg"))
     )
     assert shown == now  # all that Graphviz and the fonts of a computer do not change
+
+
+def test_a_picture_for_a_slide_goes_from_left_to_right():
+    J = COSTS["two layers, tanh"]()
+    at, _ = centres(draw(J, rankdir="LR").source)
+    across, down = np.array([at[name] for name in ("X", "Z1", "A1", "Z2", "J")]).T
+    assert np.all(np.diff(across) > 0)
+    assert np.ptp(down) < np.ptp(across) / 10
+    assert at["b1"][1] < at["Z1"][1] < at["W1"][1]
+    for direction in DIRECTIONS:
+        assert "node-J" in parts(draw(J, rankdir="LR", direction=direction).source)
+
+
+def test_notes_can_be_switched_off():
+    J = COSTS["two layers, tanh"]()
+    assert "call backward()" in draw(J).source.splitlines()[1]
+    assert "label" not in draw(J, notes=False).source.splitlines()[1].replace("labelloc", "")
+
+
+def test_a_single_number_has_no_shape():
+    x = tg.Tensor(2.0, requires_grad=True, name="x")
+    y = x * x
+    y.name = "y"
+    J = y * 3.0
+    J.backward()
+    for direction in DIRECTIONS:
+        for picture in (draw(J, direction=direction), draw(J, direction=direction, limit=1)):
+            assert "()" not in picture.source.replace("backward()", "")
+    assert "\N{NO-BREAK SPACE}dy\N{NO-BREAK SPACE}" in draw(J, direction="both").source
+    assert draw(J)._picture.facts()["nodes"]["node-y"]["shape"] == "a single number"
+
+
+def test_the_graph_can_be_had_as_an_object_of_the_package_graphviz():
+    picture = draw(composed())
+    graph = picture.graphviz
+    assert isinstance(graph, graphviz.Digraph)
+    assert graph.source == picture.source
+    graph.attr(rankdir="LR")
+    graph.node("mine", "mine")
+    assert graph.source != picture.source == picture.graphviz.source
+
+
+def test_skip_edges_and_their_labels_keep_clear_of_frames():
+    class Block(tg.nn.Module):
+        def __init__(self, n, rng):
+            self.a, self.b = tg.nn.Linear(n, n, rng=rng), tg.nn.Linear(n, n, rng=rng)
+
+        def __call__(self, x):
+            return x + self.b(np.tanh(self.a(x)))
+
+    class DownAndUp(tg.nn.Module):
+        def __init__(self):
+            self.down, self.up = ([tg.nn.Linear(3, 3, rng=i) for i in range(3)] for _ in range(2))
+
+        def __call__(self, x):
+            kept = []
+            for layer in self.down:
+                x = np.tanh(layer(x))
+                kept.append(x)
+            for layer, skipped in zip(self.up, reversed(kept), strict=True):
+                x = np.tanh(layer(x) + skipped)
+            return x
+
+    residual = tg.nn.Sequential(*(Block(3, i) for i in range(3)), tg.nn.Linear(3, 1, rng=3))
+    for model in (residual, DownAndUp()):
+        for direction in DIRECTIONS:
+            picture = draw(model, np.ones((3, 6)), direction=direction)
+            crossings, covered = frames_met(rendering.render(picture.source, "svg"))
+            assert crossings == {}, direction  # beyond the one that leads in or out
+            assert covered == [], direction
 
 
 # -- the object -------------------------------------------------------------------------------------------------------
@@ -438,6 +510,9 @@ GOOD = composed()
         (lambda: draw(GOOD, depth=True), ValueError, "depth must be .* got True"),
         (lambda: draw(GOOD, limit=0), ValueError, "limit must be a positive integer, got 0"),
         (lambda: draw(GOOD, limit="all"), ValueError, "limit must be a positive integer, got 'all'"),
+        (lambda: draw(GOOD, rankdir="left"), ValueError, 'rankdir must be "TB", .* or "LR", .*; got \'left\''),
+        (lambda: draw(GOOD, rankdir=1), ValueError, "rankdir must be .*; got 1"),
+        (lambda: draw(GOOD, notes="no"), TypeError, "draw: notes must be True or False, got 'no'"),
         (lambda: draw(GOOD).save("graph.gif"), ValueError, r"must end in \.svg, \.png, \.pdf, \.html or \.dot"),
         (lambda: draw(GOOD).save("graph"), ValueError, "must end in"),
         (lambda: draw(GOOD).save(None), TypeError, "save takes the path of a file"),

@@ -63,20 +63,20 @@ TABLE = {
     "sum over examples": (lambda: np.sum(x, axis=1), "x.sum(axis=1)", ["1"]),
     "mean": (lambda: np.mean(x), "x.mean()", ["1 / 6"]),
     "mean over examples": (lambda: np.mean(x, axis=1, keepdims=True), "x.mean(axis=1, keepdims=True)", ["1 / 3"]),
-    "max": (lambda: np.max(x), "x.max()", [""]),
+    "max": (lambda: np.max(x), "x.max()", ["(x == J) / sum(x == J, keepdims=True)"]),
     "min": (lambda: np.min(x, axis=1), "x.min(axis=1)", [""]),
     "prod": (lambda: np.prod(x), "np.prod(x)", [""]),
-    "var": (lambda: np.var(x), "np.var(x, ddof=0)", ["2 (x - x.mean(keepdims=True)) / 6"]),
-    "std": (lambda: np.std(x), "np.std(x, ddof=0)", [""]),
+    "var": (lambda: np.var(x), "np.var(x)", ["2 (x - x.mean(keepdims=True)) / 6"]),
+    "std": (lambda: np.std(x), "np.std(x)", [""]),
     "cumsum": (lambda: np.cumsum(x), "np.cumsum(x)", [""]),
     "reshape": (lambda: x.reshape(3, 2), "x.reshape(3, 2)", ["1"]),
-    "transpose": (lambda: np.transpose(x, (1, 0)), "np.transpose(x, (1, 0))", [""]),
-    "swapaxes": (lambda: np.swapaxes(x, 0, 1), "np.swapaxes(x, 0, 1)", [""]),
-    "expand_dims": (lambda: np.expand_dims(x, 0), "np.expand_dims(x, 0)", ["1"]),
-    "squeeze": (lambda: np.squeeze(b), "np.squeeze(b)", ["1"]),
+    "transpose": (lambda: np.transpose(x, (1, 0)), "x.T", [""]),
+    "swapaxes": (lambda: np.swapaxes(x, 0, 1), "x.T", [""]),
+    "expand_dims": (lambda: np.expand_dims(x, 0), "np.expand_dims(x, axis=0)", ["1"]),
+    "squeeze": (lambda: np.squeeze(b), "np.squeeze(b, axis=1)", ["1"]),
     "broadcast_to": (lambda: np.broadcast_to(v, (2, 3)), "np.broadcast_to(v, (2, 3))", ["1"]),
     "astype": (lambda: x.astype(np.float32), "x.astype(np.float32)", [""]),
-    "concatenate": (lambda: np.concatenate([x, y]), "np.concatenate((x, y), axis=0)", ["", ""]),
+    "concatenate": (lambda: np.concatenate([x, y]), "np.concatenate([x, y], axis=0)", ["", ""]),
     "getitem": (lambda: x[:, 1:], "x[:, 1:]", [""]),
     "sigmoid": (lambda: tg.sigmoid(z), "sigmoid(z)", ["U1 (1 - U1)"]),
     "tanh": (lambda: np.tanh(z), "np.tanh(z)", ["1 - U1²"]),
@@ -137,7 +137,7 @@ def as_python(text):
 def names_of(node):
     """What may stand in a local derivative of a node."""
     arrays = {n.name: values(n.x) for n in (*node.inputs, node) if isinstance(n, Node)}
-    functions = {name: getattr(np, name) for name in ("cos", "exp", "log", "logical_and", "sin", "where")}
+    functions = {name: getattr(np, name) for name in ("cos", "exp", "log", "logical_and", "sin", "sum", "where")}
     patterns = {f.__name__: f for f in of_programs.PATTERNS}
     return {**functions, **patterns, **arrays, "m": 3}
 

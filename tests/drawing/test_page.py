@@ -10,7 +10,7 @@ from tests.drawing.picture import FACTS, SVG
 from tinygrad_dls.drawing import page as pages
 from tinygrad_dls.drawing.page import SCRIPT, STYLE, page, widget
 
-NOTHING = {"nodes": {}, "parameters": {}, "modules": {}}
+NOTHING = {"nodes": {}, "parameters": {}, "modules": {}, "edges": {}}
 
 
 def test_a_page_is_one_html_file_with_everything_in_it():
@@ -37,7 +37,12 @@ def test_the_prologue_of_the_svg_stays_out():
 def test_no_text_is_read_as_html():
     evil = "</script></title><script>alert(1)</script><!--"
     card = {"name": evil, "value": evil}
-    facts = {"nodes": {"node-X": card}, "parameters": {evil: [evil]}, "modules": {evil: {"label": evil, "holds": []}}}
+    facts = {
+        "nodes": {"node-X": card},
+        "parameters": {evil: [evil]},
+        "modules": {evil: {"label": evil, "holds": []}},
+        "edges": {evil: [evil, evil, False]},
+    }
     text = page(SVG, facts, title=evil)
     assert evil not in text
     assert "<script>alert" not in text
@@ -73,7 +78,7 @@ def test_only_attributes_are_changed():
 
 
 def test_facts_may_be_any_mapping():
-    facts = MappingProxyType({"nodes": MappingProxyType({}), "parameters": {}, "modules": {}})
+    facts = MappingProxyType({"nodes": MappingProxyType({}), "parameters": {}, "modules": {}, "edges": {}})
     assert widget(SVG, facts, "one") == widget(SVG, NOTHING, "one")
 
 
@@ -89,11 +94,11 @@ def test_no_picture_is_an_error():
 
 
 def test_facts_that_lack_a_part_are_an_error():
-    with pytest.raises(ValueError, match="facts lack modules, parameters"):
+    with pytest.raises(ValueError, match="facts lack edges, modules, parameters"):
         page(SVG, {"nodes": {}}, title="net")
 
 
-@pytest.mark.parametrize("name", ["page.html", "page.css", "page.js", "widget.html"])
+@pytest.mark.parametrize("name", ["page.html", "page.css", "page.js", "layout.js", "widget.html"])
 def test_the_files_are_part_of_the_package(name):
     assert files(pages.__package__).joinpath(name).is_file()
 

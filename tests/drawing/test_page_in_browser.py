@@ -1,7 +1,9 @@
 """What a page does, in a real browser: each test says what to do on a page of its own, and what is to be seen then."""
 
+import numpy as np
 import pytest
 
+import tinygrad_dls as tg
 from examples import from_picture_to_code
 from tests.drawing.picture import FACTS, SVG
 from tests.support.browser import look
@@ -22,8 +24,9 @@ ODD = {
         "module-layer1": {"label": EVIL, "holds": ["node-Z1"]},
         "module-gone": {"label": "gone", "holds": []},
     },
+    "edges": {**FACTS["edges"], "edge-1": ["gone", "__proto__", False], "gone": ["node-X", "node-J", False]},
 }
-BARE = page(SVG, {"nodes": {}, "parameters": {}, "modules": {}}, title="net")
+BARE = page(SVG, {"nodes": {}, "parameters": {}, "modules": {}, "edges": {}}, title="net")
 TWO = f"""<!doctype html><style>{STYLE}</style><body><h1 tabindex="0">Two</h1>{widget(SVG, FACTS, "one")}
 {widget(SVG, FACTS, "two")}<script>{SCRIPT}</script><script>{SCRIPT}</script>"""
 
@@ -309,24 +312,197 @@ def test_a_click_on_the_box_brings_it_back(seen):
     clickAt(find("module-layer1").querySelector("text"));
     const box = lid("layer1").querySelector("rect");
     const after = box.getBoundingClientRect();
-    const places = [[0.1, 0.1], [0.5, 0.5], [0.9, 0.9], [0.02, 0.6]];  // an edge from X goes in by the last
+    const places = [[0.1, 0.1], [0.5, 0.5], [0.9, 0.9], [0.02, 0.6]];
     const onTop = places.map(([x, y]) => document.elementFromPoint(
       after.left + x * after.width, after.top + y * after.height).closest(".tg-lid") === lid("layer1"));
     const style = getComputedStyle(box);
     const text = lid("layer1").querySelector("text").getBoundingClientRect();
     return {
-      same: ["left", "top", "width", "height"].every((side) => Math.abs(before[side] - after[side]) < 3),
+      smaller: after.height / camera()[2] < 40,
       onTop, opaque: [style.opacity, style.fillOpacity, /^rgb\\(/.test(style.fill)],
       label: [lid("layer1").textContent, text.left >= after.left && text.right <= after.right],
     };
 """)
-def test_the_box_is_opaque_on_top_and_as_large_as_the_module(seen):
+def test_the_box_is_opaque_on_top_and_as_large_as_its_label(seen):
     assert seen == {
-        "same": True,
+        "smaller": True,
         "onTop": [True] * 4,
         "opaque": ["1", "1", True],
         "label": ["\u25b8 layer1 (Linear)", True],
     }
+
+
+# -- the layout of what is left ---------------------------------------------------------------------------------------
+
+PLACES = """
+    const sidesOf = (element) => {
+      const { left, right, top, bottom } = element.getBoundingClientRect();
+      return { left, right, top, bottom };
+    };
+    const boxes = () => [...all(".node"), ...all(".tg-lid")].filter(isShown);
+    const overlaps = () => boxes().flatMap((one, i) => boxes().slice(i + 1).filter((other) => {
+      const [a, b] = [sidesOf(one), sidesOf(other)];
+      return a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    })).length;
+    // The lines that end neither at a box nor, as the parts of one do, at the end of another.
+    const loose = () => {
+      const lines = all(".edge").filter(isShown).map((edge) => {
+        const path = edge.querySelector("path");
+        const matrix = path.getScreenCTM();
+        const length = path.getTotalLength();
+        const ends = [0, length].map((at) => path.getPointAtLength(at).matrixTransform(matrix));
+        return { edge, ends };
+      });
+      const reach = 14 * camera()[2];
+      return lines.filter(({ edge, ends }) => ends.some(({ x, y }) => {
+        const near = boxes().some((box) => {
+          const { left, right, top, bottom } = sidesOf(box);
+          return left - reach < x && x < right + reach && top - reach < y && y < bottom + reach;
+        });
+        return !near && !lines.some((line) => line.edge !== edge && line.ends.some((end) =>
+          Math.hypot(end.x - x, end.y - y) < reach));
+      })).map(({ edge }) => edge.id);
+    };
+    const height = () => {
+      const found = boxes().map(sidesOf);
+      return (Math.max(...found.map(({ bottom }) => bottom)) - Math.min(...found.map(({ top }) => top))) / camera()[2];
+    };
+"""
+
+
+def drawn(direction="both", layers=3):
+    """A network of blocks that pass their input on, as a page."""
+
+    class Block(tg.nn.Module):
+        def __init__(self, n, rng):
+            self.a, self.b = tg.nn.Linear(n, n, rng=rng), tg.nn.Linear(n, n, rng=rng)
+
+        def __call__(self, x):
+            return x + self.b(np.tanh(self.a(x)))
+
+    model = tg.nn.Sequential(*(Block(3, i) for i in range(layers)), tg.nn.Linear(3, 1, rng=9))
+    picture = tg.draw(model, (3, 6), (1, 6), loss=tg.binary_cross_entropy_with_logits, direction=direction)
+    return f"""<!doctype html><style>{STYLE}</style><body class="tg-page"><main>{picture.widget()}</main>
+<script>{SCRIPT}</script>"""
+
+
+@on_page(
+    PLACES
+    + """
+    const found = [[height(), overlaps(), loose()]];
+    for (const title of ["a (Linear 3 -> 3)", "layer2", "layer1", "layer3", "layer4", "Sequential"]) {
+      click(all(".cluster").find((each) => each.getAttribute("aria-label").startsWith(title)));
+      found.push([height(), overlaps(), loose()]);
+    }
+    button("Expand all").click();
+    found.push([height(), overlaps(), loose()]);
+    return found;
+""",
+    html=drawn,
+)
+def test_what_is_left_moves_together_without_overlaps_or_loose_ends(seen):
+    assert [(overlaps, loose) for _, overlaps, loose in seen] == [(0, [])] * len(seen)
+    heights = [height for height, _, _ in seen]
+    assert heights[:-1] == sorted(heights[:-1], reverse=True)
+    assert heights[-1] == pytest.approx(heights[0], abs=1)  # opened again, it is Graphviz's picture
+    assert heights[-2] < heights[0] / 4
+
+
+@on_page(
+    PLACES
+    + """
+    click(all(".cluster").find((each) => each.getAttribute("aria-label").startsWith("layer2")));
+    const arrows = all(".edge").filter(isShown).filter((edge) => edge.querySelector("polygon")).length;
+    const into = all(".edge.forward").filter(isShown).map((edge) => edge.id.split("-").slice(1).join("-"));
+    const texts = all(".edge.forward text").filter(isShown).map((text) => text.textContent.trim());
+    const known = ["2.a.W\u1d40", "1 - U2\u00b2"].map((text) => texts.includes(text));
+    return [arrows > 0, new Set(into).size === into.length, ...known];
+""",
+    html=lambda: drawn("forward"),
+)
+def test_an_edge_into_a_closed_module_has_its_arrow_and_no_derivative_of_what_is_hidden(seen):
+    assert seen == [True, True, False, True]
+
+
+def recurrent():
+    class Recurrent(tg.nn.Module):
+        def __init__(self):
+            self.cell, self.out = tg.nn.Linear(2, 2, rng=0), tg.nn.Linear(2, 1, rng=1)
+
+        def __call__(self, X):
+            h = X[0]
+            for x in X[1:]:
+                h = np.tanh(self.cell(h) + x)
+            return self.out(h)
+
+    picture = tg.draw(Recurrent(), (5, 2, 3), (1, 3), loss=tg.binary_cross_entropy_with_logits)
+    return f"""<!doctype html><style>{STYLE}</style><body class="tg-page"><main>{picture.widget()}</main>
+<script>{SCRIPT}</script>"""
+
+
+@on_page(
+    PLACES
+    + """
+    click(all(".cluster").find((each) => each.getAttribute("aria-label").startsWith("cell")));
+    const box = sidesOf(lid("cell"));
+    const reach = 10 * camera()[2];
+    const heads = all(".edge polygon").filter(isShown).map((head) => sidesOf(head)).filter((head) =>
+      head.right > box.left - reach && head.left < box.right + reach && head.bottom > box.top - reach
+        && head.top < box.bottom + reach);
+    const covered = heads.filter((head) => head.left >= box.left && head.right <= box.right && head.top >= box.top
+      && head.bottom <= box.bottom);
+    return [overlaps(), loose(), heads.length >= 1, covered.length];
+""",
+    html=recurrent,
+)
+def test_a_module_that_many_things_go_into_is_reached_by_their_arrows(seen):
+    assert seen == [0, [], True, 0]
+
+
+def sixty_layers():
+    layers = [layer for i in range(59) for layer in (tg.nn.Linear(3, 3, rng=i), tg.nn.ReLU())]
+    model = tg.nn.Sequential(*layers, tg.nn.Linear(3, 1, rng=9))
+    picture = tg.draw(model, (3, 6), (1, 6), loss=tg.binary_cross_entropy_with_logits)
+    return f"""<!doctype html><style>{STYLE}</style><body class="tg-page"><main>{picture.widget()}</main>
+<script>{SCRIPT}</script>"""
+
+
+@on_page(
+    """
+    const text = find("node-Z1").querySelector("text").getBoundingClientRect();
+    const [frame, first] = [view, find("node-X")].map((each) => each.getBoundingClientRect());
+    const opened = [text.height, frame.top <= first.top, first.bottom <= frame.bottom, frame.left <= first.left];
+    button("Fit").click();
+    const last = find("node-J").getBoundingClientRect();
+    return [...opened, last.bottom <= frame.bottom, camera()[2] < 0.1];
+""",
+    html=sixty_layers,
+)
+def test_sixty_layers_open_at_a_size_that_can_be_read_and_fit_shows_all(seen):
+    height, *others = seen
+    assert height > 9  # pixels
+    assert others == [True] * 5
+
+
+@on_page(
+    """
+    const covered = [];
+    for (const scale of [1, 1.6, 2.5, 4]) {
+      button("Fit").click();
+      fire(view, "wheel", { deltaY: -Math.log(scale / camera()[2]) / 0.0015, ...center(view) });
+      for (const node of all(".node")) {
+        const [a, frame] = [node, view].map((each) => each.getBoundingClientRect());
+        if (a.left < frame.left || a.right > frame.right || a.top < frame.top || a.bottom > frame.bottom) continue;
+        fire(node, "pointerenter");
+        const b = card.getBoundingClientRect();
+        if (b.left < a.right && b.right > a.left && b.top < a.bottom && b.bottom > a.top) covered.push(node.id);
+      }
+    }
+    return covered;
+"""
+)
+def test_a_card_never_covers_the_node_that_it_explains(seen):
+    assert seen == []
 
 
 @on_page("""
@@ -532,13 +708,14 @@ def test_without_modules_and_parameters_there_are_no_controls_for_them(seen):
     const scale = (figure) => figure.querySelector("svg > g").getAttribute("transform").split("scale")[1];
     const before = [scale(one), scale(two)];
     two.querySelector("[data-do=collapse]").click();
+    const closed = scale(two);
     press("+");
-    const still = scale(one) === before[0] && scale(two) === before[1];
+    const still = scale(one) === before[0] && scale(two) === closed && closed !== before[1];
     const wheel = fire(one.querySelector(".tg-view"), "wheel", { deltaY: -100 }).defaultPrevented;
     one.querySelector(".tg-view").focus();
     press("+", one.querySelector(".tg-view"));
     const focused = fire(one.querySelector(".tg-view"), "wheel", { deltaY: -100 }).defaultPrevented;
-    return [inside(one), inside(two), still, wheel, focused, scale(one) !== before[0], scale(two) === before[1],
+    return [inside(one), inside(two), still, wheel, focused, scale(one) !== before[0], scale(two) === closed,
       one.querySelectorAll(".tg-side button").length];
 """,
     html=TWO,

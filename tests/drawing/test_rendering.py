@@ -46,7 +46,7 @@ def pygraphviz_that(tmp_path, monkeypatch, code):
 
 ECHO = """
     source = sys.stdin.buffer.read()
-    sys.stdout.buffer.write(b"drawn " + sys.argv[1].encode() + b" " + source)
+    sys.stdout.buffer.write(b"drawn " + " ".join(sys.argv[1:]).encode() + b" " + source)
 """
 
 
@@ -56,7 +56,7 @@ ECHO = """
 @pytest.mark.parametrize("format", FORMATS)
 def test_dot_gets_the_source_and_the_format(dot, format):
     dot(ECHO)
-    assert render(SOURCE, format) == f"drawn -T{format} {SOURCE}".encode()
+    assert render(SOURCE, format) == f"drawn -Kdot -T{format} {SOURCE}".encode()
 
 
 def test_dot_of_the_path_comes_before_pygraphviz(dot, monkeypatch):
@@ -67,7 +67,7 @@ def test_dot_of_the_path_comes_before_pygraphviz(dot, monkeypatch):
 
 def test_a_name_that_utf8_cannot_write_is_no_reason_for_no_picture(dot):
     dot(ECHO)
-    assert render("digraph { \ud800 }", "svg") == b"drawn -Tsvg digraph { ? }"
+    assert render("digraph { \ud800 }", "svg") == b"drawn -Kdot -Tsvg digraph { ? }"
 
 
 def test_warnings_of_dot_are_no_errors(dot):

@@ -80,6 +80,14 @@ def test_a_seed_of_numbers_becomes_one_of_the_values_kind(make):
     )
 
 
+@pytest.mark.parametrize("make", [blocks, inside])
+def test_a_sum_hands_on_a_seed_of_the_values_kind(make):
+    x = tg.Tensor(make(np.ones((2, 3))), requires_grad=True)
+    np.sum(x).backward(3.0)
+    assert type(x.grad) is type(make(np.ones(1)))
+    np.testing.assert_array_equal(np.asarray(x.grad if make is blocks else x.grad.data), np.full((2, 3), 3.0))
+
+
 @pytest.mark.parametrize("index", [np.array([0, 2, 0, 0]), (slice(None, None, -2), 1), np.s_[..., None], -1])
 def test_what_cannot_be_written_into_adds_up_entries_that_are_taken_several_times(index):
     w = np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])

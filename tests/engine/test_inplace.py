@@ -51,6 +51,21 @@ def test_a_changed_argument_without_a_name_is_named_once():
         J.backward()
 
 
+@tg.op()
+def product_of_three(x, y, z):
+    """A product, of three arrays that the rule reads."""
+    return x * y * z, (lambda dz: dz * y * z, lambda dz: dz * x * z, lambda dz: dz * x * y)
+
+
+@pytest.mark.parametrize("position", [2, 3])
+def test_of_several_arrays_the_one_that_was_changed_is_named(position):
+    arrays = [np.ones(2), np.ones(2)]
+    J = product_of_three(leaf([1.0, 2.0]), *arrays)
+    arrays[position - 2][0] = 2
+    with changed("argument " + str(position), f"argument {position} of product_of_three"):
+        J.backward(np.ones(2))
+
+
 def test_adding_to_a_parameters_data_before_backward_raises():
     _, _, model, _, J = network()
     W2 = model.parameters()[2]
@@ -190,6 +205,13 @@ def test_a_change_of_one_entry_of_up_to_32_kilobytes_is_seen(layout, dtype):
         J.backward()
 
 
+def test_of_an_array_of_exactly_32_kilobytes_every_entry_is_compared():
+    x = np.zeros(2**15 // 8)
+    before = fingerprint(x, whole=False)
+    x[1] = 1  # no entry of a sample that begins with the first
+    assert fingerprint(x, whole=False) != before
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(64, 1024), (1024, 64), (67, 134), (100, 2000), (3, 122, 1000)])
 def test_a_new_row_or_column_of_67_entries_is_seen_in_an_array_of_any_size(layout, shape):
@@ -217,6 +239,20 @@ def test_a_change_of_one_entry_is_seen_in_data_of_any_size(layout, dtype, size):
         assert fingerprint(x, whole=True) != before
         x[1, i] = 0
     assert fingerprint(x, whole=True) == before
+
+
+@pytest.mark.parametrize("layout", LAYOUTS[:2])
+@pytest.mark.parametrize("shape", [(5003, 2), (2, 5003), (10_007,)])
+def test_a_change_of_any_entry_is_seen_in_data(layout, shape):
+    """The sums run over the memory, whatever its order, and what is left over is at its end."""
+    x = layout(np.zeros(shape))
+    before = fingerprint(x, whole=True)
+    entries = x.ravel(order="K")
+    assert np.may_share_memory(entries, x)
+    for i in [*range(0, x.size - 600, 37), *range(x.size - 600, x.size)]:
+        entries[i] = 1
+        assert fingerprint(x, whole=True) != before, i
+        entries[i] = 0
 
 
 @pytest.mark.parametrize("change", [lambda x: x.__imul__(-1), lambda x: x.__imul__(2), lambda x: x[:, ::-1].copy()])

@@ -204,6 +204,26 @@ def test_of_a_context_manager_it_is_off_in_its_own_code_and_not_in_the_block(abo
     assert (ended, block.__name__) == ([False] * 3, "block")
 
 
+async def awaited():
+    """A coroutine."""
+
+
+def plain():
+    """A function."""
+
+
+def stepped():
+    """A generator."""
+    yield
+
+
+@pytest.mark.parametrize("function", [awaited, plain, stepped])
+def test_a_decorated_function_keeps_its_name_and_what_it_says_of_itself(function):
+    decorated = tg.no_grad()(function)
+    assert (decorated.__name__, decorated.__doc__) == (function.__name__, function.__doc__)
+    assert decorated.__wrapped__ is function
+
+
 def test_of_an_asynchronous_generator_it_is_off_while_that_runs_only():
     seen = []
 

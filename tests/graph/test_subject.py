@@ -55,12 +55,13 @@ CALLS = {
     "draw": draw,
     "derive": tg.derive,
     "numpy_source": tg.numpy_source,
+    "report": tg.report,
     "compile": compile,
     "fit": fit,
     "diagnose": diagnose,
 }
-LOOKING = ["draw", "derive", "numpy_source"]  # at a graph, whoever made it
-COSTS = ["derive", "numpy_source"]
+LOOKING = ["draw", "derive", "numpy_source", "report"]  # at a graph, whoever made it
+COSTS = ["derive", "numpy_source", "report"]
 STEPS = ["compile", "fit"]
 ALL = list(CALLS)
 OF_FUNCTIONS = [*LOOKING, "compile"]
@@ -214,7 +215,7 @@ def cost(X, Y):
 
 def test_a_cost_a_function_and_a_model_are_drawn_alike():
     def parts(text):
-        return sorted(re.findall(r"(?:label|<b>)[^<>\[\]]*\b(?:W1|b1|Z1|A1|W2|b2|Z2|J|Y|X)\b", text))
+        return sorted(re.findall(r"(?:label=|<B>)\"?[^<>\[\]\"]*\b(?:W1|b1|Z1|A1|W2|b2|Z2|J|Y|X)\b", text))
 
     whole = tg.draw(MODEL, X, Y, loss=LOGITS)
     for drawing in (tg.draw(cost(X, Y)), tg.draw(cost, X, Y), tg.draw(cost, (2, 9), (1, 9))):

@@ -39,7 +39,11 @@ CHAIN = "((1 - y) / (1 - {a}) - y / {a}) * {a} * (1 - {a})"
 # Of each rule: programs before and after, and after these, programs that it must leave alone.
 TABLE = {
     "evaluate_constants": (
-        {"one * 2": "asarray(2.0)", "np.sqrt(one / 4)": "asarray(0.5)", "half.astype(float)": "asarray(0.5)"},
+        {
+            "one * 2": "asarray(2.0, dtype=dtype('float64'))",
+            "np.sqrt(one / 4)": "asarray(0.5, dtype=dtype('float64'))",
+            "half.astype(float)": "asarray(0.5, dtype=dtype('float64'))",
+        },
         ["s * 2", "one > 2", "one * x"],
     ),
     "strip_constant_dtype": (
@@ -83,10 +87,6 @@ TABLE = {
             "n * 2 * 3",
         ],
     ),
-    "matrix_product": (
-        {"np.dot(x, w)": "matmul(x, w)"},
-        ["np.dot(v, v)", "np.dot(x, v)", "np.dot(x, s)"],
-    ),
     "squared": (
         {"x * x": "power(x, 2)", "np.square(x)": "power(x, 2)", "x ** 1": "x"},
         ["s * s", "x * y", "n ** 1.0", "booleans * booleans"],
@@ -129,10 +129,10 @@ TABLE = {
     ),
     "sum_without_axes": (
         {
-            "np.sum(x, axis=(0, 1), keepdims=True).reshape(())": "sum(x, axis=None, keepdims=False)",
-            "np.sum(x, axis=-1, keepdims=True).reshape(2)": "sum(x, axis=-1, keepdims=False)",
-            "np.squeeze(np.sum(x, axis=0, keepdims=True))": "sum(x, axis=0, keepdims=False)",
-            "np.sum(x, keepdims=True).reshape(())": "sum(x, axis=None, keepdims=False)",
+            "np.sum(x, axis=(0, 1), keepdims=True).reshape(())": "sum(x, axis=(0, 1))",
+            "np.sum(x, axis=-1, keepdims=True).reshape(2)": "sum(x, axis=(1,))",
+            "np.squeeze(np.sum(x, axis=0, keepdims=True))": "sum(x, axis=(0,))",
+            "np.sum(x, keepdims=True).reshape(())": "sum(x, axis=(0, 1))",
         },
         [
             "np.sum(x, axis=1, keepdims=True).reshape(1, 2)",

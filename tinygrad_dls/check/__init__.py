@@ -1,9 +1,14 @@
-"""Is this gradient right? `gradcheck` holds autodiff against slopes, `diagnose` your own backprop against autodiff."""
+"""Is this right? `gradcheck` holds autodiff against slopes, `diagnose` your own backprop against autodiff.
+
+`diagnose_update` holds the update that follows against the optimizer's.
+"""
 
 from tinygrad_dls.check.causes import Step, cause, causes
 from tinygrad_dls.check.diagnosis import Diagnosis, Finding, diagnose
 from tinygrad_dls.check.numerical import GradCheck, GradientError, Row, gradcheck
+from tinygrad_dls.check.updates import UpdateDiagnosis, diagnose_update
 
 __all__ = [
-    "Diagnosis", "Finding", "GradCheck", "GradientError", "Row", "Step", "cause", "causes", "diagnose", "gradcheck",
+    "Diagnosis", "Finding", "GradCheck", "GradientError", "Row", "Step", "UpdateDiagnosis", "cause", "causes",
+    "diagnose", "diagnose_update", "gradcheck",
 ]  # fmt: skip

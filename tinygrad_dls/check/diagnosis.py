@@ -100,9 +100,12 @@ class Diagnosis:
         for finding in self.findings:
             first, *more = finding.text.splitlines()
             lines += [f"  {finding.name:{width}}  {first}", *(f"  {'':{width}}  {line}" for line in more)]
-        wrong = self.first_wrong
-        lines.append("All of these are right." if wrong is None else f"The first wrong one is {wrong.name}.")
+        lines.append(self._conclusion())
         return "\n".join([*lines, self.hint] if self.hint else lines)
+
+    def _conclusion(self) -> str:
+        wrong = self.first_wrong
+        return "All of these are right." if wrong is None else f"The first wrong one is {wrong.name}."
 
     __repr__ = __str__  # what a notebook shows
 

@@ -177,7 +177,7 @@ RULES: tuple[Rule, ...] = (
     Identity(
         "product",
         "``np.dot`` starts a product of small matrices in half the time of ``np.matmul``.",
-        Pair(lambda x, y: x @ y, lambda x, y: np.dot(x, y), fast_floats, vectors_or_matrices),
+        Pair(lambda x, y: x @ y, lambda x, y: named(np.dot)(x, y), fast_floats, vectors_or_matrices),
     ),
     masks_as_numbers,
 )

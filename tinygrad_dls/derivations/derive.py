@@ -7,28 +7,32 @@ not. Algebra multiplies and simplifies; what it cannot prove shorter is left as 
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.derivations.arguments import with_leaves
 from tinygrad_dls.derivations.document import Derivation, Formula, Line, Part, Prose
-from tinygrad_dls.derivations.latex import Notation, latex, marked
+from tinygrad_dls.derivations.explanations import explanation, said_of
+from tinygrad_dls.derivations.latex import latex
+from tinygrad_dls.derivations.notation import Notation, marked
 from tinygrad_dls.engine.arrays import boolean
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.subject import subject
-from tinygrad_dls.ir.call import Call, evaluate, is_transpose, toposort
+from tinygrad_dls.ir.call import Call, evaluate, is_transpose, program_input, toposort
+from tinygrad_dls.ir.functions import FILLED, row_of
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
+from tinygrad_dls.ir.shapes import call_of
 from tinygrad_dls.nn.regularisation import SETTINGS
 
 try:
-    from tinygrad_dls.derivations import one_example, taken_apart
+    from tinygrad_dls.derivations import one_example, one_number, taken_apart
     from tinygrad_dls.derivations.entries import Entries, M, as_call, is_one, top_of
 except ModuleNotFoundError as error:
     raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
@@ -52,13 +56,16 @@ def derive(
     Parameters
     ----------
     cost : Tensor, function or Module
-        The cost ``J``, or the function that computes it of arrays, or a model, with `loss`.
+        The cost ``J``, or the function that computes it of arrays, or a model, with `loss`. Any function of arguments
+        that are floats is derived with respect to the first, as `tinygrad_dls.grad` differentiates it, if it uses no
+        Tensors of its own.
     *inputs : array
         The arguments of a function; of a model, the examples X and the labels Y.
     loss : function, optional
         A function of the model's output and the labels, such as `tinygrad_dls.binary_cross_entropy_with_logits`.
     wrt : str, Tensor, or list of these, optional
-        What is derived with respect to: names such as ``"W1"`` or ``"Z2"``, or the Tensors; by default, all parameters.
+        What is derived with respect to: names such as ``"W1"`` or ``"Z2"``, also those of a function's arguments; or
+        the Tensors. By default, all parameters.
     values : bool, default False
         Whether each line carries its number too; in the steps for one example, that of the first.
 
@@ -83,10 +90,20 @@ def derive(
     >>> derivation = tg.derive(tg.nn.LogisticRegression(2), X, Y, loss=tg.binary_cross_entropy_with_logits)
     >>> derivation.formulas["dZ"], derivation.formulas["dW"]
     ('(A - Y) / m', 'dZ @ X.T')
+
+    A function of numbers is derived op by op:
+
+    >>> import numpy as np
+    >>> derivation = tg.derive(lambda x: x * np.exp(-(x**2)), 1.5)
+    >>> print(derivation.text[derivation.text.index("  All in all"):])
+      All in all, with the function's own formula.
+        dJ/dx = exp(-x**2) - 2*x**2*exp(-x**2)
+              = (1 - 2*x**2)*exp(-x**2)
+    <BLANKLINE>
     """
     with_values = boolean(values, "values")
-    step = next(program(subject("derive", cost, inputs, loss), symbols=True))
-    return _DerivationBuilder(step, wrt, with_values).derivation()
+    given, wanted = with_leaves(subject("derive", cost, inputs, loss), wrt)
+    return _DerivationBuilder(next(program(given, symbols=True)), wanted, with_values).derivation()
 
 
 class _DerivationBuilder:
@@ -98,10 +115,12 @@ class _DerivationBuilder:
         self.top = top_of(self.root)
         self.node = {node.identifier: node for node in sorted(nodes, key=lambda node: node.kind != "input")}
         self.calls = dict((*step.forward, *step.backward))
+        self.arrays = {call.name: call for call in (*step.data, *step.parameters)} | step.recorded
         self.users: dict[Node, list[Node]] = {node: [] for node in nodes}
         for node in nodes:
             for x in dict.fromkeys(x for x in node.inputs if isinstance(x, Node)):
                 self.users[x].append(node)
+        self.of_numbers = one_number.is_of_numbers(nodes)
         self.wanted = self._wanted(wrt)
         self.path = self._path()
         arrays = {call.name: call.name for call in (*step.data, *step.parameters)} | {x: x for x, _ in step.forward}
@@ -125,7 +144,8 @@ class _DerivationBuilder:
         for identifier, call in step.backward:
             if self._has_line(self.node[identifier[1:]]):
                 self.backward[identifier] = call
-                if call not in before:  # else the forward pass has computed it within a formula
+                # else the forward pass has computed it within a formula; or it is a number, which needs no name
+                if call not in before and row_of(call.function).kind is not FILLED:
                     self.names.setdefault(call, identifier)
         self.entries = Entries(step, lambda node: node not in self.inlined, self.notation)
         self.numbers = self._numbers() if with_values else {}
@@ -165,7 +185,7 @@ class _DerivationBuilder:
 
     def _is_within(self, node: Node | None, call: Call) -> bool:
         """Whether a node is written within the formula that uses it, as in the printed code."""
-        if node is None or node is self.root or node in self.wanted:
+        if node is None or node is self.root or node in self.wanted or self.of_numbers:
             return False
         return is_written_within(node, len(self.users[node]), call, self.names)
 
@@ -199,6 +219,12 @@ class _DerivationBuilder:
         for identifier in self._in_order():
             rights, because = self._steps(self.node[identifier[1:]], identifier, finals[identifier])
             backward.append(self._line(identifier, rights, because))
+        code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
+        steps = None
+        if self.of_numbers:
+            steps = one_number.step_by_step(self.entries, self.path, self.wanted, self.numbers)
+        if steps is not None:
+            return Derivation(tuple(part for part in (self._given(), steps) if part is not None), code)
         wanted = [self._named(f"d{node.identifier}") for node in self.wanted]
         first, of = self.wanted[0], self._slope(self.root, self.wanted[0])
         intro: Prose = (
@@ -215,7 +241,6 @@ class _DerivationBuilder:
             self._one_example(),
             Part("Backward pass", intro, tuple(backward)),
         ]
-        code = {identifier: self._formula(identifier, call).code for identifier, call in finals.items()}
         return Derivation(tuple(part for part in parts if part is not None), code)
 
     def _one_example(self) -> Part | None:
@@ -293,7 +318,7 @@ class _DerivationBuilder:
             return ("The mean of the losses.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
-        what = re.split(r"[,:`(]", _doc(node))[0].strip().rstrip(".")
+        what = re.split(r"[,:`(]", said_of(node))[0].strip().rstrip(".")
         return (f"{what}.",) if what else ()
 
     # -- backward -----------------------------------------------------------------------------------------------------
@@ -323,13 +348,13 @@ class _DerivationBuilder:
         """The equal forms of a gradient, and why they hold."""
         final, users = self._formula(identifier, call), self.users[node]
         found = self.entries.gradient(node)
-        if found is not None and found.local is not None and found.local != 1:
+        if found is not None and found.local not in (None, 1) and found.above[0].loss is None:
             (above,) = found.above
             slope, gradient = self._slope(above, node), self._named(f"d{above.identifier}")
             rights = [Formula(rf"{gradient.latex} \odot {slope.latex}", f"{gradient.code} * ({slope.code})")]
             local = as_call(found.local, self._arrays(), call.shape, self.step.trace.m)
             if local is not None:
-                product = _in_a_row(Call(None, (), {}, call.shape, call.dtype, f"d{above.identifier}"), local)
+                product = _in_a_row(program_input(f"d{above.identifier}", call.shape, call.dtype), local)
                 names = {self.step.trace.dimension: self.notation.count_in_code}
                 rights.append(self._written(product, names))
             rights = [x for x in rights if x != final]
@@ -362,7 +387,7 @@ class _DerivationBuilder:
         if user.loss is not None:
             is_mask = any(c.function is np.equal for c in toposort([call]))
             return ("The derivative of the cost" + (", in which True counts as 1" if is_mask else "") + ".",)
-        why = "" if user in self.inlined else _explanation(user)
+        why = "" if user in self.inlined else explanation(user)
         return (why or "The chain rule.",)
 
     def _below(self, user: Node) -> str:
@@ -386,8 +411,9 @@ class _DerivationBuilder:
         )
         user_is = (", ", self._named(user.identifier), f" is {_tuple(larger)}") if user not in self.inlined else ()
         times = f"each number for all {self.notation.count_in_shapes} examples" if column else "its numbers many times"
+        own = self._shape(self.arrays[node.identifier]) or ()
         return (
-            "Broadcasting: ", self._named(node.identifier), f" is {_tuple(tuple(map(str, node.shape)))}", *user_is,
+            "Broadcasting: ", self._named(node.identifier), f" is {_tuple(own)}", *user_is,
             f", which uses {times}. Every use moves the cost, so the uses add up.",
         )  # fmt: skip
 
@@ -439,35 +465,11 @@ def _not_taken_apart(why: str) -> Part:
     return Part("One example", (f"The loss is not taken apart: {why}",), ())
 
 
-def _doc(node: Node) -> str:
-    """What an op says of itself."""
-    return (inspect.getdoc(node.x.op) or node.op.replace("_", " ")).splitlines()[0]
-
-
-def _explanation(node: Node) -> str:
-    """What an op's first line says behind its colon, as a sentence; nothing where that is a formula alone."""
-    doc = _doc(node)
-    masked = re.sub("``.*?``", lambda code: "`" * len(code[0]), doc)  # a colon within code is none
-    _, _, behind = masked.partition(":")
-    if len(re.sub("`+", "", behind).split()) <= 3:
-        return ""
-    return _sentence(doc[len(doc) - len(behind) :].strip(), set(inspect.signature(node.x.op).parameters))
-
-
-def _sentence(text: str, names: set[str]) -> str:
-    """A text with a capital at its first letter, unless it begins with code, or with a name, such as b or dW."""
-    # an article is the one word of a single letter
-    word = re.match(r"(?:[a-z]{2,}|a(?= (?!is |has )[a-z]{2}))(?![\w(\[=']|\.\w)", text)
-    if word is None or word[0] in names or re.fullmatch("d[abd-np-z]", word[0]):  # dw and the like, but not "do"
-        return text
-    return text[0].upper() + text[1:]
-
-
 def _in_a_row(gradient: Call, local: Any) -> Call:
     """The product of a gradient and a local derivative, with its factors in a row."""
     if isinstance(local, Call) and local.function is np.multiply:
         return _in_a_row(_in_a_row(gradient, local.args[0]), local.args[1])
-    return Call(np.multiply, (gradient, local), {}, gradient.shape, gradient.dtype)
+    return call_of(np.multiply, gradient, local)
 
 
 def _tuple(shape: tuple[str, ...]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.derivations.latex import SHOWN, letter, matrix
+from tinygrad_dls.derivations.lines import FORMULA, code_in_rows, latex_in_rows, width
+from tinygrad_dls.derivations.notation import SHOWN, letter, matrix
 
 __all__ = ["Derivation", "Formula", "Line", "Part", "in_digits", "mathml"]
 
@@ -106,7 +107,7 @@ class Derivation:
         for part in self.parts:
             body.append(rf"\section*{{{part.title}}}")
             if part.introduction:
-                body.append(_prose(part.introduction, _dollars, _tex, _tex_code))
+                body += [_prose(part.introduction, _dollars, _tex, _tex_code), ""]  # a paragraph of its own
             for line in part.lines:
                 if line.because:
                     body.append(_prose(line.because, _dollars, _tex, _tex_code))
@@ -140,9 +141,8 @@ class Derivation:
                 parts.append(f"<p>{_prose(part.introduction, _mathml, html.escape, _html_code)}</p>")
             for line in part.lines:
                 because = f"<p>{_prose(line.because, _mathml, html.escape, _html_code)}</p>" if line.because else ""
-                parts.append(
-                    f'<div class="step">{because}<div class="formula">{mathml(_equation(line), "block")}</div></div>'
-                )
+                rows = "".join(f'<div class="formula">{mathml(row, "block")}</div>' for row in _rows(line))
+                parts.append(f'<div class="step">{because}{rows}</div>')
         return "\n".join(parts)
 
 
@@ -192,7 +192,10 @@ def _text(line: Line) -> Iterator[str]:
     shape = f"   ({', '.join(line.shape)}{',' if len(line.shape) == 1 else ''})" if line.shape else ""
     for i, right in enumerate(line.rights):
         left = line.left.code if i == 0 else " " * len(line.left.code)
-        yield f"    {left} = {right.code}{shape if i == len(line.rights) - 1 else ''}"
+        first, *others = code_in_rows(right.code, len(left) + len(shape) + 7)
+        rows = [f"    {left} = {first}", *(f"    {' ' * len(left)}       {row}" for row in others)]
+        yield from rows[:-1]
+        yield f"{rows[-1]}{shape if i == len(line.rights) - 1 else ''}"
     if line.value is not None:
         indent = " " * (len(line.left.code) + 7)
         left = " " * len(line.left.code) if line.rights else line.left.code
@@ -201,13 +204,34 @@ def _text(line: Line) -> Iterator[str]:
 
 
 def _equation(line: Line) -> str:
-    text = " = ".join([line.left.latex, *(x.latex for x in line.rights)])
+    """An equation in LaTeX; in several rows, if it is too wide for one."""
+    rows = _rows(line)
+    if len(rows) == 1:
+        return rows[0]
+    aligned = [rows[0].replace(" = ", " &= ", 1)]
+    aligned += [f"&{row}" if row.startswith("=") else rf"&\quad {row}" for row in rows[1:]]
+    return "\\begin{aligned}\n" + " \\\\\n".join(aligned) + "\n\\end{aligned}"
+
+
+def _rows(line: Line) -> list[str]:
+    """The rows of an equation: one, if there is room; else each equal form has its own, or several."""
+    rights = [x.latex for x in line.rights]
     if line.value is not None:
-        text += f" = {{{matrix(line.value)}}}"  # in braces, brackets keep their height, a minus its place
+        rights.append(f"{{{matrix(line.value)}}}")  # in braces, brackets keep their height, a minus its place
+    shape = ""
     if line.shape:
         lengths = [re.sub(r"_(\w+)", r"_{\1}", n) for n in line.shape]  # of m_X
-        text += rf" \qquad ({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
-    return text
+        shape = rf" \qquad ({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
+    whole = " = ".join([line.left.latex, *rights])
+    if width(whole + shape) <= FORMULA:
+        return [whole + shape]
+    left = width(line.left.latex) + 2
+    rows = [row for x in rights for row in _begun(latex_in_rows(x, left))]
+    return [f"{line.left.latex} {rows[0]}", *rows[1:-1], rows[-1] + shape] if len(rows) > 1 else [whole + shape]
+
+
+def _begun(rows: list[str]) -> list[str]:
+    return [f"= {rows[0]}", *rows[1:]]
 
 
 def _number_text(x: Any) -> str:
@@ -244,6 +268,7 @@ def mathml(latex: str, display: str) -> str:
         from latex2mathml.converter import convert
     except ImportError as error:
         raise ImportError("formulas in HTML need latex2mathml: pip install 'tinygrad_dls[derive]'") from error
+    latex = latex.replace("{aligned}", "{split}")  # the same rows, and the environment for them that is known there
     return _BEFORE_A_NAME.sub('<mspace width="0.17em"/>', convert(latex, display=display))  # "y log(a)", not "ylog(a)"
 
 

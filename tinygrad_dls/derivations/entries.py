@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import sympy
 
-from tinygrad_dls.derivations.latex import Notation
+from tinygrad_dls.derivations.notation import Notation
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.ir.call import Call, astype
@@ -161,13 +161,18 @@ class Entries:
         self.step, self.nodes, self.root, self.kept = step, nodes, nodes[-1], kept
         self.top = top_of(self.root)
         self.values: dict[Call, Node] = {}
-        self.gradients: dict[Call, Node] = {}
+        self.gradients: dict[Call, list[Node]] = {}  # by the gradient: those who share it, as the summands of a sum do
         for node in nodes:
             if node.op:
                 self.values.setdefault(step.recorded[node.identifier], node)
         for node in reversed(nodes):
             if (call := step.recorded.get(f"d{node.identifier}")) is not None:
-                self.gradients.setdefault(call, node)
+                self.gradients.setdefault(call, []).append(node)
+        self.users: dict[Node, list[Node]] = {node: [] for node in nodes}
+        for node in nodes:
+            for x in node.inputs:
+                if isinstance(x, Node):
+                    self.users[x].append(node)
         self.gradient = functools.cache(self._gradient)
 
     def value(self, node: Node) -> Expression | None:
@@ -209,10 +214,10 @@ class Entries:
         if call is None:
             return None
         try:
-            product = self._expression(call, call if self.gradients[call] is node else None)
+            product = self._expression(call, call if self.gradients[call][0] is node else None, node=node)
         except NoEntriesError:
             return None
-        by_symbol = {symbol(f"d{u.identifier}"): u for u in self.gradients.values()}
+        by_symbol = {symbol(f"d{u.identifier}"): u for shared in self.gradients.values() for u in reversed(shared)}
         letters = [s for s in by_symbol if s in product.free_symbols]
         above = tuple(by_symbol[s] for s in letters)
         local = product.xreplace({letters[0]: sympy.S.One}) if len(letters) == 1 else None  # products are linear
@@ -224,10 +229,35 @@ class Entries:
             return Gradient(above, product, local, None, None)
         return Gradient(above, product, local, whole, shorter(whole) if above else whole)
 
+    def _gradient_above(self, call: Call, node: Node | None) -> Node | None:
+        """The array whose gradient a call is; of several, one that is computed from the node."""
+        shared = self.gradients.get(call, [])
+        if len(shared) < 2 or node is None:
+            return next(iter(shared), None)
+        return next((x for x in shared if x in self._above(node)), None)
+
+    @functools.cache  # noqa: B019  # as long as the entries themselves, which are of one derivation
+    def _above(self, node: Node) -> set[Node]:
+        """What is computed from an array, directly or not."""
+        found: set[Node] = set()
+        waiting = [node]
+        while waiting:
+            new = [x for x in self.users[waiting.pop()] if x not in found]
+            found.update(new)
+            waiting += new
+        return found
+
     def _expression(
-        self, call: Call, top: Call | None = None, special: Callable[[Call], Expression | None] = lambda _: None
+        self,
+        call: Call,
+        top: Call | None = None,
+        special: Callable[[Call], Expression | None] = lambda _: None,
+        node: Node | None = None,
     ) -> Expression:
-        """The formula of a call in terms of the arrays with names, although the call at the top may have one."""
+        """The formula of a call in terms of the arrays with names, although the call at the top may have one.
+
+        Of a gradient, `node` says with respect to what: then the other gradients are of what is computed from that.
+        """
         depth = 0
 
         def known(x: Call) -> Expression | None:
@@ -236,7 +266,7 @@ class Entries:
                 return M
             if x.function is None:
                 return symbol(x.name)
-            value, gradient = self.values.get(x), self.gradients.get(x)
+            value, gradient = self.values.get(x), self._gradient_above(x, node)
             if value is not None and x is not top and self.kept(value):
                 return symbol(value.identifier)
             hidden = gradient is self.root or is_one(x)

@@ -1,111 +1,48 @@
-r"""NumPy calls as formulas in LaTeX, in the course's notation: what `tinygrad_dls.ir.printing` is for code.
+r"""NumPy calls as formulas in LaTeX, in the course's notation: what `PythonPrinter` is for code.
 
 Examples are columns, so a sum over the last axis is a sum over the examples, ``\sum_{i=1}^{m}``; the entry-wise
-product is ``\odot``; a division by a number is a fraction in front.
+product is ``\odot``; a product of quotients is one fraction, with what is a single number in front.
 """
 
 from __future__ import annotations
 
-import re
-import unicodedata
+import collections
+import enum
+import functools
+import math
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.graph.names import Names, shortened
-from tinygrad_dls.ir.call import Call, astype, called, getitem, is_call, is_transpose
-from tinygrad_dls.ir.functions import FILLED, REDUCTION, VIEW, Binding, Function, row_of
-from tinygrad_dls.ir.printing import expression
+from tinygrad_dls.derivations.notation import Notation, code, marked, matrix, typeset, verbatim
+from tinygrad_dls.ir.call import Call, astype, called, is_call, is_plain_reduction, scalar_value, summed_axes
+from tinygrad_dls.ir.functions import FILLED, LOOSEST, REDUCTION, VIEW, Binding, Function, Kind, row_of
+from tinygrad_dls.ir.printing import Printer, Written, expression, number_text
+from tinygrad_dls.ir.shapes import call_of
 
-__all__ = ["SHOWN", "Notation", "digits", "latex", "letter", "marked", "matrix", "name"]
-
-# What a formula is on the outside: that decides where it needs parentheses within another one.
-SUM, TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM = range(6)
-_FITS = {  # what may stand as it is in a sum, beside a number, in a product of entries, of matrices, below a power
-    SUM: {TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM},
-    TOTAL: {TOTAL, ENTRYWISE, MATRIX, FRACTION, ATOM},
-    ENTRYWISE: {ENTRYWISE, FRACTION, ATOM},
-    MATRIX: {MATRIX, FRACTION, ATOM},
-    ATOM: {ATOM},
-}
-_SUMS, _PRODUCTS = ("+", "-"), ("*", "/", "@")  # operators that have a notation of their own
+__all__ = ["LatexPrinter", "latex"]
 
 
-def name(text: str) -> str:
-    r"""A name as the course writes it: ``W1`` is ``W^{[1]}``, ``dZ2`` is ``dZ^{[2]}``, ``U3`` is ``U_{3}``."""
-    text = shortened(text)
-    if course := re.fullmatch(r"(d?[WbZADzawVS])(\d+)", text):
-        return f"{course[1]}^{{[{course[2]}]}}"
-    if power := re.fullmatch(rf"([^\W\d_])([{_SUPERSCRIPTS}]+)", text):
-        return f"{_escaped(power[1])}^{{{unicodedata.normalize('NFKC', power[2])}}}"
-    match = re.fullmatch(r"(d?)([A-Za-z]+|[\u0370-\u03ff])_?([0-9]*)", text)
-    if match is None:
-        return _verbatim(text)
-    d, base, index = match.groups()
-    return f"{d}{_escaped(base) if len(base) == 1 else _verbatim(base)}" + (f"_{{{index}}}" if index else "")
+class Level(enum.IntEnum):
+    r"""How tightly a formula binds: the levels of `Binding`, and those that formulas have besides.
 
-
-def _verbatim(text: str) -> str:
-    """A name letter by letter."""
-    return rf"\mathrm{{{_escaped(text)}}}"
-
-
-class Notation:
-    r"""How the arrays of a program are written: each by its name, and no two alike.
-
-    Parameters
-    ----------
-    arrays : mapping of str to str
-        By the identifier of each array, what the user calls it.
-    data : str
-        An array whose columns are the examples.
-
-    Attributes
-    ----------
-    count, count_in_code, count_in_shapes : str
-        The number of examples: ``m``, but where an array is called so, ``m_{X}``, ``X.shape[1]`` and ``m_X``.
+    A total, ``\sum_i x_i``, takes in the product behind it. A product of matrices binds less than one of entries, but
+    the two are not mixed, and have parentheses in each other. What has a mark above has no room for another.
     """
 
-    def __init__(self, arrays: Mapping[str, str], data: str = "") -> None:
-        self.count = self.count_in_code = self.count_in_shapes = "m"
-        if "m" in arrays and data:
-            self.count, self.count_in_code = f"m_{{{name(data)}}}", f"{data}.shape[1]"
-            self.count_in_shapes = f"m_{data}"
-        self._names = Names({self.count}, kin=("{}", "d{}"), spelled=str, between="", reserved=())
-        self._known = {self.count_in_code: self.count}
-        self._letters = Names({"L", self.count_in_shapes}, kin=("{}", "d{}"))
-        self._small_names = Names({"L", self.count}, kin=("{}", "d{}"), spelled=str, between="", reserved=())
-        self._small: dict[str, tuple[str, str]] = {}
-        self._called = arrays
-        for identifier in sorted(arrays, key=lambda x: arrays[x] != x):
-            self._known[identifier] = _own(self._names, arrays[identifier], identifier)
-        for identifier in sorted(arrays, key=lambda x: _lowered(x) != x):
-            self.small(identifier)
-
-    def __call__(self, identifier: str) -> str:
-        """An array, or the gradient with respect to one."""
-        if identifier in self._known or identifier[:1] != "d" or identifier[1:] not in self._known:
-            return self._known.get(identifier) or name(identifier)
-        return f"d{self._known[identifier[1:]]}"
-
-    def small(self, identifier: str) -> tuple[str, str]:
-        """An entry of an array, in LaTeX and in code: ``a2`` for one of A2. The cost is one number, and stays J."""
-        if identifier not in self._small:
-            letter = self._letters.free(_lowered(identifier))
-            called = _lowered(self._called.get(identifier, identifier))
-            self._small[identifier] = _own(self._small_names, called, letter), letter
-        return self._small[identifier]
+    SUM = Binding.SUM
+    TOTAL = SUM + 1
+    MATRIX = TOTAL + 1
+    ENTRYWISE = MATRIX + 1
+    FRACTION = ENTRYWISE + 1
+    MARKED = FRACTION + 1
+    ATOM = Binding.ATOM
 
 
-def _lowered(text: str) -> str:
-    return text if text.startswith("J") else text[:1].lower() + text[1:]
-
-
-def _own(names: Names, called: str, identifier: str) -> str:
-    """The formula for a name that nothing else has."""
-    text = next((text for text in (name(called), name(identifier)) if names.is_free(text)), _verbatim(identifier))
-    return names.free(text)
+SUM, TOTAL, MATRIX, ENTRYWISE, FRACTION, MARKED, ATOM = Level
+_ADDING = (r"\sum", r"\prod")  # symbols of reductions that have limits above and below
 
 
 def latex(call: Any, names: Mapping[Call, str], notation: Notation, m: int | None = None, *, top: bool = True) -> str:
@@ -123,270 +60,307 @@ def latex(call: Any, names: Mapping[Call, str], notation: Notation, m: int | Non
     top : bool
         Whether the call itself is to be written out although it has a name.
     """
-    return _LatexPrinter(names, notation, m).formula(call, top)[0]
+    return LatexPrinter(names, notation, m).text(call, top).text
 
 
-class _LatexPrinter:
+class LatexPrinter(Printer):
+    """Writes calls as formulas; of functions, what their rows say.
+
+    Parameters
+    ----------
+    names, notation, m
+        As for `latex`.
+    """
+
     def __init__(self, names: Mapping[Call, str], notation: Notation, m: int | None) -> None:
-        self.names, self.notation, self.m = names, notation, m
+        super().__init__(names, exact=False)
+        self.notation, self.m = notation, m
+        self._texts: dict[Call, Written] = {}  # as a formula asks for the same part more than once
+        self._factors: dict[Call, tuple[int, list[Any], list[Any]]] = {}
 
-    def formula(self, x: Any, top: bool = False) -> tuple[str, int]:
-        """The formula of an argument, and what it is on the outside."""
-        if not isinstance(x, Call):
+    def text(self, x: Any, top: bool = False) -> Written:
+        """The formula of an argument, and how tightly it binds."""
+        if top or not isinstance(x, Call):
+            return super().text(x, top)
+        if x not in self._texts:
+            self._texts[x] = super().text(x)
+        return self._texts[x]
+
+    # -- pieces -------------------------------------------------------------------------------------------------------
+
+    def name(self, name: str) -> Written:
+        """An array's name."""
+        return _with_marks(self.notation(name))
+
+    def parentheses(self, text: str) -> str:
+        """A formula in parentheses, which are as tall as it is."""
+        tall = r"\frac" in text or r"\sum" in text
+        return rf"\left({text}\right)" if tall else f"({text})"
+
+    def number(self, x: Any) -> Written:
+        """A number, with powers of ten as such."""
+        text = typeset(number_text(x))
+        return Written(text, SUM if text.startswith("-") else ENTRYWISE if r"\cdot" in text else _with_marks(text)[1])
+
+    def literal(self, x: Any) -> Written:
+        """A number, or the numbers of a matrix; whatever else it is, as code."""
+        if isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool):
             return self.number(x)
-        if x in self.names and not top:
-            return self.notation(self.names[x]), ATOM
-        if x.function is None:
-            return self.notation(x.name), ATOM
-        row = row_of(x.function)
+        return Written(matrix(x)) if isinstance(x, np.ndarray) and x.ndim == 2 else self.code(x)
+
+    def code(self, x: Any) -> Written:
+        """What formulas have no notation for, as code."""
+        return Written(code(expression(x, self.names)))
+
+    def function_name(self, function: Any) -> str:
+        """What a function is called in formulas; letter by letter, if its row does not say."""
+        latex = row_of(function).latex
+        return latex if isinstance(latex, str) and latex else verbatim(_short_name(function))
+
+    def option(self, name: str, x: Any) -> str:
+        """An argument by its name, which is code."""
+        _, _, value = super().option(name, x).partition("=")
+        return f"{code(name)} = {value}"
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def call(self, x: Call, row: Function) -> Written:
+        """A call as its row says."""
+        if isinstance(row.latex, str) and "#1" in row.latex and not x.options:
+            return self.template(row.latex, x.args)
         if row.kind is FILLED and row.fill is not None:
-            return self.number(x.args[row.fill])
-        if row.operator in _SUMS and len(x.args) == 2:
-            return self.sum(x)
-        if row.operator in _PRODUCTS:
+            return self.text(x.args[row.fill])
+        if row.kind is VIEW and row.spreads and _size(x.args[0]) == 1:
+            return self.text(x.args[0])  # the same number for every entry
+        if row.linear and self.factors(x)[0] < 0:
             return self.product(x)
+        if callable(row.latex) and (own := row.latex(self, x)) is not None:
+            return own if isinstance(own, Written) else Written(own)
+        return super().call(x, row)
+
+    def operator(self, x: Call, row: Function) -> Written:
+        """A sum, a product, or a comparison; a minus has the place of a sum's."""
+        if row.binding in (Binding.SIGN, Binding.PRODUCT) and row.is_entrywise:
+            return self.product(x)
+        left, right = x.args
+        if row.is_comparison:
+            return self.comparison(x, row.latex if isinstance(row.latex, str) and row.latex else row.operator)
+        if row.kind is Kind.MATRIX:
+            return Written(rf"{self.factor(left)} {row.latex} {self.factor(right)}", MATRIX)
+        return self.sum(left, right, row)
+
+    def comparison(self, x: Call, sign: str) -> Written:
+        """A comparison, in brackets: 1 where it holds, and 0 elsewhere."""
+        left, right = map(self.within, x.args)
+        return Written(rf"[\,{left} {sign} {right}\,]")
+
+    def sum(self, left: Any, right: Any, row: Function) -> Written:
+        """A sum or a difference; a minus in front of what is added or subtracted goes into its sign."""
+        negative, (text, own) = row.operator == "-", self.text(right)
+        if own == SUM and text.startswith("-") and (row.chained or self.is_one(right)):
+            negative, text = not negative, text[1:].lstrip()
+        elif not (own == SUM and row.chained):
+            text = self.within(Written(text, own), TOTAL)
+        return Written(f"{self.within(left)} {'-' if negative else '+'} {text}", SUM)
+
+    def is_one(self, x: Any) -> bool:
+        """Whether the minus in front of an argument is of all of it, and not of the first summand alone."""
+        return not isinstance(x, Call) or row_of(x.function).binding is not Binding.SUM
+
+    def power(self, base: Any, exponent: Any) -> Written:
+        """A power."""
+        return Written(f"{self.within(base, ATOM)}^{{{self.within(exponent)}}}", MARKED)
+
+    # -- products -----------------------------------------------------------------------------------------------------
+
+    def product(self, x: Call) -> Written:
+        r"""A product of quotients as one: its sign, in front what is one number, and behind it a fraction of arrays.
+
+        So ``2 * (Z - Y) / m`` is ``\frac{2}{m} (Z - Y)``. A sum over examples is one number, but stands behind.
+        """
+        sign, above, below = self.factors(x)
+        totals = [y for y in above if _size(y) == 1 and r"\sum" in self.text(y).text]
+        arrays, others = _arrays(above) or totals, _arrays(below)
+        above, below = _as_one_number(_without(above, arrays), _without(below, others))
+        if others:
+            top, bottom = self.scaled(self.joined(above, " "), arrays), self.scaled(self.joined(below, " "), others)
+            return self.signed(sign, Written(rf"\frac{{{top.text}}}{{{bottom.text}}}", FRACTION))
+        front = self.joined(above, " ")
+        if below:
+            front = Written(rf"\frac{{{front.text}}}{{{self.joined(below, ' ').text}}}", FRACTION)
+        return self.signed(sign, self.scaled(front, arrays))
+
+    def scaled(self, number: Written, arrays: list[Any]) -> Written:
+        """A number in front of a product of arrays."""
+        if not arrays:
+            return number
+        behind = self.joined(arrays, f" {row_of(np.multiply).latex} ")
+        if number.text == "1":
+            return behind
+        text = _side_by_side(self.within(number, TOTAL), self.within(behind, TOTAL))
+        return Written(text, behind.binding if behind.binding in (TOTAL, MATRIX) else ENTRYWISE)
+
+    def signed(self, sign: int, x: Written) -> Written:
+        """A formula with a minus in front, if that is its sign."""
+        return x if sign > 0 else Written(f"-{self.within(x, TOTAL)}", SUM)
+
+    def factors(self, x: Any, top: bool = True) -> tuple[int, list[Any], list[Any]]:
+        """The sign of a product of quotients, and what it has above and below the line."""
+        if not isinstance(x, Call):
+            return (-1, [-x], []) if _is_number(x) and x < 0 else (1, [x], [])
+        if x in self.names and not top:
+            return 1, [x], []
+        if x not in self._factors:
+            self._factors[x] = self._factored(x, row_of(x.function))
+        return self._factors[x]
+
+    def _factored(self, x: Call, row: Function) -> tuple[int, list[Any], list[Any]]:
+        if row.kind is FILLED and row.fill is not None:
+            return self.factors(x.args[row.fill], False)
+        if x.function is astype or (row.kind is VIEW and row.spreads and _size(x.args[0]) == 1):
+            return self.factors(x.args[0], False)
+        if row.linear and isinstance(x.args[0], Call) and self.factors(x.args[0], False)[0] < 0:
+            minus = call_of(np.negative, x.args[0])
+            return -1, [call_of(row.function, minus, *x.args[1:], **x.options)], []
         if row.binding is Binding.SIGN:
-            return f"{row.operator}{self.within(x.args[0], SUM)}", SUM
-        if is_call(x, np.sum, np.mean) and isinstance(x.args[0], Call):
-            return self.total(x)
-        return self.function(x, row)
+            sign, above, below = self.factors(x.args[0], False)
+            return -sign, above, below
+        if row.operator not in ("*", "/"):
+            return 1, [x], []
+        sign, above, below = self.factors(x.args[0], False)
+        other, *others = self.factors(x.args[1], False)
+        more, less = others if row.operator == "*" else others[::-1]
+        return sign * other, above + more, below + less
 
-    def within(self, x: Any, outer: int) -> str:
-        """The formula of an operand, in parentheses where it needs them."""
-        text, own = self.formula(x)
-        return text if own in _FITS[outer] else _parentheses(text)
+    def joined(self, xs: list[Any], between: str) -> Written:
+        """Factors in a row, with a sign between them; equal ones as a power."""
+        counts = collections.Counter(map(id, xs))
+        powers = [self.repeated(x, counts[id(x)]) for x in {id(x): x for x in xs}.values()]
+        if len(powers) < 2:
+            return powers[0] if powers else Written("1")
+        texts = [self.within(x, ENTRYWISE) for x in powers]
+        return Written(functools.reduce(_side_by_side, texts) if between == " " else between.join(texts), ENTRYWISE)
 
-    def number(self, x: Any) -> tuple[str, int]:
-        """A number, or whatever it is, as code."""
-        if isinstance(x, (int, float, np.generic)) and not isinstance(x, (bool, np.bool_)):
-            return digits(x, 12), SUM if float(x) < 0 else ATOM
-        if isinstance(x, np.ndarray) and x.ndim == 2:
-            return matrix(x), ATOM
-        return code(expression(x, self.names)), ATOM
+    def repeated(self, x: Any, count: int) -> Written:
+        """A factor to the power of how often it occurs."""
+        if count % 2 == 0 and is_call(x, np.sqrt) and x not in self.names:
+            x, count = x.args[0], count // 2
+        return self.text(x) if count == 1 else self.power(x, count)
 
-    def sum(self, x: Call) -> tuple[str, int]:
-        left, right = x.args
-        row = row_of(x.function)
-        sign = row.operator
-        first, second = self.formula(left)[0], self.within(right, SUM)
-        if row.chained and self.formula(right)[1] == SUM:
-            second = self.formula(right)[0]
-            sign, second = ("-", second[1:].lstrip()) if second.startswith("-") else ("+", second)
-        return f"{first} {sign} {second}", SUM
-
-    def product(self, x: Call) -> tuple[str, int]:
-        left, right = x.args
-        operator = row_of(x.function).operator
-        if operator == "@":
-            return rf"{self.matrix(left)} \, {self.matrix(right)}", MATRIX
-        if operator == "/":
-            if _size(right) == 1 and (_size(left) > 1 or _is_sum(left)):
-                sign, left = ("-", left.args[0]) if self.is_negative(left) else ("", left)
-                return self.scaled(rf"{sign}\frac{{1}}{{{self.formula(right)[0]}}}", left)
-            return rf"\frac{{{self.formula(left)[0]}}}{{{self.formula(right)[0]}}}", FRACTION
-        if _size(left) == 1 or _size(right) == 1:
-            scalar, other = (right, left) if _size(right) == 1 and _size(left) != 1 else (left, right)
-            if isinstance(scalar, Call) and _size(other) == 1 and not isinstance(other, Call):
-                scalar, other = other, scalar
-            return self.scaled(self.within(scalar, TOTAL), other)
-        first, second = self.within(left, ENTRYWISE), self.within(right, ENTRYWISE)
-        return rf"{first} \odot {second}", ENTRYWISE
-
-    def scaled(self, factor: str, x: Any) -> tuple[str, int]:
-        """A number times a formula."""
-        text, own = self.formula(x)
-        sign = "-" if factor.startswith("-") else ""
-        if own == TOTAL and text.startswith("-"):
-            sign, text = ("" if sign else "-"), text[1:]
-        text = text if own in _FITS[TOTAL] else _parentheses(text)
-        between = r" \cdot " if text[:1].isdigit() else " "
-        whole = f"{factor.removeprefix('-')}{between}{text}"
-        return sign + whole, SUM if sign else own if own in (TOTAL, MATRIX) else ENTRYWISE
-
-    def matrix(self, x: Any) -> str:
+    def factor(self, x: Any) -> str:
         """A factor of a matrix product; a matrix of one number over and over as that number times ones."""
         fill = row_of(x.function).fill if isinstance(x, Call) and x not in self.names and _size(x) > 1 else None
-        if fill is not None:
-            filled = x.args[fill]
-            if _size(filled) == 1:
-                shape = r" \times ".join(self.notation.count if n == self.m else str(n) for n in x.shape)
-                ones, factor = rf"\mathbf{{1}}_{{{shape}}}", self.within(filled, TOTAL)
-                return ones if factor == "1" else rf"\left({factor} \, {ones}\right)"
-        return self.within(x, MATRIX)
+        if fill is not None and _size(x.args[fill]) == 1:
+            shape = r" \times ".join(self.notation.count if n == self.m else str(n) for n in x.shape)
+            ones, number = rf"\mathbf{{1}}_{{{shape}}}", self.within(x.args[fill], TOTAL)
+            return ones if number == "1" else rf"\left({number} \, {ones}\right)"
+        written = self.text(x)
+        return written.text if written.binding == MATRIX else self.within(written, FRACTION)
 
-    def total(self, x: Call) -> tuple[str, int]:
-        """A sum or a mean over axes of a matrix: over the examples, which are its columns, or over other entries."""
-        argument, axis = x.args[0], x.options.get("axis", x.args[1] if len(x.args) > 1 else None)
-        shape = argument.shape
-        axes = tuple(range(len(shape))) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        axes = tuple(i % len(shape) for i in axes)
-        if len(shape) != 2:
-            return self.generic(x)
+    # -- functions ----------------------------------------------------------------------------------------------------
+
+    def function(self, x: Call, row: Function) -> Written:
+        """A function by its name, with its arguments; of a reduction, with the index that it runs over below."""
+        if row.kind is REDUCTION and row.latex and (total := self.total(x, self.function_name(x.function))):
+            return total
+        plain = row.kind is not REDUCTION and not x.options
+        called = self.function_name(x.function) if plain else verbatim(_short_name(x.function))
+        return Written(f"{called}{self.parentheses(self.arguments(x.args, self.said(x)))}")
+
+    def total(self, x: Call, symbol: str, mean: bool = False) -> Written | None:
+        r"""A reduction with its indices: over the examples, which are columns, or over other entries.
+
+        None if the argument is neither a matrix nor a vector. A symbol that is no sum and no product, such as ``\max``,
+        has its indices alone below.
+        """
+        argument = x.args[0]
+        rank = len(argument.shape) if isinstance(argument, Call) else 0
+        if rank not in (1, 2) or not is_plain_reduction(x):
+            return None
+        shape, axes = (1,) * (2 - rank) + argument.shape, [i + 2 - rank for i in summed_axes(x)]
         rows, columns = (i in axes and (shape[i] > 1 or len(axes) == 1) for i in (0, 1))
         columns = columns or not rows
-        examples = columns and shape[1] == self.m
-        symbols = rf"\sum_{{i=1}}^{{{self.notation.count}}}" if examples else ""
-        indices = ("j" if rows or (columns and not examples and shape[0] > 1) else "") + (
-            "k" if columns and not examples else ""
-        )
-        summed = ("j" if rows else "") + ("k" if columns and not examples else "")
-        symbols = (rf"\sum_{{{', '.join(summed)}}}" if summed else "") + symbols
-        if x.function is np.mean:
+        examples, others = (columns and shape[1] == self.m), (columns and shape[1] != self.m)
+        over = ["j"] * rows + ["k"] * others
+        symbols = rf"{symbol}_{{{', '.join(over)}}}" if over else ""
+        if examples:
+            symbols += rf"{symbol}_{{i=1}}^{{{self.notation.count}}}" if symbol in _ADDING else rf"{symbol}_{{i}}"
+        if mean:
             counts = [str(shape[0])] * rows + [self.notation.count if examples else str(shape[1])] * columns
             symbols = rf"\frac{{1}}{{{r' '.join(counts)}}} {symbols}"
-        upper, lower = ("^{(i)}" if examples else ""), (f"_{{{indices}}}" if indices else "")
-        if argument in self.names or argument.function is None:
-            inside = self.notation(self.names.get(argument, argument.name))
-            if upper and inside.endswith("]}"):
-                inside, upper = inside[:-1] + "(i)}", ""
-            return f"{symbols} {marked(inside, upper + lower)}", TOTAL
-        sign, argument = ("-", argument.args[0]) if self.is_negative(argument) else ("", argument)
-        return f"{sign}{symbols} {_parentheses(self.formula(argument)[0])}{upper}{lower}", TOTAL
+        lower = ["j"] * (rows or (others and shape[0] > 1)) + ["k"] * others
+        entry = self.entry(argument, "i" * examples, "".join(lower))
+        return Written(f"{symbols} {entry.text}", TOTAL)
 
-    def is_negative(self, x: Any) -> bool:
-        """Whether an argument is written with a minus in front."""
-        return isinstance(x, Call) and row_of(x.function).binding is Binding.SIGN and x not in self.names
+    def entry(self, x: Call, upper: str, lower: str) -> Written:
+        """An entry of an array: above its example, below its row or column; of a power, at the base."""
+        marks = (f"^{{({upper})}}" if upper else "") + (f"_{{{lower}}}" if lower else "")
+        named = x in self.names or x.function is None
+        if not named and row_of(x.function).binding is Binding.POWER and isinstance(x.args[0], Call):
+            base, exponent = x.args
+            plain = base in self.names or base.function is None or not upper
+            if plain and scalar_value(exponent) is not None:
+                return self.power(self.entry(base, upper, lower), exponent)
+        text = self.within(x)
+        if not named:
+            return Written(f"{self.parentheses(text)}{marks}", MARKED if upper else ATOM)
+        if upper and text.endswith("]}"):
+            text, marks = f"{text[:-1]}({upper})}}", marks.removeprefix(f"^{{({upper})}}")
+        return _with_marks(marked(text, marks))
 
-    def function(self, x: Call, row: Function) -> tuple[str, int]:
-        args = x.args
-        if is_transpose(x):
-            inside = self.within(args[0], ATOM)
-            return (inside[:-1] + "T}" if inside.endswith("]}") else marked(inside, "^{T}")), ATOM
-        if row.binding is Binding.POWER:
-            inside, own = self.formula(args[0])
-            inside = inside if own == ATOM and "^" not in inside else _parentheses(inside)
-            return f"{inside}^{{{self.formula(args[1])[0]}}}", ATOM
-        if row.is_comparison:
-            sign = row.latex or row.operator
-            return rf"[\,{self.formula(args[0])[0]} {sign} {self.formula(args[1])[0]}\,]", ATOM
-        if x.function is astype or (row.kind is VIEW and row.spreads and _size(args[0]) == 1):
-            return self.formula(args[0])  # the same number for every entry
-        if "#1" in row.latex and not x.options:
-            return self.template(row.latex, args)
-        if row.kind is REDUCTION and row.latex and isinstance(args[0], Call) and x.options.get("axis") == 0:
-            return rf"{row.latex}_{{j}} {self.within(args[0], ATOM)}", TOTAL
-        if row.latex and row.kind is not REDUCTION and not x.options:
-            inside = ", ".join(self.formula(y)[0] for y in args)
-            return f"{row.latex}{_parentheses(inside)}", ATOM
-        return self.generic(x)
+    def transposed(self, x: Any) -> Written:
+        """A transpose, in the mark that a layer's number stands in already if there is one."""
+        text = self.within(x, MARKED)
+        return Written(f"{text[:-1]}T}}" if text.endswith("]}") else marked(text, "^{T}"), MARKED)
 
-    def template(self, text: str, args: tuple[Any, ...]) -> tuple[str, int]:
+    def template(self, text: str, args: tuple[Any, ...]) -> Written:
         """A formula with ``#1`` and the like for its arguments: in parentheses those that stand in a sum."""
         before, opening, inside = text.partition("(")
         for i, y in enumerate(args, 1):
-            written = self.within(y, SUM) if f"+ #{i}" in text else self.formula(y)[0]
+            written = self.within(y, TOTAL if f"+ #{i}" in text else LOOSEST)
             before, inside = (part.replace(f"#{i}", written) for part in (before, inside))
-        whole = before + _parentheses(inside.removesuffix(")")) if opening else before
-        return whole, FRACTION if "^" in text else ATOM  # which needs parentheses below another exponent
-
-    def generic(self, x: Call) -> tuple[str, int]:
-        """What has no notation of its own: its name, and its arguments; an index as code."""
-        assert x.function is not None
-        if x.function is getitem:
-            text = expression(x, self.names)
-            return code(text), ATOM
-        inside = [self.formula(y)[0] for y in x.args]
-        inside += [f"{code(key)} = {self.formula(y)[0]}" for key, y in x.options.items() if y not in (None, False)]
-        return f"{_verbatim(called(x.function).rpartition('.')[2])}{_parentheses(', '.join(inside))}", ATOM
-
-
-def marked(text: str, marks: str) -> str:
-    """A name with marks above or below; in braces if it has such already."""
-    taken = ("^" in marks and "^" in text) or ("_" in marks and "_" in text)
-    return f"{{{text}}}{marks}" if taken else text + marks
-
-
-def code(text: str) -> str:
-    """A piece of code within a formula."""
-    return rf"\mathtt{{{_escaped(text)}}}"
-
-
-def digits(x: Any, count: int = 4) -> str:
-    """A number, rounded to so many digits."""
-    text = f"{x + 0.0:.{count}g}"  # without the sign of a zero
-    mantissa, e, exponent = text.partition("e")
-    text = rf"{mantissa} \cdot 10^{{{int(exponent)}}}" if e else text
-    return text.replace("inf", r"\infty").replace("nan", r"\mathrm{NaN}")
-
-
-SHOWN = 6  # rows and columns of a matrix that are shown
-
-
-def matrix(x: Any) -> str:
-    """The numbers of an array: all of a few rows and columns, the first two and the last of many."""
-    x = np.asarray(x)
-    if x.ndim == 0:
-        return digits(x.item())
-    if x.ndim > 2:
-        return code(f"array of shape {x.shape}")
-    rows = x[None, :] if x.ndim == 1 else x
-    picked = [
-        [e if isinstance(e, str) else digits(e) for e in _ends(row, r"\cdots")]
-        for row in _ends(list(rows), None)
-        if row is not None
-    ]
-    if len(rows) > SHOWN:
-        picked.insert(2, [r"\vdots" if e != r"\cdots" else r"\ddots" for e in picked[0]])
-    inside = r" \\ ".join(" & ".join(row) for row in picked)
-    return rf"\begin{{bmatrix}} {inside} \end{{bmatrix}}"
-
-
-def _ends(row: Any, between: Any) -> list[Any]:
-    """All of a few, or the first two and the last of many."""
-    return list(row) if len(row) <= SHOWN else [*row[:2], between, row[-1]]
-
-
-_SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-_SPECIAL = {  # what means something to LaTeX, or is no letter of its fonts
-    "\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "…": r"\ldots ", "∂": r"\partial ", " ": r"\ ",
-    **{c: f"\\{c}" for c in "_%#&${}"},
-}  # fmt: skip
-_GREEK = {  # letters that LaTeX calls otherwise than Unicode; of capitals that look Latin, it has no others
-    **{f"GREEK CAPITAL LETTER {x.split()[0]}": x.split()[1] for x in (
-        "ALPHA A", "BETA B", "EPSILON E", "ZETA Z", "ETA H", "IOTA I", "KAPPA K", "MU M", "NU N", "OMICRON O", "RHO P",
-        "TAU T", "CHI X",
-    )},
-    "GREEK SMALL LETTER OMICRON": "o", "GREEK SMALL LETTER LAMDA": r"\lambda ",
-    "GREEK CAPITAL LETTER LAMDA": r"\Lambda ", "GREEK SMALL LETTER FINAL SIGMA": r"\varsigma ",
-    "GREEK THETA SYMBOL": r"\vartheta ", "GREEK PHI SYMBOL": r"\varphi ",
-    "GREEK PI SYMBOL": r"\varpi ", "GREEK RHO SYMBOL": r"\varrho ", "GREEK KAPPA SYMBOL": r"\kappa ",
-    "GREEK LUNATE EPSILON SYMBOL": r"\varepsilon ", "MICRO SIGN": r"\mu ",
-}  # fmt: skip
-_MACROS = {
-    "alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "mu", "nu", "xi", "pi",
-    "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega",
-}  # fmt: skip
-
-
-def _escaped(text: str) -> str:
-    """Text within a formula, letter by letter."""
-    return "".join(map(letter, text))
-
-
-def letter(x: str) -> str:
-    """A letter as LaTeX has it, or without its accents."""
-    if x in _SPECIAL:
-        return _SPECIAL[x]
-    if x.isascii():
-        return x if x.isprintable() else "?"
-    called = unicodedata.name(x, "")
-    if called in _GREEK:
-        return _GREEK[called]
-    match = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", called)
-    if match and match[2].lower() in _MACROS:
-        return rf"\{match[2].lower() if match[1] == 'SMALL' else match[2].title()} "
-    plain = unicodedata.normalize("NFKD", x).encode("ascii", "ignore").decode()
-    return plain if plain.isalnum() else "?"
+        whole = before + self.parentheses(inside.removesuffix(")")) if opening else before
+        return Written(whole, FRACTION if "^" in text else ATOM)  # which needs parentheses below another exponent
 
 
 def _size(x: Any) -> int:
     return int(np.prod(x.shape)) if isinstance(x, Call) else int(np.size(x)) if isinstance(x, np.ndarray) else 1
 
 
-def _is_sum(x: Any) -> bool:
-    return isinstance(x, Call) and x.function is np.sum
+def _arrays(xs: list[Any]) -> list[Any]:
+    return [x for x in xs if _size(x) > 1]
 
 
-def _parentheses(text: str) -> str:
-    tall = r"\frac" in text or r"\sum" in text
-    return rf"\left({text}\right)" if tall else f"({text})"
+def _without(xs: list[Any], others: list[Any]) -> list[Any]:
+    return [x for x in xs if not any(x is y for y in others)]
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, (int, float, np.number)) and not isinstance(x, bool)
+
+
+def _as_one_number(above: list[Any], below: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Factors above and below the line, with their numbers multiplied: ``2 / 4`` is ``1 / 2``."""
+    top, bottom = (math.prod([float(x) for x in xs if _is_number(x)], start=1.0) for xs in (above, below))
+    if not math.isfinite(top) or not math.isfinite(bottom) or not bottom:
+        return above, below
+    if top.is_integer() and bottom.is_integer():
+        top, bottom = (float(n) for n in Fraction(int(top), int(bottom)).as_integer_ratio())
+    above, below = ([x for x in xs if not _is_number(x)] for xs in (above, below))
+    return [top] * (top != 1) + above, [bottom] * (bottom != 1) + below
+
+
+def _side_by_side(left: str, right: str) -> str:
+    """Two factors: with a point before a digit, and apart where a word stands next to another letter."""
+    if right[:1].isdigit():
+        return rf"{left} \cdot {right}"
+    return rf"{left} \, {right}" if r"\mathrm" in left or right.startswith(r"\mathrm") else f"{left} {right}"
+
+
+def _short_name(function: Any) -> str:
+    return called(function).rpartition(".")[2]
+
+
+def _with_marks(text: str) -> Written:
+    """A formula that binds less if it has a mark above, as another one would have no room."""
+    return Written(text, MARKED if "^" in text else ATOM)

@@ -11,13 +11,14 @@ from sympy.printing.latex import LatexPrinter
 
 from tinygrad_dls.derivations.document import Formula, Line, Part, Prose, in_digits
 from tinygrad_dls.derivations.entries import Entries, M, is_one, number, symbol
-from tinygrad_dls.derivations.latex import Notation, digits
+from tinygrad_dls.derivations.notation import Notation, digits, typeset
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import ACTIVATIONS
 from tinygrad_dls.ir.functions import Function, rows
+from tinygrad_dls.ir.printing import number_text
 from tinygrad_dls.symbolic.algebra import Expression
 
-__all__ = ["cross_entropy_of_softmax", "one_example", "ratio", "scalar"]
+__all__ = ["Numbers", "bracketed", "cross_entropy_of_softmax", "letter", "line", "one_example", "ratio", "scalar"]
 
 Numbers = Mapping[Any, Any]
 MOST = 12  # arrays that are gone through for one example
@@ -32,35 +33,91 @@ def scalar(x: Expression, notation: Notation) -> Formula:
     """A formula of entries, with small letters."""
     small = {s: letter(str(s), notation) for s in sorted(x.free_symbols - {M}, key=str)}
     small[M] = Formula(notation.count, notation.count_in_code)
-    code = _Printer().doprint(x.xreplace({s: sympy.Symbol(f.code) for s, f in small.items()}))
-    x = x.replace(lambda e: e.is_Rational and e.q > 1000, lambda e: sympy.Float(e, 12))  # as the program has it
-    formula = _LatexPrinter({"symbol_names": {s: f.latex for s, f in small.items()}}).doprint(x)
+    x = x.replace(_is_long, lambda e: sympy.Float(float(e))).replace(_is_negative_of_difference, _turned)
+    code = _Printer().doprint(x.xreplace({s: sympy.Symbol(f.code, real=True) for s, f in small.items()}))
+    words = any(r"\mathrm" in f.latex for f in small.values())
+    settings = {"symbol_names": {s: f.latex for s, f in small.items()}, "mul_symbol": r" \, " if words else None}
+    formula = _LatexPrinter(settings).doprint(x)
     formula = re.sub(r"\\left\(([^()\\]*?) ?\\right\)", r"(\1)", formula)  # parentheses that need not grow
-    return Formula(formula, code)
+    return Formula(re.sub(r"(^|[{(])- ", r"\1-", formula), code)
 
 
-class _Printer(sympy.printing.str.StrPrinter):  # type: ignore[misc]  # SymPy has no annotations
-    """SymPy's text, with cases as Python writes them."""
+def _is_long(x: Expression) -> bool:
+    """Whether a fraction is one that nobody writes so: that of a number with a point."""
+    return bool(x.is_Rational and x.q > 1 and (x.q > 10**6 or (x.q > 100 and len(number_text(float(x))) < 10)))
+
+
+def _is_negative_of_difference(x: Expression) -> bool:
+    """Whether a product such as ``-(2*x - 1)*y`` is written without its minus as ``(1 - 2*x)*y``."""
+    sums = [y for y in x.args if y.is_Add] if x.is_Mul and x.args[0] == -1 else []
+    return any(y.as_coeff_Add()[0].is_negative for y in sums[:1])
+
+
+def _turned(x: Expression) -> Expression:
+    first = next(y for y in x.args if y.is_Add)
+    return sympy.Mul(-first, *(y for y in x.args[1:] if y is not first))
+
+
+class _InOrder:
+    """What both of SymPy's printers have to be told: that a sum begins with what has no minus in front."""
+
+    def _as_ordered_terms(self, x: Expression, order: Any = None) -> list[Expression]:
+        terms = super()._as_ordered_terms(x, order=order)  # type: ignore[misc]
+        first = next((term for term in terms if not term.as_coeff_Mul()[0].is_negative), terms[0])
+        return [first, *(term for term in terms if term is not first)]
+
+
+class _Printer(_InOrder, sympy.printing.str.StrPrinter):  # type: ignore[misc]  # SymPy has no annotations
+    """SymPy's text, with cases and comparisons as Python writes them."""
 
     def _print_Piecewise(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
         *cases, (last, _) = x.args
         return "(" + "".join(f"{self._print(e)} if {self._print(c)} else " for e, c in cases) + f"{self._print(last)})"
+
+    def _print_Max(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return f"max({self.stringify(x.args, ', ')})"
+
+    def _print_Min(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return f"min({self.stringify(x.args, ', ')})"
+
+    def _print_Relational(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return f"{self._print(x.lhs)} {x.rel_op} {self._print(x.rhs)}"
+
+    def _print_Float(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return number_text(float(x))
 
     def _print_Function(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
         name = next((row.function.__name__ for row in _rows_of(x)), x.func.__name__)
         return f"{name}({self.stringify(x.args, ', ')})"
 
 
-class _LatexPrinter(LatexPrinter):  # type: ignore[misc]  # SymPy has no annotations
+class _LatexPrinter(_InOrder, LatexPrinter):  # type: ignore[misc]  # SymPy has no annotations
     """SymPy's formulas, with functions by the names that their rows give them."""
+
+    def _print_Float(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        return typeset(number_text(float(x)))
+
+    def _print_Piecewise(self, x: Expression) -> str:  # noqa: N802  # SymPy's name for it
+        if _is_indicator(x):
+            return rf"[\,{self._print(x.args[0].cond)}\,]"
+        written: str = super()._print_Piecewise(x)
+        return written
+
+    def _needs_mul_brackets(self, x: Expression, first: bool = False, last: bool = False) -> bool:
+        return not _is_indicator(x) and bool(super()._needs_mul_brackets(x, first, last))
 
     def _print_Function(self, x: Expression, exp: str | None = None) -> str:  # noqa: N802  # SymPy's name for it
         for row in _rows_of(x):
-            if row.latex and "#" not in row.latex:
+            if isinstance(row.latex, str) and row.latex and "#" not in row.latex:
                 power = f"^{{{exp}}}" if exp else ""
                 return rf"{row.latex}{power}{{\left({', '.join(map(self._print, x.args))} \right)}}"
         written: str = super()._print_Function(x, exp)
         return written
+
+
+def _is_indicator(x: Expression) -> bool:
+    """Whether a formula is 1 where a condition holds, and 0 elsewhere."""
+    return x.is_Piecewise and [case.expr for case in x.args] == [1, 0] and x.args[1].cond == True  # noqa: E712  # SymPy's
 
 
 def _rows_of(x: Expression) -> list[Function]:
@@ -96,12 +153,12 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers, fused: Entr
         value = entries.value(node) if node.op else None
         if value is not None and sympy.count_ops(value) <= 12:
             because = () if fused is None else _of_held(node)
-            lines.append(_line(letter(node.identifier, notation), [value], numbers, notation, because))
+            lines.append(line(letter(node.identifier, notation), [value], numbers, notation, because))
             written |= value.free_symbols
             defined.add(symbol(node.identifier))
     if per_example and loss is not None:
         because = (_loss_of(entries),) if fused is None else _loss_of_both(entries, fused, loss)
-        lines.append(_line(_L, [loss], numbers, notation, because))
+        lines.append(line(_L, [loss], numbers, notation, because))
         written |= loss.free_symbols
     for node in targets:
         lines += _steps(entries, node, top, factor, numbers)
@@ -173,11 +230,11 @@ def _steps(entries: Entries, node: Node, top: Formula, factor: Expression, numbe
     small = letter(node.identifier, notation)
     whole, short = _times(factor, found.whole), _times(factor, found.short)
     if found.local is None or found.local == 1:
-        yield _line(ratio(top, small), [whole, short], numbers, notation, _because_several(found.above))
+        yield line(ratio(top, small), [whole, short], numbers, notation, _because_several(found.above))
         return
     (above,) = found.above
     upper = letter(above.identifier, notation)
-    yield _line(ratio(upper, small), [found.local], numbers, notation, ("The local derivative.",))
+    yield line(ratio(upper, small), [found.local], numbers, notation, ("The local derivative.",))
     law = Formula(
         rf"{ratio(top, upper).latex} \, {ratio(upper, small).latex}",
         f"{ratio(top, upper).code} * {ratio(upper, small).code}",
@@ -185,7 +242,7 @@ def _steps(entries: Entries, node: Node, top: Formula, factor: Expression, numbe
     first = entries.gradient(above)
     assert first is not None
     product = _product(_times(factor, first.short), found.local, whole, notation)
-    yield _line(ratio(top, small), [law, product, short], numbers, notation, _CHAIN)
+    yield line(ratio(top, small), [law, product, short], numbers, notation, _CHAIN)
 
 
 def _times(factor: Expression, x: Expression) -> Expression:
@@ -205,17 +262,18 @@ def _product(first: Expression, second: Expression, whole: Expression, notation:
     if first.is_Number or second.is_Number:
         return whole
     a, b = scalar(first, notation), scalar(second, notation)
-    return Formula(f"{_bracketed(first, a.latex, True)} {_bracketed(second, b.latex, True)}",
-                   f"{_bracketed(first, a.code, False)} * {_bracketed(second, b.code, False)}")  # fmt: skip
+    return Formula(f"{bracketed(first, a.latex, True)} {bracketed(second, b.latex, True)}",
+                   f"{bracketed(first, a.code, False)} * {bracketed(second, b.code, False)}")  # fmt: skip
 
 
-def _bracketed(x: Expression, text: str, tall: bool) -> str:
+def bracketed(x: Expression, text: str, tall: bool) -> str:
+    """A factor: in parentheses, which grow if they are tall, if it is a sum or has a minus in front."""
     if not (x.is_Add or text.startswith("-")):
         return text
     return rf"\left({text}\right)" if tall else f"({text})"
 
 
-def _line(left: Formula, rights: list[Any], numbers: Numbers, notation: Notation, because: Prose = ()) -> Line:
+def line(left: Formula, rights: list[Any], numbers: Numbers, notation: Notation, because: Prose = ()) -> Line:
     """A line of formulas of entries; equal ones are written once."""
     last = rights[-1]
     written: list[Formula] = []

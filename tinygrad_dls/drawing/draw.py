@@ -1,7 +1,7 @@
 """The picture of a graph: every value with its formula, shape and numbers, every edge with its local derivative.
 
 `draw` reads the graph of a Tensor or of a model (`tinygrad_dls.drawing.subject`), decides what is drawn of it
-(`tinygrad_dls.drawing.picture`) and writes that down in the DOT language of Graphviz (`tinygrad_dls.drawing.dot`). Only
+(`tinygrad_dls.drawing.boxes`) and writes that down in the DOT language of Graphviz (`tinygrad_dls.drawing.dot`). Only
 the picture itself needs Graphviz; `Drawing.source`, ``.save("graph.dot")`` and a notebook do without it.
 """
 
@@ -10,24 +10,30 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import graphviz
 import numpy as np
 
-from tinygrad_dls.drawing.dot import dot
-from tinygrad_dls.drawing.picture import CAPTION, Picture, boxes_of
-from tinygrad_dls.drawing.rendering import GraphvizNotFoundError, render
+from tinygrad_dls.drawing.boxes import Box, boxes_of, summary_of
+from tinygrad_dls.drawing.dot import digraph
+from tinygrad_dls.drawing.picture import CAPTION, Picture
+from tinygrad_dls.drawing.rendering import GraphvizNotFoundError, GraphvizTimeoutError, render
 from tinygrad_dls.drawing.subject import is_shape, nodes_of
-from tinygrad_dls.engine.arrays import positive_integer
+from tinygrad_dls.engine.arrays import boolean, positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.files import write_whole
-from tinygrad_dls.graph.subject import subject
+from tinygrad_dls.graph.node import Node
+from tinygrad_dls.graph.subject import Subject, subject
 from tinygrad_dls.nn.module import Module
 
-__all__ = ["Drawing", "draw"]
+__all__ = ["Drawing", "draw", "draw_with_gradients"]
 
 DIRECTIONS = ("forward", "backward", "both")
+RANKDIRS = ("TB", "LR")
+SECONDS = 30  # that Graphviz gets for a picture; then it gets a simpler one
+SIMPLEST = 12  # runs of ops, which even a slow computer lays out at once
 ENDINGS = (".svg", ".png", ".pdf", ".html", ".dot")
 
 
@@ -37,7 +43,9 @@ def draw(
     loss: Callable[[Any, Any], Any] | None = None,
     direction: str = "forward",
     depth: int | None = None,
-    limit: int = 1000,
+    limit: int | None = None,
+    rankdir: str = "TB",
+    notes: bool = True,
 ) -> Drawing:
     """Draw the graph behind a Tensor, or of a run of a model or a function.
 
@@ -62,9 +70,15 @@ def draw(
     depth : int, optional
         How many levels of modules are opened; a module below is a single box. 0 leaves the outermost closed. By default
         all are open.
-    limit : int
-        The most boxes to draw. Beyond it, modules are closed until the graph fits, and a graph without modules is
-        summarised by runs of ops; a caption says so.
+    limit : int, optional
+        The most boxes to draw. Beyond it, modules are closed until the graph fits, parts that repeat are drawn once
+        with a count, and a graph without either is summarised by runs of ops; a caption says so. By default 1000 boxes,
+        and fewer if their edges are so long that Graphviz would take more than a few seconds. A limit of yours is taken
+        at its word: Graphviz gets half a minute for so many boxes, and then a simpler picture, which says so.
+    rankdir : str, default "TB"
+        ``"TB"``: what is computed stands below what it is computed from. ``"LR"``: to the right of it, as on a slide.
+    notes : bool, default True
+        Whether the picture says below itself what it lacks, such as gradients before `backward`.
 
     Returns
     -------
@@ -88,7 +102,7 @@ def draw(
     >>> J = tg.binary_cross_entropy_with_logits(model(np.ones((2, 3))), np.ones((1, 3)))
     >>> J.backward()
     >>> print(draw(J, direction="backward", depth=0).source.splitlines()[0])
-    digraph "J" {
+    digraph J {
     """
     if not isinstance(direction, str) or direction not in DIRECTIONS:
         raise ValueError(f'draw: direction must be "forward", "backward" or "both", got {shown(direction)}.')
@@ -97,16 +111,66 @@ def draw(
             f"draw: depth must be the number of levels of modules to open, 0 or more, or None for all; "
             f"got {shown(depth)}."
         )
-    limit = positive_integer(limit, "draw: limit")
+    limit = None if limit is None else positive_integer(limit, "draw: limit")
+    if not isinstance(rankdir, str) or rankdir not in RANKDIRS:
+        raise ValueError(
+            f'draw: rankdir must be "TB", from top to bottom, or "LR", from left to right; got {shown(rankdir)}.'
+        )
+    with_notes = boolean(notes, "draw: notes")
     given = subject("draw", target, inputs, loss)
+    options = _Options(direction, None if depth is None else int(depth), limit, rankdir, with_notes)
+    return _drawing(given, nodes_of(given), options)
+
+
+def draw_with_gradients(given: Subject) -> Drawing:
+    """Draw values and gradients of what is run for it, in both directions; no gradient of the user's is touched."""
     nodes = nodes_of(given)
-    made_up = any(map(is_shape, inputs))
-    boxes, notes = boxes_of(nodes, None if depth is None else int(depth), limit)
+    if given.cost is None and not any(map(is_shape, given.inputs)):
+        parameters = [node.x for node in nodes if node.kind == "parameter"]
+        before = [p._grad for p in parameters]
+        try:
+            for p in parameters:
+                p._grad = None
+            nodes[-1].x.backward()
+            return _drawing(given, nodes, _Options("both"))
+        finally:
+            for p, gradient in zip(parameters, before, strict=True):
+                p._grad = gradient
+    return _drawing(given, nodes, _Options("both"))
+
+
+class _Options(NamedTuple):
+    direction: str
+    depth: int | None = None
+    limit: int | None = None
+    rankdir: str = "TB"
+    notes: bool = True
+
+
+def _drawing(given: Subject, nodes: list[Node], options: _Options) -> Drawing:
+    direction, depth, limit, rankdir, with_notes = options
+    made_up = any(map(is_shape, given.inputs))
+    boxes, left_out, quick = boxes_of(nodes, depth, limit, direction)
+    lacks = []
     if made_up:
-        notes.append("from shapes alone: no values")
+        lacks.append("from shapes alone: no values")
     elif nodes[-1].x._grad is None:
-        notes.append(f"{CAPTION} on the cost, and draw that" if given.cost is None else CAPTION)
-    return Drawing(nodes[-1].name, Picture(nodes, boxes, direction, not made_up, notes))
+        lacks.append(f"{CAPTION} on the cost, and draw that" if given.cost is None else CAPTION)
+
+    def drawing(boxes: list[Box], said: list[str], simpler: Drawing | None = None) -> Drawing:
+        picture = Picture(nodes, boxes, direction, not made_up, said + lacks if with_notes else [])
+        return Drawing(nodes[-1].name, picture, rankdir, simpler)
+
+    simpler = None
+    if not quick or len(boxes) > SIMPLEST:
+        # made now, as training changes the arrays; it is drawn only where Graphviz does not finish the other one
+        late = f"{len(boxes):,} boxes took Graphviz more than {SECONDS} s"
+        runs = summary_of(nodes, SIMPLEST, lambda _: True)
+        simpler = drawing(runs, [f"{late}: summarised by runs of ops"])
+        if limit is not None and not quick:
+            fewer, others, _ = boxes_of(nodes, depth, None, direction)
+            simpler = drawing(fewer, [f"{late}: {others[0].partition(': ')[2].partition(';')[0]}"], simpler)
+    return drawing(boxes, left_out, simpler)
 
 
 class Drawing:
@@ -119,18 +183,35 @@ class Drawing:
     >>> w = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="w")
     >>> drawing = draw(np.sum(w * w))
     >>> print(drawing.source.splitlines()[0])
-    digraph "J" {
+    digraph J {
     """
 
-    def __init__(self, title: str, picture: Picture) -> None:
-        self._title = title
-        self._picture = picture
-        self._source, self._facts = dot(title, picture), picture.facts()  # now: training changes the arrays
+    def __init__(self, title: str, picture: Picture, rankdir: str = "TB", simpler: Drawing | None = None) -> None:
+        self._title, self._picture, self._simpler = title, picture, simpler
+        self._graph, self._facts = digraph(title, picture, rankdir), picture.facts()  # now: training changes the arrays
+        self._source: str = self._graph.source
 
     @property
     def source(self) -> str:
         """The graph in the DOT language. It needs no Graphviz."""
         return self._source
+
+    @property
+    def graphviz(self) -> graphviz.Digraph:
+        """The graph as an object of the package `graphviz`, a copy: to add to it, to restyle it, to render it.
+
+        Examples
+        --------
+        >>> import numpy as np, tinygrad_dls as tg
+        >>> from tinygrad_dls.drawing.draw import draw
+        >>> w = tg.Tensor([[1.0, 2.0]], requires_grad=True, name="w")
+        >>> graph = draw(np.sum(w * w)).graphviz
+        >>> graph.node("mine", "The weights that I start from")
+        >>> graph.edge("mine", "node-w")
+        >>> graph.source.count("->")
+        4
+        """
+        return self._graph.copy()
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the picture to a file; its ending says the format.
@@ -202,7 +283,8 @@ class Drawing:
         """
         from tinygrad_dls.drawing.page import widget
 
-        return widget(render(self._source, "svg").decode("utf-8"), self._facts, ident)
+        drawn, svg = self._drawn("svg")
+        return widget(svg.decode("utf-8"), drawn._facts, ident)
 
     def _in_format(self, format: str) -> bytes:
         if format == "dot":
@@ -210,16 +292,26 @@ class Drawing:
         if format == "html":
             from tinygrad_dls.drawing.page import page
 
-            svg = render(self._source, "svg").decode("utf-8")
-            return page(svg, self._facts, title=self._title).encode("utf-8")
-        if format == "png":  # sharp on today's screens
-            return render(self._source.replace("graph [", "graph [dpi=144, ", 1), format)
-        return render(self._source, format)
+            drawn, svg = self._drawn("svg")
+            return page(svg.decode("utf-8"), drawn._facts, title=self._title).encode("utf-8")
+        return self._drawn(format)[1]
+
+    def _drawn(self, format: str) -> tuple[Drawing, bytes]:
+        """The picture, and what it is of: where Graphviz does not finish in time, of a simpler drawing."""
+        graph = self.graphviz
+        if format == "png":
+            graph.graph_attr["dpi"] = "144"  # sharp on today's screens
+        try:
+            return self, render(graph.source, format, seconds=SECONDS)
+        except GraphvizTimeoutError:
+            if self._simpler is None:
+                raise
+            return self._simpler._drawn(format)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """What a notebook shows: the picture; without Graphviz the text, and how to get it."""
         try:
-            return {"image/svg+xml": render(self._source, "svg").decode("utf-8"), "text/plain": repr(self)}
+            return {"image/svg+xml": self._drawn("svg")[1].decode("utf-8"), "text/plain": repr(self)}
         except GraphvizNotFoundError as error:
             return {"text/plain": f"{error}\n\n{self._source}"}
 

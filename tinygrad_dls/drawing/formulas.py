@@ -21,6 +21,7 @@ from tinygrad_dls.ir.functions import MATRIX, row_of
 from tinygrad_dls.ir.printing import expression
 from tinygrad_dls.ir.rewrite import rewrite
 from tinygrad_dls.ir.rules import RULES, factors, open_interval
+from tinygrad_dls.ir.shapes import call_of
 from tinygrad_dls.ir.tracer import Trace, Tracer
 
 __all__ = ["formula", "local", "summed"]
@@ -144,16 +145,12 @@ def _beside(dz: Call, x: Call, names: dict[Call, str], value: str) -> str:
     above.remove(dz)
     product: Any = 1
     for factor in above:
-        product = factor if product == 1 else _times(np.multiply, product, factor, x)
+        product = factor if product == 1 else call_of(np.multiply, product, factor)
     if negative:
-        product = -product if product == 1 else Call(np.negative, (product,), {}, x.shape, x.dtype)
+        product = -product if product == 1 else call_of(np.negative, product)
     for factor in below:
-        product = _times(np.divide, product, factor, x)
+        product = call_of(np.divide, product, factor)
     return _short(expression(product, called, top=False))
-
-
-def _times(function: Any, left: Any, right: Any, like: Call) -> Call:
-    return Call(function, (left, right), {}, like.shape, like.dtype)
 
 
 def _within(x: Any) -> list[Call]:

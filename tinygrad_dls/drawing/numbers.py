@@ -11,7 +11,7 @@ import numpy as np
 
 from tinygrad_dls.engine.tensor import values
 
-__all__ = ["entries", "in_words", "norm"]
+__all__ = ["entries", "in_words", "norm", "shape_in_words"]
 
 WHOLE = 4  # rows and columns of the largest array that is shown entry by entry
 
@@ -55,6 +55,11 @@ def _summary(x: Any) -> str:
         mean, std, low, high = map(_entry, (finite.mean(), finite.std(), finite.min(), finite.max()))
     text = f"mean {mean}, std {std}, {low} to {high}"
     return text + (f"; {bad:,} not finite" if bad else "")
+
+
+def shape_in_words(x: Any) -> str:
+    """``(4, m)`` as Python writes it; empty of a single number, which has none worth saying."""
+    return str(x.shape) if x.shape else ""
 
 
 def norm(x: Any) -> str:

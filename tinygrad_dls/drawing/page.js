@@ -12,6 +12,9 @@
     return made;
   }
 
+  const READABLE = 0.6;  // the least scale at which the texts can be read
+  const OPENED = 0.85;  // of a picture that is too large to be read as a whole
+
   // -- the camera ---------------------------------------------------------------------------------------------------
 
   function cameraOn(view, svg, moved) {
@@ -22,7 +25,10 @@
     svg.removeAttribute("viewBox");
     svg.setAttribute("width", "100%");
     svg.setAttribute("height", "100%");
-    let x = 0, y = 0, scale = 1;
+    const offset = stage.querySelector(".graph")?.getAttribute("transform")?.match(/translate\((\S+)[ ,](\S+)\)/);
+    const origin = offset ? offset.slice(1).map(Number) : [0, 0];
+    const whole = [[0, width], [0, height]];
+    let [x, y, scale, sides] = [0, 0, 1, whole];
 
     function place() {
       stage.setAttribute("transform", `translate(${x} ${y}) scale(${scale})`);
@@ -38,14 +44,30 @@
       scale = limited(scale * factor, 0.02, 20);
       move((toX - x) * (1 - scale / before), (toY - y) * (1 - scale / before));
     }
-    function fit() {
-      const [across, down] = [view.clientWidth, view.clientHeight];
-      if (!across || !down) return;  // not shown yet; the observer of the size comes back
-      scale = limited(Math.min((across - 24) / width, (down - 24) / height), 0.02, 2);
-      [x, y] = [(across - scale * width) / 2, (down - scale * height) / 2];
+    function sizes() {
+      const [room, size] = [[view.clientWidth, view.clientHeight], sides.map(([from, to]) => to - from)];
+      return { room, size, all: limited(Math.min((room[0] - 24) / size[0], (room[1] - 24) / size[1]), 0.02, 2) };
+    }
+    function show(wanted, isWhole) {
+      const { room, size } = sizes();
+      if (!room[0] || !room[1]) return;  // not shown yet; the observer of the size comes back
+      scale = wanted;
+      [x, y] = room.map((length, axis) => {
+        const fits = isWhole || scale * size[axis] <= length - 24;
+        return (fits ? (length - scale * size[axis]) / 2 : 12) - scale * sides[axis][0];
+      });
       place();
     }
-    return { move, zoom, fit };
+    const fit = () => show(sizes().all, true);
+    function open() {  // the whole picture if that can be read, else its beginning
+      const { all } = sizes();
+      if (all >= READABLE) fit();
+      else show(OPENED, false);
+    }
+    function lookAt(box) {  // what there is to see, in the coordinates of the picture; or all of it
+      sides = box ? box.map((side, axis) => side.map((at) => at + origin[axis])) : whole;
+    }
+    return { move, zoom, fit, open, lookAt, isReadable: () => sizes().all >= READABLE };
   }
 
   // Wheel, dragging, and two fingers.
@@ -131,18 +153,28 @@
       }
       card.replaceChildren(make("h3", name), list);
       card.hidden = false;
-      card.style.left = card.style.top = "0";  // its place limits its width
+      card.style.cssText = "left: 0; top: 0";  // its place limits its width
       const [node, frame] = [element.getBoundingClientRect(), stage.getBoundingClientRect()];
       const [width, height] = [card.offsetWidth, card.offsetHeight];
-      const places = [  // right, left, below, above; none of them covers the node
-        [node.right + 8, node.top, node.right + 8 + width <= frame.right],
-        [node.left - 8 - width, node.top, node.left - 8 - width >= frame.left],
-        [node.left, node.bottom + 8, node.bottom + 8 + height <= frame.bottom],
-        [node.left, node.top - 8 - height, node.top - 8 - height >= frame.top],
-      ];
-      const [left, top] = places.find(([, , fits]) => fits) ?? places[2];
-      card.style.left = `${limited(left - frame.left, 0, Math.max(frame.width - width, 0))}px`;
-      card.style.top = `${limited(top - frame.top, 0, Math.max(frame.height - height, 0))}px`;
+      const rooms = [  // right, left, below, above; none of them has the node in it
+        { x: [node.right + 8, frame.right], y: [frame.top, frame.bottom] },
+        { x: [frame.left, node.left - 8], y: [frame.top, frame.bottom] },
+        { x: [frame.left, frame.right], y: [node.bottom + 8, frame.bottom] },
+        { x: [frame.left, frame.right], y: [frame.top, node.top - 8] },
+      ].map(({ x: [left, right], y: [top, bottom] }) => ({
+        left: Math.max(left, frame.left), right: Math.min(right, frame.right),
+        top: Math.max(top, frame.top), bottom: Math.min(bottom, frame.bottom),
+      }));
+      const share = (room) => limited((room.right - room.left) / width, 0, 1)
+        * limited((room.bottom - room.top) / height, 0, 1);
+      const room = rooms.reduce((best, other) => (share(other) > share(best) ? other : best));
+      card.style.maxWidth = `min(26rem, ${Math.max(room.right - room.left, 60)}px)`;
+      card.style.maxHeight = `min(24rem, ${Math.max(room.bottom - room.top, 40)}px)`;
+      const at = (wanted, from, to, length) => limited(wanted, from, Math.max(to - length, from));
+      const left = room === rooms[1] ? room.right - card.offsetWidth : at(node.left, room.left, room.right, card.offsetWidth);
+      const top = room === rooms[3] ? room.bottom - card.offsetHeight : at(node.top, room.top, room.bottom, card.offsetHeight);
+      card.style.left = `${left - frame.left}px`;
+      card.style.top = `${top - frame.top}px`;
     }
     function later() {  // enough time to reach the card with the pointer, to read on or to copy
       clearTimeout(leaving);
@@ -159,33 +191,29 @@
 
   // -- a figure -----------------------------------------------------------------------------------------------------
 
-  // The opaque box over a module, in the coordinates of the picture. They are read off the outline, not measured: what
-  // is not shown yet has no measure.
+/* layout.js */
+
+  // The box that a module is when it is closed. It is put where the layout has it.
   function lidOf(cluster, label) {
-    const outline = cluster.querySelector("polygon, path");
-    const corners = outline.getAttribute("points") ?? outline.getAttribute("d");
-    const numbers = corners.match(/-?[\d.]+(e-?\d+)?/g).map(Number);
-    const [xs, ys] = [0, 1].map((axis) => numbers.filter((_, i) => i % 2 === axis));
-    const [left, top] = [Math.min(...xs), Math.min(...ys)];
-    const [width, height] = [Math.max(...xs) - left, Math.max(...ys) - top];
     const lines = `\u25b8 ${label}`.split("\n");
     const longest = Math.max(...lines.map((line) => line.length));
-    // A letter is about 0.55 of its size wide, a line 1.3 high.
-    const size = Math.max(Math.min(14, (width - 8) / (0.55 * longest), (height - 4) / (1.3 * lines.length)), 1);
+    const size = [7.2 * longest + 24, 18 * lines.length + 16];  // letters of 13, about 0.55 of that wide
     const lid = make("g", undefined, cluster);
     lid.setAttribute("class", "tg-lid tg-module");
     const box = make("rect", undefined, cluster);
-    const sides = { x: left, y: top, width, height, rx: 6 };
-    for (const [side, value] of Object.entries(sides)) box.setAttribute(side, value);
+    box.setAttribute("rx", 6);
     lid.append(box);
-    lines.forEach((line, i) => {
-      const text = make("text", line, cluster);
-      text.setAttribute("x", left + width / 2);
-      text.setAttribute("y", top + height / 2 + 1.3 * size * (i - (lines.length - 1) / 2));
-      text.setAttribute("font-size", size);
-      lid.append(text);
-    });
-    return lid;
+    const texts = lines.map((line) => make("text", line, cluster));
+    lid.append(...texts);
+    function put([[left, right], [top, bottom]]) {
+      const sides = { x: left, y: top, width: right - left, height: bottom - top };
+      for (const [side, value] of Object.entries(sides)) box.setAttribute(side, value);
+      texts.forEach((text, i) => {
+        text.setAttribute("x", (left + right) / 2);
+        text.setAttribute("y", (top + bottom) / 2 + 18 * (i - (lines.length - 1) / 2));
+      });
+    }
+    return { lid, size, put };
   }
 
   function start(figure) {
@@ -201,7 +229,10 @@
     const card = cardOf(figure, nodes, nameOf);
     const camera = cameraOn(view, svg, card.hide);
     steerByHand(figure, view, camera);
+    const ends = new Map(Object.entries(facts.edges));
+    const layout = layoutOf(svg);
     const collapsed = new Set();
+    let laidOut = "";
     let chosen = null;
 
     function allHeldBy(id, found = new Set()) {
@@ -223,7 +254,8 @@
         part.classList.toggle("tg-hidden", hidden.has(id) || collapsed.has(id));
         part.classList.toggle("tg-lit", path.has(id) || (modules.has(id) && passes(id)));
       }
-      for (const [id, lid] of lids) {
+      relay(hidden);
+      for (const [id, { lid }] of lids) {
         lid.classList.toggle("tg-hidden", hidden.has(id) || !collapsed.has(id));
         lid.classList.toggle("tg-lit", passes(id));
       }
@@ -235,13 +267,66 @@
       card.hide();
     }
 
+    function relay(hidden) {  // lay out anew what is shown, if modules were opened or closed
+      const key = [...collapsed].sort().join(" ");
+      if (key === laidOut) return;
+      laidOut = key;
+      const closed = new Map([...collapsed].filter((id) => !hidden.has(id)).map((id) => [id, {
+        box: outlines.get(id), size: lids.get(id).size, put: lids.get(id).put, xs: [],
+      }]));
+      const within = (id) => [...closed.keys()].find((module) => held.get(module).has(id));
+      const shown = new Set();
+      const edges = [];
+      for (const element of svg.querySelectorAll(".edge")) {
+        const id = nameOf(element);
+        element.classList.remove("tg-under");
+        if (hidden.has(id)) continue;
+        const [tail, head, isBackward] = ends.get(id) ?? [];
+        const modules = [tail, head].map((node) => node && within(node));
+        modules.forEach((module, i) => {
+          const outline = module && outlines.get([tail, head][i]);
+          if (outline && !isBackward) closed.get(module).xs.push((outline[0][0] + outline[0][1]) / 2);
+        });
+        if (modules[0] || modules[1]) {  // one is enough of what goes the same way
+          const way = [modules[0] ?? tail, modules[1] ?? head, isBackward].join(" ");
+          const first = id.replace(/-(out|in)$/, "");
+          if (modules[0] === modules[1] || (shown.has(way) && !shown.has(`${way} ${first}`))) {
+            element.classList.add("tg-under");
+            continue;
+          }
+          shown.add(way).add(`${way} ${first}`);
+        }
+        edges.push({ element, isBackward, tail: closed.get(modules[0]), head: closed.get(modules[1]) });
+      }
+      for (const module of closed.values()) {
+        if (module.xs.length) module.column = module.xs.reduce((sum, x) => sum + x, 0) / module.xs.length;
+      }
+      layout.apply({
+        closed: [...closed.values()],
+        edges,
+        nodes: [...svg.querySelectorAll(".node")].filter((node) => !hidden.has(nameOf(node)))
+          .map((element) => ({ element, box: outlineOf(element) })),
+        frames: [...modules.keys()].filter((id) => !hidden.has(id) && !collapsed.has(id))
+          .map((id) => ({ element: named(id), box: outlines.get(id), label: 7 * modules.get(id).label.length + 24 })),
+        texts: [...svg.querySelectorAll(".graph > text, .graph > g:not([class]) > a > text")],
+      });
+      camera.lookAt(layout.bounds());
+    }
+
     function toggle(id) {
       const opened = collapsed.delete(id);
+      const [cluster, { lid }] = [named(id), lids.get(id)];
+      const before = (opened ? lid : cluster).getBoundingClientRect();
       if (!opened) collapsed.add(id);
       const left = document.activeElement;
-      const [cluster, lid] = [named(id), lids.get(id)];
       const wasHere = cluster.contains(left) || lid.contains(left);
       redraw();
+      if (camera.isReadable()) {
+        camera.fit();
+      } else {  // what was clicked stays where it was
+        const after = (opened ? cluster : lid).getBoundingClientRect();
+        camera.move((before.left + before.right - after.left - after.right) / 2, before.top - after.top);
+      }
       if (wasHere) (opened ? cluster : lid).focus();  // the one that had the focus is not shown any more
     }
     function choose(name) {
@@ -273,11 +358,18 @@
       camera.move((frame.left + frame.right) / 2 - x, (frame.top + frame.bottom) / 2 - y);
     }
 
+    const outlines = new Map();
+    for (const part of svg.querySelectorAll(".node, .cluster")) {
+      const shape = part.querySelector("polygon, path");
+      const isFrame = part.classList.contains("cluster");  // its title may be wider than a line of it
+      outlines.set(nameOf(part), isFrame ? boxAround(pairs(numbersIn(shape.getAttribute("points")
+        ?? shape.getAttribute("d")))) : outlineOf(part));
+    }
     const lids = new Map();
     for (const [id, { label }] of modules) {
       const cluster = named(id);
-      const lid = lidOf(cluster, label);
-      lids.set(id, lid);
+      const { lid, ...others } = lidOf(cluster, label);
+      lids.set(id, { lid, ...others });
       cluster.parentNode.append(lid);  // the last is on top
       cluster.classList.add("tg-module");
       for (const [box, open] of [[cluster, true], [lid, false]]) {
@@ -312,12 +404,14 @@
       collapse: () => [...modules.keys()].forEach((id) => collapsed.add(id)),
       expand: () => collapsed.clear(),
     };
+    const afterwards = { collapse: camera.open, expand: camera.open };
     for (const button of figure.querySelectorAll("[data-do]")) {
       const what = button.dataset.do;
       button.hidden = !modules.size && (what === "collapse" || what === "expand");
       button.addEventListener("click", () => {
         actions[what]();
         redraw();
+        afterwards[what]?.();
       });
     }
 
@@ -336,8 +430,8 @@
       }
     });
 
-    new ResizeObserver(camera.fit).observe(view);
-    camera.fit();
+    new ResizeObserver(camera.open).observe(view);
+    camera.open();
     redraw();
     figure.dataset.ready = "";
   }

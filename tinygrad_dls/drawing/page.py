@@ -1,8 +1,8 @@
 """One HTML file around a picture of a graph: zoom it, fold its modules, look at its nodes, follow one gradient.
 
-The one idea: Graphviz has already drawn the graph, and this changes nothing of it. A page is the picture, the facts
-about it as JSON, and one small hand-written script that shows, hides and dims parts of the picture by their ids. All of
-it is in the file: no server, no network, it opens from a disk.
+The one idea: Graphviz has already drawn the graph. A page is the picture, the facts about it as JSON, and one small
+hand-written script that shows, hides and dims parts of the picture by their ids; where modules are closed, it moves
+what is left together. All of it is in the file: no server, no network, it opens from a disk.
 
 A page may hold several pictures: `widget` is one of them as a fragment, `STYLE` and `SCRIPT` are there once for all of
 them, the script at the end of the page. `page` is the simplest such page. The script expects of a picture what
@@ -27,7 +27,7 @@ def _file(name: str) -> str:
 
 
 STYLE = _file("page.css")
-SCRIPT = _file("page.js")
+SCRIPT = _file("page.js").replace("/* layout.js */", _file("layout.js").rstrip())
 _PAGE = Template(_file("page.html"))
 _WIDGET = Template(_file("widget.html"))
 
@@ -65,13 +65,14 @@ def widget(svg: str, facts: Mapping[str, Any], ident: str) -> str:
     svg : str
         What Graphviz's ``dot -Tsvg`` made.
     facts : Mapping
-        Three mappings, with the ids that are in `svg`; any text will do, none is read as HTML.
+        Four mappings, with the ids that are in `svg`; any text will do, none is read as HTML.
 
         - ``"nodes"``: an id to the lines of the node's card: its ``"name"``, and what else there is to say, such as
           ``"formula"``, ``"shape"``, ``"dtype"``, ``"value"``, ``"gradient"``, ``"norm"``. An empty one is left out.
         - ``"parameters"``: the name of a parameter to the ids on the path of its gradient.
         - ``"modules"``: the id of a cluster to its ``"label"``, and to the ids of what it ``"holds"``: nodes, the edges
           that do not leave it, and the modules in it.
+        - ``"edges"``: an id to the nodes at the tail and at the head, and whether it is a gradient's.
     ident : str
         Tells the pictures of a page apart: all ids in the fragment begin with it.
 
@@ -83,7 +84,7 @@ def widget(svg: str, facts: Mapping[str, Any], ident: str) -> str:
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", ident):
         raise ValueError(f"ident must be a letter and then letters, digits, - and _, got {ident!r}")
-    if missing := {"nodes", "parameters", "modules"} - set(facts):
+    if missing := {"nodes", "parameters", "modules", "edges"} - set(facts):
         raise ValueError(f"facts lack {', '.join(sorted(missing))}")
     return _WIDGET.substitute(ident=ident, svg=_prefixed(_fragment(svg), ident), facts=_json(facts))
 

@@ -1,46 +1,32 @@
 """What is drawn of a graph: boxes, the edges between them, and the modules around them.
 
-The one idea: what is drawn are boxes, and a box holds one node of the graph, a whole module, or a run of ops. So a
-network of fifty layers is the same picture as one of two, with more in each box. Everything stands in the graph's
-order, and has an id that follows from it.
+The one idea: what is drawn are boxes (`tinygrad_dls.drawing.boxes`), and the edges between them follow from the nodes
+in them. So a network of fifty layers is the same picture as one of two, with more in each box. Everything stands in the
+graph's order, and has an id that follows from it.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tinygrad_dls.drawing.boxes import Box
 from tinygrad_dls.drawing.formulas import formula, local, summed
-from tinygrad_dls.drawing.numbers import in_words, norm
+from tinygrad_dls.drawing.numbers import in_words, norm, shape_in_words
+from tinygrad_dls.drawing.ranks import Modules, passes_frames, ranks
 from tinygrad_dls.graph.names import Names, shortened
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.nn.module import Parameter
 
-__all__ = ["CAPTION", "LISTED", "RUNS", "Box", "Edge", "Modules", "Picture", "boxes_of", "equation"]
+__all__ = ["CAPTION", "LISTED", "Edge", "Picture", "equation"]
 
 LISTED = 4  # nodes or parameters of a closed module that are named
-RUNS = 30  # boxes of a summary by runs of ops: as many as one still reads
+DETOURS = 2  # edges of a box that are led around frames; of more, each is one of a bundle that nobody follows
+BUNDLE = 4  # values between two boxes that are one edge with a count
 CAPTION = "no gradients yet: call backward()"
-
-Modules = tuple[str, ...]  # that something stands in, the outermost first
-
-
-@dataclass(eq=False)
-class Box:
-    """What is drawn as one: a node, or with a title a module or a run of ops."""
-
-    nodes: list[Node]
-    modules: Modules  # that it stands in
-    title: str = ""
-    id: str = ""
-
-    @property
-    def kind(self) -> str:
-        """The kind of its node, or ``"module"``."""
-        return "module" if self.title else self.nodes[0].kind
 
 
 @dataclass(eq=False)
@@ -53,85 +39,21 @@ class Edge:
     tooltip: str
     backward: bool
     id: str = ""
+    detour: bool = False  # led around frames; then it is drawn in three parts
 
-
-def boxes_of(nodes: list[Node], depth: int | None, limit: int) -> tuple[list[Box], list[str]]:
-    """The boxes, at most `limit` of them, and what to say of it in the picture."""
-    paths = _paths(nodes)
-    boxes = _closed(nodes, paths, depth)
-    if len(boxes) <= limit:
-        return boxes, []
-    because = f"{len(boxes):,} boxes are more than limit={limit:,}"
-    deepest = max(map(len, paths.values()), default=0)
-    for level in reversed(range(deepest if depth is None else min(depth, deepest))):
-        fewer = _closed(nodes, paths, level)
-        if len(fewer) <= limit:
-            return fewer, [f"{because}: drawn with depth={level}"]
-    runs = _runs(nodes, min(limit, RUNS))
-    return runs, [f"{because}: summarised by runs of ops; pass a higher limit= to see them"]
-
-
-def _paths(nodes: list[Node]) -> dict[Node, Modules]:
-    """The modules around each node, but for those that hold one value alone and are called like its op: a Tanh."""
-    held: dict[Modules, list[Node]] = {}
-    for node in nodes:
-        for end in range(1, len(node.modules) + 1):
-            held.setdefault(node.modules[:end], []).append(node)
-    repeats = {
-        path
-        for path, inside in held.items()
-        if len(inside) == 1 and inside[0].op and _bare(path[-1]) == _bare(inside[0].op)
-    }
-    return {
-        node: tuple(title for end, title in enumerate(node.modules, 1) if node.modules[:end] not in repeats)
-        for node in nodes
-    }
-
-
-def _bare(title: str) -> str:
-    """A title without its number, to be compared with an op: ``Tanh #2`` is tanh."""
-    return title.split(" #")[0].lower()
-
-
-def _closed(nodes: list[Node], paths: dict[Node, Modules], depth: int | None) -> list[Box]:
-    """One box for each node, and one for each module below `depth`."""
-    boxes: list[Box] = []
-    modules: dict[Modules, Box] = {}
-    for node in nodes:
-        path = paths[node]
-        if depth is None or len(path) <= depth:
-            boxes.append(Box([node], path))
-            continue
-        path = path[: depth + 1]
-        if path not in modules:
-            modules[path] = Box([], path[:-1], path[-1])
-            boxes.append(modules[path])
-        modules[path].nodes.append(node)
-    return boxes
-
-
-def _runs(nodes: list[Node], count: int) -> list[Box]:
-    """Put ops that follow each other into at most `count` boxes, and the root into one of its own if there is room."""
-    *before, root = nodes
-    if count == 1:
-        return [Box(nodes, (), _run_title(nodes))]
-    length = -(-len(before) // (count - 1))
-    parts = [before[i : i + length] for i in range(0, len(before), length)]
-    return [*(Box(part, (), _run_title(part)) for part in parts), Box([root], ())]
-
-
-def _run_title(nodes: list[Node]) -> str:
-    ops = sum(1 for node in nodes if node.op)
-    return f"{ops:,} op{'s' if ops != 1 else ''}, {shortened(nodes[0].name)} to {shortened(nodes[-1].name)}"
+    @property
+    def ids(self) -> list[str]:
+        """Of the parts that it is drawn in: where it passes, where it leaves, and where it arrives."""
+        return [self.id, f"{self.id}-out", f"{self.id}-in"] if self.detour else [self.id]
 
 
 class Picture:
     """The boxes and edges of a drawing, with their ids."""
 
     def __init__(
-        self, nodes: list[Node], boxes: list[Box], direction: str, with_values: bool, notes: list[str]
+        self, nodes: Sequence[Node], boxes: list[Box], direction: str, with_values: bool, notes: list[str]
     ) -> None:
-        self.root = nodes[-1]
+        self.nodes, self.root = nodes, nodes[-1]
         self.direction, self.with_values, self.notes = direction, with_values, notes
         self.has_gradients = with_values and self.root.x._grad is not None
         if direction == "backward":
@@ -139,6 +61,7 @@ class Picture:
         self.boxes = boxes
         self.box_of = {node: box for box in boxes for node in box.nodes}
         self.edges = list(self._edges(nodes))
+        self._lead_around_frames(nodes)
         self.users: dict[Box, list[Box]] = {}
         for edge in self.edges:
             self.users.setdefault(edge.tail, []).append(edge.head)
@@ -150,7 +73,15 @@ class Picture:
         paths = dict.fromkeys(box.modules[:end] for box in boxes for end in range(1, len(box.modules) + 1))
         self.modules = {path: ids.free(f"module-{path[-1]}") for path in paths}
 
-    def _edges(self, nodes: list[Node]) -> Iterator[Edge]:
+    def _lead_around_frames(self, nodes: Sequence[Node]) -> None:
+        """Mark the edges that would run through the frames of modules that they have no part in."""
+        row = ranks(nodes, self.boxes)
+        passing = [edge for edge in self.edges if passes_frames(edge.tail, edge.head, row)]
+        many = Counter((box, edge.backward) for edge in passing for box in (edge.tail, edge.head))
+        for edge in passing:
+            edge.detour = max(many[box, edge.backward] for box in (edge.tail, edge.head)) <= DETOURS
+
+    def _edges(self, nodes: Sequence[Node]) -> Iterator[Edge]:
         """First the forward edges, then the backward ones, each in the order of the ops."""
         for backward in (False, True):
             if self.direction == ("forward" if backward else "backward"):
@@ -169,8 +100,16 @@ class Picture:
                         seen.add((x, head))
                     found.append((node, position, x, tail, head))
             uses = Counter(x for _, _, x, _, _ in found)
+            between: dict[tuple[Box, Box], list[Node]] = {}
+            for _, _, x, tail, head in found:
+                if tail.title or head.title:
+                    between.setdefault((tail, head), []).append(x)
             for node, position, x, tail, head in found:
-                yield self._edge(node, position, x, tail, head, backward, uses[x])
+                together = between.get((tail, head), [])
+                if len(together) < BUNDLE:
+                    yield self._edge(node, position, x, tail, head, backward, uses[x])
+                elif x is together[0]:
+                    yield _bundle(together, tail, head, backward)
 
     def _edge(self, node: Node, position: int, x: Node, tail: Box, head: Box, backward: bool, uses: int) -> Edge:
         derivative = "" if tail.title or head.title or x.kind == "input" else _derivative(node, position)
@@ -178,10 +117,12 @@ class Picture:
         if backward:
             times = (derivative,) if derivative and self.direction == "backward" else ()
             part = "one part of " if uses > 1 else ""  # of what is used several times, the contributions add up
-            lines = (*times, f"{part}d{shortened(x.name)} {x.shape}")
+            lines = (*times, f"{part}d{shortened(x.name)} {shape_in_words(x)}".rstrip())
             names = f"d{node.name if not head.title else head.title} to {part}d{x.name}"
         elif tail.title or head.title:
-            lines = (f"{shortened(x.name)} {x.shape}",) if tail.title and x is not tail.nodes[-1] else ()
+            lines = (
+                (f"{shortened(x.name)} {shape_in_words(x)}".rstrip(),) if tail.title and x is not tail.nodes[-1] else ()
+            )
         else:
             lines = (derivative,) if derivative else ()
         tooltip = names + (f": {derivative}" if derivative.startswith("sum ") else "")
@@ -196,6 +137,7 @@ class Picture:
                 node.name: self._way_to(box) for box in self.boxes for node in box.nodes if node.kind == "parameter"
             },
             "modules": {id: {"label": path[-1], "holds": self._held_by(path)} for path, id in self.modules.items()},
+            "edges": {id: [edge.tail.id, edge.head.id, edge.backward] for edge in self.edges for id in edge.ids},
         }
 
     def _facts_of(self, box: Box) -> dict[str, str]:
@@ -203,7 +145,7 @@ class Picture:
         return {
             "name": box.title or node.name,
             "formula": "\n".join(equation(x) for x in box.nodes[-LISTED:] if x.op) or node.name,
-            "shape": str(node.shape),
+            "shape": shape_in_words(node) or "a single number",
             "dtype": str(node.x.dtype),
             "value": self.value(node),
             "gradient": self.gradient(node),
@@ -219,14 +161,14 @@ class Picture:
                     reached.add(head)
                     waiting.append(head)
         return [x.id for x in self.boxes if x in reached] + [
-            edge.id for edge in self.edges if edge.tail in reached and edge.head in reached
+            id for edge in self.edges if edge.tail in reached and edge.head in reached for id in edge.ids
         ]
 
     def _held_by(self, path: Modules) -> list[str]:
         inside = {box for box in self.boxes if box.modules[: len(path)] == path}
         return [
             *(box.id for box in self.boxes if box in inside),
-            *(edge.id for edge in self.edges if edge.tail in inside and edge.head in inside),
+            *(id for edge in self.edges if edge.tail in inside and edge.head in inside for id in edge.ids),
             *(id for other, id in self.modules.items() if other[: len(path)] == path and other != path),
         ]
 
@@ -253,6 +195,14 @@ class Picture:
         if self.has_gradients and node.kind != "input":
             norms.append((f"d{node.name}", node.x._grad))
         return ", ".join(f"‖{name}‖ = {norm(x)}" for name, x in norms if x is not None and norm(x))
+
+
+def _bundle(together: list[Node], tail: Box, head: Box, backward: bool) -> Edge:
+    """One edge for all that flows between two boxes, with a count."""
+    what = f"{len(together):,} {'gradients' if backward else 'values'}"
+    letter = "d" if backward else ""
+    names = f"{what}, {letter}{together[0].name} to {letter}{together[-1].name}"
+    return Edge(tail, head, (what,), names, backward)
 
 
 def _derivative(node: Node, position: int) -> str:

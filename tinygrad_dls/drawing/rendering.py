@@ -1,9 +1,9 @@
 """From DOT text to a picture: the one place that runs Graphviz.
 
-Graphviz comes in two ways. Either there is its program ``dot`` on the PATH, or there are its libraries in the wheels of
-pygraphviz, which carry no ``dot``, but lay out and draw as well as it does. Both run in a process of their own: there a
-crash, or a layout that never ends, is an error, and not the end of the program that wanted a picture. What comes back
-is the whole picture or an error in dot's own words, never an empty file.
+Graphviz comes in two ways. Either there is its program ``dot`` on the PATH, which the package `graphviz` runs, or there
+are its libraries in the wheels of pygraphviz, which carry no ``dot``, but lay out and draw as well as it does. Both run
+in a process of their own: there a crash, or a layout that never ends, is an error, and not the end of the program that
+wanted a picture. What comes back is the whole picture or an error in dot's own words, never an empty file.
 
 The same text gives the same bytes, in every process, with the same Graphviz and the same fonts.
 """
@@ -16,7 +16,10 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-__all__ = ["FORMATS", "GraphvizError", "GraphvizNotFoundError", "render"]
+from graphviz.backend.dot_command import command
+from graphviz.backend.execute import CalledProcessError, ExecutableNotFound, run_check
+
+__all__ = ["FORMATS", "GraphvizError", "GraphvizNotFoundError", "GraphvizTimeoutError", "render"]
 
 FORMATS = ("svg", "png", "pdf")
 
@@ -37,6 +40,10 @@ _TEXT_IS_THERE = "The DOT text itself is there in .source: it can be saved as a 
 
 class GraphvizError(RuntimeError):
     """Graphviz did not draw the graph."""
+
+
+class GraphvizTimeoutError(GraphvizError):
+    """Graphviz did not finish in time."""
 
 
 class GraphvizNotFoundError(GraphvizError):
@@ -66,42 +73,45 @@ def render(source: str, format: str, *, seconds: float = 60) -> bytes:
         If the format is another one.
     GraphvizNotFoundError
         Without ``dot`` on the PATH and without pygraphviz, saying how to get either.
+    GraphvizTimeoutError
+        When it takes too long.
     GraphvizError
-        When Graphviz fails, with its own message, when it takes too long, or when it draws nothing.
+        When Graphviz fails, with its own message, or when it draws nothing.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    command = _command(format)
+    program, run = _way(format)
     try:
-        done = subprocess.run(
-            command,
-            input=source.encode(errors="replace"),  # a lone surrogate in a name is no reason for no picture
-            capture_output=True,
-            timeout=seconds,
-            check=False,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # on Windows a console would flash up
-        )
+        # a lone surrogate in a name is no reason for no picture
+        done = run_check(run, input=source.encode(errors="replace"), capture_output=True, quiet=True, timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise GraphvizError(
+        raise GraphvizTimeoutError(
             f"Graphviz did not finish within {seconds:g} s. Give it more time, or a smaller graph. {_TEXT_IS_THERE}"
         ) from None
-    except OSError as error:
-        raise GraphvizError(f"Graphviz ({command[0]}) could not be started: {error}. {_TEXT_IS_THERE}") from error
-    said = done.stderr.decode(errors="replace").strip()
+    except CalledProcessError as error:
+        raise _failed(error.returncode, error.stderr) from None
+    except (OSError, ExecutableNotFound) as error:
+        raise GraphvizError(f"Graphviz ({program}) could not be started: {error}. {_TEXT_IS_THERE}") from error
     # The libraries report what is wrong with a label, and then go on without it; the program exits with 1.
-    if done.returncode or re.search("^Error:", said, re.MULTILINE):
-        raise GraphvizError(f"Graphviz failed (exit status {done.returncode}).\n{_indented(said)}\n{_TEXT_IS_THERE}")
+    if re.search(b"^Error:", done.stderr, re.MULTILINE):
+        raise _failed(done.returncode, done.stderr)
     if not done.stdout:
-        raise GraphvizError(f"Graphviz drew nothing, and reported no error.\n{_indented(said)}\n{_TEXT_IS_THERE}")
-    return _undated(done.stdout) if format == "pdf" else done.stdout
+        said = _indented(done.stderr)
+        raise GraphvizError(f"Graphviz drew nothing, and reported no error.\n{said}\n{_TEXT_IS_THERE}")
+    picture: bytes = done.stdout
+    return _undated(picture) if format == "pdf" else picture
 
 
-def _command(format: str) -> list[str]:
-    """What to run: ``dot``, or else a Python that draws with the libraries of pygraphviz."""
+def _failed(status: int, said: bytes) -> GraphvizError:
+    return GraphvizError(f"Graphviz failed (exit status {status}).\n{_indented(said)}\n{_TEXT_IS_THERE}")
+
+
+def _way(format: str) -> tuple[str, list[str]]:
+    """Which program draws, and the command: ``dot``, or else a Python with the libraries of pygraphviz."""
     if dot := shutil.which("dot"):
-        return [dot, f"-T{format}"]
+        return dot, [str(part) for part in command("dot", format)]
     if find_spec("pygraphviz"):
-        return [sys.executable, "-c", _DRAW, format, *sys.path]
+        return sys.executable, [sys.executable, "-c", _DRAW, format, *sys.path]
     raise GraphvizNotFoundError(
         "there is no Graphviz to draw with: no program `dot` on the PATH, and no pygraphviz. Get one of them:\n"
         "  with pip:       pip install 'tinygrad_dls[draw]'\n"
@@ -111,8 +121,9 @@ def _command(format: str) -> list[str]:
     )
 
 
-def _indented(said: str) -> str:
-    return "\n".join(f"  {line}" for line in (said or "It said nothing.").splitlines())
+def _indented(said: bytes) -> str:
+    text = said.decode(errors="replace").strip()
+    return "\n".join(f"  {line}" for line in (text or "It said nothing.").splitlines())
 
 
 def _undated(pdf: bytes) -> bytes:

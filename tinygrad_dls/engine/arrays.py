@@ -143,7 +143,13 @@ def summed(x: Array, axis: Any = None, keepdims: bool = False) -> Array:
 
 
 def scatter(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
-    """Add the entries of dz, at an index, to zeros of a shape; the result is the kind of array that dz is."""
+    """Add the entries of dz, at an index, to zeros of a shape; the result is the kind of array that dz is.
+
+    NumPy has no function for it. A kind of array that can do it has a method ``_scatter``, as a Tensor, whose graph
+    goes on; for others it is done by writing, or by reading.
+    """
+    if (scatter_itself := getattr(dz, "_scatter", None)) is not None:
+        return scatter_itself(index, shape)
     z = np.zeros_like(dz, shape=shape)
     if z.__array_ufunc__(np.add, "at", z, index, dz) is NotImplemented:  # NEP 13: cannot be written into
         return _gather(dz, index, shape)

@@ -18,7 +18,10 @@ from tinygrad_dls.engine.arrays import HALF, Array, as_array
 from tinygrad_dls.engine.errors import called, explained, role
 from tinygrad_dls.engine.tensor import VJP, Op, Tensor
 
-__all__ = ["PLAIN", "number_of_inputs", "operand"]
+__all__ = [
+    "PLAIN", "added", "as_gradient", "in_dtype_of", "number_of_inputs", "of_level", "opened", "operand", "owned",
+    "refuse_lost_gradients", "refuse_other_functions", "refuse_tensors", "seed_of",
+]  # fmt: skip
 
 PLAIN: set[type] = {float, int, bool}  # most operands that are no arrays: nothing to look into
 

@@ -541,8 +541,6 @@ def _getitem(x: Array, *, index: Any) -> Rule:
 @single_inside
 def _scatter(dz: Array, *, index: Any, shape: tuple[int, ...]) -> Rule:
     """Add the entries of dz, at the index, to zeros: the gradient of indexing, whose own gradient is indexing."""
-    if isinstance(dz, Tensor):
-        return _scatter(dz, index=index, shape=shape), (lambda dx: dx[index],)
     return scatter(dz, index, shape), (lambda dx: dx[index],)
 
 
@@ -725,7 +723,7 @@ _UNDIFFERENTIATED: dict[str, Any] = {
     "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift,
 }  # fmt: skip
 _METHODS = (sum, mean, max, min, prod, var, std, cumsum, clip, swapaxes, squeeze, astype)
-_OF_NUMPY = (  # methods that NumPy has a function of the same name for
+OF_NUMPY = (  # methods that NumPy has a function of the same name for
     "ravel", "dot", "copy", "take", "repeat", "cumprod", "trace", "diagonal", "round", "argmax", "argmin", "argsort",
     "all", "any",
 )  # fmt: skip
@@ -745,13 +743,14 @@ def _attach() -> None:
         setattr(Tensor, f"__r{name}__", lambda x, y, f=undifferentiated: f(y, x))
     for method in _METHODS:
         setattr(Tensor, method.__name__, method)
-    for name in _OF_NUMPY:
+    for name in OF_NUMPY:
         setattr(Tensor, name, _method(getattr(np, name)))
     others: dict[str, Any] = {
         "__neg__": negative, "__invert__": lambda x: np.bitwise_not(x),
         "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
         "flatten": lambda x: reshape(x, -1), "tolist": lambda x: values(x).tolist(),
         "T": property(transpose), "reshape": _method_reshape, "transpose": _method_transpose,
+        "_scatter": lambda dz, index, shape: _scatter(dz, index=index, shape=shape),
     }  # fmt: skip
     for name, function in others.items():
         setattr(Tensor, name, function)

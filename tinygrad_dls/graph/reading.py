@@ -19,6 +19,7 @@ from tinygrad_dls.engine.operands import number_of_inputs
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.call_site import running_layers, title_of
+from tinygrad_dls.graph.frames import place_by_holders
 from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names, identifier
 from tinygrad_dls.graph.node import Node, Path
 from tinygrad_dls.nn.module import Parameter
@@ -36,7 +37,8 @@ def read(root: Tensor, made_in: dict[Tensor, Path] | None = None, names: Names |
     root : Tensor
         Usually the cost J.
     made_in : dict, optional
-        The modules that made each Tensor, as `trace` finds them. Without it, the number in a name tells the layer.
+        The modules that made each Tensor, as `trace` finds them. Without it, the modules that hold the parameters tell
+        the layers, or the numbers in the names of the course.
     names : Names, optional
         Where the identifiers come from; the inputs of a recording have theirs already.
 
@@ -59,9 +61,12 @@ def read(root: Tensor, made_in: dict[Tensor, Path] | None = None, names: Names |
         in_order[-1].kind = "cost"
     _name(in_order)
     _identify(in_order, names_of_arrays() if names is None else names)
+    by_name = made_in is None and not place_by_holders(in_order)
     for node in in_order:
-        if made_in is None:
+        if by_name:
             node.modules = _layer_by_name(node)
+        elif made_in is None:
+            continue
         elif node.x in made_in if isinstance(node.x, Tensor) else False:
             node.modules = made_in[node.x]
     if made_in is not None:

@@ -54,6 +54,7 @@ WAYS = {
     "draw": _looking("draw", "draw(model, X)", "draw(model, (2, 400))", needs=("inputs",), single=False),
     "derive": _looking("derive", needs=("inputs", "loss")),
     "numpy_source": _looking("numpy_source", needs=("inputs", "loss")),
+    "report": _looking("report", needs=("inputs", "loss")),
     "compile": Ways("", "compile(f)", ("compile(model, loss, optimizer)",), ("loss", "optimizer")),
     "fit": Ways("", "", ("fit(model, X, Y, loss=..., optimizer=...)",), ("inputs", "loss", "optimizer")),
     "diagnose": Ways("", "", ("diagnose(model, X, Y, gradients, loss=...)",), ("inputs",)),

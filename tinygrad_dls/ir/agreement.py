@@ -67,9 +67,8 @@ def _is_number(x: Any, call: Call) -> bool:
     """Whether an argument of a call is a number that a Python float can stand for."""
     if not isinstance(call.function, np.ufunc) or not isinstance(call.dtype, np.dtype) or call.dtype.kind != "f":
         return False
-    if isinstance(x, np.ndarray):
-        others = [y for y in call.args if isinstance(y, Call)]
-        return x.shape == () and x.dtype == float and any(y.dtype == call.dtype for y in others)
+    if isinstance(x, np.generic):  # it does as long as another has the dtype of the result
+        return x.dtype == float and any(y.dtype == call.dtype for y in call.args if isinstance(y, Call))
     return isinstance(x, (int, float)) and not isinstance(x, bool)
 
 

@@ -57,6 +57,7 @@ def numbers_as_inputs(trace: Trace, names: Names, found: list[tuple[Call, Any]])
     def symbol(name: str, x: float) -> Any:
         if (name, x) not in known:
             call = trace.input(names.free(name), x).call
+            call.dtype, call.number = float, x  # a number of Python's, as the learning rate is
             found.append((call, np.asarray(x)))
             known[name, x] = symbolic(x, call)
         return known[name, x]

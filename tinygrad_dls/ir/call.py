@@ -27,8 +27,8 @@ from tinygrad_dls.engine.arrays import Array
 
 __all__ = [
     "Call", "astype", "called", "each", "evaluate", "fits", "getitem", "is_call", "is_plain_reduction",
-    "is_transpose", "key", "key_of_arguments", "like", "scalar_value", "scattered", "spelling", "substitute",
-    "summed_axes", "toposort", "transpose", "with_arguments",
+    "is_transpose", "key", "key_of_arguments", "like", "program_input", "scalar_value", "scattered", "spelling",
+    "substitute", "summed_axes", "toposort", "transpose", "with_arguments",
 ]  # fmt: skip
 
 
@@ -48,6 +48,8 @@ class Call:
         The result's, as they were when it was recorded.
     name : str
         The name, such as ``"Z1"``; empty if it has none.
+    number : int or float, optional
+        Of an input that is a number of Python's, the number of examples or the learning rate: what it was then.
     """
 
     function: Callable[..., Any] | None
@@ -56,6 +58,7 @@ class Call:
     shape: tuple[int, ...] = ()
     dtype: Any = None
     name: str = ""
+    number: Any = None
 
     def calls(self) -> list[Call]:
         """The calls among the arguments."""
@@ -204,6 +207,11 @@ def scalar_value(x: Any) -> Any:
     return x if isinstance(x, (int, float, np.number)) and not isinstance(x, bool) else None
 
 
+def program_input(name: str, shape: tuple[int, ...], dtype: Any, number: Any = None) -> Call:
+    """An input of a program; a number of Python's has one of Python's types for its dtype."""
+    return Call(None, (), {}, shape, dtype, name, number)
+
+
 def fits(x: Any, call: Call) -> TypeGuard[Call]:
     """Whether an argument can stand for the result: a call of the same shape and dtype."""
     return isinstance(x, Call) and x.shape == call.shape and bool(x.dtype == call.dtype)
@@ -216,7 +224,7 @@ def like(call: Call, function: Any, *args: Any, **options: Any) -> Call:
 
 def is_transpose(x: Any) -> TypeGuard[Call]:
     """Whether x is the transpose of a matrix, with all axes in reverse."""
-    return is_call(x, np.transpose) and (len(x.args) == 1 or x.args[1] is None) and not x.options
+    return is_call(x, np.transpose) and not x.options
 
 
 def transpose(x: Call) -> Any:
@@ -225,18 +233,14 @@ def transpose(x: Call) -> Any:
 
 
 def summed_axes(call: Call) -> tuple[int, ...]:
-    """The axes that a reduction runs over."""
-    rank = len(call.args[0].shape)
-    axis = call.options.get("axis", call.args[1] if len(call.args) > 1 else None)
-    if axis is None:
-        return tuple(range(rank))
-    return tuple(sorted(i % rank for i in (axis if isinstance(axis, tuple) else (axis,))))
+    """The axes that a reduction runs over, from 0 and sorted."""
+    axes: tuple[int, ...] = call.options["axis"]
+    return axes
 
 
 def is_plain_reduction(call: Call) -> bool:
     """Whether a sum, or the like, has no options but its axes, one at the least."""
-    plain = call.options.keys() <= {"axis", "keepdims"} and len(call.args) <= 2
-    return plain and bool(summed_axes(call))
+    return call.options.keys() <= {"axis", "keepdims"} and bool(summed_axes(call))
 
 
 # -- what functions are called ----------------------------------------------------------------------------------------

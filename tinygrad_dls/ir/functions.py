@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import enum
 import functools
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import astype, getitem, is_transpose, scattered
+from tinygrad_dls.ir import normal, spellings
+from tinygrad_dls.ir.call import astype, getitem, scattered
 
 __all__ = [
     "PATTERNS", "Binding", "Function", "Kind", "add", "clipped_sigmoid", "row_of", "rows", "shared_softmax", "sigmoid",
@@ -73,14 +73,14 @@ class Kind(enum.Enum):
 
 
 class Binding(enum.IntEnum):
-    """How tightly an operator binds, as in Python."""
+    """How tightly an operator binds, as in Python; between these, other notations have levels of their own."""
 
     COMPARISON = 0
-    SUM = 1
-    PRODUCT = 2
-    SIGN = 3
-    POWER = 4
-    ATOM = 5
+    SUM = 10
+    PRODUCT = 20
+    SIGN = 30
+    POWER = 40
+    ATOM = 50
 
 
 ENTRYWISE, REDUCTION, RUNNING, COLUMNWISE, MATRIX, VIEW, PART, JOINED, FILLED, SHAPE, FREE, OTHER = Kind
@@ -109,9 +109,10 @@ class Function:
     python : callable, optional
         How Python writes it, if otherwise than ``np.name(...)``: a function of the printer, which is a
         `tinygrad_dls.ir.printing.PythonPrinter`, and of the call, that gives the text; or None: as usual.
-    latex : str
+    latex : str or callable
         Its name in a formula, ``r"\tanh"``; or the formula, with ``#1`` and ``#2`` for the arguments. Of an operator,
-        its sign in a formula, if that is another one. Empty: letter by letter.
+        its sign in a formula, if that is another one. Empty: letter by letter. Or a function as for `python`, of the
+        `tinygrad_dls.derivations.latex.LatexPrinter`.
     bounds : tuple of two floats
         Between which numbers the result lies, whatever the arguments are.
     monotone : bool
@@ -130,12 +131,16 @@ class Function:
         Of a reduction: whose ``reduce`` does the same, into an array that is there.
     additive : bool
         Whether of all the examples it gives the sum of what it gives of some of them, and of the others.
+    linear : bool
+        Whether a factor of the argument, such as a minus, may stand in front instead.
     fill : int, optional
         The argument that every entry of the result is, if that is a number.
     spreads : bool
         Of a view: whether one entry may become many of them, or get new axes. Of a single number, it is that number.
     out_by_keyword : bool
         Whether the array to write into is to be named, ``out=``.
+    normal : callable, optional
+        Of the function and all it may be called with: the same as programs have it, see `normal`.
 
     Examples
     --------
@@ -152,7 +157,7 @@ class Function:
     chained: bool = False
     method: str = ""
     python: Callable[[Any, Any], Any] | None = None
-    latex: str = ""
+    latex: str | Callable[[Any, Any], Any] = ""
     bounds: tuple[float, float] = (-np.inf, np.inf)
     monotone: bool = False
     selects: bool = False
@@ -161,9 +166,11 @@ class Function:
     composed: Callable[..., Any] | None = None
     reduce: np.ufunc | None = None
     additive: bool = False
+    linear: bool = False
     fill: int | None = None
     spreads: bool = False
     out_by_keyword: bool = False
+    normal: Callable[..., normal.Normal] | None = None
 
     @property
     def is_entrywise(self) -> bool:
@@ -187,6 +194,7 @@ class Function:
 
 
 _ROWS: dict[Any, Function] = {}
+_NORMAL = {REDUCTION: normal.reduced, RUNNING: normal.running}  # of functions whose rows do not say
 
 
 def add(function: Callable[..., Any], kind: Kind = ENTRYWISE, **known: Any) -> Function:
@@ -226,7 +234,7 @@ def add(function: Callable[..., Any], kind: Kind = ENTRYWISE, **known: Any) -> F
     names = [field.name for field in fields(Function)][2:]
     if unknown := sorted(known.keys() - names):
         raise TypeError(f"functions.add({name}, ...): a row has no {unknown[0]}=; it has {', '.join(names)}.")
-    row = Function(function, kind, **known)
+    row = Function(function, kind, **({"normal": _NORMAL[kind]} if kind in _NORMAL else {}) | known)
     there = _ROWS.setdefault(function, row)
     if there != row:
         differing = next(x for x in ("kind", *names) if getattr(there, x) != getattr(row, x))
@@ -286,36 +294,6 @@ def shared_softmax(Z: Any) -> Any:
 PATTERNS = (sigmoid, clipped_sigmoid, softmax, shared_softmax)
 
 
-# -- how Python writes what has a notation of its own ------------------------------------------------------------------
-
-
-def _python_transpose(p: Any, x: Any) -> str | None:
-    return f"{p.owner(x.args[0])}.T" if is_transpose(x) else None
-
-
-def _python_reshape(p: Any, x: Any) -> str | None:
-    if x.options or not x.args[0].shape:
-        return None
-    return f"{p.owner(x.args[0])}.reshape({_python_shape(p, x.args[1])})"
-
-
-def _python_shape(p: Any, shape: Any) -> str:
-    return ", ".join(map(p.within, shape if isinstance(shape, tuple) else (shape,))) or "()"
-
-
-def _python_scattered(p: Any, x: Any) -> str:
-    """The entries of dz added up by the places that the index says, which are counted through."""
-    dz, index, shape = x.args
-    size = (
-        str(math.prod(shape))
-        if all(isinstance(n, int) for n in shape)
-        else " * ".join(p.within(n, ATOM) for n in shape)
-    )
-    places = f"np.arange({size}).reshape({_python_shape(p, shape)})[{p.index(index)}].ravel()"
-    cast = "" if x.dtype == np.float64 else f".astype({p.dtype(x.dtype)})"  # which it computes in
-    return f"np.bincount({places}, {p.owner(dz)}.ravel(), {size}).reshape({_python_shape(p, shape)}){cast}"
-
-
 # -- what some functions are composed of ------------------------------------------------------------------------------
 
 
@@ -356,16 +334,22 @@ _UNIT, _POSITIVE = (0.0, 1.0), (0.0, np.inf)
 # Operators. A quotient rises and falls between the poles, which `interval` knows.
 add(np.add, operator="+", binding=SUM, chained=True, monotone=True, formula=lambda a, x, y: a.settled(x + y))
 add(np.subtract, operator="-", binding=SUM, monotone=True, formula=lambda a, x, y: a.settled(x - y))
-add(np.multiply, operator="*", binding=PRODUCT, monotone=True, formula=lambda a, x, y: a.settled(x * y))
-add(np.divide, operator="/", binding=PRODUCT, monotone=True, formula=lambda a, x, y: a.settled(x / y))
-add(np.floor_divide, operator="//", binding=PRODUCT)
+add(np.multiply, operator="*", binding=PRODUCT, latex=r"\odot", monotone=True, formula=lambda a, x, y: a.settled(x * y))
+add(
+    np.divide,
+    operator="/",
+    binding=PRODUCT,
+    monotone=True,
+    formula=lambda a, x, y: a.settled(x / y),
+)
+add(np.floor_divide, operator="//", binding=PRODUCT, latex=r"\left\lfloor\frac{#1}{#2}\right\rfloor")
 add(np.negative, operator="-", binding=SIGN, monotone=True, formula=lambda _, x: -x)
-add(np.power, operator="**", binding=POWER, formula=lambda _, x, y: x**y)
+add(np.power, operator="**", binding=POWER, latex=lambda p, x: p.power(*x.args), formula=lambda _, x, y: x**y)
 add(np.greater, operator=">", binding=COMPARISON, bounds=_UNIT, formula="Gt")
 add(np.greater_equal, operator=">=", binding=COMPARISON, bounds=_UNIT, latex=r"\ge", formula="Ge")
 add(np.less, operator="<", binding=COMPARISON, bounds=_UNIT, formula="Lt")
 add(np.less_equal, operator="<=", binding=COMPARISON, bounds=_UNIT, latex=r"\le", formula="Le")
-add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex="=", formula="Eq")
+add(np.equal, operator="==", binding=COMPARISON, bounds=_UNIT, latex=spellings.latex_equal, formula="Eq")
 add(np.not_equal, operator="!=", binding=COMPARISON, bounds=_UNIT, latex=r"\ne", formula="Ne")
 
 # Entry by entry.
@@ -373,7 +357,7 @@ add(np.abs, latex=r"\left|#1\right|", bounds=_POSITIVE, formula="Abs")
 add(np.positive, monotone=True, formula=lambda _, x: x)
 add(np.sign, bounds=(-1.0, 1.0), monotone=True)
 add(np.copysign)
-add(np.square, bounds=_POSITIVE, formula=lambda _, x: x**2)
+add(np.square, latex=lambda p, x: p.power(x.args[0], 2), bounds=_POSITIVE, formula=lambda _, x: x**2)
 add(np.sqrt, latex=r"\sqrt{#1}", bounds=_POSITIVE, monotone=True, formula="sqrt")
 add(np.exp, latex="e^{#1}", bounds=_POSITIVE, monotone=True)
 add(np.expm1, bounds=(-1.0, np.inf), monotone=True, formula=lambda a, x: a.sympy.exp(x) - 1)
@@ -402,54 +386,87 @@ add(np.floor, latex=r"\lfloor #1 \rfloor", monotone=True)
 add(np.ceil, latex=r"\lceil #1 \rceil", monotone=True, formula="ceiling")
 add(np.trunc, monotone=True)
 add(np.rint, monotone=True)
-add(np.round, monotone=True)
+add(np.round, monotone=True, normal=normal.rounded)
 add(np.maximum, latex=r"\max", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Max, x, y))
 add(np.minimum, latex=r"\min", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Min, x, y))
-add(np.clip, monotone=True, composed=_clip)
-add(np.where, truths=True, formula=lambda a, c, x, y: a.chosen(c, x, y))
+add(np.clip, monotone=True, composed=_clip, normal=normal.clipped)
+add(
+    np.where,
+    latex=r"{\begin{cases} #2 & #1 \\ #3 & \text{else} \end{cases}}",
+    truths=True,
+    formula=lambda a, c, x, y: a.chosen(c, x, y),
+)
 add(np.logical_and, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.And(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_or, bounds=_UNIT, truths=True, formula=lambda a, x, y: a.sympy.Or(a.as_boolean(x), a.as_boolean(y)))
 add(np.logical_not, bounds=_UNIT, truths=True, formula=lambda a, x: a.sympy.Not(a.as_boolean(x)))
 add(np.isnan, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(x is a.sympy.nan))
 add(np.isinf, bounds=_UNIT)
 add(np.isfinite, bounds=_UNIT, formula=lambda a, x: a.sympy.sympify(not x.has(a.sympy.oo, -a.sympy.oo, a.sympy.nan)))
-add(astype, selects=True, python=lambda p, x: f"{p.owner(x.args[0])}.astype({p.within(x.args[1])})")
+add(
+    astype,
+    selects=True,
+    latex=lambda p, x: p.text(x.args[0]),
+    python=lambda p, x: f"{p.owner(x.args[0])}.astype({p.within(x.args[1])})",
+)
 add(np.astype, method="astype", selects=True)
 add(sigmoid, latex=r"\sigma", bounds=_UNIT)
 add(clipped_sigmoid, latex=r"\sigma", bounds=_UNIT)
 
 # Along axes.
-add(np.sum, REDUCTION, method="sum", reduce=np.add, additive=True)
-add(np.prod, REDUCTION, reduce=np.multiply)
+add(np.sum, REDUCTION, method="sum", latex=r"\sum", reduce=np.add, additive=True, linear=True, normal=normal.summed)
+add(np.prod, REDUCTION, latex=r"\prod", reduce=np.multiply, normal=normal.summed)
 add(np.max, REDUCTION, method="max", latex=r"\max", reduce=np.maximum, selects=True)
 add(np.min, REDUCTION, method="min", latex=r"\min", reduce=np.minimum, selects=True)
-add(np.mean, REDUCTION, method="mean", composed=_mean)
+add(np.amax, REDUCTION, normal=normal.largest)
+add(np.amin, REDUCTION, normal=normal.smallest)
+add(
+    np.mean,
+    REDUCTION,
+    method="mean",
+    latex=lambda p, x: p.total(x, r"\sum", mean=True),
+    linear=True,
+    composed=_mean,
+    normal=normal.averaged,
+)
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
-add(np.var, REDUCTION, bounds=_POSITIVE, composed=_var)
-add(np.std, REDUCTION, bounds=_POSITIVE, composed=_std)
+add(np.var, REDUCTION, latex=r"\mathrm{var}", bounds=_POSITIVE, composed=_var, normal=normal.varying)
+add(np.std, REDUCTION, latex=r"\mathrm{std}", bounds=_POSITIVE, composed=_std, normal=normal.varying)
 add(np.cumsum, RUNNING)
 add(np.cumprod, RUNNING)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)
-add(np.matmul, MATRIX, operator="@", binding=PRODUCT)
-add(np.dot, MATRIX, additive=True, composed=_dot)
+add(np.matmul, MATRIX, operator="@", binding=PRODUCT, latex=r"\,")
+add(np.dot, MATRIX, additive=True, composed=_dot, normal=normal.product)
 
 # The same entries elsewhere.
-add(np.reshape, VIEW, python=_python_reshape, selects=True, spreads=True)
-add(np.expand_dims, VIEW, selects=True, spreads=True)
-add(np.broadcast_to, VIEW, selects=True, spreads=True, fill=0)
-add(np.squeeze, VIEW, selects=True)
-add(np.transpose, VIEW, python=_python_transpose, selects=True)
-add(np.swapaxes, VIEW, selects=True)
-add(getitem, PART, selects=True, python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]")
-add(scattered, PART, python=_python_scattered)
-add(np.concatenate, JOINED)
-add(np.stack, JOINED)
+add(np.reshape, VIEW, python=spellings.python_reshape, selects=True, spreads=True, normal=normal.reshaped)
+add(np.expand_dims, VIEW, selects=True, spreads=True, normal=normal.expanded)
+add(np.broadcast_to, VIEW, python=spellings.python_filled, selects=True, spreads=True, fill=0, normal=normal.spread)
+add(np.squeeze, VIEW, selects=True, normal=normal.squeezed)
+add(
+    np.transpose,
+    VIEW,
+    python=spellings.python_transpose,
+    latex=spellings.latex_transpose,
+    selects=True,
+    normal=normal.transposed,
+)
+add(np.swapaxes, VIEW, selects=True, normal=normal.swapped)
+add(
+    getitem,
+    PART,
+    selects=True,
+    latex=lambda p, x: p.code(x),
+    python=lambda p, x: f"{p.owner(x.args[0])}[{p.index(x.args[1])}]",
+)
+add(scattered, PART, python=spellings.python_scattered)
+add(np.concatenate, JOINED, normal=normal.joined)
+add(np.stack, JOINED, normal=normal.stacked)
 
 # New arrays.
 add(np.asarray, FILLED, fill=0, python=lambda p, x: p.text(x.args[0]))  # of a number, as programs have it
-add(np.full, FILLED, fill=1)
+add(np.full, FILLED, fill=1, python=spellings.python_filled, normal=normal.filled)
 add(np.ones, FILLED)
 add(np.zeros_like, FILLED)
 add(np.ones_like, FILLED)

@@ -23,12 +23,16 @@ from tinygrad_dls.ir.call import Call, called, is_call, spelling
 from tinygrad_dls.ir.functions import (
     ATOM,
     COMPARISON,
+    FILLED,
     LOOSEST,
     MATRIX,
     PATTERNS,
     POWER,
     PRODUCT,
+    REDUCTION,
     SIGN,
+    SUM,
+    VIEW,
     Function,
     row_of,
 )
@@ -37,6 +41,7 @@ from tinygrad_dls.ir.program import Program
 __all__ = ["Printer", "PythonPrinter", "Written", "called_otherwise", "expression", "is_written_within", "remark"]
 
 INLINE = 48  # characters of the longest formula that is written within another one instead of getting a name
+CERTAIN = 15  # digits that a double holds for certain
 
 
 def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str:
@@ -50,7 +55,7 @@ def expression(call: Any, names: Mapping[Call, str], *, top: bool = True) -> str
     top : bool
         Whether the call itself is to be written out although it has a name.
     """
-    return PythonPrinter(names).text(call, top).text
+    return PythonPrinter(names, exact=False).text(call, top).text
 
 
 def is_written_within(node: Node | None, users: int, call: Call, names: Mapping[Call, str]) -> bool:
@@ -116,10 +121,12 @@ class Printer:
     ----------
     names : mapping of Call to str
         What stands for a call that has been computed before.
+    exact : bool
+        Whether numbers keep the last digits that only rounding has brought: 0.0017499999999999998, not 0.00175.
     """
 
-    def __init__(self, names: Mapping[Call, str]) -> None:
-        self.names = names
+    def __init__(self, names: Mapping[Call, str], *, exact: bool = True) -> None:
+        self.names, self.exact = names, exact
 
     def text(self, x: Any, top: bool = False) -> Written:
         """The text of an argument, and how tightly it binds; at the top, a call with a name is written out."""
@@ -160,11 +167,30 @@ class Printer:
             base, exponent = self.within(left, ATOM), self.within(right, SIGN)
             space = "" if set("([ ").isdisjoint(base + exponent) else " "  # x**2, and (1 - x) ** 2
             return Written(f"{base}{space}{symbol}{space}{exponent}", POWER)
-        first = (
-            binding + 1 if binding == COMPARISON or (row.kind is MATRIX and self.is_other_product(left)) else binding
-        )
-        second = binding if row.chained else binding + 1
+        if binding == SUM:
+            return self.sum(left, right, row)
+        apart = binding == COMPARISON or (row.kind is MATRIX and self.is_other_product(left))
+        first, second = binding + 1 if apart else binding, binding if row.chained else binding + 1
         return Written(f"{self.within(left, first)} {symbol} {self.within(right, second)}", binding)
+
+    def sum(self, left: Any, right: Any, row: Function) -> Written:
+        """A sum or a difference; a minus in front of what is added or subtracted goes into its sign."""
+        minus, summand = self.without_minus(right)
+        if minus:
+            row = row_of(np.subtract if row.chained else np.add)
+        second = self.within(summand, SUM if row.chained and not minus else SUM + 1)
+        return Written(f"{self.within(left, SUM)} {self.symbol(row)} {second}", SUM)
+
+    def without_minus(self, x: Any) -> tuple[bool, Any]:
+        """Whether an argument begins with a minus that is of all of it, and what is behind that."""
+        if isinstance(x, Call) and x not in self.names and row_of(x.function).binding == SIGN:
+            return True, x.args[0]
+        text, own = self.text(x)
+        return (
+            (True, Written(text[1:], PRODUCT))
+            if text.startswith("-") and own >= PRODUCT
+            else (False, Written(text, own))
+        )
 
     def is_other_product(self, x: Any) -> bool:
         """Whether an operand is a product or a quotient of entries, which matrix products are not mixed with."""
@@ -179,24 +205,24 @@ class Printer:
 
     def function(self, x: Call, row: Function) -> Written:
         """A function's name, with its arguments in parentheses."""
-        return Written(f"{self.function_name(row.function)}({self.arguments(x.args, x.options)})")
+        return Written(f"{self.function_name(row.function)}({self.arguments(x.args, self.said(x))})")
 
     def function_name(self, function: Any) -> str:
         """What a function is called."""
         raise NotImplementedError
 
     def arguments(self, args: tuple[Any, ...], options: Mapping[str, Any]) -> str:
-        """Arguments, and after them those options that say something."""
-        said = [self.option(name, x) for name, x in options.items() if self.is_said(name, x)]
-        return ", ".join([*map(self.within, args), *said])
+        """Arguments, and after them the options."""
+        return ", ".join([*map(self.within, args), *[self.option(name, x) for name, x in options.items()]])
+
+    def said(self, x: Call) -> dict[str, Any]:
+        """The options of a call that are written: of a reduction, all axes go without saying."""
+        every = tuple(range(len(x.args[0].shape))) if row_of(x.function).kind is REDUCTION else None
+        return {name: y for name, y in x.options.items() if name != "axis" or y != every}
 
     def option(self, name: str, x: Any) -> str:
         """An argument by its name; an axis alone without the tuple around it."""
         return f"{name}={self.within(x[0] if name == 'axis' and isinstance(x, tuple) and len(x) == 1 else x)}"
-
-    def is_said(self, name: str, x: Any) -> bool:
-        """Whether an option is not what goes without saying."""
-        return not ((name == "keepdims" and x is False) or (name == "axis" and x is None))
 
     # -- what is no call ----------------------------------------------------------------------------------------------
 
@@ -230,7 +256,7 @@ class Printer:
 
     def number(self, x: Any) -> Written:
         """A number of Python's or NumPy's, but no truth value."""
-        text = number_text(x)
+        text = number_text(x, exact=self.exact)
         return Written(text, SIGN if text.startswith("-") else ATOM)
 
     def array(self, x: np.ndarray[Any, Any]) -> Written:
@@ -246,8 +272,12 @@ class Printer:
         return repr(x.item() if isinstance(x, np.generic) else x)
 
 
-def number_text(x: Any) -> str:
-    """A number as a person writes it: ``1e-8``, ``0.00175``, ``2`` for 2.0, ``0.1`` for ``np.float32(0.1)``."""
+def number_text(x: Any, *, exact: bool = False) -> str:
+    """A number as a person writes it: ``1e-8``, ``2`` for 2.0, ``0.1`` for ``np.float32(0.1)``.
+
+    Unless it is to be exact, without what roundings have left: ``0.00175`` for 0.7 / 400, which to Python is
+    0.0017499999999999998.
+    """
     if not isinstance(x, (float, np.floating)):
         return str(int(x))
     value = float(x)
@@ -255,8 +285,11 @@ def number_text(x: Any) -> str:
         return "nan" if value != value else "inf" if value > 0 else "-inf"
     if value == int(value) and abs(value) < 1e6 and (value != 0 or math.copysign(1, value) > 0):
         return str(int(value))
-    mantissa, e, exponent = str(x).partition("e")
-    return f"{mantissa}e{int(exponent)}" if e else mantissa
+    text, rounded = str(x), f"{value:.{CERTAIN}g}"
+    if not exact and len(rounded) < len(text) - 2:  # not where it only has fewer digits of 1/3
+        text = rounded
+    mantissa, e, exponent = text.partition("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}" if e else text
 
 
 # -- Python -----------------------------------------------------------------------------------------------------------
@@ -267,29 +300,51 @@ class PythonPrinter(Printer):
 
     def call(self, x: Call, row: Function) -> Written:
         """A call, its numbers with their dtypes where Python's would do otherwise."""
-        if any(isinstance(y, (float, np.generic)) for y in x.args):
+        if row.is_entrywise:
             x = Call(x.function, tuple(self.operand(y, x) for y in x.args), x.options, x.shape, x.dtype)
         return super().call(x, row)
 
     def operand(self, x: Any, call: Call) -> Any:
         """A number beside arrays, with its dtype where Python's number would give another result than it."""
-        others = [y.dtype for y in call.args if isinstance(y, (Call, np.ndarray)) and isinstance(y.dtype, np.dtype)]
-        if not others or isinstance(x, (bool, np.bool_)) or not isinstance(x, (float, np.generic)):
+        others = [
+            y for y in call.args if isinstance(y, (Call, np.ndarray)) and isinstance(y.dtype, np.dtype) and y is not x
+        ]
+        dtypes = [y.dtype for y in others]
+        if isinstance(x, Call):
+            number, whole = self.spread(x), any(y.shape == call.shape and y.shape for y in others)
+            same = number is not None and whole and x.dtype == np.result_type(*dtypes, 1.0)
+            return number if same else x
+        if not dtypes or isinstance(x, (bool, np.bool_)) or not isinstance(x, (float, np.generic)):
             return x
         text, binding = self.literal(x)
-        result, number = np.result_type(*others, x), x.item() if isinstance(x, np.generic) else x
-        if result != np.result_type(*others, number):
+        result, number = np.result_type(*dtypes, x), x.item() if isinstance(x, np.generic) else x
+        if result != np.result_type(*dtypes, number):
             return Written(f"np.{np.result_type(x).name}({text})")
-        if isinstance(number, float) and text.lstrip("-").isdigit() and result != np.result_type(*others, int(number)):
+        if isinstance(number, float) and text.lstrip("-").isdigit() and result != np.result_type(*dtypes, int(number)):
             return Written(repr(number), binding)
         return x
+
+    def spread(self, x: Any) -> Any:
+        """The number that an array consists of, over and over, if it has no name; None if it is another one."""
+        found = x
+        while isinstance(found, Call) and found not in self.names:
+            if found.function is np.ones:
+                return 1.0
+            row = row_of(found.function)
+            inner = found.args[row.fill] if row.kind is FILLED and row.fill is not None else None
+            if row.kind is VIEW and row.spreads and math.prod(getattr(found.args[0], "shape", ())) == 1:
+                inner = found.args[0]
+            if inner is None:
+                break
+            found = inner
+        return found if found is not x and getattr(found, "shape", ()) == () else None
 
     def function(self, x: Call, row: Function) -> Written:
         """A function as its row says, as a method of what has a name, or by its name."""
         if row.python is not None and (own := row.python(self, x)) is not None:
             return own if isinstance(own, Written) else Written(own)
         if row.method and len(x.args) == 1 and isinstance(x.args[0], Call) and x.args[0] in self.names:
-            return Written(f"{self.within(x.args[0])}.{row.method}({self.arguments((), x.options)})")
+            return Written(f"{self.within(x.args[0])}.{row.method}({self.arguments((), self.said(x))})")
         return super().function(x, row)
 
     def owner(self, x: Any) -> str:

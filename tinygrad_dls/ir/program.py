@@ -34,7 +34,7 @@ from tinygrad_dls.nn.normalisation import untouched
 from tinygrad_dls.nn.regularisation import SETTINGS, setting
 from tinygrad_dls.optimizer import Optimizer
 
-__all__ = ["Program", "program", "program_of_composed"]
+__all__ = ["FunctionSource", "Program", "program", "program_of_composed"]
 
 ACTIVATIONS = (sigmoid, softmax)  # that costs hold within
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
@@ -335,6 +335,7 @@ class FunctionSource(_Source):
         self.subject.refuse_without_graph(J)
 
     def raw(self, m: int | None, optimizer: Optimizer | None) -> Program:
+        """A recording of the function, run on tracers of its inputs, with parameters that hold tracers meanwhile."""
         trace, names = self.trace(m), names_of_arrays()
         names.take(*self.names, *self.tensors.values())
         result = Program(trace, names, tensors=list(self.tensors), given=self.arrays)

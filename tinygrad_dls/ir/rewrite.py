@@ -36,16 +36,18 @@ from tinygrad_dls.ir.call import (
     each,
     key,
     key_of_arguments,
-    like,
+    program_input,
     scalar_value,
     substitute,
     toposort,
     with_arguments,
 )
-from tinygrad_dls.ir.shapes import inferred
+from tinygrad_dls.ir.shapes import inferred, normalized
 from tinygrad_dls.ir.tracer import Trace, Tracer
 
 __all__ = ["Identity", "Pair", "Rule", "named", "names_of", "rewrite", "rewrite_beside"]
+
+ANY: Any = (None, None)  # the shape and the dtype of a variable
 
 Rule: TypeAlias = "Callable[[Call], Any] | Identity"
 
@@ -124,7 +126,7 @@ def _of(function: Callable[..., Any], found: Mapping[str, Any]) -> Any:
 
 def _pattern(program: Callable[..., Any]) -> Call:
     trace = _PatternTracer()
-    call: Call = program(*(trace.array(Call(None, name=name)) for name in names_of(program))).call
+    call: Call = program(*(trace.array(program_input(name, *ANY)) for name in names_of(program))).call
     return call
 
 
@@ -138,13 +140,15 @@ class Identity:
         return f"<{self.__name__}: {self.__doc__}>"
 
 
-def named(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A function of programs, such as the sigmoid, that a pair holds as one call and not as what it computes."""
+def named(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function, such as the sigmoid, that a pair holds as one call: not what it computes, and in no normal form."""
 
-    def one_call(x: Any) -> Any:
+    def one_call(x: Any, *others: Any) -> Any:
         if not isinstance(x, Tracer):
-            return function(x)
-        return Tracer(x._trace, like(x.call, function, x.call), None if x.value is None else function(x.value))
+            return function(x, *others)
+        if not isinstance(x._trace, _PairTrace):
+            return x._trace.record(function, (x, *others), {})
+        return x._trace.call(function, each(_call_of, (x, *others)), {})
 
     return one_call
 
@@ -156,21 +160,22 @@ class _PairTrace(Trace):
         return Tracer(self, x, None) if isinstance(x, Call) else x
 
     def record(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        call = Call(function, each(_call_of, args), each(_call_of, options))
-        self.infer(call)
-        return Tracer(self, call, None)
+        return self.call(*normalized(function, each(_call_of, args), each(_call_of, options) if options else {}))
 
-    def infer(self, call: Call) -> None:
-        """Set the shape and the dtype."""
-        assert call.function is not None
-        call.shape, call.dtype = inferred(call.function, call.args, call.options)
+    def call(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Tracer:
+        """Write down a call as it is."""
+        return Tracer(self, Call(function, args, options, *self.inferred(function, args, options)), None)
+
+    def inferred(self, *call: Any) -> tuple[Any, Any]:
+        """The shape and the dtype of what is called, with arguments and options."""
+        return inferred(*call)
 
 
 class _PatternTracer(_PairTrace):
     """Writes down what a pair is for, which has any shape and any dtype."""
 
-    def infer(self, call: Call) -> None:
-        pass
+    def inferred(self, *_: Any) -> tuple[Any, Any]:
+        return ANY  # type: ignore[no-any-return]
 
 
 def _call_of(x: Any) -> Any:
@@ -211,14 +216,11 @@ def _is_match(pattern: Any, x: Any, found: dict[str, Any]) -> bool:
             return _is_found(pattern.name, x, found)
         if not isinstance(x, Call) or x.function is not pattern.function:
             return False
-        args, own = _said(pattern.args), _said(x.args)
-        if len(args) != len(own) or not all(_is_match(p, y, found) for p, y in zip(args, own, strict=True)):
-            return False
-        if not pattern.options and not x.options:
-            return True
-        options = {name: y for name, y in x.options.items() if name in pattern.options or not _says_nothing(y)}
-        return options.keys() <= pattern.options.keys() and all(
-            _is_match(p, options.get(name), found) for name, p in pattern.options.items()
+        return (
+            len(pattern.args) == len(x.args)
+            and pattern.options.keys() == x.options.keys()
+            and all(_is_match(p, y, found) for p, y in zip(pattern.args, x.args, strict=True))
+            and all(_is_match(p, x.options[name], found) for name, p in pattern.options.items())
         )
     if isinstance(pattern, (tuple, list)):
         alike = type(x) is type(pattern) and len(x) == len(pattern)
@@ -245,15 +247,6 @@ def _is_found(name: str, x: Any, found: dict[str, Any]) -> bool:
     if name in "xy":
         return bool(x.dtype == found["call"].dtype)
     return scalar_value(x) is None and (name != "m" or x.shape == ())
-
-
-def _said(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The arguments without a last one that says nothing."""
-    return args[:-1] if args and args[-1] is None else args
-
-
-def _says_nothing(option: Any) -> bool:
-    return option is None or option is False
 
 
 # -- through a program ------------------------------------------------------------------------------------------------

@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import Call, astype, fits, is_call, key_of_arguments, like, scalar_value
+from tinygrad_dls.ir.call import Call, astype, fits, is_call, key_of_arguments, scalar_value
 from tinygrad_dls.ir.functions import clipped_sigmoid, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite
+from tinygrad_dls.ir.shapes import call_of
 
-__all__ = ["ALGEBRA", "RULES", "canonicalize", "factors", "open_interval"]
+__all__ = ["ALGEBRA", "RULES", "canonicalize", "factors", "floats", "open_interval"]
 
 FACTORS = 24  # of a product, that are looked at: a cross-entropy with a sigmoid, and masks and weights, have ten or so
 
@@ -88,14 +89,14 @@ def evaluate_constants(call: Call) -> Any:
     if isinstance(call.function, np.ufunc) and call.shape == () and call.args and call.dtype != bool:
         numbers = [scalar_value(x) for x in call.args]
         if all(n is not None for n in numbers) and any(is_call(x, np.asarray) for x in call.args):
-            return Call(np.asarray, (call.function(*numbers).item(),), {}, (), call.dtype)
+            return call_of(np.asarray, call.function(*numbers).item(), dtype=call.dtype)
     if (
         is_call(call, astype)
         and call.shape == ()
         and (n := scalar_value(call.args[0])) is not None
         and call.dtype in _FLOATS
     ):
-        return Call(np.asarray, (n,), {}, (), call.dtype)
+        return call_of(np.asarray, n, dtype=call.dtype)
     return None
 
 
@@ -104,7 +105,7 @@ def strip_constant_dtype(call: Call) -> Any:
     if isinstance(call.function, np.ufunc) and any(is_call(x, np.asarray) for x in call.args):
         others = [x for x in call.args if isinstance(x, Call) and not is_call(x, np.asarray)]
         if any(x.dtype == call.dtype or call.dtype == bool for x in others):
-            return like(call, call.function, *(x if (n := scalar_value(x)) is None else n for x in call.args))
+            return call_of(call.function, *(x if (n := scalar_value(x)) is None else n for x in call.args))
     return None
 
 
@@ -115,9 +116,8 @@ def without_broadcast(call: Call) -> Any:
         while is_call(x, np.reshape, np.expand_dims):
             x = x.args[0]
         if (value := scalar_value(x)) is not None:
-            shape = call.shape if is_call(call, np.expand_dims) or len(call.args) < 2 else call.args[1]
-            shape = call.shape if -1 in (shape if isinstance(shape, tuple) else (shape,)) else shape
-            return like(call, np.full, shape, value, dtype=np.dtype(call.dtype))
+            shape = call.shape if is_call(call, np.expand_dims) or -1 in call.args[1] else call.args[1]
+            return call_of(np.full, shape, value, dtype=call.dtype)
         if not is_call(call, np.broadcast_to):
             return None
         return call.args[0] if fits(call.args[0], call) else None
@@ -134,13 +134,12 @@ def without_broadcast(call: Call) -> Any:
             if _is_plain(other) and is_call(x, np.full):
                 if _is_plain(small) and x.dtype == call.dtype and call.dtype in _FLOATS:
                     numbers = [call.dtype.type(y) for y in args]
-                    return like(call, np.full, x.args[0], call.function(*numbers).item(), **x.options)
+                    return call_of(np.full, x.args[0], call.function(*numbers).item(), **x.options)
                 continue
             if _is_plain(other) and isinstance(small, Call) and small.dtype == call.dtype:  # broadcast afterwards
-                inner = Call(call.function, args, {}, small.shape, call.dtype)
-                return like(call, x.function, inner, *x.args[1:], **x.options)
+                return call_of(x.function, call_of(call.function, *args), *x.args[1:], **x.options)
             if isinstance(other, Call) and other.shape == call.shape and (not single or other.dtype == call.dtype):
-                return like(call, call.function, *args)
+                return call_of(call.function, *args)
     return None
 
 
@@ -150,7 +149,7 @@ def natural_dtype(call: Call) -> Any:
         for i, x in enumerate(call.args):
             others = [y for j, y in enumerate(call.args) if j != i and isinstance(y, Call)]
             if any(y.dtype == np.float64 for y in others) and (plain := _of_integers(x)) is not None:
-                return like(call, call.function, *call.args[:i], plain, *call.args[i + 1 :])
+                return call_of(call.function, *call.args[:i], plain, *call.args[i + 1 :])
     return None
 
 
@@ -161,7 +160,7 @@ def _of_integers(x: Any) -> Any:
     if is_call(x, np.subtract) and scalar_value(x.args[0]) == 1 and is_call(x.args[1], astype):
         n = x.args[1].args[0]
         if n.dtype.kind == "i" and n.dtype.itemsize >= 4:
-            return Call(np.subtract, (1, n), {}, x.shape, n.dtype)
+            return call_of(np.subtract, 1, n)
     return None
 
 
@@ -185,13 +184,12 @@ def fused_cross_entropy(call: Call) -> Any:
         if a in rest and (beside := next((x for x in rest if _is_one_minus(x, a)), None)) is not None:
             rest.remove(a)
             rest.remove(beside)
-            product: Any = Call(np.subtract, (a, y), {}, chain.shape, call.dtype)
-            product = product if sign > 0 else Call(np.negative, (product,), {}, chain.shape, call.dtype)
+            product = call_of(np.subtract, a, y)
+            product = product if sign > 0 else call_of(np.negative, product)
             rest, below = [*own_above, *rest], [*own_below, *below]
             for function, beside in [(np.multiply, x) for x in rest] + [(np.divide, x) for x in below]:
-                shape = np.broadcast_shapes(product.shape, getattr(beside, "shape", ()))
-                product = Call(function, (product, beside), {}, shape, call.dtype)
-            return product
+                product = call_of(function, product, beside)
+            return product if fits(product, call) else None
     return None
 
 
@@ -305,11 +303,6 @@ ALGEBRA = (
         Pair(lambda x, c, d: d * (x * c), lambda x, c, d: x * (d * c), moderate),
     ),
     Identity(
-        "matrix_product",
-        "``np.dot`` of matrices is ``@``.",
-        Pair(lambda u, v: np.dot(u, v), lambda u, v: u @ v, matrices),
-    ),
-    Identity(
         "squared",
         "``x * x`` is ``x ** 2``, and so is ``np.square(x)``; ``x ** 1`` is x.",
         Pair(lambda x: x**1, lambda x: x),
@@ -333,30 +326,28 @@ ALGEBRA = (
         "same_shape",
         "Reshaping to the shape that is there already.",
         Pair(lambda x, a: np.reshape(x, a), lambda x: x),
-        Pair(lambda x, a: np.reshape(x, shape=a), lambda x: x),
         Pair(lambda x, a: np.squeeze(x, axis=a), lambda x: x),
-        Pair(lambda x, a: np.squeeze(x, a), lambda x: x),
     ),
     Identity(
         "sum_without_axes",
         "Summing with ``keepdims=True``, and then taking those axes away, is summing without it.",
         Pair(
             lambda u, a, b: np.reshape(np.sum(u, axis=a, keepdims=True), b),
-            lambda u: np.sum(u, axis=None, keepdims=False),
+            lambda u: np.sum(u),
             single,
         ),
         Pair(
             lambda u, a, b: np.reshape(np.sum(u, axis=a, keepdims=True), b),
-            lambda u, a: np.sum(u, axis=a, keepdims=False),
+            lambda u, a: np.sum(u, axis=a),
         ),
         Pair(
             lambda u, a, b: np.squeeze(np.sum(u, axis=a, keepdims=True), axis=b),
-            lambda u: np.sum(u, axis=None, keepdims=False),
+            lambda u: np.sum(u),
             single,
         ),
         Pair(
             lambda u, a, b: np.squeeze(np.sum(u, axis=a, keepdims=True), axis=b),
-            lambda u, a: np.sum(u, axis=a, keepdims=False),
+            lambda u, a: np.sum(u, axis=a),
         ),
     ),
     Identity("twice_transposed", "The transpose of the transpose.", Pair(lambda x: x.T.T, lambda x: x)),

@@ -1,4 +1,12 @@
-"""Shape inference: what shape and dtype a NumPy call gives, by computing it of arrays that hold one entry only."""
+"""Shape inference: what shape and dtype a NumPy call gives, by computing it of arrays that hold one entry only.
+
+So nobody who makes a call needs to say what comes of it: `call_of` brings it into its normal form, and infers the rest.
+
+>>> x = call_of(np.full, (2, 3), 1.0)
+>>> y = call_of(np.sum, x, 1, keepdims=True)
+>>> y.options, y.shape, y.dtype
+({'axis': (1,), 'keepdims': True}, (2, 1), dtype('float64'))
+"""
 
 from __future__ import annotations
 
@@ -10,9 +18,22 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, each
-from tinygrad_dls.ir.functions import ENTRYWISE, MATRIX, REDUCTION, row_of
+from tinygrad_dls.ir.functions import COLUMNWISE, ENTRYWISE, FILLED, MATRIX, REDUCTION, row_of
+from tinygrad_dls.ir.normal import Normal
 
-__all__ = ["hollow", "inferred", "shaped"]
+__all__ = ["call_of", "hollow", "inferred", "normalized", "shaped"]
+
+
+def call_of(function: Callable[..., Any], *args: Any, **options: Any) -> Call:
+    """Make a call of calls, numbers and constant arrays, in its normal form; its shape and dtype are inferred."""
+    function, args, options = normalized(function, args, options)
+    return Call(function, args, options, *inferred(function, args, options))
+
+
+def normalized(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Normal:
+    """Bring what is called, and with what, into its `normal` form."""
+    normal = row_of(function).normal
+    return (function, args, options) if normal is None else normal(function, *args, **options)
 
 
 def hollow(x: Array, shape: tuple[int, ...] | None = None) -> Array:
@@ -28,9 +49,11 @@ def shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[st
         a, b = args
         if a.shape[1] == b.shape[0]:
             return np.broadcast_to(function(*corners), (a.shape[0], b.shape[1]))
-    elif kind is ENTRYWISE and not options:
+    elif kind in (ENTRYWISE, COLUMNWISE) and not options:
         shape = np.broadcast_shapes(*map(np.shape, args))
         return np.broadcast_to(function(*corners), shape) if shape else function(*args)
+    elif kind is FILLED and args and isinstance(args[0], tuple):
+        return np.broadcast_to(function((1,) * len(args[0]), *args[1:], **options), args[0])
     elif kind is REDUCTION and len(args) == 1 and args[0].ndim and options.keys() <= {"axis", "keepdims"}:
         axis, keep = options.get("axis"), bool(options.get("keepdims"))
         shape = args[0].shape
@@ -76,4 +99,13 @@ def _example(x: Any) -> Any:
     """An array, or a number, that stands for a call."""
     if not isinstance(x, Call):
         return x
-    return np.broadcast_to(np.zeros((), x.dtype), x.shape) if isinstance(x.dtype, np.dtype) else x.dtype(1)
+    return np.broadcast_to(np.zeros((), x.dtype), x.shape) if isinstance(x.dtype, np.dtype) else _number(x)
+
+
+def _number(x: Any) -> Any:
+    """The number that Python's arithmetic gives of the numbers of examples and the like, as they were recorded."""
+    if not isinstance(x, Call):
+        return x
+    if x.function is None:
+        return x.dtype(1) if x.number is None else x.number
+    return x.dtype(x.function(*map(_number, x.args)))

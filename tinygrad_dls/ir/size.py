@@ -8,8 +8,9 @@ import numpy as np
 
 from tinygrad_dls.engine.operands import PLAIN
 from tinygrad_dls.ir.call import Call
+from tinygrad_dls.ir.shapes import call_of
 
-__all__ = ["Dimension"]
+__all__ = ["Dimension", "call_behind", "symbolic", "without_symbol"]
 
 
 class _Symbolic:
@@ -69,10 +70,11 @@ def _dimension(function: Any, x: Any, y: Any) -> Any:
         return NotImplemented
     plain_x, plain_y = without_symbol(x), without_symbol(y)
     number = function(plain_x, plain_y).item()
-    return symbolic(number, Call(function, (call_behind(x), call_behind(y)), {}, (), type(number)))
+    return symbolic(number, call_of(function, call_behind(x), call_behind(y)))
 
 
 def symbolic(number: float, call: Call) -> Any:
+    """A number that remembers its call."""
     symbol: Any = Dimension(number) if isinstance(number, int) else _Ratio(number)
     symbol.call = call
     return symbol

@@ -21,8 +21,9 @@ from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.call_site import find_call_site
-from tinygrad_dls.ir.call import Call, astype, called, each, getitem, is_call, scattered
+from tinygrad_dls.ir.call import Call, astype, called, each, getitem, is_call, program_input, scattered
 from tinygrad_dls.ir.functions import FREE, REDUCTION, SHAPE, row_of, rows
+from tinygrad_dls.ir.shapes import call_of, normalized
 from tinygrad_dls.ir.size import Dimension, call_behind, symbolic, without_symbol
 
 __all__ = ["RecordingError", "Trace", "Tracer"]
@@ -48,18 +49,17 @@ class Trace:
 
     def __init__(self, m: int | None = None) -> None:
         self.m = m
-        self.dimension = Call(None, (), {}, (), int, "m")
+        self.dimension = program_input("m", (), int, m)
         self.call_sites: dict[int, str] = {}  # where the constant arrays come in, by their ids
 
     def input(self, name: str, value: Any) -> Tracer:
         """An input of the program: an array, or a number such as the learning rate."""
         array = np.asarray(value)
-        return Tracer(self, Call(None, (), {}, array.shape, array.dtype, name), value)
+        return Tracer(self, program_input(name, array.shape, array.dtype), value)
 
     def constant(self, value: float, dtype: Any) -> Tracer:
         """A number that is an array to the engine, such as the gradient that backward starts from."""
-        call = Call(np.asarray, (value,), {}, (), np.dtype(dtype))
-        return Tracer(self, call, np.dtype(dtype).type(value))
+        return Tracer(self, call_of(np.asarray, value, dtype=np.dtype(dtype)), np.dtype(dtype).type(value))
 
     def length(self, n: int) -> int:
         """The length of an axis, as a symbol if it is a multiple of the number of examples."""
@@ -81,7 +81,11 @@ class Trace:
                 "give one array. Compute it outside, or write it with slices and comparisons."
             )
         arguments, settings = (each(lambda x: self._operand(x, function), x) for x in (args, options))
-        call = Call(function, arguments, settings, value.shape, value.dtype)
+        call = Call(*normalized(function, arguments, settings), value.shape, value.dtype)
+        if "out" in call.options:
+            raise RecordingError(
+                f"{called(function)} with out= is not recorded{_where()}. Use the array that it gives."
+            )
         if value.dtype == object and not any(x.dtype == object for x in call.calls()):
             raise RecordingError(
                 f"the recording would lose what {called(function)} gives{_where()}: objects of Python's, such as "
@@ -122,8 +126,9 @@ class Trace:
             x = _plain_array(x, function)
             if x.size > CONSTANT:
                 raise self.freezing(x, function, _where())
-            if x.shape:
-                self.call_sites[id(x)] = _where()
+            if not x.shape:
+                return x[()]
+            self.call_sites[id(x)] = _where()
             return x
         if type(x) is int and abs(x) >= 2**64:  # no dtype of NumPy's holds it: beside floats, it becomes one
             return float(x)
@@ -311,10 +316,14 @@ class Tracer(NDArrayOperatorsMixin):
         if func is np.astype:
             return args[0].astype(*args[1:])
         if func in (np.zeros_like, np.ones_like):
-            shape = kwargs.get("shape", args[0].shape)
-            dtype = np.dtype(kwargs.get("dtype") or self.dtype)
-            return self._record(np.full, shape, dtype.type(func is np.ones_like).item(), dtype=dtype)
+            return _filled(func is np.ones_like, *args, **kwargs)
         return self._record(func, *args, **kwargs)
+
+
+def _filled(number: bool, x: Any, dtype: Any = None, *_: Any, shape: Any = None, **__: Any) -> Any:
+    """Zeros or ones like a tracer, of its shape and dtype or of others."""
+    dtype = np.dtype(x.dtype if dtype is None else dtype)
+    return x._record(np.full, x.shape if shape is None else shape, dtype.type(number).item(), dtype=dtype)
 
 
 def _where() -> str:

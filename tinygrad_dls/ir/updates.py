@@ -72,7 +72,7 @@ def updates_of(
     refuse_methods_that_are_not_recorded(optimizer)
     known = set(optimizer.parameters)
     rate: Any = trace.input("learning_rate", 0.1)
-    rate.call.dtype = float  # a number of Python's, as m is
+    rate.call.dtype, rate.call.number = float, 0.1  # a number of Python's, as m is
     state: list[Call] = []
     updates: list[tuple[str, Call]] = []
     states: list[tuple[str, Call]] = []

@@ -61,11 +61,15 @@ class Loss(NamedTuple):
         The check of the labels: what is wrong with an array of them, in words; nothing if it passes.
     composed : function or None
         The same cost of the same arguments, as NumPy code of several ops, such as a sigmoid and the cost of its result.
+    predicts : str
+        What a model whose result it takes predicts: ``"sigmoid"``, a probability of one class, which a sigmoid makes of
+        that result; ``"numbers"``, the result itself. Empty: something else.
     """
 
     takes: str
     labels: Check
     composed: Callable[[Any, Any], Any] | None = None
+    predicts: str = ""
 
 
 def loss_of(op: Any) -> Loss | None:
@@ -266,7 +270,9 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any) -> Any:
     return _binary_cross_entropy_with_logits(Z, Y)
 
 
-@_is_loss("Z", labels=check_probabilities, composed=lambda Z, Y: binary_cross_entropy(sigmoid(Z), Y))
+@_is_loss(
+    "Z", labels=check_probabilities, composed=lambda Z, Y: binary_cross_entropy(sigmoid(Z), Y), predicts="sigmoid"
+)
 @op()
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     if z.dtype.char == HALF:  # spelled out, as what follows: small steps are made of such calls
@@ -426,7 +432,7 @@ def mean_squared_error(A: Any, Y: Any) -> Any:
     return _mean_squared_error(A, Y)
 
 
-@_is_loss("A", labels=check_finite)
+@_is_loss("A", labels=check_finite, predicts="numbers")
 @op()
 @single_inside
 def _mean_squared_error(a: Array, y: Array) -> Rule:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
 from types import FrameType, MappingProxyType, SimpleNamespace
@@ -16,7 +17,7 @@ from tinygrad_dls.engine.identity import ById
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.evaluation import evaluation
 
-__all__ = ["Module", "Parameter", "has_parameters", "paths_of"]
+__all__ = ["Module", "Parameter", "has_parameters", "holder_of", "paths_of"]
 
 Layer: TypeAlias = "Module"
 
@@ -108,6 +109,7 @@ class Module:
         object.__setattr__(self, attribute, value)
         for path, member in members:
             member.name = attribute + _dotted(path)
+            _holders.set(member, weakref.ref(self))
         for p, name in names.items():
             p.name = name
         self._note(attribute, value, members)
@@ -352,6 +354,15 @@ class Module:
             if member not in seen:
                 seen.add(member)
                 yield from member._tree(indent + "  ", seen)
+
+
+_holders: ById[weakref.ref[Module]] = ById()
+
+
+def holder_of(member: Any) -> Module | None:
+    """The module that a parameter or a module was last assigned to, if it is still there."""
+    holder = _holders.get(member)
+    return None if holder is None else holder()
 
 
 def paths_of(name: str, member: Parameter | Module) -> Iterator[tuple[str, Parameter]]:

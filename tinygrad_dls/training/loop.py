@@ -16,6 +16,7 @@ from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import generator
+from tinygrad_dls.nn.losses import loss_of
 from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer, eager_step
@@ -243,9 +244,6 @@ def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -
     return evaluated(run)
 
 
-_SIGMOIDS = {"sigmoid", "binary_cross_entropy_with_logits"}
-
-
 def _use(Z: Any, J: Any, Y: Array) -> str:
     waiting, seen = [J], set()
     while waiting:
@@ -253,11 +251,12 @@ def _use(Z: Any, J: Any, Y: Array) -> str:
         if not isinstance(node, Tensor) or node in seen or node.op is None:
             continue
         seen.add(node)
-        name, inputs = node.op.__name__, node.inputs
-        if inputs and inputs[0] is Z and name in _SIGMOIDS:
+        name, inputs, own = node.op.__name__, node.inputs, loss_of(node.op)
+        predicts = own.predicts if own is not None else name
+        if inputs and inputs[0] is Z and predicts == "sigmoid":
             return "sigmoid"
         if any(x is Z for x in inputs) and (
-            name == "mean_squared_error" or (name == "subtract" and any(values(x) is Y for x in inputs))
+            predicts == "numbers" or (name == "subtract" and any(values(x) is Y for x in inputs))
         ):
             return "numbers"
         if node is not Z:
