@@ -266,16 +266,19 @@ class Scheduler:
         if f is astype:
             return self.buffer(call.args[0])
         if f is np.dot and is_call(call.args[1], np.ones) and self.is_long(call.args[1]):
-            axes: dict[str, Any] = {"axis": (1,), "keepdims": len(shape) == 2}
-            return Call(np.sum, (self.buffer(call.args[0]),), axes, shape, call.dtype)
+            return self.reduction(np.sum, (1,), len(shape) == 2, call)
         if f is np.dot:
             args = tuple([self.buffer(x) for x in call.args])
             f = f if all(x.owner.contiguous for x in args) else np.matmul  # np.dot would copy it
             return Call(f, args, {}, shape, call.dtype)
         if row_of(f).reduce is not None:
-            axes = {"axis": summed_axes(call), "keepdims": bool(call.options.get("keepdims"))}
-            return Call(f, (self.buffer(call.args[0]),), axes, shape, call.dtype)
+            return self.reduction(f, summed_axes(call), bool(call.options.get("keepdims")), call)
         return Call(f, tuple([self.operand(x, call) for x in call.args]), {}, shape, call.dtype)
+
+    def reduction(self, function: Any, axes: tuple[int, ...], keep: bool, call: Call) -> Call:
+        """The call that reduces the first argument of another one."""
+        options: dict[str, Any] = {"axis": axes, "keepdims": True} if keep else {"axis": axes}
+        return Call(function, (self.buffer(call.args[0]),), options, self.lengths(call), call.dtype)
 
     def making(self, call: Call) -> Call:
         """The call that makes a result anew, or a number."""
