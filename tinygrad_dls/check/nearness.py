@@ -166,8 +166,9 @@ class Nearness:
 
 
 def _looks_rounded(a: Array, b: Array, m: int) -> bool:
-    """Float32 throughout, divided by m or not, and not float64 with a few wrong entries."""
-    return _share(a, b, _of_single(a, m) | (np.abs(a - b) > 1e-12 * np.abs(b))) >= ENOUGH
+    """Float32 throughout, divided by m or not, and not float64 with a few wrong entries; few have to be of float32."""
+    some = _of_single(a, m)
+    return _share(a, b, some if a.size < FEW_ENTRIES else some | (np.abs(a - b) > 1e-12 * np.abs(b))) >= ENOUGH
 
 
 def _of_single(a: Array, m: int) -> Array:
