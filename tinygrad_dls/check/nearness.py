@@ -97,6 +97,8 @@ class Nearness:
         Whether these digits are those of the dtype; if not, the numbers themselves have to look rounded.
     single : bool
         Whether a dtype, or other arrays, show that these were computed in float32.
+    wide : bool
+        Whether other arrays show that these were computed in float64.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Nearness:
     double: Rounding
     own: bool
     single: bool
+    wide: bool = False
 
     def right(self, a: Array, b: Array) -> bool:
         """Whether they are the same result of the same step, computed in two ways."""
@@ -125,7 +128,11 @@ class Nearness:
             size / np.maximum(self.rounding.chain.magnitudes[self.name], 1e-300) if b.shape == errors.shape else 1.0
         )
         close = bool(np.all(gap <= SPARE * np.broadcast_to(errors, b.shape) * np.maximum(larger, 1.0)))
-        return close and (self.own or self.single or _looks_rounded(a, b, self.rounding.chain.m))
+        return close and (self.own or self.single or self._is_rounded(a, b))
+
+    def _is_rounded(self, a: Array, b: Array) -> bool:
+        m = self.double.chain.m
+        return _share(a, b, _of_single(a, m)) >= ENOUGH if self.wide else _looks_rounded(a, b, m)
 
     def of(self, name: str, magnitude: Array) -> Nearness:
         """The same comparison of another step's arrays."""
@@ -158,7 +165,7 @@ class Nearness:
         error = SPARE * self.rounding.errors[self.name].max(initial=0) / max(self.magnitude.max(initial=0), 1e-300)
         tolerance = max(error, 4 * DIGITS[self.rounding.dtype])
         close = bool(near and np.all(gap <= tolerance * np.maximum(size, scaled)))
-        return close and (self.own or self.single or _looks_rounded(a, b, self.rounding.chain.m))
+        return close and (self.own or self.single or self._is_rounded(a, b))
 
     def _terms(self, b: Array) -> Array:
         shaped = b.shape == self.magnitude.shape
@@ -166,9 +173,8 @@ class Nearness:
 
 
 def _looks_rounded(a: Array, b: Array, m: int) -> bool:
-    """Float32 throughout, divided by m or not, and not float64 with a few wrong entries; few have to be of float32."""
-    some = _of_single(a, m)
-    return _share(a, b, some if a.size < FEW_ENTRIES else some | (np.abs(a - b) > 1e-12 * np.abs(b))) >= ENOUGH
+    """Float32 throughout, divided by m or not, and not float64 with a few wrong entries."""
+    return _share(a, b, _of_single(a, m) | (np.abs(a - b) > 1e-12 * np.abs(b))) >= ENOUGH
 
 
 def _of_single(a: Array, m: int) -> Array:
@@ -189,7 +195,8 @@ class Digits:
     def __init__(self, chain: Chain, given: Mapping[str, Array]) -> None:
         self.chain, self.given = chain, given
         self._roundings = {dtype: Rounding(chain, dtype) for dtype in DIGITS}
-        self.single = False
+        self.single, self.wide = False, set[str]()
+        self.wide = {name for name, x in given.items() if self._is_wide(name, x)}
         self.single = any(_is_single(x) for x in given.values())
         self.single = self.single or any(self._is_rounded(name, x) for name, x in given.items())
 
@@ -209,6 +216,14 @@ class Digits:
             return False
         return any(near.right(x / factor, reference) for near in narrower for factor in factors)
 
+    def _is_wide(self, name: str, x: Array) -> bool:
+        """Whether an array is right to the digits of float64, and float32 does not have its numbers."""
+        reference = self.chain.reference[name]
+        if x.size < FEW_ENTRIES or x.shape != reference.shape or not np.all(np.isfinite(x)):
+            return False
+        double, *_ = self.scales(name)
+        return double.right(x, reference) and _share(x, reference, _of_single(x, self.chain.m)) < ENOUGH
+
     def scales(self, name: str) -> list[Nearness]:
         """How to compare an array: by the digits of its dtype, and of float64 also by those of float32."""
         parts = [self.given[name], self.chain.beside.get(name, 0.0)]
@@ -217,7 +232,8 @@ class Digits:
         roundings = [self._roundings[narrow]] if narrow else [None, self._roundings["float32"]]
         size, own = self.chain.magnitudes[name], narrow is not None
         double = self._roundings["float64"]
-        return [Nearness(name, size, rounding, double, own, self.single) for rounding in roundings]
+        wide = bool(self.wide - {name})
+        return [Nearness(name, size, rounding, double, own, self.single, wide) for rounding in roundings]
 
     def rounded(self, name: str) -> Nearness:
         """How to compare an array by the digits of float32, whatever its numbers look like."""
