@@ -69,7 +69,7 @@ ORDER = [
     "compiler.remembering", "compiler.checking", "compiler.intervals", "compiler.recording", "compiler.compiled",
     "compiler.function", "compiler.step", "compiler",
     "datasets.flower", "datasets.table", "datasets.at_once", "datasets.reader", "datasets.splits", "datasets",
-    "files", "trees", "transforms",
+    "files", "extras", "trees", "transforms",
     "training.history", "training.metrics", "training.batches", "training.weights", "training.trial", "training.steps",
     "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes", "check.chain",
@@ -81,7 +81,7 @@ ORDER = [
     "derivations.explanations", "derivations.notation", "derivations.latex", "derivations.lines",
     "derivations.document", "derivations.entries", "derivations.one_example", "derivations.one_number",
     "derivations.taken_apart", "derivations.arguments", "derivations.derive", "derivations",
-    "reports.report", "reports",
+    "reports.report", "reports", "sklearn",
 ]  # fmt: skip
 
 

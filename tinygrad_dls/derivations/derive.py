@@ -22,6 +22,7 @@ from tinygrad_dls.engine.arrays import boolean
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
+from tinygrad_dls.extras import install
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.call import Call, evaluate, is_transpose, program_input, toposort
@@ -35,7 +36,7 @@ try:
     from tinygrad_dls.derivations import one_example, one_number, taken_apart
     from tinygrad_dls.derivations.entries import Entries, M, as_call, is_one, top_of
 except ModuleNotFoundError as error:
-    raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
+    raise ImportError(f"derivations need SymPy: {install('derive')}") from error
 
 __all__ = ["Derivation", "derive"]
 
