@@ -165,9 +165,7 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any, *, sample_weight: Any = Non
     return _binary_cross_entropy_with_logits(Z, Y)
 
 
-@is_loss(
-    "Z", labels=check_probabilities, composed=lambda Z, Y: binary_cross_entropy(sigmoid(Z), Y), predicts="sigmoid"
-)
+@is_loss("Z", labels=check_probabilities, composed=lambda Z, Y: binary_cross_entropy(sigmoid(Z), Y), predicts="sigmoid")
 @op()
 def _binary_cross_entropy_with_logits(z: Array, y: Array) -> Rule:
     if z.dtype.char == HALF:  # spelled out, as what follows: small steps are made of such calls
