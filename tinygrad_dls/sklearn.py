@@ -162,7 +162,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         m = data[0].shape[1]
         classes = data[1][0] if hasattr(self, "classes_") else None
         train, held_back = train_test_split(
-            np.arange(m), test_size=self.validation_fraction, random_state=self._rng, stratify=classes
+            np.arange(m), test_size=float(self.validation_fraction), random_state=self._rng, stratify=classes
         )
         return [x[:, train] for x in data], [x[:, held_back] for x in data]
 
@@ -208,12 +208,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     def _sizes(self) -> list[int]:
         """The sizes of the hidden layers; a single number is a single layer."""
         sizes = [self.hidden] if isinstance(self.hidden, (int, np.integer)) else self.hidden
-        try:
-            return [positive_integer(n, f"{type(self).__name__}: each entry of hidden") for n in sizes]
-        except TypeError:
-            raise TypeError(
-                f"{type(self).__name__}: hidden is a tuple of sizes, such as (100,); got {shown(self.hidden)}."
-            ) from None
+        if not isinstance(sizes, (list, tuple)) and not (isinstance(sizes, np.ndarray) and sizes.ndim == 1):
+            who, got = type(self).__name__, shown(self.hidden)
+            raise TypeError(f"{who}: hidden is a tuple of sizes, such as (100,); got {got}.")
+        return [positive_integer(n, f"{type(self).__name__}: each entry of hidden") for n in sizes]
 
     def _check_settings(self) -> None:
         who = type(self).__name__
