@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import tinygrad_dls as tg
+from tinygrad_dls.compiler.step import CompiledStep
 from tinygrad_dls.sklearn import WORTH_COMPILING, TinyClassifier, TinyRegressor
 
 ROOT = Path(__file__).parents[1]
@@ -284,13 +285,26 @@ def test_a_setting_that_changes_between_parts_counts(iris):
     assert type(model._optimizer) is tg.optim.SGD
 
 
-def test_many_steps_are_compiled_and_come_to_the_same(cancer, monkeypatch):
-    X, y = cancer
-    compiled = quick(batch_size=16, epochs=30)  # 36 steps each
-    assert WORTH_COMPILING < 30 * 36
-    compiled.fit(X, y)
+@pytest.mark.parametrize("class_weight", [None, "balanced"])
+@pytest.mark.parametrize("load", [load_breast_cancer, load_iris])
+def test_many_steps_are_compiled_and_come_to_the_same(class_weight, load, monkeypatch):
+    settings = {"batch_size": 16, "epochs": 120, "class_weight": class_weight, "learning_rate": 0.001}
+    X, y = standardised(load)
+    assert 120 * len(y) / 16 > WORTH_COMPILING
+    call, steps = CompiledStep.__call__, []
+
+    def noted(self, X, Y):
+        steps.append(self)
+        return call(self, X, Y)
+
+    monkeypatch.setattr(CompiledStep, "__call__", noted)
+    compiled = quick(**settings).fit(X, y)
+    assert len(steps) == 120 * np.ceil(len(y) / 16)
+    assert not steps[-1].explain().startswith("Runs eagerly")
+    steps.clear()
     monkeypatch.setattr("tinygrad_dls.sklearn.WORTH_COMPILING", np.inf)
-    eager = quick(batch_size=16, epochs=30).fit(X, y)
+    eager = quick(**settings).fit(X, y)
+    assert not steps
     # a compiled step is the eager one up to rounding, which a thousand steps of Adam make larger
     np.testing.assert_allclose(compiled.loss_curve_, eager.loss_curve_, rtol=1e-6)
 
@@ -420,9 +434,12 @@ def test_balanced_weights_need_all_labels(iris):
         quick(class_weight="balanced").partial_fit(*iris, classes=[0, 1, 2])
 
 
-def test_a_cost_that_explodes_is_an_error(diabetes):
+def test_a_cost_that_explodes_is_an_error_and_leaves_no_model(diabetes):
+    model = quick_regressor(optimizer="sgd", learning_rate=1e6)
     with pytest.raises(FloatingPointError, match="Most often the learning rate is too large"):
-        quick_regressor(optimizer="sgd", learning_rate=1e6).fit(*diabetes)
+        model.fit(*diabetes)
+    with pytest.raises(NotFittedError):
+        model.predict(diabetes[0])
 
 
 def test_ctrl_c_ends_a_search_and_leaves_the_last_whole_step(iris, monkeypatch):

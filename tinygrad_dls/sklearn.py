@@ -109,7 +109,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         if self.early_stopping and not partial:
             data, held_back = self._split(data)
         self._prepare_optimizer(data, keep=continues and partial)
-        self._run(data, held_back, 1 if partial else int(self.epochs))
+        try:
+            self._run(data, held_back, 1 if partial else int(self.epochs))
+        except FloatingPointError:  # a model that is NaN is none
+            if not continues:
+                del self.model_
+            raise
 
     def _begin(self, X: Array, Y: Array) -> None:
         """Make a new model for these data."""
