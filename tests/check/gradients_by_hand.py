@@ -58,3 +58,11 @@ PENALTIES = {
     "Z where A belongs in the product": ("dW2", lambda s, p: s["dZ2"] @ s["Z1"].T + STRENGTH / 7 * p["W2"]),
     "dA where dZ belongs": ("dW1", lambda s, p: s["dA1"] @ problem()[1].T + STRENGTH / 7 * p["W1"]),
 }
+
+
+# what is planted elsewhere, in test_regularised.py
+OF_REGULARISED = {
+    "another array in the L2 term", "the mask is not applied backward", "it is not divided by keep_prob",
+    "the mask of another layer", "the mask is turned round", "a mask drawn anew", "the mask is not applied forward",
+    "A is not divided by keep_prob", "labels of shape (m, 1)",
+}  # fmt: skip

@@ -12,7 +12,8 @@ import pytest
 
 import tinygrad_dls as tg
 from tinygrad_dls import nn
-from tinygrad_dls.compiler import checking, remembering
+from tinygrad_dls.compiler import checking
+from tinygrad_dls.compiler import compiled as shared
 from tinygrad_dls.engine.errors import RecordingError
 
 RNG = np.random.default_rng(0)
@@ -345,7 +346,7 @@ def test_a_model_that_is_read_by_names_is_recorded_once():
 
 
 def test_more_shapes_than_are_remembered_are_said(monkeypatch):
-    monkeypatch.setattr(remembering, "SHAPES", 4)
+    monkeypatch.setattr(shared, "SHAPES", 4)
     step = compiled()
     data = [(RNG.normal(size=(3, m)), np.ones((1, m))) for m in range(10, 15)]
     with warnings.catch_warnings():
@@ -381,7 +382,7 @@ def test_what_changes_at_each_step_is_named():
     step = compiled(model=model)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for model.k in range(remembering.STATES):
+        for model.k in range(shared.STATES):
             step(X, Y)
     model.k = -1
     with pytest.warns(RuntimeWarning, match=r"a compiled step: Counted\.k changes again and again, and each time"):

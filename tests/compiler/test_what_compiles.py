@@ -163,3 +163,25 @@ def test_the_update_is_two_calls_and_nothing_is_summed_by_axis():
     assert sum("parameters" in line and "(" in line and line.startswith("    ") for line in lines) == 1
     assert ".sum(" not in fast.source
     assert "add.reduce" not in fast.source
+
+
+def test_a_penalty_on_a_thousand_parameters_compiles():
+    """The cost is a sum of a thousand numbers, each in the sum of those before."""
+
+    class Many(nn.Module):
+        def __init__(self):
+            self.weights = [nn.Parameter(np.full((1, 1), 0.01)) for _ in range(1000)]
+
+        def __call__(self, x):
+            return x[:1] * self.weights[0]
+
+    models = Many(), Many()
+    steps = []
+    for make, model in zip((eager, tg.compile), models, strict=True):
+
+        def loss(z, y, model=model):
+            return LOGITS(z, y) + 0.1 * sum(np.sum(w**2) for w in model.weights)
+
+        steps.append(make(model, loss, sgd(model)))
+    for _ in range(2):
+        assert steps[0](X, Y) == pytest.approx(steps[1](X, Y), rel=1e-12)  # a sum of a thousand numbers

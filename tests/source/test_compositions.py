@@ -16,9 +16,13 @@ from examples import (
     activation_functions,
     breast_cancer,
     gradient_descent,
+    initialisation,
+    l_layer,
     logistic_regression,
     loop_and_vectorized,
     newton,
+    optimizers,
+    regularisation,
     two_layer_network,
 )
 from tests.support.programs import Program, random_program
@@ -155,7 +159,14 @@ def newton_cost():
     newton.logistic_cost(newton.with_ones(INPUTS[0]), INPUTS[1])(w).backward()
 
 
+def l_layer_cost(example):
+    LOGITS(l_layer.network(example.SIZES, rng=0)(X), Y).backward()
+
+
 EXAMPLES = {
+    (initialisation, "network"): lambda: l_layer_cost(initialisation),
+    (regularisation, "network"): lambda: l_layer_cost(regularisation),
+    (optimizers, "network"): lambda: l_layer_cost(optimizers),
     (logistic_regression, "composed"): logistic_regression.main,
     (two_layer_network, "table"): two_layer_network.main,
     (gradient_descent, "by hand"): lambda: gradient_descent.by_hand(X, Y, 1),

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,8 +25,34 @@ from tinygrad_dls.nn import losses, substitution
 Arrays = dict[str, Array]
 
 
+class Dropout(NamedTuple):
+    """The zeros and ones that the A of some layers were multiplied with, by the layers' numbers."""
+
+    masks: Mapping[str, Array] = MappingProxyType({})
+    keep_prob: float = 1.0
+
+    def applied(self, n: str, a: Any) -> Any:
+        """An A, or its gradient, with those of a layer."""
+        return a * (self.masks[n] / self.keep_prob) if n in self.masks else a
+
+
+NONE = Dropout()
+
+
 class Chain:
-    """The steps of a Sequential of Linear layers and activations: ``Z1, A1, ..., dA2, dZ2, dW2, db2, dA1, ...``.
+    """The steps of a Sequential of Linear layers and activations: ``Z1, A1, ..., dA2, dZ2, dW2, db2, dA1, ..., dA0``.
+
+    With dropout, A is what the next layer gets, ``g(Z) * mask / keep_prob``, and dA is the gradient of ``g(Z)``, masked
+    and divided too, as in the course.
+
+    Parameters
+    ----------
+    given : Subject
+        The model, X, Y, and the loss.
+    dropout : Dropout
+        The masks, by the layers' numbers, and what they are divided by.
+    lambd : float
+        Of an L2 penalty, ``lambd / (2 m) * sum(W^2)``, beside the loss.
 
     Attributes
     ----------
@@ -36,16 +63,22 @@ class Chain:
     beside : dict of str to array
         The part of dW and db that does not come through the model's output, as of an L2 penalty in the cost, or comes
         through another layer with the same parameter. It is added to what comes through the step's own dZ.
+    penalty : float
+        lambda / m, if the cost has an L2 penalty on the weights.
     m : int
         Number of examples.
     """
 
-    def __init__(self, given: Subject) -> None:
+    def __init__(self, given: Subject, dropout: Dropout = NONE, lambd: float = 0.0) -> None:
         model, (X, Y), loss = given.model, given.inputs, given.loss
         if not isinstance(model, nn.Sequential):
             raise TypeError(f"diagnose: expected a Sequential of Linear layers and activations, got {shown(model)}.")
-        if any(isinstance(part, nn.Dropout) and part.training and part.keep_prob < 1 for part in model.modules()):
-            raise ValueError("diagnose: the model drops out at random. Call model.eval() before.")
+        drops = any(isinstance(part, nn.Dropout) and part.training and part.keep_prob < 1 for part in model.modules())
+        if drops and not dropout.masks:
+            raise ValueError(
+                "diagnose: the model drops out at random. Call model.eval() before, or give the masks that you used: "
+                'masks={"D1": D1}, keep_prob=0.8.'
+            )
         self.X = as_array(values(X), "X").astype(float)
         if not np.all(np.isfinite(self.X)):
             raise ValueError("diagnose: X holds NaN or infinities, so no gradient is defined.")
@@ -53,12 +86,20 @@ class Chain:
         own = substitution.with_parameters(model, copies)
         # the cost takes the parameters themselves, if it has a penalty on them
         self.originals = {id(copy): p for p, copy in copies.items()}
-        self.layers, functions = _layers(list(own._flat()))
+        self.layers, parts = _layers(list(own._flat()))
+        self.numbers = [""] if len(self.layers) == 1 else [str(k + 1) for k in range(len(self.layers))]
+        self.m = np.shape(self.X)[-1] if self.X.ndim else 1
         rows = self.layers[-1].n_out
+        self.Y = _labels(Y, rows, self.m)
+        self.dropout = _found(dropout, self.numbers, self.layers, parts, self.m)
+        functions = [_composed(functions) for functions in parts]
         cross_entropies = (
             losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits, losses.softmax_cross_entropy
         )  # fmt: skip
         self.fused = loss is None or loss in cross_entropies  # then the last dZ is (A - Y) / m
+        self.penalised: Any = None  # a cross-entropy of the person's own, with terms in the parameters
+        if not self.fused and self._is_cross_entropy(functions, loss):
+            self.fused, self.penalised = True, (loss, functions[-1])
         if self.fused and functions[-1] is None:
             functions[-1] = ops.sigmoid if rows == 1 else ops.softmax
         self.functions = [function or _identity for function in functions]
@@ -68,44 +109,86 @@ class Chain:
                 f"diagnose: the model ends in {self.activations[-1]}, which gives no probabilities for the "
                 "cross-entropy. Say which cost it has with loss=..., such as loss=tg.mean_squared_error."
             )
-        self.Y = _labels(Y, rows, np.shape(self.X)[-1] if self.X.ndim else 1)
         self.cost: Any = (_cross_entropy if rows > 1 else losses.binary_cross_entropy) if self.fused else loss
+        self.lambd = lambd
+        self.masked_gates = False  # whether ReLU's gate is that of an A that dropout has masked
 
-        self.numbers = [""] if len(self.layers) == 1 else [str(k + 1) for k in range(len(self.layers))]
         self.forward = [f"{kind}{n}" for n in self.numbers for kind in "ZA"]
-        self.gradients = [f"{kind}{n}" for n in reversed(self.numbers) for kind in ("dA", "dZ", "dW", "db")]
+        self.gradients = [f"{kind}{n}" for n in reversed(self.numbers) for kind in ("dA", "dZ", "dW", "db")] + ["dA0"]
         self.names = self.forward + self.gradients
-        self.reference = self._by_autodiff()
-        self.m = self.X.shape[1]
+        self.reference = self.by_autodiff()
         sizes = {name: np.abs(x) for name, x in self.reference.items()}
         sizes |= {f"beside {name}": np.abs(x) for name, x in self.beside.items()}
-        self.magnitudes = {name: self._magnitude(name, sizes) for name in self.names}
+        self.magnitudes = {name: self.magnitude(name, sizes) for name in self.names}
 
-    def _by_autodiff(self) -> Arrays:
+    def _is_cross_entropy(self, functions: list[Any], loss: Any) -> bool:
+        """Whether a cost is the cross-entropy in all that comes through the model's output."""
+        a: Any = self.X
+        for n, layer, function in zip(self.numbers, self.layers, functions, strict=True):
+            z = layer(a)
+            a = self.dropout.applied(n, (function or _identity)(z))
+        Z, A = values(z), values(a)
+        rows = len(Z)
+        output = Tensor(A, requires_grad=True)
+        with _own_gradients(list(self.originals.values())):
+            loss(output * 1, self.Y).backward()
+        if output.grad is None or self.Y.shape != Z.shape:
+            return False
+        P = (ops.sigmoid if rows == 1 else ops.softmax)(Z)
+        if functions[-1] is None:
+            expected = (P - self.Y) / self.m
+        elif _activation(functions[-1]) == ("sigmoid" if rows == 1 else "softmax"):
+            with np.errstate(all="ignore"):
+                expected = (-self.Y / P + ((1 - self.Y) / (1 - P) if rows == 1 else 0)) / self.m
+        else:
+            return False
+        return bool(np.allclose(output.grad, expected, rtol=1e-9, atol=1e-12 / self.m))
+
+    def by_autodiff(self) -> Arrays:
         """The values and gradients of every step, from the engine."""
-        a, tensors = self.X, {}
+        X = Tensor(self.X, requires_grad=True)
+        a: Any = X
+        tensors: dict[str, Any] = {}
+        units: dict[str, Any] = {"dA0": X}
         for n, layer, function in zip(self.numbers, self.layers, self.functions, strict=True):
             layer.W.grad = layer.b.grad = None
             tensors[f"Z{n}"] = layer(a)
-            a = tensors[f"A{n}"] = function(tensors[f"Z{n}"])
+            units[f"dA{n}"] = function(tensors[f"Z{n}"])
+            a = tensors[f"A{n}"] = self.dropout.applied(n, units[f"dA{n}"])
             tensors[f"W{n}"], tensors[f"b{n}"] = layer.W, layer.b
         J = self.cost(a, self.Y)
         with _own_gradients(list(self.originals.values())):
             J.backward()
+            if self.penalised is not None:
+                loss, function = self.penalised
+                z = Tensor(values(tensors[f"Z{self.numbers[-1]}"]), requires_grad=True)
+                loss((function or _identity)(z * 1), self.Y).backward()
             direct = {i: p.grad for i, p in self.originals.items()}
-        out = {name: values(t) for name, t in tensors.items()} | {f"d{name}": t.grad for name, t in tensors.items()}
-        self.beside = {}
+        out = {name: values(t) for name, t in tensors.items()}
+        out |= {f"d{name}": t.grad for name, t in tensors.items()} | {name: t.grad for name, t in units.items()}
+        self._add_terms(tensors, direct, out)
+        return out
+
+    def _add_terms(self, tensors: dict[str, Any], direct: dict[int, Array | None], out: Arrays) -> None:
+        """To dW and db, the gradient of the terms that the cost has in the parameters themselves."""
+        self.beside: Arrays = {}
+        self.penalty = 0.0
         shared = [p for p in tensors.values() if id(p) in self.originals]
         for name, p in tensors.items():
             if id(p) not in self.originals:
                 continue
             total, here = out[f"d{name}"], direct[id(p)]
+            if name[0] == "W" and self.lambd:
+                if here is not None and np.any(here):
+                    raise ValueError("diagnose: the loss has terms in W already. Give lambd= or such a loss, not both.")
+                here = self.lambd / self.m * values(p)
             if here is not None and np.any(here):
                 self.beside[f"d{name}"] = here
                 out[f"d{name}"] = total + here
+                if name[0] == "W":
+                    self.penalty = self.penalty or _multiple(here, values(p))
             if sum(q is p for q in shared) > 1:
                 self.beside[f"d{name}"] = out[f"d{name}"] - self._alone(f"d{name}", out)
-        return out
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
@@ -116,6 +199,8 @@ class Chain:
     def place(self, name: str) -> tuple[str, int, str, str, str]:
         """A step's kind, its layer's index and number, and the numbers of the layers below and behind."""
         kind = self.kind(name)
+        if name == "dA0":
+            return kind, -1, "0", "", self.numbers[0]
         k = self.numbers.index(name[len(kind) :])
         below = self.numbers[k - 1] if k else "0"
         return kind, k, self.numbers[k], below, self.numbers[k + 1] if k + 1 < len(self.numbers) else "end"
@@ -133,20 +218,30 @@ class Chain:
             "db": [f"dZ{n}"],
         }[kind]
 
-    def compute(self, name: str, out: Arrays, through_dA: bool) -> Array:
-        """One step from those before it; the last dZ of a cross-entropy as ``(A - Y)/m``, or from dA if asked to."""
+    def compute(self, name: str, out: Arrays, through_dA: bool, masked: bool = True) -> Array:
+        """One step from those before it; the last dZ of a cross-entropy as ``(A - Y)/m``, or from dA if asked to.
+
+        An A or dA of a layer with dropout comes masked, or not.
+        """
         kind, k, n, below, behind = self.place(name)
         layer = self.layers[k]
         if kind == "Z":
             return layer.W._value @ (out[f"A{below}"] if k else self.X) + layer.b._value
         if kind == "A":
-            return values(self.functions[k](out[f"Z{n}"]))
+            A = values(self.functions[k](out[f"Z{n}"]))
+            return self.dropout.applied(n, A) if masked else A
         if kind == "dA":
-            return self._slope_of_the_cost(out[f"A{n}"]) if behind == "end" else self._carried(k, out)
+            if behind == "end":
+                return self._slope_of_the_cost(out[f"A{n}"])
+            dA = self.layers[k + 1].W._value.T @ out[f"dZ{behind}"]
+            return self.dropout.applied(n, dA) if masked else dA
         if kind == "dZ":
             if behind == "end" and self.fused and not through_dA:
                 return (out[f"A{n}"] - self.Y) / self.m  # without the cancellation in dA * A (1 - A)
-            return self._through(k, out[f"Z{n}"], out[f"A{n}"], out[f"dA{n}"])
+            if n in self.dropout.masks and self.masked_gates and self.activations[k] == "ReLU":
+                return out[f"dA{n}"] * (out[f"A{n}"] > 0)
+            A = values(self.functions[k](out[f"Z{n}"])) if n in self.dropout.masks else out[f"A{n}"]
+            return self._through(k, out[f"Z{n}"], A, out[f"dA{n}"])
         return self._alone(name, out) + self.beside.get(name, 0.0)
 
     def _alone(self, name: str, out: Arrays) -> Array:
@@ -155,9 +250,6 @@ class Chain:
         if kind == "dW":
             return out[f"dZ{n}"] @ (out[f"A{below}"] if k else self.X).T
         return out[f"dZ{n}"].sum(axis=1, keepdims=True)
-
-    def _carried(self, k: int, out: Arrays) -> Array:
-        return self.layers[k + 1].W._value.T @ out[f"dZ{self.numbers[k + 1]}"]
 
     def _slope_of_the_cost(self, A: Array) -> Array:
         a = Tensor(np.clip(A, 0, 1) if self.fused else A, requires_grad=True)  # a leaf; the cost may write `A -= Y`
@@ -176,78 +268,59 @@ class Chain:
     def step(self, name: str, out: Arrays, expected: Array, got: Array | None, if_instead: Any) -> Step:
         """What a cause gets to see of a step."""
         kind, k, n, below, behind = self.place(name)
-        last = behind == "end"
+        last, first = behind == "end", name == "dA0"  # of which there is no layer
         here = out | {name: expected}
         return Step(
-            name, kind, last, self.m, expected, got, self.activations[k], self.Y,
-            W=self.layers[k].W._value, b=self.layers[k].b._value, A_prev=here[f"A{below}"] if k else self.X,
-            Z_prev=here[f"Z{below}"] if k else None,
+            name, kind, last, self.m, expected, got, "" if first else self.activations[k], self.Y,
+            W=None if first else self.layers[k].W._value, b=None if first else self.layers[k].b._value,
+            A_prev=None if first else here[f"A{below}"] if k else self.X,
+            Z_prev=here[f"Z{below}"] if k > 0 else None,
             W_next=None if last else self.layers[k + 1].W._value,
-            **{x: here.get(f"{x}{n}") for x in ("Z", "A", "dA", "dZ")},
-            **{f"{x}_next": here.get(f"{x}{behind}") for x in ("dA", "dZ", "dW")},
-            if_instead=if_instead, beside=self.beside.get(name),
+            Z=here.get(f"Z{n}"), A=self.X if first else here.get(f"A{n}"), dA=here.get(f"dA{n}"),
+            dZ=here.get(f"dZ{n}"), dA_next=here.get(f"dA{behind}"), dZ_next=here.get(f"dZ{behind}"),
+            dW_next=here.get(f"dW{behind}"), if_instead=if_instead,
+            arrays={"X": self.X, "Y": self.Y} | self.reference | here, right=self.reference,
+            numbers=tuple(self.numbers),
+            activations=dict(zip(self.numbers, self.activations, strict=True)), cross_entropy=self.fused,
+            beside=self.beside.get(name), penalty=self.penalty, mask=self.dropout.masks.get(n),
+            keep_prob=self.dropout.keep_prob, masks=self.dropout.masks,
         )  # fmt: skip
 
-    def _magnitude(self, name: str, r: Arrays) -> Array:
+    def magnitude(self, name: str, r: Arrays) -> Array:
         """The sum of the magnitudes of the terms that the step adds, entry by entry: what rounding is relative to."""
         kind, k, n, below, behind = self.place(name)
-        a_below = r[f"A{below}"] if k else np.abs(self.X)
+        a_below = r[f"A{below}"] if k > 0 else np.abs(self.X)
         if behind != "end":
             dZ = r[f"W{behind}"].T @ r[f"dZ{behind}"]
+            dZ = self.dropout.applied(n, dZ) if n in self.dropout.masks else dZ
         else:
             dZ = (r[f"A{n}"] + np.abs(self.Y)) / self.m if self.fused else r[f"dA{n}"]
         if kind == "dA" and behind == "end" and self.fused:  # 1 / (1 - A) loses the digits that 1 - A does
             return r[name] / np.maximum(r[f"A{n}"] * np.abs(1 - r[f"A{n}"]), np.finfo(float).eps)
-        return {
-            "Z": r[f"W{n}"] @ a_below + r[f"b{n}"],
-            "A": r[f"A{n}"],
-            "dA": dZ if behind != "end" else r[name],
-            "dZ": dZ,
-            "dW": dZ @ a_below.T,
-            "db": dZ.sum(axis=1, keepdims=True),
-        }[kind] + r.get(f"beside {name}", 0.0)
+        if kind in ("dA", "dZ"):
+            return r[name] if kind == "dA" and behind == "end" else dZ
+        terms: dict[str, Any] = {
+            "Z": lambda: r[f"W{n}"] @ a_below + r[f"b{n}"],
+            "A": lambda: r[f"A{n}"],
+            "dW": lambda: dZ @ a_below.T,
+            "db": lambda: dZ.sum(axis=1, keepdims=True),
+        }
+        return terms[kind]() + r.get(f"beside {name}", 0.0)
 
-    # -- the whole ----------------------------------------------------------------------------------------------------
-
-    def already_updated(self, given: Arrays) -> float | None:
-        """The learning rate of an update that, undone, makes the given dW and db right; None if there is none."""
-        if self.beside:  # the cost would have to see the earlier parameters too
-            return None
-        layers = list(zip(self.numbers, self.layers, strict=True))
-        parameters = {f"{kind}{n}": getattr(layer, kind) for n, layer in layers for kind in ("W", "b")}
-        steps: Arrays = {name: given.get(f"d{name}") for name in parameters}
-        if any(np.shape(s) != parameters[name].shape or not np.all(np.isfinite(s)) for name, s in steps.items()):
-            return None
-        now = {name: p.data for name, p in parameters.items()}
-
-        def gap(alpha: float) -> float:
-            """How far, relatively, the gradients before an update with this learning rate are from the given ones."""
-            for name, p in parameters.items():
-                p.data = now[name] + alpha * steps[name]
-            before = self._by_autodiff()
-            return max(
-                float(np.abs(before[f"d{name}"] - step).max() / np.abs(step).max(initial=1e-300))
-                for name, step in steps.items()
-            )
-
-        try:
-            grid = np.log(10.0) * np.linspace(-4, 1, 26)
-            gaps = [gap(np.exp(x)) for x in grid]
-            best = int(np.argmin(gaps))
-            if gaps[best] > 0.5:  # next to the right one, a quarter of it away, they are much smaller
-                return None
-            low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-            for _ in range(60):  # golden sections: each leaves 0.62 of the interval, 60 of them 1e-12
-                third = 0.381966 * (high - low)
-                if gap(np.exp(low + third)) < gap(np.exp(high - third)):
-                    high -= third
-                else:
-                    low += third
-            alpha = float(np.exp(low))
-            return alpha if gap(alpha) < 1e-6 and gap(alpha) < 1e-3 * gap(0.0) else None
-        finally:
-            for name, p in parameters.items():
-                p.data = now[name]
+    def spread(self, name: str) -> Array:
+        """What independent roundings in the terms of a step add up to, for a relative error of 1 in each."""
+        kind, k, n, below, behind = self.place(name)
+        r = self.reference
+        a_below = r[f"A{below}"] if k > 0 else self.X
+        if kind == "Z":
+            return np.sqrt(r[f"W{n}"] ** 2 @ a_below**2 + r[f"b{n}"] ** 2)
+        if kind == "dW":
+            return np.sqrt(r[f"dZ{n}"] ** 2 @ (a_below**2).T) + np.abs(self.beside.get(name, 0.0))
+        if kind == "db":
+            return np.sqrt((r[f"dZ{n}"] ** 2).sum(axis=1, keepdims=True)) + np.abs(self.beside.get(name, 0.0))
+        if kind == "dA" and behind != "end":
+            return np.sqrt((r[f"W{behind}"] ** 2).T @ r[f"dZ{behind}"] ** 2)
+        return self.magnitudes[name]
 
 
 @contextmanager
@@ -263,8 +336,8 @@ def _own_gradients(parameters: list[nn.Parameter]) -> Iterator[None]:
             p.grad = gradient
 
 
-def _layers(flat: list[Any]) -> tuple[list[nn.Linear], list[Any]]:
-    """The Linear layers, and what stands behind each, as one function; None if nothing does."""
+def _layers(flat: list[Any]) -> tuple[list[nn.Linear], list[list[Any]]]:
+    """The Linear layers, and the functions that stand behind each."""
     linear: list[nn.Linear] = []
     behind: list[list[Any]] = []
     for layer in flat:
@@ -273,11 +346,58 @@ def _layers(flat: list[Any]) -> tuple[list[nn.Linear], list[Any]]:
             behind.append([])
         elif not linear or (isinstance(layer, nn.Module) and layer.parameters()):
             raise TypeError(f"diagnose: expected Linear layers, each with its activation, but {layer!r} is in the way.")
-        elif not isinstance(layer, nn.Dropout):  # which does nothing here
+        elif not isinstance(layer, nn.Dropout):  # which does nothing here, or as the masks say
             behind[-1].append(layer)
     if not linear:
         raise TypeError("diagnose: the model has no Linear layer.")
-    return linear, [_composed(functions) for functions in behind]
+    return linear, behind
+
+
+def _found(given: Dropout, numbers: list[str], layers: list[nn.Linear], parts: list[list[Any]], m: int) -> Dropout:
+    """The masks that were given, each of its layer's shape; or those that stand in the model as functions."""
+    shapes = {n: (layer.n_out, m) for n, layer in zip(numbers, layers, strict=True)}
+    for n, mask in given.masks.items():
+        if n not in numbers[:-1]:
+            hidden = ", ".join(f"D{x}" for x in numbers[:-1]) or "none, as it has no hidden layer"
+            raise ValueError(f"diagnose: D{n} is none of this model's masks: {hidden}.")
+        if mask.shape != shapes[n]:
+            raise ValueError(f"diagnose: D{n} has shape {mask.shape}, expected {shapes[n]}, as A{n}.")
+    if given.masks:
+        return given
+    found: Arrays = {}
+    factors = set()
+    for n, functions in list(zip(numbers, parts, strict=True))[:-1]:
+        scale = _as_mask(functions[-1], shapes[n]) if len(functions) > 1 else None
+        if scale is not None:
+            found[n] = (scale != 0).astype(float)
+            factors.add(float(scale.max()))
+    if len(factors) != 1:
+        return given
+    for n, functions in zip(numbers, parts, strict=True):
+        if n in found:
+            functions.pop()
+    return Dropout(found, 1 / factors.pop())
+
+
+def _as_mask(function: Any, shape: tuple[int, int]) -> Array | None:
+    """What a function multiplies with, if that is 0 in some places and one number in the others."""
+    if isinstance(function, nn.Module):
+        return None
+    draws = np.random.default_rng(0).uniform(0.5, 1, size=shape)
+    try:
+        scale = values(function(np.ones(shape)))
+        same = np.array_equal(scale, values(function(np.ones(shape))))
+        linear = np.allclose(values(function(draws)), scale * draws, rtol=1e-12, atol=0)
+    except (ValueError, TypeError):
+        return None
+    some = np.unique(scale)
+    return scale if same and linear and scale.shape == shape and len(some) == 2 and some[0] == 0 < some[1] else None
+
+
+def _multiple(x: Array, p: Array) -> float:
+    """Of which multiple of a parameter something consists; 0 if of none."""
+    factor = float(np.sum(x * p) / np.sum(p**2)) if np.any(p) else 0.0
+    return factor if np.allclose(x, factor * p, rtol=1e-9, atol=0) else 0.0
 
 
 def _composed(functions: list[Any]) -> Any:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.draft import Draft
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, getitem, is_call, is_transpose, like, substitute, toposort, transpose
 
@@ -25,44 +26,38 @@ def append_bias(w: Array, b: Array) -> Array:
     return np.concatenate([w, b], axis=1)
 
 
-def augment(
-    outputs: Sequence[Call], parameters: Iterable[Call], data: Iterable[Call], m: int | None
-) -> tuple[list[Call], dict[Call, Call]]:
+def augment(draft: Draft) -> tuple[Draft, str]:
     """Put the bias b beside the weights W, where A has a row of ones below: one product for Z, and one for dW and db.
 
-    Parameters
-    ----------
-    outputs : sequence of Call
-    parameters, data : Call
-        The inputs of the program.
-    m : int or None
-        The number of examples that it was recorded with.
-
-    Returns
-    -------
-    outputs : list of Call
-    partners : dict of Call to Call
-        By weights, the biases that are to stand beside them.
+    The draft's `partners` are by weights the biases that are to stand beside them.
     """
-    found = toposort(outputs)
-    products = [c for c in found if is_call(c, np.dot)]
-    own, given = set(parameters), set(data)
+    m = draft.examples
+    found = toposort(draft.outputs)
+    own, given = set(draft.parameters), set(draft.data)
+    dw: dict[Any, list[Call]] = {}  # products dZ A^T, by A
+    db: dict[Any, list[Call]] = {}  # sums of dZ, by dZ
+    for call in (c for c in found if is_call(c, np.dot)):
+        if is_transpose(call.args[1]):
+            dw.setdefault(call.args[1].args[0], []).append(call)
+        elif is_call(call.args[1], np.ones):
+            db.setdefault(call.args[0], []).append(call)
     replaced: dict[Call, Call] = {}
     partners: dict[Call, Call] = {}
+    taken: set[Call] = set()
     for z in found:
         layer = _layer(z, own)
-        if layer is None or {*layer[1:]} & {*partners, *partners.values()}:
+        if layer is None or not taken.isdisjoint(layer[1:]):
             continue
         a, w, b = layer
         n, k = w.shape
         if not _may_have_ones(a, z, given, m) or (m and (k + 1) % m == 0):  # it would look like a number of examples
             continue
-        dw = [c for c in products if c.shape == w.shape and _is_transpose_of(a, c.args[1])]
-        db = [c for c in products if c.shape == b.shape and is_call(c.args[1], np.ones)]
-        both = [(x, y) for x in dw for y in db if x.args[0] is y.args[0]]
+        of_w = [x for x in dw.get(a, ()) if x.shape == w.shape]
+        both = [(x, y) for x in of_w for y in db.get(x.args[0], ()) if y.shape == b.shape]
         if len(both) != 1:
             continue
         partners[w] = b
+        taken |= {w, b}
         ((weights, biases),) = both
         above = Call(append_ones, (a,), {}, (k + 1, a.shape[1]), a.dtype, f"{a.name}_with_1" if a.name else "")
         wb = Call(append_bias, (w, b), {}, (n, k + 1), w.dtype, f"{w.name}{b.name}")
@@ -70,7 +65,18 @@ def augment(
         dwb = Call(np.dot, (weights.args[0], transpose(above)), {}, wb.shape, w.dtype, f"d{wb.name}")
         replaced[weights] = Call(getitem, (dwb, (slice(None), slice(None, k))), {}, w.shape, w.dtype)
         replaced[biases] = Call(getitem, (dwb, (slice(None), slice(k, None))), {}, b.shape, b.dtype)
-    return substitute(outputs, replaced), partners
+    return replace(draft, outputs=substitute(draft.outputs, replaced), partners=partners), _told(partners)
+
+
+def _told(partners: dict[Call, Call]) -> str:
+    """Which layers have augmented weights, in words."""
+    if not partners:
+        return ""
+    names = ", ".join(f"{w.name}{b.name}" for w, b in partners.items())
+    return (
+        f"W and b side by side, times A with a row of ones, in {len(partners)} layer{'s' if len(partners) > 1 else ''} "
+        f"({names}): one product for Z, one for dW and db."
+    )
 
 
 def _layer(z: Call, own: set[Call]) -> tuple[Call, Call, Call] | None:
@@ -94,7 +100,3 @@ def _may_have_ones(a: Call, z: Call, given: set[Call], m: int | None) -> bool:
     if a in given:
         return a.shape[0] <= CHEAP_COPY * z.shape[0] and (m is None or a.shape[1] == m)
     return isinstance(a.function, np.ufunc)
-
-
-def _is_transpose_of(a: Call, x: Any) -> bool:
-    return is_transpose(x) and x.args[0] is a

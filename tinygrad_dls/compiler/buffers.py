@@ -3,213 +3,171 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import append_bias
+from tinygrad_dls.compiler.draft import Block, BufferAssignment, Draft, Flat
+from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, buffer
 from tinygrad_dls.compiler.liveness import is_elementwise
 from tinygrad_dls.compiler.lowering import copy_of, is_number
-from tinygrad_dls.compiler.updating import Block, Flat, Layout, Update
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import Call, getitem, is_call, toposort
 from tinygrad_dls.ir.functions import MATRIX, row_of
 
-__all__ = ["USED", "BufferAssignment", "Line", "assign_buffers", "over_gradients", "with_sums"]
+__all__ = ["USED", "assign_buffers", "lay_over_gradients", "results_of", "unscaled_cost", "with_sums"]
 
 USED = {  # in the texts
-    "memory", "part", "sums", "m", "learning_rate", "before", "after", "gradients", "step", "columns", "update",
-    "function", "total_in_runs", "np", *dir(np),
+    "span", "sums", "m", "learning_rate", "gradients", "step", "columns", "update", "function", "np", *dir(np),
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Line:
-    """A line of a function, or of its setup.
-
-    Attributes
-    ----------
-    text, comment : str
-    per_buffer : bool
-        Whether a line of the setup makes a view of one of the two buffers; the others are the same for both.
-    """
-
-    text: str
-    comment: str = ""
-    per_buffer: bool = False
-
-    @property
-    def names(self) -> list[str]:
-        """What it gives names to."""
-        return self.text.split(" = ")[0].split(", ")
+def unscaled_cost(cost: Call) -> Call:
+    """What NumPy computes of the cost: its division by m is left to Python."""
+    inner = cost.args[0] if is_call(cost, np.divide, np.multiply) and is_number(cost.args[1]) else None
+    return inner if isinstance(inner, Call) else cost
 
 
-@dataclass
-class BufferAssignment:
-    """The names of the arrays that are there when a function starts, and the output buffers of its results.
-
-    Attributes
-    ----------
-    arguments : dict of Call to str
-        The arguments of the functions that hold data: X, Y, parameters that are not updated.
-    counts : dict of Call to str
-        The arguments that hold the optimizer's counts of steps.
-    arrays : dict of Call to str
-        Views of the flat arrays.
-    per_buffer : set of Call
-        Those of them that lie on one of the two buffers: parameters and state.
-    setup : list of Line
-        What makes the views.
-    output_buffers : dict of Call to str
-        The output buffers: the views that results are written into.
-    gradients, new, new_counts : list of Call
-        These results.
-    plain : set of Call
-        Calls whose lengths are no number of examples, even if they are multiples of it.
-    scratch : set of Call
-        Arrays that may be written over when nothing needs them any more.
-    notes : dict of str to str
-        Comments on results, by name.
-    """
-
-    arguments: dict[Call, str] = field(default_factory=dict)
-    counts: dict[Call, str] = field(default_factory=dict)
-    arrays: dict[Call, str] = field(default_factory=dict)
-    per_buffer: set[Call] = field(default_factory=set)
-    setup: list[Line] = field(default_factory=list)
-    output_buffers: dict[Call, str] = field(default_factory=dict)
-    gradients: list[Call] = field(default_factory=list)
-    new: list[Call] = field(default_factory=list)
-    new_counts: list[Call] = field(default_factory=list)
-    plain: set[Call] = field(default_factory=set)
-    scratch: set[Call] = field(default_factory=set)
-    notes: dict[str, str] = field(default_factory=dict)
-
-    def view(self, name: str, text: str) -> str:
-        """Add a line to the setup that makes a view of one of the two buffers, and return the name that it gives."""
-        self.setup.append(Line(f"{name} = {text}", per_buffer=True))
-        return name
-
-    def write(self, call: Call, name: str, *, strided: bool = False) -> Call:
-        """The call, or a copy of its result, that is written into an array; no copy where NumPy can write there."""
-        able = is_elementwise(call) or (row_of(call.function).kind is MATRIX and not strided)
-        if not able or call in self.output_buffers or call in self.arrays or call in self.arguments or is_number(call):
-            call = Call(copy_of, (call,), {}, call.shape, call.dtype)
-        self.output_buffers[call] = name
-        return call
+def results_of(draft: Draft) -> list[Call]:
+    """What NumPy computes of the cost, and what is written into the flat arrays."""
+    return [unscaled_cost(draft.cost), *draft.buffers.gradients, *draft.buffers.new]
 
 
 class _Names(Names):
     """Names of what a step starts from, with those of the arrays that go with them."""
 
-    def __init__(self, states: int) -> None:
-        self.regions = ["parameters", *(f"state{k}" for k in range(1, states + 1))]
+    def __init__(self, regions: Sequence[str]) -> None:
+        self.regions = regions
         new = ("", "new_")
-        own = [f"{prefix}{region}" for prefix in new for region in self.regions]
+        own = [f"{prefix}{region}" for prefix in new for region in regions]
         super().__init__(
             {*USED, *own},
-            kin=("{}", "d{}", "new_{}", *(f"{prefix}{region}_{{}}" for prefix in new for region in self.regions[1:])),
+            kin=("{}", "d{}", "new_{}", *(f"{prefix}{region}_{{}}" for prefix in new for region in regions[1:])),
         )
         self.members: dict[str, str] = {}  # of the parameters, by what they are called in the model
 
-    def of(self, name: str, region: int) -> str:
+    def of(self, name: str, region: str) -> str:
         """The name of a parameter's array of state, or of the parameter itself."""
-        return name if region == 0 else f"{self.regions[region]}_{name}"
+        return name if region == self.regions[0] else f"{region}_{name}"
 
 
-def assign_buffers(
-    updates: Sequence[Update], layout: Layout, flat: Flat | None, data: Iterable[Call], roots: Iterable[Call]
-) -> BufferAssignment:
+def assign_buffers(draft: Draft) -> tuple[Draft, str]:
     """Assign buffers to all that a step starts from, and to what it computes: parameters, state and gradients."""
-    buffers, names = BufferAssignment(), _Names(layout.states)
+    layout, flat = draft.layout, draft.flat
+    buffers, names = BufferAssignment(), _Names(layout.regions)
     blocks = {block: names.free(block.name) for block in layout.blocks}
-    buffers.arguments = {call: names.free(call.name) for call in data}
-    for k, region in enumerate(names.regions):
-        buffers.view(f"{region}, new_{region}", f"before[{k}], after[{k}]")
-    own = {u.parameter.name: [u.parameter, *(s for s, _ in u.arrays)] for u in updates}
-    together = {c.args[0].name: c for c in toposort(roots) if c.function is append_bias}
-    for k, region in enumerate(names.regions):
-        for block, name in blocks.items():
-            whole = buffers.view(names.of(name, k), _span(region, block))
-            for member, part in block.parts():
-                call = own[member][k]
-                name = buffers.view(names.free(call.name), whole + part) if part else whole
-                buffers.arrays[call] = name
-                names.members.setdefault(member, name)
-            if k == 0 and block.members[0] in together:
-                buffers.arrays[together[block.members[0]]] = whole
-    _assign_counts(buffers, names, updates, flat)
+    buffers.arguments = {call: names.free(call.name) for call in [*draft.data, *draft.others]}
+
+    def flat_array(name: str, memory: Place) -> Buffer:
+        return buffer(name, (layout.size,), layout.dtype, memory)
+
+    old, new = ([flat_array(f"{prefix}{r}", Place.DOUBLE) for r in layout.regions] for prefix in ("", "new_"))
+    _assign_parameters(buffers, names, draft, blocks, old)
+    _assign_counts(buffers, names, draft)
     if flat is None:
-        _assign_updates(buffers, names, updates, blocks)
+        _assign_updates(buffers, names, draft, blocks, new)
     else:
-        buffers.arrays |= dict(zip([flat.parameters, *flat.state], names.regions, strict=True))
-        _assign_flat_update(buffers, names, flat, blocks)
-    buffers.per_buffer = set(buffers.arrays)
-    if flat is not None:
-        buffers.arrays[flat.gradient] = "gradients"
+        gradients = flat_array("gradients", Place.FLAT)
+        buffers.arrays |= dict(zip([flat.parameters, *flat.state, flat.gradient], [*old, gradients], strict=True))
+        _assign_gradients(buffers, names, flat, blocks, gradients)
+        buffers.new = [_write(buffers, call, out) for call, out in zip(flat.new, new, strict=True)]
         buffers.plain = flat.calls
         buffers.scratch = {flat.gradient}
-    return buffers
+    _keep(buffers, draft)
+    copies = sum(call.function is copy_of for call in buffers.output_buffers)
+    told = f"{len(buffers.output_buffers)} results are written where they belong, {copies} of them by a copy."
+    return replace(draft, buffers=buffers), told
 
 
-def _span(array: str, block: Block) -> str:
-    return f"{array}[{block.start}:{block.stop}].reshape({block.shape})"
+def _assign_parameters(
+    buffers: BufferAssignment, names: _Names, draft: Draft, blocks: dict[Block, str], regions: Sequence[Buffer]
+) -> None:
+    """Views of the parameters and of the arrays of their state."""
+    parts = {u.parameter.name: [u.parameter, *(s for s, _ in u.arrays)] for u in draft.updates}
+    together = {c.args[0].name: c for c in toposort(draft.outputs) if c.function is append_bias}
+    for k, region in enumerate(regions):
+        for block, name in blocks.items():
+            whole = buffers.span(names.of(name, region.name), region, block.start, block.shape)
+            calls = [parts[member][k] for member in block.members]
+            views = buffers.members(block, whole, [names.free(x.name) for x in calls] if len(calls) > 1 else ())
+            buffers.arrays |= dict(zip(calls, views, strict=True))
+            for member, view in zip(block.members, views, strict=True):
+                names.members.setdefault(member, view.name)
+            if k == 0 and block.members[0] in together:
+                buffers.arrays[together[block.members[0]]] = whole
 
 
-def _assign_counts(buffers: BufferAssignment, names: _Names, updates: Sequence[Update], flat: Flat | None) -> None:
-    counts = [(s, new) for u in updates for s, new in u.counts]
-    if flat is not None:  # one number for all
-        of_all = [names.free(s.name) for s, _ in flat.counts]
-        buffers.counts = {s: name for u in updates for (s, _), name in zip(u.counts, of_all, strict=True)}
-        buffers.new_counts = [new for _, new in flat.counts]
-    else:
-        buffers.counts = {s: names.free(s.name) for s, _ in counts}
-        buffers.new_counts = [new for _, new in counts]
+def _assign_counts(buffers: BufferAssignment, names: _Names, draft: Draft) -> None:
+    """Arguments for parts of the state that are numbers, or other arrays; one for all parameters if that will do."""
+    flat, of_each = draft.flat, [u.counts for u in draft.updates]
+    of_all = [(s, new) for counts in of_each for s, new in counts] if flat is None else flat.counts
+    given = [buffer(names.free(s.name), s.shape, s.dtype, Place.GIVEN) for s, _ in of_all]
+    buffers.new_counts = [new for _, new in of_all]
+    each = given if flat is None else given * len(of_each)
+    buffers.counts = dict(zip((s for counts in of_each for s, _ in counts), each, strict=True))
 
 
-def _assign_flat_update(buffers: BufferAssignment, names: _Names, flat: Flat, blocks: dict[Block, str]) -> None:
+def _assign_gradients(
+    buffers: BufferAssignment, names: _Names, flat: Flat, blocks: dict[Block, str], gradients: Buffer
+) -> None:
     """Gradients side by side, from which one update follows."""
     for block, name in blocks.items():
-        whole = buffers.view(f"d{name}", _span("gradients", block))
+        whole = buffers.span(f"d{name}", gradients, block.start, block.shape)
         found = [flat.gradients[member] for member in block.members]
         both = {g.args[0] for g in found if is_call(g, getitem)}
         if len(found) == 2 and len(both) == 1 and all(is_call(g, getitem) for g in found):
-            buffers.gradients.append(buffers.write(both.pop(), whole))
+            buffers.gradients.append(_write(buffers, both.pop(), whole))
             continue
-        for (member, part), g in zip(block.parts(), found, strict=True):
-            name = buffers.view(f"d{names.members[member]}", whole + part) if part else whole
-            buffers.gradients.append(buffers.write(g, name, strided=bool(part)))
-    for region, call in zip(names.regions, flat.new, strict=True):
-        buffers.new.append(buffers.write(call, f"new_{region}"))
+        views = buffers.members(block, whole, [f"d{names.members[x]}" for x in block.members])
+        buffers.gradients += [_write(buffers, g, view) for g, view in zip(found, views, strict=True)]
 
 
 def _assign_updates(
-    buffers: BufferAssignment, names: _Names, updates: Sequence[Update], blocks: dict[Block, str]
+    buffers: BufferAssignment, names: _Names, draft: Draft, blocks: dict[Block, str], regions: Sequence[Buffer]
 ) -> None:
     """Each parameter's update by itself."""
-    new = {u.parameter.name: [u.new, *(s for _, s in u.arrays)] for u in updates}
-    for k, region in enumerate(names.regions):
+    new = {u.parameter.name: [u.new, *(s for _, s in u.arrays)] for u in draft.updates}
+    for k, (region, old) in enumerate(zip(regions, names.regions, strict=True)):
         for block, name in blocks.items():
-            whole = buffers.view(f"new_{names.of(name, k)}", _span(f"new_{region}", block))
-            for member, part in block.parts():
-                free = f"new_{names.of(names.members[member], k)}"
-                name = buffers.view(free, whole + part) if part else whole
-                buffers.new.append(buffers.write(new[member][k], name, strided=bool(part)))
+            whole = buffers.span(f"new_{names.of(name, old)}", region, block.start, block.shape)
+            own = [f"new_{names.of(names.members[member], old)}" for member in block.members]
+            views = buffers.members(block, whole, own)
+            for member, view in zip(block.members, views, strict=True):
+                buffers.new.append(_write(buffers, new[member][k], view))
 
 
-def over_gradients(buffers: BufferAssignment, flat: Flat) -> BufferAssignment:
+def _keep(buffers: BufferAssignment, draft: Draft) -> None:
+    """Copies of the gradients that are asked for, in the order of the layout, and of what modules keep."""
+    rest = draft.outputs[1 + len(draft.parameters) + len(draft.state) :]
+    own = dict(zip((p.name for p in draft.parameters), rest[: draft.gradients], strict=False))
+    found = [own[name] for name in draft.layout.names if own] + rest[draft.gradients :]
+    buffers.kept = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in found]
+    if found:
+        buffers.scratch.clear()  # no gradient is written over
+
+
+def _write(buffers: BufferAssignment, call: Call, out: Buffer) -> Call:
+    """The call, or a copy of its result, that is written into an array; no copy where NumPy can write there."""
+    able = is_elementwise(call) or (row_of(call.function).kind is MATRIX and out.contiguous)
+    known = call in buffers.output_buffers or call in buffers.arrays or call in buffers.arguments
+    if not able or known or is_number(call):
+        call = Call(copy_of, (call,), {}, call.shape, call.dtype)
+    buffers.output_buffers[call] = out
+    return call
+
+
+def lay_over_gradients(buffers: BufferAssignment, flat: Flat) -> None:
     """Let the gradients lie where the new parameters will: less memory to go through, if they are many.
 
     Only if all else comes before the new parameters, which are written over it entry by entry.
     """
     before = set(toposort([flat.new[0]]))
-    if not all(call in before for call in flat.calls) or not all(map(is_elementwise, flat.new)):
-        return buffers
-    regions = 1 + len(flat.state)
-    line = Line("gradients = new_parameters", per_buffer=True)
-    setup = [*buffers.setup[:regions], line, *buffers.setup[regions:]]
-    return replace(buffers, setup=setup, per_buffer={*buffers.per_buffer, flat.gradient})
+    if all(call in before for call in flat.calls) and all(map(is_elementwise, flat.new)):
+        gradients, parameters = buffers.arrays[flat.gradient], buffers.output_buffers[buffers.new[0]]
+        gradients.of = parameters
+        buffers.setup.insert(0, Instruction(parameters, gradients))
 
 
 def with_sums(
@@ -220,31 +178,25 @@ def with_sums(
     Returns
     -------
     columns, update : BufferAssignment
-        For the function of a tile, which writes them, and for that of the update, which reads them.
+        For the routine of a tile, which writes them, and for that of the update, which reads them.
     size : int
         Entries of all the sums.
     """
-    output_buffers: dict[Call, str] = {}
-    setup: list[Line] = []
-    given = (*buffers.arguments.values(), *buffers.counts.values(), *(n for line in buffers.setup for n in line.names))
-    names = Names({*USED, *given})
-    for call in sums:
-        if call in buffers.output_buffers:
-            output_buffers[call] = buffers.output_buffers[call]
-            continue
-        name = names.numbered("sum")
-        entries = math.prod(call.shape)
-        setup.append(Line(f"{name} = sums[{size}:{size + entries}].reshape({call.shape})"))
-        output_buffers[call] = name
-        size += entries
-    setup = [*buffers.setup, *setup]
-    rest = {call: name for call, name in buffers.output_buffers.items() if call not in output_buffers}
-    columns = replace(buffers, counts={}, output_buffers=output_buffers, setup=setup)
-    update = replace(
-        buffers,
-        arrays={**buffers.arrays, **output_buffers},
-        per_buffer={*buffers.per_buffer, *output_buffers},
-        output_buffers=rest,
-        setup=setup,
+    given = (
+        *buffers.arguments.values(),
+        *(x.name for x in buffers.counts.values()),
+        *(x.out.name for x in buffers.setup),
     )
+    names = Names({*USED, *given})
+    more = [call for call in sums if call not in buffers.output_buffers]
+    whole = size + sum(math.prod(call.shape) for call in more)
+    flat = buffer("sums", (whole,), sums[0].dtype, Place.FLAT)
+    all_sums = replace(buffers, setup=[*buffers.setup])
+    places = {call: buffers.output_buffers[call] for call in sums if call not in more}
+    for call in more:
+        places[call] = all_sums.span(names.numbered("sum"), flat, size, call.shape)
+        size += math.prod(call.shape)
+    rest = {call: out for call, out in buffers.output_buffers.items() if call not in places}
+    columns = replace(all_sums, counts={}, output_buffers=places)
+    update = replace(all_sums, arrays={**buffers.arrays, **places}, output_buffers=rest)
     return columns, update, size

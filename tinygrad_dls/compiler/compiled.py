@@ -7,25 +7,135 @@ now and then, and tell rounding from a change; both run eagerly, with a fallback
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from tinygrad_dls.compiler.checking import Results, beyond_rounding, stale, unexplained, wrong
+from tinygrad_dls.compiler.checking import Results, Turns, beyond_rounding, stale, unexplained, wrong
 from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.recording import fail_as_eagerly, fallback_reason
-from tinygrad_dls.compiler.remembering import Remembered
+from tinygrad_dls.compiler.running import Runner
+from tinygrad_dls.compiler.text import source
 
-__all__ = ["Compiled"]
+__all__ = ["Compiled", "Ready"]
 
 R = TypeVar("R")
 P = TypeVar("P")
 
+SHAPES = 1024  # kinds of data whose programs are remembered
+BYTES = 2**28  # of arrays that all of these hold, besides those of the last one
+STATES = 32  # programs for one kind of data, of different states of what they read
+
+
+class Remembered:
+    """Programs with what they read, which were right for the data of a kind when they were recorded.
+
+    Kept are those that were used last. What is forgotten is recorded anew when it is needed again, which takes a
+    thousand times as long as a step of a small model. So that is said.
+
+    Parameters
+    ----------
+    what : str
+        What was compiled, for warnings.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self._programs: dict[Hashable, list[tuple[Dependencies, Any, int]]] = {}
+        self._bytes = 0
+        self._forgotten: set[Hashable] = set()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._programs.values()))
+
+    def find(self, kind: Hashable) -> Any:
+        """The program for data of a kind, if there is one and what it reads is as it was; else None."""
+        for captured, program, _ in self._programs.get(kind, ()):
+            if captured.holds():
+                self._programs[kind] = self._programs.pop(kind)  # the last one that was used
+                return program
+        return None
+
+    def add(self, kind: Hashable, captured: Dependencies, program: Any, size: int = 0) -> None:
+        """Remember a program that holds so many bytes of arrays, and forget others if there are too many.
+
+        Warns
+        -----
+        RuntimeWarning
+            If one of this kind had to be forgotten before: steps are slow then.
+        """
+        programs = self._programs.pop(kind, [])
+        if kind in self._forgotten:
+            self._warn(
+                f"the data come in more shapes than are remembered ({SHAPES:,} at most, or {BYTES >> 20} MB), so "
+                "programs are recorded again and again. Use a few sizes of batches, or eager steps."
+            )
+        if len(programs) >= STATES:
+            names = ", ".join(programs[-1][0].changes()) or "what the code reads"
+            self._warn(
+                f"{names} changes again and again, and each time the program is recorded anew. Pass what changes as an "
+                "argument, or use eager steps."
+            )
+            self._bytes -= programs.pop(0)[2]
+        self._programs[kind] = [*programs, (captured, program, size)]
+        self._bytes += size
+        while len(self._programs) > SHAPES or (self._bytes > BYTES and len(self._programs) > 1):
+            oldest = next(iter(self._programs))
+            self._bytes -= sum(size for *_, size in self._programs.pop(oldest))
+            self._forgotten.add(oldest)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._programs.clear()
+        self._bytes = 0
+
+    def _warn(self, text: str) -> None:
+        self._forgotten.clear()  # say it now and then, not at each step
+        warnings.warn(f"{self.what}: {text}", RuntimeWarning, stacklevel=5)
+
+
+class Ready:
+    """What there is for data of one kind: what runs a plan, or the reason why there is none.
+
+    Attributes
+    ----------
+    runner : Runner or None
+    reason : str
+        For the fallback.
+    turns : Turns or None
+        When it is compared with the eager run.
+    left : int
+        Calls until then.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        self.runner: Runner | None = None
+        self.reason = reason
+        self.turns: Turns | None = None
+        self.left = 0
+
+    def take_turns(self, dtype: Any) -> None:
+        """Compare it with the eager run from now on; results are of this dtype."""
+        self.turns = Turns(dtype)
+        self.left = self.turns.left
+
+    @property
+    def source(self) -> str:
+        """The program that runs."""
+        return "" if self.runner is None else source(self.runner.plan.routines())
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the arrays that it writes into."""
+        return 0 if self.runner is None else self.runner.bytes
+
+    def explain(self) -> str:
+        """What was recorded, fused, reused and tiled, or why it was not."""
+        return f"Runs eagerly: {self.reason}" if self.runner is None else self.runner.explain()
+
 
 class Compiled:
-    """Something recorded, with its programs.
-
-    A program is any object with `source`, `explain`, `turns` and `left`, the calls until it is compared with the eager
-    run.
+    """Something recorded, with what is ready to run it.
 
     Attributes
     ----------
@@ -43,7 +153,7 @@ class Compiled:
     def __init__(self, fallback: bool, constants: Sequence[Any]) -> None:
         self._fallback, self._constants = fallback, constants
         self._known = Remembered(f"a compiled {self.noun}")
-        self._now: Any = None
+        self._now: Any = None  # the one that ran last
 
     def _learned(
         self,
@@ -89,7 +199,7 @@ class Compiled:
 
     def _judge(
         self,
-        program: Any,
+        ready: Ready,
         found: Mapping[str, float],
         compared: tuple[Results, Results],
         changed: Callable[[], str | None],
@@ -99,7 +209,7 @@ class Compiled:
 
         Parameters
         ----------
-        program
+        ready : Ready
             What has run.
         found : dict of str to float
             The differences, by the name of the result.
@@ -111,6 +221,8 @@ class Compiled:
             By how much rounding changes each result.
         """
         got, expected = compared
+        turns = ready.turns
+        assert turns is not None
         if found:
             difference = changed()
             if difference is not None:
@@ -121,9 +233,9 @@ class Compiled:
                 self._known.clear()
                 self._now = None
                 raise wrong(f"the compiled {self.noun}", name, got.get(name), expected.get(name), cause)
-            program.turns.accept(found, expected)
-        program.turns.again()
-        program.left = program.turns.left
+            turns.accept(found, expected)
+        turns.again()
+        ready.left = turns.left
 
     # -- what it says of itself ---------------------------------------------------------------------------------------
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import builtins
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.buffers import USED, BufferAssignment
-from tinygrad_dls.compiler.checking import Results, Turns, distance, rounded
-from tinygrad_dls.compiler.compiled import Compiled
-from tinygrad_dls.compiler.emit import Emitter
+from tinygrad_dls.compiler.buffers import USED
+from tinygrad_dls.compiler.checking import Results, distance, rounded
+from tinygrad_dls.compiler.compiled import Compiled, Ready
 from tinygrad_dls.compiler.guards import Dependencies
-from tinygrad_dls.compiler.lowering import copy_of, lower
+from tinygrad_dls.compiler.plan import plan_function
 from tinygrad_dls.compiler.recording import checks_of_arguments, checks_of_recordings, lines_of
-from tinygrad_dls.compiler.scaling import delay_scaling
-from tinygrad_dls.compiler.store import aligned, part
+from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor, values
@@ -60,17 +57,17 @@ class CompiledFunction(Compiled):
                 captured, found, reason = self._learned(
                     lambda: Dependencies([self.function], constants=self._constants),
                     lambda: self._recorded(arrays),
-                    lambda _, run: self._tried(run, arrays),
+                    lambda _, ready: self._made_ready(ready, arrays),
                     lambda: self.function(*arrays),
                 )
-                found = found or _Eager(self.function, reason)
+                found = found or Ready(reason)
                 self._known.add(types, captured, found, found.bytes)
             self._now = found
             try:
-                result = found(*arrays)
+                result = self._run(found, arrays)
             except Exception as error:
                 self._fail(error, lambda: self.function(*arrays))
-            if _is_nan(result) and not isinstance(found, _Eager) and not any(map(_is_nan, arrays)):
+            if _is_nan(result) and found.runner is not None and not any(map(_is_nan, arrays)):
                 return self.function(*arrays)  # of infinite logits perhaps: the engine knows limits
             found.left -= 1
             if not found.left:
@@ -109,14 +106,25 @@ class CompiledFunction(Compiled):
 
         self._judge(found, differences, (got, expected), changed, spread)
 
-    def _tried(self, run: _Run, arrays: list[Array]) -> _Run:
-        """The program; with a fallback, run once for nothing, as some fail only then."""
+    def _run(self, ready: Any, arrays: list[Array]) -> Any:
+        """What the program gives, or the function itself."""
+        if ready.runner is None:
+            return self.function(*arrays)
+        for i, check in ready.checks:
+            check_once(arrays[i], check)
+        return _filled(ready.form, iter(ready.runner.run[0](*arrays)))
+
+    def _made_ready(self, ready: _Ready, arrays: list[Array]) -> _Ready:
+        """The plan for what was recorded; with a fallback, run once for nothing, as some fail only then."""
+        ready.runner = Runner(plan_function(ready.outputs, ready.arguments), 1)
+        ready.runner.bind_alone()
+        ready.take_turns(np.result_type(float if not ready.outputs else ready.outputs[0].dtype))
         if self._fallback:
             with np.errstate(all="ignore"):
-                run(*arrays)
-        return run
+                self._run(ready, arrays)
+        return ready
 
-    def _recorded(self, arrays: list[Array]) -> _Run:
+    def _recorded(self, arrays: list[Array]) -> _Ready:
         if any(type(x) is not np.ndarray and not isinstance(x, np.generic) for x in arrays):
             raise RecordingError("compiled functions take NumPy arrays.")
         names = argument_names(self.function, len(arrays))
@@ -138,7 +146,7 @@ class CompiledFunction(Compiled):
                 "Pass them as an argument."
             )
         free = Names(USED)
-        return _Run(form, outputs, {call: free.free(name) for call, name in zip(given, names, strict=True)}, checks)
+        return _Ready(form, outputs, {call: free.free(name) for call, name in zip(given, names, strict=True)}, checks)
 
     def __repr__(self) -> str:
         return f"CompiledFunction({getattr(self.function, '__name__', type(self.function).__name__)})"
@@ -156,61 +164,14 @@ def _is_nan(result: Any) -> bool:
     return isinstance(result, (float, np.floating)) and bool(result != result)
 
 
-class _Eager:
-    """The function itself, and why it is not recorded."""
+class _Ready(Ready):
+    """What was recorded for arguments of some shapes and dtypes, and what runs it."""
 
-    source = ""
-    left = 0  # never compared with itself
-    bytes = 0
-
-    def __init__(self, function: Callable[..., Any], reason: str) -> None:
-        self.function, self.reason = function, reason
-
-    def __call__(self, *arrays: Array) -> Any:
-        return self.function(*arrays)
-
-    def explain(self) -> str:
-        return f"Runs eagerly: {self.reason}"
-
-
-class _Run:
-    """A program with its memory."""
-
-    def __init__(self, form: Any, outputs: list[Call], given: dict[Call, str], checks: list[tuple[int, Check]]) -> None:
-        self.checks = checks
-        self.outputs, self.turns = outputs, Turns(np.result_type(float if not outputs else outputs[0].dtype))
-        self.left = self.turns.left
-        outputs, _ = delay_scaling(lower(outputs))
-        results = [Call(copy_of, (c,), {}, c.shape, c.dtype) for c in outputs]
-        self.form = form
-        self.code = Emitter(BufferAssignment(arguments=given)).code("function", list(given.values()), results, results)
-        self.code.returned += ","
-        memory = [aligned(n, dtype) for dtype, n in self.code.liveness.slots]
-        namespace = {"np": np, "part": part, "memory": memory, **self.code.constants}
-        exec(builtins.compile(self.code.text(), "<compiled function>", "exec"), namespace)
-        self.run: Callable[..., Any] = namespace["function"]
-
-    @property
-    def source(self) -> str:
-        return self.code.text()
-
-    def __call__(self, *arrays: Array) -> Any:
-        for i, check in self.checks:
-            check_once(arrays[i], check)
-        results = iter(self.run(*arrays))
-        return _filled(self.form, results)
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of the arrays that it writes into."""
-        return self.code.bytes
-
-    def explain(self) -> str:
-        code = self.code
-        return (
-            f"{code.calls} NumPy calls; {code.bytes:,} bytes of arrays, made once: {len(code.liveness.in_place)} "
-            f"results are written over an argument, {code.liveness.reused} into memory that was used before."
-        )
+    def __init__(
+        self, form: Any, outputs: list[Call], arguments: dict[Call, str], checks: list[tuple[int, Check]]
+    ) -> None:
+        super().__init__()
+        self.form, self.outputs, self.arguments, self.checks = form, outputs, arguments, checks
 
 
 def _arrays(x: Any, name: str = "its result") -> Iterator[tuple[str, Any]]:

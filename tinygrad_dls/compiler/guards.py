@@ -16,7 +16,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import attrgetter, eq, is_, methodcaller
+from operator import attrgetter, is_, methodcaller
 from types import (
     FunctionType,
     MappingProxyType,
@@ -62,14 +62,13 @@ from tinygrad_dls.compiler.reading import (
 )
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
-from tinygrad_dls.ir.updates import refuse_methods_that_are_not_recorded
 from tinygrad_dls.nn.evaluation import evaluation
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optimizer import NOT_RECORDED, OF_THREADS, Optimizer
+from tinygrad_dls.optimizer import OF_THREADS, Optimizer
 
-__all__ = ["Dependencies", "Guard", "refuse_counts"]
+__all__ = ["NO_HYPERPARAMETER", "Dependencies"]
 
-_NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state", *OF_THREADS}  # parameters are compared separately
+NO_HYPERPARAMETER = {"parameters", "lr", "steps", "_state", *OF_THREADS}  # parameters are compared separately
 
 
 class Dependencies(CapturedState):
@@ -256,7 +255,7 @@ class Dependencies(CapturedState):
         self._watch(name, watched.look, watched.put, alike)
         by_name = self._yours(type(x)) or isinstance(x, (dict, SimpleNamespace, *loaded("argparse.Namespace")))
         for key, item in watched.within:
-            if not (isinstance(x, Optimizer) and key in _NO_HYPERPARAMETER):
+            if not (isinstance(x, Optimizer) and key in NO_HYPERPARAMETER):
                 read = named and (not by_name or not key or key in self._words)
                 self._waiting.append((item, f"{name}.{key}" if key else name, read))
 
@@ -374,7 +373,7 @@ class Dependencies(CapturedState):
         shown = f"{name if isinstance(x, FunctionType) else kind.__name__}.{word}"
         own: Any = getattr(x, "__dict__", None)
         known = not isinstance(x, (Module, type)) and isinstance(own, dict)
-        if isinstance(x, Optimizer) and word in _NO_HYPERPARAMETER:
+        if isinstance(x, Optimizer) and word in NO_HYPERPARAMETER:
             if name and word in ("lr", "steps"):  # a loss that looks at them; of the step's own, they are arguments
                 self._entry(own, word, shown)
             return
@@ -413,51 +412,6 @@ class Dependencies(CapturedState):
         self._wait(name, True, value)
 
 
-class Guard(Dependencies):
-    """A model, a loss and an optimizer as they are now.
-
-    Noted are the state that the model and the loss capture, which parameters require a gradient, which ones the
-    optimizer has, and its hyperparameters but for the learning rate, which is an argument of the step.
-    """
-
-    def __init__(
-        self, model: Module, loss: Callable[..., Any], optimizer: Optimizer, constants: Iterable[Any] = ()
-    ) -> None:
-        refuse_methods_that_are_not_recorded(optimizer)
-        self.model = model.parameters()
-        methods = _methods(optimizer)
-        own = set(self.model)
-        roots = [model, loss, *methods, *(p for p in optimizer.parameters if p not in own)]
-        super().__init__(
-            [optimizer, *roots] if methods else roots, own, constants
-        )  # the last one is the first to be read
-        self._optimizer(optimizer, methods)
-        for p in self.model:
-            self._watch_parameter(p)
-        self._put_back(partial(getattr, optimizer, "_state"), partial(setattr, optimizer, "_state"))
-        self._settle()
-
-    def _counting(self, module: Module) -> set[str]:
-        """Without what a step moves, which is an argument of the program, unless the user's code reads it."""
-        return super()._counting(module) - (set(module._buffer_names) - self._words)
-
-    def _optimizer(self, optimizer: Optimizer, methods: list[FunctionType]) -> None:
-        """Its hyperparameters; its methods, which may be replaced, of it itself or of its class; its parameters."""
-        names = [name for name in vars(optimizer) if name not in _NO_HYPERPARAMETER]
-        if any("lr" in f.__code__.co_names for f in methods if f.__name__ != "__init__"):
-            names.append("lr")
-        replaced = [name for name in (*NOT_RECORDED, "_update") if hasattr(getattr(optimizer, name), "__func__")]
-        if names := [*(f"{name}.__func__" for name in replaced), *names]:
-            self._watch(None, partial(attrgetter(*names), optimizer), nothing, eq)
-        if isinstance(optimizer.weight_decay, dict):  # which may be changed in place
-            self._watch_container(f"{type(optimizer).__name__}.weight_decay", optimizer.weight_decay)
-        self._watch_item(vars(optimizer), "parameters")
-        self._watch_container(f"{type(optimizer).__name__}.parameters", optimizer.parameters)
-        for i, p in enumerate(optimizer.parameters):
-            if p.size < 2:  # of which == compares the number, and not which one it is
-                self._watch_item(optimizer.parameters, i)
-
-
 _BY_ATTRIBUTE = (type, ModuleType, Module, FunctionType, Tensor, np.ndarray)  # never all of them, whoever reflects
 _OF_COMMAND_LINES = {"parse_args", "parse_known_args", "parse_intermixed_args"}  # they read sys.argv
 _NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_subclass__"}
@@ -474,25 +428,3 @@ def _holds_parameters(x: Any) -> bool:
     """Whether a container holds Tensors or modules, at any depth, among its first entries."""
     items = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ()
     return len(items) <= ENTRIES and any(isinstance(y, (Tensor, Module)) or _holds_parameters(y) for y in items)
-
-
-def refuse_counts(optimizer: Optimizer) -> None:
-    """Refuse an optimizer of the user's own that looks at the number of steps, which a program does not know.
-
-    Raises
-    ------
-    RecordingError
-        That names the method.
-    """
-    for f in _methods(optimizer):
-        if "steps" in f.__code__.co_names:
-            raise RecordingError(
-                f"the recording would freeze self.steps, which {f.__qualname__} reads: the program would do the same "
-                "at each step. Keep such a count in the state of the parameters."
-            )
-
-
-def _methods(optimizer: Optimizer) -> list[FunctionType]:
-    """Those that are written by users."""
-    bases = [base for base in type(optimizer).__mro__ if base is not object and not is_ours(base)]
-    return [f for base in bases for f in vars(base).values() if isinstance(f, FunctionType)]

@@ -75,11 +75,12 @@ def assign_slots(
     last = {owner(x): i for i, call in enumerate(order) for x in (call, *call.calls())}
     last |= {owner(call): len(order) for call in wanted}
     found = Liveness()
+    writable = arrays | scratch
     live: dict[Call, int] = {}  # the slots in use, by what is in them now
     free: list[int] = []
     for i, call in enumerate(order):
         if call in arrays:
-            old = _operand_to_reuse(call, {x for x in (arrays | scratch) & set(call.calls()) if last[x] == i}, owner)
+            old = _operand_to_reuse(call, {x for x in call.calls() if x in writable and last[x] == i}, owner)
             if old is not None:
                 found.in_place[call] = old
                 if old in live:

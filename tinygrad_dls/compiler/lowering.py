@@ -6,11 +6,13 @@ of small arrays 0.4, whatever it computes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, TypeGuard
 
 import numpy as np
 
+from tinygrad_dls.compiler.draft import Draft
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, astype, is_call, is_plain_reduction, like, scalar_value, summed_axes
 from tinygrad_dls.ir.functions import clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
@@ -27,12 +29,22 @@ def is_number(x: Any) -> bool:
 
     Not by their names: a parameter may be called m, or learning_rate.
     """
-    if not isinstance(x, Call):
-        return scalar_value(x) is not None
-    if x.function is None:
-        return x.dtype is int or x.dtype is float  # Python's numbers have Python's types: these two symbols alone
-    arithmetic = x.function is np.asarray or row_of(x.function).is_arithmetic
-    return x.shape == () and arithmetic and all(map(is_number, x.args))
+    if isinstance(x, Call) and x.shape:
+        return False
+    waiting = [x]
+    while waiting:
+        x = waiting.pop()
+        if not isinstance(x, Call):
+            if scalar_value(x) is None:
+                return False
+        elif x.function is None:
+            if x.dtype is not int and x.dtype is not float:  # Python's types: these two symbols alone
+                return False
+        elif x.shape == () and (x.function is np.asarray or row_of(x.function).is_arithmetic):
+            waiting += x.args
+        else:
+            return False
+    return True
 
 
 def total(x: Array, y: Array) -> Any:
@@ -190,6 +202,8 @@ BESIDE = (
 )
 
 
-def lower(outputs: Sequence[Call], length: Callable[[int], Any] = lambda n: n) -> list[Call]:
-    """Write programs in terms of cheap NumPy calls; `length` gives the length of an axis as a symbol."""
-    return rewrite_beside(rewrite(outputs, (means_as_sums(length), *RULES)), BESIDE)
+def lower(draft: Draft) -> tuple[Draft, str]:
+    """Write a program in terms of cheap NumPy calls."""
+    rules = (means_as_sums(draft.length), *RULES)
+    new = replace(draft, outputs=rewrite_beside(rewrite(draft.outputs, rules), BESIDE))
+    return new, f"Lowered to {new.calls} calls, each of what NumPy does fast."

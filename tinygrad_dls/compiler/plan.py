@@ -12,24 +12,26 @@ The words, in the order of the passes:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import augment
-from tinygrad_dls.compiler.buffers import BufferAssignment, assign_buffers, over_gradients, with_sums
-from tinygrad_dls.compiler.code import Code
-from tinygrad_dls.compiler.emit import Emitter, unscaled_cost
+from tinygrad_dls.compiler.buffers import assign_buffers, lay_over_gradients, results_of, with_sums
+from tinygrad_dls.compiler.draft import BufferAssignment, Draft, Layout, Pass, run_passes
+from tinygrad_dls.compiler.instructions import Place, Routine, buffer
 from tinygrad_dls.compiler.lowering import copy_of, lower
 from tinygrad_dls.compiler.scaling import delay_scaling
-from tinygrad_dls.compiler.tiling import SHARED, BatchAxes, find_batch_axes, width, worthwhile
-from tinygrad_dls.compiler.updating import Flat, Layout, Update, flat_update, lay_out
-from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.ir.call import Call, fits, toposort
+from tinygrad_dls.compiler.scheduling import Scheduler
+from tinygrad_dls.compiler.tiling import SHARED, TOO_FEW, find_batch_axes, width, worthwhile
+from tinygrad_dls.compiler.updating import lay_out
+from tinygrad_dls.ir.call import Call
 from tinygrad_dls.ir.program import Program
 
-__all__ = ["Plan", "plan"]
+__all__ = ["PASSES", "Plan", "draft_of", "plan", "plan_function"]
+
+PASSES: tuple[Pass, ...] = (lower, delay_scaling, augment, lay_out, assign_buffers, find_batch_axes)
 
 
 @dataclass
@@ -52,15 +54,13 @@ class Plan:
         Whether X, Y and the learning rate are all that is passed, and the cost is all that comes back.
     is_flat : bool
         Whether one update serves all parameters.
-    recorded : int
-        The calls that were recorded.
-    augmented : list of str
-        The layers with augmented weights: the bias b beside W.
-    whole : Code or None
-        The function of a step that is done at once.
-    tiles : dict of int to Code
-        By their width, the functions for the columns of a tile; empty without tiles.
-    update : Code or None
+    lines : list of str
+        What was done, for `explain`.
+    whole : Routine or None
+        A step that is done at once.
+    tiles : dict of int to Routine
+        By their width, what is done with the columns of a tile; empty without tiles.
+    update : Routine or None
         What follows the tiles.
     width : int
         The columns of a tile; the last one may be narrower.
@@ -68,8 +68,6 @@ class Plan:
         Entries that are summed over the tiles; the gradients come first.
     is_shared : bool
         Whether there is enough to do for several threads.
-    why_whole : str
-        Why there are no tiles.
     """
 
     m: int | None
@@ -79,23 +77,17 @@ class Plan:
     counts: int
     is_plain: bool
     is_flat: bool
-    recorded: int
-    augmented: list[str]
-    whole: Code | None = None
-    tiles: dict[int, Code] = field(default_factory=dict)
-    update: Code | None = None
+    lines: list[str]
+    whole: Routine | None = None
+    tiles: dict[int, Routine] = field(default_factory=dict)
+    update: Routine | None = None
     width: int = 0
     sums: int = 0
     is_shared: bool = False
-    why_whole: str = ""
 
-    def text(self) -> str:
-        """All the functions as Python."""
-        return "\n\n".join(code.text() for code in self.codes())
-
-    def codes(self) -> list[Code]:
-        """All the functions."""
-        return [code for code in (self.whole, *self.tiles.values(), self.update) if code is not None]
+    def routines(self) -> list[Routine]:
+        """All the routines."""
+        return [routine for routine in (self.whole, *self.tiles.values(), self.update) if routine is not None]
 
 
 def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = False, tile: int | None = None) -> Plan:
@@ -114,167 +106,97 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     tile : int, optional
         The columns of a tile, instead of what fits into the cache.
     """
-    work = _run_passes(step, alike, gradients)
-    found = find_batch_axes([*work.results, *work.kept], step.trace.m, work.buffers.plain)
-    if any(found.axis.get(call, -1) != -1 for call in work.data):
-        found.reason = found.reason or "the examples are not the columns of all data"
-    if any(call.dtype != work.layout.dtype for call in found.sums):
-        found.reason = found.reason or "sums over the examples are not of the parameters' dtype"
-    counts = len(dict.fromkeys(work.buffers.counts.values()))
+    draft = draft_of(step, alike=alike, gradients=gradients)
+    draft.lines.append(f"{draft.calls} NumPy calls were recorded: forward, backward and update.")
+    draft = run_passes(draft, PASSES)
+    buffers = draft.buffers
+    counts = len(set(buffers.counts.values()))
     result = Plan(
         m,
-        work.layout,
-        work.kinds,
-        split=[call in found.axis for call in work.data],
+        draft.layout,
+        [update.kinds for update in draft.updates],
+        split=[call in draft.axes.axis for call in buffers.arguments],
         counts=counts,
-        is_plain=len(work.data) == 2 and not counts and not work.kept,
-        is_flat=work.flat is not None,
-        recorded=work.recorded,
-        augmented=[block.name for block in work.layout.blocks if len(block.members) > 1],
-        why_whole=found.reason,
+        is_plain=len(buffers.arguments) == 2 and not counts and not buffers.kept,
+        is_flat=draft.flat is not None,
+        lines=draft.lines,
     )
-    if m is not None and not result.why_whole:
-        _tile(result, work, found, m, tile)
+    if m is not None and not draft.axes.reason:
+        _tile(result, draft, m, tile)
     if not result.tiles:
-        buffers = work.buffers if work.flat is None or work.kept else over_gradients(work.buffers, work.flat)
-        result.whole = work.last("step", buffers, m)
-    return result
+        if draft.flat is not None and not buffers.kept:
+            lay_over_gradients(buffers, draft.flat)
+        result.whole = _last("step", draft, buffers, m)
+        result.lines.append(f"{len(result.whole.steps)} NumPy calls a step.")
+    return _with_constants(result)
 
 
-# -- what is to be computed -------------------------------------------------------------------------------------------
+def plan_function(outputs: Sequence[Call], arguments: Mapping[Call, str]) -> Plan:
+    """Plan a function of arrays, which returns new arrays of the outputs; its arguments come with their names."""
+    draft = Draft(list(outputs), list(arguments))
+    draft.lines.append(f"{draft.calls} NumPy calls were recorded.")
+    draft = run_passes(draft, (lower, delay_scaling))
+    results = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in draft.outputs]
+    whole = Scheduler(BufferAssignment(arguments=dict(arguments))).routine("function", results, results)
+    draft.lines.append(f"{len(whole.steps)} NumPy calls.")
+    return _with_constants(Plan(None, draft.layout, [], [], 0, False, False, draft.lines, whole))
 
 
-@dataclass
-class _Work:
-    """What a step computes, after the passes, and where it is found and written.
-
-    Attributes
-    ----------
-    examples : int or None
-        The number of examples that it was recorded with.
-    recorded : int
-        The calls that were recorded.
-    data : list of Call
-        The arguments that hold data.
-    cost : Call
-    kept : list of Call
-        Copies of the gradients, for those who want to see them, and of what modules keep, such as a running mean.
-    layout, kinds, flat, buffers
-        The flat arrays, what of the state they hold, the update that works on them at once if there is one, and what
-        lies where.
-    """
-
-    examples: int | None
-    recorded: int
-    data: list[Call]
-    cost: Call
-    kept: list[Call]
-    layout: Layout
-    kinds: list[tuple[int, ...]]
-    flat: Flat | None
-    buffers: BufferAssignment
-
-    @property
-    def results(self) -> list[Call]:
-        """What NumPy computes of the cost, and what is written into the flat arrays."""
-        return [unscaled_cost(self.cost), *self.buffers.gradients, *self.buffers.new]
-
-    def last(self, name: str, buffers: BufferAssignment, m: int | None) -> Code:
-        """The function that ends with the update."""
-        arguments = [*buffers.arguments.values(), "learning_rate", *buffers.counts.values()]
-        returned = [*buffers.new_counts, *self.kept]
-        emitter = Emitter(buffers, self.examples, m)
-        return emitter.code(name, arguments, [*self.results, *returned], returned, self.cost)
+def _with_constants(plan: Plan) -> Plan:
+    """A plan that tells of its constant arrays."""
+    constants = sum(routine.constants for routine in plan.routines())
+    plan.lines.append(f"{constants} constant arrays are made once.")
+    return plan
 
 
-def _run_passes(step: Program, alike: bool, gradients: bool) -> _Work:
-    """The passes over a program, in order."""
+def draft_of(step: Program, *, alike: bool = True, gradients: bool = False) -> Draft:
+    """A recorded step before the passes."""
     count = len(step.update) - len(step.state)  # of the parameters, whose new values come first
     updated = {name for name, _ in step.update[:count]}
     parameters = [p for p in step.parameters if p.name in updated]
-    seen = dict(step.backward)
+    others = [p for p in step.parameters if p.name not in updated] + [b.before for b in step.buffers]
+    seen, moved = dict(step.backward), [call for _, call in step.moved()]
     outputs = [call for _, call in step.outputs()]
-    outputs = outputs[: len(outputs) - len(step.moved())]
-    outputs += [seen[f"d{p.name}"] for p in parameters] if gradients else []
-    outputs += [call for _, call in step.moved()]
-    recorded = sum(call.function is not None for call in toposort(outputs))
-
-    outputs = lower(outputs, step.trace.length)
-    outputs, notes = delay_scaling(outputs)
-    outputs, partners = augment(outputs, parameters, step.data, step.trace.m)
-
-    new = dict(zip([*parameters, *step.state], outputs[1:], strict=False))
-    states = [[s for s in step.state if s.name[1:] == f"d{p.name}"] for p in parameters]
-    kept_flat = _like_parameters(parameters, states)
-    updates = [_update(p, own, kept_flat, new) for p, own in zip(parameters, states, strict=True)]
-    rest = outputs[1 + len(new) :]
-    own = dict(zip((p.name for p in parameters), rest, strict=False)) if gradients else {}
-    dtypes = sorted({str(p.dtype) for p in parameters})
-    if len(dtypes) > 1:
-        raise RecordingError(f"the parameters are of several dtypes, {' and '.join(dtypes)}; a plan needs one.")
-    layout = lay_out(updates, partners)
-    updates.sort(key=lambda update: layout.names.index(update.parameter.name))
-    flat = flat_update(updates, layout.size)
-    flat = flat if alike or not (flat and flat.counts) else None
-    data = [*step.data, *(p for p in step.parameters if p.name not in updated), *(b.before for b in step.buffers)]
-    buffers = assign_buffers(updates, layout, flat, data, outputs)
-    kept = [own[name] for name in layout.names if own] + rest[len(own) :]
-    kept = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in kept]
-    if kept:
-        buffers.scratch.clear()
-    notes |= {f"d{w.name}{b.name}": notes[f"d{w.name}"] for w, b in partners.items() if f"d{w.name}" in notes}
-    buffers.notes = notes
-    numbers = {p.name: _kinds(own, kept_flat) for p, own in zip(parameters, states, strict=True)}
-    in_order = [numbers[name] for name in layout.names]
-    return _Work(step.trace.m, recorded, data, outputs[0], kept, layout, in_order, flat, buffers)
+    asked = [seen[f"d{p.name}"] for p in parameters] if gradients else []
+    outputs = [*outputs[: len(outputs) - len(moved)], *asked, *moved]
+    m, length = step.trace.m, step.trace.length
+    return Draft(outputs, step.data, others, parameters, step.state, len(asked), m, length, alike)
 
 
-def _like_parameters(parameters: Sequence[Call], states: Sequence[Sequence[Call]]) -> list[int]:
-    """The parts of the state, by number, that are arrays like the parameter, for all parameters."""
-    return [
-        k
-        for k in range(min(map(len, states), default=0))
-        if all(fits(own[k], p) for p, own in zip(parameters, states, strict=True))
-    ]
+def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None) -> Routine:
+    """The routine that ends with the update."""
+    rate = buffer("learning_rate", (), float, Place.GIVEN)
+    returned = [*buffers.new_counts, *buffers.kept]
+    wanted = [*results_of(draft), *returned]
+    scheduler = Scheduler(buffers, draft.examples, m, notes=draft.notes)
+    return scheduler.routine(name, wanted, returned, draft.cost, [rate, *buffers.counts.values()])
 
 
-def _kinds(own: Sequence[Call], kept_flat: Sequence[int]) -> tuple[int, ...]:
-    """The flat array that holds each part of the state: 1, 2, ... after that of the parameters; or 0."""
-    return tuple(kept_flat.index(k) + 1 if k in kept_flat else 0 for k in range(len(own)))
-
-
-def _update(p: Call, own: Sequence[Call], kept_flat: Sequence[int], new: dict[Call, Call]) -> Update:
-    """What becomes of a parameter and its state."""
-    arrays = tuple((own[k], new[own[k]]) for k in kept_flat)
-    others = (s for k, s in enumerate(own) if k not in kept_flat)
-    return Update(p, new[p], arrays, tuple((s, _of_its_own(new[s])) for s in others))
-
-
-def _of_its_own(new: Call) -> Call:
-    """A part of the state that is given back: numbers are new each time, and arrays are copied out of our memory."""
-    return Call(copy_of, (new,), {}, new.shape, new.dtype) if new.shape else new
-
-
-# -- tiles ------------------------------------------------------------------------------------------------------------
-
-
-def _tile(result: Plan, work: _Work, found: BatchAxes, m: int, tile: int | None) -> None:
+def _tile(result: Plan, draft: Draft, m: int, tile: int | None) -> None:
     """Plan tiles of the examples, or say why there are none."""
-    of_columns, of_update, sums = with_sums(work.buffers, found.sums, work.layout.size)
-    data = {call for call in work.data if call in found.axis}
+    untiled = f"Not tiled: {m} examples fit into the cache, or are too few for tiles that do."
+    if tile is None and m < TOO_FEW:
+        result.lines.append(untiled)
+        return
+    sums = draft.axes.sums
+    of_columns, of_update, size = with_sums(draft.buffers, sums, draft.layout.size)
+    data = {call for call in draft.buffers.arguments if call in draft.axes.axis}
 
-    def columns(width: int) -> Code:
-        emitter = Emitter(of_columns, work.examples, width, strided=data)
-        return emitter.code("columns", [*of_columns.arguments.values()], found.sums)
+    def columns(width: int) -> Routine:
+        return Scheduler(of_columns, draft.examples, width, data, draft.notes).routine("columns", sums)
 
-    entries = sum(math.prod(c.shape) // (work.examples or 1) * np.dtype(c.dtype).itemsize for c in data)
+    entries = sum(math.prod(c.shape) // (draft.examples or 1) * np.dtype(c.dtype).itemsize for c in data)
     bytes_per_example = columns(64).bytes // 64 + entries
     wide = tile or width(m, bytes_per_example)
     if tile is None and not worthwhile(m, wide, bytes_per_example):
-        result.why_whole = f"{m} examples fit into the cache, or are too few for tiles that do"
+        result.lines.append(untiled)
     elif wide >= m:
-        result.why_whole = "one tile would hold all examples"
+        result.lines.append("Not tiled: one tile would hold all examples.")
     else:
-        result.width, result.sums, result.is_shared = wide, sums, m * bytes_per_example > SHARED
+        result.width, result.sums, result.is_shared = wide, size, m * bytes_per_example > SHARED
         result.tiles = {k: columns(k) for k in sorted({wide, m % wide} - {0}, reverse=True)}
-        result.update = work.last("update", of_update, m)
+        result.update = _last("update", draft, of_update, m)
+        result.lines.append(
+            f"{-(-m // wide):,} tiles of {wide:,} examples, {len(result.tiles[wide].steps)} NumPy calls each, and "
+            f"{len(result.update.steps)} for the update."
+        )

@@ -1,14 +1,20 @@
-"""The recording of a step, and the checks of labels that went with it."""
+"""The recording of a step: its program, the checks of labels that went with it, and what it depends on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from operator import attrgetter, eq
+from types import FunctionType
 from typing import Any, NoReturn
 
 import numpy as np
 
+from tinygrad_dls.compiler.captured import nothing
+from tinygrad_dls.compiler.guards import NO_HYPERPARAMETER, Dependencies
 from tinygrad_dls.compiler.intervals import lies_within
+from tinygrad_dls.compiler.reading import is_ours
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
@@ -17,12 +23,14 @@ from tinygrad_dls.ir.call import Call, evaluate, key, toposort
 from tinygrad_dls.ir.program import FunctionSource, Program
 from tinygrad_dls.ir.shapes import hollow, shaped
 from tinygrad_dls.ir.tracer import Trace, Tracer
+from tinygrad_dls.ir.updates import refuse_methods_that_are_not_recorded
 from tinygrad_dls.nn.labels import Bounded, Check, noted
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.normalisation import untouched
-from tinygrad_dls.optimizer import Optimizer
+from tinygrad_dls.optimizer import NOT_RECORDED, Optimizer
 
 __all__ = [
+    "Guard",
     "checks_of_arguments",
     "checks_of_recordings",
     "difference_of",
@@ -30,6 +38,7 @@ __all__ = [
     "fallback_reason",
     "lines_of",
     "record",
+    "refuse_counts",
 ]
 
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
@@ -253,3 +262,73 @@ def lines_of(outputs: Iterable[Call], m: int | None) -> list[Any]:
         (name, shape, *key(call, place.__getitem__, shape)[1:])
         for name, (call, shape) in zip(names, shapes, strict=True)
     ]
+
+
+# -- what a step depends on ------------------------------------------------------------------------------------------
+
+
+class Guard(Dependencies):
+    """A model, a loss and an optimizer as they are now.
+
+    Noted are the state that the model and the loss capture, which parameters require a gradient, which ones the
+    optimizer has, and its hyperparameters but for the learning rate, which is an argument of the step.
+    """
+
+    def __init__(
+        self, model: Module, loss: Callable[..., Any], optimizer: Optimizer, constants: Iterable[Any] = ()
+    ) -> None:
+        refuse_methods_that_are_not_recorded(optimizer)
+        self.model = model.parameters()
+        methods = _methods(optimizer)
+        own = set(self.model)
+        roots = [model, loss, *methods, *(p for p in optimizer.parameters if p not in own)]
+        super().__init__(
+            [optimizer, *roots] if methods else roots, own, constants
+        )  # the last one is the first to be read
+        self._optimizer(optimizer, methods)
+        for p in self.model:
+            self._watch_parameter(p)
+        self._put_back(partial(getattr, optimizer, "_state"), partial(setattr, optimizer, "_state"))
+        self._settle()
+
+    def _counting(self, module: Module) -> set[str]:
+        """Without what a step moves, which is an argument of the program, unless the user's code reads it."""
+        return super()._counting(module) - (set(module._buffer_names) - self._words)
+
+    def _optimizer(self, optimizer: Optimizer, methods: list[FunctionType]) -> None:
+        """Its hyperparameters; its methods, which may be replaced, of it itself or of its class; its parameters."""
+        names = [name for name in vars(optimizer) if name not in NO_HYPERPARAMETER]
+        if any("lr" in f.__code__.co_names for f in methods if f.__name__ != "__init__"):
+            names.append("lr")
+        replaced = [name for name in (*NOT_RECORDED, "_update") if hasattr(getattr(optimizer, name), "__func__")]
+        if names := [*(f"{name}.__func__" for name in replaced), *names]:
+            self._watch(None, partial(attrgetter(*names), optimizer), nothing, eq)
+        if isinstance(optimizer.weight_decay, dict):  # which may be changed in place
+            self._watch_container(f"{type(optimizer).__name__}.weight_decay", optimizer.weight_decay)
+        self._watch_item(vars(optimizer), "parameters")
+        self._watch_container(f"{type(optimizer).__name__}.parameters", optimizer.parameters)
+        for i, p in enumerate(optimizer.parameters):
+            if p.size < 2:  # of which == compares the number, and not which one it is
+                self._watch_item(optimizer.parameters, i)
+
+
+def refuse_counts(optimizer: Optimizer) -> None:
+    """Refuse an optimizer of the user's own that looks at the number of steps, which a program does not know.
+
+    Raises
+    ------
+    RecordingError
+        That names the method.
+    """
+    for f in _methods(optimizer):
+        if "steps" in f.__code__.co_names:
+            raise RecordingError(
+                f"the recording would freeze self.steps, which {f.__qualname__} reads: the program would do the same "
+                "at each step. Keep such a count in the state of the parameters."
+            )
+
+
+def _methods(optimizer: Optimizer) -> list[FunctionType]:
+    """Those that are written by users."""
+    bases = [base for base in type(optimizer).__mro__ if base is not object and not is_ours(base)]
+    return [f for base in bases for f in vars(base).values() if isinstance(f, FunctionType)]

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.code import Code
+from tinygrad_dls.compiler.instructions import Place, Routine, perform
 from tinygrad_dls.compiler.plan import Plan
-from tinygrad_dls.compiler.store import ParameterStore, aligned, part
+from tinygrad_dls.compiler.store import ParameterStore, aligned
+from tinygrad_dls.compiler.text import Text
 from tinygrad_dls.compiler.threads import LANES, one_blas_thread, shared
 from tinygrad_dls.engine.arrays import Array
 
@@ -35,7 +36,7 @@ class Runner:
         self.version: object = None
         self.run: list[Callable[..., Any]] = []
         self.workers = min(threads, self._lanes()) if plan.tiles else 1
-        self.compiled = {id(code): _compiled(code) for code in plan.codes()}
+        self.compiled = {id(routine): _compiled(routine) for routine in plan.routines()}
         self.common: dict[tuple[int, int], dict[str, Any]] = {}  # by function and worker: the names of both buffers
         dtype = plan.layout.dtype
         self.total = aligned(plan.sums or plan.layout.size, dtype)
@@ -55,45 +56,20 @@ class Runner:
     def bytes(self) -> int:
         """Bytes of the arrays that it writes into, besides the parameters."""
         plan = self.plan
-        tiles = self.workers * sum(code.bytes for code in plan.tiles.values())
-        others = sum(code.bytes for code in (plan.whole, plan.update) if code is not None)
+        tiles = self.workers * sum(routine.bytes for routine in plan.tiles.values())
+        others = sum(routine.bytes for routine in (plan.whole, plan.update) if routine is not None)
         sums = (self.workers + self._lanes()) * plan.sums * np.dtype(plan.layout.dtype).itemsize if plan.tiles else 0
         return tiles + others + sums
 
     def explain(self) -> str:
-        """What was recorded, fused, reused and tiled."""
-        plan = self.plan
-        lines = [f"{plan.recorded} NumPy calls were recorded: forward, backward and update."]
-        if plan.augmented:
-            lines.append(
-                f"W and b side by side, times A with a row of ones, in {len(plan.augmented)} layer"
-                f"{'s' if len(plan.augmented) > 1 else ''} ({', '.join(plan.augmented)}): one product for Z, one for "
-                "dW and db."
-            )
-        numbers = plan.layout.size * (1 + plan.layout.states)
+        """What the passes have done, and what memory it takes."""
+        routines, lines = self.plan.routines(), list(self.plan.lines)
+        if self.plan.tiles:
+            lines.append(f"{self.workers} thread{'s share' if self.workers > 1 else ' does'} the tiles.")
         lines.append(
-            f"{plan.layout.size:,} parameters in one flat array"
-            + (f", {numbers:,} entries with the optimizer's state" if plan.layout.states else "")
-            + (": one update for all of them." if plan.is_flat else "; the updates differ, so there is one for each.")
+            f"{self.bytes:,} bytes of arrays, made once: {sum(x.in_place for x in routines)} results are "
+            f"written over an argument, {sum(x.reused for x in routines)} into memory that was used before."
         )
-        if plan.whole is not None:
-            lines.append(f"{plan.whole.calls} NumPy calls a step.")
-        else:
-            assert plan.update is not None
-            calls = plan.tiles[plan.width].calls
-            count = -(-(plan.m or 0) // plan.width)
-            lines.append(
-                f"{count:,} tiles of {plan.width:,} examples, {calls} NumPy calls each, and {plan.update.calls} "
-                f"for the update; {self.workers} thread{'s' if self.workers > 1 else ''}."
-            )
-        codes = plan.codes()
-        lines.append(
-            f"{self.bytes:,} bytes of arrays, made once: {sum(len(c.liveness.in_place) for c in codes)} results are "
-            f"written over an argument, {sum(c.liveness.reused for c in codes)} into memory that was used before."
-        )
-        lines.append(f"{sum(c.hoisted for c in codes)} constant arrays are made once.")
-        if plan.why_whole:
-            lines.append(f"Not tiled: {plan.why_whole}.")
         return "\n".join(lines)
 
     def bind(self, store: ParameterStore) -> None:
@@ -102,8 +78,14 @@ class Runner:
         self.run = [self._step(a, b), self._step(b, a)]
         self.version = store.pair.version
 
+    def bind_alone(self) -> None:
+        """Make the function of a plan without parameters."""
+        assert self.plan.whole is not None
+        self.run = [self._function(self.plan.whole, 0, {})]
+
     def _step(self, before: list[Array], after: list[Array]) -> Callable[..., Any]:
-        plan, total, buffers = self.plan, self.total, {"before": before, "after": after}
+        plan, total, regions = self.plan, self.total, self.plan.layout.regions
+        buffers = dict(zip(regions, before, strict=True)) | {f"new_{r}": x for r, x in zip(regions, after, strict=True)}
         if plan.whole is not None:
             return self._function(plan.whole, 0, buffers, gradients=total)
         assert self.lanes is not None
@@ -112,8 +94,8 @@ class Runner:
         update = self._function(plan.update, 0, buffers, gradients=total[:size], sums=total)
         columns = [
             {
-                width: self._function(code, worker, buffers, gradients=own[:size], sums=own)
-                for width, code in plan.tiles.items()
+                width: self._function(routine, worker, buffers, gradients=own[:size], sums=own)
+                for width, routine in plan.tiles.items()
             }
             for worker, own in enumerate(self.scratch)
         ]
@@ -150,28 +132,27 @@ class Runner:
         return step
 
     def _function(
-        self, code: Code, worker: int, buffers: dict[str, list[Array]], **arrays: Array
+        self, routine: Routine, worker: int, buffers: dict[str, Array], **arrays: Array
     ) -> Callable[..., Any]:
-        """The function of a text, whose names stand for these arrays and for memory of the worker's own.
+        """The function of a routine, whose names stand for these arrays and for memory of the worker's own.
 
         What does not lie in one of the flat arrays is the same for both buffers, so that it stays in the cache.
         """
-        key = id(code), worker
-        common, own, body = self.compiled[id(code)]
+        key = id(routine), worker
+        double = [x.out.place is Place.DOUBLE for x in routine.setup]
         if key not in self.common:
-            memory = [aligned(n, dtype) for dtype, n in code.liveness.slots]
-            names = {"np": np, "part": part, "m": self.plan.m, "memory": memory, **code.constants, **arrays}
-            exec(common, names)
-            self.common[key] = names
+            memory = {slot.name: aligned(slot.size, slot.dtype) for slot in routine.slots}
+            self.common[key] = names = {"m": self.plan.m, **memory, **arrays}
+            perform([x for x, apart in zip(routine.setup, double, strict=True) if not apart], names)
+        constants, body = self.compiled[id(routine)]
         names = {**self.common[key], **buffers}
-        exec(own, names)
+        perform([x for x, apart in zip(routine.setup, double, strict=True) if apart], names)
         # Python remembers in the code of a function where its global names were found: for each buffer its own copy.
-        return FunctionType(body.replace(), names)
+        return FunctionType(body.replace(), {**names, **constants})
 
 
-def _compiled(code: Code) -> tuple[CodeType, CodeType, CodeType]:
-    """The lines of the setup that both buffers share, the others, and the function, compiled by Python."""
-    parts = [[line.text for line in code.setup if line.per_buffer is per_buffer] for per_buffer in (False, True)]
-    texts = ["\n".join(parts[0]), "\n".join(parts[1]), code.function()]
-    common, own, module = (builtins.compile(text, "<compiled step>", "exec") for text in texts)
-    return common, own, next(x for x in module.co_consts if isinstance(x, CodeType))
+def _compiled(routine: Routine) -> tuple[dict[str, Any], CodeType]:
+    """What the function of a routine needs by name, and its code."""
+    text = Text(routine)
+    module = builtins.compile(text.function, "<compiled step>", "exec")
+    return {"np": np, **text.constants}, next(x for x in module.co_consts if isinstance(x, CodeType))

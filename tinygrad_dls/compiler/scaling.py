@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.draft import Draft
 from tinygrad_dls.compiler.lowering import FLOATS, is_number
 from tinygrad_dls.ir.call import Call, each, fits, is_call, is_transpose, like, scalar_value, toposort
 from tinygrad_dls.ir.rewrite import rewrite
@@ -70,17 +71,12 @@ def _scale(x: Any) -> _Scale | None:
     return _Scale(above=(x,))
 
 
-def delay_scaling(outputs: Sequence[Call]) -> tuple[list[Call], dict[str, str]]:
+def delay_scaling(draft: Draft) -> tuple[Draft, str]:
     """Multiply numbers last, behind products and sums, where the arrays are smallest.
 
     So the ``1/m`` of the cost moves from dZ, through all of the backward pass, which is linear, to the gradients; and
-    where the update is linear in these too, it becomes one number with the learning rate.
-
-    Returns
-    -------
-    outputs : list of Call
-    notes : dict
-        What the results, by name, are now multiples of themselves by: ``{"dZ2": "times m"}``.
+    where the update is linear in these too, it becomes one number with the learning rate. Notes say what the results
+    are now multiples of themselves by: ``{"dZ2": "times m"}``.
     """
     parts: dict[Call, tuple[Call, _Scale]] = {}
     whole: dict[Call, Call] = {}
@@ -97,13 +93,23 @@ def delay_scaling(outputs: Sequence[Call]) -> tuple[list[Call], dict[str, str]]:
             whole[x] = inner if scale == ONE else _times(inner, scale)
         return whole[x]
 
-    for call in toposort(outputs):
+    for call in toposort(draft.outputs):
         parts[call] = _split(call, core) or (_rebuilt(call, full), ONE)
         inner, scale = parts[call]
         inner.name = inner.name or call.name
         if call.name and inner.name == call.name and inner.function and scale != ONE:
             notes[call.name] = scale.inverse().said()
-    return rewrite([full(call) for call in outputs], ()), notes
+    outputs = rewrite([full(call) for call in draft.outputs], ())
+    return replace(draft, outputs=outputs, notes=draft.notes | notes), _told(notes)
+
+
+def _told(notes: dict[str, str]) -> str:
+    """What waits for its factor, in words."""
+    if not notes:
+        return ""
+    (name, note), *others = notes.items()
+    more = f", and so {'is' if len(others) == 1 else 'are'} {len(others)} more" if others else ""
+    return f"Numbers are multiplied last: until then, {name} is {note}{more}."
 
 
 def _times(x: Call, scale: _Scale) -> Call:

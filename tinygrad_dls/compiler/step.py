@@ -14,16 +14,15 @@ from tinygrad_dls.compiler.checking import (
     COST,
     UPDATE,
     Results,
-    Turns,
     eager_results,
     fewer_columns,
     of_program,
     rounding,
 )
-from tinygrad_dls.compiler.compiled import Compiled
-from tinygrad_dls.compiler.guards import Dependencies, Guard, refuse_counts
+from tinygrad_dls.compiler.compiled import Compiled, Ready
+from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.plan import plan
-from tinygrad_dls.compiler.recording import difference_of, record
+from tinygrad_dls.compiler.recording import Guard, difference_of, record, refuse_counts
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.store import ParameterStore
 from tinygrad_dls.compiler.threads import available
@@ -43,38 +42,26 @@ __all__ = ["CompiledStep"]
 STORES = 32  # layouts of parameters whose memory is kept: which of them are frozen, and the like
 
 
-class _Ready:
-    """What there is for data of one shape and dtype: plans, or the reason why there is none."""
+class _Ready(Ready):
+    """What there is for data of one shape and dtype."""
 
     def __init__(self, X: Array, Y: Array, guard: Dependencies, reason: str = "") -> None:
+        super().__init__(reason)
         self.types = self.X_shape, self.X_dtype, self.Y_shape, self.Y_dtype = X.shape, X.dtype, Y.shape, Y.dtype
         self.guard = guard
         self.program: Program | None = None
         self.checks: list[Any] = []  # of the labels
-        self.runner: Runner | None = None
         self.others: dict[bool, Runner] = {}  # by whether the counts of the optimizer's state are alike
         self.store: Any = None
         self.kept: list[Buffer] = []  # what modules keep, such as a running mean
         self.moved: list[Buffer] = []  # of these, what a step moves
         self.given: list[Any] = []  # parameters that are not updated
         self.rest: list[Any] = []  # parameters of the optimizer that are not updated
-        self.reason = reason  # for the fallback
-        self.turns: Turns | None = None
-        self.left = 0  # calls until it is compared with the eager step
 
     def keep(self, arrays: Sequence[Array]) -> None:
         """Give modules what they keep, as a step has moved it."""
         for buffer, array in zip(self.moved, arrays, strict=True):
             object.__setattr__(buffer.module, buffer.attribute, array)
-
-    @property
-    def source(self) -> str:
-        """The program that runs."""
-        return "" if self.runner is None else self.runner.plan.text()
-
-    def explain(self) -> str:
-        """What was recorded, fused, reused and tiled, or why it was not."""
-        return f"Runs eagerly: {self.reason}" if self.runner is None else self.runner.explain()
 
 
 def _plain(x: Array) -> Array:
@@ -330,8 +317,7 @@ class CompiledStep(Compiled):
         ready.guard.forget(program.tensors)
         self._plan(ready)
         assert ready.runner is not None
-        ready.turns = Turns(ready.runner.plan.layout.dtype)
-        ready.left = ready.turns.left
+        ready.take_turns(ready.runner.plan.layout.dtype)
         if self._fallback:
             self._try(ready, X, Y)
         return ready
@@ -354,7 +340,7 @@ class CompiledStep(Compiled):
 
     def _remember(self, ready: _Ready) -> None:
         if self._now is not ready:
-            self._known.add(ready.types, ready.guard, ready, 0 if ready.runner is None else ready.runner.bytes)
+            self._known.add(ready.types, ready.guard, ready, ready.bytes)
             self._now = ready
 
     def _plan(self, ready: _Ready, alike: bool = True) -> None:

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.updating import Layout
+from tinygrad_dls.compiler.draft import Layout
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.optimizer import Optimizer
 
-__all__ = ["ParameterStore", "aligned", "part"]
+__all__ = ["ParameterStore", "aligned"]
 
 WORTH_A_COPY = 4096  # bytes that an array which somebody keeps may keep with it, besides four times its own
 SMALL, LARGE = (
@@ -39,14 +39,6 @@ def aligned(size: int, dtype: Any) -> Array:
     raw = np.empty(size * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
     return raw[start : start + size * dtype.itemsize].view(dtype)
-
-
-def part(memory: Array, shape: tuple[int, ...]) -> Array:
-    """The first entries of a piece of memory, as an array of this shape."""
-    size = 1
-    for n in shape:
-        size *= n
-    return memory[:size].reshape(shape)
 
 
 class _Lender:

@@ -7,11 +7,13 @@ after. A program can be tiled if nothing that works on the examples needs a sum 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
 
 from tinygrad_dls.compiler.augmenting import append_ones
+from tinygrad_dls.compiler.buffers import results_of
+from tinygrad_dls.compiler.draft import BatchAxes, Draft
 from tinygrad_dls.compiler.lowering import total
 from tinygrad_dls.ir.call import (
     Call,
@@ -23,7 +25,7 @@ from tinygrad_dls.ir.call import (
 )
 from tinygrad_dls.ir.functions import ENTRYWISE, FILLED, MATRIX, REDUCTION, row_of
 
-__all__ = ["CACHE", "SHARED", "BatchAxes", "find_batch_axes", "width", "worthwhile"]
+__all__ = ["SHARED", "TOO_FEW", "find_batch_axes", "width", "worthwhile"]
 
 # Measured on a server processor with 1 MB of second-level and 32 MB of third-level cache for each two cores: narrower
 # tiles lose more to starting calls, of which two threads wait for each other, than they gain by the faster cache.
@@ -32,29 +34,22 @@ SMALL = 4096 * 1024  # bytes of all arrays up to which there are no tiles
 SHARED = 32 * 1024 * 1024  # bytes of all arrays from which on threads gain more than they wait for each other
 NARROWEST = 256  # columns; below, starting calls and packing the weights for each product cost too much
 FEWEST = 8  # tiles, for as many lanes
+TOO_FEW = FEWEST // 2 * NARROWEST  # examples below which there are no tiles, however much memory each takes
 
 
-@dataclass
-class BatchAxes:
-    """What the calls of a program do to the examples.
-
-    Attributes
-    ----------
-    axis : dict
-        For each call that works on the examples, the axis that they lie on, counted from the end: -1 or -2.
-    sums : list of Call
-        What sums over them.
-    reason : str
-        Why the program cannot be tiled; empty if it can.
-    """
-
-    axis: dict[Call, int] = field(default_factory=dict)
-    sums: list[Call] = field(default_factory=list)
-    reason: str = ""
+def find_batch_axes(draft: Draft) -> tuple[Draft, str]:
+    """Find the calls that work on the examples and those that sum over them, and whether the program can be tiled."""
+    buffers = draft.buffers
+    found = _batch_axes([*results_of(draft), *buffers.kept], draft.examples, buffers.plain)
+    if any(found.axis.get(call, -1) != -1 for call in buffers.arguments):
+        found.reason = found.reason or "the examples are not the columns of all data"
+    if any(call.dtype != draft.layout.dtype for call in found.sums):
+        found.reason = found.reason or "sums over the examples are not of the parameters' dtype"
+    return replace(draft, axes=found), f"Not tiled: {found.reason}." if found.reason else ""
 
 
-def find_batch_axes(outputs: Sequence[Call], m: int | None, plain: Collection[Call] = ()) -> BatchAxes:
-    """Find the calls that work on the examples and those that sum over them, and whether the program can be tiled.
+def _batch_axes(outputs: Sequence[Call], m: int | None, plain: Collection[Call] = ()) -> BatchAxes:
+    """What the calls that outputs need do to the m examples.
 
     The lengths of those that are `plain` are no numbers of examples, even if they are multiples of m.
     """
