@@ -343,6 +343,12 @@ def test_a_module_with_dropout_and_batch_normalisation_is_evaluated_without_them
     assert model.score(X, y) > 0.9
 
 
+def test_a_classifier_as_module_gives_a_softmax_whatever_its_labels_are(iris):
+    module = tg.nn.TwoLayerNetwork(4, 5, 3, rng=0, several_labels=True)
+    model = TinyClassifier(module=module, epochs=5, random_state=0).fit(*iris)
+    np.testing.assert_allclose(model.predict_proba(iris[0]).sum(axis=1), 1)
+
+
 def test_a_regressors_module(diabetes):
     X, y = diabetes
     assert TinyRegressor(module=Mine(10, 1), learning_rate=0.05, random_state=0).fit(X, y).score(X, y) > 0.4
@@ -377,7 +383,8 @@ REFUSED = {
         "the optimizer's weight_decay comes from alpha: say alpha= instead",
     ),
     "a class of module": ({"module": Mine}, TypeError, "module is a Module, or a function of (n_x, n_y, rng)"),
-    "a function of no module": ({"module": lambda *_: 3}, TypeError, "module made 3; expected a tinygrad_dls.nn."),
+    "a function of no module": ({"module": lambda *_: 3}, TypeError, "make a Module with parameters; got 3"),
+    "no parameters": ({"module": tg.nn.Tanh()}, TypeError, "module is to make a Module with parameters; got Tanh"),
     "hidden beside a module": ({"module": Mine(4, 3), "hidden": (3,)}, ValueError, "hidden and activation have no say"),
     "too few rows": ({"module": Mine(4, 1)}, ValueError, "module gives (1, 1) for one example; expected (n_y, m) = (3"),
     "probabilities": ({"module": ends_in(tg.nn.Softmax())}, ValueError, "module ends in a softmax, and is to give its"),

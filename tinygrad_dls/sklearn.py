@@ -134,9 +134,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         if self.module is not None:
             is_made = isinstance(self.module, Module)
             made = copy.deepcopy(self.module) if is_made else self.module(n_x, n_y, self._rng)
-            if not isinstance(made, Module):
-                raise TypeError(f"{type(self).__name__}: module made {shown(made)}; expected a tinygrad_dls.nn.Module.")
-            return made if isinstance(made, self._container) else self._container(made)
+            if not isinstance(made, Module) or not made.parameters():
+                raise TypeError(
+                    f"{type(self).__name__}: module is to make a Module with parameters; got {shown(made)}."
+                )
+            return self._container(made)
         known = isinstance(self.activation, str)
         activation, first = ACTIVATIONS[self.activation] if known else (lambda: self.activation, init.xavier)
         layers: list[Any] = []
