@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-PACKAGES = "numpy", "threadpoolctl", "torch", "jax", "jaxlib", "autograd", "mygrad"
+PACKAGES = "numpy", "scikit-learn", "threadpoolctl", "torch", "jax", "jaxlib", "autograd", "mygrad"
 
 
 def machine() -> dict[str, Any]:

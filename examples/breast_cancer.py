@@ -18,6 +18,7 @@ import numpy as np
 
 import tinygrad_dls as tg
 from examples import plots
+from tinygrad_dls.extras import install
 
 TARGET = "diagnosis"
 # With all 30 features a plane parts the two classes without an error. Then the likelihood has no maximum: the longer
@@ -30,7 +31,7 @@ def write_csv(path: Path) -> None:
     try:
         from sklearn.datasets import load_breast_cancer
     except ImportError as error:
-        raise ImportError("this example needs scikit-learn: pip install 'tinygrad_dls[demo]'") from error
+        raise ImportError(f"this example needs scikit-learn: {install('demo')}") from error
     data = load_breast_cancer()
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_dls as tg
+from tinygrad_dls.extras import install
 
 
 def network(
@@ -35,6 +36,6 @@ def scikit_learns(dataset: str, **options: Any) -> tuple[np.ndarray, np.ndarray]
     try:
         from sklearn import datasets
     except ImportError as error:
-        raise ImportError("this example needs scikit-learn: pip install 'tinygrad_dls[demo]'") from error
+        raise ImportError(f"this example needs scikit-learn: {install('demo')}") from error
     X, y = getattr(datasets, dataset)(**options)
     return np.ascontiguousarray(X.T), y.reshape(1, -1)

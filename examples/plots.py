@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.extras import install
+
 # Okabe and Ito's colours, which colour-blind readers can tell apart; lines differ in dashes too, points in shape.
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 LINES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":")]
@@ -24,7 +26,7 @@ def new_figure(width: float = 6.4, height: float = 4.4, **axes: Any) -> tuple[An
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("pictures need matplotlib: pip install 'tinygrad_dls[plot]'") from error
+        raise ImportError(f"pictures need matplotlib: {install('plot')}") from error
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(**axes)
 

@@ -23,6 +23,8 @@ PLACES = (
     "engine/more_ops",
     "engine/linalg",
     "nn/losses",
+    "nn/fused",
+    "nn/weighted",
     "nn/labels",
     "nn/regularisation",
     "optim",
@@ -34,6 +36,8 @@ WITH_RULES = [
     "more_ops",
     "linalg",
     "losses",
+    "fused",
+    "weighted",
     "labels",
     "regularisation",
 ]  # the others are doors
@@ -50,9 +54,9 @@ DOORS = {
     "linalg.einsum": "takes lists, and reads the subscripts",
     "linalg._letters": "reads the subscripts",
     "linalg.norm": "takes lists, and reads which norm",
-    "losses.loss_of": "asks an op, not an array",
-    "losses.fused_loss": "asks functions, not arrays",
-    "losses.fused_loss.decorate": "asks a rule, not an array",
+    "fused.loss_of": "asks an op, not an array",
+    "fused.fused_loss": "asks functions, not arrays",
+    "fused.fused_loss.decorate": "asks a rule, not an array",
     "losses.softmax_cross_entropy": "takes lists of labels, and makes one-hot ones of NumPy's class indices",
     "labels.prepare": "takes lists, and labels that have no hash",
     "labels._floating": "takes lists",
@@ -64,6 +68,9 @@ DOORS = {
     "regularisation._penalised": "takes a model, or a list of weights",
     "regularisation.dropout": "takes lists of activations, and of zeros and ones",
     "regularisation._shape_error": "calls the activations by the name that they have",
+    "labels.prepare_weights": "takes lists, and dtypes",
+    "labels.smooth_labels": "takes lists, and makes floats of integers",
+    "labels._columns_of": "takes class indices, which are NumPy's",
     "labels.in_dtype": "leaves labels that are symbols as they are",
 }
 
@@ -91,9 +98,9 @@ EXCEPTIONS = {
     ): "a quick way to see that a cost is a number: small steps",
     ("losses", "np.float32"): "of the same quick way",
     ("losses", "np.float64"): "of the same quick way",
-    ("losses._is_nan", "isinstance((J := values(J)), np.floating)"): "whether a cost is a number yet, not a recording",
-    ("losses._is_nan", "np.floating"): "whether a cost is a number yet, not a recording",
-    ("losses._is_nan", "bool(J != J)"): "of a cost that is a number",
+    ("fused.is_nan", "isinstance((J := values(J)), np.floating)"): "whether a cost is a number yet, not a recording",
+    ("fused.is_nan", "np.floating"): "whether a cost is a number yet, not a recording",
+    ("fused.is_nan", "bool(J != J)"): "of a cost that is a number",
 }
 
 
@@ -231,7 +238,7 @@ def test_no_door_is_a_rule_and_each_is_one(module):
 
 
 def test_rules_are_written_in_these_modules_alone():
-    with_rules = {FILES[name] for name in ("ops", "more_ops", "linalg", "losses", "regularisation")}
+    with_rules = {FILES[name] for name in ("ops", "more_ops", "linalg", "losses", "weighted", "regularisation")}
     assert {path for path in PACKAGE.rglob("*.py") if rules(path.read_text(), "")} == with_rules
 
 

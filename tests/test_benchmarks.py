@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import report
+from benchmarks import estimators, report
 from benchmarks.problems import DTYPES, SHAPES, Problem
 from benchmarks.turns import PEERS, REFERENCE, check_equal, first_steps, made
 
@@ -56,3 +56,9 @@ def test_every_peer_has_a_maker():
 def test_the_page_shows_what_was_measured():
     page = report.PAGE.read_text()
     assert report.written(page) == page
+
+
+def test_the_page_of_the_estimators_shows_what_was_measured():
+    page = estimators.PAGE.read_text()
+    assert estimators.written(page) == page
+    assert len(estimators.load("estimators")["rows"]) == len(estimators.DATA)

@@ -30,6 +30,7 @@ from examples import (
     regularisation,
     two_layer_network,
 )
+from tinygrad_dls.extras import install
 
 ROOT = Path(__file__).parents[1]
 COURSE = {entry["id"]: entry for entry in json.loads((ROOT / "tests/data/course_tables.json").read_text())["entries"]}
@@ -209,7 +210,7 @@ def test_scikit_learns_data_come_as_columns_from_the_legacy_stream():
 
 def test_missing_scikit_learn_is_explained(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(ImportError, match=r"pip install 'tinygrad_dls\[demo\]'"):
+    with pytest.raises(ImportError, match=re.escape(install("demo"))):
         l_layer.scikit_learns("make_moons")
 
 
@@ -573,5 +574,5 @@ def test_an_example_runs_from_the_command_line_without_matplotlib(tmp_path):
 
 def test_missing_matplotlib_is_explained(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match=r"pip install 'tinygrad_dls\[plot\]'"):
+    with pytest.raises(ImportError, match=re.escape(install("plot"))):
         logistic_regression.main(tmp_path)

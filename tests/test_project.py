@@ -56,7 +56,8 @@ ORDER = [
     "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.recording",
     "engine.inplace", "engine.stubs", "engine.tensor", "engine.operands", "engine.autodiff", "engine.copies",
     "engine.ops", "engine.more_ops", "engine.composed", "engine.along_axes", "engine.linalg", "engine",
-    "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.regularisation",
+    "nn.init", "nn.labels", "nn.fused", "nn.weighted", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution",
+    "nn.regularisation",
     "nn.normalisation", "nn.layers", "nn.models", "nn",
     "threads", "schedules", "optimizer", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.frames", "graph.reading", "graph.subject", "graph",
@@ -68,8 +69,9 @@ ORDER = [
     "compiler.captured", "compiler.guards", "compiler.checking", "compiler.intervals", "compiler.recording",
     "compiler.compiled", "compiler.function", "compiler.step", "compiler",
     "datasets.flower", "datasets.table", "datasets.at_once", "datasets.reader", "datasets.splits", "datasets",
-    "files", "trees", "transforms",
-    "training.history", "training.metrics", "training.batches", "training.loop", "training",
+    "files", "extras", "trees", "transforms",
+    "training.history", "training.metrics", "training.batches", "training.weights", "training.trial", "training.steps",
+    "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes",
     "check.mistakes.steps", "check.mistakes.scale", "check.mistakes.sums", "check.mistakes.derivatives",
     "check.mistakes.wrong_arrays", "check.mistakes.output", "check.mistakes.forward", "check.mistakes",
@@ -82,7 +84,7 @@ ORDER = [
     "derivations.explanations", "derivations.notation", "derivations.latex", "derivations.lines",
     "derivations.document", "derivations.entries", "derivations.one_example", "derivations.one_number",
     "derivations.taken_apart", "derivations.arguments", "derivations.derive", "derivations",
-    "reports.report", "reports",
+    "reports.report", "reports", "sklearn",
 ]  # fmt: skip
 
 

@@ -67,10 +67,11 @@ from tinygrad_dls.engine.ops import (
 from tinygrad_dls.engine.recording import no_grad
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn import init
+from tinygrad_dls.nn.fused import fused_loss
+from tinygrad_dls.nn.labels import smooth_labels
 from tinygrad_dls.nn.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
-    fused_loss,
     mean_squared_error,
     softmax_cross_entropy,
 )
@@ -100,8 +101,9 @@ __all__ = [
     "expm1", "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "l2", "log", "log1p",
     "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches",
     "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu",
-    "report", "reshape", "sigmoid", "sin", "softmax", "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze",
-    "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var", "where",
+    "report", "reshape", "sigmoid", "sin", "smooth_labels", "softmax", "softmax_cross_entropy", "softplus", "sqrt",
+    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var",
+    "where",
 ]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
-from tests.bad_input import checks, losses, models, ops, optimizers, tensors, training  # noqa: F401  # they fill CALLS
+from tests.bad_input import checks, estimators, losses, models, ops, optimizers, tensors, training  # noqa: F401  # they fill CALLS
 from tests.bad_input.calls import CALLS
 from tests.bad_input.corruptions import Bad
 from tests.bad_input.judge import outcome

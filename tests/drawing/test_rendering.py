@@ -7,6 +7,7 @@ import pytest
 
 from tinygrad_dls.drawing import rendering
 from tinygrad_dls.drawing.rendering import FORMATS, GraphvizError, GraphvizNotFoundError, render
+from tinygrad_dls.extras import install
 
 SOURCE = 'digraph { W1 -> Z1 [id="edge-1", class="forward"]; Z1 [id="node-Z1", label="Z¹ < 3"] }'
 
@@ -112,9 +113,9 @@ def test_without_graphviz_the_error_gives_both_ways_to_get_it(path, monkeypatch)
     monkeypatch.setitem(sys.modules, "pygraphviz", None)
     with pytest.raises(GraphvizNotFoundError) as error:
         render(SOURCE, "svg")
-    assert str(error.value) == textwrap.dedent("""\
+    assert str(error.value) == textwrap.dedent(f"""\
         there is no Graphviz to draw with: no program `dot` on the PATH, and no pygraphviz. Get one of them:
-          with pip:       pip install 'tinygrad_dls[draw]'
+          with pip:       {install("draw")}
           for the system: apt install graphviz (Linux), brew install graphviz (macOS), choco install graphviz (Windows)
         The DOT text itself is there in .source: it can be saved as a .dot file, and drawn elsewhere.""")
 

@@ -9,6 +9,7 @@ import pytest
 
 import tinygrad_dls as tg
 from tinygrad_dls.drawing import rendering
+from tinygrad_dls.extras import install
 from tinygrad_dls.reports.report import Report, together
 
 LOGITS = tg.binary_cross_entropy_with_logits
@@ -130,7 +131,7 @@ print(report.problems, report.html.count("<svg"))
 
 def test_without_sympy_there_is_no_derivation_and_the_page_says_how_to_get_it():
     run = subprocess.run([sys.executable, "-c", WITHOUT_SYMPY], capture_output=True, text=True, check=True)
-    problems = {"derivation": "derivations need SymPy: pip install 'tinygrad_dls[derive]'"}
+    problems = {"derivation": f"derivations need SymPy: {install('derive')}"}
     assert run.stdout.strip() == f"{problems} 1"
 
 

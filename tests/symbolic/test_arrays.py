@@ -13,6 +13,7 @@ import sympy
 import tinygrad_dls as tg
 from tests.symbolic.proving import p2, x0, x2, x23, x32, y, y2
 from tinygrad_dls import nn
+from tinygrad_dls.extras import install
 from tinygrad_dls.symbolic import SymbolicArray, same, symbols, with_symbols
 
 # -- what symbols cannot do, and what they say ------------------------------------------------------------------------
@@ -49,7 +50,7 @@ def test_without_sympy_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sympy", None)
     monkeypatch.delitem(sys.modules, "tinygrad_dls.symbolic")
     monkeypatch.delitem(sys.modules, "tinygrad_dls.symbolic.arrays")
-    with pytest.raises(ImportError, match=r"^symbols need SymPy: pip install 'tinygrad_dls\[symbolic\]'$"):
+    with pytest.raises(ImportError, match=f"^{re.escape('symbols need SymPy: ' + install('symbolic'))}$"):
         importlib.import_module("tinygrad_dls.symbolic")
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.training.fitting import fit, network
+from tinygrad_dls.extras import install
 
 
 def test_history_is_numpy_friendly_and_plots(flower):
@@ -29,7 +30,7 @@ def test_history_is_numpy_friendly_and_plots(flower):
 
 def test_a_plot_without_matplotlib_says_how_to_get_it(flower, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(ImportError, match=r"plots need matplotlib: pip install 'tinygrad_dls\[plot\]'"):
+    with pytest.raises(ImportError, match=re.escape(f"plots need matplotlib: {install('plot')}")):
         fit(network(), *flower).plot()
 
 

@@ -22,6 +22,7 @@ from tinygrad_dls.engine.arrays import boolean
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.tensor import values as array_of
+from tinygrad_dls.extras import install
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.call import Call, evaluate, is_transpose, program_input, toposort
@@ -35,7 +36,7 @@ try:
     from tinygrad_dls.derivations import one_example, one_number, taken_apart
     from tinygrad_dls.derivations.entries import Entries, M, as_call, is_one, top_of
 except ModuleNotFoundError as error:
-    raise ImportError("derivations need SymPy: pip install 'tinygrad_dls[derive]'") from error
+    raise ImportError(f"derivations need SymPy: {install('derive')}") from error
 
 __all__ = ["Derivation", "derive"]
 
@@ -204,7 +205,10 @@ class _DerivationBuilder:
         given: dict[Call, Any] = {**data, **parameters, **kept, self.step.trace.dimension: m}
         found = evaluate(self.calls.values(), given)
         arrays = {call.name: x for call, x in (data | parameters).items()}
-        return {M: m, **arrays, **dict(zip(self.calls, found, strict=True))}
+        numbers: dict[Any, Any] = {M: m, **arrays, **dict(zip(self.calls, found, strict=True))}
+        if (weights := self.entries.weights) is not None:
+            numbers[str(self.entries.count)] = np.sum(numbers[weights.name])
+        return numbers
 
     # -- the parts ----------------------------------------------------------------------------------------------------
 
@@ -251,7 +255,7 @@ class _DerivationBuilder:
         z = self.top.inputs[0]
         if why := taken_apart.obstacle(self.top.x.op, z.shape[0] if z.shape else 1):
             return _not_taken_apart(why)
-        if taken_apart.is_cross_entropy_of_softmax(said.composed, said.labels):
+        if taken_apart.is_cross_entropy_of_softmax(said.composed, said.labels, said.weighted):
             return one_example.cross_entropy_of_softmax()
         if self.users[z] != [self.top] or z in self.top.inputs[1:] or f"d{z.identifier}" not in self.calls:
             return None  # used elsewhere too, or without a gradient: the chain is not this one alone
@@ -315,7 +319,7 @@ class _DerivationBuilder:
         if node is self.root:
             return ("The cost.",)
         if node.loss is not None:
-            return ("The mean of the losses.",)
+            return (f"The {'weighted ' * node.loss.weighted}mean of the losses.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
         what = re.split(r"[,:`(]", said_of(node))[0].strip().rstrip(".")

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_dls.derivations.lines import FORMULA, code_in_rows, latex_in_rows, width
 from tinygrad_dls.derivations.notation import SHOWN, letter, matrix
+from tinygrad_dls.extras import install
 
 __all__ = ["Derivation", "Formula", "Line", "Part", "in_digits", "mathml"]
 
@@ -267,7 +268,7 @@ def mathml(latex: str, display: str) -> str:
     try:
         from latex2mathml.converter import convert
     except ImportError as error:
-        raise ImportError("formulas in HTML need latex2mathml: pip install 'tinygrad_dls[derive]'") from error
+        raise ImportError(f"formulas in HTML need latex2mathml: {install('derive')}") from error
     latex = latex.replace("{aligned}", "{split}")  # the same rows, and the environment for them that is known there
     return _BEFORE_A_NAME.sub('<mspace width="0.17em"/>', convert(latex, display=display))  # "y log(a)", not "ylog(a)"
 

@@ -37,6 +37,13 @@ DEEPEST = 50  # nodes without a name that are written within each other
 M = sympy.Symbol("m", positive=True)  # the number of examples
 
 
+def _weights_of(step: Program, top: Node) -> Call | None:
+    """The weights of the examples, where they are an input that a loss takes."""
+    if top.loss is None or not top.loss.weighted or not isinstance(w := top.inputs[2], Node):
+        return None
+    return next((call for call in step.data if call.name == w.identifier), None)
+
+
 def top_of(root: Node) -> Node:
     """The summand of a cost that the examples enter: without a penalty, which is of the parameters alone."""
     while root.op == "add":
@@ -160,6 +167,10 @@ class Entries:
         nodes, self.notation = step.nodes, notation
         self.step, self.nodes, self.root, self.kept = step, nodes, nodes[-1], kept
         self.top = top_of(self.root)
+        self.weights = _weights_of(step, self.top)
+        self.count = M if self.weights is None else sympy.Symbol(f"sum({self.weights.name})", positive=True)
+        # what the gradient of the cost is multiplied with, to have that of an example's loss
+        self.per_example = M if self.weights is None else self.count / symbol(self.weights.name)
         self.values: dict[Call, Node] = {}
         self.gradients: dict[Call, list[Node]] = {}  # by the gradient: those who share it, as the summands of a sum do
         for node in nodes:
@@ -183,7 +194,7 @@ class Entries:
             return None
 
     def loss(self) -> Expression | None:
-        """The loss L of one example, if the cost is the mean of such over the examples.
+        """The loss L of one example, if the cost is the mean of such over the examples, or their weighted mean.
 
         It is that of one entry if there are several rows, whose losses add up; `rows` says how many.
         """
@@ -205,8 +216,18 @@ class Entries:
             cost = self._expression(call, call, summed)
         except NoEntriesError:
             return None
-        factor = sympy.cancel(cost * M / total) if len(found) == 1 else total
-        return None if factor.has(total, M) else factor * found[0]
+        factor = sympy.cancel(cost * self.count / total) if len(found) == 1 else total
+        if factor.has(total, M, self.count):
+            return None
+        loss: Expression = factor * found[0]
+        if self.weights is None:
+            return loss
+        loss = loss / symbol(self.weights.name)
+        return None if self.is_of_mean(loss) else loss
+
+    def is_of_mean(self, x: Expression) -> bool:
+        """Whether a formula speaks of the number of examples, or of their weights."""
+        return bool(x.has(M, self.count) or (self.weights is not None and x.has(symbol(self.weights.name))))
 
     def _gradient(self, node: Node) -> Gradient | None:
         """How the gradient of an entry follows from others; None if it is not computed entry by entry."""
@@ -266,6 +287,8 @@ class Entries:
                 return M
             if x.function is None:
                 return symbol(x.name)
+            if self.weights is not None and x.function is np.sum and x.args[0] is self.weights and x.shape == ():
+                return self.count
             value, gradient = self.values.get(x), self._gradient_above(x, node)
             if value is not None and x is not top and self.kept(value):
                 return symbol(value.identifier)

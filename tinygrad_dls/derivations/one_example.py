@@ -25,7 +25,10 @@ MOST = 12  # arrays that are gone through for one example
 
 
 def letter(identifier: str, notation: Notation) -> Formula:
-    """What an entry is called: ``a2`` for one of A2."""
+    """What an entry is called: ``a2`` for one of A2; and the sum of the weights, which is no entry."""
+    if identifier.startswith("sum("):
+        latex, code = notation.small(identifier[4:-1])
+        return Formula(rf"\sum_{{i}} {latex}_{{i}}", f"sum({code})")
     return Formula(*notation.small(identifier))
 
 
@@ -145,9 +148,11 @@ def one_example(entries: Entries, path: set[Node], numbers: Numbers, fused: Entr
     if len(targets) > MOST or not any(_short(entries, node).free_symbols - {M} for node in targets):
         return None  # sums and multiples: nothing to derive for a single entry
     loss = entries.loss()
-    per_example = loss is not None and not any(_times(M, _short(entries, node)).has(M) for node in targets)
+    per_example = loss is not None and not any(
+        entries.is_of_mean(_times(entries.per_example, _short(entries, node))) for node in targets
+    )
     notation = entries.notation
-    top, factor = (_L, M) if per_example else (letter(root.identifier, notation), sympy.S.One)
+    top, factor = (_L, entries.per_example) if per_example else (letter(root.identifier, notation), sympy.S.One)
     lines, written, defined = [], set(), set()
     for node in reversed(targets):
         value = entries.value(node) if node.op else None
@@ -187,9 +192,11 @@ def _in_numbers(letters: set[Expression], numbers: Numbers, notation: Notation) 
 
 
 def _loss_of(entries: Entries) -> str:
+    weights = entries.weights
+    before = "" if weights is None else f", before its weight {weights.name}"
     if entries.rows == 1:
-        return "The loss of one example."
-    return f"The loss of one entry; that of an example is the sum over its {entries.rows} rows."
+        return f"The loss of one example{before}."
+    return f"The loss of one entry; that of an example is the sum over its {entries.rows} rows{before}."
 
 
 def _of_held(node: Node) -> Prose:
@@ -204,7 +211,7 @@ def _held(entries: Entries, path: set[Node]) -> str:
 
 def _loss_of_both(entries: Entries, fused: Entries, loss: Expression) -> Prose:
     """Whether the fused loss has another formula for the loss of an example, and that it is the same."""
-    (Z, _), own, notation = fused.top.inputs, fused.loss(), entries.notation
+    (Z, *_), own, notation = fused.top.inputs, fused.loss(), entries.notation
     for node in reversed(entries.nodes[:-1]):
         value = entries.value(node) if node.op else None
         loss = loss if value is None else loss.xreplace({symbol(node.identifier): value})

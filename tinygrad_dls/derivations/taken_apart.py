@@ -19,7 +19,7 @@ from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import ACTIVATIONS
 from tinygrad_dls.ir.program import Program, program_of_composed
-from tinygrad_dls.nn.losses import Loss, loss_of
+from tinygrad_dls.nn.fused import Loss, loss_of
 from tinygrad_dls.symbolic.arrays import SymbolicArray, symbols
 from tinygrad_dls.symbolic.equality import same
 
@@ -54,7 +54,7 @@ def obstacle(op: Any, rows: int) -> str:
 def _by_symbols(loss: Any, said: Loss, rows: int, m: int) -> tuple[Any, Any]:
     """The cost and its gradient, as formulas."""
     Z = Tensor(symbols(said.takes.lower(), (rows, m)), requires_grad=True)
-    J = loss(Z, _labels(said, rows, m))
+    J = loss(Z, _labels(said, rows, m), *_weights(said, m))
     if not isinstance(J, Tensor) or J.shape != ():
         raise ValueError(f"it gives no cost, a Tensor of a single number, but {shown(J)}.")
     J.backward()
@@ -67,6 +67,11 @@ def _labels(said: Loss, rows: int, m: int) -> SymbolicArray:
     if rows > 1 and _must_sum_to_one(said, rows):
         y = y.substitute({y[rows - 1 :]: 1 - y[: rows - 1].sum(axis=0, keepdims=True)})
     return y
+
+
+def _weights(said: Loss, m: int) -> list[SymbolicArray]:
+    """The weights of m examples, of a loss that takes such."""
+    return [symbols("w", (1, m), positive=True)] if said.weighted else []
 
 
 def _must_sum_to_one(said: Loss, rows: int) -> bool:
@@ -92,32 +97,33 @@ def _difference(op: Any, said: Loss, rows: int, fused: Any, composed: Any, equal
 
 
 def composed_program(step: Program, root: Node) -> Program | None:
-    """The composed form of a cost of a program, recorded; None where its arguments are no two arrays.
+    """The composed form of a cost of a program, recorded; None where its arguments are no arrays.
 
     Raises
     ------
     RecordingError, TypeError, ValueError
         If it cannot be recorded.
     """
-    Z, Y = root.inputs
-    if not (isinstance(Z, Node) and isinstance(Y, Node)):
+    arguments = [x for x in root.inputs if isinstance(x, Node)]
+    if len(arguments) != len(root.inputs):
         return None
+    Z = arguments[0]
     held = {name for name, _ in step.forward} - {node.identifier for node in step.nodes}
     name = "A" + Z.identifier[1:] if Z.identifier.startswith("Z") else "A"
     name = name if name in held else step.names.free(name)
 
-    def composed(z: Any, y: Any) -> Any:
+    def composed(z: Any, *others: Any) -> Any:
         assert root.loss is not None
         assert root.loss.composed is not None
-        J = root.loss.composed(z, y)
+        J = root.loss.composed(z, *others)
         for x in _over(J, z):
             if x.name is None and getattr(x.op, "__name__", "") in ACTIVATIONS:
                 x.name = name  # as it is called where the cost holds it within
         return J
 
-    others = [node.identifier for node in step.nodes if node not in (Z, Y, root)]
+    others = [node.identifier for node in step.nodes if node not in (*arguments, root)]
     with np.errstate(all="ignore"):
-        return program_of_composed(composed, (Z, Y), step, others)
+        return program_of_composed(composed, arguments, step, others)
 
 
 def _over(J: Any, z: Tensor) -> Iterator[Tensor]:
@@ -133,12 +139,12 @@ def _over(J: Any, z: Tensor) -> Iterator[Tensor]:
 
 
 @functools.lru_cache(maxsize=64)
-def is_cross_entropy_of_softmax(composed: Any, labels: Any) -> bool:
+def is_cross_entropy_of_softmax(composed: Any, labels: Any, weighted: bool = False) -> bool:
     """Whether a form is a softmax and the cross-entropy of its result, each step of it, for three classes."""
-    said = Loss("Z", labels, composed)
+    said = Loss("Z", labels, composed, weighted=weighted)
     z, y = symbols("z", (CLASSES, 1)), _labels(said, CLASSES, 1)
     Z = Tensor(z, requires_grad=True)
-    J = composed(Z, y)
+    J = composed(Z, y, *_weights(said, 1))
     A = next((x for x in _over(J, Z) if x.op is ops.softmax), None)
     if A is None:
         return False

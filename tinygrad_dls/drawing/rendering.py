@@ -19,6 +19,8 @@ from importlib.util import find_spec
 from graphviz.backend.dot_command import command
 from graphviz.backend.execute import CalledProcessError, ExecutableNotFound, run_check
 
+from tinygrad_dls.extras import install
+
 __all__ = ["FORMATS", "GraphvizError", "GraphvizNotFoundError", "GraphvizTimeoutError", "render"]
 
 FORMATS = ("svg", "png", "pdf")
@@ -114,7 +116,7 @@ def _way(format: str) -> tuple[str, list[str]]:
         return sys.executable, [sys.executable, "-c", _DRAW, format, *sys.path]
     raise GraphvizNotFoundError(
         "there is no Graphviz to draw with: no program `dot` on the PATH, and no pygraphviz. Get one of them:\n"
-        "  with pip:       pip install 'tinygrad_dls[draw]'\n"
+        f"  with pip:       {install('draw')}\n"
         "  for the system: apt install graphviz (Linux), brew install graphviz (macOS), "
         "choco install graphviz (Windows)\n"
         f"{_TEXT_IS_THERE}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tinygrad_dls.nn.losses import Loss, loss_of
+from tinygrad_dls.nn.fused import Loss, loss_of
 
 __all__ = ["Node"]
 

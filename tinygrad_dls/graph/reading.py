@@ -180,9 +180,9 @@ def _identify(nodes: list[Node], names: Names) -> None:
 def _name_inputs(node: Node) -> None:
     """The leaves that an op takes, by the part they play in it."""
     inputs = [x if isinstance(x, Node) else None for x in node.inputs]
-    if node.loss is not None and len(inputs) == 2:
-        _call(inputs[1], "Y")
-        _call(inputs[0], node.loss.takes)
+    if node.loss is not None and len(inputs) == 2 + node.loss.weighted:
+        for x, name in zip(inputs, (node.loss.takes, "Y", "w"), strict=False):
+            _call(x, name)
     elif node.op in ("multiply", "matmul") and len(inputs) == 2 and any(map(_is_logarithm, inputs)):
         x = inputs[0] if _is_logarithm(inputs[1]) else inputs[1]
         if x is not None and x.kind == "input":  # Y * np.log(A), in a cost that is written out

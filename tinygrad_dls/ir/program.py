@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -382,16 +382,16 @@ class FunctionSource(_Source):
 
 
 def program_of_composed(
-    composed: Callable[[Any, Any], Any], arguments: tuple[Node, Node], around: Program, others: Iterable[str]
+    composed: Callable[..., Any], arguments: Sequence[Node], around: Program, others: Iterable[str]
 ) -> Program:
-    """The program of a cost of two arrays of another program, with their names and shapes.
+    """The program of a cost of arrays of another program, with their names and shapes.
 
     Parameters
     ----------
     composed : function
-        Of the two arrays; the cost.
-    arguments : (Node, Node)
-        The two. With respect to the first it is differentiated.
+        Of the arrays; the cost.
+    arguments : sequence of Node
+        The arrays. With respect to the first it is differentiated.
     around : Program
         The other program.
     others : iterable of str
@@ -401,11 +401,11 @@ def program_of_composed(
     result = Program(trace, names)
     calls: dict[str, Any] = {call.name: call for call in (*around.data, *around.parameters)} | around.recorded
     found = [(node.identifier, calls.get(node.identifier, node.x)) for node in arguments]
-    Z, Y = (trace.input(name, np.ones(x.shape, x.dtype)) for name, x in found)
-    names.take(Z.call.name, Y.call.name, *others)
-    result.parameters, result.data = [Z.call], [Y.call]
+    Z, *rest = (trace.input(name, np.ones(x.shape, x.dtype)) for name, x in found)
+    names.take(Z.call.name, *(x.call.name for x in rest), *others)
+    result.parameters, result.data = [Z.call], [x.call for x in rest]
     leaf = Tensor(Z, requires_grad=True, name=Z.call.name)
-    J = composed(leaf, Y)
+    J = composed(leaf, *rest)
     result.nodes = read(J, names=names)
     return _finished(_differentiated(result, [(node, node.x) for node in result.nodes if node.op], {leaf: leaf}, None))
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, summed
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, boolean, positive_integer, real_number, summed
 from tinygrad_dls.engine.tensor import Tensor, values
 
 Check: TypeAlias = Callable[[Array], str]  # what is wrong with an array, in words; nothing if it passes
@@ -92,6 +92,52 @@ def prepare(Z: Any, Y: Any, loss: Any) -> tuple[Any, Any]:
         raise ValueError(f"{name} is {shape}: there are no examples to take the mean over.")
     check_once(values(Y), loss.labels)
     return Z, in_dtype(Y, Z.dtype)
+
+
+def prepare_weights(w: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The weights of the examples, for what a loss takes, of a shape and dtype: one for each column, in that dtype.
+
+    Their shape is checked at each call, their values once per array. Those of a mini-batch pass with the array that
+    they are cut from, but all of them may be zero there: that is seen to at each call.
+    """
+    if not isinstance(w, Tensor):
+        w = as_array(w, "sample_weight")
+    shape = (1, shape[-1]) if shape else ()
+    if w.shape != shape:
+        raise ValueError(_shape_of_weights(w.shape, shape))
+    with np.errstate(over="ignore", under="ignore"):  # what a weight becomes in this dtype is checked
+        # half precision is computed with in single precision, in which a weight of 1e-9 is not 0
+        w = in_dtype(w, np.dtype(np.float32) if dtype.char == HALF else dtype)
+    check_once(values(w), check_weights)
+    if problem := check_each_time(values(w), check_any_weight):
+        raise ValueError(problem)
+    return w
+
+
+def _shape_of_weights(w: tuple[int, ...], shape: tuple[int, ...]) -> str:
+    text = f"sample_weight is {w}; expected {shape}, a weight for each example. "
+    if len(shape) == 2 and w in ((shape[1],), (shape[1], 1)):
+        return text + "Write sample_weight.reshape(1, -1): examples are columns."
+    if len(w) == 2 and len(shape) == 2 and w[1] == shape[1]:
+        return text + "All the entries of a column have one weight."
+    return text + "Are the weights of the same examples?"
+
+
+def check_weights(w: Array) -> str:
+    """What is wrong with weights of examples, which are to be finite numbers >= 0."""
+    with np.errstate(over="ignore"):  # which is what is looked for
+        if w.min() >= 0 and np.isfinite(w.sum()):
+            return ""
+    if not np.all(np.isfinite(w)):
+        return f"sample_weight holds {np.sum(~np.isfinite(w))} NaN or infinities among its {w.size} weights."
+    if w.min() < 0:
+        return f"sample_weight holds {np.sum(w < 0)} weights below 0 among its {w.size}, down to {w.min():g}."
+    return f"sample_weight sums to infinity in {w.dtype}. Divide it by its mean."
+
+
+def check_any_weight(w: Array) -> str:
+    """That all weights are zero, if they are."""
+    return "" if w.any() else "sample_weight is zero for all examples: there is nothing to take the mean over."
 
 
 def in_dtype(Y: Any, dtype: Any) -> Any:
@@ -231,6 +277,77 @@ def check_finite(y: Array) -> str:
     if np.all(np.isfinite(y)):
         return ""
     return f"Y holds {np.sum(~np.isfinite(y))} NaN or infinities among its {y.size} targets. Drop those examples."
+
+
+def smooth_labels(Y: Any, eps: float, *, n_classes: int | None = None, several_labels: bool = False) -> Array:
+    """Labels that are a little less sure: ``(1 - eps) Y + eps / n`` of n classes.
+
+    The model is then not rewarded for driving its probabilities to 0 and 1 (Szegedy et al., "Rethinking the Inception
+    Architecture for Computer Vision", 2016, section 7). A label of 0 or 1 in a single row becomes eps/2 or 1 - eps/2.
+
+    Parameters
+    ----------
+    Y : array, shape (1, m) or (n_y, m)
+        Labels 0 and 1; columns of class probabilities (one-hot, say); class indices, with `n_classes`; or several
+        labels for each example, with `several_labels`.
+    eps : float in [0, 1)
+        How much of each label is shared out.
+    n_classes : int, optional
+        Of class indices ``(1, m)``: the number of classes, which is that of the rows of the result.
+    several_labels : bool, default False
+        Whether each row is a label of its own, 0 or 1, as a sigmoid each has it.
+
+    Returns
+    -------
+    array of float, shape (1, m) or (n, m)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the labels are not such, or eps leaves [0, 1).
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> tg.smooth_labels(np.array([[0, 1]]), 0.1)
+    array([[0.05, 0.95]])
+    >>> tg.smooth_labels(np.array([[2, 0]]), 0.3, n_classes=3)
+    array([[0.1, 0.8],
+           [0.1, 0.1],
+           [0.8, 0.1]])
+    """
+    eps = real_number(eps, "smooth_labels: eps")
+    if not 0 <= eps < 1:
+        raise ValueError(f"smooth_labels: eps must be in [0, 1), got {eps}.")
+    Y = as_array(values(Y), "smooth_labels: Y")
+    if len(Y.shape) != 2 or 0 in Y.shape:
+        hint = " Write Y.reshape(1, -1)." if len(Y.shape) == 1 and Y.size else ""
+        raise ValueError(f"smooth_labels: Y is {Y.shape}; expected a column for each example.{hint}")
+    if n_classes is not None:
+        Y = _columns_of(Y, positive_integer(n_classes, "smooth_labels: n_classes"))
+    of_classes = Y.shape[0] > 1 and not boolean(several_labels, "smooth_labels: several_labels")
+    if problem := (check_columns if of_classes else check_probabilities)(Y):
+        if Y.shape[0] == 1 and Y.dtype.kind in "iu" and Y.min() >= 0:
+            problem = f"Y holds classes up to {Y.max()}. Say of how many: n_classes={Y.max() + 1}."
+        elif of_classes and not check_probabilities(Y):
+            problem += " Of several labels for each example, say so: several_labels=True."
+        raise ValueError(f"smooth_labels: {problem}")
+    floats = Y if Y.dtype.kind == "f" else Y.astype(float)
+    smooth: Array = (1 - eps) * floats + eps / (Y.shape[0] if of_classes else 2)
+    return smooth
+
+
+def _columns_of(Y: Array, n_classes: int) -> Array:
+    """One-hot columns of class indices."""
+    if Y.shape[0] != 1 or Y.dtype.kind not in "iub":
+        raise ValueError(
+            f"smooth_labels: n_classes= is for class indices, integers (1, m); Y is {Y.shape} of {Y.dtype}."
+        )
+    if n_classes < 2:
+        raise ValueError("smooth_labels: n_classes must be 2 or more.")
+    if problem := class_check(n_classes)(Y):
+        raise ValueError(f"smooth_labels: {problem.replace('Z has', 'there are').replace(' rows, so', ' classes, so')}")
+    return np.arange(n_classes)[:, None] == Y
 
 
 _class_checks: dict[int, Check] = {}

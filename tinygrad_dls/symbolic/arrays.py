@@ -22,10 +22,12 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from tinygrad_dls.extras import install
+
 try:
     import sympy
 except ImportError as error:
-    raise ImportError("symbols need SymPy: pip install 'tinygrad_dls[symbolic]'") from error
+    raise ImportError(f"symbols need SymPy: {install('symbolic')}") from error
 
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.ir.call import called

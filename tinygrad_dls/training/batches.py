@@ -12,6 +12,7 @@ from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
 from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.init import generator
+from tinygrad_dls.nn.labels import prepare_weights
 
 __all__ = ["minibatches"]
 
@@ -27,11 +28,13 @@ class minibatches:  # noqa: N801  # called like a function, and iterated over
     Y : array, shape (n_y, m)
     batch_size : int
     rng : int or generator, keyword-only
+    sample_weight : array, shape (1, m), optional
+        A weight for each example, which goes with it.
 
     Yields
     ------
     (array, array)
-        Shapes (n_x, batch_size) and (n_y, batch_size).
+        Shapes (n_x, batch_size) and (n_y, batch_size); with weights, a third, (1, batch_size).
 
     Examples
     --------
@@ -43,26 +46,31 @@ class minibatches:  # noqa: N801  # called like a function, and iterated over
     [4, 4, 2, 4, 4, 2]
     """
 
-    def __init__(self, X: Array, Y: Array, batch_size: int, *, rng: Any) -> None:
+    def __init__(self, X: Array, Y: Array, batch_size: int, *, rng: Any, sample_weight: Any = None) -> None:
         self._batch_size = positive_integer(batch_size, "minibatches: batch_size")
-        self._X, self._Y = X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
+        X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
         if len(X.shape) != 2 or len(Y.shape) != 2 or X.shape[1] != Y.shape[1]:
             raise ValueError(
                 f"minibatches: X is {X.shape}, Y is {Y.shape}; expected a column for each example in both"
                 f"{': ' + flattened('X') if len(X.shape) > 2 else ''}."
             )
+        self._m: int = X.shape[1]
+        self._arrays: tuple[Array, ...] = (X, Y)
+        if sample_weight is not None:
+            weights = as_array(values(sample_weight), "minibatches: sample_weight")
+            floats = weights.dtype if weights.dtype.kind == "f" else np.dtype(float)
+            self._arrays = X, Y, prepare_weights(weights, X.shape, floats)
         self._rng = generator(rng, "minibatches")
 
-    def __iter__(self) -> Iterator[tuple[Array, Array]]:
-        m, size = self._X.shape[1], self._batch_size
+    def __iter__(self) -> Iterator[tuple[Array, ...]]:
+        m, size = self._m, self._batch_size
         order = self._rng.permutation(m)
-        X, Y = np.take(self._X, order, axis=1), np.take(self._Y, order, axis=1)
+        arrays = [np.take(x, order, axis=1) for x in self._arrays]
         for start in range(0, m, size):
-            yield X[:, start : start + size], Y[:, start : start + size]
+            yield tuple([x[:, start : start + size] for x in arrays])
 
     def __len__(self) -> int:
-        m: int = self._X.shape[1]
-        return math.ceil(m / self._batch_size)
+        return math.ceil(self._m / self._batch_size)
 
     def __next__(self) -> Any:
         raise TypeError(
@@ -71,4 +79,4 @@ class minibatches:  # noqa: N801  # called like a function, and iterated over
         )
 
     def __repr__(self) -> str:
-        return f"minibatches: {len(self)} of up to {self._batch_size} of {self._X.shape[1]} examples"
+        return f"minibatches: {len(self)} of up to {self._batch_size} of {self._m} examples"

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tinygrad_dls.extras import install
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from numpy.typing import DTypeLike
@@ -75,5 +77,5 @@ def _pyplot() -> Any:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'tinygrad_dls[plot]'") from error
+        raise ImportError(f"plots need matplotlib: {install('plot')}") from error
     return plt

@@ -5,25 +5,25 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, boolean, positive_integer
+from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
 from tinygrad_dls.engine.errors import flattened, shown
-from tinygrad_dls.engine.recording import recording
-from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import generator
-from tinygrad_dls.nn.losses import loss_of
 from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.optimizer import Optimizer, eager_step
+from tinygrad_dls.optimizer import Optimizer
 from tinygrad_dls.threads import Training
 from tinygrad_dls.training.batches import minibatches
 from tinygrad_dls.training.history import History
-from tinygrad_dls.training.metrics import accuracy, are_whole, is_of_classes, is_one_class_each
+from tinygrad_dls.training.metrics import accuracy, are_whole, is_of_classes
+from tinygrad_dls.training.steps import Steps, steps_of
+from tinygrad_dls.training.trial import smoothed, tried
+from tinygrad_dls.training.weights import check_takes_weights, weights_of
 
 if TYPE_CHECKING:
     from tinygrad_dls.graph.subject import Subject
@@ -43,6 +43,9 @@ def fit(
     epochs: int,
     batch_size: int | None = None,
     rng: Any = None,
+    sample_weight: Any = None,
+    class_weight: str | Mapping[int, float] | None = None,
+    label_smoothing: float = 0,
     validation: tuple[Array, Array] | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -70,8 +73,18 @@ def fit(
         Columns per step; all of them by default. The columns are shuffled anew in every epoch.
     rng : int or generator, keyword-only
         Where the shuffling draws from; needed with `batch_size`.
+    sample_weight : array, shape (1, m), optional
+        Weights of the examples, >= 0. The loss gets those of its columns as ``sample_weight=``, and the cost is the
+        weighted mean. A mini-batch whose weights are all zero is passed over.
+    class_weight : dict or "balanced", optional
+        Weights by class, ``{0: 1, 1: 5}``, for labels that are one class for each example: indices, 0 and 1, or one-hot
+        columns. ``"balanced"`` is ``m / (k n_c)`` of k classes, as scikit-learn has it: each class counts alike. Beside
+        `sample_weight`, the two multiply.
+    label_smoothing : float in [0, 1), default 0
+        The labels are trained with as `tinygrad_dls.smooth_labels` makes them.
     validation : (X, Y), optional
-        Held-out data, evaluated after every epoch, without a graph, without dropout, and with running statistics.
+        Held-out data, evaluated after every epoch, without a graph, without dropout, with running statistics, and
+        without weights or smoothed labels.
     progress : bool, default True
         Show tqdm's bar, in a terminal, on runs of more than a second.
     callbacks : sequence of functions
@@ -117,6 +130,9 @@ def fit(
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError("fit: validation must be a pair, validation=(X, Y).")
         validation = _examples(*validation, dtype, "the validation data")
+    weights = weights_of(sample_weight, class_weight, Y, dtype)
+    if weights is not None:
+        check_takes_weights(loss)
     if batch_size is not None:
         positive_integer(batch_size, "fit: batch_size")
         rng = _without_warnings(generator, rng, "fit with a batch_size")  # NumPy switches them off while it seeds
@@ -125,16 +141,15 @@ def fit(
     try:
         try:
             training.begin()
-            judged = _tried(model, loss, X, Y, validation)
-            take_step: Callable[[Array, Array], float] = partial(eager_step, model, loss, optimizer)
-            if isinstance(compile, Mapping) or boolean(compile, "fit: compile"):
-                options = {"gradients": True} | (dict(compile) if isinstance(compile, Mapping) else {})
-                from tinygrad_dls.compiler import compile as compiled  # only training that is compiled needs it
-
-                take_step = compiled(model, loss, optimizer, **options)
-            batches = ((X, Y),) if batch_size is None else minibatches(X, Y, batch_size, rng=rng)
+            judged = tried(model, loss, X, Y, validation)
+            Y = smoothed(label_smoothing, model, loss, X, Y)
+            steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)
+            batches: Any = (steps.arrays,)
+            if batch_size is not None:
+                X, Y, *w = steps.arrays
+                batches = minibatches(X, Y, batch_size, rng=rng, sample_weight=w[0] if w else None)
             model.train()
-            return _run(given, epochs, take_step, batches, validation, judged, progress, callbacks)
+            return _run(given, epochs, steps, batches, validation, judged, progress, callbacks)
         finally:
             training.end()
     finally:
@@ -144,7 +159,7 @@ def fit(
 def _run(
     given: Subject,
     epochs: int,
-    take_step: Callable[[Array, Array], float],
+    steps: Steps,
     batches: Any,
     validation: tuple[Array, Array] | None,
     judged: bool,
@@ -157,11 +172,11 @@ def _run(
     try:
         for epoch in range(epochs):
             # a cost that explodes is an error below, not a warning
-            costs, counts = _without_warnings(_epoch, take_step, batches)
+            costs, sizes = _without_warnings(_epoch, steps, batches)
             first = costs[0] if first is None else first
-            m = sum(counts)
+            m = sum(sizes)
             cost = 0.0
-            for J, n in zip(costs, counts, strict=True):
+            for J, n in zip(costs, sizes, strict=True):
                 cost += J * (n / m)
             history.costs.append(cost)
             if not math.isfinite(cost):
@@ -182,13 +197,15 @@ def _run(
     return history
 
 
-def _epoch(take_step: Callable[[Array, Array], float], batches: Any) -> tuple[list[float], list[int]]:
-    """The costs of an epoch's steps, and the numbers of their examples."""
-    costs, counts = [], []
-    for X, Y in batches:
-        costs.append(take_step(X, Y))
-        counts.append(X.shape[1])
-    return costs, counts
+def _epoch(steps: Steps, batches: Any) -> tuple[list[float], list[float]]:
+    """The costs of an epoch's steps, and what each of them counts."""
+    costs, sizes = [], []
+    for batch in batches:
+        size = steps.size(*batch)
+        if size:  # there is nothing to learn from examples of weight 0
+            costs.append(steps.take(*batch))
+            sizes.append(size)
+    return costs, sizes
 
 
 def _without_warnings(function: Callable[..., Any], *args: Any) -> Any:
@@ -204,64 +221,7 @@ def _without_warnings(function: Callable[..., Any], *args: Any) -> Any:
         np.seterr(**before)  # again: Ctrl-C may have come just there
 
 
-# -- what the model is trained for ------------------------------------------------------------------------------------
-
-
-def _tried(
-    model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, validation: tuple[Array, Array] | None
-) -> bool:
-    """Whether there are classes to measure the accuracy of; and tell a `Classifier` what its rows are.
-
-    The cost is computed once, so that wrong labels are refused before the model is changed. What the logits go into
-    says what they are: a sigmoid each, a softmax, or a difference from numbers.
-    """
-    if not isinstance(model, Classifier):
-        return validation is None or _trial(model, loss, *validation)[0] != "numbers"
-    if validation is None and Y.shape[0] == 1:
-        return False
-    use, rows = _trial(model, loss, *((X, Y) if validation is None else validation))
-    ending = model._ending()
-    if use == "numbers" and not ending:
-        return False
-    if rows > 1 and ending != "softmax":
-        apart = use == "sigmoid" and not ending
-        if apart and not model._sigmoids:
-            model._sigmoids = True
-        several = Y.shape[0] > 1 and not is_one_class_each(Y)
-        if several and (apart or ending or np.isin(Y, (0, 1)).all()) and not model.several_labels:
-            model.several_labels = True
-    return validation is not None and is_of_classes(model, rows, validation[1])
-
-
-def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> tuple[str, int]:
-    """What the cost makes of the model's output, "sigmoid", "numbers", or "" for all else; and its number of rows."""
-
-    def run() -> tuple[str, int]:
-        recording.set(True)
-        Z = model(X)
-        return _use(Z, loss(Z, Y), Y), np.shape(values(Z))[0] if np.ndim(values(Z)) else 1
-
-    return evaluated(run)
-
-
-def _use(Z: Any, J: Any, Y: Array) -> str:
-    waiting, seen = [J], set()
-    while waiting:
-        node = waiting.pop()
-        if not isinstance(node, Tensor) or node in seen or node.op is None:
-            continue
-        seen.add(node)
-        name, inputs, own = node.op.__name__, node.inputs, loss_of(node.op)
-        predicts = own.predicts if own is not None else name
-        if inputs and inputs[0] is Z and predicts == "sigmoid":
-            return "sigmoid"
-        if any(x is Z for x in inputs) and (
-            predicts == "numbers" or (name == "subtract" and any(values(x) is Y for x in inputs))
-        ):
-            return "numbers"
-        if node is not Z:
-            waiting += inputs
-    return ""
+# -- the data ----------------------------------------------------------------------------------------------------------
 
 
 def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Array, Array]:

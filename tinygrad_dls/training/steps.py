@@ -1,0 +1,86 @@
+"""The steps of a training: eager or compiled, with weights or without."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.engine.arrays import Array, boolean
+from tinygrad_dls.nn.module import Module
+from tinygrad_dls.optimizer import Optimizer, eager_step
+
+__all__ = ["Steps", "steps_of"]
+
+Loss = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How steps are taken.
+
+    Attributes
+    ----------
+    arrays : tuple of array
+        What batches are cut from.
+    take : function
+        A step with a batch of these; it returns the cost from before the update.
+    size : function
+        How much a batch counts in the cost of an epoch: its number of examples, or the sum of their weights.
+    """
+
+    arrays: tuple[Array, ...]
+    take: Callable[..., float]
+    size: Callable[..., float]
+
+
+def steps_of(
+    model: Module,
+    loss: Loss,
+    optimizer: Optimizer,
+    data: tuple[Array, Array],
+    weights: Array | None,
+    compile: bool | Mapping[str, Any],
+) -> Steps:
+    """The steps for these data."""
+    X, Y = data
+    if not isinstance(compile, Mapping) and not boolean(compile, "fit: compile"):
+        if weights is None:
+            return Steps(data, functools.partial(eager_step, model, loss, optimizer), _columns)
+
+        def weighted(X: Array, Y: Array, w: Array) -> float:
+            return eager_step(model, functools.partial(loss, sample_weight=w), optimizer, X, Y)
+
+        return Steps((X, Y, weights), weighted, _weight)
+    from tinygrad_dls.compiler import compile as compiled  # only training that is compiled needs it
+
+    options = {"gradients": True} | (dict(compile) if isinstance(compile, Mapping) else {})
+    if weights is None:
+        return Steps(data, compiled(model, loss, optimizer, **options), _columns)
+    below = np.concatenate((Y, weights), dtype=np.result_type(Y, weights))
+    step = compiled(model, _with_weights_below(loss, Y), optimizer, **options)
+    return Steps((X, below), step, _weight)
+
+
+def _columns(*batch: Array) -> int:
+    n: int = batch[0].shape[1]
+    return n
+
+
+def _weight(*batch: Array) -> float:
+    """The sum of the weights, which stand in the last row of the last array."""
+    return float(batch[-1][-1].sum())
+
+
+def _with_weights_below(loss: Loss, Y: Array) -> Loss:
+    """The loss of labels with the weights in a row below them: a compiled step takes two arrays."""
+    whole = Y.dtype if Y.dtype.kind in "iub" else None  # class indices are integers
+
+    def weighted(Z: Any, YW: Any) -> Any:
+        labels = YW[:-1] if whole is None else YW[:-1].astype(whole)
+        return loss(Z, labels, sample_weight=YW[-1:])
+
+    return weighted

@@ -1,0 +1,120 @@
+"""What a model is trained for, found out by computing the cost once: classes, several labels, or numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.engine.arrays import Array, real_number
+from tinygrad_dls.engine.recording import recording
+from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.nn.evaluation import evaluated
+from tinygrad_dls.nn.fused import loss_of
+from tinygrad_dls.nn.labels import check_columns, check_finite, check_probabilities, smooth_labels
+from tinygrad_dls.nn.models import Classifier
+from tinygrad_dls.nn.module import Module
+from tinygrad_dls.training.metrics import is_of_classes, is_one_class_each
+
+__all__ = ["smoothed", "tried"]
+
+
+def tried(
+    model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, validation: tuple[Array, Array] | None
+) -> bool:
+    """Whether there are classes to measure the accuracy of; and tell a `Classifier` what its rows are.
+
+    The cost is computed once, so that wrong labels are refused before the model is changed. What the logits go into
+    says what they are: a sigmoid each, a softmax, or a difference from numbers.
+    """
+    if not isinstance(model, Classifier):
+        return validation is None or _trial(model, loss, *validation)[0] != "numbers"
+    if validation is None and Y.shape[0] == 1:
+        return False
+    use, rows = _trial(model, loss, *((X, Y) if validation is None else validation))
+    ending = model._ending()
+    if use == "numbers" and not ending:
+        return False
+    if rows > 1 and ending != "softmax":
+        apart = use == "sigmoid" and not ending
+        if apart and not model._sigmoids:
+            model._sigmoids = True
+        several = Y.shape[0] > 1 and not is_one_class_each(Y)
+        if several and (apart or ending or np.isin(Y, (0, 1)).all()) and not model.several_labels:
+            model.several_labels = True
+    return validation is not None and is_of_classes(model, rows, validation[1])
+
+
+def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> tuple[str, int]:
+    """What the cost makes of the model's output, "sigmoid", "numbers", or "" for all else; and its number of rows."""
+
+    def run() -> tuple[str, int]:
+        recording.set(True)
+        Z = model(X)
+        return _use(Z, loss(Z, Y), Y), np.shape(values(Z))[0] if np.ndim(values(Z)) else 1
+
+    return evaluated(run)
+
+
+def _use(Z: Any, J: Any, Y: Array) -> str:
+    for node in _nodes(J, Z):
+        name, inputs, own = node.op.__name__, node.inputs, loss_of(node.op)
+        predicts = own.predicts if own is not None else name
+        if inputs and inputs[0] is Z and predicts == "sigmoid":
+            return "sigmoid"
+        if any(x is Z for x in inputs) and (
+            predicts == "numbers" or (name == "subtract" and any(values(x) is Y for x in inputs))
+        ):
+            return "numbers"
+    return ""
+
+
+def _nodes(J: Any, Z: Any) -> Iterator[Any]:
+    """The Tensors that a cost is computed from by ops, the cost first, down to the model's output."""
+    waiting, seen = [J], set()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, Tensor) or node in seen or node.op is None:
+            continue
+        seen.add(node)
+        yield node
+        if node is not Z:
+            waiting += node.inputs
+
+
+# -- smoothed labels --------------------------------------------------------------------------------------------------
+
+
+def smoothed(eps: Any, model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> Array:
+    """The labels smoothed, as the loss says what they are: classes, or a sigmoid each; as they are for eps 0.
+
+    Raises
+    ------
+    ValueError
+        If the loss does not say, or is one of numbers.
+    """
+    eps = real_number(eps, "fit: label_smoothing")
+    if not 0 <= eps < 1:
+        raise ValueError(f"fit: label_smoothing must be in [0, 1), got {eps}.")
+    if not eps:
+        return Y
+    dtype = model.parameters()[0].dtype
+
+    def run() -> tuple[set[Any], int]:
+        recording.set(True)
+        Z = model(X)
+        asked = {said.labels for node in _nodes(loss(Z, Y), Z) if (said := loss_of(node.op)) is not None}
+        return asked, np.shape(values(Z))[0]
+
+    asked, rows = evaluated(run)
+    if asked == {check_columns}:
+        indices = rows if Y.shape[0] == 1 else None
+        return smooth_labels(Y, eps, n_classes=indices).astype(dtype)
+    if asked == {check_probabilities}:
+        return smooth_labels(Y, eps, several_labels=True).astype(dtype)
+    what = "is of numbers" if asked == {check_finite} else "does not say that its labels are probabilities"
+    raise ValueError(
+        f"fit: label_smoothing is for labels that are probabilities, and the loss {what}. Leave it out; or smooth them "
+        "yourself: Y = tg.smooth_labels(Y, eps)."
+    )
