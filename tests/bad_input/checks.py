@@ -7,7 +7,7 @@ import numpy as np
 
 import tinygrad_dls as tg
 from tests.bad_input.calls import X3, X23, A, O, Place, call
-from tests.bad_input.corruptions import arrays_instead, scalars_instead
+from tests.bad_input.corruptions import REFUSE, arrays_instead, scalars_instead
 from tests.bad_input.losses import probabilities
 from tests.bad_input.models import count, drawn, no_functions, refuses
 from tests.bad_input.tensors import same_shape
@@ -110,8 +110,9 @@ call("check.diagnose", A(X23, role="X"), run=lambda X: diagnosed(X)[0],
 call("check.diagnose", A(LABELS3, role="Y"), run=lambda Y: diagnosed(Y=Y)[0],
      reference=lambda Y: np.linalg.norm(slope_by_hand(X23, Y)))  # fmt: skip
 call("check.diagnose", A(DW, role="dW"), run=lambda dW: diagnosed(dW=dW), reference=right)
-call("check.diagnose", A(np.array([[0.5, -1.0]]) @ X23, role="Z"), reference=lambda Z: right(DW),
-     run=lambda Z: diagnosed(cache={"Z": Z}))  # fmt: skip
+Z3 = np.array([[0.5, -1.0]]) @ X23
+call("check.diagnose", Place("Z", Z3, lambda z: [bad for bad in arrays_instead(z) if bad.clean is not REFUSE]),
+     run=lambda Z: diagnosed(cache={"Z": Z}), reference=lambda Z: right(DW))  # fmt: skip
 for _option in ("gradients", "cache", "loss", "model"):
     call("check.diagnose", Place(_option, None, no_answers), reference=lambda v: 1 if v is None else refuses(),
          run=lambda v, option=_option: 1 if v is None else tg.check.diagnose(

@@ -192,3 +192,15 @@ call("datasets.train_test_split", O("rng", 0), run=lambda rng: split(rng=rng),
      reference=lambda rng: 20 if drawn(rng, 1) is not None else refuses())  # fmt: skip
 call("datasets.train_test_split", O("stratify", False), run=lambda v: split(stratify=v),
      reference=lambda v: 20 if isinstance(v, (bool, np.bool_)) else refuses())  # fmt: skip
+
+
+def smoothed(y, eps):
+    if y.ndim != 2 or y.shape[0] != 1 or not y.size or not np.isin(y, (0, 1)).all() or not 0 <= eps < 1:
+        raise ValueError
+    return (1 - eps) * y + eps / 2
+
+
+call("smooth_labels", A(np.array([[0.0, 1.0, 1.0]]), role="Y"), run=lambda y: tg.smooth_labels(y, 0.25),
+     reference=lambda y: smoothed(y, 0.25))  # fmt: skip
+call("smooth_labels", O("eps", 0.25), run=lambda eps: tg.smooth_labels([[0, 1]], eps),
+     reference=lambda eps: smoothed(np.array([[0, 1]]), float(eps)) if np.shape(eps) == () else refuses())  # fmt: skip

@@ -156,3 +156,14 @@ def test_a_model_that_drops_out_is_diagnosed_with_the_masks_that_were_used():
     assert all_right(diagnose(dropping, X, Y, gradients(s), cache=cache(s), **kw))
     as_function = tg.nn.Sequential(first, relu, lambda A: A * masks["1"] / 0.8, last)
     assert all_right(diagnose(as_function, X, Y, gradients(s), cache=cache(s)))
+
+
+@pytest.mark.parametrize("junk", ["abc", ["a", "b"], {"a": [1.0]}, np.array(["x"]), object(), lambda x: x], ids=str)
+def test_what_is_no_array_is_listed_and_stops_nothing(junk):
+    model = tg.nn.LogisticRegression(2)
+    X, Y = np.ones((2, 3)), np.array([[0, 1, 1]])
+    gradients = {"dW": np.zeros((1, 2))}
+    report = str(tg.check.diagnose(model, X, Y, gradients, cache={"Z": junk}))
+    assert "Z   no array of numbers" in report
+    with pytest.raises(TypeError, match=r"^dW has dtype|^dW is not a rect"):
+        tg.check.diagnose(model, X, Y, {"dW": junk})

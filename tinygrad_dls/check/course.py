@@ -63,13 +63,13 @@ class Given:
 
     def take(self, label: Any, x: Any, role: str) -> None:
         """Sort one array in; or a dict or a cache of them."""
-        if isinstance(x, Mapping):
+        found = NAME.fullmatch(label) if isinstance(label, str) else None
+        if isinstance(x, Mapping) and not found:
             self.take_all(x, role)
             return
-        if isinstance(x, (list, tuple)) and not _is_numbers(x):
+        if isinstance(x, (list, tuple)) and not found and not _is_numbers(x):
             self.take_cache(x, str(label))
             return
-        found = NAME.fullmatch(label) if isinstance(label, str) else None
         d, kind, n = found.groups() if found else ("", "", "")
         kind = kind if d or kind == "D" else kind.replace("d", "D")
         kind = "b" if kind in "Bb" else kind.upper()
