@@ -4,10 +4,11 @@ The forward pass is recorded as a program of NumPy calls, in evaluation mode: dr
 uses its running statistics. Each call is written as what its function is in ONNX (`tinygrad_dls.onnx.operators`). So a
 model of one's own is exported as the package's are, without a converter for it.
 
->>> import numpy as np, tinygrad_dls as tg
+>>> import os, tempfile, tinygrad_dls as tg
 >>> X, Y = tg.datasets.planar_flower()
 >>> model = tg.nn.TwoLayerNetwork(2, 4, rng=1)
->>> tg.onnx.export(model, "/tmp/flower.onnx", X)
+>>> with tempfile.TemporaryDirectory() as folder:
+...     tg.onnx.export(model, os.path.join(folder, "flower.onnx"), X)
 
 The file needs a runtime of opset 14 and IR version 7, which onnxruntime is from 1.7 on (2021).
 """
@@ -23,6 +24,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import boolean
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.extras import install
 from tinygrad_dls.files import write_whole
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.call import Call, toposort
@@ -31,9 +33,9 @@ from tinygrad_dls.ir.program import Program
 try:
     from onnx import ModelProto, ValueInfoProto, checker, helper
 except ImportError as error:
-    raise ImportError("export to ONNX needs the package onnx: pip install 'tinygrad_dls[onnx]'") from error
+    raise ImportError(f"export to ONNX needs the package onnx: {install('onnx')}") from error
 
-from tinygrad_dls.onnx.operators import add
+from tinygrad_dls.onnx.operators import add, operator_of
 from tinygrad_dls.onnx.recording import ForwardTrace, record
 from tinygrad_dls.onnx.writing import Value, Writer
 
@@ -80,9 +82,10 @@ def export(model: Any, path: str | os.PathLike[str], *examples: Any, rows: bool 
 
     Examples
     --------
-    >>> import numpy as np, tinygrad_dls as tg
+    >>> import os, tempfile, numpy as np, tinygrad_dls as tg
     >>> model = tg.nn.LogisticRegression(3)
-    >>> tg.onnx.export(model, "/tmp/model.onnx", np.ones((3, 1)), rows=True)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.onnx.export(model, os.path.join(folder, "model.onnx"), np.ones((3, 1)), rows=True)
     """
     file = _checked(path)
     rows = boolean(rows, "onnx.export: rows")
@@ -136,7 +139,7 @@ def _model(step: Program, outputs: list[str], rows: bool, again: Program) -> Mod
     results = dict(step.forward[-len(outputs) :])
     calls = toposort(results.values())
     assert isinstance(step.trace, ForwardTrace)
-    w = Writer(step.names, step.trace.sites, lambda w: _number_of_examples(w, step))
+    w = Writer(step.names, operator_of, step.trace.sites, lambda w: _number_of_examples(w, step))
     w.refuse_dtypes(call for call in calls if call.function is not None or call in step.data)
     m = step.trace.m, again.trace.m
     inputs = [_input(w, x, _lengths(m, x.shape, y.shape), rows) for x, y in zip(step.data, again.data, strict=True)]

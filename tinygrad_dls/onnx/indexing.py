@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.ir.call import Call
-
-if TYPE_CHECKING:
-    from tinygrad_dls.onnx.writing import Value, Writer
+from tinygrad_dls.onnx.writing import Value, Writer
 
 __all__ = ["write_index"]
 

@@ -9,54 +9,18 @@ A function of one's own gets its row by `add`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import astype, getitem, like, summed_axes
+from tinygrad_dls.ir.call import Call, astype, getitem, like
 from tinygrad_dls.ir.functions import clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rewrite import named
 from tinygrad_dls.onnx.indexing import write_index
+from tinygrad_dls.onnx.writing import Operator, Value, Writer
 
-if TYPE_CHECKING:
-    from tinygrad_dls.ir.call import Call
-    from tinygrad_dls.onnx.writing import Value, Writer
-
-__all__ = ["Operator", "add", "operator_of"]
-
-
-@dataclass(frozen=True)
-class Operator:
-    """What a function is in ONNX.
-
-    Attributes
-    ----------
-    function : callable
-        As it stands in programs.
-    name : str
-        The operator that goes entry by entry, ``"Tanh"``; empty if there is none.
-    composed : callable, optional
-        The same of the same arguments, in NumPy functions that have rows. Beside a name, it is for float64.
-    write : callable, optional
-        Writes a call into a `tinygrad_dls.onnx.writing.Writer`, and returns the value.
-    arguments : int, optional
-        How many arguments by position, and...
-    keywords : tuple of str
-        ... which keywords it is written with. With others, it is recorded as what the engine composes it of.
-    """
-
-    function: Callable[..., Any]
-    name: str = ""
-    composed: Callable[..., Any] | None = None
-    write: Callable[[Writer, Call], Value] | None = None
-    arguments: int | None = None
-    keywords: tuple[str, ...] = ()
-
-    def takes(self, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
-        """Whether a call with these arguments is written."""
-        return self.arguments is None or (len(args) <= self.arguments and options.keys() <= set(self.keywords))
+__all__ = ["add", "operator_of"]
 
 
 _ROWS: dict[Any, Operator] = {}
@@ -82,7 +46,7 @@ def add(
     composed : callable, optional, keyword-only
         The same of the same arguments, in NumPy functions that ONNX has; beside a name, for float64 alone.
     write, arguments, keywords : optional, keyword-only
-        See `Operator`.
+        See `tinygrad_dls.onnx.writing.Operator`.
 
     Examples
     --------
@@ -144,14 +108,19 @@ def _arctan2(y: Any, x: Any) -> Any:
     return np.where(y < 0, -angle, angle)
 
 
+LARGE = 1e8  # whose square does not notice a 1
+
+
 def _arcsinh(x: Any) -> Any:
     a = np.abs(x)
-    return np.sign(x) * np.log1p(a + a * (a / (1 + np.sqrt(a * a + 1))))
+    near = np.where(a > LARGE, 0, a)
+    small = np.log1p(near + near * (near / (1 + np.sqrt(near * near + 1))))
+    return np.sign(x) * np.where(a > LARGE, np.log(a) + np.log(2).item(), small)
 
 
 def _arccosh(x: Any) -> Any:
-    t = x - 1
-    return np.log1p(t + np.sqrt(t * (t + 2)))
+    t = np.where(x > LARGE, 0, x - 1)
+    return np.where(x > LARGE, np.log(x) + np.log(2).item(), np.log1p(t + np.sqrt(t * (t + 2))))
 
 
 def _arctanh(x: Any) -> Any:
@@ -265,11 +234,6 @@ def _refuse_options(w: Writer, call: Call, *known: str) -> None:
         raise w.refused(call, f"with {', '.join(others)}")
 
 
-def _axes(call: Call) -> tuple[int, ...]:
-    """The axes that a reduction runs over; a number has none."""
-    return summed_axes(call) if call.args[0].shape else ()
-
-
 def _reduced(w: Writer, name: str, x: Value, axes: tuple[int, ...], keepdims: bool, dtype: Any) -> Value:
     if not axes:
         return x
@@ -284,17 +248,16 @@ def _reduction(name: str, within: Any = None) -> Callable[[Writer, Call], Value]
     def write(w: Writer, call: Call) -> Value:
         _refuse_options(w, call, "axis", "keepdims", "dtype")
         dtype = np.dtype(within or (np.int32 if call.dtype == bool else call.dtype))
-        x = w.value(call.args[0], bool if within else None)
-        return w.cast(
-            _reduced(w, name, w.cast(x, dtype), _axes(call), bool(call.options.get("keepdims")), dtype), call.dtype
-        )
+        x = w.cast(w.value(call.args[0], bool if within else None), dtype)
+        keepdims = call.options.get("keepdims", False)
+        return w.cast(_reduced(w, name, x, call.options["axis"], keepdims, dtype), call.dtype)
 
     return write
 
 
 def _var(w: Writer, call: Call) -> Value:
     _refuse_options(w, call, "axis", "keepdims", "ddof")
-    axes, keepdims, ddof = _axes(call), bool(call.options.get("keepdims")), call.options.get("ddof", 0)
+    axes, keepdims, ddof = call.options["axis"], call.options.get("keepdims", False), call.options.get("ddof", 0)
     x = w.value(call.args[0], call.dtype)
     deviation = w.node("Sub", x, _reduced(w, "ReduceMean", x, axes, True, x.dtype), dtype=x.dtype)
     square = w.node("Mul", deviation, deviation, dtype=x.dtype)
@@ -324,9 +287,11 @@ def _flat_without_axis(w: Writer, call: Call, default: Any = None) -> tuple[Valu
     x = w.value(call.args[0])
     axis = call.options.get("axis", call.args[1] if len(call.args) > 1 else default)
     rank = len(call.args[0].shape)
-    if axis is None or not rank:
-        return w.node("Reshape", x, w.integers([-1]), dtype=x.dtype, allowzero=0), 0
-    return x, axis % rank
+    return (_flat(w, x), 0) if axis is None or not rank else (x, axis % rank)
+
+
+def _flat(w: Writer, x: Value) -> Value:
+    return w.node("Reshape", x, w.integers([-1]), dtype=x.dtype)
 
 
 def _cumsum(w: Writer, call: Call) -> Value:
@@ -347,24 +312,25 @@ def _in_order(which: int) -> Callable[[Writer, Call], Value]:
     return write
 
 
-def _count_nonzero(w: Writer, call: Call) -> Value:
-    return w.written(like(call, np.sum, w.as_truths(call.args[0]), *call.args[1:], **call.options))
+def _count_nonzero(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    return np.sum(np.not_equal(x, 0), axis=axis, keepdims=keepdims)
 
 
-for _function, _name in {
+_REDUCTIONS: dict[Any, str] = {
     np.sum: "ReduceSum", np.prod: "ReduceProd", np.max: "ReduceMax", np.min: "ReduceMin", np.mean: "ReduceMean",
-}.items():  # fmt: skip
+}  # fmt: skip
+for _function, _name in _REDUCTIONS.items():
     add(_function, write=_reduction(_name), arguments=2, keywords=("axis", "keepdims", "dtype"))
 add(np.any, write=_reduction("ReduceMax", np.int32))
 add(np.all, write=_reduction("ReduceMin", np.int32))
-add(np.count_nonzero, write=_count_nonzero)
+add(np.count_nonzero, composed=_count_nonzero)
 add(np.var, write=_var)
 add(np.argmax, write=_extreme_place("ArgMax"))
 add(np.argmin, write=_extreme_place("ArgMin"))
 add(np.cumsum, write=_cumsum)
 add(np.sort, write=_in_order(0))
 add(np.argsort, write=_in_order(1))
-add(sigmoid, write=lambda w, call: w.node("Sigmoid", w.value(call.args[0], call.dtype), dtype=call.dtype))
+add(sigmoid, composed=lambda z: sigmoid(z))  # the operator is rough in the tails, of which costs take logarithms
 add(softmax, write=lambda w, call: w.node("Softmax", w.value(call.args[0], call.dtype), dtype=call.dtype, axis=0))
 
 
@@ -394,91 +360,70 @@ add(np.einsum, write=_einsum)
 # -- the same entries elsewhere ---------------------------------------------------------------------------------------
 
 
-def _given(call: Call, i: int, *names: str, default: Any = None) -> Any:
-    """An argument by its place, or by one of its names."""
-    if len(call.args) > i:
-        return call.args[i]
-    return next((call.options[name] for name in names if name in call.options), default)
-
-
 def _reshape(w: Writer, call: Call) -> Value:
-    _refuse_options(w, call, "shape", "newshape")
-    x = w.value(call.args[0])
-    return w.node("Reshape", x, w.lengths(_given(call, 1, "shape", "newshape")), dtype=x.dtype, allowzero=1)
+    _refuse_options(w, call)
+    x, shape = call.args
+    x = w.value(x)
+    return w.node("Reshape", x, w.lengths(shape), dtype=x.dtype, allowzero=1)
 
 
 def _broadcast_to(w: Writer, call: Call) -> Value:
-    x = w.value(call.args[0])
-    return w.node("Expand", x, w.lengths(_given(call, 1, "shape")), dtype=x.dtype)
-
-
-def _expand_dims(w: Writer, call: Call) -> Value:
-    axis = _given(call, 1, "axis")
-    rank = len(call.shape)
-    return w.unsqueezed(
-        w.value(call.args[0]), [i % rank for i in (axis if isinstance(axis, (tuple, list)) else (axis,))]
-    )
+    x, shape = call.args
+    x = w.value(x)
+    return w.node("Expand", x, w.lengths(shape), dtype=x.dtype)
 
 
 def _squeeze(w: Writer, call: Call) -> Value:
-    axis = _given(call, 1, "axis")
-    shape = call.args[0].shape
-    if axis is None:
-        axis = tuple(i for i, n in enumerate(shape) if n == 1)
-    axes = [i % len(shape) for i in (axis if isinstance(axis, (tuple, list)) else (axis,))]
-    x = w.value(call.args[0])
+    x, axes = w.value(call.args[0]), call.options["axis"]
     return w.node("Squeeze", x, w.integers(axes), dtype=x.dtype) if axes else x
 
 
 def _transpose(w: Writer, call: Call) -> Value:
-    rank, axes = len(call.args[0].shape), _given(call, 1, "axes")
-    order = list(range(rank))[::-1] if axes is None else [int(i) % rank for i in axes]
-    return w.transposed(w.value(call.args[0]), order)
-
-
-def _swapaxes(w: Writer, call: Call) -> Value:
-    order = list(range(len(call.shape)))
-    i, j = _given(call, 1, "axis1"), _given(call, 2, "axis2")
-    order[i], order[j] = order[j], order[i]
-    return w.transposed(w.value(call.args[0]), order)
+    reverse = range(len(call.shape))[::-1]
+    return w.transposed(w.value(call.args[0]), call.options.get("axes", reverse))
 
 
 def _concatenate(w: Writer, call: Call) -> Value:
     _refuse_options(w, call, "axis")
-    axis = _given(call, 1, "axis", default=0)
-    parts = [w.value(x, call.dtype) for x in call.args[0]]
+    axis, parts = call.options["axis"], [w.value(x, call.dtype) for x in call.args[0]]
     if axis is None:
-        parts = [w.node("Reshape", x, w.integers([-1]), dtype=x.dtype, allowzero=0) for x in parts]
-        axis = 0
+        axis, parts = 0, [_flat(w, x) for x in parts]
     return w.node("Concat", *parts, dtype=call.dtype, axis=axis)
 
 
 def _stack(w: Writer, call: Call) -> Value:
     _refuse_options(w, call, "axis")
-    axis = _given(call, 1, "axis", default=0) % len(call.shape)
+    axis = call.options["axis"]
     parts = [w.unsqueezed(w.value(x, call.dtype), [axis]) for x in call.args[0]]
     return w.node("Concat", *parts, dtype=call.dtype, axis=axis)
 
 
 def _full(w: Writer, call: Call) -> Value:
-    shape, number = _given(call, 0, "shape"), _given(call, 1, "fill_value", default=1)
+    shape, number = call.args
     return w.node("Expand", w.value(number, call.dtype), w.lengths(shape), dtype=call.dtype)
 
 
+def _full_like(w: Writer, call: Call) -> Value:
+    _refuse_options(w, call, "dtype")
+    shape = w.node("Shape", w.value(call.args[0]), dtype=np.int64)
+    return w.node("Expand", w.value(call.args[1], call.dtype), shape, dtype=call.dtype)
+
+
 def _ones(w: Writer, call: Call) -> Value:
-    return w.node("Expand", w.constant(1, call.dtype), w.lengths(_given(call, 0, "shape")), dtype=call.dtype)
+    shape = call.args[0] if call.args else call.options["shape"]
+    return w.node("Expand", w.constant(1, call.dtype), w.lengths(shape), dtype=call.dtype)
 
 
 add(np.reshape, write=_reshape)
 add(np.broadcast_to, write=_broadcast_to)
-add(np.expand_dims, write=_expand_dims)
+add(np.expand_dims, write=lambda w, call: w.unsqueezed(w.value(call.args[0]), call.options["axis"]))
 add(np.squeeze, write=_squeeze)
 add(np.transpose, write=_transpose)
-add(np.swapaxes, write=_swapaxes)
 add(np.concatenate, write=_concatenate)
 add(np.stack, write=_stack)
 add(getitem, write=write_index)
 add(np.full, write=_full)
+add(np.full_like, write=_full_like)
 add(np.ones, write=_ones)
 add(np.asarray, write=lambda w, call: w.value(call.args[0], call.dtype))
 add(astype, write=lambda w, call: w.value(call.args[0], call.dtype))
@@ -502,7 +447,7 @@ def _remainder(w: Writer, call: Call) -> Value:
 
 
 def _round(w: Writer, call: Call) -> Value:
-    decimals = _given(call, 1, "decimals", default=0)
+    decimals = call.options.get("decimals", 0)
     if np.dtype(call.dtype).kind != "f":
         raise w.refused(call, "of integers")
     if decimals == 0:

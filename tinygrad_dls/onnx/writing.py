@@ -7,6 +7,7 @@ of one dtype. So the dtypes of each call are looked up in NumPy, and casts are w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,9 +17,8 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import Call, called, toposort
 from tinygrad_dls.ir.rewrite import traced
-from tinygrad_dls.onnx.operators import operator_of
 
-__all__ = ["Value", "Writer"]
+__all__ = ["Operator", "Value", "Writer"]
 
 DTYPES = {np.dtype(x): x for x in (np.float32, np.float64, np.int32, np.int64, np.bool_)}
 OF_TRUTHS = {"Add": "Or", "Max": "Or", "Mul": "And", "Min": "And", "Equal": "Equal"}  # the rest is of numbers
@@ -31,6 +31,38 @@ class Value(NamedTuple):
     dtype: np.dtype[Any]
 
 
+@dataclass(frozen=True)
+class Operator:
+    """What a function is in ONNX.
+
+    Attributes
+    ----------
+    function : callable
+        As it stands in programs.
+    name : str
+        The operator that goes entry by entry, ``"Tanh"``; empty if there is none.
+    composed : callable, optional
+        The same of the same arguments, in NumPy functions that have rows. Beside a name, it is for float64.
+    write : callable, optional
+        Writes a call into a `Writer`, and returns the value.
+    arguments : int, optional
+        How many arguments by position, and...
+    keywords : tuple of str
+        ... which keywords it is written with. With others, it is recorded as what the engine composes it of.
+    """
+
+    function: Callable[..., Any]
+    name: str = ""
+    composed: Callable[..., Any] | None = None
+    write: Callable[[Writer, Call], Value] | None = None
+    arguments: int | None = None
+    keywords: tuple[str, ...] = ()
+
+    def takes(self, args: Sequence[Any], options: Mapping[str, Any]) -> bool:
+        """Whether a call with these arguments is written."""
+        return self.arguments is None or (len(args) <= self.arguments and options.keys() <= set(self.keywords))
+
+
 class Writer:
     """The nodes and the constants of a graph.
 
@@ -38,17 +70,25 @@ class Writer:
     ----------
     names : Names
         What is taken already.
+    operator_of : function
+        The row of a function, or None.
     call_sites : mapping
         For functions, where they were called, for errors.
     m : function
         Writes the number of examples.
     """
 
-    def __init__(self, names: Names, call_sites: Mapping[Any, Iterable[str]], m: Callable[[Writer], Value]) -> None:
+    def __init__(
+        self,
+        names: Names,
+        operator_of: Callable[[Any], Operator | None],
+        call_sites: Mapping[Any, Iterable[str]],
+        m: Callable[[Writer], Value],
+    ) -> None:
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
         self.values: dict[Call, Value] = {}
-        self._names, self._call_sites, self._m = names, call_sites, m
+        self._names, self._operator_of, self._call_sites, self._m = names, operator_of, call_sites, m
         self._known: dict[Any, Value] = {}  # constants, and casts
         self._layers: set[str] = set()
 
@@ -57,8 +97,11 @@ class Writer:
     def written(self, call: Call) -> Value:
         """The value of a call, after those that it needs."""
         for inner in toposort([call], known=self.values.__contains__):
-            value = self._m(self) if inner.function is None else self._of(inner)
-            self.values[inner] = self._called(value, inner.name) if inner.name else value
+            if inner.function is None:
+                self.values[inner] = self._m(self)
+            else:
+                value = self._of(inner)
+                self.values[inner] = self._called(value, inner.name) if inner.name else value
         return self.values[call]
 
     def _called(self, value: Value, name: str) -> Value:
@@ -71,7 +114,7 @@ class Writer:
         return Value(name, value.dtype)
 
     def _of(self, call: Call) -> Value:
-        row = operator_of(call.function)
+        row = self._operator_of(call.function)
         if row is None:
             raise self.refused(call)
         if row.composed is not None and (not row.name or call.dtype == np.float64):
@@ -142,10 +185,6 @@ class Writer:
         if key not in self._known:
             self._known[key] = self.node("Cast", value, dtype=dtype, to=helper.np_dtype_to_tensor_dtype(dtype))
         return self._known[key]
-
-    def as_truths(self, x: Any) -> Call:
-        """A call that gives whether the entries are not 0."""
-        return traced(lambda x: np.not_equal(x, 0), x)
 
     # -- nodes --------------------------------------------------------------------------------------------------------
 
