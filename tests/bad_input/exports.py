@@ -26,7 +26,8 @@ def predicted(X, rows=False, dynamic=True):
 NAMES = ("layer1", "affine")
 call("onnx.export", A(X35, role="X"), reference=lambda X: softmax(two_by_hand(X)), run=predicted, names=NAMES)
 call("onnx.export", O("rows", True), names=NAMES,
-     reference=lambda rows: (flag(rows), softmax(two_by_hand(X35)))[1], run=lambda rows: predicted(X35, rows=rows))  # fmt: skip
+     reference=lambda rows: (flag(rows), softmax(two_by_hand(X35)))[1],
+     run=lambda rows: predicted(X35, rows=rows))  # fmt: skip
 call("onnx.export", O("dynamic", True), names=NAMES,
      reference=lambda dynamic: (flag(dynamic), softmax(two_by_hand(X35)))[1],
      run=lambda dynamic: predicted(X35, dynamic=dynamic))  # fmt: skip

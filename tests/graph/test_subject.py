@@ -3,8 +3,8 @@
 import dataclasses
 import os
 import re
-from pathlib import Path
 import reprlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -165,8 +165,8 @@ HINT = "Did it, or what it calls, use .data, .item() or float(), or forget to re
                  loss=LOGITS),
         *refused(LOOKING, TypeError, "with loss=, the labels come last: write {model}; got no input.", MODEL,
                  loss=LOGITS),
-        *refused(WITH_LOSS, TypeError, "loss= takes a function, such as tg.binary_cross_entropy_with_logits, got 'mse'.",
-                 MODEL, X, Y, loss="mse"),
+        *refused(WITH_LOSS, TypeError, "loss= takes a function, such as tg.binary_cross_entropy_with_logits, got "
+                 "'mse'.", MODEL, X, Y, loss="mse"),
         *refused(["draw"], TypeError, "TwoLayerNetwork does not take 2 inputs: too many positional arguments. Labels "
                  "come with loss=: write {model}.", MODEL, X, Y),
         *refused(LOOKING, TypeError, "TwoLayerNetwork does not take 2 inputs: too many positional arguments.", MODEL,
