@@ -176,6 +176,13 @@ def test_a_path_that_cannot_be_written_is_refused_before_the_model_runs(tmp_path
             tg.onnx.export(never, path, X)
 
 
+def test_a_file_that_would_be_too_large_for_its_format_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tg.onnx, "LARGEST", 100)
+    with pytest.raises(ValueError, match=r"onnx\.export: the file would be of \d+ bytes; a file in ONNX holds 2 GB at"):
+        tg.onnx.export(MODEL, tmp_path / "model.onnx", X)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_dropout_and_batch_norm_are_in_evaluation_mode_even_if_the_model_trains(tmp_path):
     """So they draw nothing, and are not refused."""
     model = tg.nn.Sequential(tg.nn.Linear(2, 3, rng=0), tg.nn.BatchNorm(3), tg.nn.Dropout(0.5, rng=0))

@@ -10,7 +10,7 @@ model of one's own is exported as the package's are, without a converter for it.
 >>> with tempfile.TemporaryDirectory() as folder:
 ...     tg.onnx.export(model, os.path.join(folder, "flower.onnx"), X)
 
-The file needs a runtime of opset 14 and IR version 7, which onnxruntime is from 1.7 on (2021).
+The file is of opset 14 and IR version 7 (2021), so that old runtimes take it too.
 """
 
 from __future__ import annotations
@@ -101,6 +101,10 @@ def export(model: Any, path: str | os.PathLike[str], *examples: Any, rows: bool 
     one, other = (_model(step, outputs, rows, again) for step, again in ((first, second), (second, first)))
     if one != other:
         raise _frozen(one, other)
+    if one.ByteSize() > LARGEST:
+        raise ValueError(
+            f"onnx.export: the file would be of {one.ByteSize():,} bytes; a file in ONNX holds 2 GB at most."
+        )
     content = one.SerializeToString()
     checker.check_model(one, full_check=True)
     write_whole(file, content)

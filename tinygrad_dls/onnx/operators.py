@@ -67,9 +67,9 @@ def operator_of(function: Callable[..., Any] | None) -> Operator | None:
 for _function, _name in {
     np.add: "Add", np.subtract: "Sub", np.multiply: "Mul", np.divide: "Div", np.power: "Pow", np.negative: "Neg",
     np.maximum: "Max", np.minimum: "Min", np.abs: "Abs", np.sign: "Sign", np.sqrt: "Sqrt", np.exp: "Exp",
-    np.log: "Log", np.sin: "Sin", np.cos: "Cos", np.tanh: "Tanh", np.floor: "Floor", np.ceil: "Ceil", np.rint: "Round",
+    np.log: "Log", np.sin: "Sin", np.tanh: "Tanh", np.floor: "Floor", np.ceil: "Ceil", np.rint: "Round",
     np.greater: "Greater", np.greater_equal: "GreaterOrEqual", np.less: "Less", np.less_equal: "LessOrEqual",
-    np.equal: "Equal", np.float_power: "Pow", np.isnan: "IsNaN", np.isinf: "IsInf", np.matmul: "MatMul",
+    np.equal: "Equal", np.float_power: "Pow", np.isnan: "IsNaN", np.isinf: "IsInf",
 }.items():  # fmt: skip
     add(_function, _name)
 
@@ -171,6 +171,7 @@ for _function, _composed in _COMPOSED.items():
     add(_function, composed=_composed)
 
 _FOR_FLOAT32: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    (np.cos, "Cos", lambda x: 1 - 2 * np.square(np.sin(x / 2))),  # which onnxruntime 1.23 does not have for float64
     (np.tan, "Tan", lambda x: np.sin(x) / np.cos(x)),
     (np.arcsin, "Asin", lambda x: np.arctan(x / np.sqrt((1 - x) * (1 + x)))),
     (np.arccos, "Acos", lambda x: 2 * np.arctan(np.sqrt((1 - x) / (1 + x)))),
@@ -338,6 +339,14 @@ def _norm(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     return np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims))
 
 
+def _matmul(w: Writer, call: Call) -> Value:
+    """A product; of matrices of float64 as Gemm, as onnxruntime 1.23 fails at MatMul beside a transpose there."""
+    _refuse_options(w, call)
+    of_matrices = call.dtype == np.float64 and all(len(x.shape) == 2 for x in call.args)
+    name = "Gemm" if of_matrices else "MatMul"
+    return w.node(name, *(w.value(x, call.dtype) for x in call.args), dtype=call.dtype)
+
+
 def _dot(w: Writer, call: Call) -> Value:
     ranks = [np.ndim(x) if not hasattr(x, "shape") else len(x.shape) for x in call.args]
     if max(ranks) > 2:
@@ -353,6 +362,7 @@ def _einsum(w: Writer, call: Call) -> Value:
 
 
 add(np.linalg.norm, composed=_norm, arguments=1, keywords=("axis", "keepdims"))
+add(np.matmul, write=_matmul)
 add(np.dot, write=_dot)
 add(np.einsum, write=_einsum)
 
