@@ -187,6 +187,9 @@ def test_opset_and_ir_version_are_old_enough_for_runtimes_of_2021(tmp_path):
     file = onnx.load(tmp_path / "model.onnx")
     assert ([(x.domain, x.version) for x in file.opset_import], file.ir_version) == ([("", 14)], 7)
     onnx.checker.check_model(file, full_check=True)
+    names = [node.name for node in file.graph.node]
+    assert all(names)
+    assert len(set(names)) == len(names)  # older runtimes fuse nodes without names into one that is there twice
 
 
 def test_exporting_changes_nothing_of_the_model(tmp_path):

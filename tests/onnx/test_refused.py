@@ -162,6 +162,12 @@ def test_it_is_refused_by_name_and_writes_nothing(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_many_examples_are_recorded_as_few_and_counted_as_given(tmp_path):
+    many = np.ones((2, 1000))
+    with pytest.raises(TypeError, match=r"works with 1000 examples, as given, and fails with 64"):
+        tg.onnx.export(lambda X: X + many, tmp_path / "model.onnx", many)
+
+
 def test_a_path_that_cannot_be_written_is_refused_before_the_model_runs(tmp_path):
     def never(X):
         raise AssertionError

@@ -27,6 +27,7 @@ from tinygrad_dls.optimizer import Optimizer
 __all__ = ["ForwardTrace", "record"]
 
 OF_CLASSIFIERS = ("predict_proba", "predict")
+FEW = 64  # examples that are enough to record with
 DRAWS = 4  # recordings of the same, in all of which even a single random truth is unlikely to be the same
 
 
@@ -111,8 +112,9 @@ class _Forward(FunctionSource):
 
     @property
     def m(self) -> int | None:
-        """The number of examples to record with; None for those that are given, whatever they are."""
-        return super().m if self.dynamic else None
+        """The number of examples to record with, a few; None for those that are given, whatever they are."""
+        found = super().m if self.dynamic else None
+        return found if found is None or found <= FEW else self.other(FEW - 1)
 
     def refuse_other_dtypes(self, step: Program) -> None:
         """Refuse a recording that is not what was computed."""

@@ -110,7 +110,7 @@ class Writer:
         if last is None or list(last.output) != [value.name] or last.op_type == "Cast" or name in self._layers:
             return value
         self._layers.add(name)
-        last.output[0] = name
+        last.output[0] = last.name = name
         return Value(name, value.dtype)
 
     def _of(self, call: Call) -> Value:
@@ -196,7 +196,7 @@ class Writer:
         """A node with several outputs."""
         outputs = [Value(self._names.free(name.lower()), dtype) for dtype in dtypes]
         given, made = [x.name for x in inputs], [x.name for x in outputs]
-        self.nodes.append(helper.make_node(name, given, made, **attributes))
+        self.nodes.append(helper.make_node(name, given, made, name=made[0], **attributes))  # runtimes ask for names
         return outputs
 
     def transposed(self, x: Value, order: Sequence[int]) -> Value:
@@ -210,7 +210,7 @@ class Writer:
 
     def named(self, value: Value, name: str) -> Value:
         """The same by the name of an output."""
-        self.nodes.append(helper.make_node("Identity", [value.name], [name]))
+        self.nodes.append(helper.make_node("Identity", [value.name], [name], name=name))
         return Value(name, value.dtype)
 
     # -- errors -------------------------------------------------------------------------------------------------------
