@@ -35,6 +35,7 @@ def test_import_takes_numpy_alone():
         ("derive", "derivations.derive"),
         ("draw", "drawing.draw"),
         ("numpy_source", "source"),
+        ("onnx", "onnx"),
         ("report", "reports.report"),
     ],
 )
@@ -78,7 +79,7 @@ ORDER = [
     "check.regularised", "check.chain", "check.nearness", "check.course", "check.walk", "check.elsewhere",
     "check.diagnosis", "check.update_rule", "check.slips", "check.verdicts", "check.updates", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
-    "source",
+    "source", "onnx.writing", "onnx.indexing", "onnx.operators", "onnx.recording", "onnx",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.ranks", "drawing.boxes",
     "drawing.picture", "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
     "derivations.explanations", "derivations.notation", "derivations.latex", "derivations.lines",

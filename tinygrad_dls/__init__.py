@@ -84,7 +84,7 @@ from tinygrad_dls.training.metrics import accuracy, confusion_matrix
 from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 if TYPE_CHECKING:
-    from tinygrad_dls import check, datasets
+    from tinygrad_dls import check, datasets, onnx
     from tinygrad_dls.check.anomaly import AnomalyError, detect_anomaly
     from tinygrad_dls.compiler import compile
     from tinygrad_dls.derivations.derive import derive
@@ -100,7 +100,7 @@ __all__ = [
     "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide", "dot", "draw", "dropout", "exp", "expand_dims",
     "expm1", "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "l2", "log", "log1p",
     "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches",
-    "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source", "op", "optim", "power", "prod", "relu",
+    "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source", "onnx", "op", "optim", "power", "prod", "relu",
     "report", "reshape", "sigmoid", "sin", "smooth_labels", "softmax", "softmax_cross_entropy", "softplus", "sqrt",
     "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var",
     "where",
@@ -116,6 +116,7 @@ _ON_FIRST_USE = {  # training does not need them
     "derive": "tinygrad_dls.derivations.derive",
     "draw": "tinygrad_dls.drawing.draw",
     "numpy_source": "tinygrad_dls.source",
+    "onnx": "tinygrad_dls.onnx",
     "report": "tinygrad_dls.reports.report",
 }
 

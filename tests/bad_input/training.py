@@ -200,7 +200,5 @@ def smoothed(y, eps):
     return (1 - eps) * y + eps / 2
 
 
-call("smooth_labels", A(np.array([[0.0, 1.0, 1.0]]), role="Y"), run=lambda y: tg.smooth_labels(y, 0.25),
-     reference=lambda y: smoothed(y, 0.25))  # fmt: skip
 call("smooth_labels", O("eps", 0.25), run=lambda eps: tg.smooth_labels([[0, 1]], eps),
      reference=lambda eps: smoothed(np.array([[0, 1]]), float(eps)) if np.shape(eps) == () else refuses())  # fmt: skip

@@ -1,8 +1,10 @@
 """What a user passes: the same mistake gets the same words from everyone, and what fits is taken by all who can."""
 
 import dataclasses
+import os
 import re
 import reprlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +53,10 @@ def diagnose(target, *inputs, **options):
     return tg.check.diagnose(target, *(inputs or (X, Y)), {"dW1": np.ones((4, 2))}, **options)
 
 
+def export(target=None, *inputs):
+    return tg.onnx.export(target, Path(os.devnull), *inputs)
+
+
 CALLS = {
     "draw": draw,
     "derive": tg.derive,
@@ -59,6 +65,7 @@ CALLS = {
     "compile": compile,
     "fit": fit,
     "diagnose": diagnose,
+    "onnx.export": export,
 }
 LOOKING = ["draw", "derive", "numpy_source", "report"]  # at a graph, whoever made it
 COSTS = ["derive", "numpy_source", "report"]
@@ -68,13 +75,18 @@ OF_FUNCTIONS = [*LOOKING, "compile"]
 
 # how each is called, as its errors say it
 COST = {name: f"{name}(J)" for name in LOOKING}
-FUNCTION = {name: f"{name}(f, X, Y)" for name in LOOKING} | {"compile": "compile(f)"}
+FUNCTION = {name: f"{name}(f, X, Y)" for name in LOOKING} | {
+    "compile": "compile(f)",
+    "onnx.export": "onnx.export(f, path, X)",
+}
 TRAINED = {
     **{name: f"{name}(model, X, Y, loss=...)" for name in LOOKING},
     "compile": "compile(model, loss, optimizer)",
     "fit": "fit(model, X, Y, loss=..., optimizer=...)",
     "diagnose": "diagnose(model, X, Y, gradients, loss=...)",
+    "onnx.export": "onnx.export(model, path, X)",
 }
+WITH_LOSS = [name for name in ALL if "loss" in TRAINED[name]]
 MODELS = TRAINED | {"draw": f"draw(model, X) or draw(model, (2, 400)) or {TRAINED['draw']}"}
 EXPECTED = {
     name: "; or ".join(
@@ -153,8 +165,8 @@ HINT = "Did it, or what it calls, use .data, .item() or float(), or forget to re
                  loss=LOGITS),
         *refused(LOOKING, TypeError, "with loss=, the labels come last: write {model}; got no input.", MODEL,
                  loss=LOGITS),
-        *refused(ALL, TypeError, "loss= takes a function, such as tg.binary_cross_entropy_with_logits, got 'mse'.",
-                 MODEL, X, Y, loss="mse"),
+        *refused(WITH_LOSS, TypeError, "loss= takes a function, such as tg.binary_cross_entropy_with_logits, got "
+                 "'mse'.", MODEL, X, Y, loss="mse"),
         *refused(["draw"], TypeError, "TwoLayerNetwork does not take 2 inputs: too many positional arguments. Labels "
                  "come with loss=: write {model}.", MODEL, X, Y),
         *refused(LOOKING, TypeError, "TwoLayerNetwork does not take 2 inputs: too many positional arguments.", MODEL,

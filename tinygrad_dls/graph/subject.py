@@ -57,6 +57,7 @@ WAYS = {
     "report": _looking("report", needs=("inputs", "loss")),
     "compile": Ways("", "compile(f)", ("compile(model, loss, optimizer)",), ("loss", "optimizer")),
     "fit": Ways("", "", ("fit(model, X, Y, loss=..., optimizer=...)",), ("inputs", "loss", "optimizer")),
+    "onnx.export": Ways("", "onnx.export(f, path, X)", ("onnx.export(model, path, X)",), ("inputs",), single=False),
     "diagnose": Ways("", "", ("diagnose(model, X, Y, gradients, loss=...)",), ("inputs",)),
 }
 
@@ -188,11 +189,7 @@ class Subject:
         TypeError
             If it does not take so many inputs, or returns no such Tensor.
         """
-        try:
-            J = self.function(*arrays)
-        except TypeError as error:
-            self._refuse_number_of_inputs(arrays, error)
-            raise
+        J = self.call(*arrays)
         single = self.ways.single
         if isinstance(J, Tensor) and (J.shape == () or not single):
             return J
@@ -203,6 +200,20 @@ class Subject:
             f"{self.caller}: {self._who} must return {what}, got {shown(J)}. Did it, or what it calls, use .data, "
             f".item() or float(), or forget to return?{self._by_itself}"
         )
+
+    def call(self, *arrays: Any) -> Any:
+        """What the function or the model gives for arrays, whatever it is.
+
+        Raises
+        ------
+        TypeError
+            If it does not take so many inputs.
+        """
+        try:
+            return self.function(*arrays)
+        except TypeError as error:
+            self._refuse_number_of_inputs(arrays, error)
+            raise
 
     def refuse_without_graph(self, J: Tensor) -> None:
         """Refuse what `run` gave, if no gradient flows through it."""
@@ -245,7 +256,7 @@ class Subject:
         except ValueError:  # a builtin, which does not say what it takes
             return
         except TypeError as mismatch:
-            alone = self.model is not None and self.loss is None
+            alone = self.model is not None and self.loss is None and "loss=" in self.ways.model
             hint = f" Labels come with loss=: write {self.ways.model}." if alone else ""
             count = "1 input" if len(data) == 1 else f"{len(data)} inputs"
             raise TypeError(f"{self.caller}: {self._kind} does not take {count}: {mismatch}.{hint}") from error

@@ -34,7 +34,7 @@ from tinygrad_dls.nn.normalisation import untouched
 from tinygrad_dls.nn.regularisation import SETTINGS, setting
 from tinygrad_dls.optimizer import Optimizer
 
-__all__ = ["FunctionSource", "Program", "program", "program_of_composed"]
+__all__ = ["FunctionSource", "Program", "holding", "program", "program_of_composed"]
 
 ACTIVATIONS = (sigmoid, softmax)  # that costs hold within
 EXAMPLES = 7  # the fewest examples to record with: of fewer, too many lengths are a multiple
@@ -343,7 +343,7 @@ class FunctionSource(_Source):
         result.data = [x.call for x in arrays]
         parameters = {p: trace.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
-        with _holding(parameters):
+        with holding(parameters):
             numbers: list[tuple[Call, Any]] = []
             hot = one_hot_as_input(trace, result.one_hot) if self.symbols else nullcontext()
             with self.named_numbers(result, numbers), hot, buffers_as_inputs(trace, names, result.buffers):
@@ -411,7 +411,7 @@ def program_of_composed(
 
 
 @contextmanager
-def _holding(parameters: dict[Tensor, Tracer]) -> Iterator[None]:
+def holding(parameters: dict[Tensor, Tracer]) -> Iterator[None]:
     """Parameters that hold tracers for a while. No other thread may use them meanwhile."""
     before = [(p, p._value, p._grad, p._escaped) for p in parameters]
     try:

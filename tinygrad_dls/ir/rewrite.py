@@ -45,7 +45,7 @@ from tinygrad_dls.ir.call import (
 from tinygrad_dls.ir.shapes import inferred, normalized
 from tinygrad_dls.ir.tracer import Trace, Tracer
 
-__all__ = ["Identity", "Pair", "Rule", "named", "names_of", "rewrite", "rewrite_beside"]
+__all__ = ["Identity", "Pair", "Rule", "named", "names_of", "rewrite", "rewrite_beside", "traced"]
 
 ANY: Any = (None, None)  # the shape and the dtype of a variable
 
@@ -151,6 +151,13 @@ def named(function: Callable[..., Any]) -> Callable[..., Any]:
         return x._trace.call(function, each(_call_of, (x, *others)), {})
 
     return one_call
+
+
+def traced(function: Callable[..., Any], *args: Any, **options: Any) -> Call:
+    """The program of NumPy code of these arguments, some of them calls, with shapes and dtypes inferred."""
+    trace = _PairTrace()
+    call: Call = function(*each(trace.array, args), **each(trace.array, options)).call
+    return call
 
 
 class _PairTrace(Trace):

@@ -47,6 +47,8 @@ class Trace:
         The number of examples: axes of this length, or of a multiple, are `Dimension` objects. None: all are numbers.
     """
 
+    largest_constant: float = CONSTANT
+
     def __init__(self, m: int | None = None) -> None:
         self.m = m
         self.dimension = program_input("m", (), int, m)
@@ -97,6 +99,10 @@ class Trace:
         """What a call gives."""
         return function(*args, **options)
 
+    def call_site(self) -> str:
+        """Where the code outside this package is that is recorded now, in words."""
+        return _where()
+
     def _refuse_what_hangs_on_values(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         """Refuse what gives arrays of other shapes for other values."""
         index = args[1] if function is getitem else None
@@ -124,7 +130,7 @@ class Trace:
             return x.call
         if not (isinstance(x, _ARGUMENTS) or callable(x)) or isinstance(x, np.ndarray):
             x = _plain_array(x, function)
-            if x.size > CONSTANT:
+            if x.size > self.largest_constant:
                 raise self.freezing(x, function, _where())
             if not x.shape:
                 return x[()]
