@@ -43,9 +43,9 @@ def test_the_progress_bar_shows_the_cost_in_a_terminal(flower, monkeypatch, caps
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     import time
 
-    fit(network(), *flower, epochs=12, callbacks=[lambda *_: time.sleep(0.15)])
+    fit(network(), *flower, epochs=12, callbacks=[lambda _: time.sleep(0.15)])
     shown = capsys.readouterr().err
     assert "cost 0." in shown
     assert "/12" in shown
-    fit(network(), *flower, epochs=12, progress=False, callbacks=[lambda *_: time.sleep(0.15)])
+    fit(network(), *flower, epochs=12, progress=False, callbacks=[lambda _: time.sleep(0.15)])
     assert capsys.readouterr().err == ""
