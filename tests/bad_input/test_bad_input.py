@@ -108,8 +108,8 @@ def kinds_of(place):
 WITHOUT_ARRAYS = {
     "AnomalyError", "detect_anomaly", "History", "History.plot", "History.to_csv", "History.__getitem__",
     "EarlyStopping", "EarlyStopping.begin", "EarlyStopping.__call__", "EarlyStopping.end",  # tested beside them
-    "Checkpoint", "Checkpoint.begin", "Checkpoint.__call__", "Checkpoint.end", "no_grad", "op", "fused_loss", "nn.Module",
-    "datasets.Table",
+    "Checkpoint", "Checkpoint.begin", "Checkpoint.__call__", "Checkpoint.end", "no_grad", "op", "fused_loss",
+    "nn.Module", "datasets.Table",
     "Tensor.__format__", "Tensor.__setitem__", "Tensor.__floordiv__", "Tensor.__rfloordiv__",
     "Tensor.__mod__", "Tensor.__rmod__",
     *(f"Tensor.{name}" for name in OF_NUMPY),  # NumPy's functions of these names, tried beside them
