@@ -194,3 +194,18 @@ def test_a_metric_without_scikit_learn_says_how_to_get_it(monkeypatch):
 def test_every_name_is_documented(name):
     kind = name.split("_")[0]
     assert f'``"{kind}' in tg.fit.__doc__
+
+
+class Hesitant(Bare):
+    """A model whose predictions are no classes in its second epoch."""
+
+    asked = 0
+
+    def predict(self, X):
+        self.asked += 1
+        return 0.5 * np.ones((1, 80)) if self.asked == 2 else np.ones((1, 80))
+
+
+def test_an_accuracy_stands_by_its_epoch_where_there_is_none_of_another():
+    _, history = trained(1, LOSS, BINARY, (), model=Hesitant())
+    assert [np.isnan(x) for x in history["validation_accuracy"]] == [False, True, False]

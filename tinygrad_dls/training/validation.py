@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.evaluation import evaluated
@@ -41,8 +43,10 @@ class Validation:
     def measure(self, history: History) -> None:
         """Note the figures of the model as it is."""
         history.validation_costs.append(evaluated(lambda: float(values(self._given.function(self._X, self._Y)))))
-        if self._trial.judged and (found := self._accuracy()) is not None:
-            history.validation_accuracies.append(found)
+        accuracies, found = history.validation_accuracies, self._accuracy() if self._trial.judged else None
+        if found is not None:
+            missed = len(history) - 1 - len(accuracies)  # epochs in which the model predicted no classes
+            accuracies += [*missed * [np.nan], found]
         for name, value in self._scored().items():
             history.metrics.setdefault(name, []).append(value)
 
