@@ -19,6 +19,7 @@ import numpy as np
 import tinygrad_dls as tg
 from examples import plots
 from tinygrad_dls.extras import install
+from tinygrad_dls.training import Epoch
 
 TARGET = "diagnosis"
 # With all 30 features a plane parts the two classes without an error. Then the likelihood has no maximum: the longer
@@ -60,8 +61,8 @@ def unpenalised_fit(X: np.ndarray, Y: np.ndarray) -> tuple[np.ndarray, int]:
     """Maximise the likelihood, by gradient descent with momentum to the end: ``w1 ... wn, b``, and the epochs taken."""
     model = tg.nn.LogisticRegression(X.shape[0])
 
-    def converged(_epoch: int, _cost: float, model: tg.nn.Module) -> bool:
-        return all(float(np.abs(p.grad).max()) < 1e-13 for p in model.parameters())
+    def converged(now: Epoch) -> bool:
+        return all(float(np.abs(p.grad).max()) < 1e-13 for p in now.model.parameters())
 
     history = tg.fit(
         model,

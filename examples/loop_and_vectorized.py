@@ -19,6 +19,7 @@ import numpy as np
 
 import tinygrad_dls as tg
 from examples.hand_derived import largest_difference, sigmoid
+from tinygrad_dls.training import Epoch
 
 ALPHA = 2.0
 TOLERANCE = 1e-12  # converged: a step lowers the cost by less than this
@@ -71,8 +72,8 @@ def descend_by_autodiff(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
     model = tg.nn.LogisticRegression(x.shape[0])
     costs: list[float] = []
 
-    def converged(_epoch: int, cost: float, _model: tg.nn.Module) -> bool:
-        costs.append(cost)
+    def converged(now: Epoch) -> bool:
+        costs.append(now.cost)
         return len(costs) >= 2 and costs[-2] - costs[-1] < TOLERANCE
 
     tg.fit(

@@ -17,6 +17,7 @@ import numpy as np
 import tinygrad_dls as tg
 from examples import hand_derived, plots
 from examples.hand_derived import largest_difference
+from tinygrad_dls.training import Epoch
 
 
 def gradients_by_autodiff(model: tg.nn.TwoLayerNetwork, X: np.ndarray, Y: np.ndarray) -> dict[str, np.ndarray]:
@@ -56,9 +57,9 @@ def main(output: Path | None = None) -> dict[str, Any]:
 
     table: dict[int, float] = {}
 
-    def print_cost(epoch: int, cost: float, _model: tg.nn.Module) -> None:
-        if epoch % 1000 == 0:
-            table[epoch] = cost
+    def print_cost(now: Epoch) -> None:
+        if (epoch := now.epoch) % 1000 == 0:
+            table[epoch] = cost = now.cost
             # In float64 the last bit of a sum is enough to send training another way from here on.
             note = "   chaotic here: the last bit decides, and published runs differ" if epoch >= 8000 else ""
             print(f"Cost after iteration {epoch}: {cost:.6f}{note}")

@@ -683,7 +683,7 @@ def fitting(model, act):
     """Train a model, and do something meanwhile."""
     X, Y = tg.datasets.planar_flower()
     return tg.fit(model, X, Y, loss=tg.binary_cross_entropy_with_logits, epochs=1, progress=False,
-                  optimizer=optim.SGD(model.parameters(), 0.1), callbacks=[lambda *_: act()])  # fmt: skip
+                  optimizer=optim.SGD(model.parameters(), 0.1), callbacks=[lambda _: act()])  # fmt: skip
 
 
 @pytest.mark.parametrize("part", [slice(None), slice(1)])

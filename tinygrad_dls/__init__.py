@@ -78,6 +78,7 @@ from tinygrad_dls.nn.losses import (
 from tinygrad_dls.nn.normalisation import batch_norm
 from tinygrad_dls.nn.regularisation import dropout, l2
 from tinygrad_dls.training.batches import minibatches
+from tinygrad_dls.training.callbacks import Checkpoint, EarlyStopping
 from tinygrad_dls.training.history import History
 from tinygrad_dls.training.loop import fit
 from tinygrad_dls.training.metrics import accuracy, confusion_matrix
@@ -95,15 +96,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "AnomalyError", "History", "Tensor", "abs", "accuracy", "add", "astype", "batch_norm", "binary_cross_entropy",
-    "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip", "compile", "concatenate", "confusion_matrix",
-    "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide", "dot", "draw", "dropout", "exp", "expand_dims",
-    "expm1", "fit", "fused_loss", "getitem", "grad", "hessian", "hvp", "init", "jacobian", "l2", "log", "log1p",
-    "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean", "mean_squared_error", "min", "minibatches",
-    "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source", "onnx", "op", "optim", "power", "prod", "relu",
-    "report", "reshape", "sigmoid", "sin", "smooth_labels", "softmax", "softmax_cross_entropy", "softplus", "sqrt",
-    "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes", "tanh", "transpose", "value_and_grad", "var",
-    "where",
+    "AnomalyError", "Checkpoint", "EarlyStopping", "History", "Tensor", "abs", "accuracy", "add", "astype",
+    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip",
+    "compile", "concatenate", "confusion_matrix", "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide",
+    "dot", "draw", "dropout", "exp", "expand_dims", "expm1", "fit", "fused_loss", "getitem", "grad", "hessian", "hvp",
+    "init", "jacobian", "l2", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean",
+    "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source",
+    "onnx", "op", "optim", "power", "prod", "relu", "report", "reshape", "sigmoid", "sin", "smooth_labels", "softmax",
+    "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes",
+    "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
 
 

@@ -37,7 +37,7 @@ from tinygrad_dls.engine.ops import OF_NUMPY
 TAKE_HUGE = {
     "tensor", "grad", "value_and_grad", "jacobian", "hessian", "hvp",
     "sum", "mean", "max", "min", "prod", "var", "std", "softmax", "log_softmax", "logsumexp", "reshape", "transpose",
-    "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem",
+    "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem", "smooth_labels",
 }  # fmt: skip
 
 
@@ -106,8 +106,10 @@ def kinds_of(place):
 
 # Public, and not in the table: what takes nothing, or nothing but names, modes and other people's functions.
 WITHOUT_ARRAYS = {
-    "AnomalyError", "detect_anomaly", "History", "History.plot", "no_grad", "op", "fused_loss", "nn.Module",
-    "datasets.Table",
+    "AnomalyError", "detect_anomaly", "History", "History.plot", "History.to_csv", "History.__getitem__",
+    "EarlyStopping", "EarlyStopping.begin", "EarlyStopping.__call__", "EarlyStopping.end",  # tested beside them
+    "Checkpoint", "Checkpoint.begin", "Checkpoint.__call__", "Checkpoint.end", "no_grad", "op", "fused_loss",
+    "nn.Module", "datasets.Table",
     "Tensor.__format__", "Tensor.__setitem__", "Tensor.__floordiv__", "Tensor.__rfloordiv__",
     "Tensor.__mod__", "Tensor.__rmod__",
     *(f"Tensor.{name}" for name in OF_NUMPY),  # NumPy's functions of these names, tried beside them

@@ -11,8 +11,8 @@ import pandas as pd
 import tinygrad_dls as tg
 from tests.bad_input.calls import A, O, Place, call, unchanged
 from tests.bad_input.corruptions import LONG, arrays_instead, scalars_instead
-from tests.bad_input.losses import cross_entropy_with_logits
-from tests.bad_input.models import X35, count, drawn, no_functions, refuses
+from tests.bad_input.losses import cross_entropy_with_logits, weights
+from tests.bad_input.models import X35, count, drawn, no_functions, number, refuses
 
 
 def trained(X, Y, epochs=2, batch_size=None, rng=None, **options):
@@ -27,13 +27,13 @@ def trained(X, Y, epochs=2, batch_size=None, rng=None, **options):
 Y15 = np.array([[0, 1, 1, 0, 1]])
 
 
-def trained_by_hand(X, Y, epochs=2):
+def trained_by_hand(X, Y, epochs=2, w=None):
     if X.ndim != 2 or X.shape[0] != 3 or not np.isfinite(X).all():
         raise ValueError
     W, b = np.zeros((1, 3)), np.zeros((1, 1))
     for _ in range(count(epochs)):
         cross_entropy_with_logits(W @ X + b, Y)
-        dZ = (1 / (1 + np.exp(-(W @ X + b))) - Y) / X.shape[1]
+        dZ = (1 / (1 + np.exp(-(W @ X + b))) - Y) * (1 / X.shape[1] if w is None else w / w.sum())
         W, b = W - 0.1 * dZ @ X.T, b - 0.1 * dZ.sum(axis=1, keepdims=True)
     return [W, b]
 
@@ -57,6 +57,28 @@ call("fit", Place("loss", tg.binary_cross_entropy_with_logits, lambda f: no_func
      run=lambda loss: trained(X35, Y15, loss=loss),
      reference=lambda loss: trained_by_hand(X35, Y15) if loss is tg.binary_cross_entropy_with_logits
          else refuses())  # fmt: skip
+
+
+def trained_with_weights(w):
+    if w.shape != (1, 5) or not (w >= 0).all() or not 0 < w.sum() < np.inf:
+        raise ValueError
+    return trained_by_hand(X35, Y15, w=w)
+
+
+def trained_with_smooth_labels(eps):
+    if not 0 <= number(eps) < 1:
+        raise ValueError
+    return trained_by_hand(X35, (1 - number(eps)) * Y15 + number(eps) / 2)
+
+
+BY_CLASS = {0: 1.0, 1: 3.0}
+call("fit", Place("sample_weight", np.array([[1.0, 2, 0, 0.5, 1]]), weights), reference=trained_with_weights,
+     run=lambda w: trained(X35, Y15, sample_weight=w))  # fmt: skip
+call("fit", Place("class_weight", BY_CLASS, lambda good: [b for b in scalars_instead(good) if b.value is not None]),
+     run=lambda c: trained(X35, Y15, class_weight=c), reference=lambda c: trained_by_hand(
+         X35, Y15, w=np.where(Y15 == 1, 3.0, 1.0)) if c is BY_CLASS else refuses())  # fmt: skip
+call("fit", O("label_smoothing", 0.25), run=lambda eps: trained(X35, Y15, label_smoothing=eps),
+     reference=trained_with_smooth_labels)  # fmt: skip
 
 
 def fit_with(model=None, optimizer=None):
@@ -85,6 +107,14 @@ def shuffled(X, Y, size, rng):
     return [part for i in range(0, X.shape[1], size) for part in (X[:, i : i + size], Y[:, i : i + size])]
 
 
+def with_weights(w):
+    if w.shape != (1, 5) or not (w >= 0).all() or not 0 < w.sum() < np.inf:
+        raise ValueError
+    return w[:, np.random.default_rng(0).permutation(5)]
+
+
+call("minibatches", Place("sample_weight", np.array([[1.0, 2, 0, 0.5, 1]]), weights), reference=with_weights,
+     run=lambda w: next(iter(tg.minibatches(X35, Y15, 5, rng=0, sample_weight=w)))[2])  # fmt: skip
 call("minibatches", A(X35, role="X"), A(Y15, role="Y"), O("batch_size", 2), O("rng", 0), reference=shuffled,
      run=lambda X, Y, size, rng: list(tg.minibatches(X, Y, size, rng=rng)))  # fmt: skip
 

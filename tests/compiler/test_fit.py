@@ -17,7 +17,7 @@ def test_fit_compiled_is_fit(batch_size):
         history = tg.fit(
             model, X, Y, loss=LOGITS, optimizer=sgd(model), epochs=5, batch_size=batch_size,
             rng=None if batch_size is None else 0, validation=(X, Y), compile=compiled,
-            callbacks=[lambda epoch, cost, m, seen=seen: seen.append((cost, m.parameters()[0].grad.copy()))],
+            callbacks=[lambda now, seen=seen: seen.append((now.cost, now.model.parameters()[0].grad.copy()))],
         )  # fmt: skip
         found.append((history, seen, model.state_dict()))
     (a, seen, state), (b, again, other) = found

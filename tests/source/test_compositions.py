@@ -46,6 +46,7 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import read
 from tinygrad_dls.nn import losses
+from tinygrad_dls.nn.fused import loss_of
 
 # -- any composition of ops -------------------------------------------------------------------------------------------
 
@@ -64,7 +65,7 @@ def with_fresh_data(program, rng, data, columns):
             return rng.dirichlet(np.ones(len(y)), size=shape(y)[1]).T
         return rng.uniform(-1, 1, shape(y)) if op == "mean_squared_error" else rng.integers(0, 2, shape(y)) * 1.0
 
-    is_loss = {f.__name__ for f in vars(losses).values() if losses.loss_of(f)}
+    is_loss = {f.__name__ for f in vars(losses).values() if loss_of(f)}
     steps = [replace(s, args=(labels(s.op, s.args[0]),)) if s.op in is_loss and s.args else s for s in program.steps]
     return Program(steps, [rng.uniform(-2, 2, shape(x, i == data)) for i, x in enumerate(program.inputs)])
 

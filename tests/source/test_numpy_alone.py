@@ -22,6 +22,7 @@ from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.graph.reading import read
 from tinygrad_dls.ir.functions import PATTERNS
 from tinygrad_dls.nn import losses
+from tinygrad_dls.nn.fused import loss_of
 from tinygrad_dls.source import _source_of
 
 RNG = np.random.default_rng(3)
@@ -244,7 +245,7 @@ def test_every_op_is_among_these():
     ops = {node.op for _, f, inputs in cases() for node in nodes_of(f, inputs)}
     table = {f.__name__ for f in vars(tg.engine.ops).values() if isinstance(getattr(f, "rule", None), FunctionType)}
     assert table - ops == {"scatter"}  # the gradient of indexing
-    costs = {f.__name__ for f in vars(losses).values() if losses.loss_of(f)}
+    costs = {f.__name__ for f in vars(losses).values() if loss_of(f)}
     assert costs - ops == {"binary_cross_entropy"}  # of probabilities: in other tests
 
 

@@ -156,18 +156,18 @@ def test_classes_by_index_train_a_softmax_network():
 def test_callbacks_see_each_epoch_and_can_end_the_training(flower):
     seen = []
 
-    def watch(epoch, cost, model):
-        seen.append((epoch, cost))
-        return np.bool_(epoch == 3)
+    def watch(now):
+        seen.append((now.epoch, now.cost))
+        return np.bool_(now.epoch == 3)
 
-    history = fit(network(), *flower, epochs=10, callbacks=[watch, lambda *_: None])
+    history = fit(network(), *flower, epochs=10, callbacks=[watch, lambda _: None])
     assert [epoch for epoch, _ in seen] == [0, 1, 2, 3]
     assert history.costs == [cost for _, cost in seen]
 
 
 def test_ctrl_c_leaves_a_usable_model_and_history(flower):
-    def interrupt(epoch, cost, model):
-        if epoch == 4:
+    def interrupt(now):
+        if now.epoch == 4:
             raise KeyboardInterrupt
 
     model, other = network(), network()

@@ -4,33 +4,32 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
-from tinygrad_dls.engine.errors import flattened, shown
+from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import values
-from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import generator
-from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer
 from tinygrad_dls.threads import Training
 from tinygrad_dls.training.batches import minibatches
-from tinygrad_dls.training.history import History
-from tinygrad_dls.training.metrics import accuracy, are_whole, is_of_classes
+from tinygrad_dls.training.callbacks import Callback, EarlyStopping, Epoch, check_callbacks
+from tinygrad_dls.training.history import COST, History
+from tinygrad_dls.training.scores import Scores
 from tinygrad_dls.training.steps import Steps, steps_of
 from tinygrad_dls.training.trial import smoothed, tried
+from tinygrad_dls.training.validation import Validation
 from tinygrad_dls.training.weights import check_takes_weights, weights_of
 
 if TYPE_CHECKING:
     from tinygrad_dls.graph.subject import Subject
 
 __all__ = ["fit"]
-
-Callback = Callable[[int, float, Module], Any]
 
 
 def fit(
@@ -47,6 +46,7 @@ def fit(
     class_weight: str | Mapping[int, float] | None = None,
     label_smoothing: float = 0,
     validation: tuple[Array, Array] | None = None,
+    metrics: Any = (),
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     compile: bool | Mapping[str, Any] = False,
@@ -85,10 +85,18 @@ def fit(
     validation : (X, Y), optional
         Held-out data, evaluated after every epoch, without a graph, without dropout, with running statistics, and
         without weights or smoothed labels.
+    metrics : names, functions, or a dict of them by name
+        What else to measure on the validation data after each epoch: ``"accuracy"``; for two classes ``"precision"``,
+        ``"recall"``, ``"f1"``, and ``"auc"``; for more, or for several labels, ``"f1_macro"``, ``"f1_micro"``,
+        ``"f1_weighted"`` and the like, ``"auc_ovr"``, ``"auc_ovo"``, and ``"auc_macro"`` of several labels; for numbers
+        ``"r2"``. These are scikit-learn's. A function is called with what the model predicts (for numbers: with its
+        output) and Y, as `tinygrad_dls.accuracy` is.
     progress : bool, default True
-        Show tqdm's bar, in a terminal, on runs of more than a second.
+        Show tqdm's bar, in a terminal or a notebook, on runs of more than a second.
     callbacks : sequence of functions
-        Called after each epoch as ``callback(epoch, cost, model)``; a true answer ends the training.
+        Called after each epoch with one argument, which has the attributes ``epoch``, ``cost``, ``figures`` (a dict,
+        with the validation's), ``history``, ``model`` and ``optimizer``; a true answer ends the training. See
+        `tinygrad_dls.EarlyStopping` and `tinygrad_dls.Checkpoint`.
     compile : bool or dict, default False
         Whether the step is recorded and replayed as planned NumPy calls, see `tinygrad_dls.compile`: the same training
         up to rounding, in less time. A dict gives options of it: ``compile={"constants": [words]}``.
@@ -103,6 +111,8 @@ def fit(
         If the data do not fit each other, or the optimizer holds none of the model's parameters.
     RuntimeError
         If another thread is training the model.
+    ImportError
+        If a metric needs scikit-learn, and it is missing.
     FloatingPointError
         If the cost becomes NaN or infinite; its ``history`` attribute holds the history so far.
     RecordingError
@@ -120,8 +130,8 @@ def fit(
     from tinygrad_dls.graph.subject import subject  # the import of the package, which is short, need not load it
 
     given = subject("fit", model, (X, Y), loss, optimizer)
-    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
-        raise TypeError(f"fit: callbacks must be a list of functions, got {shown(callbacks)}.")
+    check_callbacks(callbacks)
+    scores = Scores(metrics)
     parameters = model.parameters()
     positive_integer(epochs, "fit: epochs")
     dtype = parameters[0].dtype
@@ -130,6 +140,8 @@ def fit(
         if not isinstance(validation, (tuple, list)) or len(validation) != 2:
             raise TypeError("fit: validation must be a pair, validation=(X, Y).")
         validation = _examples(*validation, dtype, "the validation data")
+    elif scores:
+        raise ValueError("fit: metrics are measured on validation data, and there are none. Pass validation=(X, Y).")
     weights = weights_of(sample_weight, class_weight, Y, dtype)
     if weights is not None:
         check_takes_weights(loss)
@@ -141,7 +153,9 @@ def fit(
     try:
         try:
             training.begin()
-            judged = tried(model, loss, X, Y, validation)
+            trial = tried(model, loss, X, Y, validation)
+            held_out = None if validation is None else Validation(given, *validation, trial, scores)
+            _begin(callbacks, held_out)
             Y = smoothed(label_smoothing, model, loss, X, Y)
             steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)
             batches: Any = (steps.arrays,)
@@ -149,7 +163,7 @@ def fit(
                 X, Y, *w = steps.arrays
                 batches = minibatches(X, Y, batch_size, rng=rng, sample_weight=w[0] if w else None)
             model.train()
-            return _run(given, epochs, steps, batches, validation, judged, progress, callbacks)
+            return _run(given, epochs, steps, batches, held_out, progress, callbacks)
         finally:
             training.end()
     finally:
@@ -161,13 +175,14 @@ def _run(
     epochs: int,
     steps: Steps,
     batches: Any,
-    validation: tuple[Array, Array] | None,
-    judged: bool,
+    validation: Validation | None,
     progress: bool,
     callbacks: Sequence[Callback],
 ) -> History:
     """The epochs."""
     history, first = History(), None
+    now: Epoch | None = None
+    whole = False
     bar = _progress_bar(epochs, progress)
     try:
         for epoch in range(epochs):
@@ -182,19 +197,43 @@ def _run(
             if not math.isfinite(cost):
                 raise _diverged(cost, epoch, first, given.optimizer, history)
             if validation is not None:
-                _validate(given, *validation, judged, history)
+                _without_warnings(validation.measure, history)
             if bar is not None:
                 bar.set_postfix_str(f"cost {cost:.6f}", refresh=False)
                 bar.update()
-            answers = [callback(epoch, cost, given.target) for callback in callbacks]
-            if any(answers):
-                break
+            if callbacks:
+                assert given.model is not None
+                assert given.optimizer is not None
+                now = Epoch(epoch, cost, history[-1], history, given.model, given.optimizer)
+                answers = [callback(now) for callback in callbacks]
+                if any(answers):
+                    break
+        whole = True
     except KeyboardInterrupt:
         history.interrupted = True
     finally:
         if bar is not None:
             bar.close()
+        if now is not None:
+            _end(callbacks, now, whole)
     return history
+
+
+def _begin(callbacks: Sequence[Callback], validation: Validation | None) -> None:
+    """Tell callbacks that ask for it what will be known after each epoch."""
+    asking = [callback.begin for callback in callbacks if hasattr(callback, "begin")]
+    if asking:
+        figures = {COST: False} | (validation.figures() if validation is not None else {})
+        for begin in asking:
+            begin(figures)
+
+
+def _end(callbacks: Sequence[Callback], now: Epoch, whole: bool) -> None:
+    """Tell callbacks that the training has ended: those last that change the model, and those alone after a failure."""
+    for changes in (False, True):
+        for callback in callbacks:
+            if isinstance(callback, EarlyStopping) is changes and hasattr(callback, "end") and (whole or changes):
+                callback.end(now)
 
 
 def _epoch(steps: Steps, batches: Any) -> tuple[list[float], list[float]]:
@@ -243,15 +282,6 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
     return X, Y
 
 
-def _validate(given: Subject, X: Array, Y: Array, judged: bool, history: History) -> None:
-    history.validation_costs.append(evaluated(lambda: float(values(given.function(X, Y)))))
-    predict = getattr(given.model, "predict", None)
-    if judged and predict is not None:
-        predictions = as_array(values(predict(X)), "predictions")
-        if isinstance(given.model, Classifier) or (are_whole(predictions) and is_of_classes(given.target, 1, Y)):
-            history.validation_accuracies.append(accuracy(predictions, Y))
-
-
 def _diverged(cost: float, epoch: int, first: Any, optimizer: Any, history: History) -> FloatingPointError:
     if math.isfinite(first):
         rate = f"{optimizer._rate():g}"
@@ -266,8 +296,16 @@ def _diverged(cost: float, epoch: int, first: Any, optimizer: Any, history: Hist
 
 
 def _progress_bar(epochs: int, progress: bool) -> Any:
-    if not progress or not sys.stderr.isatty():
+    if not progress or not (sys.stderr.isatty() or _in_notebook()):
         return None
-    from tqdm import tqdm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a notebook has no widgets: the bar is text there
+        from tqdm.auto import tqdm
 
     return tqdm(total=epochs, unit="epoch", delay=1, leave=False)
+
+
+def _in_notebook() -> bool:
+    """Whether the cells of a notebook are run."""
+    ipython = sys.modules.get("IPython")
+    return "ipykernel" in sys.modules and ipython is not None and ipython.get_ipython() is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,25 +17,41 @@ from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.training.metrics import is_of_classes, is_one_class_each
 
-__all__ = ["smoothed", "tried"]
+__all__ = ["Trial", "smoothed", "tried"]
+
+
+class Trial(NamedTuple):
+    """What a model is trained for.
+
+    Attributes
+    ----------
+    judged : bool
+        Whether there are classes to measure the accuracy of.
+    numbers : bool
+        Whether its output is held against numbers.
+    """
+
+    judged: bool
+    numbers: bool
 
 
 def tried(
     model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, validation: tuple[Array, Array] | None
-) -> bool:
-    """Whether there are classes to measure the accuracy of; and tell a `Classifier` what its rows are.
+) -> Trial:
+    """What the model is trained for; and tell a `Classifier` what its rows are.
 
     The cost is computed once, so that wrong labels are refused before the model is changed. What the logits go into
     says what they are: a sigmoid each, a softmax, or a difference from numbers.
     """
     if not isinstance(model, Classifier):
-        return validation is None or _trial(model, loss, *validation)[0] != "numbers"
+        numbers = validation is not None and _trial(model, loss, *validation)[0] == "numbers"
+        return Trial(not numbers, numbers)
     if validation is None and Y.shape[0] == 1:
-        return False
+        return Trial(False, False)
     use, rows = _trial(model, loss, *((X, Y) if validation is None else validation))
     ending = model._ending()
     if use == "numbers" and not ending:
-        return False
+        return Trial(False, True)
     if rows > 1 and ending != "softmax":
         apart = use == "sigmoid" and not ending
         if apart and not model._sigmoids:
@@ -43,7 +59,7 @@ def tried(
         several = Y.shape[0] > 1 and not is_one_class_each(Y)
         if several and (apart or ending or np.isin(Y, (0, 1)).all()) and not model.several_labels:
             model.several_labels = True
-    return validation is not None and is_of_classes(model, rows, validation[1])
+    return Trial(validation is not None and is_of_classes(model, rows, validation[1]), False)
 
 
 def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> tuple[str, int]:

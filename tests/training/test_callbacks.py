@@ -1,0 +1,271 @@
+"""What callbacks see, and early stopping and checkpoints by them."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+import tinygrad_dls as tg
+from tests.training.fitting import LOSS, fit, network
+from tinygrad_dls.training import Epoch
+
+PARAMETERS = ["W1", "b1", "W2", "b2"]
+
+
+def alike(model, state):
+    return all(np.array_equal(x, state[name]) for name, x in model.state_dict().items())
+
+
+# -- what they see ----------------------------------------------------------------------------------------------------
+
+
+def test_a_callback_sees_the_epoch_its_figures_the_history_the_model_and_the_optimizer(flower):
+    seen = []
+    model, optimizer = network(), None
+    optimizer = tg.optim.SGD(model.parameters(), lr=1.2)
+    history = tg.fit(model, *flower, loss=LOSS, optimizer=optimizer, epochs=3, validation=flower, metrics=["f1"],
+                     callbacks=[seen.append])  # fmt: skip
+    assert [now.epoch for now in seen] == [0, 1, 2]
+    assert [now.cost for now in seen] == history.costs
+    assert [now.figures for now in seen] == list(history)
+    assert seen[0].figures.keys() == {"epoch", "cost", "validation_cost", "validation_accuracy", "f1"}
+    assert all((now.history, now.model, now.optimizer) == (history, model, optimizer) for now in seen)
+    assert isinstance(seen[0], Epoch)
+
+
+@pytest.mark.parametrize(
+    ("callback", "text"),
+    [
+        (lambda epoch, cost, model: None, "fit: the callback <lambda> does not take one argument: missing a required "
+         "argument: 'cost'. Write `def callback(now)`, with now.epoch, now.cost, now.figures, now.history, now.model"),
+        (lambda: None, "too many positional arguments"),
+        (tg.EarlyStopping, "fit: callbacks: EarlyStopping is a class. Make one: EarlyStopping(...)."),
+        (3, "fit: callbacks must be a list of functions"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_called_so_is_refused_before_anything_is_trained(flower, callback, text):
+    model = network()
+    before = model.state_dict()
+    with pytest.raises(TypeError, match=re.escape(text)):
+        fit(model, *flower, callbacks=[callback])
+    assert alike(model, before)
+
+
+# -- early stopping ---------------------------------------------------------------------------------------------------
+
+
+class Planned:
+    """A model's metric that takes planned values, whatever the model is; the first is that of before the training."""
+
+    def __init__(self, values):
+        self.values = itertools.chain([0.0], values, itertools.repeat(values[-1]))
+
+    def __call__(self, predictions, Y):
+        return next(self.values)
+
+
+def stopped(flower, values, *, epochs=20, states=None, **options):
+    """How many epochs a training has whose metric takes these values, and what has stopped it."""
+    stop = tg.EarlyStopping(**{"patience": 2, "monitor": "planned", "mode": "max"} | options)
+    model = network()
+    states = [] if states is None else states
+    history = fit(model, *flower, epochs=epochs, validation=flower, metrics={"planned": Planned(values)},
+                  callbacks=[lambda now: states.append(now.model.state_dict()), stop])  # fmt: skip
+    return len(history), stop, model
+
+
+def test_training_ends_when_so_many_epochs_have_brought_no_improvement(flower):
+    epochs, stop, _ = stopped(flower, [1, 2, 3, 2, 3, 9])
+    assert (epochs, stop.best_epoch, stop.best, stop.stopped) == (5, 2, 3, True)
+    epochs, stop, _ = stopped(flower, [3, 2, 1, 2, 1, 0], mode="min")
+    assert (epochs, stop.best_epoch, stop.best) == (5, 2, 1)
+    epochs, stop, _ = stopped(flower, [1, 2, 3, 4], epochs=4)
+    assert (epochs, stop.stopped) == (4, False)
+
+
+def test_an_improvement_is_one_by_more_than_min_delta(flower):
+    epochs, stop, _ = stopped(flower, [1, 1.5, 2.0, 2.5], min_delta=1)
+    assert (epochs, stop.best_epoch) == (3, 0)
+    epochs, stop, _ = stopped(flower, [1, 2.1, 2.2, 3, 3], min_delta=1)
+    assert (epochs, stop.best_epoch, stop.best) == (4, 1, 2.1)
+
+
+def test_nan_is_no_improvement(flower):
+    epochs, stop, _ = stopped(flower, [np.nan, 1, np.nan, np.nan])
+    assert (epochs, stop.best_epoch) == (4, 1)
+    epochs, stop, _ = stopped(flower, [np.nan, np.nan, np.nan])
+    assert (epochs, stop.best_epoch) == (2, -1)
+
+
+@pytest.mark.parametrize("ending", ["stopped", "out of epochs"])
+def test_the_model_gets_its_best_parameters_back(flower, ending):
+    states = []
+    values = [1, 5, 2, 3] if ending == "stopped" else [1, 5, 2]
+    epochs, stop, model = stopped(flower, values, epochs=len(values), states=states)
+    assert (epochs, stop.stopped, stop.best_epoch) == (len(values), ending == "stopped", 1)
+    assert alike(model, states[1])
+    assert not alike(model, states[-1])
+
+
+def test_the_last_parameters_stay_where_the_best_are_not_asked_for(flower):
+    states = []
+    _, _, model = stopped(flower, [5, 1, 1], states=states, restore_best=False)
+    assert alike(model, states[-1])
+
+
+def test_ctrl_c_leaves_the_best_parameters_too(flower):
+    states = []
+
+    def interrupt(now):
+        states.append(now.model.state_dict())
+        if now.epoch == 3:
+            raise KeyboardInterrupt
+
+    model = network()
+    history = fit(model, *flower, epochs=9, validation=flower, metrics={"planned": Planned([1, 9, 3, 4])},
+                  callbacks=[tg.EarlyStopping(5, monitor="planned", mode="max"), interrupt])  # fmt: skip
+    assert history.interrupted
+    assert alike(model, states[1])
+
+
+def test_a_training_that_diverges_leaves_the_best_parameters(flower):
+    X, Y = flower
+    states = []
+    model = tg.nn.Sequential(tg.nn.Linear(2, 1, rng=0))
+    optimizer = tg.optim.SGD(model.parameters(), lr=lambda step: 1e-3 if step < 3 else 1e200)
+    with pytest.raises(FloatingPointError):
+        tg.fit(model, X, Y, loss=tg.mean_squared_error, optimizer=optimizer, epochs=50, validation=(X, Y),
+               callbacks=[lambda now: states.append(now.model.state_dict()), tg.EarlyStopping(50)])  # fmt: skip
+    assert alike(model, states[2])
+
+
+def test_compiled_training_stops_and_restores_as_eager_training_does(flower):
+    found = []
+    for compiled in (False, True):
+        model = network()
+        stop = tg.EarlyStopping(3)
+        history = fit(model, *flower, epochs=60, lr=30, validation=flower, callbacks=[stop], compile=compiled)
+        found.append((len(history), stop.best_epoch))
+        assert LOSS(model(flower[0]), flower[1]).item() == pytest.approx(stop.best, rel=1e-12)
+    assert found[0] == found[1]
+    assert found[0][0] < 60
+
+
+def test_the_same_early_stopping_serves_again(flower):
+    stop = tg.EarlyStopping(2, monitor="cost")
+    first = fit(network(), *flower, epochs=3, callbacks=[stop])
+    assert stop.best_epoch == 2
+    second = fit(network(), *flower, epochs=3, callbacks=[stop])
+    assert len(first) == len(second) == 3
+
+
+def test_accuracy_is_better_when_it_is_larger_and_the_cost_when_it_is_smaller(flower):
+    for monitor, best in {"validation_accuracy": max, "validation_cost": min, "f1": max}.items():
+        stop = tg.EarlyStopping(100, monitor=monitor)
+        history = fit(network(), *flower, epochs=8, validation=flower, metrics="f1", callbacks=[stop])
+        assert stop.best == best(history[monitor])
+
+
+@pytest.mark.parametrize(
+    ("options", "training", "error", "text"),
+    [
+        ({}, {}, ValueError, "EarlyStopping looks at validation_cost, which this training does not have; it has cost. "
+         "Pass validation=(X, Y) to fit, or monitor='cost'."),
+        ({"monitor": "f1"}, {"validated": True}, ValueError, "EarlyStopping looks at f1, which this training does not "
+         "have; it has cost, validation_cost, validation_accuracy."),
+        ({"monitor": "own"}, {"validated": True, "metrics": {"own": lambda p, Y: 1}}, ValueError,
+         "EarlyStopping cannot tell whether a large own is good. Say so: mode='max', or mode='min'."),
+        ({"patience": 0}, {}, ValueError, "EarlyStopping: patience"),
+        ({"patience": 1.5}, {}, ValueError, "EarlyStopping: patience"),
+        ({"monitor": 3}, {}, TypeError, "EarlyStopping looks at a figure by its name"),
+        ({"mode": "less"}, {}, ValueError, "EarlyStopping: mode is 'min' or 'max', got 'less'"),
+        ({"min_delta": -1}, {}, ValueError, "EarlyStopping: min_delta must be a finite number >= 0"),
+        ({"restore_best": 1}, {}, TypeError, "EarlyStopping: restore_best must be True or False"),
+    ],
+)  # fmt: skip
+def test_other_early_stopping_is_refused_before_anything_is_trained(flower, options, training, error, text):
+    model = network()
+    before = model.state_dict()
+    training = dict(training)
+    if training.pop("validated", False):
+        training["validation"] = flower
+    with pytest.raises(error, match=re.escape(text)):
+        fit(model, *flower, callbacks=[tg.EarlyStopping(**{"patience": 3} | options)], **training)
+    assert alike(model, before)
+
+
+# -- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+def read(path):
+    with np.load(path) as state:
+        return dict(state)
+
+
+def test_a_checkpoint_is_written_every_so_many_epochs_and_at_the_end(flower, tmp_path):
+    states = []
+    fit(network(), *flower, epochs=5, callbacks=[lambda now: states.append(now.model.state_dict()),
+        tg.Checkpoint(tmp_path / "at{epoch}.npz", every=2)])  # fmt: skip
+    assert sorted(x.name for x in tmp_path.iterdir()) == ["at1.npz", "at3.npz", "at4.npz"]
+    for epoch in (1, 3, 4):
+        saved = read(tmp_path / f"at{epoch}.npz")
+        assert list(saved) == PARAMETERS
+        assert all(np.array_equal(x, states[epoch][name]) for name, x in saved.items())
+
+
+def test_a_checkpoint_of_the_best_epoch_is_that_of_early_stopping(flower, tmp_path):
+    path, stop = tmp_path / "best.npz", tg.EarlyStopping(3)
+    model = network()
+    fit(model, *flower, epochs=60, lr=30, validation=flower,
+        callbacks=[stop, tg.Checkpoint(str(path), best="validation_cost")])  # fmt: skip
+    assert alike(model, read(path))
+    again = network()
+    again.load_state_dict(read(path))
+    assert LOSS(again(flower[0]), flower[1]).item() == stop.best
+
+
+def test_the_last_checkpoint_is_of_the_last_epoch_even_where_the_best_is_restored(flower, tmp_path):
+    states = []
+    fit(network(), *flower, epochs=3, validation=flower, metrics={"planned": Planned([3, 2, 1])}, callbacks=[
+        lambda now: states.append(now.model.state_dict()), tg.EarlyStopping(9, monitor="planned", mode="max"),
+        tg.Checkpoint(tmp_path / "last.npz", every=2)])  # fmt: skip
+    assert all(np.array_equal(x, states[-1][name]) for name, x in read(tmp_path / "last.npz").items())
+
+
+def test_a_file_that_cannot_be_written_stops_the_training_and_keeps_the_old_one(flower, tmp_path):
+    path = tmp_path / "kept.npz"
+    path.write_bytes(b"old")
+    path.chmod(0o444)
+    with pytest.raises(PermissionError, match="read-only"):
+        fit(network(), *flower, callbacks=[tg.Checkpoint(path)])
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "text"),
+    [
+        (["model.pt"], {}, ValueError, "Checkpoint: 'model.pt' must end in .npz"),
+        ([3], {}, TypeError, "Checkpoint takes the path of a file, such as 'best.npz'; got"),
+        ([b"x.npz"], {}, TypeError, "Checkpoint takes the path of a file"),
+        (["x.npz"], {"every": 0}, ValueError, "Checkpoint: every"),
+        (["x.npz"], {"best": True}, TypeError, "Checkpoint looks at a figure by its name"),
+        (["x.npz"], {"mode": "max"}, ValueError, "Checkpoint: mode= is for the figure that best= names."),
+    ],
+)
+def test_other_checkpoints_are_refused(arguments, options, error, text):
+    with pytest.raises(error, match=re.escape(text)):
+        tg.Checkpoint(*arguments, **options)
+
+
+def test_a_checkpoint_of_a_figure_that_is_not_there_is_refused_before_anything_is_trained(flower, tmp_path):
+    with pytest.raises(
+        ValueError, match=re.escape("Checkpoint looks at validation_cost, which this training does not")
+    ):
+        fit(network(), *flower, callbacks=[tg.Checkpoint(tmp_path / "best.npz", best="validation_cost")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_they_say_what_they_are():
+    assert repr(tg.EarlyStopping(3)) == "EarlyStopping(3, monitor='validation_cost')"
+    assert repr(tg.Checkpoint("best.npz")) == "Checkpoint('best.npz')"

@@ -1,0 +1,281 @@
+"""What is called after each epoch: what it sees, and two that everybody writes, to stop early and to save the best."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.engine.arrays import Array, boolean, positive_integer, rate_of
+from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.files import write_whole
+from tinygrad_dls.nn.module import Module
+from tinygrad_dls.optimizer import Optimizer
+from tinygrad_dls.training.history import COST, VALIDATION_COST, History
+
+__all__ = ["Callback", "Checkpoint", "EarlyStopping", "Epoch", "check_callbacks"]
+
+Callback = Callable[["Epoch"], Any]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What a callback sees after an epoch.
+
+    Attributes
+    ----------
+    epoch : int
+        Its number, from 0.
+    cost : float
+        The cost of the epoch.
+    figures : dict of str to float
+        All that is known of it, as ``history[-1]`` has it: ``"cost"``, ``"validation_cost"``,
+        ``"validation_accuracy"``, and the metrics by name.
+    history : History
+        Of all epochs so far, this one included.
+    model : Module
+    optimizer : Optimizer
+    """
+
+    epoch: int
+    cost: float
+    figures: dict[str, float]
+    history: History
+    model: Module
+    optimizer: Optimizer
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Refuse what cannot be called with an `Epoch`."""
+    if not isinstance(callbacks, Sequence) or not all(map(callable, callbacks)):
+        raise TypeError(f"fit: callbacks must be a list of functions, got {shown(callbacks)}.")
+    for callback in callbacks:
+        if isinstance(callback, type):
+            raise TypeError(f"fit: callbacks: {callback.__name__} is a class. Make one: {callback.__name__}(...).")
+        try:
+            inspect.signature(callback).bind(None)
+        except ValueError:  # a builtin, which does not say what it takes
+            continue
+        except TypeError as error:
+            name = getattr(callback, "__name__", type(callback).__name__)
+            raise TypeError(
+                f"fit: the callback {name} does not take one argument: {error}. Write `def callback(now)`, with "
+                "now.epoch, now.cost, now.figures, now.history, now.model and now.optimizer."
+            ) from None
+
+
+# -- the best epoch ---------------------------------------------------------------------------------------------------
+
+
+class _Best:
+    """The best value of a figure so far.
+
+    Attributes
+    ----------
+    value : float
+        NaN before the first.
+    epoch : int
+        Where it was; -1 before the first.
+    """
+
+    def __init__(self, caller: str, monitor: Any, mode: Any, min_delta: Any) -> None:
+        if not isinstance(monitor, str):
+            raise TypeError(f"{caller} looks at a figure by its name, such as 'validation_cost'; got {shown(monitor)}.")
+        if mode not in (None, "min", "max"):
+            raise ValueError(f"{caller}: mode is 'min' or 'max', got {shown(mode)}.")
+        self.caller, self.monitor, self.mode = caller, monitor, mode
+        self.min_delta = rate_of(min_delta, f"{caller}: min_delta")
+        self.sign = 0.0
+        self.value, self.epoch = math.nan, -1
+
+    def begin(self, figures: dict[str, bool | None]) -> None:
+        """Start anew, once it is known that there is such a figure, and which of its values are the better ones."""
+        if self.monitor not in figures:
+            hint = " Pass validation=(X, Y) to fit, or monitor='cost'." if set(figures) == {COST} else ""
+            raise ValueError(
+                f"{self.caller} looks at {self.monitor}, which this training does not have; it has "
+                f"{', '.join(figures)}.{hint}"
+            )
+        large = figures[self.monitor] if self.mode is None else self.mode == "max"
+        if large is None:
+            raise ValueError(
+                f"{self.caller} cannot tell whether a large {self.monitor} is good. Say so: mode='max', or mode='min'."
+            )
+        self.sign = -1.0 if large else 1.0
+        self.value, self.epoch = math.nan, -1
+
+    def improves(self, now: Epoch) -> bool:
+        """Whether this epoch is the best so far; NaN never is."""
+        value = now.figures[self.monitor]
+        if math.isnan(value):
+            return False
+        better = math.isnan(self.value) or self.sign * (self.value - value) > self.min_delta
+        if better:
+            self.value, self.epoch = value, now.epoch
+        return better
+
+
+class EarlyStopping:
+    """End the training when a figure has not improved for some epochs.
+
+    Parameters
+    ----------
+    patience : int
+        So many epochs without an improvement end it.
+    monitor : str, default "validation_cost"
+        The figure: ``"cost"``, ``"validation_accuracy"``, or a metric's name.
+    min_delta : float, default 0
+        By more than this is an improvement.
+    mode : "min" or "max", optional
+        Whether small values are the better ones. Needed for metrics that are functions of yours.
+    restore_best : bool, default True
+        Whether the model gets back the parameters of its best epoch, and its running statistics, whenever the training
+        ends, also by Ctrl-C. The optimizer keeps its state of the last one.
+
+    Attributes
+    ----------
+    best : float
+        The best value.
+    best_epoch : int
+        Where it was.
+    stopped : bool
+        Whether the training was ended by this.
+
+    Examples
+    --------
+    >>> import tinygrad_dls as tg
+    >>> X, Y = tg.datasets.planar_flower()
+    >>> model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    >>> stop = tg.EarlyStopping(5)
+    >>> history = tg.fit(model, X, Y, loss=tg.binary_cross_entropy_with_logits, epochs=5000, validation=(X, Y),
+    ...                  optimizer=tg.optim.SGD(model.parameters(), lr=20), callbacks=[stop])
+    >>> len(history) == stop.best_epoch + 6 < 5000
+    True
+    """
+
+    def __init__(
+        self,
+        patience: int,
+        *,
+        monitor: str = VALIDATION_COST,
+        min_delta: float = 0,
+        mode: str | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        self._patience = positive_integer(patience, "EarlyStopping: patience")
+        self._restore = boolean(restore_best, "EarlyStopping: restore_best")
+        self._best = _Best("EarlyStopping", monitor, mode, min_delta)
+        self._state: dict[str, Array] | None = None
+        self.stopped = False
+
+    @property
+    def best(self) -> float:
+        """The best value."""
+        return self._best.value
+
+    @property
+    def best_epoch(self) -> int:
+        """Where it was."""
+        return self._best.epoch
+
+    def begin(self, figures: dict[str, bool | None]) -> None:
+        """Start anew: `fit` calls it before the first epoch."""
+        self._best.begin(figures)
+        self._state, self.stopped = None, False
+
+    def __call__(self, now: Epoch) -> bool:
+        """Whether it is time to stop."""
+        if self._best.improves(now):
+            self._state = now.model.state_dict() if self._restore else None
+        self.stopped = now.epoch - self.best_epoch >= self._patience
+        return self.stopped
+
+    def end(self, now: Epoch) -> None:
+        """Give the model its best parameters: `fit` calls it when the training has ended."""
+        if self._state is not None:
+            now.model.load_state_dict(self._state)
+        self._state = None
+
+    def __repr__(self) -> str:
+        return f"EarlyStopping({self._patience}, monitor={self._best.monitor!r})"
+
+
+class Checkpoint:
+    """Write the model's parameters to a file after epochs, whole or not at all: a kill leaves the old file or the new.
+
+    The file is one of NumPy's, which ``model.load_state_dict(np.load(path))`` reads.
+
+    Parameters
+    ----------
+    path : path
+        Such as ``"best.npz"``. Where it has ``{epoch}`` in it, each epoch has a file of its own.
+    every : int, default 1
+        After so many epochs each, and after the last one.
+    best : str, optional
+        A figure, such as ``"validation_cost"``: only where it is the best so far.
+    mode : "min" or "max", optional
+        Whether small values of it are the better ones. Needed for metrics that are functions of yours.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np, tinygrad_dls as tg
+    >>> X, Y = tg.datasets.planar_flower()
+    >>> model = tg.nn.LogisticRegression(2)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "best.npz"
+    >>> _ = tg.fit(model, X, Y, loss=tg.binary_cross_entropy_with_logits, epochs=20, validation=(X, Y),
+    ...            optimizer=tg.optim.SGD(model.parameters(), lr=0.1),
+    ...            callbacks=[tg.Checkpoint(path, best="validation_cost")])
+    >>> again = tg.nn.LogisticRegression(2)
+    >>> with np.load(path) as state:
+    ...     again.load_state_dict(state)
+    >>> np.array_equal(again.predict(X), model.predict(X))
+    True
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, every: int = 1, best: str | None = None, mode: str | None = None
+    ) -> None:
+        if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+            raise TypeError(f"Checkpoint takes the path of a file, such as 'best.npz'; got {shown(path)}.")
+        self._path = os.fspath(path)
+        if Path(self._path).suffix != ".npz":
+            raise ValueError(f"Checkpoint: {self._path!r} must end in .npz, as NumPy's files of several arrays do.")
+        self._every = positive_integer(every, "Checkpoint: every")
+        self._best = None if best is None else _Best("Checkpoint", best, mode, 0)
+        if best is None and mode is not None:
+            raise ValueError("Checkpoint: mode= is for the figure that best= names.")
+        self._written = -1
+
+    def begin(self, figures: dict[str, bool | None]) -> None:
+        """Start anew: `fit` calls it before the first epoch."""
+        self._written = -1
+        if self._best is not None:
+            self._best.begin(figures)
+
+    def __call__(self, now: Epoch) -> None:
+        """Write the file, if it is time."""
+        if (now.epoch + 1) % self._every == 0:
+            self._write(now)
+
+    def end(self, now: Epoch) -> None:
+        """Write the last epoch, if it is not: `fit` calls it when the training has ended, but for Ctrl-C and errors."""
+        if self._written != now.epoch and (now.epoch + 1) % self._every:
+            self._write(now)
+
+    def _write(self, now: Epoch) -> None:
+        if self._best is not None and not self._best.improves(now):
+            return
+        content = io.BytesIO()
+        np.savez(content, **now.model.state_dict())
+        write_whole(Path(self._path.replace("{epoch}", str(now.epoch))), content.getvalue())
+        self._written = now.epoch
+
+    def __repr__(self) -> str:
+        return f"Checkpoint({self._path!r})"
