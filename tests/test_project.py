@@ -57,7 +57,7 @@ ORDER = [
     "engine.inplace", "engine.stubs", "engine.tensor", "engine.operands", "engine.autodiff", "engine.copies",
     "engine.ops", "engine.more_ops", "engine.composed", "engine.along_axes", "engine.linalg", "engine",
     "nn.init", "nn.labels", "nn.losses", "nn.evaluation", "nn.module", "nn.substitution", "nn.regularisation",
-    "nn.normalisation", "nn.layers", "nn.models", "nn",
+    "nn.normalisation", "nn.standardisation", "nn.layers", "nn.models", "nn",
     "threads", "schedules", "optimizer", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.frames", "graph.reading", "graph.subject", "graph",
     "ir.call", "ir.normal", "ir.spellings", "ir.functions", "ir.shapes", "ir.size", "ir.tracer", "ir.agreement",
