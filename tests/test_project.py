@@ -34,8 +34,10 @@ def test_import_takes_numpy_alone():
         ("detect_anomaly", "check.anomaly"),
         ("derive", "derivations.derive"),
         ("draw", "drawing.draw"),
+        ("load", "saving"),
         ("numpy_source", "source"),
         ("report", "reports.report"),
+        ("save", "saving"),
     ],
 )
 def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
@@ -68,7 +70,9 @@ ORDER = [
     "compiler.captured", "compiler.guards", "compiler.checking", "compiler.intervals", "compiler.recording",
     "compiler.compiled", "compiler.function", "compiler.step", "compiler",
     "datasets.flower", "datasets.table", "datasets.at_once", "datasets.reader", "datasets.splits", "datasets",
-    "files", "trees", "transforms",
+    "files", "extras",
+    "saving.generators", "saving.container", "saving.architecture", "saving.states", "saving.resuming", "saving",
+    "trees", "transforms",
     "training.history", "training.metrics", "training.batches", "training.loop", "training",
     "check.anomaly", "check.slopes", "check.doubts", "check.numerical", "check.causes",
     "check.mistakes.steps", "check.mistakes.scale", "check.mistakes.sums", "check.mistakes.derivatives",

@@ -293,10 +293,20 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"this is not the state of a model, a dict of arrays by name: {shown(state_dict)}.")
+        new = {name: as_array(values(data), name) for name, data in state_dict.items()}
+        if problems := self._differences(new):
+            raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(problems) + ".")
         parameters = dict(self.named_parameters())
         buffers = {name: (module, attribute) for name, module, attribute in self._buffers()}
-        own = parameters | {name: getattr(*place) for name, place in buffers.items()}
-        new = {name: as_array(values(data), name) for name, data in state_dict.items()}
+        for name, data in new.items():
+            if name in buffers:
+                object.__setattr__(*buffers[name], data.copy())
+            else:
+                parameters[name].data = data.copy()
+
+    def _differences(self, new: Mapping[str, Array]) -> list[str]:
+        """In what arrays by name differ from the parameters and the running statistics: names, shapes and dtypes."""
+        own = dict(self.named_parameters()) | {name: getattr(module, its) for name, module, its in self._buffers()}
         problems = [f"{name} is missing" for name in own if name not in new]
         problems += [f"{name} is not a parameter of this model" for name in new if name not in own]
         for name in own.keys() & new.keys():
@@ -305,13 +315,7 @@ class Module:
                 problems.append(f"{name} is {data.shape}; expected {p.shape}")
             if p.dtype != data.dtype:
                 problems.append(f"{name} is {data.dtype}; expected {p.dtype}")
-        if problems:
-            raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(sorted(problems)) + ".")
-        for name, data in new.items():
-            if name in buffers:
-                object.__setattr__(*buffers[name], data.copy())
-            else:
-                parameters[name].data = data.copy()
+        return sorted(problems)
 
     def train(self) -> None:
         """Switch to training: `Dropout` drops, `BatchNorm` normalises by the batch."""
