@@ -6,6 +6,7 @@ when it is saved, by its name.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from tinygrad_dls.files import write_whole
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.saving.generators import new_generator, state_of
 
-__all__ = ["Parts", "Reader", "corrupt", "read", "said", "write"]
+__all__ = ["Parts", "Reader", "corrupt", "read", "reader_of", "said", "write"]
 
 _KEY = "tinygrad_dls"  # of the text in the file's header
+_CHECK = "sha256"  # of the checksum, beside it
 _DTYPES = {
     "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
 }  # fmt: skip
@@ -174,8 +176,9 @@ class Reader:
 
 def write(path: Path, text: dict[str, Any], parts: Parts) -> None:
     """Write a file, whole or not at all."""
-    text = {"format": 1, **text, "generators": parts.generators}
-    write_whole(path, _library().save(parts.arrays, {_KEY: json.dumps(text)}))
+    written = json.dumps({"format": 1, **text, "generators": parts.generators})
+    metadata = {_KEY: written, _CHECK: _sum_of(written, parts.arrays)}
+    write_whole(path, _library().save(parts.arrays, metadata))
 
 
 def read(path: Path) -> Reader:
@@ -200,8 +203,15 @@ def read(path: Path) -> Reader:
             f"load: {str(path)!r} is a safetensors file that tg.save has not written. For its arrays write "
             "safetensors.numpy.load_file(path), and give them to model.load_state_dict."
         )
+    if metadata.get(_CHECK) != _sum_of(metadata[_KEY], arrays):
+        raise corrupt(path, ValueError("its checksum is that of other content"))
+    return reader_of(path, metadata[_KEY], arrays)
+
+
+def reader_of(path: Path, written: str, arrays: dict[str, Array]) -> Reader:
+    """A reader of the text and the arrays of a file, whatever the text says."""
     try:
-        text = json.loads(metadata[_KEY])
+        text = json.loads(written)
         if text["format"] == 1:
             return Reader(path, text, arrays)
     except Exception as error:  # whatever a hostile text brings about
@@ -217,6 +227,15 @@ def corrupt(path: Path, error: Exception) -> ValueError:
 def said(error: Exception) -> str:
     """What an error says, in a line."""
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".") or type(error).__name__
+
+
+def _sum_of(text: str, arrays: dict[str, Array]) -> str:
+    """A checksum of all that is read."""
+    total = hashlib.sha256(text.encode())
+    for name in sorted(arrays):
+        total.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode())
+        total.update(arrays[name].tobytes())
+    return total.hexdigest()
 
 
 def _library() -> Any:
