@@ -202,7 +202,8 @@ def other_optimizer(saved: Any, still: list[Any], optimizer: Optimizer, model: M
     if saved["class"] != kind:
         return [f"its optimizer is {saved['class']}; here it is {kind}"]
     names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
-    own, there = [names.get(p, p.name or "another model's") for p in optimizer.parameters], list(saved["parameters"])
+    own = [names.get(p) or f"another model's {p.name}" for p in optimizer.parameters]
+    there = list(saved["parameters"])
     if own != there:
         return [f"its optimizer updates {', '.join(there)}; here it updates {', '.join(own)}"]
     problems = _other_hyperparameters(saved["hyperparameters"], optimizer, reader)
