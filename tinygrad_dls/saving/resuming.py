@@ -168,12 +168,16 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
     reader = read(path)
     try:
         saved = _Contents(reader)
-        made = _made(reader, saved) if model is None else model
-        problems = saved.differences(made, reader, optimizer)
-    except _NeedsModelError:
-        raise
+        if (made := model) is None and saved.architecture is not None:
+            made = built(saved.architecture, reader, sum(x.size for x in saved.arrays.values()))
+        problems = [] if made is None else saved.differences(made, reader, optimizer)
     except Exception as error:  # of what a damaged or hostile text brings about
         raise corrupt(path, error) from error
+    if made is None:
+        raise ValueError(
+            f"load: {str(path)!r} holds {_article(saved.kind)} {saved.kind}, which the file alone does not make: "
+            f"{saved.needs}. Make one as it was made when it was saved, and write tg.load(path, model)."
+        )
     if problems and model is None:
         raise corrupt(path, ValueError("; ".join(problems)))
     if problems:
@@ -196,10 +200,6 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
     shared = {number: own[place] for place, number in saved.generators.items()}
     reader.generators = [shared.get(i, rng) for i, rng in enumerate(reader.generators)]
     return Saved(made, found, {name: reader.decode(x) for name, x in saved.extra.items()})
-
-
-class _NeedsModelError(ValueError):
-    """That a file alone does not make a model."""
 
 
 class _Contents:
@@ -237,16 +237,6 @@ class _Contents:
         if optimizer is not None:
             problems += states.other_optimizer(self.optimizer, self.frozen, optimizer, model, reader)
         return problems
-
-
-def _made(reader: Reader, saved: _Contents) -> Module:
-    if saved.architecture is None:
-        kind = f"{_article(saved.kind)} {saved.kind}"
-        raise _NeedsModelError(
-            f"load: {str(reader.path)!r} holds {kind}, which the file alone does not make: {saved.needs}. "
-            f"Make one as it was made when it was saved, and write tg.load(path, model)."
-        )
-    return built(saved.architecture, reader, sum(x.size for x in saved.arrays.values()))
 
 
 def _article(noun: str) -> str:
