@@ -296,13 +296,10 @@ class Module:
         new = {name: as_array(values(data), name) for name, data in state_dict.items()}
         if problems := self._differences(new):
             raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(problems) + ".")
-        parameters = dict(self.named_parameters())
-        buffers = {name: (module, attribute) for name, module, attribute in self._buffers()}
-        for name, data in new.items():
-            if name in buffers:
-                object.__setattr__(*buffers[name], data.copy())
-            else:
-                parameters[name].data = data.copy()
+        for name, p in list(self.named_parameters()):
+            p.data = new[name].copy()
+        for name, module, attribute in self._buffers():
+            object.__setattr__(module, attribute, new[name].copy())
 
     def _differences(self, new: Mapping[str, Array]) -> list[str]:
         """In what arrays by name differ from the parameters and the running statistics: names, shapes and dtypes."""
@@ -310,11 +307,9 @@ class Module:
         problems = [f"{name} is missing" for name in own if name not in new]
         problems += [f"{name} is not a parameter of this model" for name in new if name not in own]
         for name in own.keys() & new.keys():
-            p, data = own[name], new[name]
-            if p.shape != data.shape:
-                problems.append(f"{name} is {data.shape}; expected {p.shape}")
-            if p.dtype != data.dtype:
-                problems.append(f"{name} is {data.dtype}; expected {p.dtype}")
+            (was, kind), (wanted, wanted_kind) = ((x[name].shape, x[name].dtype) for x in (new, own))
+            problems += [f"{name} is {was}; expected {wanted}"] * (was != wanted)
+            problems += [f"{name} is {kind}; expected {wanted_kind}"] * (kind != wanted_kind)
         return sorted(problems)
 
     def train(self) -> None:

@@ -24,8 +24,7 @@ from tinygrad_dls.saving.generators import new_generator, state_of
 
 __all__ = ["Parts", "Reader", "corrupt", "read", "reader_of", "said", "write"]
 
-_KEY = "tinygrad_dls"  # of the text in the file's header
-_CHECK = "sha256"  # of the checksum, beside it
+_KEY = "tinygrad_dls"  # of the text in the file's header, behind its checksum
 _DTYPES = {
     "bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "float16", "float32", "float64",
 }  # fmt: skip
@@ -177,8 +176,8 @@ class Reader:
 def write(path: Path, text: dict[str, Any], parts: Parts) -> None:
     """Write a file, whole or not at all."""
     written = json.dumps({"format": 1, **text, "generators": parts.generators})
-    metadata = {_KEY: written, _CHECK: _sum_of(written, parts.arrays)}
-    write_whole(path, _library().save(parts.arrays, metadata))
+    signed = f"{_sum_of(written, parts.arrays)} {written}"  # under one key: of several, the order would be random
+    write_whole(path, _library().save(parts.arrays, {_KEY: signed}))
 
 
 def read(path: Path) -> Reader:
@@ -203,9 +202,10 @@ def read(path: Path) -> Reader:
             f"load: {str(path)!r} is a safetensors file that tg.save has not written. For its arrays write "
             "safetensors.numpy.load_file(path), and give them to model.load_state_dict."
         )
-    if metadata.get(_CHECK) != _sum_of(metadata[_KEY], arrays):
+    total, _, written = metadata[_KEY].partition(" ")
+    if total != _sum_of(written, arrays):
         raise corrupt(path, ValueError("its checksum is that of other content"))
-    return reader_of(path, metadata[_KEY], arrays)
+    return reader_of(path, written, arrays)
 
 
 def reader_of(path: Path, written: str, arrays: dict[str, Array]) -> Reader:
