@@ -114,6 +114,7 @@ WITHOUT_ARRAYS = {
     "check.Diagnosis", "check.Finding", "check.GradCheck", "check.GradientError", "check.Row",
     "check.Step", "check.UpdateDiagnosis", "check.causes",
     "compile",  # its steps take what a model and its loss take, with the same errors; tested beside it
+    "load", "save",  # files, through which tests beside theirs send the same bad input
     "derive", "draw", "numpy_source",  # readers of a graph, whose bad input has tests beside theirs
 }  # fmt: skip
 

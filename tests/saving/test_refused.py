@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tests.bad_input.corruptions import arrays_instead
 from tinygrad_dls import nn, optim
 
 X, Y = tg.datasets.planar_flower(30)
@@ -346,6 +347,23 @@ def test_wrong_calls_are_refused_and_write_nothing(tmp_path, case):
         call(path)
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
+
+
+def test_all_bad_input_comes_back_as_it_was_or_is_refused_by_name(tmp_path):
+    """Whatever the sweep of bad input has in the place of an array."""
+    outcomes = {"back": 0, "refused": 0}
+    for bad in arrays_instead(X[:, :3]):
+        try:
+            tg.save(tmp_path / "model", MODEL, x=bad.value)
+        except (TypeError, ValueError, MemoryError) as error:
+            outcomes["refused"] += "extra.x" in str(error) or bad.label == "huge"
+            continue
+        found = tg.load(tmp_path / "model").extra["x"]
+        plain = bad.value.item() if isinstance(bad.value, np.generic) else bad.value
+        as_array = isinstance(found, np.ndarray) and np.array_equal(found, np.asarray(plain), equal_nan=True)
+        outcomes["back"] += as_array or (type(found), repr(found)) == (type(plain), repr(plain))
+    assert sum(outcomes.values()) == len(list(arrays_instead(X[:, :3])))
+    assert min(outcomes.values()) > 20
 
 
 def test_a_generator_of_another_library_is_refused(tmp_path):
