@@ -288,14 +288,15 @@ def test_saving_changes_nothing_and_says_nothing(tmp_path):
     assert_same(state(model, optimizer, rng), before)
 
 
-def test_it_is_saved_after_each_epoch_by_a_callback(tmp_path):
+@pytest.mark.parametrize(("network", "compile"), [(with_everything, False), (normalised, True)])
+def test_it_is_saved_after_each_epoch_by_a_callback(tmp_path, network, compile):
     def make():
-        model = with_everything(0)
+        model = network(0)
         return model, OPTIMIZERS["momentum"](model.parameters()), np.random.default_rng(1)
 
     def fit(model, optimizer, rng, epochs, callbacks=()):
-        options = {"loss": LOGITS, "optimizer": optimizer, "batch_size": 16, "rng": rng, "callbacks": callbacks}
-        return tg.fit(model, X, Y, epochs=epochs, **options).costs
+        options = {"loss": LOGITS, "optimizer": optimizer, "batch_size": 16, "rng": rng, "compile": compile}
+        return tg.fit(model, X, Y, epochs=epochs, callbacks=callbacks, **options).costs
 
     straight = fit(*make(), 4)
     numbers = itertools.count()
