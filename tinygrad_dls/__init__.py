@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from tinygrad_dls.derivations.derive import derive
     from tinygrad_dls.drawing.draw import draw
     from tinygrad_dls.reports.report import report
+    from tinygrad_dls.saving import load, save
     from tinygrad_dls.source import numpy_source
 
 __version__ = "0.1.0"
@@ -100,9 +101,10 @@ __all__ = [
     "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip",
     "compile", "concatenate", "confusion_matrix", "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide",
     "dot", "draw", "dropout", "exp", "expand_dims", "expm1", "fit", "fused_loss", "getitem", "grad", "hessian", "hvp",
-    "init", "jacobian", "l2", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean",
+    "init", "jacobian", "l2", "load", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean",
     "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source",
-    "onnx", "op", "optim", "power", "prod", "relu", "report", "reshape", "sigmoid", "sin", "smooth_labels", "softmax",
+    "onnx", "op", "optim", "power", "prod", "relu", "report", "reshape", "save", "sigmoid", "sin", "smooth_labels",
+    "softmax",
     "softmax_cross_entropy", "softplus", "sqrt", "square", "squeeze", "stack", "std", "subtract", "sum", "swapaxes",
     "tanh", "transpose", "value_and_grad", "var", "where",
 ]  # fmt: skip
@@ -116,9 +118,11 @@ _ON_FIRST_USE = {  # training does not need them
     "detect_anomaly": "tinygrad_dls.check.anomaly",
     "derive": "tinygrad_dls.derivations.derive",
     "draw": "tinygrad_dls.drawing.draw",
+    "load": "tinygrad_dls.saving",
     "numpy_source": "tinygrad_dls.source",
     "onnx": "tinygrad_dls.onnx",
     "report": "tinygrad_dls.reports.report",
+    "save": "tinygrad_dls.saving",
 }
 
 

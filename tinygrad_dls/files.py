@@ -47,8 +47,9 @@ def write_whole(path: Path, content: bytes) -> None:
                 with contextlib.suppress(PermissionError):  # only root may give a file to its owner
                     os.fchown(part, before.st_uid, before.st_gid)
                 os.fchmod(part, stat.S_IMODE(before.st_mode))
+            new.flush()
+            os.fsync(part)  # before it takes its place: after a power cut too, that place has a whole file
             if fcntl is not None:  # within the lock: nobody takes it for one that was left behind
-                new.flush()
                 os.replace(beside, target)
         if fcntl is None:
             os.replace(beside, target)

@@ -207,6 +207,35 @@ call("nn.BatchNorm.__call__", A(X23, role="Z"), run=lambda Z: values_of(tg.nn.Ba
      reference=lambda Z: normalised(Z if len(Z) == 2 else refuses(), np.ones((2, 1)), np.zeros((2, 1))))  # fmt: skip
 
 
+def standardizer(n, features, dtype):
+    n, dtype = count(n), real_dtype(dtype)
+    if not isinstance(features, (list, tuple)) or not all(isinstance(x, str) for x in features):
+        raise TypeError
+    if len(features) not in (0, n):
+        raise ValueError
+    return [np.ones((n, 1), dtype)]
+
+
+call("nn.Standardizer", O("n", 2), O("features", ["a", "b"]), O("dtype", float), reference=standardizer,
+     run=lambda n, features, dtype: tg.nn.Standardizer(n, features=features, dtype=dtype).scale)  # fmt: skip
+
+
+def standardised(X):
+    if X.ndim != 2 or not X.size or not np.isfinite(X).all():
+        raise ValueError
+    same, std = X.max(axis=1) == X.min(axis=1), X.std(axis=1)
+    return [X.mean(axis=1)[:, None], np.where(same, 1, std)[:, None]]
+
+
+call("nn.Standardizer.of", A(X23, role="X"), reference=standardised, names=("Standardizer",),
+     run=lambda X: (lambda layer: (layer.mean, layer.scale))(tg.nn.Standardizer.of(X)))  # fmt: skip
+call("nn.Standardizer.__call__", A(X23, role="X"), names=("Standardizer", "subtract", "divide"),
+     run=lambda X: values_of(STANDARDIZER(X)),
+     reference=lambda X: (X - X23.mean(axis=1, keepdims=True)) / X23.std(axis=1, keepdims=True)
+     if X.shape == X23.shape or (X.ndim == 2 and len(X) == 2) else refuses())  # fmt: skip
+STANDARDIZER = tg.nn.Standardizer.of(X23)
+
+
 def dropped(keep_prob, rng, a):
     keep_prob = number(keep_prob)
     if rng is None or isinstance(rng, (bool, np.bool_)) or not 0 < keep_prob <= 1:

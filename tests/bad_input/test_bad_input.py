@@ -116,6 +116,7 @@ WITHOUT_ARRAYS = {
     "check.Diagnosis", "check.Finding", "check.GradCheck", "check.GradientError", "check.Row",
     "check.Step", "check.Variant", "check.UpdateDiagnosis", "check.causes",
     "compile",  # its steps take what a model and its loss take, with the same errors; tested beside it
+    "load", "save",  # files, through which tests beside theirs send the same bad input
     "derive", "draw", "numpy_source", "report",  # readers of a graph, whose bad input has tests beside theirs
     "onnx.OPSET", "onnx.IR_VERSION", "onnx.add",
 }  # fmt: skip

@@ -320,6 +320,8 @@ class _DerivationBuilder:
             return ("The cost.",)
         if node.loss is not None:
             return (f"The {'weighted ' * node.loss.weighted}mean of the losses.",)
+        if not node.op:
+            return ("Computed of the inputs alone.",)
         if any(x in self.inlined for x in node.inputs if isinstance(x, Node)):
             return ()
         what = re.split(r"[,:`(]", said_of(node))[0].strip().rstrip(".")

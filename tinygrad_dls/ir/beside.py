@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import Call, toposort
 from tinygrad_dls.ir.size import symbolic
@@ -22,7 +23,7 @@ from tinygrad_dls.nn.losses import one_hot_as
 from tinygrad_dls.nn.normalisation import followed
 from tinygrad_dls.nn.regularisation import settings_as
 
-__all__ = ["Buffer", "OneHot", "buffers_as_inputs", "numbers_as_inputs", "one_hot_as_input"]
+__all__ = ["Buffer", "OneHot", "buffers_as_inputs", "is_of_data", "numbers_as_inputs", "one_hot_as_input"]
 
 
 @dataclass
@@ -124,3 +125,11 @@ def buffers_as_inputs(trace: Trace, names: Names, found: list[Buffer]) -> Iterat
 
     with followed(following):
         yield
+
+
+def is_of_data(x: Any, data: list[Call]) -> bool:
+    """Whether a constant of the graph has a name, and is computed of the data, as standardised inputs are."""
+    if not isinstance(x, Tensor) or not x.name or not isinstance(x._value, Tracer):
+        return False
+    call = x._value.call
+    return call.function is not None and not set(data).isdisjoint(toposort([call]))

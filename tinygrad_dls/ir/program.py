@@ -24,7 +24,7 @@ from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import complements, names_of_arrays, read
 from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
-from tinygrad_dls.ir.beside import Buffer, OneHot, buffers_as_inputs, numbers_as_inputs, one_hot_as_input
+from tinygrad_dls.ir.beside import Buffer, OneHot, buffers_as_inputs, is_of_data, numbers_as_inputs, one_hot_as_input
 from tinygrad_dls.ir.call import Call, evaluate, toposort
 from tinygrad_dls.ir.functions import sigmoid, softmax
 from tinygrad_dls.ir.rules import canonicalize
@@ -355,7 +355,7 @@ class FunctionSource(_Source):
                 raise RecordingError("the cost does not depend on the inputs or the parameters that were recorded.")
             result.take_one_hot(J._value.call)
             result.nodes = read(J, names=names)
-            tensors = [(node, node.x) for node in result.nodes if node.op]
+            tensors = [(node, node.x) for node in result.nodes if node.op or is_of_data(node.x, result.data)]
             return self._read(_differentiated(result, tensors, {p: p for p in parameters}, optimizer))
 
     def _read(self, result: Program) -> Program:

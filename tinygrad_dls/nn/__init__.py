@@ -9,8 +9,9 @@ from tinygrad_dls.nn.layers import Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
 from tinygrad_dls.nn.models import Classifier, LogisticRegression, Sequential, TwoLayerNetwork
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.normalisation import BatchNorm
+from tinygrad_dls.nn.standardisation import Standardizer
 
 __all__ = [
     "BatchNorm", "Classifier", "Dropout", "Linear", "LogisticRegression", "Module", "Parameter", "ReLU", "Sequential",
-    "Sigmoid", "Softmax", "Tanh", "TwoLayerNetwork",
+    "Sigmoid", "Softmax", "Standardizer", "Tanh", "TwoLayerNetwork",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ from tinygrad_dls.nn.init import Initialiser, generator
 from tinygrad_dls.nn.layers import Linear, Sigmoid, Softmax, Tanh
 from tinygrad_dls.nn.module import Module, Parameter, Path, has_parameters, paths_of
 from tinygrad_dls.nn.normalisation import BatchNorm
+from tinygrad_dls.nn.standardisation import Standardizer
 
 __all__ = ["Classifier", "LogisticRegression", "Sequential", "TwoLayerNetwork"]
 
@@ -57,6 +58,12 @@ class Sequential(Module):
         object.__setattr__(self, "layers", layers)
         numbers = [number for _, number in self._numbered()]
         self._number(iter(self._numbered()), max(numbers, default=0))
+        arrays = [name for name, _, _ in self._buffers()]
+        if doubled := next((name for name in arrays if arrays.count(name) > 1), None):
+            raise ValueError(
+                f"{type(self).__name__}: two layers keep an array called {doubled}. A Standardizer stands before the "
+                "first layer with parameters, and its inverse behind the last: one at a place."
+            )
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         if attribute == "layers":
@@ -111,6 +118,7 @@ class Sequential(Module):
     def _number(self, numbered: Iterator[tuple[Any, int]], total: int, number: int = 0) -> int:
         """Name the layers and their outputs after their number; a single layer goes without."""
         steps: list[tuple[Any, str | None]] = []  # each layer, and the name of what comes out of it
+        first = "X"
         for layer in self.layers:
             output = None
             if _is_plain(layer):
@@ -120,7 +128,9 @@ class Sequential(Module):
                     _, number = next(numbered)
                     layer.name = f"layer{number}"
                     if isinstance(layer, Linear):
-                        layer.input_name = f"A{number - 1}" if number > 1 else "X"
+                        layer.input_name = f"A{number - 1}" if number > 1 else first
+                elif isinstance(layer, Standardizer):
+                    first = "X_norm"
                 if number:
                     letter = "Z" if isinstance(layer, Linear) else "Z_tilde" if isinstance(layer, BatchNorm) else "A"
                     output = letter + (str(number) if total > 1 else "")
@@ -139,9 +149,21 @@ class Sequential(Module):
         for layer, number in self._with_numbers():
             for path, module, own in layer._buffers():
                 yield _numbered_path(layer, path, number), module, own
+        for layer, number in self._without_parameters():
+            for path, module, own in layer._buffers():
+                yield f"{number}.{path}" if "." in path else f"{path}{number}", module, own
         for name, member in self._others():
             if isinstance(member, Module):
                 yield from ((f"{name}.{path}", module, own) for path, module, own in member._buffers())
+
+    def _without_parameters(self) -> Iterator[tuple[Module, int]]:
+        """The other modules among the layers, each with the number of the layer before it, and 0 at the start."""
+        numbered, number = iter(self._numbered()), 0
+        for layer in self._flat():
+            if has_parameters(layer):
+                _, number = next(numbered)
+            elif isinstance(layer, Module):
+                yield layer, number
 
     def _with_numbers(self) -> list[tuple[Any, int]]:
         """The layers with parameters and their numbers; 0 for a single number, which is not written."""

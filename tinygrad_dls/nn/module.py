@@ -293,25 +293,24 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"this is not the state of a model, a dict of arrays by name: {shown(state_dict)}.")
-        parameters = dict(self.named_parameters())
-        buffers = {name: (module, attribute) for name, module, attribute in self._buffers()}
-        own = parameters | {name: getattr(*place) for name, place in buffers.items()}
         new = {name: as_array(values(data), name) for name, data in state_dict.items()}
+        if problems := self._differences(new):
+            raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(problems) + ".")
+        for name, p in list(self.named_parameters()):
+            p.data = new[name].copy()
+        for name, module, attribute in self._buffers():
+            object.__setattr__(module, attribute, new[name].copy())
+
+    def _differences(self, new: Mapping[str, Array]) -> list[str]:
+        """In what arrays by name differ from the parameters and the running statistics: names, shapes and dtypes."""
+        own = dict(self.named_parameters()) | {name: getattr(module, its) for name, module, its in self._buffers()}
         problems = [f"{name} is missing" for name in own if name not in new]
         problems += [f"{name} is not a parameter of this model" for name in new if name not in own]
         for name in own.keys() & new.keys():
-            p, data = own[name], new[name]
-            if p.shape != data.shape:
-                problems.append(f"{name} is {data.shape}; expected {p.shape}")
-            if p.dtype != data.dtype:
-                problems.append(f"{name} is {data.dtype}; expected {p.dtype}")
-        if problems:
-            raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(sorted(problems)) + ".")
-        for name, data in new.items():
-            if name in buffers:
-                object.__setattr__(*buffers[name], data.copy())
-            else:
-                parameters[name].data = data.copy()
+            (was, kind), (wanted, wanted_kind) = ((x[name].shape, x[name].dtype) for x in (new, own))
+            problems += [f"{name} is {was}; expected {wanted}"] * (was != wanted)
+            problems += [f"{name} is {kind}; expected {wanted_kind}"] * (kind != wanted_kind)
+        return sorted(problems)
 
     def train(self) -> None:
         """Switch to training: `Dropout` drops, `BatchNorm` normalises by the batch."""

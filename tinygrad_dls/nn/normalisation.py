@@ -20,7 +20,7 @@ from tinygrad_dls.engine.errors import flattened, shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.module import Module, Parameter
 
-__all__ = ["BatchNorm", "Following", "batch_norm", "followed", "untouched"]
+__all__ = ["BatchNorm", "Following", "batch_norm", "followed", "kept", "untouched"]
 
 # Told of a module, of an array that it keeps (the attribute, and what it is called), and how that moves: None, if it is
 # only read. It returns the array, or what stands for it in a recording.
@@ -37,6 +37,12 @@ def followed(following: Following) -> Iterator[None]:
         yield
     finally:
         _following.reset(token)
+
+
+def kept(module: Module, attribute: str, called: str) -> Any:
+    """An array that a module keeps, or what stands for it in a recording, where it is `called` so."""
+    following = _following.get()
+    return getattr(module, attribute) if following is None else following(module, attribute, called, None)
 
 
 def untouched() -> AbstractContextManager[None]:
@@ -171,8 +177,8 @@ class BatchNorm(Module):
         x = getattr(self, name)
         if np.shape(x) != (self.n, 1):
             raise ValueError(f"{self._titled()}: {name} is {np.shape(x)}; expected ({self.n}, 1).")
-        following, called = _following.get(), f"{name}{_number_of(self.gamma)}"
-        return Tensor(x if following is None else following(self, name, called, None), name=called)
+        called = f"{name}{_number_of(self.gamma)}"
+        return Tensor(kept(self, name, called), name=called)
 
     def _move(self, name: str, batch: Array) -> None:
         """Move a running statistic towards that of a batch, if that is of numbers."""

@@ -1,0 +1,241 @@
+"""Standardised inputs as a layer: what the training examples say of each feature is kept, and saved, with the model.
+
+Its mean and scale are no parameters, as nothing learns them: they are arrays of the module, as batch normalisation's
+running statistics are, but no step moves them. Where features have names, because a table or a DataFrame gave them,
+they are kept too, and whatever comes with names later is held against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer
+from tinygrad_dls.engine.errors import flattened, shown
+from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.nn.module import Module
+from tinygrad_dls.nn.normalisation import kept
+
+__all__ = ["Standardizer"]
+
+
+class Standardizer(Module):
+    """Standardise each feature: ``X_norm = (X - mean) / scale``, with the statistics of the training examples.
+
+    Make it of these, as the first layer of a model: ``Sequential(Standardizer.of(X_train), Linear(...), ...)``. It is
+    then saved with the model, and what the model predicts takes features as they come.
+
+    Parameters
+    ----------
+    n : int
+        Number of features: mean and scale are ``(n, 1)``, and start at 0 and 1.
+    features : sequence of str, keyword-only
+        Their names, if they have any.
+    dtype : dtype, default float64
+        The dtype of mean and scale. Inputs of another floating dtype keep theirs.
+
+    Attributes
+    ----------
+    mean, scale : array, shape (n, 1)
+        They are part of `Module.state_dict`, and no parameters.
+    features : tuple of str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If names are not n different texts; when called, if the shape is wrong, or if a table or a DataFrame has other
+        features.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_dls as tg
+    >>> X = np.array([[1.0, 3.0], [10.0, 30.0], [5.0, 5.0]])
+    >>> standardizer = tg.nn.Standardizer.of(X)
+    >>> standardizer(X).data
+    array([[-1.,  1.],
+           [-1.,  1.],
+           [ 0.,  0.]])
+    >>> standardizer.inverse()(standardizer(X)).data
+    array([[ 1.,  3.],
+           [10., 30.],
+           [ 5.,  5.]])
+    """
+
+    _buffer_names = ("mean", "scale")
+    mean: Array
+    scale: Array
+
+    def __init__(self, n: int, *, features: Sequence[str] = (), dtype: Any = float) -> None:
+        self.n = positive_integer(n, f"{type(self).__name__}: n")
+        self.features = self._names(features)
+        dtype = floating(dtype, f"{type(self).__name__}: dtype")
+        self.mean, self.scale = np.zeros((self.n, 1), dtype), np.ones((self.n, 1), dtype)
+
+    @classmethod
+    def of(cls, X: Any, *, features: Sequence[str] = (), dtype: Any = None) -> Self:
+        """A layer with the means and standard deviations of examples; a feature that never varies has scale 1.
+
+        Parameters
+        ----------
+        X : array of shape (n, m), Table or DataFrame
+            The examples to learn from: columns, or a DataFrame's rows. With a table or a DataFrame come names.
+        features : sequence of str, keyword-only
+            The names of an array's rows.
+        dtype : dtype, default that of X, keyword-only
+            The dtype of mean and scale; float64, if X holds integers. Give a float32 model's.
+
+        Returns
+        -------
+        Standardizer
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X is no table of finite numbers.
+        """
+        who = f"{cls.__name__}.of"
+        found, x = _named(X, who)
+        if found and features:
+            raise TypeError(f"{who}: {type(X).__name__} has names of its own; leave features= out.")
+        x = as_array(values(x), f"{who}: X")
+        if len(x.shape) != 2 or not x.size:
+            hint = f": {flattened('X')}" if len(x.shape) > 2 else ""
+            raise ValueError(f"{who}: X is {tuple(x.shape)}; expected (n_x, m), with the examples as columns{hint}.")
+        dtype = (x.dtype if x.dtype.kind == "f" else float) if dtype is None else dtype
+        layer = cls(x.shape[0], features=found or features, dtype=dtype)
+        wrong = np.flatnonzero(~np.isfinite(x).all(axis=1))
+        if wrong.size:
+            called = repr(layer.features[wrong[0]]) if layer.features else f"row {wrong[0]} of X"
+            raise ValueError(
+                f"{who}: {called} holds NaN or infinities, and has no mean. Drop or fill these cells first: "
+                "read_csv and from_frame take missing=."
+            )
+        layer.mean, layer.scale = (statistic.astype(dtype) for statistic in _statistics(x))
+        return layer
+
+    def inverse(self) -> Unstandardizer:
+        """The layer that takes this one back, ``A * scale + mean``: at the end of a model whose targets have units."""
+        layer = Unstandardizer(self.n, features=self.features, dtype=self.mean.dtype)
+        layer.mean, layer.scale = self.mean.copy(), self.scale.copy()
+        return layer
+
+    def __call__(self, X: Any) -> Any:
+        """``(X - mean) / scale``."""
+        X, mean, scale = self._operands(X)
+        X_norm: Tensor = (X - mean) / scale
+        X_norm.name = f"{(X.name if isinstance(X, Tensor) else None) or 'X'}_norm"
+        return X_norm
+
+    def _operands(self, X: Any) -> tuple[Any, Any, Any]:
+        """The input, and mean and scale in its dtype."""
+        names, x = _named(X, type(self).__name__)
+        if names:
+            x = self._in_order(names, x)
+        elif not isinstance(x, Tensor):
+            x = as_array(x, "X")
+        if len(x.shape) != 2 or x.shape[0] != self.n:
+            raise ValueError(self._shape_error(x))
+        mean, scale = (Tensor(kept(self, name, name), name=name) for name in self._buffer_names)
+        for statistic in (mean, scale):
+            if statistic.shape != (self.n, 1):
+                raise ValueError(f"{self._titled()}: {statistic.name} is {statistic.shape}; expected ({self.n}, 1).")
+        if x.dtype.kind == "f" and x.dtype != mean.dtype:
+            mean, scale = mean.astype(x.dtype), scale.astype(x.dtype)
+        return x, mean, scale
+
+    def _in_order(self, names: tuple[str, ...], x: Array) -> Array:
+        """Rows that have names, in the order of the features."""
+        if not self.features:
+            raise ValueError(
+                f"{self._titled()} was made without names, and cannot tell whether these are its features: "
+                f"{', '.join(names)}. Make it of the same: {type(self).__name__}.of(X)."
+            )
+        problems = [f"{name!r} is missing" for name in self.features if name not in names]
+        problems += [f"{name!r} is none of them" for name in names if name not in self.features]
+        if problems:
+            raise ValueError(
+                f"{self._titled()} was made of the features {', '.join(self.features)}: {'; '.join(problems)}."
+            )
+        return x[[names.index(name) for name in self.features]].astype(self.mean.dtype)
+
+    def _names(self, features: Any) -> tuple[str, ...]:
+        who = type(self).__name__
+        if isinstance(features, str) or not isinstance(features, Sequence):
+            raise TypeError(f"{who}: features must be a list of names, got {shown(features)}.")
+        names = tuple(features)
+        if not all(isinstance(name, str) for name in names):
+            raise TypeError(f"{who}: features must be a list of names, got {shown(features)}.")
+        if names and (len(names) != self.n or len(set(names)) != self.n):
+            raise ValueError(f"{who}: features must be {self.n} different names, got {shown(features)}.")
+        return names
+
+    def _shape_error(self, X: Any) -> str:
+        name = X.name if isinstance(X, Tensor) and X.name else "X"
+        text = f"{self._titled()}: {name} is {tuple(X.shape)}; expected ({self.n}, m), with the examples as columns"
+        if len(X.shape) > 2:
+            return f"{text}: {flattened(name)}."
+        if len(X.shape) == 2 and X.shape[1] == self.n:
+            return f"{text}. Did you pass {name} transposed?"
+        return f"{text}."
+
+    def _describe(self) -> str:
+        return f"{type(self).__name__} {self.n}"
+
+
+class Unstandardizer(Standardizer):
+    """What takes a `Standardizer` back: ``A * scale + mean``. `Standardizer.inverse` makes it."""
+
+    def inverse(self) -> Any:
+        """The layer that this one takes back."""
+        layer = Standardizer(self.n, features=self.features, dtype=self.mean.dtype)
+        layer.mean, layer.scale = self.mean.copy(), self.scale.copy()
+        return layer
+
+    def __call__(self, X: Any) -> Any:
+        """``A * scale + mean``."""
+        X, mean, scale = self._operands(X)
+        return X * scale + mean
+
+
+def _statistics(x: Array) -> tuple[Array, Array]:
+    """The mean and the standard deviation of each row, in double precision; 1 for a row that never varies."""
+    x = x.astype(np.float64)
+    varies = x.max(axis=1, keepdims=True) != x.min(axis=1, keepdims=True)  # rounded means leave something of 0.1 - 0.1
+    first = x[:, :1]
+    mean = first + (x - first).mean(axis=1, keepdims=True)  # exact where all are equal
+    distance = np.abs(x - mean)
+    largest = np.where(varies, distance.max(axis=1, keepdims=True), 1)
+    root = np.sqrt(np.mean((distance / largest) ** 2, axis=1, keepdims=True))  # neither squares vanish, nor overflow
+    return mean, np.where(varies, largest * root, 1.0)
+
+
+def _named(X: Any, who: str) -> tuple[tuple[str, ...], Any]:
+    """The names of the features and their rows, of a table or a DataFrame; of all else, no names and itself."""
+    if isinstance(X, tuple) and hasattr(X, "features") and hasattr(X, "X"):
+        return tuple(X.features), X.X
+    if not all(hasattr(X, name) for name in ("columns", "iloc", "index", "to_numpy")):
+        return (), X
+    names = tuple(X.columns)
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(
+            f"{who}: a DataFrame's columns are features, and need names that differ, got {shown(list(names))}; its "
+            "rows are examples. Did you transpose it?"
+        )
+    rows = []
+    for name in names:
+        try:
+            row = X[name].to_numpy(dtype=float, na_value=np.nan)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{who}: column {name!r} is of {X[name].dtype}, and no feature. tg.datasets.from_frame makes features "
+                "of texts (one_hot=) and leaves out columns (ignore=)."
+            ) from error
+        if not np.isfinite(row).all():
+            raise ValueError(
+                f"{who}: column {name!r} has {np.sum(~np.isfinite(row))} cells that are missing or infinite. "
+                "tg.datasets.from_frame takes missing=."
+            )
+        rows.append(row)
+    return names, np.array(rows)
