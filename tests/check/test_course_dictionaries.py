@@ -158,7 +158,11 @@ def test_a_model_that_drops_out_is_diagnosed_with_the_masks_that_were_used():
     assert all_right(diagnose(as_function, X, Y, gradients(s), cache=cache(s)))
 
 
-@pytest.mark.parametrize("junk", ["abc", ["a", "b"], {"a": [1.0]}, np.array(["x"]), object(), lambda x: x], ids=str)
+@pytest.mark.parametrize(
+    "junk",
+    ["abc", ["a", "b"], {"a": [1.0]}, np.array(["x"]), object(), np.sum],
+    ids=["str", "list", "dict", "array", "object", "function"],
+)
 def test_what_is_no_array_is_listed_and_stops_nothing(junk):
     model = tg.nn.LogisticRegression(2)
     X, Y = np.ones((2, 3)), np.array([[0, 1, 1]])
