@@ -90,8 +90,8 @@ DW = slope_by_hand(X23, LABELS3)
 
 
 def no_answers(good):
-    """Junk without a dict, which holds arrays by name (and "a" means A), and without functions of the user's."""
-    return [bad for bad in no_functions(junk_only(good)) if not isinstance(bad.value, dict)]
+    """Junk without dicts, lists and tuples, which hold arrays, or are told to be no cache, and without functions."""
+    return [bad for bad in no_functions(junk_only(good)) if not isinstance(bad.value, (dict, list, tuple))]
 
 
 def diagnosed(X=X23, Y=LABELS3, dW=DW, **options):

@@ -197,7 +197,8 @@ class Digits:
         self.chain, self.given = chain, given
         self._roundings = {dtype: Rounding(chain, dtype) for dtype in DIGITS}
         self.single, self.wide = False, set[str]()
-        self.wide = {name for name, x in given.items() if self._is_wide(name, x)}
+        if not any(p.dtype.name in NARROW for p in chain.originals.values()):  # else terms in them are rounded
+            self.wide = {name for name, x in given.items() if self._is_wide(name, x)}
         self.single = any(_is_single(x) for x in given.values())
         self.single = self.single or any(self._is_rounded(name, x) for name, x in given.items())
 
