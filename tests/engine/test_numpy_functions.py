@@ -276,3 +276,16 @@ def test_the_table_of_the_page_is_what_is_registered():
     }
     assert {name for name in now.keys() - listed.keys() if now[name] != "refused"} == set()
     assert len(listed) > 250
+
+
+@pytest.mark.parametrize("make", [np.zeros_like, np.ones_like])
+def test_constants_like_a_tensor_may_have_another_dtype(make):
+    t = tg.Tensor([1.0, 2.0], requires_grad=True)
+    for dtype in (int, bool, np.float32):
+        np.testing.assert_array_equal(make(t, dtype=dtype), make(t.data, dtype=dtype), strict=True)
+
+
+@pytest.mark.parametrize(("name", "spelled"), [("max", "amax"), ("min", "amin")])
+def test_the_other_names_of_extremes_take_the_same_keywords(name, spelled):
+    chosen = {"where": X > 0, "initial": 0.0}
+    np.testing.assert_array_equal(getattr(np, spelled)(T, **chosen).data, getattr(np, name)(X, **chosen))

@@ -90,12 +90,16 @@ def median(x: Any, axis: Axes | None = None, *, keepdims: bool = False) -> Any:
 
 # -- keywords of reductions -------------------------------------------------------------------------------------------
 
-_FIRST = {np.sum: 0, np.prod: 1, np.max: -np.inf, np.min: np.inf}  # what changes no result
-_REDUCTIONS = {np.sum: sum, np.prod: prod, np.max: max, np.min: min, np.mean: mean}
+# Of a reduction: the op, the number that changes no result, and what joins two results.
+_MAX, _MIN = (max, -np.inf, np.maximum), (min, np.inf, np.minimum)
+_REDUCTIONS: dict[Callable[..., Any], tuple[Callable[..., Any], Any, Any]] = {
+    np.sum: (sum, 0, np.add), np.prod: (prod, 1, np.multiply), np.max: _MAX, np.amax: _MAX, np.min: _MIN, np.amin: _MIN,
+    np.mean: (mean, 0, None),
+}  # fmt: skip
 
 
 def with_keywords(function: Callable[..., Any], x: Any, *args: Any, **options: Any) -> Any:
-    """A reduction with NumPy's seldom keywords: ``dtype=``, ``initial=``, and ``where=``.
+    """A function along axes with NumPy's seldom keywords: ``dtype=``; of a reduction ``initial=`` and ``where=``, too.
 
     Raises
     ------
@@ -103,31 +107,22 @@ def with_keywords(function: Callable[..., Any], x: Any, *args: Any, **options: A
         If a keyword is not supported on a Tensor.
     """
     name = f"np.{function.__name__}"
-    dtype, initial, chosen = (options.pop(key, None) for key in ("dtype", "initial", "where"))
-    supported = {"axis", "keepdims"} | ({"ddof"} if function in (np.var, np.std) else set())
-    if unknown := sorted(options.keys() - supported):
+    given = {key: options.pop(key) for key in ("dtype", "initial", "where") if options.get(key) is not None}
+    reduced, nothing, join = _REDUCTIONS.get(function, (function, None, None))
+    supported = {"axis", "keepdims", "ddof", "dtype"}
+    supported |= {"where"} if function in _REDUCTIONS else set()
+    supported |= {"initial"} if join is not None else set()
+    if unknown := sorted((options.keys() | given.keys()) - supported):
         raise TypeError(f"{name}: the keyword {unknown[0]} is not supported on a Tensor.")
-    if function not in _REDUCTIONS and (initial is not None or chosen is not None or dtype is None):
-        raise TypeError(
-            f"{name}: the keyword {'where' if chosen is not None else 'initial'} is not supported on a Tensor."
-        )
-    if dtype is not None:
-        x = astype(x, dtype)
-    if function not in _REDUCTIONS:
-        return function(x, *args, **options)
-    reduced = _REDUCTIONS[function]
-    if chosen is not None:
-        chosen = values(chosen)
+    if "dtype" in given:
+        x = astype(x, given["dtype"])
+    if "where" in given:
+        chosen = values(given["where"])
         if function is np.mean:
             ones = np.ones_like(values(x))
             return divide(sum(where(chosen, x, 0), *args, **options), sum(where(chosen, ones, 0), *args, **options))
-        if initial is None and function in (np.max, np.min):
+        if "initial" not in given and join in (np.maximum, np.minimum):
             raise ValueError(f"{name}: where= needs an initial= value, as in NumPy.")
-        x = where(chosen, x, _FIRST[function])
+        x = where(chosen, x, nothing)
     z = reduced(x, *args, **options)
-    if initial is None:
-        return z
-    together = {np.sum: np.add, np.prod: np.multiply, np.max: np.maximum, np.min: np.minimum}
-    if function not in together:
-        raise TypeError(f"{name}: the keyword initial is not supported on a Tensor.")
-    return together[function](z, initial)
+    return join(z, given["initial"]) if "initial" in given else z

@@ -50,16 +50,10 @@ implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 _MORE = ["more_ops", "composed", "along_axes", "linalg"]  # further functions, loaded when the first one is asked for
 _KEYWORDS = "tinygrad_dls.engine.along_axes"  # sees to seldom keywords of reductions
-_SELDOM = {
-    "dtype",
-    "initial",
-    "where",
-    "out",
-    "correction",
-    "mean",
-    "include_initial",
-    "copy",
-}  # keywords of reductions
+_SELDOM = {"dtype", "initial", "where", "out", "correction", "mean"}
+_ALONG_AXES = {  # the functions that take them
+    np.sum, np.prod, np.max, np.amax, np.min, np.amin, np.mean, np.var, np.std, np.cumsum, np.cumprod,
+}  # fmt: skip
 
 
 def implementation(function: Callable[..., Any]) -> Callable[..., Any] | None:
@@ -305,7 +299,7 @@ class Tensor(_Attached):
     ) -> Any:
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
         function = implementations.get(func) or implementation(func)
-        if function is not None and not _SELDOM.isdisjoint(kwargs):
+        if func in _ALONG_AXES and not _SELDOM.isdisjoint(kwargs):
             return importlib.import_module(_KEYWORDS).with_keywords(func, *args, **kwargs)
         if function is None and func in _WRITING:
             raise TypeError(
