@@ -7,13 +7,12 @@ number.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import HALF, Array, boolean, real_number
+from tinygrad_dls.engine.arrays import HALF, Array, boolean, positive_number, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn.regularisation import is_weight
@@ -185,7 +184,7 @@ class Adam(Optimizer):
         self.betas = real_number(betas[0], "the first of betas"), real_number(betas[1], "the second of betas")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be two numbers in [0, 1), got {betas}.")
-        self.epsilon = _epsilon(epsilon)
+        self.epsilon = positive_number(epsilon, "epsilon")
 
     def _start(self, p: Tensor) -> State:
         zeros = _zeros_of_moment(p)
@@ -268,7 +267,7 @@ class RMSprop(Optimizer):
         self.beta = real_number(beta, "beta")
         if not 0 <= self.beta < 1:
             raise ValueError(f"beta must be in [0, 1), got {beta}.")
-        self.epsilon = _epsilon(epsilon)
+        self.epsilon = positive_number(epsilon, "epsilon")
 
     def _start(self, p: Tensor) -> State:
         return (_zeros_of_moment(p),)
@@ -283,13 +282,6 @@ class RMSprop(Optimizer):
         s = self.beta * s + (1 - self.beta) * dw * dw
         step = rate * dw / (np.sqrt(s) + self.epsilon)
         return w - (step.astype(w.dtype) if is_half else step), (s,)
-
-
-def _epsilon(epsilon: Any) -> float:
-    number = real_number(epsilon, "epsilon")
-    if not 0 < number < math.inf:
-        raise ValueError(f"epsilon must be a finite number > 0, got {epsilon}.")
-    return number
 
 
 def _zeros_of_moment(p: Tensor) -> Array:

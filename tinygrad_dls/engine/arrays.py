@@ -64,6 +64,14 @@ def real_number(x: Any, name: str) -> float:
         raise TypeError(f"{name}: {error}") from error
 
 
+def positive_number(x: Any, name: str) -> float:
+    """Check a finite number > 0, such as epsilon; `name` says in the error what it is."""
+    number = real_number(x, name)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} must be a finite number > 0, got {shown(x)}.")
+    return number
+
+
 def rate_of(x: Any, name: str) -> float:
     """Check a finite number >= 0, such as a learning rate; `name` says in the error what it is."""
     rate = real_number(x, name)

@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer, real_number
-from tinygrad_dls.engine.errors import flattened, shown
+from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer, positive_number, real_number
+from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.module import Module, Parameter
 
@@ -82,7 +82,7 @@ def batch_norm(Z: Any, gamma: Any, beta: Any, *, epsilon: float = 1e-5) -> Any:
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    epsilon = _positive(epsilon, "batch_norm")
+    epsilon = positive_number(epsilon, "batch_norm: epsilon")
     Z, gamma, beta = (x if isinstance(x, Tensor) else as_array(x, f"batch_norm: {name}")
                       for x, name in ((Z, "Z"), (gamma, "gamma"), (beta, "beta")))  # fmt: skip
     if len(Z.shape) != 2:
@@ -150,7 +150,7 @@ class BatchNorm(Module):
         self.momentum = real_number(momentum, "BatchNorm: momentum")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"BatchNorm: momentum must be in [0, 1), got {momentum}.")
-        self.epsilon = _positive(epsilon, "BatchNorm")
+        self.epsilon = positive_number(epsilon, "BatchNorm: epsilon")
         dtype = floating(dtype, "BatchNorm: dtype")
         self.gamma = Parameter(np.ones((self.n, 1), dtype))
         self.beta = Parameter(np.zeros((self.n, 1), dtype))
@@ -203,13 +203,6 @@ class BatchNorm(Module):
 
     def _describe(self) -> str:
         return f"BatchNorm {self.n}"
-
-
-def _positive(epsilon: Any, who: str) -> float:
-    number = real_number(epsilon, f"{who}: epsilon")
-    if not 0 < number < np.inf:
-        raise ValueError(f"{who}: epsilon must be a finite number > 0, got {shown(epsilon)}.")
-    return number
 
 
 def _refuse_single(Z: Any, who: str) -> None:
