@@ -129,10 +129,13 @@ class Nearness:
             size / np.maximum(self.rounding.chain.magnitudes[self.name], 1e-300) if b.shape == errors.shape else 1.0
         )
         close = bool(np.all(gap <= SPARE * np.broadcast_to(errors, b.shape) * np.maximum(larger, 1.0)))
-        return close and (self.own or self.single or self._is_rounded(a, b))
+        return close and self._may_be_single(a, b)
 
-    def _is_rounded(self, a: Array, b: Array) -> bool:
+    def _may_be_single(self, a: Array, b: Array) -> bool:
+        """Whether these may have been computed in the narrower dtype: it is theirs, or their numbers look like it."""
         m = self.double.chain.m
+        if self.own or self.single:
+            return True
         return _share(a, b, _of_single(a, m)) >= ENOUGH if self.wide else _looks_rounded(a, b, m)
 
     def of(self, name: str, magnitude: Array) -> Nearness:
@@ -166,7 +169,7 @@ class Nearness:
         error = SPARE * self.rounding.errors[self.name].max(initial=0) / max(self.magnitude.max(initial=0), 1e-300)
         tolerance = max(error, 4 * DIGITS[self.rounding.dtype])
         close = bool(near and np.all(gap <= tolerance * np.maximum(size, scaled)))
-        return close and (self.own or self.single or self._is_rounded(a, b))
+        return close and self._may_be_single(a, b)
 
     def _terms(self, b: Array) -> Array:
         shaped = b.shape == self.magnitude.shape
