@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import HALF, Array, boolean, positive_number, real_number
+from tinygrad_dls.engine.arrays import HALF, Array, below_one, boolean, positive_number, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn.regularisation import is_weight
@@ -100,15 +100,11 @@ class SGD(Optimizer):
             clip_norm=clip_norm,
             clip_value=clip_value,
         )
-        self.momentum = real_number(momentum, "momentum")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be in [0, 1), got {momentum}.")
+        self.momentum = below_one(momentum, "momentum")
         self.nesterov = boolean(nesterov, "nesterov")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov=True needs a momentum > 0, such as momentum=0.9.")
-        self.dampening = real_number(dampening, "dampening")
-        if not 0 <= self.dampening < 1:
-            raise ValueError(f"dampening must be in [0, 1), got {dampening}.")
+        self.dampening = below_one(dampening, "dampening")
         if self.dampening and not self.momentum:
             raise ValueError("dampening needs a momentum > 0: the course's is momentum=0.9, dampening=0.9.")
         if self.dampening and self.nesterov:
@@ -264,9 +260,7 @@ class RMSprop(Optimizer):
             clip_norm=clip_norm,
             clip_value=clip_value,
         )
-        self.beta = real_number(beta, "beta")
-        if not 0 <= self.beta < 1:
-            raise ValueError(f"beta must be in [0, 1), got {beta}.")
+        self.beta = below_one(beta, "beta")
         self.epsilon = positive_number(epsilon, "epsilon")
 
     def _start(self, p: Tensor) -> State:

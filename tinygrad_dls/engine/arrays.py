@@ -72,6 +72,14 @@ def positive_number(x: Any, name: str) -> float:
     return number
 
 
+def below_one(x: Any, name: str) -> float:
+    """Check a number in [0, 1), such as a momentum; `name` says in the error what it is."""
+    number = real_number(x, name)
+    if not 0 <= number < 1:
+        raise ValueError(f"{name} must be in [0, 1), got {x}.")
+    return number
+
+
 def rate_of(x: Any, name: str) -> float:
     """Check a finite number >= 0, such as a learning rate; `name` says in the error what it is."""
     rate = real_number(x, name)

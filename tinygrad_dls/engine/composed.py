@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.errors import shown
@@ -51,12 +52,8 @@ def part(x: Any, axis: int, start: int | None, stop: int | None, step: int | Non
 
 
 def axes_of(axes: Axes | None, ndim: int) -> tuple[int, ...]:
-    """Axes counted from 0."""
-    several = range(ndim) if axes is None else axes if isinstance(axes, (tuple, list)) else (axes,)
-    for axis in several:
-        if not -ndim <= axis < ndim:
-            raise np.exceptions.AxisError(axis, ndim)
-    return tuple(int(axis) % ndim for axis in several)
+    """Axes counted from 0; all of them for None."""
+    return tuple(range(ndim)) if axes is None else normalize_axis_tuple(axes, ndim, allow_duplicate=True)
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------

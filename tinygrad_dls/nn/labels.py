@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import HALF, Array, as_array, boolean, positive_integer, real_number, summed
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, below_one, boolean, positive_integer, summed
 from tinygrad_dls.engine.tensor import Tensor, values
 
 Check: TypeAlias = Callable[[Array], str]  # what is wrong with an array, in words; nothing if it passes
@@ -316,9 +316,7 @@ def smooth_labels(Y: Any, eps: float, *, n_classes: int | None = None, several_l
            [0.1, 0.1],
            [0.8, 0.1]])
     """
-    eps = real_number(eps, "smooth_labels: eps")
-    if not 0 <= eps < 1:
-        raise ValueError(f"smooth_labels: eps must be in [0, 1), got {eps}.")
+    eps = below_one(eps, "smooth_labels: eps")
     Y = as_array(values(Y), "smooth_labels: Y")
     if len(Y.shape) != 2 or 0 in Y.shape:
         hint = " Write Y.reshape(1, -1)." if len(Y.shape) == 1 and Y.size else ""

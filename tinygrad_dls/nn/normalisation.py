@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer, positive_number, real_number
+from tinygrad_dls.engine.arrays import Array, as_array, below_one, floating, positive_integer, positive_number
 from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.module import Module, Parameter
@@ -147,9 +147,7 @@ class BatchNorm(Module):
 
     def __init__(self, n: int, *, momentum: float = 0.9, epsilon: float = 1e-5, dtype: Any = float) -> None:
         self.n = positive_integer(n, "BatchNorm: n")
-        self.momentum = real_number(momentum, "BatchNorm: momentum")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"BatchNorm: momentum must be in [0, 1), got {momentum}.")
+        self.momentum = below_one(momentum, "BatchNorm: momentum")
         self.epsilon = positive_number(epsilon, "BatchNorm: epsilon")
         dtype = floating(dtype, "BatchNorm: dtype")
         self.gamma = Parameter(np.ones((self.n, 1), dtype))

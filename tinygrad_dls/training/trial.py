@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, real_number
+from tinygrad_dls.engine.arrays import Array, below_one
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.evaluation import evaluated
@@ -110,9 +110,7 @@ def smoothed(eps: Any, model: Module, loss: Callable[[Any, Any], Any], X: Array,
     ValueError
         If the loss does not say, or is one of numbers.
     """
-    eps = real_number(eps, "fit: label_smoothing")
-    if not 0 <= eps < 1:
-        raise ValueError(f"fit: label_smoothing must be in [0, 1), got {eps}.")
+    eps = below_one(eps, "fit: label_smoothing")
     if not eps:
         return Y
     dtype = model.parameters()[0].dtype
