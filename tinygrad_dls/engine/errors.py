@@ -42,6 +42,11 @@ def shown(x: Any) -> str:
     return reprlib.repr(x)
 
 
+def article(noun: str) -> str:
+    """Return the article of a noun, such as the name of a class."""
+    return "an" if noun[:1].lower() in "aeiou" else "a"
+
+
 def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
     """Make of NumPy's error one that names the op, the roles and the shapes, and the likely cause."""
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))

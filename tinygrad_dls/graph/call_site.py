@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls.nn.models import Sequential
-from tinygrad_dls.nn.module import Module
+from tinygrad_dls.nn.module import Module, title_of
 
-__all__ = ["CallSite", "find_call_site", "running_layers", "title_of"]
+__all__ = ["CallSite", "find_call_site", "running_layers"]
 
 _LIBRARIES = tuple(os.path.dirname(os.path.abspath(x or "")) + os.sep for x in (os.path.dirname(__file__), np.__file__))
 
@@ -54,11 +54,6 @@ def running_layers() -> Iterator[Any]:
                 if layer is not within:  # of a call, and of the Sequential that makes it
                     within = layer
                     yield layer
-
-
-def title_of(layer: Any) -> str:
-    """What errors call a layer: a module, or a function such as ``np.tanh``."""
-    return layer._titled() if isinstance(layer, Module) else getattr(layer, "__name__", type(layer).__name__)
 
 
 def _outwards(frame: FrameType | None) -> Iterator[FrameType]:

@@ -16,10 +16,11 @@ from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array, boolean
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn import init as initialisers
+from tinygrad_dls.nn.containers import Path
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import Initialiser, generator
 from tinygrad_dls.nn.layers import Linear, Sigmoid, Softmax, Tanh
-from tinygrad_dls.nn.module import Module, Parameter, Path, has_parameters, paths_of
+from tinygrad_dls.nn.module import Module, Parameter, has_parameters, paths_of
 from tinygrad_dls.nn.normalisation import BatchNorm
 from tinygrad_dls.nn.standardisation import Standardizer
 
@@ -81,6 +82,10 @@ class Sequential(Module):
     def _holders(self) -> Iterator[tuple[str, Any]]:
         yield "layers", self.layers
         yield from ((name, value) for name, value in vars(self).items() if name not in ("layers", "_steps"))
+
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        yield from ((f"layers.{i}", layer) for i, layer in enumerate(self.layers))
+        yield from self._others()
 
     def _others(self) -> Iterator[tuple[str, Parameter | Module]]:
         """What a subclass holds beside the layers."""

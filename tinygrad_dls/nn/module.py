@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import weakref
-from collections import ChainMap, UserDict, UserList, deque
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, ValuesView
-from types import FrameType, MappingProxyType, SimpleNamespace
+from collections.abc import Iterable, Iterator, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from tinygrad_dls.engine.arrays import Array, as_array, boolean
-from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.errors import article, shown
 from tinygrad_dls.engine.identity import ById
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.engine.viewed import Viewed
+from tinygrad_dls.nn.containers import ABSENT, Path, at, dotted, leaves, overlooked
 from tinygrad_dls.nn.evaluation import evaluation
 
-__all__ = ["Module", "Parameter", "has_parameters", "holder_of", "paths_of"]
+if TYPE_CHECKING:
+    from tinygrad_dls.nn.summary import Summary
 
-Layer: TypeAlias = "Module"
+__all__ = ["Module", "Parameter", "has_parameters", "holder_of", "paths_of", "title_of"]
+
+Row: TypeAlias = "tuple[int, str, Any, list[tuple[str, Parameter]]]"  # depth, place, layer, its own parameters
 
 
 class Parameter(Tensor):
@@ -41,7 +44,7 @@ class Parameter(Tensor):
         self._escaped = None  # no caller holds the copy
 
 
-class Module:
+class Module(Viewed):
     """Something with parameters: a layer, or a model of layers.
 
     Assign `Parameter` and other `Module` objects (or lists of them) as attributes; they are found in that order.
@@ -70,7 +73,7 @@ class Module:
             for path, member in _listed(value, f"{cls.__name__}.{attribute}"):
                 if isinstance(member, Parameter) or has_parameters(member):
                     raise TypeError(
-                        f"{cls.__name__}.{attribute}{_dotted(path)} would be one for all objects of the class, and no "
+                        f"{cls.__name__}.{attribute}{dotted(path)} would be one for all objects of the class, and no "
                         f"model would list its parameters. Assign it in __init__: self.{attribute} = ..."
                     )
 
@@ -90,7 +93,7 @@ class Module:
         members = list(_listed(value, where))
         if callable(getattr(Module, attribute, None)) and (isinstance(value, Module) or not callable(value)):
             raise AttributeError(
-                f"{where} is a method of every module, which {_article(type(value).__name__)} {type(value).__name__} "
+                f"{where} is a method of every module, which {article(type(value).__name__)} {type(value).__name__} "
                 "would hide. Give the attribute another name."
             )
         if any(self is module for _, member in members if isinstance(member, Module) for module in member.modules()):
@@ -108,7 +111,7 @@ class Module:
         names = self._names_below(attribute, members)
         object.__setattr__(self, attribute, value)
         for path, member in members:
-            member.name = attribute + _dotted(path)
+            member.name = attribute + dotted(path)
             _holders.set(member, weakref.ref(self))
         for p, name in names.items():
             p.name = name
@@ -118,7 +121,7 @@ class Module:
         for path, member in _listed(vars(self).get(attribute)):
             if isinstance(member, Parameter):
                 raise AttributeError(
-                    f"{type(self).__name__}.{attribute}{_dotted(path)} is a Parameter, which the model would forget. "
+                    f"{type(self).__name__}.{attribute}{dotted(path)} is a Parameter, which the model would forget. "
                     "Freeze it with .requires_grad = False, assign another tg.nn.Parameter, or make a model without it."
                 )
         object.__delattr__(self, attribute)
@@ -150,7 +153,7 @@ class Module:
         """All members at any depth, as ``layers.0.W``, as Python reaches them, ``layers[0].W``, and themselves."""
         for attribute, value in self._holders():
             for path, member in _listed(value, attribute):
-                name, place = attribute + _dotted(path), attribute + "".join(f"[{key!r}]" for key in path)
+                name, place = attribute + dotted(path), attribute + "".join(f"[{key!r}]" for key in path)
                 yield name, place, member
                 if isinstance(member, Module):
                     yield from ((f"{name}.{n}", f"{place}.{p}", inner) for n, p, inner in member._places())
@@ -167,14 +170,14 @@ class Module:
         taken: set[str] = set()
         others: dict[str, dict[str, Parameter]] = {}
         for path, member in members:
-            for name, p in paths_of(attribute + _dotted(path), member):
+            for name, p in paths_of(attribute + dotted(path), member):
                 if p in found:
                     continue
                 first = (p.name or "").partition(".")[0]
                 if first != attribute and first in vars(self):
                     if first not in others:
                         held = _listed(vars(self)[first], first)
-                        others[first] = {n: q for k, x in held for n, q in paths_of(first + _dotted(k), x)}
+                        others[first] = {n: q for k, x in held for n, q in paths_of(first + dotted(k), x)}
                     if others[first].get(p.name or "") is p:
                         continue
                 if name in taken:
@@ -201,9 +204,9 @@ class Module:
         # copies keep activations with the graph behind them; pickles cannot, and the Tensor does not know who holds it
         if sys._getframe(1).f_globals.get("__name__") != "copy":
             for attribute, value in vars(self).items():
-                for path, x in _leaves(value):
+                for path, x in leaves(value):
                     if isinstance(x, Tensor) and x.op is not None:
-                        where = f"{type(self).__name__}.{attribute}{_dotted(path)}"
+                        where = f"{type(self).__name__}.{attribute}{dotted(path)}"
                         raise TypeError(
                             f"{where} is a Tensor that {x.op.__name__} computed, and its graph does not pickle. Keep "
                             f"its values instead (self.{attribute} = Z.data), `del` the attribute before, or pickle "
@@ -219,7 +222,7 @@ class Module:
         """The parameters and modules held directly, with the names of their places."""
         for attribute, value in self._holders():
             for path, member in _listed(value, f"{type(self).__name__}.{attribute}"):
-                yield attribute + _dotted(path), member
+                yield attribute + dotted(path), member
 
     def _paths(self) -> Iterator[tuple[str, Parameter]]:
         for name, member in self._members():
@@ -322,8 +325,35 @@ class Module:
         for module in self.modules():
             module.training = False
 
+    def summary(self, *inputs: Any) -> Summary:
+        """A table of the layers: their parameters, and what they give for inputs, with counts and bytes.
+
+        It runs a copy in evaluation mode: nothing of the model changes, nor of its random generators.
+
+        Parameters
+        ----------
+        *inputs : array
+            What the model is called with: X, of shape (n_x, m). Without, there is what the layers' own sizes tell.
+
+        Returns
+        -------
+        Summary
+            ``print`` it; a notebook shows it. The numbers are its attributes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the model does not take these inputs.
+        """
+        made: Summary = importlib.import_module("tinygrad_dls.views.summaries").summary_of(self, inputs)
+        return made
+
     def __repr__(self) -> str:
-        (top, facts), *within = self._tree("", set())
+        lines = []
+        for depth, _, layer, own in self._tree():
+            facts = ", ".join(f"{p.name or name} {p.shape}" for name, p in own)
+            lines.append(("  " * depth + title_of(layer), facts))
+        (top, facts), *within = lines
         count = sum(p.size for p in self.parameters())
         width = max((len(line) for line, _ in within), default=0)
         lines = [f"{top}: {count:,} parameter{'s' if count != 1 else ''}" + (f" ({facts})" if facts else "")]
@@ -336,23 +366,32 @@ class Module:
         """The name and what it is, as errors say it: ``layer1 (Linear 2 -> 4)``."""
         return f"{self.name} ({self._describe()})" if self.name else self._describe()
 
-    def _tree(self, indent: str, seen: set[Parameter | Module]) -> Iterator[tuple[str, str]]:
-        """Lines of the repr: the module, its own parameters beside it, and the modules within, indented; each once."""
+    def _parts(self) -> Iterator[tuple[str, Any]]:
+        """The parameters, modules and functions that are called, in order, with the names of their places."""
+        yield from self._members()
+
+    def _tree(self, path: str = "", depth: int = 0, seen: set[int] | None = None) -> Iterator[Row]:
+        """What a repr shows: each layer with its depth, its place and its own parameters; a shared one once."""
+        seen = set() if seen is None else seen  # of ids, as a user's class may have no hash
         own, within = [], []
-        for name, member in self._members():
-            if member in seen:
-                continue
-            if isinstance(member, Parameter):
-                seen.add(member)
-                own.append(f"{member.name or name} {member.shape}")
-            else:
-                within.append(member)
-        called = self._titled()
-        yield indent + called, ", ".join(own)
-        for member in within:
-            if member not in seen:
-                seen.add(member)
-                yield from member._tree(indent + "  ", seen)
+        for name, part in self._parts():
+            if isinstance(part, Parameter) and id(part) not in seen:
+                seen.add(id(part))
+                own.append((name, part))
+            elif not isinstance(part, Parameter):
+                within.append((f"{path}.{name}".lstrip("."), part))
+        yield depth, path, self, own
+        for place, layer in within:
+            if not isinstance(layer, Module):
+                yield depth + 1, place, layer, []
+            elif id(layer) not in seen:
+                seen.add(id(layer))
+                yield from layer._tree(place, depth + 1, seen)
+
+
+def title_of(layer: Any) -> str:
+    """What errors call a layer: a module, or a function such as ``np.tanh``."""
+    return layer._titled() if isinstance(layer, Module) else getattr(layer, "__name__", type(layer).__name__)
 
 
 _holders: ById[weakref.ref[Module]] = ById()
@@ -378,45 +417,14 @@ def _same_name(module: Module, name: str) -> ValueError:
 
 # -- what an attribute holds ------------------------------------------------------------------------------------------
 
-Path: TypeAlias = tuple[Any, ...]  # of the keys that lead into lists, tuples and dicts
-
 _noted: ById[dict[str, list[tuple[Path, Parameter | Module]]]] = ById()
-_ABSENT = object()
-
-
-def _leaves(value: Any, where: str = "", path: Path = (), within: tuple[int, ...] = ()) -> Iterator[tuple[Path, Any]]:
-    """What an attribute holds, and what lists, tuples and dicts in it hold."""
-    if not isinstance(value, (list, tuple, dict)):
-        yield path, value
-        return
-    if id(value) in within:
-        raise ValueError(f"{where}{_dotted(path)} is a {type(value).__name__} that contains itself.")
-    within = *within, id(value)
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-        yield from _leaves(item, where, (*path, key), within)
 
 
 def _listed(value: Any, where: str = "") -> Iterator[tuple[Path, Parameter | Module]]:
     if isinstance(value, (Parameter, Module)):  # most often
         yield (), value
     elif isinstance(value, (list, tuple, dict)):
-        yield from ((path, x) for path, x in _leaves(value, where) if isinstance(x, (Parameter, Module)))
-
-
-def _dotted(path: Path) -> str:
-    return "".join(f".{key}" for key in path)
-
-
-def _at(value: Any, path: Path) -> Any:
-    """What stands at a place in lists, tuples and dicts; _ABSENT where these are shorter now."""
-    for key in path:
-        if not isinstance(value, (list, tuple, dict)):
-            return value
-        try:
-            value = value[key]
-        except (LookupError, TypeError):
-            return _ABSENT
-    return value
+        yield from ((path, x) for path, x in leaves(value, where) if isinstance(x, (Parameter, Module)))
 
 
 def _refuse_loss(where: str, members: Iterable[tuple[Path, Parameter | Module]], value: Any) -> None:
@@ -426,8 +434,8 @@ def _refuse_loss(where: str, members: Iterable[tuple[Path, Parameter | Module]],
     """
     kept: set[int] | None = None
     for path, member in members:
-        there = _at(value, path)
-        if there is _ABSENT or isinstance(there, Parameter if isinstance(member, Parameter) else Module):
+        there = at(value, path)
+        if there is ABSENT or isinstance(there, Parameter if isinstance(member, Parameter) else Module):
             continue
         if isinstance(member, Module) and (not has_parameters(member) or (path and callable(there))):
             continue
@@ -438,8 +446,8 @@ def _refuse_loss(where: str, members: Iterable[tuple[Path, Parameter | Module]],
 
 def _lost(where: str, path: Path, member: Parameter | Module, there: Any) -> TypeError:
     place = where.partition(".")[2] + "".join(f"[{key!r}]" for key in path)
-    where += _dotted(path)
-    what = "None" if there is None else f"{_article(type(there).__name__)} {type(there).__name__}"
+    where += dotted(path)
+    what = "None" if there is None else f"{article(type(there).__name__)} {type(there).__name__}"
     if isinstance(member, Parameter):
         return TypeError(
             f"{where} is a Parameter, and {what} in its place would not be learned, listed or saved. For new values "
@@ -451,27 +459,12 @@ def _lost(where: str, path: Path, member: Parameter | Module, there: Any) -> Typ
     )
 
 
-def _article(noun: str) -> str:
-    return "an" if noun[:1].lower() in "aeiou" else "a"
-
-
 def _refuse_unlisted(where: str, value: Any) -> None:
     """Raise for parameters in a container that is not looked into: an unordered one, say."""
-    items: Iterable[Any] = ()
-    if isinstance(value, (set, frozenset, deque, UserList)):
-        items = value
-    elif isinstance(value, (UserDict, MappingProxyType, ChainMap)):
-        items = value.values()
-    elif isinstance(value, (ValuesView, ItemsView)):
-        items = (x for _, x in _leaves(list(value)))
-    elif isinstance(value, SimpleNamespace):
-        items = vars(value).values()
-    elif type(value) is np.ndarray and value.dtype == object:
-        items = value.flat
-    if any(isinstance(x, (Parameter, Module)) for x in items):
+    if any(isinstance(x, (Parameter, Module)) for x in overlooked(value)):
         kind = type(value).__name__
         raise TypeError(
-            f"{where} is {_article(kind)} {kind} of modules or parameters, in which the model would not find them. "
+            f"{where} is {article(kind)} {kind} of modules or parameters, in which the model would not find them. "
             "Put them in a list, a tuple or a dict."
         )
 
@@ -485,10 +478,10 @@ def _in_init(frame: FrameType | None) -> bool:
 
 def _refuse_unlearned(where: str, attribute: str, value: Any) -> None:
     """Raise for a leaf that asks for a gradient, and would get one, but is not among the parameters."""
-    for path, x in _leaves(value, where):
+    for path, x in leaves(value, where):
         if isinstance(x, Tensor) and x._depth == 1 and not isinstance(x, Parameter):
             raise TypeError(
-                f"{where}{_dotted(path)} is a Tensor that requires a gradient, but no Parameter: it would not be "
+                f"{where}{dotted(path)} is a Tensor that requires a gradient, but no Parameter: it would not be "
                 f"learned, listed or saved. Write self.{attribute} = tg.nn.Parameter(...), or .detach() for a constant."
             )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.errors import article
 from tinygrad_dls.nn import init
 from tinygrad_dls.nn.layers import Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
 from tinygrad_dls.nn.models import Classifier, LogisticRegression, Sequential, TwoLayerNetwork
@@ -75,7 +76,7 @@ def _described(layer: Any, parts: Parts, known: dict[int, int]) -> dict[str, Any
             text["rng"] = parts.generator(layer.rng, "Dropout")
         return text
     if kind not in _MODELS or not isinstance(layer, Sequential):
-        raise _NotOurs(f"it holds {_article(kind.__name__)} {kind.__name__}, a class of yours")
+        raise _NotOurs(f"it holds {article(kind.__name__)} {kind.__name__}, a class of yours")
     if isinstance(layer, Classifier):
         text |= {"several_labels": layer.several_labels, "sigmoids": layer._sigmoids}
     return text | {"layers": [_described(x, parts, known) for x in layer.layers]}
@@ -105,10 +106,6 @@ def _function(name: Any) -> Any:
         return f if isinstance(f, np.ufunc) and f.nin == f.nout == 1 else None
     f = getattr(ops, own, None) if package == "tinygrad_dls" else None
     return f if hasattr(f, "rule") and f.__module__ == ops.__name__ else None
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[:1].lower() in "aeiou" else "a"
 
 
 def built(text: Any, reader: Reader, count: int | None) -> Module:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.errors import article, shown
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer
 from tinygrad_dls.saving import states
@@ -175,7 +175,7 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
         raise corrupt(path, error) from error
     if made is None:
         raise ValueError(
-            f"load: {str(path)!r} holds {_article(saved.kind)} {saved.kind}, which the file alone does not make: "
+            f"load: {str(path)!r} holds {article(saved.kind)} {saved.kind}, which the file alone does not make: "
             f"{saved.needs}. Make one as it was made when it was saved, and write tg.load(path, model)."
         )
     if problems and model is None:
@@ -237,10 +237,6 @@ class _Contents:
         if optimizer is not None:
             problems += states.other_optimizer(self.optimizer, self.frozen, optimizer, model, reader)
         return problems
-
-
-def _article(noun: str) -> str:
-    return "an" if noun[:1].lower() in "aeiou" else "a"
 
 
 def _path(path: Any, who: str) -> Path:

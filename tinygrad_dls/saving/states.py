@@ -10,9 +10,10 @@ import numpy as np
 
 from tinygrad_dls import optim
 from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.nn.containers import dotted, leaves
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.nn.models import Classifier
-from tinygrad_dls.nn.module import Module, _dotted, _leaves
+from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.standardisation import Standardizer
 from tinygrad_dls.optimizer import OF_THREADS, Optimizer
 from tinygrad_dls.saving.architecture import set_flags
@@ -94,9 +95,9 @@ def generators(model: Module) -> dict[str, Any]:
     found = {}
     for path, module in _modules(model):
         for attribute, value in vars(module).items():
-            for keys, x in _leaves(value):
+            for keys, x in leaves(value):
                 if isinstance(x, (np.random.Generator, np.random.RandomState)) or x is np.random:
-                    found[f"{path}.{attribute}{_dotted(keys)}".lstrip(".")] = generator(x, "save")
+                    found[f"{path}.{attribute}{dotted(keys)}".lstrip(".")] = generator(x, "save")
     return found
 
 
