@@ -22,6 +22,7 @@ from tinygrad_dls.check.chain import Chain, Dropout
 from tinygrad_dls.check.elsewhere import UPDATED, Elsewhere, recognised
 from tinygrad_dls.check.walk import FACTOR, Verdict, Walk, best_walk
 from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.viewed import Viewed
 from tinygrad_dls.graph.subject import subject
 
 __all__ = ["Diagnosis", "Finding", "diagnose"]
@@ -66,7 +67,7 @@ class Finding:
 
 
 @dataclass(frozen=True, repr=False)
-class Diagnosis:
+class Diagnosis(Viewed):
     """The result of `diagnose`; ``print`` it.
 
     Attributes
@@ -104,10 +105,12 @@ class Diagnosis:
             first, *more = text.splitlines()
             lines += [f"  {name:{width}}  {first}", *(f"  {'':{width}}  {line}" for line in more)]
         lines += [f"  {line}" for line in textwrap.wrap(f"not given: {', '.join(self.missing)}", WIDTH) if missing]
-        lines.append(self._conclusion())
+        lines.append(self.conclusion)
         return "\n".join([*lines, self.hint] if self.hint else lines)
 
-    def _conclusion(self) -> str:
+    @property
+    def conclusion(self) -> str:
+        """The last line: which array is the first wrong one, or that none is."""
         if self.first_wrong is not None:
             return f"The first wrong one is {self.first_wrong.name}."
         unsettled = [finding.name for finding in self.findings if finding.verdict == "unsettled"]
@@ -117,7 +120,7 @@ class Diagnosis:
             return f"These are right; {_listed(self.missing)} {'were' if len(self.missing) > 1 else 'was'} not given."
         return "All of these are right."
 
-    __repr__ = __str__  # what a notebook shows
+    __repr__ = __str__
 
 
 def diagnose(

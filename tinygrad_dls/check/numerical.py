@@ -18,6 +18,7 @@ from tinygrad_dls.check.doubts import rounds_more, settled
 from tinygrad_dls.check.slopes import ROUNDINGS, Problem, Slope, slope_along
 from tinygrad_dls.engine.arrays import Array, positive_integer
 from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.engine.viewed import Viewed
 from tinygrad_dls.nn.init import generator
 
 __all__ = ["GradCheck", "GradientError", "Row", "gradcheck"]
@@ -101,7 +102,7 @@ class Row:
 
 
 @dataclass(repr=False)
-class GradCheck:
+class GradCheck(Viewed):
     """The result of `gradcheck`; shows as a table.
 
     Attributes
@@ -120,7 +121,8 @@ class GradCheck:
         """Whether all that was looked at could be told: no kinks, no noise, no edges, every projection compared."""
         return not any(row.kinks or row.noisy or row.edges or row.uncompared for row in self.rows)
 
-    def __repr__(self) -> str:
+    def cells(self) -> list[tuple[str, ...]]:
+        """The table as text, its head first."""
         head = ("", "shape", "checked", "method", "ratio", "worst at", "autodiff", "slope", "")
         lines: list[tuple[str, ...]] = [head]
         for row in self.rows:
@@ -129,6 +131,10 @@ class GradCheck:
             if not row.compared and not row.wrong:
                 numbers = [""] * 4
             lines.append((row.argument, str(row.shape), row.checked, row.method, *numbers, str(row)))
+        return lines
+
+    def __repr__(self) -> str:
+        lines = self.cells()
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(f"{c:{w}}" for c, w in zip(line, widths, strict=True)).rstrip() for line in lines)
 

@@ -30,11 +30,13 @@ class UpdateDiagnosis(Diagnosis):
     ``"too small to tell"``: the step is hardly more than the rounding of its parameter.
     """
 
-    def _conclusion(self) -> str:
+    @property
+    def conclusion(self) -> str:
+        """The last line: which array is the first wrong one, or that none is."""
         small = [finding.name for finding in self.findings if finding.verdict == TOO_SMALL]
         if self.first_wrong is None and small:
             return f"None of these is wrong, but of {', '.join(small)} nothing can be said."
-        return super()._conclusion()
+        return super().conclusion
 
 
 def diagnose_update(

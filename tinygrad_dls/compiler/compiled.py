@@ -16,6 +16,7 @@ from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.recording import fail_as_eagerly, fallback_reason
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.text import source
+from tinygrad_dls.engine.viewed import Viewed
 
 __all__ = ["Compiled", "Ready"]
 
@@ -134,7 +135,7 @@ class Ready:
         return f"Runs eagerly: {self.reason}" if self.runner is None else self.runner.explain()
 
 
-class Compiled:
+class Compiled(Viewed):
     """Something recorded, with what is ready to run it.
 
     Attributes

@@ -13,6 +13,7 @@ import numpy as np
 from tinygrad_dls.derivations.lines import FORMULA, code_in_rows, latex_in_rows, width
 from tinygrad_dls.derivations.notation import SHOWN, letter, matrix
 from tinygrad_dls.extras import install
+from tinygrad_dls.views.style import PALETTE
 
 __all__ = ["Derivation", "Formula", "Line", "Part", "in_digits", "mathml"]
 
@@ -130,7 +131,7 @@ class Derivation:
         ImportError
             Without latex2mathml.
         """
-        return _PAGE.format(body=self.fragment)
+        return _PAGE.format(palette=PALETTE, body=self.fragment)
 
     @property
     def fragment(self) -> str:
@@ -288,14 +289,15 @@ _PAGE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width">
 <title>Derivation</title>
 <style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
-.step {{ border-left: 3px solid #4477aa; margin: 1rem 0; padding: 0.1rem 1rem; }}
+{palette}:root {{ color-scheme: light dark; }}
+html {{ background: light-dark(#ffffff, #1a1a1a); }}
+body {{ font: 1rem/1.5 var(--tg-sans); color: var(--tg-ink); max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
+.step {{ border-left: 3px solid var(--tg-accent); margin: 1rem 0; padding: 0.1rem 1rem; }}
 .step p {{ margin: 0.4rem 0; }}
 .formula {{ overflow: auto hidden; padding: 0.2rem 0; font-size: 1.15rem; }}
 </style>
 </head>
-<body>
+<body class="walk">
 {body}
 </body>
 </html>

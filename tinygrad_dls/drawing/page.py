@@ -19,6 +19,8 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
+from tinygrad_dls.views.style import PALETTE
+
 __all__ = ["SCRIPT", "STYLE", "page", "widget"]
 
 
@@ -26,7 +28,7 @@ def _file(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-STYLE = _file("page.css")
+STYLE = PALETTE + _file("page.css")
 SCRIPT = _file("page.js").replace("/* layout.js */", _file("layout.js").rstrip())
 _PAGE = Template(_file("page.html"))
 _WIDGET = Template(_file("widget.html"))

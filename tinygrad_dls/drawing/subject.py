@@ -6,7 +6,6 @@ In the place of data, a shape will do.
 
 from __future__ import annotations
 
-import copy
 import re
 from dataclasses import replace
 from typing import Any
@@ -16,8 +15,7 @@ import numpy as np
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.reading import read, trace
 from tinygrad_dls.graph.subject import Subject
-from tinygrad_dls.nn.module import Module
-from tinygrad_dls.nn.substitution import with_parameters
+from tinygrad_dls.nn.substitution import twin_of
 
 __all__ = ["is_shape", "nodes_of"]
 
@@ -26,7 +24,7 @@ def nodes_of(given: Subject) -> list[Node]:
     """The nodes of the graph behind a cost, or of a run of what computes it."""
     if given.cost is not None:
         return read(given.cost)
-    return _run(given if given.model is None else replace(given, target=_twin(given.model)))
+    return _run(given if given.model is None else replace(given, target=twin_of(given.model)))
 
 
 def is_shape(x: Any) -> bool:
@@ -46,17 +44,6 @@ def _run(given: Subject) -> list[Node]:
             if isinstance(x, Node) and re.fullmatch(r"[CD]\d*", x.name) and not any(x.x is array for array in data):
                 x.modules = x.modules or node.modules
     return nodes
-
-
-def _twin(model: Module) -> Module:
-    """A copy that shares the parameters, and draws the same random numbers without taking them from the model."""
-    twin = with_parameters(model, {})
-    memo: dict[int, Any] = {}
-    for module in twin.modules():
-        for attribute, x in vars(module).items():
-            if isinstance(x, (np.random.Generator, np.random.RandomState)):
-                object.__setattr__(module, attribute, copy.deepcopy(x, memo))
-    return twin
 
 
 def _made_up(shape: tuple[int, ...], given: Subject, i: int) -> np.ndarray[Any, Any]:

@@ -24,6 +24,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array, boolean
 from tinygrad_dls.engine.errors import called, not_differentiated
 from tinygrad_dls.engine.inplace import Escaped, Watched, memory, note_escape, note_whole_escape
+from tinygrad_dls.engine.viewed import Viewed
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -89,7 +90,7 @@ class Origin(NamedTuple):
 LEAF = Origin(None, (), {}, (), ())
 
 
-class Tensor(_Attached):
+class Tensor(Viewed, _Attached):
     """An array that remembers how it was computed.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Copies of a model with other things in the place of its parameters: what transforms and pictures work on."""
+"""Copies of a model, with other things in the place of its parameters: what transforms, pictures and tables work on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from functools import partial
 from types import MethodType
 from typing import Any, TypeVar
 
+from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.nn.containers import leaves
 from tinygrad_dls.nn.module import Module, Parameter
+
+__all__ = ["twin_of", "with_parameters"]
 
 M = TypeVar("M", bound="Module")
 
@@ -51,3 +55,24 @@ def with_parameters(module: M, exchanged: Mapping[Parameter, Any]) -> M:
         return x
 
     return copied(module)  # type: ignore[no-any-return]
+
+
+def twin_of(module: M) -> M:
+    """A copy to be run without a trace: it shares the parameters, and has all else for itself.
+
+    So it draws the same random numbers without taking them from the model. Shared are Tensors too, and what cannot be
+    copied, such as a lock.
+    """
+    twin = with_parameters(module, {})
+    pairs = list(zip(module.modules(), twin.modules(), strict=True))
+    memo: dict[int, Any] = {id(original): copied for original, copied in pairs}
+    for original, _ in pairs:
+        for attribute, value in vars(original).items():
+            memo |= {id(x): x for _, x in leaves(value, attribute) if isinstance(x, Tensor)}
+    for original, copied in pairs:
+        for attribute, value in vars(original).items():
+            try:
+                vars(copied)[attribute] = copy.deepcopy(value, memo)
+            except Exception:  # whatever a user's object makes of it
+                continue
+    return twin

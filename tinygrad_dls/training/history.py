@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.viewed import Viewed
 from tinygrad_dls.extras import install
 from tinygrad_dls.files import write_whole
 
@@ -27,7 +28,7 @@ COST, VALIDATION_COST, VALIDATION_ACCURACY = "cost", "validation_cost", "validat
 Row = dict[str, float]
 
 
-class History:
+class History(Viewed):
     """What happened in training, one entry per epoch.
 
     Attributes

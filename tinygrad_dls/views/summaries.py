@@ -1,0 +1,225 @@
+"""A model as a table: what `Module.summary` says, and what a notebook shows of a model.
+
+The inputs run through a copy of the model (`tinygrad_dls.nn.substitution.twin_of`) whose modules note what they give.
+Without inputs, only what is known without running a user's code is said: our own layers tell it by their sizes.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from types import new_class
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.engine import ops
+from tinygrad_dls.engine.arrays import as_array
+from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.graph.subject import subject
+from tinygrad_dls.nn.evaluation import evaluated
+from tinygrad_dls.nn.layers import Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
+from tinygrad_dls.nn.models import Classifier, LogisticRegression, Sequential, TwoLayerNetwork
+from tinygrad_dls.nn.module import Module, title_of
+from tinygrad_dls.nn.normalisation import BatchNorm
+from tinygrad_dls.nn.standardisation import Standardizer, Unstandardizer, _named
+from tinygrad_dls.nn.substitution import twin_of
+from tinygrad_dls.nn.summary import Layer, Output, Summary
+
+__all__ = ["known_of", "summary_of"]
+
+Events = list[tuple[str, Any]]  # the places of layers with what they gave, in the order in which they were done
+
+NOT_RUN = "did not run"
+
+
+def summary_of(model: Module, inputs: tuple[Any, ...]) -> Summary:
+    """The table of a model, with what its layers give for inputs; without inputs, with what their sizes tell."""
+    if not inputs:
+        return known_of(model)
+    given = subject("summary", model, inputs)
+    twin = twin_of(model)
+    events: Events = []
+    with _global_draws():
+        _noting(twin, events)
+        result = evaluated(replace(given, target=twin).call, *inputs)
+    arrays = [_array(x) for x in inputs]
+    m = next((x.shape[1] for x in arrays if x is not None and len(x.shape) == 2), None)
+    went_in = tuple(Output(_called(x) or name, () if array is None else _shape(array, m))
+                    for x, array, name in zip(inputs, arrays, given.names, strict=True))  # fmt: skip
+    seen, gave = {id(values(x)) for x in inputs}, dict[str, list[Output]]()
+    for place, x in events:
+        gave.setdefault(place, []).extend(_outputs(x, m, seen))
+    layers = tuple(
+        replace(layer, outputs=tuple(gave.get(place, ())), note="" if place in gave else NOT_RUN)
+        for place, layer in _layers(model)
+    )
+    came_out = tuple(_outputs(result, m, set()))
+    return _summary(model, went_in, came_out, m, layers)
+
+
+def known_of(model: Module) -> Summary:
+    """The table of a model as far as it is known without running it."""
+    known = dict(_known(model, "", None))
+    layers = tuple(
+        replace(layer, outputs=(known[place],) if known.get(place) else ()) for place, layer in _layers(model)
+    )
+    return _summary(model, (), (), None, layers)
+
+
+def _summary(
+    model: Module, inputs: tuple[Output, ...], outputs: tuple[Output, ...], m: int | None, layers: tuple[Layer, ...]
+) -> Summary:
+    parameters = model.parameters()
+    kept = {name: getattr(module, own) for name, module, own in model._buffers()}
+    shown = layers
+    if len(layers) > 1 and not layers[0].parameters:  # the title says it all
+        shown = tuple(replace(layer, depth=layer.depth - 1) for layer in layers[1:])
+    return Summary(
+        kind=model._titled() if len(layers) > 1 else type(model).__name__,
+        inputs=inputs,
+        outputs=outputs,
+        layers=shown,
+        m=m,
+        count=sum(p.size for p in parameters),
+        frozen=sum(p.size for p in parameters if not p.requires_grad),
+        bytes=sum(map(_bytes, parameters)),
+        kept=tuple(kept),
+        kept_bytes=sum(map(_bytes, kept.values())),
+        activation_bytes=sum(layer.bytes for layer in layers),
+        dtypes=tuple(dict.fromkeys(str(p.dtype) for p in parameters)),
+    )
+
+
+def _layers(model: Module) -> Iterator[tuple[str, Layer]]:
+    """The rows of the table, without outputs, by their places."""
+    for depth, place, layer, own in model._tree():
+        parameters = tuple(f"{p.name or name} {p.shape}{'' if p.requires_grad else ' frozen'}" for name, p in own)
+        is_module = isinstance(layer, Module)
+        name = layer.name or "" if is_module else ""
+        kind = layer._describe() if is_module else title_of(layer)
+        yield place, Layer(depth, name, kind, parameters, sum(p.size for _, p in own))
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _global_draws() -> Iterator[None]:
+    """Put back the generators that belong to nobody, from which a user's module may draw."""
+    legacy, python = np.random.get_state(), random.getstate()  # noqa: NPY002  # it is there, and used
+    try:
+        yield
+    finally:
+        np.random.set_state(legacy)  # noqa: NPY002
+        random.setstate(python)
+
+
+class _Noting(Module):
+    """Notes what a module gives; stands before the module's own class."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Tell nobody: a user's class may keep a list of those that are derived from it."""
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        return self._note(super().__call__(*inputs, **options))  # type: ignore[misc, attr-defined]
+
+
+def _noting(twin: Module, events: Events) -> None:
+    """Let all modules of a copy, and the functions among their layers, note what they give."""
+
+    def note(place: str) -> Callable[[Any], Any]:
+        def kept(result: Any) -> Any:
+            events.append((place, result))
+            return result
+
+        return kept
+
+    for _, place, layer, _ in list(twin._tree()):
+        if not isinstance(layer, Module):
+            continue
+        if isinstance(layer, Sequential):
+            steps = [(_noted(step, note(f"{place}.layers.{i}".lstrip("."))), name)
+                     for i, (step, name) in enumerate(layer._steps)]  # fmt: skip
+            object.__setattr__(layer, "_steps", steps)
+        kind = type(layer)
+        names = {"_note": staticmethod(note(place)), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
+        derived = new_class(kind.__name__, (_Noting, kind), {}, lambda space, names=names: space.update(names))
+        try:
+            object.__setattr__(layer, "__class__", derived)
+        except TypeError:  # a class with slots of its own has no room for it
+            events.append((place, ()))
+
+
+def _noted(layer: Any, note: Callable[[Any], Any]) -> Any:
+    """A function that notes what it gives; a module does that itself."""
+    if isinstance(layer, Module):
+        return layer
+
+    def noted(x: Any) -> Any:
+        return note(layer(x))
+
+    noted.__name__ = title_of(layer)
+    return noted
+
+
+def _outputs(x: Any, m: int | None, seen: set[int]) -> Iterator[Output]:
+    """The arrays in what a layer gave; those that were seen before take no memory."""
+    if isinstance(x, (tuple, list, dict)):
+        for item in x.values() if isinstance(x, dict) else x:
+            yield from _outputs(item, m, seen)
+    elif (array := _array(x)) is not None:
+        yield Output(_called(x), _shape(array, m), 0 if id(values(x)) in seen else _bytes(array))
+        seen.add(id(values(x)))
+
+
+def _array(x: Any) -> Any:
+    """An input or an output as an array, for its shape and dtype; None of what is none."""
+    try:
+        return as_array(values(_named(x, "summary")[1]))
+    except (TypeError, ValueError):
+        return None
+
+
+def _called(x: Any) -> str:
+    return (x.name or "") if isinstance(x, Tensor) else ""
+
+
+def _shape(x: Any, m: int | None) -> tuple[int | str, ...]:
+    """A shape in the course's words: the columns of a matrix are the examples."""
+    shape: tuple[int | str, ...] = tuple(x.shape)
+    return (shape[0], "m") if len(shape) == 2 and m is not None and shape[1] == m else shape
+
+
+def _bytes(x: Any) -> int:
+    return int(x.size) * np.dtype(x.dtype).itemsize
+
+
+# -- without a run ----------------------------------------------------------------------------------------------------
+
+_ALIKE = (Tanh, Sigmoid, ReLU, Softmax, Dropout)  # what these give has the shape of what they get
+_FUNCTIONS = (ops.sigmoid, ops.relu, ops.tanh, ops.softmax)
+_CHAINS = (Sequential, Classifier, LogisticRegression, TwoLayerNetwork)
+
+
+def _known(layer: Any, place: str, rows: Any) -> Iterator[tuple[str, Output | None]]:
+    """What layers give, from the number of rows that they get, as far as their sizes tell; the whole comes last."""
+    kind = type(layer)
+    if kind in _CHAINS:
+        for i, (step, name) in enumerate(layer._steps):
+            for at, output in _known(step, f"{place}.layers.{i}".lstrip("."), rows):
+                yield at, output and replace(output, name=output.name or name or "")
+            rows = output and output.shape[0]
+    elif kind is Linear:
+        rows = layer.n_out
+    elif kind in (BatchNorm, Standardizer, Unstandardizer):
+        rows = layer.n
+    elif kind not in _ALIKE and not _is_entrywise(layer):
+        rows = None
+    yield place, None if rows is None else Output("", (rows, "m"))
+
+
+def _is_entrywise(layer: Any) -> bool:
+    return any(layer is f for f in _FUNCTIONS) or (isinstance(layer, np.ufunc) and layer.nin == layer.nout == 1)
