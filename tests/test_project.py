@@ -57,8 +57,8 @@ def test_a_misspelt_name_is_an_error():
 
 ORDER = [
     "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.recording",
-    "engine.inplace", "engine.stubs", "engine.viewed", "engine.tensor", "engine.operands", "engine.autodiff", "engine.copies",
-    "engine.ops", "engine.more_ops", "engine.composed", "engine.along_axes", "engine.linalg", "engine",
+    "engine.inplace", "engine.stubs", "engine.viewed", "engine.tensor", "engine.operands", "engine.autodiff",
+    "engine.copies", "engine.ops", "engine.more_ops", "engine.composed", "engine.along_axes", "engine.linalg", "engine",
     "nn.init", "nn.labels", "nn.fused", "nn.weighted", "nn.losses", "nn.evaluation",
     "nn.containers", "nn.summary", "nn.module", "nn.substitution",
     "nn.regularisation", "nn.normalisation", "nn.standardisation", "nn.layers", "nn.models", "nn",
@@ -84,8 +84,8 @@ ORDER = [
     "check.diagnosis", "check.update_rule", "check.slips", "check.verdicts", "check.updates", "check",
     "symbolic.algebra", "symbolic.arrays", "symbolic.equality", "symbolic",
     "source", "onnx.writing", "onnx.indexing", "onnx.operators", "onnx.recording", "onnx",
-    "views.style", "views.markup", "views.summaries", "views.models", "views.tensors", "views.histories", "views.checks",
-    "views.compiled", "views",
+    "views.style", "views.markup", "views.summaries", "views.models", "views.tensors", "views.histories",
+    "views.checks", "views.compiled", "views",
     "drawing.formulas", "drawing.rendering", "drawing.page", "drawing.numbers", "drawing.ranks", "drawing.boxes",
     "drawing.picture", "drawing.dot", "drawing.subject", "drawing.draw", "drawing",
     "derivations.explanations", "derivations.notation", "derivations.latex", "derivations.lines",

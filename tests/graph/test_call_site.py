@@ -3,7 +3,8 @@
 import numpy as np
 
 import tinygrad_dls as tg
-from tinygrad_dls.graph.call_site import find_call_site, running_layers, title_of
+from tinygrad_dls.graph.call_site import find_call_site, running_layers
+from tinygrad_dls.nn.module import title_of
 
 
 class Looking(tg.nn.Module):

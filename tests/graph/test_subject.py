@@ -57,6 +57,10 @@ def export(target=None, *inputs):
     return tg.onnx.export(target, Path(os.devnull), *inputs)
 
 
+def summary(target, *inputs):
+    return tg.nn.Module.summary(target, *inputs)
+
+
 CALLS = {
     "draw": draw,
     "derive": tg.derive,
@@ -66,6 +70,7 @@ CALLS = {
     "fit": fit,
     "diagnose": diagnose,
     "onnx.export": export,
+    "summary": summary,
 }
 LOOKING = ["draw", "derive", "numpy_source", "report"]  # at a graph, whoever made it
 COSTS = ["derive", "numpy_source", "report"]
@@ -85,6 +90,7 @@ TRAINED = {
     "fit": "fit(model, X, Y, loss=..., optimizer=...)",
     "diagnose": "diagnose(model, X, Y, gradients, loss=...)",
     "onnx.export": "onnx.export(model, path, X)",
+    "summary": "model.summary(X)",
 }
 WITH_LOSS = [name for name in ALL if "loss" in TRAINED[name]]
 MODELS = TRAINED | {"draw": f"draw(model, X) or draw(model, (2, 400)) or {TRAINED['draw']}"}
@@ -128,10 +134,10 @@ HINT = "Did it, or what it calls, use .data, .item() or float(), or forget to re
         *refused(LOOKING, TypeError, "expected {expected}; got an array of shape (2, 9). "
                  "Only a Tensor remembers how it was computed.", X),
         *refused(ALL, TypeError, f"expected {{expected}}; got {reprlib.repr(np)}.", np),
-        *refused([*STEPS, "diagnose"], TypeError, "expected {expected}; got an array of shape (2, 9).", X),
-        *refused([*STEPS, "diagnose"], TypeError, "expected {expected}; got a Tensor. "
+        *refused([*STEPS, "diagnose", "summary"], TypeError, "expected {expected}; got an array of shape (2, 9).", X),
+        *refused([*STEPS, "diagnose", "summary"], TypeError, "expected {expected}; got a Tensor. "
                  "A Tensor has been computed: pass what computes it.", LOGITS(MODEL(X), Y)),
-        *refused(["fit", "diagnose"], TypeError, "expected {expected}; got <ufunc 'sin'>. "
+        *refused(["fit", "diagnose", "summary"], TypeError, "expected {expected}; got <ufunc 'sin'>. "
                  "A function does not say what its parameters are: write a tg.nn.Module with it.", np.sin),
         # a cost
         *refused(LOOKING, ValueError, "w has no graph: no op computed it from a Tensor that requires a gradient. Pass "
@@ -171,6 +177,8 @@ HINT = "Did it, or what it calls, use .data, .item() or float(), or forget to re
                  "come with loss=: write {model}.", MODEL, X, Y),
         *refused(LOOKING, TypeError, "TwoLayerNetwork does not take 2 inputs: too many positional arguments.", MODEL,
                  X, X, Y, loss=LOGITS),
+        *refused(["summary"], TypeError, "TwoLayerNetwork does not take 2 inputs: too many positional arguments.",
+                 MODEL, X, Y),
         *refused(COSTS, TypeError, f"the loss must return the cost, a Tensor of a single number, got 1.0. {HINT} "
                  "A Tensor within it can be passed by itself: {cost}.", MODEL, X, Y, loss=lambda Z, Y: 1.0),
         *refused(LOOKING, ValueError, "no gradient flows through TwoLayerNetwork: it has no parameter that requires "

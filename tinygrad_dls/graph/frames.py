@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tinygrad_dls.graph.call_site import title_of
 from tinygrad_dls.graph.node import Node, Path
-from tinygrad_dls.nn.module import Module, holder_of
+from tinygrad_dls.nn.module import Module, holder_of, title_of
 
 __all__ = ["place_by_holders"]
 

@@ -18,11 +18,11 @@ import numpy as np
 from tinygrad_dls.engine.operands import number_of_inputs
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.graph.call_site import running_layers, title_of
+from tinygrad_dls.graph.call_site import running_layers
 from tinygrad_dls.graph.frames import place_by_holders
 from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names, identifier
 from tinygrad_dls.graph.node import Node, Path
-from tinygrad_dls.nn.module import Parameter
+from tinygrad_dls.nn.module import Parameter, title_of
 
 __all__ = ["complements", "leaves", "names_of_arrays", "read", "trace", "without_graph"]
 

@@ -213,7 +213,7 @@ class Subject:
         try:
             return self.function(*arrays)
         except TypeError as error:
-            self._refuse_number_of_inputs(arrays, error)
+            self.refuse_number_of_inputs(arrays, error)
             raise
 
     def refuse_without_graph(self, J: Tensor) -> None:
@@ -249,7 +249,7 @@ class Subject:
     def _by_itself(self) -> str:
         return f" A Tensor within it can be passed by itself: {self.ways.cost}." if self.ways.cost else ""
 
-    def _refuse_number_of_inputs(self, arrays: tuple[Any, ...], error: TypeError) -> None:
+    def refuse_number_of_inputs(self, arrays: tuple[Any, ...], error: TypeError) -> None:
         """Say so, if it was their number that failed: then the function did not begin to run."""
         data = arrays if self.loss is None else arrays[:-1]
         try:

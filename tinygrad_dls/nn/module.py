@@ -356,8 +356,8 @@ class Module(Viewed):
         (top, facts), *within = lines
         count = sum(p.size for p in self.parameters())
         width = max((len(line) for line, _ in within), default=0)
-        lines = [f"{top}: {count:,} parameter{'s' if count != 1 else ''}" + (f" ({facts})" if facts else "")]
-        return "\n".join(lines + [f"{line:{width}}  {facts}".rstrip() for line, facts in within])
+        first = f"{top}: {count:,} parameter{'s' if count != 1 else ''}" + (f" ({facts})" if facts else "")
+        return "\n".join([first] + [f"{line:{width}}  {facts}".rstrip() for line, facts in within])
 
     def _describe(self) -> str:
         return type(self).__name__

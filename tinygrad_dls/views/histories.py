@@ -36,7 +36,7 @@ def _rows(columns: dict[str, list[float]]) -> Iterator[list[str]]:
             if epoch == FIRST:
                 yield [f"... {left_out:,} more ..."]
             continue
-        yield [f"{epoch:,}", *(f"{column[epoch]:.6g}" for column in columns.values())]
+        yield [f"{epoch:,}", *(f"{column[epoch]:#.6g}" for column in columns.values())]
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """How views and pages look: the colors in `palette.css`, for all of them, and the views' own rules in `view.css`.
 
-A view stands in somebody else's page, so each of its rules is for what is in ``.tg-box``, and its colors are its own: it can
-be read on any background, whether or not a notebook's theme is known here.
+A view stands in somebody else's page. So its rules are for what is in ``.tg-box`` alone, and it has a background of its
+own: it can be read on any other, whether or not a notebook's theme is known here.
 """
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 __all__ = ["PALETTE", "VIEW"]
@@ -15,5 +16,10 @@ def _file(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
+def _short(text: str) -> str:
+    """A stylesheet without comments and line breaks."""
+    return " ".join(re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL).split())
+
+
 PALETTE = _file("palette.css")  # for pages, whose own rules come after it
-VIEW = PALETTE + _file("view.css")
+VIEW = _short(PALETTE + _file("view.css"))  # it comes with each view

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from types import new_class
 from typing import Any
 
@@ -32,19 +33,23 @@ __all__ = ["known_of", "summary_of"]
 
 Events = list[tuple[str, Any]]  # the places of layers with what they gave, in the order in which they were done
 
-NOT_RUN = "did not run"
+NOT_CALLED = "not called"
 
 
 def summary_of(model: Module, inputs: tuple[Any, ...]) -> Summary:
     """The table of a model, with what its layers give for inputs; without inputs, with what their sizes tell."""
+    given = subject("summary", model, inputs)
     if not inputs:
         return known_of(model)
-    given = subject("summary", model, inputs)
     twin = twin_of(model)
     events: Events = []
     with _global_draws():
         _noting(twin, events)
-        result = evaluated(replace(given, target=twin).call, *inputs)
+        try:
+            result = evaluated(twin, *inputs)
+        except TypeError as error:
+            given.refuse_number_of_inputs(inputs, error)
+            raise
     arrays = [_array(x) for x in inputs]
     m = next((x.shape[1] for x in arrays if x is not None and len(x.shape) == 2), None)
     went_in = tuple(Output(_called(x) or name, () if array is None else _shape(array, m))
@@ -53,7 +58,7 @@ def summary_of(model: Module, inputs: tuple[Any, ...]) -> Summary:
     for place, x in events:
         gave.setdefault(place, []).extend(_outputs(x, m, seen))
     layers = tuple(
-        replace(layer, outputs=tuple(gave.get(place, ())), note="" if place in gave else NOT_RUN)
+        replace(layer, outputs=tuple(gave.get(place, ())), note="" if place in gave else NOT_CALLED)
         for place, layer in _layers(model)
     )
     came_out = tuple(_outputs(result, m, set()))
@@ -64,7 +69,8 @@ def known_of(model: Module) -> Summary:
     """The table of a model as far as it is known without running it."""
     known = dict(_known(model, "", None))
     layers = tuple(
-        replace(layer, outputs=(known[place],) if known.get(place) else ()) for place, layer in _layers(model)
+        layer if (output := known.get(place)) is None else replace(layer, outputs=(output,))
+        for place, layer in _layers(model)
     )
     return _summary(model, (), (), None, layers)
 
@@ -124,7 +130,12 @@ class _Noting(Module):
         """Tell nobody: a user's class may keep a list of those that are derived from it."""
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        return self._note(super().__call__(*inputs, **options))  # type: ignore[misc, attr-defined]
+        return self._gave(super().__call__(*inputs, **options))
+
+    @staticmethod
+    def _gave(result: Any) -> Any:
+        """Note what the module gave, at its place, and return it."""
+        raise NotImplementedError  # `_noting` says where
 
 
 def _noting(twin: Module, events: Events) -> None:
@@ -141,16 +152,22 @@ def _noting(twin: Module, events: Events) -> None:
         if not isinstance(layer, Module):
             continue
         if isinstance(layer, Sequential):
-            steps = [(_noted(step, note(f"{place}.layers.{i}".lstrip("."))), name)
-                     for i, (step, name) in enumerate(layer._steps)]  # fmt: skip
+            steps = [
+                (_noted(step, note(f"{place}.layers.{i}".lstrip("."))), name)
+                for i, (step, name) in enumerate(layer._steps)
+            ]
             object.__setattr__(layer, "_steps", steps)
+            object.__setattr__(layer, "layers", tuple(step for step, _ in steps))  # which a subclass may call itself
         kind = type(layer)
-        names = {"_note": staticmethod(note(place)), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-        derived = new_class(kind.__name__, (_Noting, kind), {}, lambda space, names=names: space.update(names))
+        names = {"_gave": staticmethod(note(place)), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
         try:
-            object.__setattr__(layer, "__class__", derived)
+            object.__setattr__(layer, "__class__", new_class(kind.__name__, (_Noting, kind), {}, partial(_fill, names)))
         except TypeError:  # a class with slots of its own has no room for it
             events.append((place, ()))
+
+
+def _fill(names: dict[str, Any], namespace: dict[str, Any]) -> None:
+    namespace.update(names)
 
 
 def _noted(layer: Any, note: Callable[[Any], Any]) -> Any:
@@ -158,8 +175,8 @@ def _noted(layer: Any, note: Callable[[Any], Any]) -> Any:
     if isinstance(layer, Module):
         return layer
 
-    def noted(x: Any) -> Any:
-        return note(layer(x))
+    def noted(*inputs: Any, **options: Any) -> Any:
+        return note(layer(*inputs, **options))
 
     noted.__name__ = title_of(layer)
     return noted
@@ -194,7 +211,7 @@ def _shape(x: Any, m: int | None) -> tuple[int | str, ...]:
 
 
 def _bytes(x: Any) -> int:
-    return int(x.size) * np.dtype(x.dtype).itemsize
+    return int(x.size) * int(np.dtype(x.dtype).itemsize)
 
 
 # -- without a run ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.errors import role
+from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.views import markup
 
@@ -33,9 +33,17 @@ def _facts(x: Tensor) -> Iterator[tuple[str, str]]:
     if type(x._value) is not np.ndarray and not isinstance(x._value, np.generic):
         yield "holds", f"a {type(x._value).__name__}"
     if x.op is not None:
-        names = [role(y, i) if hasattr(y, "dtype") else repr(y) for i, y in enumerate(x.inputs[:INPUTS], 1)]
-        yield "made by", f"{x.op.__name__} of {', '.join(names)}{', ...' if len(x.inputs) > INPUTS else ''}"
+        names = ", ".join(map(_input, x.inputs[:INPUTS])) + (", ..." if len(x.inputs) > INPUTS else "")
+        yield "made by", f"{x.op.__name__} of {names}"
     yield "gradient", _of_gradient(x)
+
+
+def _input(x: Any) -> str:
+    """What an op was given: its name, or else what it is."""
+    if isinstance(x, Tensor):
+        return x.name or f"a Tensor {x.shape}"
+    shape = getattr(x, "shape", ())
+    return f"an array {shape}" if shape else shown(x)
 
 
 def _of_gradient(x: Tensor) -> str:
