@@ -10,8 +10,9 @@ from tests.support.browser import BROWSER, NAMES
 from tests.support.latex import PDFLATEX
 
 WITHOUT_JAX = find_spec("jax") is None
+OF_BROWSERS = ["drawing/test_page_in_browser.py", "views/test_views_in_browser.py"]
 collect_ignore = ["mutants.py"]  # which needs the tool of `make mutants`
-collect_ignore += ["engine/test_jax.py"] * WITHOUT_JAX + ["drawing/test_page_in_browser.py"] * (BROWSER is None)
+collect_ignore += ["engine/test_jax.py"] * WITHOUT_JAX + OF_BROWSERS * (BROWSER is None)
 collect_ignore += ["derivations/test_latex.py"] * (PDFLATEX is None)
 
 settings.register_profile("same", deadline=None, derandomize=True)
@@ -29,7 +30,7 @@ def pytest_terminal_summary(terminalreporter):
         )
     if BROWSER is None:
         terminalreporter.write_line(
-            f"NOT RUN, without a browser: tests/drawing/test_page_in_browser.py. Install one of {', '.join(NAMES)}",
+            f"NOT RUN, without a browser: tests/{', tests/'.join(OF_BROWSERS)}. Install one of {', '.join(NAMES)}",
             red=True,
         )
     if PDFLATEX is None:

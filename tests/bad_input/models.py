@@ -118,6 +118,9 @@ def gradients_of_model(X):
 
 
 X35 = RNG.normal(size=(3, 5))
+call("nn.TwoLayerNetwork.summary", A(X35, role="X"), names=("layer1", "affine"),
+     run=lambda X: [(s := tg.nn.TwoLayerNetwork(3, 4, 2, rng=0).summary(X)).m, s.count, s.outputs[0].shape[0]],
+     reference=lambda X: [two_by_hand(X).shape[1], 26, 2])  # fmt: skip
 call("nn.TwoLayerNetwork.__call__", A(X35, role="X"), run=gradients_of_model, reference=two_by_hand,
      names=("layer1", "affine", "backward"))  # fmt: skip
 call("nn.Classifier.predict_proba", A(X35, role="X"), names=("layer1", "affine"),

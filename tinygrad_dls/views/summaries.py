@@ -44,7 +44,7 @@ def summary_of(model: Module, inputs: tuple[Any, ...]) -> Summary:
     twin = twin_of(model)
     events: Events = []
     with _global_draws():
-        _noting(twin, events)
+        names = _noting(twin, events)
         try:
             result = evaluated(twin, *inputs)
         except TypeError as error:
@@ -56,7 +56,8 @@ def summary_of(model: Module, inputs: tuple[Any, ...]) -> Summary:
                     for x, array, name in zip(inputs, arrays, given.names, strict=True))  # fmt: skip
     seen, gave = {id(values(x)) for x in inputs}, dict[str, list[Output]]()
     for place, x in events:
-        gave.setdefault(place, []).extend(_outputs(x, m, seen))
+        name = names.get(place, "") if place not in gave else ""
+        gave.setdefault(place, []).extend(_outputs(x, m, seen, name))
     layers = tuple(
         replace(layer, outputs=tuple(gave.get(place, ())), note="" if place in gave else NOT_CALLED)
         for place, layer in _layers(model)
@@ -138,8 +139,13 @@ class _Noting(Module):
         raise NotImplementedError  # `_noting` says where
 
 
-def _noting(twin: Module, events: Events) -> None:
-    """Let all modules of a copy, and the functions among their layers, note what they give."""
+def _noting(twin: Module, events: Events) -> dict[str, str]:
+    """Let all modules of a copy, and the functions among their layers, note what they give.
+
+    Returns the names that a `Sequential` gives to what comes out of its layers, by their places: an array that
+    `Dropout` passes on has two of them.
+    """
+    called: dict[str, str] = {}
 
     def note(place: str) -> Callable[[Any], Any]:
         def kept(result: Any) -> Any:
@@ -156,14 +162,13 @@ def _noting(twin: Module, events: Events) -> None:
                 (_noted(step, note(f"{place}.layers.{i}".lstrip("."))), name)
                 for i, (step, name) in enumerate(layer._steps)
             ]
+            called |= {f"{place}.layers.{i}".lstrip("."): name for i, (_, name) in enumerate(steps) if name}
             object.__setattr__(layer, "_steps", steps)
             object.__setattr__(layer, "layers", tuple(step for step, _ in steps))  # which a subclass may call itself
         kind = type(layer)
         names = {"_gave": staticmethod(note(place)), "__module__": kind.__module__, "__qualname__": kind.__qualname__}
-        try:
-            object.__setattr__(layer, "__class__", new_class(kind.__name__, (_Noting, kind), {}, partial(_fill, names)))
-        except TypeError:  # a class with slots of its own has no room for it
-            events.append((place, ()))
+        object.__setattr__(layer, "__class__", new_class(kind.__name__, (_Noting, kind), {}, partial(_fill, names)))
+    return called
 
 
 def _fill(names: dict[str, Any], namespace: dict[str, Any]) -> None:
@@ -182,13 +187,13 @@ def _noted(layer: Any, note: Callable[[Any], Any]) -> Any:
     return noted
 
 
-def _outputs(x: Any, m: int | None, seen: set[int]) -> Iterator[Output]:
+def _outputs(x: Any, m: int | None, seen: set[int], name: str = "") -> Iterator[Output]:
     """The arrays in what a layer gave; those that were seen before take no memory."""
     if isinstance(x, (tuple, list, dict)):
         for item in x.values() if isinstance(x, dict) else x:
             yield from _outputs(item, m, seen)
     elif (array := _array(x)) is not None:
-        yield Output(_called(x), _shape(array, m), 0 if id(values(x)) in seen else _bytes(array))
+        yield Output(name or _called(x), _shape(array, m), 0 if id(values(x)) in seen else _bytes(array))
         seen.add(id(values(x)))
 
 

@@ -31,7 +31,7 @@ def _facts(x: Tensor) -> Iterator[tuple[str, str]]:
     yield "shape", str(x.shape)
     yield "dtype", str(x.dtype)
     if type(x._value) is not np.ndarray and not isinstance(x._value, np.generic):
-        yield "holds", f"a {type(x._value).__name__}"
+        yield "holds", _kind(type(x._value))
     if x.op is not None:
         names = ", ".join(map(_input, x.inputs[:INPUTS])) + (", ..." if len(x.inputs) > INPUTS else "")
         yield "made by", f"{x.op.__name__} of {names}"
@@ -44,6 +44,12 @@ def _input(x: Any) -> str:
         return x.name or f"a Tensor {x.shape}"
     shape = getattr(x, "shape", ())
     return f"an array {shape}" if shape else shown(x)
+
+
+def _kind(of: type) -> str:
+    """What kind of array it is, with the package that it comes from, if that is another one."""
+    package = of.__module__.partition(".")[0]
+    return of.__name__ if package == __package__.partition(".")[0] else f"{package} {of.__name__}"
 
 
 def _of_gradient(x: Tensor) -> str:
