@@ -50,7 +50,8 @@ def summary_of(model: Module, inputs: tuple[Any, ...]) -> Summary:
         except TypeError as error:
             given.refuse_number_of_inputs(inputs, error)
             raise
-    arrays = [_array(x) for x in inputs]
+    by_name = any(isinstance(layer, Standardizer) for layer in model.modules())  # which takes a DataFrame's columns
+    arrays = [_array(_named(x, "summary")[1] if by_name else x) for x in inputs]
     m = next((x.shape[1] for x in arrays if x is not None and len(x.shape) == 2), None)
     went_in = tuple(Output(_called(x) or name, () if array is None else _shape(array, m))
                     for x, array, name in zip(inputs, arrays, given.names, strict=True))  # fmt: skip
@@ -200,7 +201,7 @@ def _outputs(x: Any, m: int | None, seen: set[int], name: str = "") -> Iterator[
 def _array(x: Any) -> Any:
     """An input or an output as an array, for its shape and dtype; None of what is none."""
     try:
-        return as_array(values(_named(x, "summary")[1]))
+        return as_array(values(x))
     except (TypeError, ValueError):
         return None
 
