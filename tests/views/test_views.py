@@ -313,21 +313,19 @@ def test_a_step_that_runs_eagerly_says_why():
 
 
 def rules(css):
-    """The selectors of each rule with what it sets, those in media queries too."""
+    """The selector of each rule, those in media queries too."""
     css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     css = re.sub(r"@media[^{]*\{((?:[^{}]*\{[^{}]*\})*)\s*\}", r"\1", css)
-    return [(selector.strip(), body) for selector, body in re.findall(r"([^{}]+)\{([^{}]*)\}", css)]
+    return [selector.strip() for selector in re.findall(r"([^{}]+)\{[^{}]*\}", css)]
 
 
 def test_the_style_reaches_nothing_outside_the_view():
     found = rules(VIEW)
     assert len(found) > 30
-    for selector, body in found:
-        names = {line.split(":")[0].strip() for line in body.split(";") if line.strip()}
+    for selector in found:
         while "(" in selector:  # of :is(...), which has commas of its own
             selector = re.sub(r"\([^()]*\)", "", selector)
-        outside = [x for x in selector.split(",") if ".tg-box" not in x]
-        assert not outside or all(name.startswith("--tg-") for name in names), selector
+        assert all(".tg-box" in part for part in selector.split(",")), selector
 
 
 def test_colors_stand_in_one_place():

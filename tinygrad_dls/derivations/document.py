@@ -290,8 +290,8 @@ _PAGE = """<!DOCTYPE html>
 <title>Derivation</title>
 <style>
 {palette}:root {{ color-scheme: light dark; }}
-html {{ background: light-dark(#ffffff, #1a1a1a); }}
-body {{ font: 1rem/1.5 var(--tg-sans); color: var(--tg-ink); max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
+body {{ font: 1rem/1.5 var(--tg-sans); color: var(--tg-ink); background: var(--tg-paper); }}
+body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
 .step {{ border-left: 3px solid var(--tg-accent); margin: 1rem 0; padding: 0.1rem 1rem; }}
 .step p {{ margin: 0.4rem 0; }}
 .formula {{ overflow: auto hidden; padding: 0.2rem 0; font-size: 1.15rem; }}

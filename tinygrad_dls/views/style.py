@@ -21,5 +21,5 @@ def _short(text: str) -> str:
     return " ".join(re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL).split())
 
 
-PALETTE = _file("palette.css")  # for pages, whose own rules come after it
-VIEW = _short(PALETTE + _file("view.css"))  # it comes with each view
+PALETTE = _file("palette.css").replace(".tg-box", ".tg-page, .tg-figure, .walk")  # of pages, before their own rules
+VIEW = _short(_file("palette.css") + _file("view.css"))  # it comes with each view
