@@ -122,6 +122,26 @@ def test_without_inputs_nothing_runs():
     assert text_of(model._repr_html_()) == text_of(summary._repr_html_())
 
 
+def test_what_is_known_of_a_users_module_is_what_our_layers_in_it_give():
+    found = {layer.kind: layer.cells[-2] for layer in Residual().summary().layers}
+    assert found == {"Residual": "", "Sequential": "Z2 (2, m)", "Linear 2 -> 3": "Z1 (3, m)", "tanh": "A1 (3, m)",
+                     "Linear 3 -> 2": "Z2 (2, m)", "Linear 2 -> 2": "(2, m)"}  # fmt: skip
+
+
+def test_nothing_is_claimed_of_a_class_that_says_anew_what_it_gives():
+    class Doubled(nn.Linear):
+        def __call__(self, a):
+            return np.concatenate([super().__call__(a)] * 2)
+
+    class Mine(nn.TwoLayerNetwork):
+        pass
+
+    (layer,) = Doubled(2, 3, rng=0).summary().layers
+    assert layer.outputs == ()
+    assert Doubled(2, 3, rng=0).summary(X).title == "Doubled: X (2, m) -> (6, m), m = 6"
+    assert [x.cells[4] for x in Mine(2, 4, rng=0).summary().layers] == ["Z1 (4, m)", "A1 (4, m)", "Z2 (1, m)"]
+
+
 def test_float32_takes_half_the_bytes():
     model = nn.TwoLayerNetwork(2, 4, rng=0, dtype=np.float32)
     summary = model.summary(X.astype(np.float32))

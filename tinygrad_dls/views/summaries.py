@@ -21,9 +21,9 @@ from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.nn.evaluation import evaluated
-from tinygrad_dls.nn.layers import Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
-from tinygrad_dls.nn.models import Classifier, LogisticRegression, Sequential, TwoLayerNetwork
-from tinygrad_dls.nn.module import Module, title_of
+from tinygrad_dls.nn.layers import Dropout, Linear
+from tinygrad_dls.nn.models import Sequential
+from tinygrad_dls.nn.module import Module, Parameter, title_of
 from tinygrad_dls.nn.normalisation import BatchNorm
 from tinygrad_dls.nn.standardisation import Standardizer, Unstandardizer, _named
 from tinygrad_dls.nn.substitution import twin_of
@@ -222,27 +222,28 @@ def _bytes(x: Any) -> int:
 
 # -- without a run ----------------------------------------------------------------------------------------------------
 
-_ALIKE = (Tanh, Sigmoid, ReLU, Softmax, Dropout)  # what these give has the shape of what they get
-_FUNCTIONS = (ops.sigmoid, ops.relu, ops.tanh, ops.softmax)
-_CHAINS = (Sequential, Classifier, LogisticRegression, TwoLayerNetwork)
+_SIZES = (  # of what a layer gives, by what runs when it is called, which a user's class may say anew
+    (Linear.__call__, "n_out"), (BatchNorm.__call__, "n"), (Standardizer.__call__, "n"), (Unstandardizer.__call__, "n"),
+)  # fmt: skip
+_ALIKE = (ops.sigmoid, ops.relu, ops.tanh, ops.softmax, Dropout.__call__)  # give the shape of what they get
 
 
 def _known(layer: Any, place: str, rows: Any) -> Iterator[tuple[str, Output | None]]:
     """What layers give, from the number of rows that they get, as far as their sizes tell; the whole comes last."""
-    kind = type(layer)
-    if kind in _CHAINS:
+    called = type(layer).__call__ if isinstance(layer, Module) else layer
+    if called is Sequential.__call__:
         for i, (step, name) in enumerate(layer._steps):
             for at, output in _known(step, f"{place}.layers.{i}".lstrip("."), rows):
                 yield at, output and replace(output, name=output.name or name or "")
             rows = output and output.shape[0]
-    elif kind is Linear:
-        rows = layer.n_out
-    elif kind in (BatchNorm, Standardizer, Unstandardizer):
-        rows = layer.n
-    elif kind not in _ALIKE and not _is_entrywise(layer):
+    elif size := next((name for f, name in _SIZES if f is called), ""):
+        rows = getattr(layer, size)
+    elif not any(called is f for f in _ALIKE) and not _is_entrywise(called):
         rows = None
+        for name, part in layer._parts() if isinstance(layer, Module) else ():
+            yield from () if isinstance(part, Parameter) else _known(part, f"{place}.{name}".lstrip("."), None)
     yield place, None if rows is None else Output("", (rows, "m"))
 
 
-def _is_entrywise(layer: Any) -> bool:
-    return any(layer is f for f in _FUNCTIONS) or (isinstance(layer, np.ufunc) and layer.nin == layer.nout == 1)
+def _is_entrywise(function: Any) -> bool:
+    return isinstance(function, np.ufunc) and function.nin == function.nout == 1
