@@ -231,18 +231,19 @@ _ALIKE = (ops.sigmoid, ops.relu, ops.tanh, ops.softmax, Dropout.__call__)  # giv
 def _known(layer: Any, place: str, rows: Any) -> Iterator[tuple[str, Output | None]]:
     """What layers give, from the number of rows that they get, as far as their sizes tell; the whole comes last."""
     called = type(layer).__call__ if isinstance(layer, Module) else layer
+    own = ""
     if called is Sequential.__call__:
         for i, (step, name) in enumerate(layer._steps):
             for at, output in _known(step, f"{place}.layers.{i}".lstrip("."), rows):
                 yield at, output and replace(output, name=output.name or name or "")
-            rows = output and output.shape[0]
+            rows, own = (None, "") if output is None else (output.shape[0], output.name or name or "")
     elif size := next((name for f, name in _SIZES if f is called), ""):
         rows = getattr(layer, size)
     elif not any(called is f for f in _ALIKE) and not _is_entrywise(called):
         rows = None
         for name, part in layer._parts() if isinstance(layer, Module) else ():
             yield from () if isinstance(part, Parameter) else _known(part, f"{place}.{name}".lstrip("."), None)
-    yield place, None if rows is None else Output("", (rows, "m"))
+    yield place, None if rows is None else Output(own, (rows, "m"))
 
 
 def _is_entrywise(function: Any) -> bool:
