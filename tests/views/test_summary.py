@@ -128,6 +128,11 @@ def test_what_is_known_of_a_users_module_is_what_our_layers_in_it_give():
                      "Linear 3 -> 2": "Z2 (2, m)", "Linear 2 -> 2": "(2, m)"}  # fmt: skip
 
 
+def test_what_a_sequential_calls_the_whole_is_not_the_name_of_its_parts():
+    layers = nn.Sequential(nn.Linear(2, 2, rng=0), Residual(), nn.Linear(2, 1, rng=0)).summary().layers
+    assert [x.cells[-2] for x in layers if x.name == "branches.0"] == ["(2, m)"]
+
+
 def test_nothing_is_claimed_of_a_class_that_says_anew_what_it_gives():
     class Doubled(nn.Linear):
         def __call__(self, a):

@@ -234,8 +234,9 @@ def _known(layer: Any, place: str, rows: Any) -> Iterator[tuple[str, Output | No
     own = ""
     if called is Sequential.__call__:
         for i, (step, name) in enumerate(layer._steps):
-            for at, output in _known(step, f"{place}.layers.{i}".lstrip("."), rows):
-                yield at, output and replace(output, name=output.name or name or "")
+            here = f"{place}.layers.{i}".lstrip(".")
+            for at, output in _known(step, here, rows):
+                yield at, output and replace(output, name=output.name or (name if at == here else None) or "")
             rows, own = (None, "") if output is None else (output.shape[0], output.name or name or "")
     elif size := next((name for f, name in _SIZES if f is called), ""):
         rows = getattr(layer, size)
