@@ -10,7 +10,7 @@ from tests.support.browser import BROWSER, NAMES
 from tests.support.latex import PDFLATEX
 
 WITHOUT_JAX = find_spec("jax") is None
-OF_BROWSERS = ["drawing/test_page_in_browser.py", "views/test_views_in_browser.py"]
+OF_BROWSERS = ["drawing/test_page_in_browser.py", "views/test_views_in_browser.py", "test_notebooks_in_browser.py"]
 collect_ignore = ["mutants.py"]  # which needs the tool of `make mutants`
 collect_ignore += ["engine/test_jax.py"] * WITHOUT_JAX + OF_BROWSERS * (BROWSER is None)
 collect_ignore += ["derivations/test_latex.py"] * (PDFLATEX is None)

@@ -451,6 +451,24 @@ def test_the_page_shows_all_formulas_without_a_network():
         assert not re.search(r"(?:src|href)=|@import|url\(", page), name
 
 
+def test_a_notebook_shows_all_formulas_without_a_network():
+    for name, derivation in derivations():
+        shown = derivation._repr_html_()
+        assert shown.count("<math") >= sum(len(part.lines) for part in derivation.parts), name
+        assert all(f"<h4>{part.title}</h4>" in shown for part in derivation.parts), name
+        assert not re.search(r"(?:src|href)=|@import|url\(|<script", shown), name
+        for rule in re.findall(r"^(.*?) \{", shown.partition("</style>")[0], re.MULTILINE):
+            assert rule.startswith(".tg-derivation "), rule  # the rest of the notebook keeps its looks
+
+
+def test_without_latex2mathml_a_notebook_has_the_markdown(monkeypatch):
+    monkeypatch.setitem(sys.modules, "latex2mathml.converter", None)
+    model, loss = MODELS["tanh"]
+    derivation = tg.derive(model, X, Y, loss=loss)
+    assert derivation._repr_html_() is None
+    assert "$$" in derivation._repr_markdown_()
+
+
 def test_text_and_markdown_say_the_same():
     for name, derivation in derivations():
         assert "``" not in derivation.text, name

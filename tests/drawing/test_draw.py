@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tests.drawing.drawn import DIRECTIONS, LOGITS, X, Y, deep, line, network, parts
+from tests.drawing.drawn import DIRECTIONS, LOGITS, X, Y, chain, deep, line, network, parts
 from tests.drawing.frames import frames_met
 from tests.pictures import ASSETS, PICTURES
-from tinygrad_dls.drawing import dot, rendering
+from tinygrad_dls.drawing import dot, labels, rendering
 from tinygrad_dls.drawing.draw import draw
 from tinygrad_dls.drawing.numbers import in_words
 from tinygrad_dls.symbolic import symbols
@@ -213,7 +213,7 @@ def test_every_colour_is_legible_on_a_light_and_on_a_dark_page():
         assert _contrast(color, "#FFFFFF") >= 3, color  # WCAG's bound for graphics
         assert _contrast(color, "#1E1E1E") >= 3, color
     for style in dot.STYLES.values():
-        for text in (dot.DARK, dot.QUIET, dot.GRADIENT):
+        for text in (labels.DARK, labels.QUIET, labels.GRADIENT):
             assert _contrast(text, style["fillcolor"]) >= 4.5, (text, style)  # and for text
 
 
@@ -450,19 +450,39 @@ def test_a_notebook_shows_the_svg():
     assert shown["text/plain"].startswith("Drawing of J: 16 boxes")
 
 
-def test_without_graphviz_the_text_is_there_and_the_error_says_how_to_get_it(tmp_path, monkeypatch):
+def test_without_graphviz_what_needs_it_is_an_error_that_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(rendering, "find_spec", lambda _: None)
     picture = draw(composed())
-    for ending in ("svg", "png", "pdf", "html"):
+    for ending in ("png", "pdf"):
         with pytest.raises(rendering.GraphvizNotFoundError, match=r"(?s)pip install.*apt install graphviz"):
             picture.save(tmp_path / f"graph.{ending}")
     assert list(tmp_path.iterdir()) == []
     assert picture.save(tmp_path / "graph.dot").read_text(encoding="utf-8") == picture.source
+    assert picture.save(tmp_path / "graph.svg").read_text(encoding="utf-8").startswith("<svg ")
+    assert "<svg " in picture.save(tmp_path / "graph.html").read_text(encoding="utf-8")
+
+
+def test_without_graphviz_a_notebook_has_its_picture(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(rendering, "find_spec", lambda _: None)
+    picture = draw(composed())
     shown = picture._repr_mimebundle_()
-    assert list(shown) == ["text/plain"]
-    assert "apt install graphviz" in shown["text/plain"]
-    assert picture.source in shown["text/plain"]
+    assert shown["image/svg+xml"].startswith("<svg ")
+    assert shown["text/plain"] == repr(picture)
+
+
+@pytest.mark.parametrize("with_graphviz", [True, False])
+def test_pictures_in_one_notebook_have_no_id_in_common(monkeypatch, with_graphviz):
+    if not with_graphviz:
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.setattr(rendering, "find_spec", lambda _: None)
+    one, other = (
+        {e.get("id") for e in ET.fromstring(draw(J)._repr_mimebundle_()["image/svg+xml"]).iter() if e.get("id")}
+        for J in (composed(), chain(3))
+    )
+    assert len(one) > len(other) > 5
+    assert not one & other
 
 
 # -- what is refused --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from string import Template
 from typing import Any
 
 import numpy as np
@@ -131,7 +132,7 @@ class Derivation:
         ImportError
             Without latex2mathml.
         """
-        return _PAGE.format(palette=PALETTE, body=self.fragment)
+        return _PAGE.substitute(palette=PALETTE, style=_STYLE, body=self.fragment)
 
     @property
     def fragment(self) -> str:
@@ -146,6 +147,14 @@ class Derivation:
                 rows = "".join(f'<div class="formula">{mathml(row, "block")}</div>' for row in _rows(line))
                 parts.append(f'<div class="step">{because}{rows}</div>')
         return "\n".join(parts)
+
+    def _repr_html_(self) -> str | None:
+        """What notebooks prefer to the rest: MathML needs no network, in the HTML that is made of them either."""
+        try:
+            steps = self.fragment.replace("<h2>", "<h4>").replace("</h2>", "</h4>")
+        except ImportError:  # without latex2mathml there is the Markdown
+            return None
+        return f'<div class="tg-derivation">\n<style>\n{_STYLE}\n</style>\n{steps}\n</div>'
 
 
 # -- pieces -----------------------------------------------------------------------------------------------------------
@@ -282,23 +291,26 @@ _PREAMBLE = r"""\documentclass{article}
 \setlength{\parindent}{0pt}
 \begin{document}"""
 
-_PAGE = """<!DOCTYPE html>
+_STYLE = """.tg-derivation .step { border-left: 3px solid var(--tg-accent, #4477aa); margin: 1rem 0; padding: 0.1rem 1rem; }
+.tg-derivation .step p { margin: 0.4rem 0; }
+.tg-derivation .formula { overflow: auto hidden; padding: 0.2rem 0; font-size: 1.15rem; }
+.tg-derivation .formula math { width: max-content; }"""
+
+_PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>Derivation</title>
 <style>
-{palette}:root {{ color-scheme: light dark; }}
-body {{ font: 1rem/1.5 var(--tg-sans); color: var(--tg-ink); background: var(--tg-paper); }}
-body {{ max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }}
-.step {{ border-left: 3px solid var(--tg-accent); margin: 1rem 0; padding: 0.1rem 1rem; }}
-.step p {{ margin: 0.4rem 0; }}
-.formula {{ overflow: auto hidden; padding: 0.2rem 0; font-size: 1.15rem; }}
+$palette:root { color-scheme: light dark; }
+body { font: 1rem/1.5 var(--tg-sans); color: var(--tg-ink); background: var(--tg-paper); }
+body { max-width: 50rem; margin: 2rem auto; padding: 0 1rem; }
+$style
 </style>
 </head>
-<body class="walk">
-{body}
+<body class="walk tg-derivation">
+$body
 </body>
 </html>
-"""
+""")

@@ -1,12 +1,14 @@
 """The picture of a graph: every value with its formula, shape and numbers, every edge with its local derivative.
 
 `draw` reads the graph of a Tensor or of a model (`tinygrad_dls.drawing.subject`), decides what is drawn of it
-(`tinygrad_dls.drawing.boxes`) and writes that down in the DOT language of Graphviz (`tinygrad_dls.drawing.dot`). Only
-the picture itself needs Graphviz; `Drawing.source`, ``.save("graph.dot")`` and a notebook do without it.
+(`tinygrad_dls.drawing.boxes`) and writes that down in the DOT language of Graphviz (`tinygrad_dls.drawing.dot`).
+Where there is no Graphviz, `tinygrad_dls.drawing.svg` draws: SVG, pages and notebooks have their picture; PNG and PDF
+need Graphviz.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ import numpy as np
 
 from tinygrad_dls.drawing.boxes import Box, boxes_of, summary_of
 from tinygrad_dls.drawing.dot import digraph
+from tinygrad_dls.drawing.labels import labels_of
 from tinygrad_dls.drawing.picture import CAPTION, Picture
 from tinygrad_dls.drawing.rendering import GraphvizNotFoundError, GraphvizTimeoutError, render
 from tinygrad_dls.drawing.subject import is_shape, nodes_of
@@ -188,7 +191,8 @@ class Drawing:
 
     def __init__(self, title: str, picture: Picture, rankdir: str = "TB", simpler: Drawing | None = None) -> None:
         self._title, self._picture, self._simpler = title, picture, simpler
-        self._graph, self._facts = digraph(title, picture, rankdir), picture.facts()  # now: training changes the arrays
+        self._rankdir, self._labels, self._facts = rankdir, labels_of(picture), picture.facts()  # the numbers of now
+        self._graph = digraph(title, picture, self._labels, rankdir)
         self._source: str = self._graph.source
 
     @property
@@ -239,7 +243,7 @@ class Drawing:
         PermissionError
             If the file is read-only.
         RuntimeError
-            If Graphviz is missing, saying how to get it. ``.dot`` does not need it.
+            If Graphviz is missing for ``.png`` or ``.pdf``, saying how to get it.
 
         Examples
         --------
@@ -275,29 +279,36 @@ class Drawing:
         ----------
         ident : str, default "graph"
             Tells it from other pictures on the page.
-
-        Raises
-        ------
-        RuntimeError
-            If Graphviz is missing, saying how to get it.
         """
         from tinygrad_dls.drawing.page import widget
 
-        drawn, svg = self._drawn("svg")
-        return widget(svg.decode("utf-8"), drawn._facts, ident)
+        drawn, picture = self._svg()
+        return widget(picture, drawn._facts, ident)
 
     def _in_format(self, format: str) -> bytes:
         if format == "dot":
             return self._source.encode("utf-8")
+        if format == "svg":
+            return self._svg()[1].encode("utf-8")
         if format == "html":
             from tinygrad_dls.drawing.page import page
 
-            drawn, svg = self._drawn("svg")
-            return page(svg.decode("utf-8"), drawn._facts, title=self._title).encode("utf-8")
+            drawn, picture = self._svg()
+            return page(picture, drawn._facts, title=self._title).encode("utf-8")
         return self._drawn(format)[1]
 
+    def _svg(self) -> tuple[Drawing, str]:
+        """The picture as SVG, and what it is of: as Graphviz draws it, and without Graphviz as we do."""
+        try:
+            drawn, picture = self._drawn("svg")
+            return drawn, picture.decode("utf-8")
+        except GraphvizNotFoundError:
+            from tinygrad_dls.drawing.svg import picture_of
+
+            return self, picture_of(self._title, self._picture, self._labels, self._rankdir)
+
     def _drawn(self, format: str) -> tuple[Drawing, bytes]:
-        """The picture, and what it is of: where Graphviz does not finish in time, of a simpler drawing."""
+        """The picture as Graphviz draws it: where that does not finish in time, of a simpler drawing."""
         graph = self.graphviz
         if format == "png":
             graph.graph_attr["dpi"] = "144"  # sharp on today's screens
@@ -309,11 +320,12 @@ class Drawing:
             return self._simpler._drawn(format)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """What a notebook shows: the picture; without Graphviz the text, and how to get it."""
-        try:
-            return {"image/svg+xml": self._drawn("svg")[1].decode("utf-8"), "text/plain": repr(self)}
-        except GraphvizNotFoundError as error:
-            return {"text/plain": f"{error}\n\n{self._source}"}
+        """What a notebook shows: the picture, whose ids are like those of no other picture; the text in a console."""
+        from tinygrad_dls.drawing.page import fragment
+
+        picture = self._svg()[1]
+        ident = f"tg-{hashlib.sha256(picture.encode()).hexdigest()[:8]}"
+        return {"image/svg+xml": fragment(picture, ident), "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         boxes, edges = len(self._picture.boxes), len(self._picture.edges)

@@ -21,7 +21,7 @@ from typing import Any
 
 from tinygrad_dls.views.style import PALETTE
 
-__all__ = ["SCRIPT", "STYLE", "page", "widget"]
+__all__ = ["SCRIPT", "STYLE", "fragment", "page", "widget"]
 
 
 def _file(name: str) -> str:
@@ -88,15 +88,15 @@ def widget(svg: str, facts: Mapping[str, Any], ident: str) -> str:
         raise ValueError(f"ident must be a letter and then letters, digits, - and _, got {ident!r}")
     if missing := {"nodes", "parameters", "modules", "edges"} - set(facts):
         raise ValueError(f"facts lack {', '.join(sorted(missing))}")
-    return _WIDGET.substitute(ident=ident, svg=_prefixed(_fragment(svg), ident), facts=_json(facts))
+    return _WIDGET.substitute(ident=ident, svg=fragment(svg, ident), facts=_json(facts))
 
 
-def _fragment(svg: str) -> str:
-    """The ``<svg>`` element alone, without what only an XML file begins with."""
+def fragment(svg: str, ident: str) -> str:
+    """The ``<svg>`` element alone, without what only an XML file begins with, and with `ident` before all ids."""
     found = re.search(r"<svg\b.*</svg>", svg, re.DOTALL)
     if found is None:
         raise ValueError(f"no <svg> in what should be a picture: it begins with {svg[:60]!r}")
-    return found[0]
+    return _prefixed(found[0], ident)
 
 
 def _prefixed(svg: str, ident: str) -> str:

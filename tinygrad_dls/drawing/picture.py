@@ -21,8 +21,10 @@ from tinygrad_dls.graph.names import Names, shortened
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.nn.module import Parameter
 
-__all__ = ["CAPTION", "LISTED", "Edge", "Picture", "equation"]
+__all__ = ["CAPTION", "LEAVES", "LISTED", "Edge", "Picture", "equation", "shared", "sides_of"]
 
+ABOVE = ("cost", "value", "input", "parameter")  # which of its inputs an op stands below, in this order
+LEAVES = ABOVE[2:]
 LISTED = 4  # nodes or parameters of a closed module that are named
 DETOURS = 2  # edges of a box that are led around frames; of more, each is one of a bundle that nobody follows
 BUNDLE = 4  # values between two boxes that are one edge with a count
@@ -195,6 +197,28 @@ class Picture:
         if self.has_gradients and node.kind != "input":
             norms.append((f"d{node.name}", node.x._grad))
         return ", ".join(f"‖{name}‖ = {norm(x)}" for name, x in norms if x is not None and norm(x))
+
+
+def sides_of(picture: Picture) -> dict[Box, str]:
+    """The leaves that stand beside the op that uses them, as in its formula: W on its left, and b on its right.
+
+    What else an op uses stands above it. So what is computed makes a column, however deep the network is.
+    """
+    sides: dict[Box, str] = {}
+    for head in picture.boxes:
+        inputs = [] if head.title else [x for x in head.nodes[0].inputs if isinstance(x, Node)]
+        above = min(range(len(inputs)), key=lambda i: ABOVE.index(inputs[i].kind), default=0)
+        for i, side in ((above - 1, "left"), (above + 1, "right")):
+            box = picture.box_of.get(inputs[i]) if 0 <= i < len(inputs) and inputs[i] is not inputs[above] else None
+            if box and box.kind in LEAVES and box.modules == head.modules and set(picture.users[box]) == {head}:
+                sides[box] = side
+    return sides
+
+
+def shared(one: Modules, other: Modules) -> Modules:
+    """The modules that two boxes both stand in."""
+    end = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    return one[:end]
 
 
 def _bundle(together: list[Node], tail: Box, head: Box, backward: bool) -> Edge:
