@@ -320,12 +320,13 @@ class Drawing:
             return self._simpler._drawn(format)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        """What a notebook shows: the picture, whose ids are like those of no other picture; the text in a console."""
+        """What a notebook shows: the picture, no wider than the page, with ids of its own; text in a console."""
         from tinygrad_dls.drawing.page import fragment
 
         picture = self._svg()[1]
         ident = f"tg-{hashlib.sha256(picture.encode()).hexdigest()[:8]}"
-        return {"image/svg+xml": fragment(picture, ident), "text/plain": repr(self)}
+        fitting = fragment(picture, ident).replace("<svg ", '<svg style="max-width: 100%; height: auto" ', 1)
+        return {"image/svg+xml": fitting, "text/plain": repr(self)}
 
     def __repr__(self) -> str:
         boxes, edges = len(self._picture.boxes), len(self._picture.edges)
