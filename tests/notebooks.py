@@ -1,15 +1,17 @@
 """The notebooks of the examples, run; `python -m tests.notebooks FOLDER` writes them as pages, to be looked at."""
 
+import os
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbconvert import HTMLExporter
 
-FOLDER = Path(__file__).parents[1] / "examples" / "notebooks"
-NOTEBOOKS = {path.stem: path for path in sorted(FOLDER.glob("*.py"))}
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "examples" / "notebooks").glob("*.py"))}
 
 WITHOUT_GRAPHVIZ = """
 import os, sys
@@ -23,7 +25,9 @@ def executed(name, folder, *, with_graphviz=False):
     notebook = jupytext.read(NOTEBOOKS[name])
     if not with_graphviz:
         notebook.cells.insert(0, nbformat.v4.new_code_cell(WITHOUT_GRAPHVIZ))
-    NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+    places = {"PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": f"{folder}/runtime", "IPYTHONDIR": f"{folder}/ipython"}
+    with mock.patch.dict(os.environ, places):  # the kernel writes nowhere else
+        NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
     if not with_graphviz:
         del notebook.cells[0]
     return notebook

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import tinygrad_dls as tg
 from examples import by_pencil
+from tinygrad_dls.drawing.svg import picture_of
 
 ASSETS = Path(__file__).parents[1] / "docs" / "assets"
 
@@ -33,7 +34,14 @@ def from_picture_to_code():
 PICTURES = {make.__name__: make for make in (logistic_regression, two_layer_network, from_picture_to_code)}
 
 
+def without_graphviz():
+    """A picture that is drawn without it: the same on every computer, as it knows nothing of the fonts there."""
+    picture = from_picture_to_code()
+    return picture_of(picture._title, picture._picture, picture._labels, "TB")
+
+
 if __name__ == "__main__":
+    (ASSETS / "without_graphviz.svg").write_text(without_graphviz(), encoding="utf-8")
     for name, make in PICTURES.items():
         for ending in ("dot", "svg"):
             print(make().save(ASSETS / f"{name}.{ending}"))

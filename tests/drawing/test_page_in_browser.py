@@ -1,5 +1,7 @@
 """What a page does, in a real browser: each test says what to do on a page of its own, and what is to be seen then."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ import tinygrad_dls as tg
 from examples import from_picture_to_code
 from tests.drawing.picture import FACTS, SVG
 from tests.support.browser import look
+from tinygrad_dls.drawing import rendering
 from tinygrad_dls.drawing.page import SCRIPT, STYLE, page, widget
 
 ALONE = page(SVG, FACTS, title="net")
@@ -386,7 +389,7 @@ def drawn(direction="both", layers=3):
 <script>{SCRIPT}</script>"""
 
 
-@on_page(
+MOVES = (
     PLACES
     + """
     const found = [[height(), overlaps(), loose()]];
@@ -397,15 +400,27 @@ def drawn(direction="both", layers=3):
     button("Expand all").click();
     found.push([height(), overlaps(), loose()]);
     return found;
-""",
-    html=drawn,
+"""
 )
+
+
+@on_page(MOVES, html=drawn)
 def test_what_is_left_moves_together_without_overlaps_or_loose_ends(seen):
     assert [(overlaps, loose) for _, overlaps, loose in seen] == [(0, [])] * len(seen)
     heights = [height for height, _, _ in seen]
     assert heights[:-1] == sorted(heights[:-1], reverse=True)
     assert heights[-1] == pytest.approx(heights[0], abs=1)  # opened again, it is Graphviz's picture
     assert heights[-2] < heights[0] / 4
+
+
+def without_graphviz():
+    with mock.patch.object(rendering, "_way", side_effect=rendering.GraphvizNotFoundError):
+        return drawn()
+
+
+@on_page(MOVES, html=without_graphviz)
+def test_the_picture_that_was_drawn_without_graphviz_is_alive_too(seen):
+    test_what_is_left_moves_together_without_overlaps_or_loose_ends(seen)
 
 
 @on_page(

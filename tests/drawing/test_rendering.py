@@ -117,6 +117,7 @@ def test_without_graphviz_the_error_gives_both_ways_to_get_it(path, monkeypatch)
         there is no Graphviz to draw with: no program `dot` on the PATH, and no pygraphviz. Get one of them:
           with pip:       {install("draw")}
           for the system: apt install graphviz (Linux), brew install graphviz (macOS), choco install graphviz (Windows)
+          without it:     save the picture as .svg or .html
         The DOT text itself is there in .source: it can be saved as a .dot file, and drawn elsewhere.""")
 
 

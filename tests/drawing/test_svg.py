@@ -10,7 +10,7 @@ import pytest
 import tinygrad_dls as tg
 from tests.drawing.drawn import DIRECTIONS, LOGITS, X, Y, chain, deep, network, parts
 from tests.drawing.frames import frames_met
-from tests.pictures import PICTURES
+from tests.pictures import ASSETS, PICTURES, without_graphviz
 from tinygrad_dls.drawing.draw import draw
 from tinygrad_dls.drawing.layout import laid_out
 from tinygrad_dls.drawing.svg import picture_of
@@ -186,6 +186,11 @@ def test_names_and_values_are_text_and_never_markup():
     assert "<img" not in text
     assert "&lt;img src=&quot;x&quot;&gt;&amp;\ufffd" in text
     ET.fromstring(text)
+
+
+def test_the_picture_in_the_documentation_is_up_to_date():
+    shown = (ASSETS / "without_graphviz.svg").read_text(encoding="utf-8")
+    assert shown == without_graphviz(), "python -m tests.pictures makes it anew"
 
 
 def test_the_same_graph_gives_the_same_picture_with_the_numbers_of_its_time():

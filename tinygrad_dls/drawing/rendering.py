@@ -119,6 +119,7 @@ def _way(format: str) -> tuple[str, list[str]]:
         f"  with pip:       {install('draw')}\n"
         "  for the system: apt install graphviz (Linux), brew install graphviz (macOS), "
         "choco install graphviz (Windows)\n"
+        "  without it:     save the picture as .svg or .html\n"
         f"{_TEXT_IS_THERE}"
     )
 
