@@ -11,6 +11,7 @@ import tinygrad_dls as tg
 from tests.drawing.drawn import DIRECTIONS, LOGITS, X, Y, chain, deep, network, parts
 from tests.drawing.frames import frames_met
 from tests.pictures import ASSETS, PICTURES, without_graphviz
+from tinygrad_dls.drawing import rows
 from tinygrad_dls.drawing.draw import draw
 from tinygrad_dls.drawing.layout import laid_out
 from tinygrad_dls.drawing.svg import picture_of
@@ -239,3 +240,10 @@ def test_every_arrow_has_a_head_that_ends_on_the_box_where_the_edge_arrives(name
             gaps = np.minimum(np.abs(corners[0] - points.min(axis=0)), np.abs(corners[0] - points.max(axis=0)))
             assert gaps.min() < 0.02, edge.id
         assert np.hypot(*(corners[1] - corners[0])) > 7, edge.id
+
+
+def test_very_many_blocks_are_gone_through_less_often():
+    few, many = ([[rows.Block(1, 1, 1)] * count] for count in (100, 20_000))
+    assert rows._sweeps(few) == rows.SWEEPS
+    assert rows._sweeps(many) == 2
+    assert rows._sweeps([]) == rows.SWEEPS

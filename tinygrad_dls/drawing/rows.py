@@ -16,6 +16,7 @@ __all__ = ["LINE", "Block", "Joint", "ordered", "settle", "straighten"]
 APART = 22.0  # between two blocks of a row
 LINE = 7.0  # on each side of an edge that passes a row
 SWEEPS = 8  # after which orders and places change little
+BLOCKS = 40_000  # in all sweeps together: seconds
 
 
 @dataclass(eq=False)
@@ -55,7 +56,7 @@ B = TypeVar("B", bound=Block)
 def ordered(rows: list[list[B]]) -> list[list[B]]:
     """Each row in an order in which its edges cross little, by where their other ends are."""
     best, kept = _crossings(rows), [list(row) for row in rows]
-    for sweep in range(SWEEPS):
+    for sweep in range(_sweeps(rows)):
         if not best:
             break
         down = sweep % 2 == 0
@@ -69,6 +70,11 @@ def ordered(rows: list[list[B]]) -> list[list[B]]:
         if found < best:
             best, kept = found, [list(row) for row in rows]
     return kept
+
+
+def _sweeps(rows: Sequence[Sequence[Block]]) -> int:
+    """How often all blocks are gone through: of very many, less often."""
+    return max(1, min(SWEEPS, BLOCKS // max(1, sum(map(len, rows)))))
 
 
 def _crossings(rows: Sequence[Sequence[Block]]) -> int:
@@ -122,7 +128,7 @@ def settle(rows: Sequence[Sequence[Block]]) -> None:
         for block in row:
             block.place = place + block.left
             place += block.left + block.right + APART
-    for sweep in range(3 * SWEEPS):
+    for sweep in range(3 * _sweeps(rows)):
         for row in rows if sweep % 2 == 0 else rows[::-1]:
             _settle(row, [_wanted(block, sweep) for block in row])
 
