@@ -1,12 +1,13 @@
 """One HTML file around a picture of a graph: zoom it, fold its modules, look at its nodes, follow one gradient.
 
-The one idea: Graphviz, or `tinygrad_dls.drawing.svg`, has already drawn the graph. A page is the picture, the facts about
-it as JSON, and one small hand-written script that shows, hides and dims parts of the picture by their ids; where modules
-are closed, it moves what is left together. All of it is in the file: no server, no network, it opens from a disk.
+The one idea: Graphviz, or `tinygrad_dls.drawing.svg`, has already drawn the graph. A page is the picture, the facts
+about it as JSON, and one small hand-written script that shows, hides and dims parts of the picture by their ids; where
+modules are closed, it moves what is left together. All of it is in the file: no server, no network, it opens from a
+disk.
 
 A page may hold several pictures: `widget` is one of them as a fragment, `STYLE` and `SCRIPT` are there once for all of
-them, the script at the end of the page. `page` is the simplest such page. The script expects of a picture what both make:
-groups of the classes ``node``, ``edge`` and ``cluster``, with ids.
+them, the script at the end of the page. `page` is the simplest such page. The script expects of a picture what both
+make: groups of the classes ``node``, ``edge`` and ``cluster``, with ids.
 """
 
 from __future__ import annotations
