@@ -26,8 +26,15 @@ def executed(name, folder, *, with_graphviz=False):
     if not with_graphviz:
         notebook.cells.insert(0, nbformat.v4.new_code_cell(WITHOUT_GRAPHVIZ))
     places = {"PYTHONPATH": str(ROOT), "JUPYTER_RUNTIME_DIR": f"{folder}/runtime", "IPYTHONDIR": f"{folder}/ipython"}
+    client = NotebookClient(
+        notebook,
+        timeout=120,
+        kernel_name="python3",
+        resources={"metadata": {"path": folder}},
+        coalesce_streams=True,  # what one cell prints is one text, however slow the computer is
+    )
     with mock.patch.dict(os.environ, places):  # the kernel writes nowhere else
-        NotebookClient(notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": folder}}).execute()
+        client.execute()
     if not with_graphviz:
         del notebook.cells[0]
     return notebook
