@@ -78,6 +78,7 @@ def test_a_first_network(run):
     notebook = run("a_first_network")
     assert_pictures(notebook, 1)
     assert len(outputs(notebook, "image/png")) == 4
+    assert "17 parameters" in text_of(notebook)
     scores = [float(x) for x in re.findall(r"hidden units: ([\d.]+)% are right", text_of(notebook))]
     assert len(scores) == 5
     assert max(scores[:2]) < 70 < 85 < min(scores[2:])

@@ -67,7 +67,7 @@ show(line, f"Logistic regression: {tg.accuracy(line.predict(X), Y):.0%} are righ
 
 # %%
 model = tg.nn.TwoLayerNetwork(2, 4, rng=3)
-model
+model.summary(X)
 
 # %% [markdown]
 # This is what it computes, from the input on top down to the cost. Shapes are enough for a picture; no data run through

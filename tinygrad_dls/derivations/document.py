@@ -291,7 +291,7 @@ _PREAMBLE = r"""\documentclass{article}
 \setlength{\parindent}{0pt}
 \begin{document}"""
 
-_STYLE = """.tg-derivation .step { border-left: 3px solid var(--tg-accent, #4477aa); margin: 1rem 0; padding: 0.1rem 1rem; }
+_STYLE = """.tg-derivation .step { margin: 1rem 0; padding: 0.1rem 1rem; border-left: 3px solid #4477aa; }
 .tg-derivation .step p { margin: 0.4rem 0; }
 .tg-derivation .formula { overflow: auto hidden; padding: 0.2rem 0; font-size: 1.15rem; }
 .tg-derivation .formula math { width: max-content; }"""
