@@ -59,7 +59,7 @@ ORDER = [
     "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.recording",
     "engine.inplace", "engine.stubs", "engine.viewed", "engine.tensor", "engine.operands", "engine.autodiff",
     "engine.copies", "engine.ops", "engine.more_ops", "engine.composed", "engine.along_axes", "engine.linalg", "engine",
-    "nn.init", "nn.labels", "nn.fused", "nn.weighted", "nn.losses", "nn.evaluation",
+    "nn.init", "nn.columns", "nn.labels", "nn.fused", "nn.weighted", "nn.losses", "nn.evaluation",
     "nn.containers", "nn.summary", "nn.module", "nn.substitution",
     "nn.regularisation", "nn.normalisation", "nn.standardisation", "nn.layers", "nn.models", "nn",
     "threads", "schedules", "optimizer", "optim",

@@ -37,7 +37,7 @@ from tinygrad_dls.engine.ops import OF_NUMPY
 TAKE_HUGE = {
     "tensor", "grad", "value_and_grad", "jacobian", "hessian", "hvp",
     "sum", "mean", "max", "min", "prod", "var", "std", "softmax", "log_softmax", "logsumexp", "reshape", "transpose",
-    "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem", "smooth_labels",
+    "swapaxes", "expand_dims", "squeeze", "broadcast_to", "getitem",
 }  # fmt: skip
 
 

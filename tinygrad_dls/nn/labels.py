@@ -324,14 +324,18 @@ def smooth_labels(Y: Any, eps: float, *, n_classes: int | None = None, several_l
     if n_classes is not None:
         Y = _columns_of(Y, positive_integer(n_classes, "smooth_labels: n_classes"))
     of_classes = Y.shape[0] > 1 and not boolean(several_labels, "smooth_labels: several_labels")
+    floating = Y.dtype if Y.dtype.kind == "f" else float
+    try:
+        np.empty_like(Y, dtype=floating)  # a view may have more entries than there is room for: not to be read for hours
+    except MemoryError as error:
+        raise MemoryError(f"smooth_labels: Y is {Y.shape}, and there is no room for as many numbers.") from error
     if problem := (check_columns if of_classes else check_probabilities)(Y):
         if Y.shape[0] == 1 and Y.dtype.kind in "iu" and Y.min() >= 0:
             problem = f"Y holds classes up to {Y.max()}. Say of how many: n_classes={Y.max() + 1}."
         elif of_classes and not check_probabilities(Y):
             problem += " Of several labels for each example, say so: several_labels=True."
         raise ValueError(f"smooth_labels: {problem}")
-    floats = Y if Y.dtype.kind == "f" else Y.astype(float)
-    smooth: Array = (1 - eps) * floats + eps / (Y.shape[0] if of_classes else 2)
+    smooth: Array = (1 - eps) * Y.astype(floating, copy=False) + eps / (Y.shape[0] if of_classes else 2)
     return smooth
 
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import as_array, floating, positive_integer
-from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn import init as initialisers
+from tinygrad_dls.nn.columns import not_columns, refuse_frame
 from tinygrad_dls.nn.init import Initialiser, generator
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.regularisation import dropout, keep_probability
@@ -76,21 +76,18 @@ class Linear(Module):
             rows = shape[0] if len(shape) == 2 else None
         if rows != self.n_in:
             raise ValueError(self._shape_error(a, np.shape(a)))
+        if a.__class__ is not Tensor and a.__class__ is not np.ndarray:
+            refuse_frame(a, self._titled(), self.input_name)
         return ops.affine(self.W, a, self.b)
 
     def _shape_error(self, a: Any, shape: tuple[int, ...]) -> str:
         called = a.name if isinstance(a, Tensor) and a.name else self.input_name
-        who = self._titled()
-        text = f"{who}: W is {self.W.shape}, {called} is {shape}; expected {called} to be ({self.n_in}, m). "
-        if len(shape) > 2:
-            return text + f"Examples are columns: {flattened(called)}."
-        if len(shape) != 2:
-            return (
-                text + f"Examples are columns: write {called}.reshape({self.n_in}, -1) if each has {self.n_in} values."
-            )
-        if shape[1] == self.n_in:
-            return text + f"Did you pass {called} transposed?"
-        return text + f"Did you mean Linear({shape[0]}, {self.n_out}), or is a layer before it of another size?"
+        rows = shape[0] if shape else 1
+        refuse_frame(a, self._titled(), called)
+        return not_columns(
+            self._titled(), called, shape, self.n_in, beside=f"W is {self.W.shape}, ",
+            otherwise=f"Did you mean Linear({rows}, {self.n_out}), or is a layer before it of another size?",
+        )  # fmt: skip
 
     def _describe(self) -> str:
         return f"Linear {self.n_in} -> {self.n_out}"

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, below_one, floating, positive_integer, positive_number
-from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.nn.columns import not_columns, refuse_frame
 from tinygrad_dls.nn.module import Module, Parameter
 
 __all__ = ["BatchNorm", "Following", "batch_norm", "followed", "kept", "untouched"]
@@ -158,9 +158,12 @@ class BatchNorm(Module):
     def __call__(self, Z: Any) -> Any:
         """Normalise by the batch in training, by the running statistics in evaluation."""
         if not isinstance(Z, Tensor):
+            refuse_frame(Z, self._titled(), "Z")
             Z = as_array(Z, "Z")
         if len(Z.shape) != 2 or Z.shape[0] != self.n:
-            raise ValueError(self._shape_error(Z))
+            called = Z.name if isinstance(Z, Tensor) and Z.name else "Z"
+            why = "Is the layer before it of another size?"
+            raise ValueError(not_columns(self._titled(), called, Z.shape, self.n, otherwise=why))
         if not self.training:
             mean, var = (self._read(name) for name in self._buffer_names)
             return _normalised(Z, mean, var, self.gamma, self.beta, self.epsilon)
@@ -189,15 +192,6 @@ class BatchNorm(Module):
             following(self, name, f"{name}{_number_of(self.gamma)}", moved)
         elif batch.dtype.kind == "f":
             object.__setattr__(self, name, moved(self._read(name)._value))
-
-    def _shape_error(self, Z: Any) -> str:
-        name = Z.name if isinstance(Z, Tensor) and Z.name else "Z"
-        text = f"{self._titled()}: {name} is {tuple(Z.shape)}; expected ({self.n}, m)"
-        if len(Z.shape) > 2:
-            return f"{text}. Examples are columns: {flattened(name)}."
-        if len(Z.shape) == 2 and Z.shape[1] == self.n:
-            return f"{text}. Did you pass {name} transposed?"
-        return f"{text}, with the examples as columns. Is the layer before it of another size?"
 
     def _describe(self) -> str:
         return f"BatchNorm {self.n}"

@@ -15,6 +15,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer
 from tinygrad_dls.engine.errors import flattened, shown
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.nn.columns import named, not_columns
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.normalisation import kept
 
@@ -96,7 +97,7 @@ class Standardizer(Module):
             If X is no table of finite numbers.
         """
         who = f"{cls.__name__}.of"
-        found, x = _named(X, who)
+        found, x = named(X, who)
         if found and features:
             raise TypeError(f"{who}: {type(X).__name__} has names of its own; leave features= out.")
         x = as_array(values(x), f"{who}: X")
@@ -130,13 +131,14 @@ class Standardizer(Module):
 
     def _operands(self, X: Any) -> tuple[Any, Any, Any]:
         """The input, and mean and scale in its dtype."""
-        names, x = _named(X, type(self).__name__)
+        names, x = named(X, type(self).__name__)
         if names:
             x = self._in_order(names, x)
         elif not isinstance(x, Tensor):
             x = as_array(x, "X")
         if len(x.shape) != 2 or x.shape[0] != self.n:
-            raise ValueError(self._shape_error(x))
+            called = x.name if isinstance(x, Tensor) and x.name else "X"
+            raise ValueError(not_columns(self._titled(), called, x.shape, self.n))
         mean, scale = (Tensor(kept(self, name, name), name=name) for name in self._buffer_names)
         for statistic in (mean, scale):
             if statistic.shape != (self.n, 1):
@@ -171,15 +173,6 @@ class Standardizer(Module):
             raise ValueError(f"{who}: features must be {self.n} different names, got {shown(features)}.")
         return names
 
-    def _shape_error(self, X: Any) -> str:
-        name = X.name if isinstance(X, Tensor) and X.name else "X"
-        text = f"{self._titled()}: {name} is {tuple(X.shape)}; expected ({self.n}, m), with the examples as columns"
-        if len(X.shape) > 2:
-            return f"{text}: {flattened(name)}."
-        if len(X.shape) == 2 and X.shape[1] == self.n:
-            return f"{text}. Did you pass {name} transposed?"
-        return f"{text}."
-
     def _describe(self) -> str:
         return f"{type(self).__name__} {self.n}"
 
@@ -209,33 +202,3 @@ def _statistics(x: Array) -> tuple[Array, Array]:
     largest = np.where(varies, distance.max(axis=1, keepdims=True), 1)
     root = np.sqrt(np.mean((distance / largest) ** 2, axis=1, keepdims=True))  # neither squares vanish, nor overflow
     return mean, np.where(varies, largest * root, 1.0)
-
-
-def _named(X: Any, who: str) -> tuple[tuple[str, ...], Any]:
-    """The names of the features and their rows, of a table or a DataFrame; of all else, no names and itself."""
-    if isinstance(X, tuple) and hasattr(X, "features") and hasattr(X, "X"):
-        return tuple(X.features), X.X
-    if not all(hasattr(X, name) for name in ("columns", "iloc", "index", "to_numpy")):
-        return (), X
-    names = tuple(X.columns)
-    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise ValueError(
-            f"{who}: a DataFrame's columns are features, and need names that differ, got {shown(list(names))}; its "
-            "rows are examples. Did you transpose it?"
-        )
-    rows = []
-    for name in names:
-        try:
-            row = X[name].to_numpy(dtype=float, na_value=np.nan)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{who}: column {name!r} is of {X[name].dtype}, and no feature. tg.datasets.from_frame makes features "
-                "of texts (one_hot=) and leaves out columns (ignore=)."
-            ) from error
-        if not np.isfinite(row).all():
-            raise ValueError(
-                f"{who}: column {name!r} has {np.sum(~np.isfinite(row))} cells that are missing or infinite. "
-                "tg.datasets.from_frame takes missing=."
-            )
-        rows.append(row)
-    return names, np.array(rows)

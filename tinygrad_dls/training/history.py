@@ -148,7 +148,7 @@ class History(Viewed):
         try:
             import pandas as pd
         except ImportError as error:
-            raise ImportError("to_frame needs pandas: pip install pandas") from error
+            raise ImportError(f"to_frame needs pandas: {install('pandas')}") from error
         return pd.DataFrame(self.columns, index=pd.RangeIndex(len(self), name="epoch"))
 
     def plot(self, ax: Axes | None = None) -> Axes:

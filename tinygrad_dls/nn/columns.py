@@ -1,0 +1,96 @@
+"""What comes into a layer: examples as columns. A DataFrame has them as rows, with names, which are kept or refused.
+
+NumPy would read a DataFrame as an array whose columns are features, and forget what they are called. So wherever one
+could come in, it either meets a layer that knows its features by name, or is refused with what to write.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.engine.errors import flattened, shown
+
+__all__ = ["is_frame", "named", "not_columns", "refuse_frame"]
+
+
+def is_frame(x: Any) -> bool:
+    """Whether something is a DataFrame, of pandas or of another library."""
+    return hasattr(type(x), "to_numpy") and hasattr(x, "columns")
+
+
+def refuse_frame(x: Any, who: str, name: str) -> None:
+    """Refuse a DataFrame where there is no place for the names of its columns.
+
+    Raises
+    ------
+    TypeError
+        That says what to write.
+    """
+    if not is_frame(x):
+        return
+    if name == "Y":
+        raise TypeError(
+            f"{who}: Y is a DataFrame, whose rows are examples; Y has them as columns. Write frame.to_numpy().T."
+        )
+    raise TypeError(
+        f"{who}: {name} is a DataFrame, whose rows are examples, and the names of its columns would be lost. Write "
+        "frame.to_numpy(float).T; or let the model begin with tg.nn.Standardizer.of(frame), which keeps and checks them."
+    )
+
+
+def named(X: Any, who: str) -> tuple[tuple[str, ...], Any]:
+    """The names of the features and their rows, of a table or a DataFrame; of all else, no names and itself."""
+    if isinstance(X, tuple) and hasattr(X, "features") and hasattr(X, "X"):
+        return tuple(X.features), X.X
+    if not all(hasattr(X, name) for name in ("columns", "iloc", "index", "to_numpy")):
+        return (), X
+    names = tuple(X.columns)
+    if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise ValueError(
+            f"{who}: a DataFrame's columns are features, and need names that differ, got {shown(list(names))}; its "
+            "rows are examples. Did you transpose it?"
+        )
+    rows = []
+    for name in names:
+        try:
+            row = X[name].to_numpy(dtype=float, na_value=np.nan)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{who}: column {name!r} is of {X[name].dtype}, and no feature. tg.datasets.from_frame makes features "
+                "of texts (one_hot=) and leaves out columns (ignore=)."
+            ) from error
+        if not np.isfinite(row).all():
+            raise ValueError(
+                f"{who}: column {name!r} has {np.sum(~np.isfinite(row))} cells that are missing or infinite. "
+                "tg.datasets.from_frame takes missing=."
+            )
+        rows.append(row)
+    return names, np.array(rows)
+
+
+def not_columns(who: str, name: str, shape: tuple[int, ...], n: int, *, beside: str = "", otherwise: str = "") -> str:
+    """Say that an array is not ``(n, m)``, and the likely cause.
+
+    Parameters
+    ----------
+    who, name : str
+        The layer, and what its input is called.
+    shape : tuple of int
+        That of the input.
+    n : int
+        The rows that the layer takes.
+    beside : str
+        Another array that the sentence begins with: ``"W is (4, 2), "``.
+    otherwise : str
+        The likely cause if its axes are in order: the layers do not fit.
+    """
+    text = f"{who}: {beside}{name} is {tuple(shape)}; expected {f'{name} to be ' if beside else ''}({n}, m)."
+    if len(shape) > 2:
+        return f"{text} Examples are columns: {flattened(name)}."
+    if len(shape) != 2:
+        return f"{text} Examples are columns: write {name}.reshape({n}, -1) if each has {n} values."
+    if shape[1] == n:
+        return f"{text} Did you pass {name} transposed?"
+    return f"{text} {otherwise or 'Examples are columns.'}"
