@@ -27,6 +27,7 @@ from tinygrad_dls.nn.losses import binary_cross_entropy_with_logits, mean_square
 from tinygrad_dls.nn.models import Classifier, Sequential
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optim import SGD, Adam, RMSprop
+from tinygrad_dls.training.callbacks import EarlyStopping
 from tinygrad_dls.training.loop import fit
 
 try:
@@ -177,31 +178,19 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         X, Y, *weights = data
         m = X.shape[1]
         size = min(int(self.batch_size), m)
-        stopping = None if held_back is None else self._stopping(held_back)
+        callbacks = [] if held_back is None else [EarlyStopping(int(self.n_iter_no_change))]
         pays = epochs * math.ceil(m / size) > WORTH_COMPILING
         history = fit(
             self.model_, X, Y, loss=self._loss, optimizer=self._optimizer, epochs=epochs, rng=self._rng,
             batch_size=size if size < m else None, sample_weight=weights[0] if weights else None, progress=False,
-            callbacks=[] if stopping is None else [stopping],
+            validation=None if held_back is None else tuple(held_back), callbacks=callbacks,
             compile={"fallback": True, "gradients": False} if pays else False,
         )  # fmt: skip
         self.loss_curve_ += history.costs
         self.n_iter_ += len(history)
-        if stopping is not None:
-            self.validation_loss_curve_ += stopping.costs
-            stopping.restore()
+        self.validation_loss_curve_ += history.validation_costs
         if history.interrupted:  # the model keeps its last whole step; a search over settings is to end, too
             raise KeyboardInterrupt
-
-    def _stopping(self, held_back: list[Array]) -> _EarlyStopping:
-        loss, dtype = self._loss, self.model_.parameters()[0].dtype
-        X, Y, *weights = [x.astype(dtype) if x.dtype.kind == "f" else x for x in held_back]
-        options = {"sample_weight": weights[0]} if weights else {}
-
-        def cost() -> float:
-            return float(values(evaluated(lambda: loss(self.model_(X), Y, **options))))
-
-        return _EarlyStopping(self.model_, cost, int(self.n_iter_no_change))
 
     def _weights(self, sample_weight: Any, X: Array) -> Array | None:
         """A weight for each row, checked; None where there are none."""
@@ -274,28 +263,6 @@ def _check_output(model: Module, x: Array, n_y: int, who: str) -> None:
         raise ValueError(
             f"{who}: module ends in a {Z.op.__name__}, and is to give its linear part Z: leave the last layer out."
         )
-
-
-class _EarlyStopping:
-    """A callback: ends the training when the held-back examples have cost no less for some epochs."""
-
-    def __init__(self, model: Module, cost: Callable[[], float], patience: int) -> None:
-        self._model, self._cost, self._patience = model, cost, patience
-        self._best, self._state = math.inf, model.state_dict()
-        self._waited = 0
-        self.costs: list[float] = []
-
-    def __call__(self, *_: Any) -> bool:
-        cost = self._cost()
-        self.costs.append(cost)
-        self._waited += 1
-        if cost < self._best:
-            self._best, self._state, self._waited = cost, self._model.state_dict(), 0
-        return self._waited >= self._patience
-
-    def restore(self) -> None:
-        """Give the model the weights of its best epoch."""
-        self._model.load_state_dict(self._state)
 
 
 class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]

@@ -2,12 +2,14 @@
 
 import itertools
 import re
+import sys
 
 import numpy as np
 import pytest
 
 import tinygrad_dls as tg
 from tests.training.fitting import LOSS, fit, network
+from tinygrad_dls.extras import install
 from tinygrad_dls.training import Epoch
 
 PARAMETERS = ["W1", "b1", "W2", "b2"]
@@ -32,6 +34,10 @@ def test_a_callback_sees_the_epoch_its_figures_the_history_the_model_and_the_opt
     assert seen[0].figures.keys() == {"epoch", "cost", "validation_cost", "validation_accuracy", "f1"}
     assert all((now.history, now.model, now.optimizer) == (history, model, optimizer) for now in seen)
     assert isinstance(seen[0], Epoch)
+    assert seen[0].rng is None
+    rng = np.random.default_rng(0)
+    tg.fit(model, *flower, loss=LOSS, optimizer=optimizer, epochs=1, batch_size=200, rng=rng, callbacks=[seen.append])
+    assert seen[-1].rng is rng
 
 
 @pytest.mark.parametrize(
@@ -96,6 +102,34 @@ def test_nan_is_no_improvement(flower):
     assert (epochs, stop.best_epoch) == (4, 1)
     epochs, stop, _ = stopped(flower, [np.nan, np.nan, np.nan])
     assert (epochs, stop.best_epoch) == (2, -1)
+
+
+def test_a_training_goes_on_from_the_best_epoch_as_if_it_had_ended_there(flower):
+    """The optimizer's moments and steps are those of the parameters that it goes on with."""
+
+    def made():
+        model = network()
+        rate = tg.optim.exponential_decay(0.05, rate=0.9)
+        return model, tg.optim.Adam(model.parameters(), lr=rate)
+
+    def train(model, optimizer, epochs, **options):
+        return tg.fit(model, *flower, loss=LOSS, optimizer=optimizer, epochs=epochs, **options).costs
+
+    straight = train(*made(), 7)
+    stop = tg.EarlyStopping(3, monitor="planned", mode="max")
+    model, optimizer = made()
+    costs = train(model, optimizer, 9, validation=flower, metrics={"planned": Planned([1, 5, 2])}, callbacks=[stop])
+    assert (len(costs), stop.best_epoch, optimizer.steps) == (5, 1, 2)
+    assert train(model, optimizer, 5) == straight[2:]
+
+
+def test_the_optimizer_keeps_its_last_state_where_the_best_parameters_are_not_asked_for(flower):
+    model = network()
+    optimizer = tg.optim.Adam(model.parameters())
+    stop = tg.EarlyStopping(3, monitor="planned", mode="max", restore_best=False)
+    tg.fit(model, *flower, loss=LOSS, optimizer=optimizer, epochs=9, validation=flower,
+           metrics={"planned": Planned([1, 5, 2])}, callbacks=[stop])  # fmt: skip
+    assert optimizer.steps == 5
 
 
 @pytest.mark.parametrize("ending", ["stopped", "out of epochs"])
@@ -199,42 +233,74 @@ def test_other_early_stopping_is_refused_before_anything_is_trained(flower, opti
 
 
 def read(path):
-    with np.load(path) as state:
-        return dict(state)
+    return tg.load(path).model.state_dict()
 
 
 def test_a_checkpoint_is_written_every_so_many_epochs_and_at_the_end(flower, tmp_path):
     states = []
     fit(network(), *flower, epochs=5, callbacks=[lambda now: states.append(now.model.state_dict()),
-        tg.Checkpoint(tmp_path / "at{epoch}.npz", every=2)])  # fmt: skip
-    assert sorted(x.name for x in tmp_path.iterdir()) == ["at1.npz", "at3.npz", "at4.npz"]
+        tg.Checkpoint(tmp_path / "at{epoch}.safetensors", every=2)])  # fmt: skip
+    assert sorted(x.name for x in tmp_path.iterdir()) == [f"at{epoch}.safetensors" for epoch in (1, 3, 4)]
     for epoch in (1, 3, 4):
-        saved = read(tmp_path / f"at{epoch}.npz")
+        saved = read(tmp_path / f"at{epoch}.safetensors")
         assert list(saved) == PARAMETERS
         assert all(np.array_equal(x, states[epoch][name]) for name, x in saved.items())
 
 
 def test_a_checkpoint_of_the_best_epoch_is_that_of_early_stopping(flower, tmp_path):
-    path, stop = tmp_path / "best.npz", tg.EarlyStopping(3)
+    path, stop = tmp_path / "best.safetensors", tg.EarlyStopping(3)
     model = network()
     fit(model, *flower, epochs=60, lr=30, validation=flower,
         callbacks=[stop, tg.Checkpoint(str(path), best="validation_cost")])  # fmt: skip
     assert alike(model, read(path))
-    again = network()
-    again.load_state_dict(read(path))
-    assert LOSS(again(flower[0]), flower[1]).item() == stop.best
+    again, _, extra = tg.load(path)
+    assert LOSS(again(flower[0]), flower[1]).item() == stop.best == extra["figures"]["validation_cost"]
+    assert extra["figures"]["epoch"] == stop.best_epoch
 
 
 def test_the_last_checkpoint_is_of_the_last_epoch_even_where_the_best_is_restored(flower, tmp_path):
     states = []
     fit(network(), *flower, epochs=3, validation=flower, metrics={"planned": Planned([3, 2, 1])}, callbacks=[
         lambda now: states.append(now.model.state_dict()), tg.EarlyStopping(9, monitor="planned", mode="max"),
-        tg.Checkpoint(tmp_path / "last.npz", every=2)])  # fmt: skip
-    assert all(np.array_equal(x, states[-1][name]) for name, x in read(tmp_path / "last.npz").items())
+        tg.Checkpoint(tmp_path / "last.safetensors", every=2)])  # fmt: skip
+    assert all(np.array_equal(x, states[-1][name]) for name, x in read(tmp_path / "last.safetensors").items())
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("batches", [{}, {"batch_size": 64, "rng": 5}])
+def test_a_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(flower, tmp_path, batches, compile):
+    def train(model, optimizer, epochs, **options):
+        return tg.fit(model, *flower, loss=LOSS, optimizer=optimizer, epochs=epochs, compile=compile, **options).costs
+
+    def made():
+        model = network()
+        rate = tg.optim.cosine_decay(0.05, steps=60)
+        return model, tg.optim.Adam(model.parameters(), lr=rate, weight_decay=0.01)
+
+    straight = train(*made(), 6, **batches)
+    train(*made(), 4, **batches, callbacks=[tg.Checkpoint(tmp_path / "at{epoch}.safetensors")])
+    for epoch in range(4):
+        model, optimizer, extra = tg.load(tmp_path / f"at{epoch}.safetensors")
+        assert extra.keys() == ({"figures", "rng"} if batches else {"figures"})
+        assert train(model, optimizer, 5 - epoch, **batches | extra_rng(extra)) == straight[epoch + 1 :]
+
+
+def extra_rng(extra):
+    return {"rng": extra["rng"]} if "rng" in extra else {}
+
+
+def test_a_checkpoint_without_safetensors_is_refused_before_anything_is_trained(flower, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    model = network()
+    before = model.state_dict()
+    with pytest.raises(ImportError, match=re.escape(f"files of models need safetensors: {install('save')}")):
+        fit(model, *flower, callbacks=[tg.Checkpoint(tmp_path / "model.safetensors")])
+    assert alike(model, before)
 
 
 def test_a_file_that_cannot_be_written_stops_the_training_and_keeps_the_old_one(flower, tmp_path):
-    path = tmp_path / "kept.npz"
+    path = tmp_path / "kept.safetensors"
     path.write_bytes(b"old")
     path.chmod(0o444)
     with pytest.raises(PermissionError, match="read-only"):
@@ -245,12 +311,18 @@ def test_a_file_that_cannot_be_written_stops_the_training_and_keeps_the_old_one(
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "text"),
     [
-        (["model.pt"], {}, ValueError, "Checkpoint: 'model.pt' must end in .npz"),
-        ([3], {}, TypeError, "Checkpoint takes the path of a file, such as 'best.npz'; got"),
-        ([b"x.npz"], {}, TypeError, "Checkpoint takes the path of a file"),
-        (["x.npz"], {"every": 0}, ValueError, "Checkpoint: every"),
-        (["x.npz"], {"best": True}, TypeError, "Checkpoint looks at a figure by its name"),
-        (["x.npz"], {"mode": "max"}, ValueError, "Checkpoint: mode= is for the figure that best= names."),
+        (
+            ["model.npz"],
+            {},
+            ValueError,
+            "Checkpoint: 'model.npz' would hold what its name denies: tg.save writes safetensors. "
+            "Write 'model.safetensors'.",
+        ),
+        ([3], {}, TypeError, "Checkpoint takes the path of a file, such as 'best.safetensors'; got"),
+        ([b"x.safetensors"], {}, TypeError, "Checkpoint takes the path of a file"),
+        (["x.safetensors"], {"every": 0}, ValueError, "Checkpoint: every"),
+        (["x.safetensors"], {"best": True}, TypeError, "Checkpoint looks at a figure by its name"),
+        (["x.safetensors"], {"mode": "max"}, ValueError, "Checkpoint: mode= is for the figure that best= names."),
     ],
 )
 def test_other_checkpoints_are_refused(arguments, options, error, text):
@@ -262,10 +334,10 @@ def test_a_checkpoint_of_a_figure_that_is_not_there_is_refused_before_anything_i
     with pytest.raises(
         ValueError, match=re.escape("Checkpoint looks at validation_cost, which this training does not")
     ):
-        fit(network(), *flower, callbacks=[tg.Checkpoint(tmp_path / "best.npz", best="validation_cost")])
+        fit(network(), *flower, callbacks=[tg.Checkpoint(tmp_path / "best.safetensors", best="validation_cost")])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_they_say_what_they_are():
     assert repr(tg.EarlyStopping(3)) == "EarlyStopping(3, monitor='validation_cost')"
-    assert repr(tg.Checkpoint("best.npz")) == "Checkpoint('best.npz')"
+    assert repr(tg.Checkpoint("best.safetensors")) == "Checkpoint('best.safetensors')"

@@ -206,6 +206,45 @@ def test_a_class_that_no_example_has_may_be_named_where_labels_have_a_row_for_it
     assert got == trained(model_of(3), labels, tg.softmax_cross_entropy, class_weight={0: 1, 1: 2}).costs
 
 
+# -- of the validation data ------------------------------------------------------------------------------------------
+
+
+@EACH
+@EAGER_AND_COMPILED
+def test_with_weights_the_validation_cost_is_the_weighted_mean_and_the_metrics_are_not(rows, loss, Y, compiled):
+    def share(predictions, Y):
+        return 0.25
+
+    options = {"metrics": {"share": share}} if rows != 2 or loss is LOSS else {}
+    model = nn.Classifier(*model_of(rows).layers) if options else model_of(rows)
+    history = trained(model, Y, loss, validation=(X, Y, W), compile=compiled, **options)
+    weighted = loss(model(X), Y, sample_weight=W).item()
+    assert history.validation_costs[-1] == weighted != loss(model(X), Y).item()
+    model = nn.Classifier(*model_of(rows).layers) if options else model_of(rows)
+    without = trained(model, Y, loss, validation=(X, Y), compile=compiled, **options)
+    assert without.costs == history.costs
+    assert without.validation_accuracies == history.validation_accuracies
+    assert without.metrics == history.metrics
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [
+        (W[0], "fit: validation: sample_weight is (60,); expected (1, 60)"),
+        (-W, "fit: validation: sample_weight"),
+        (0 * W, "fit: validation: sample_weight"),
+    ],
+)
+def test_other_weights_of_the_validation_data_are_refused(weights, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        trained(model_of(1), Y, LOSS, validation=(X, Y, weights))
+
+
+def test_a_loss_without_weights_is_refused_where_the_validation_data_have_some():
+    with pytest.raises(TypeError, match="fit: the loss own_loss takes no sample_weight, so weights would be lost"):
+        trained(model_of(1), Y, own_loss, validation=(X, Y, W))
+
+
 # -- smoothed labels --------------------------------------------------------------------------------------------------
 
 

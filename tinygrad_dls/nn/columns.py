@@ -35,8 +35,8 @@ def refuse_frame(x: Any, who: str, name: str) -> None:
             f"{who}: Y is a DataFrame, whose rows are examples; Y has them as columns. Write frame.to_numpy().T."
         )
     raise TypeError(
-        f"{who}: {name} is a DataFrame, whose rows are examples, and the names of its columns would be lost. Write "
-        "frame.to_numpy(float).T; or let the model begin with tg.nn.Standardizer.of(frame), which keeps and checks them."
+        f"{who}: {name} is a DataFrame, whose rows are examples, and the names of its columns would be lost. Let the "
+        "model begin with tg.nn.Standardizer.of(frame), which keeps and checks them; or write frame.to_numpy(float).T."
     )
 
 

@@ -326,7 +326,9 @@ def smooth_labels(Y: Any, eps: float, *, n_classes: int | None = None, several_l
     of_classes = Y.shape[0] > 1 and not boolean(several_labels, "smooth_labels: several_labels")
     floating = Y.dtype if Y.dtype.kind == "f" else float
     try:
-        np.empty_like(Y, dtype=floating)  # a view may have more entries than there is room for: not to be read for hours
+        np.empty_like(
+            Y, dtype=floating
+        )  # a view may have more entries than there is room for: not to be read for hours
     except MemoryError as error:
         raise MemoryError(f"smooth_labels: Y is {Y.shape}, and there is no room for as many numbers.") from error
     if problem := (check_columns if of_classes else check_probabilities)(Y):

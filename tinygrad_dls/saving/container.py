@@ -22,7 +22,7 @@ from tinygrad_dls.files import write_whole
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.saving.generators import new_generator, state_of
 
-__all__ = ["Parts", "Reader", "corrupt", "read", "reader_of", "said", "write"]
+__all__ = ["Parts", "Reader", "corrupt", "library", "read", "reader_of", "said", "write"]
 
 _KEY = "tinygrad_dls"  # of the text in the file's header, behind its checksum
 _DTYPES = {
@@ -177,7 +177,7 @@ def write(path: Path, text: dict[str, Any], parts: Parts) -> None:
     """Write a file, whole or not at all."""
     written = json.dumps({"format": 1, **text, "generators": parts.generators})
     signed = f"{_sum_of(written, parts.arrays)} {written}"  # under one key: of several, the order would be random
-    write_whole(path, _library().save(parts.arrays, {_KEY: signed}))
+    write_whole(path, library().save(parts.arrays, {_KEY: signed}))
 
 
 def read(path: Path) -> Reader:
@@ -188,9 +188,9 @@ def read(path: Path) -> Reader:
     ValueError
         If it is none that `write` wrote, or not whole.
     """
-    library, content = _library(), path.read_bytes()
+    content = path.read_bytes()
     try:
-        arrays = library.load(content)
+        arrays = library().load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     except Exception as error:  # the library's own errors, and those of what it calls
         raise ValueError(
@@ -238,7 +238,14 @@ def _sum_of(text: str, arrays: dict[str, Array]) -> str:
     return total.hexdigest()
 
 
-def _library() -> Any:
+def library() -> Any:
+    """The library safetensors, for NumPy.
+
+    Raises
+    ------
+    ImportError
+        That names the command that installs it.
+    """
     try:
         import safetensors.numpy
     except ImportError as error:

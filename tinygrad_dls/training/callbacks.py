@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import io
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -11,11 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tinygrad_dls.engine.arrays import Array, boolean, positive_integer, rate_of
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.files import write_whole
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer
 from tinygrad_dls.training.history import COST, VALIDATION_COST, History
@@ -42,6 +38,8 @@ class Epoch:
         Of all epochs so far, this one included.
     model : Module
     optimizer : Optimizer
+    rng : generator or None
+        Where mini-batches are drawn from.
     """
 
     epoch: int
@@ -50,6 +48,7 @@ class Epoch:
     history: History
     model: Module
     optimizer: Optimizer
+    rng: Any = None
 
 
 def check_callbacks(callbacks: Any) -> None:
@@ -137,7 +136,9 @@ class EarlyStopping:
         Whether small values are the better ones. Needed for metrics that are functions of yours.
     restore_best : bool, default True
         Whether the model gets back the parameters of its best epoch, and its running statistics, whenever the training
-        ends, also by Ctrl-C. The optimizer keeps its state of the last one.
+        ends, also by Ctrl-C; and the optimizer its moments and its number of steps, which schedules go by. So a
+        training that goes on does so from that epoch, as if it had ended there; it draws other mini-batches, since
+        random generators are where they are. Both are copied at each improvement.
 
     Attributes
     ----------
@@ -172,7 +173,7 @@ class EarlyStopping:
         self._patience = positive_integer(patience, "EarlyStopping: patience")
         self._restore = boolean(restore_best, "EarlyStopping: restore_best")
         self._best = _Best("EarlyStopping", monitor, mode, min_delta)
-        self._state: dict[str, Array] | None = None
+        self._state: tuple[dict[str, Array], dict[str, Any]] | None = None  # of the model and of the optimizer
         self.stopped = False
 
     @property
@@ -193,14 +194,16 @@ class EarlyStopping:
     def __call__(self, now: Epoch) -> bool:
         """Whether it is time to stop."""
         if self._best.improves(now):
-            self._state = now.model.state_dict() if self._restore else None
+            self._state = (now.model.state_dict(), now.optimizer.state_dict()) if self._restore else None
         self.stopped = now.epoch - self.best_epoch >= self._patience
         return self.stopped
 
     def end(self, now: Epoch) -> None:
-        """Give the model its best parameters: `fit` calls it when the training has ended."""
+        """Give model and optimizer what they had at the best epoch: `fit` calls it when the training has ended."""
         if self._state is not None:
-            now.model.load_state_dict(self._state)
+            of_model, of_optimizer = self._state
+            now.model.load_state_dict(of_model)
+            now.optimizer.load_state_dict(of_optimizer)
         self._state = None
 
     def __repr__(self) -> str:
@@ -208,14 +211,15 @@ class EarlyStopping:
 
 
 class Checkpoint:
-    """Write the model's parameters to a file after epochs, whole or not at all: a kill leaves the old file or the new.
+    """Save the training after epochs, by `tinygrad_dls.save`: a kill leaves the old file or the new one.
 
-    The file is one of NumPy's, which ``model.load_state_dict(np.load(path))`` reads.
+    ``model, optimizer, extra = tg.load(path)`` reads it, and the training goes on from there to the last bit; with
+    mini-batches, pass their generator on: ``rng=extra["rng"]``. ``extra["figures"]`` is what was known of the epoch.
 
     Parameters
     ----------
     path : path
-        Such as ``"best.npz"``. Where it has ``{epoch}`` in it, each epoch has a file of its own.
+        Such as ``"best.safetensors"``. Where it has ``{epoch}`` in it, each epoch has a file of its own.
     every : int, default 1
         After so many epochs each, and after the last one.
     best : str, optional
@@ -228,14 +232,13 @@ class Checkpoint:
     >>> import pathlib, tempfile, numpy as np, tinygrad_dls as tg
     >>> X, Y = tg.datasets.planar_flower()
     >>> model = tg.nn.LogisticRegression(2)
-    >>> path = pathlib.Path(tempfile.mkdtemp()) / "best.npz"
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "best.safetensors"
     >>> _ = tg.fit(model, X, Y, loss=tg.binary_cross_entropy_with_logits, epochs=20, validation=(X, Y),
     ...            optimizer=tg.optim.SGD(model.parameters(), lr=0.1),
     ...            callbacks=[tg.Checkpoint(path, best="validation_cost")])
-    >>> again = tg.nn.LogisticRegression(2)
-    >>> with np.load(path) as state:
-    ...     again.load_state_dict(state)
-    >>> np.array_equal(again.predict(X), model.predict(X))
+    >>> tg.load(path)
+    Saved: LogisticRegression; SGD after 20 steps; extra: figures
+    >>> np.array_equal(tg.load(path).model.predict(X), model.predict(X))
     True
     """
 
@@ -243,10 +246,13 @@ class Checkpoint:
         self, path: str | os.PathLike[str], *, every: int = 1, best: str | None = None, mode: str | None = None
     ) -> None:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
-            raise TypeError(f"Checkpoint takes the path of a file, such as 'best.npz'; got {shown(path)}.")
+            raise TypeError(f"Checkpoint takes the path of a file, such as 'best.safetensors'; got {shown(path)}.")
         self._path = os.fspath(path)
-        if Path(self._path).suffix != ".npz":
-            raise ValueError(f"Checkpoint: {self._path!r} must end in .npz, as NumPy's files of several arrays do.")
+        if Path(self._path).suffix in (".npz", ".npy", ".pt", ".pth", ".pkl"):
+            raise ValueError(
+                f"Checkpoint: {self._path!r} would hold what its name denies: tg.save writes safetensors. Write "
+                f"{str(Path(self._path).with_suffix('.safetensors'))!r}."
+            )
         self._every = positive_integer(every, "Checkpoint: every")
         self._best = None if best is None else _Best("Checkpoint", best, mode, 0)
         if best is None and mode is not None:
@@ -255,6 +261,9 @@ class Checkpoint:
 
     def begin(self, figures: dict[str, bool | None]) -> None:
         """Start anew: `fit` calls it before the first epoch."""
+        from tinygrad_dls.saving.container import library  # on first use, as `tinygrad_dls.save` is
+
+        library()  # said before the training, not after an epoch, if it is missing
         self._written = -1
         if self._best is not None:
             self._best.begin(figures)
@@ -272,9 +281,11 @@ class Checkpoint:
     def _write(self, now: Epoch) -> None:
         if self._best is not None and not self._best.improves(now):
             return
-        content = io.BytesIO()
-        np.savez(content, **now.model.state_dict())
-        write_whole(Path(self._path.replace("{epoch}", str(now.epoch))), content.getvalue())
+        from tinygrad_dls.saving import save
+
+        more = {} if now.rng is None else {"rng": now.rng}
+        path = self._path.replace("{epoch}", str(now.epoch))
+        save(path, now.model, now.optimizer, figures=now.figures, **more)
         self._written = now.epoch
 
     def __repr__(self) -> str:

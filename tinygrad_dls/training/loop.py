@@ -24,7 +24,7 @@ from tinygrad_dls.training.scores import Scores
 from tinygrad_dls.training.steps import Steps, steps_of
 from tinygrad_dls.training.trial import smoothed, tried
 from tinygrad_dls.training.validation import Validation
-from tinygrad_dls.training.weights import check_takes_weights, weights_of
+from tinygrad_dls.training.weights import check_takes_weights, weights_of, weights_of_examples
 
 if TYPE_CHECKING:
     from tinygrad_dls.graph.subject import Subject
@@ -45,7 +45,7 @@ def fit(
     sample_weight: Any = None,
     class_weight: str | Mapping[int, float] | None = None,
     label_smoothing: float = 0,
-    validation: tuple[Array, Array] | None = None,
+    validation: tuple[Array, ...] | None = None,
     metrics: Any = (),
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
@@ -82,9 +82,10 @@ def fit(
         `sample_weight`, the two multiply.
     label_smoothing : float in [0, 1), default 0
         The labels are trained with as `tinygrad_dls.smooth_labels` makes them.
-    validation : (X, Y), optional
+    validation : (X, Y) or (X, Y, sample_weight), optional
         Held-out data, evaluated after every epoch, without a graph, without dropout, with running statistics, and
-        without weights or smoothed labels.
+        without smoothed labels. With weights, the validation cost is the weighted mean; in the accuracy and in metrics
+        all examples count alike.
     metrics : names, functions, or a dict of them by name
         What else to measure on the validation data after each epoch: ``"accuracy"``; for two classes ``"precision"``,
         ``"recall"``, ``"f1"``, and ``"auc"``; for more, or for several labels, ``"f1_macro"``, ``"f1_micro"``,
@@ -136,14 +137,11 @@ def fit(
     positive_integer(epochs, "fit: epochs")
     dtype = parameters[0].dtype
     X, Y = _examples(X, Y, dtype, "X and Y")
-    if validation is not None:
-        if not isinstance(validation, (tuple, list)) or len(validation) != 2:
-            raise TypeError("fit: validation must be a pair, validation=(X, Y).")
-        validation = _examples(*validation, dtype, "the validation data")
-    elif scores:
+    held_back, w_held = _held_back(validation, dtype)
+    if scores and held_back is None:
         raise ValueError("fit: metrics are measured on validation data, and there are none. Pass validation=(X, Y).")
     weights = weights_of(sample_weight, class_weight, Y, dtype)
-    if weights is not None:
+    if weights is not None or w_held is not None:
         check_takes_weights(loss)
     if batch_size is not None:
         positive_integer(batch_size, "fit: batch_size")
@@ -153,17 +151,19 @@ def fit(
     try:
         try:
             training.begin()
-            trial = tried(model, loss, X, Y, validation)
-            held_out = None if validation is None else Validation(given, *validation, trial, scores)
+            trial = tried(model, loss, X, Y, held_back)
+            held_out = None if held_back is None else Validation(given, *held_back, w_held, trial, scores)
             _begin(callbacks, held_out)
             Y = smoothed(label_smoothing, model, loss, X, Y)
             steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)
             batches: Any = (steps.arrays,)
-            if batch_size is not None:
+            if batch_size is None:
+                rng = None
+            else:
                 X, Y, *w = steps.arrays
                 batches = minibatches(X, Y, batch_size, rng=rng, sample_weight=w[0] if w else None)
             model.train()
-            return _run(given, epochs, steps, batches, held_out, progress, callbacks)
+            return _run(given, epochs, steps, batches, rng, held_out, progress, callbacks)
         finally:
             training.end()
     finally:
@@ -175,6 +175,7 @@ def _run(
     epochs: int,
     steps: Steps,
     batches: Any,
+    rng: Any,  # of mini-batches
     validation: Validation | None,
     progress: bool,
     callbacks: Sequence[Callback],
@@ -204,7 +205,7 @@ def _run(
             if callbacks:
                 assert given.model is not None
                 assert given.optimizer is not None
-                now = Epoch(epoch, cost, history[-1], history, given.model, given.optimizer)
+                now = Epoch(epoch, cost, history[-1], history, given.model, given.optimizer, rng)
                 answers = [callback(now) for callback in callbacks]
                 if any(answers):
                     break
@@ -280,6 +281,20 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
         wrong = np.sum(~np.isfinite(X))
         raise ValueError(f"fit: X holds {wrong} NaN or infinities among its {X.size} entries in {which}.")
     return X, Y
+
+
+def _held_back(validation: Any, dtype: np.dtype[Any]) -> tuple[tuple[Array, Array] | None, Array | None]:
+    """The validation data, and their weights if they have some."""
+    if validation is None:
+        return None, None
+    if not isinstance(validation, (tuple, list)) or len(validation) not in (2, 3):
+        raise TypeError(
+            "fit: validation must be a pair, validation=(X, Y). With weights, it is validation=(X, Y, sample_weight)."
+        )
+    X, Y, *weights = validation
+    X, Y = _examples(X, Y, dtype, "the validation data")
+    w = weights_of_examples(weights[0], X.shape[1], dtype, "fit: validation") if weights else None
+    return (X, Y), w
 
 
 def _diverged(cost: float, epoch: int, first: Any, optimizer: Any, history: History) -> FloatingPointError:

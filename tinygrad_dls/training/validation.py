@@ -28,8 +28,9 @@ class Validation:
     changed.
     """
 
-    def __init__(self, given: Subject, X: Array, Y: Array, trial: Trial, scores: Scores) -> None:
+    def __init__(self, given: Subject, X: Array, Y: Array, weights: Array | None, trial: Trial, scores: Scores) -> None:
         self._given, self._X, self._Y, self._trial, self._scores = given, X, Y, trial, scores
+        self._weighted = {} if weights is None else {"sample_weight": weights}
         if scores:
             self._scored()
 
@@ -42,13 +43,18 @@ class Validation:
 
     def measure(self, history: History) -> None:
         """Note the figures of the model as it is."""
-        history.validation_costs.append(evaluated(lambda: float(values(self._given.function(self._X, self._Y)))))
+        history.validation_costs.append(evaluated(self._cost))
         accuracies, found = history.validation_accuracies, self._accuracy() if self._trial.judged else None
         if found is not None:
             missed = len(history) - 1 - len(accuracies)  # epochs in which the model predicted no classes
             accuracies += [*missed * [np.nan], found]
         for name, value in self._scored().items():
             history.metrics.setdefault(name, []).append(value)
+
+    def _cost(self) -> float:
+        loss = self._given.loss
+        assert loss is not None
+        return float(values(loss(self._given.target(self._X), self._Y, **self._weighted)))
 
     def _scored(self) -> dict[str, float]:
         return self._scores.measured(self._given.target, self._X, self._Y, self._trial.numbers)

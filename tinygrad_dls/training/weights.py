@@ -14,14 +14,14 @@ from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.labels import check_any_weight, check_weights, prepare_weights
 from tinygrad_dls.training.metrics import are_whole
 
-__all__ = ["check_takes_weights", "weights_of"]
+__all__ = ["check_takes_weights", "weights_of", "weights_of_examples"]
 
 Loss = Callable[..., Any]
 
 
 def weights_of(sample_weight: Any, class_weight: Any, Y: Array, dtype: np.dtype[Any]) -> Array | None:
     """The weight of each example, ``(1, m)``, in the model's dtype; None where there are none."""
-    weights = None if sample_weight is None else _of_examples(sample_weight, Y.shape[1], dtype)
+    weights = None if sample_weight is None else weights_of_examples(sample_weight, Y.shape[1], dtype, "fit")
     if class_weight is None:
         return weights
     of_classes = _of_classes(class_weight, Y).astype(dtype)
@@ -33,13 +33,13 @@ def weights_of(sample_weight: Any, class_weight: Any, Y: Array, dtype: np.dtype[
     return both
 
 
-def _of_examples(sample_weight: Any, m: int, dtype: np.dtype[Any]) -> Array:
-    """Weights as they were passed, checked."""
-    weights = as_array(values(sample_weight), "fit: sample_weight")
+def weights_of_examples(sample_weight: Any, m: int, dtype: np.dtype[Any], who: str) -> Array:
+    """Weights as they were passed, checked; `who` begins the error."""
+    weights = as_array(values(sample_weight), f"{who}: sample_weight")
     try:
         checked: Array = prepare_weights(weights, (1, m), dtype)
     except ValueError as error:
-        raise ValueError(f"fit: {error}") from None
+        raise ValueError(f"{who}: {error}") from None
     return checked
 
 
