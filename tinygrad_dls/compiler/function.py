@@ -24,6 +24,7 @@ from tinygrad_dls.graph.subject import argument_names
 from tinygrad_dls.ir.call import Call
 from tinygrad_dls.ir.rules import canonicalize
 from tinygrad_dls.ir.tracer import Trace, Tracer
+from tinygrad_dls.nn.columns import refuse_frame
 from tinygrad_dls.nn.labels import Check, check_once
 
 __all__ = ["CompiledFunction"]
@@ -49,6 +50,9 @@ class CompiledFunction(Compiled):
 
     def __call__(self, *arguments: Array) -> Any:
         """What the function gives for these arrays: new arrays each time."""
+        for i, x in enumerate(arguments):
+            if x.__class__ is not np.ndarray:
+                refuse_frame(x, "a compiled function", f"argument {i + 1}")
         arrays = [as_array(values(x), f"argument {i + 1}") for i, x in enumerate(arguments)]
         types = tuple((x.shape, x.dtype) for x in arrays)
         with self._lock:

@@ -33,6 +33,8 @@ from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.ir.beside import Buffer
 from tinygrad_dls.ir.program import Program
 from tinygrad_dls.nn import labels
+from tinygrad_dls.nn.columns import refuse_frame
+from tinygrad_dls.nn.models import columns_of
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer, eager_step
 from tinygrad_dls.threads import Training
@@ -139,7 +141,7 @@ class CompiledStep(Compiled):
                     or Y.shape != now.Y_shape
                     or not now.guard.holds()
                 ):
-                    X, Y = (_plain(as_array(values(x), name)) for x, name in ((X, "X"), (Y, "Y")))
+                    X, Y = self._arrays(X, Y)
                     now = self._found(X, Y)
                 if self._passed() is not Y:
                     self._check(now, Y)
@@ -186,6 +188,13 @@ class CompiledStep(Compiled):
         except BaseException:  # Ctrl-C may come just there
             training.busy = False
             raise
+
+    def _arrays(self, X: Any, Y: Any) -> list[Array]:
+        """X and Y as arrays; of a DataFrame, the columns that the model knows by name."""
+        X = columns_of(self._model, X)
+        for x, name in ((X, "X"), (Y, "Y")):
+            refuse_frame(x, "a compiled step", name)
+        return [_plain(as_array(values(x), name)) for x, name in ((X, "X"), (Y, "Y"))]
 
     def _limit(self, X: Array, Y: Array) -> float:
         """The eager step, where the compiled one gives no number; gradients are left as by the compiled one."""

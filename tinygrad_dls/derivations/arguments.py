@@ -65,7 +65,7 @@ def _is_asked_for(x: Any, name: str, asked: Any) -> bool:
 def _has_parameters(given: Subject) -> bool:
     """Whether the function, called with arrays, gives a cost with a graph; or something that is no number at all."""
     try:
-        J = given.function(*[as_array(values(x), name) for x, name in zip(given.inputs, given.names, strict=True)])
+        J = given.function(*given.arrays())
     except TypeError:  # of which `Subject.run` says more
         return True
     return J.op is not None if isinstance(J, Tensor) else not isinstance(J, (int, float, np.number, np.ndarray))

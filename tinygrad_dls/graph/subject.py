@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.reading import read, without_graph
+from tinygrad_dls.nn.columns import refuse_frame
+from tinygrad_dls.nn.models import columns_of
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer
 
@@ -73,7 +76,8 @@ def subject(caller: str, target: Any, inputs: tuple[Any, ...] = (), loss: Any = 
     target : Tensor, Module or function
         The cost, or what computes it.
     inputs : tuple
-        Of a function or a model. With a loss, the last are the labels.
+        Of a function or a model. With a loss, the last are the labels. A DataFrame, or a table, becomes columns where
+        the model begins with a `Standardizer`, which holds its names against its own.
     loss, optimizer : optional
         Which belong to a model; of a cost or a function, an optimizer may hold the parameters.
 
@@ -113,7 +117,10 @@ def subject(caller: str, target: Any, inputs: tuple[Any, ...] = (), loss: Any = 
         )
     if "optimizer" in ways.needs and given.model is not None:
         given.refuse_optimizer_of_others(given.model.parameters())
-    return given
+    if given.model is None or not inputs:
+        return given
+    X, *others = inputs
+    return replace(given, inputs=(columns_of(given.model, X), *others))
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +177,18 @@ class Subject:
         labels = ["Y"] if self.loss is not None else []
         count -= len(labels)
         return [*(["X"] if count == 1 else [f"X{i + 1}" for i in range(count)]), *labels]
+
+    def arrays(self, prefix: str = "") -> list[Array]:
+        """The inputs as arrays of numbers, which errors call by their names, behind a prefix.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is none; a DataFrame would lose its names.
+        """
+        for x, name in zip(self.inputs, self.names, strict=True):
+            refuse_frame(x, self.caller, name)
+        return [as_array(values(x), prefix + name) for x, name in zip(self.inputs, self.names, strict=True)]
 
     @property
     def parameters(self) -> list[Tensor]:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import Names, identifier
@@ -316,7 +315,7 @@ class FunctionSource(_Source):
         names = names_of_arrays()
         self.subject = given
         self.function, self.names = given.function, [names.free(name) for name in given.names]
-        self.arrays = [as_array(values(x), name) for x, name in zip(given.inputs, given.names, strict=True)]
+        self.arrays = given.arrays()
         with untouched():
             J = given.run(*self.arrays)
         self._refuse_without_graph(J)

@@ -16,6 +16,7 @@ from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array, boolean
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn import init as initialisers
+from tinygrad_dls.nn.columns import is_frame, named
 from tinygrad_dls.nn.containers import Path
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.init import Initialiser, generator
@@ -24,7 +25,7 @@ from tinygrad_dls.nn.module import Module, Parameter, has_parameters, paths_of
 from tinygrad_dls.nn.normalisation import BatchNorm
 from tinygrad_dls.nn.standardisation import Standardizer
 
-__all__ = ["Classifier", "LogisticRegression", "Sequential", "TwoLayerNetwork"]
+__all__ = ["Classifier", "LogisticRegression", "Sequential", "TwoLayerNetwork", "columns_of"]
 
 
 class Sequential(Module):
@@ -191,6 +192,25 @@ def _numbered_path(layer: Any, path: str, number: int) -> str:
         return path
     nested = "." in path or isinstance(layer, Sequential)
     return f"{number}.{path}" if nested else f"{path}{number}"
+
+
+def columns_of(model: Module, X: Any) -> Any:
+    """The rows of a DataFrame or a table as columns, in the order of the features that a model begins with.
+
+    Without a `Standardizer` at the beginning of a `Sequential`, and for all else, X is as it was.
+
+    Raises
+    ------
+    ValueError
+        If it has other features, or the standardizer has no names.
+    """
+    if not isinstance(model, Sequential) or not (is_frame(X) or hasattr(X, "features")):
+        return X
+    first = next(iter(model._flat()))
+    if not isinstance(first, Standardizer):
+        return X
+    names, rows = named(X, first._titled())
+    return first._in_order(names, rows) if names else X
 
 
 def _is_plain(layer: Any) -> TypeGuard[Sequential]:

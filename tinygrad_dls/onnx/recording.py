@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor, implementation, values
 from tinygrad_dls.graph.names import Names
@@ -102,8 +101,7 @@ class _Forward(FunctionSource):
         names = names_of_arrays()
         self.subject, self.function = given, given.call
         self.names = [names.free(name) for name in given.names]
-        inputs = zip(given.inputs, given.names, strict=True)
-        self.arrays = [as_array(values(x), f"onnx.export: {name}") for x, name in inputs]
+        self.arrays = given.arrays("onnx.export: ")
         self.tensors = {p: names.free(p.name) if p.name else names.numbered("P") for p in given.parameters}
         self.shapes = [p.shape for p in self.tensors]
         results = self._results(evaluated(self._all, *self.arrays))  # whose errors are the user's

@@ -13,7 +13,9 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
 from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.nn.columns import refuse_frame
 from tinygrad_dls.nn.init import generator
+from tinygrad_dls.nn.models import columns_of
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer
 from tinygrad_dls.threads import Training
@@ -60,7 +62,8 @@ def fit(
     model : Module
         Called with X, or with a mini-batch of its columns, in the dtype of its parameters. Left in training mode.
     X : array, shape (n_x, m)
-        The examples, as columns.
+        The examples, as columns. A DataFrame, whose rows are examples, is taken where the model begins with a
+        `tinygrad_dls.nn.Standardizer`, which finds its columns by their names; elsewhere it is refused.
     Y : array, shape (n_y, m)
         Their labels or targets, as the loss takes them.
     loss : function
@@ -136,8 +139,9 @@ def fit(
     parameters = model.parameters()
     positive_integer(epochs, "fit: epochs")
     dtype = parameters[0].dtype
+    X, Y = given.inputs
     X, Y = _examples(X, Y, dtype, "X and Y")
-    held_back, w_held = _held_back(validation, dtype)
+    held_back, w_held = _held_back(model, validation, dtype)
     if scores and held_back is None:
         raise ValueError("fit: metrics are measured on validation data, and there are none. Pass validation=(X, Y).")
     weights = weights_of(sample_weight, class_weight, Y, dtype)
@@ -266,6 +270,8 @@ def _without_warnings(function: Callable[..., Any], *args: Any) -> Any:
 
 def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Array, Array]:
     """X and Y as arrays of the model's dtype, with an equal number of columns; class indices stay integers."""
+    for x, name in ((X, "X"), (Y, "Y")):
+        refuse_frame(x, "fit", name)
     X, Y = as_array(values(X), "fit: X"), as_array(values(Y), "fit: Y")
     if len(X.shape) != 2 or X.shape[1] == 0:
         hint = f": {flattened('X')}" if len(X.shape) > 2 else ""
@@ -283,7 +289,7 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
     return X, Y
 
 
-def _held_back(validation: Any, dtype: np.dtype[Any]) -> tuple[tuple[Array, Array] | None, Array | None]:
+def _held_back(model: Module, validation: Any, dtype: np.dtype[Any]) -> tuple[tuple[Array, Array] | None, Array | None]:
     """The validation data, and their weights if they have some."""
     if validation is None:
         return None, None
@@ -292,7 +298,7 @@ def _held_back(validation: Any, dtype: np.dtype[Any]) -> tuple[tuple[Array, Arra
             "fit: validation must be a pair, validation=(X, Y). With weights, it is validation=(X, Y, sample_weight)."
         )
     X, Y, *weights = validation
-    X, Y = _examples(X, Y, dtype, "the validation data")
+    X, Y = _examples(columns_of(model, X), Y, dtype, "the validation data")
     w = weights_of_examples(weights[0], X.shape[1], dtype, "fit: validation") if weights else None
     return (X, Y), w
 
