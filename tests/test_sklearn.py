@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import tinygrad_dls as tg
+from tests.support.onnx_files import assert_same, run
 from tinygrad_dls.compiler.step import CompiledStep
 from tinygrad_dls.sklearn import WORTH_COMPILING, TinyClassifier, TinyRegressor
 
@@ -241,6 +242,84 @@ def test_early_stopping_ends_in_time_and_keeps_the_best_weights(cancer):
     np.testing.assert_array_equal(best.fit(X, y).predict_proba(X), model.predict_proba(X))
 
 
+def test_standardised_within_the_model_it_learns_what_it_does_of_standardised_features(cancer):
+    X, y = load_breast_cancer(return_X_y=True)
+    inside = quick(standardize=True).fit(X, y)
+    np.testing.assert_allclose(inside.predict_proba(X), quick().fit(*cancer).predict_proba(cancer[0]), atol=1e-9)
+    assert isinstance(inside.model_.layers[0], tg.nn.Standardizer)
+    again = quick(standardize=True, module=network, hidden=(100,)).fit(X, y)
+    assert again.score(X, y) > 0.95
+    regressor = quick_regressor(standardize=True).fit(X, X[:, 0] / X[:, 0].std())
+    assert regressor.score(X, X[:, 0] / X[:, 0].std()) > 0.9
+
+
+def test_the_examples_held_back_are_not_what_it_standardises_by():
+    X, y = load_breast_cancer(return_X_y=True)
+    layer = quick(standardize=True, early_stopping=True, epochs=1).fit(X, y).model_.layers[0]
+    other = quick(standardize=True, epochs=1).fit(X, y).model_.layers[0]
+    np.testing.assert_allclose(other.mean[:, 0], X.mean(axis=0), rtol=1e-12)
+    assert np.all(layer.mean != other.mean)
+
+
+def test_the_model_of_a_frame_knows_its_columns_by_name():
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    model = quick(standardize=True, epochs=5).fit(X, y)
+    np.testing.assert_array_equal(model.model_.predict(X[X.columns[::-1]])[0], model.predict(X))
+    with pytest.raises(ValueError, match="'width' is none of them"):
+        model.model_.predict(X.rename(columns={"petal width (cm)": "width"}))
+
+
+def test_a_warm_start_keeps_the_statistics_and_parts_have_none_of_their_own(iris):
+    X, y = iris
+    model = quick(standardize=True, warm_start=True, epochs=3).fit(X, y)
+    before = model.model_.layers[0].mean
+    model.fit(X + 1, y).partial_fit(X, y)
+    assert model.model_.layers[0].mean is before
+    for part in (quick(standardize=True), quick_regressor(standardize=True)):
+        with pytest.raises(ValueError, match="partial_fit sees a part of X, whose means are not those of all"):
+            part.partial_fit(X, y)
+    with pytest.raises(ValueError, match="hidden, activation, module or standardize were changed"):
+        model.set_params(standardize=False).fit(X, y)
+
+
+# -- in files ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("load", [load_breast_cancer, load_iris])
+def test_it_is_exported_with_its_standardizer(load, dtype, tmp_path):
+    X, y = load(return_X_y=True)
+    X = X.astype(dtype)
+    model = quick(standardize=True, epochs=20).fit(X, y)
+    tg.onnx.export(model.model_, tmp_path / "model.onnx", X.T, rows=True)
+    found, A = run(tmp_path / "model.onnx", X), model.predict_proba(X)
+    assert_same(found["predict_proba"], A[:, 1:] if A.shape[1] == 2 else A)
+    clear = np.sort(A, axis=1)[:, -1] - np.sort(A, axis=1)[:, -2] > 1e-5
+    np.testing.assert_array_equal(model.classes_[found["predict"][clear, 0]], model.predict(X)[clear])
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_regressor_is_exported_with_its_standardizer(diabetes, dtype, tmp_path):
+    X, y = diabetes[0].astype(dtype), diabetes[1].astype(dtype)
+    model = quick_regressor(standardize=True, epochs=20).fit(X, y)
+    tg.onnx.export(model.model_, tmp_path / "model.onnx", X.T, rows=True)
+    assert_same(run(tmp_path / "model.onnx", X)["output"][:, 0], model.predict(X))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_what_came_from_a_file_is_exported_as_what_went_in(dtype, tmp_path):
+    X, y = load_breast_cancer(return_X_y=True, as_frame=True)
+    X = X.astype(dtype)
+    model = quick(standardize=True, epochs=20).fit(X, y)
+    tg.save(tmp_path / "model.safetensors", model.model_)
+    loaded = tg.load(tmp_path / "model.safetensors").model
+    assert loaded.layers[0].features == tuple(X.columns)
+    tg.onnx.export(loaded, tmp_path / "model.onnx", X.to_numpy().T)
+    A = model.predict_proba(X)[:, 1:].T
+    np.testing.assert_array_equal(loaded.predict_proba(X), A)
+    assert_same(run(tmp_path / "model.onnx", X.to_numpy().T)["predict_proba"], A)
+
+
 def test_early_stopping_of_a_regressor_with_weights(diabetes):
     X, y = diabetes
     model = quick_regressor(early_stopping=True, validation_fraction=0.3, n_iter_no_change=2, epochs=300)
@@ -421,7 +500,7 @@ def test_what_cannot_be_trained_further_is_refused(iris):
     model = quick(warm_start=True, epochs=2).fit(X, y)
     with pytest.raises(ValueError, match=re.escape("a warm start has the classes [0 1 2]; y holds [0 1]")):
         model.fit(X[:100], y[:100])
-    with pytest.raises(ValueError, match="hidden, activation or module were changed"):
+    with pytest.raises(ValueError, match="hidden, activation, module or standardize were changed"):
         model.set_params(hidden=(3,)).fit(X, y)
     with pytest.raises(ValueError, match=re.escape("y holds [7], which is not among classes")):
         quick().partial_fit(X, np.full(len(y), 7), classes=[0, 1, 2])

@@ -26,6 +26,7 @@ from tinygrad_dls.nn.layers import Linear, ReLU, Sigmoid, Tanh
 from tinygrad_dls.nn.losses import binary_cross_entropy_with_logits, mean_squared_error, softmax_cross_entropy
 from tinygrad_dls.nn.models import Classifier, Sequential
 from tinygrad_dls.nn.module import Module
+from tinygrad_dls.nn.standardisation import Standardizer
 from tinygrad_dls.optim import SGD, Adam, RMSprop
 from tinygrad_dls.training.callbacks import EarlyStopping
 from tinygrad_dls.training.loop import fit
@@ -65,7 +66,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         self, hidden: Any = (100,), activation: Any = "relu", *, optimizer: Any = "adam", learning_rate: Any = 0.001,
         epochs: int = 200, batch_size: int = 200, alpha: float = 0.0001, early_stopping: bool = False,
         validation_fraction: float = 0.1, n_iter_no_change: int = 10, module: Any = None, random_state: Any = None,
-        warm_start: bool = False,
+        standardize: bool = False, warm_start: bool = False,
     ) -> None:  # fmt: skip
         self.hidden = hidden
         self.activation = activation
@@ -79,6 +80,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         self.n_iter_no_change = n_iter_no_change
         self.module = module
         self.random_state = random_state
+        self.standardize = standardize
         self.warm_start = warm_start
 
     # -- training -----------------------------------------------------------------------------------------------------
@@ -89,8 +91,20 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         continues = again and hasattr(self, "model_")
         if continues and self._made_of != self._plan():
             raise ValueError(
-                f"{type(self).__name__}: hidden, activation or module were changed, and a model that is trained on "
-                "keeps its layers. Fit with warm_start=False, or set them back."
+                f"{type(self).__name__}: hidden, activation, module or standardize were changed, and a model that is "
+                "trained on keeps its layers. Fit with warm_start=False, or set them back."
+            )
+        return continues
+
+    def _continues_with_part(self) -> bool:
+        """The same for a part of the data, of which nothing may be asked that needs all of them."""
+        continues = self._continues(again=True)
+        who = type(self).__name__
+        if self.early_stopping:
+            raise ValueError(f"{who}: partial_fit holds nothing back; fit does with early_stopping=True.")
+        if self.standardize and not continues:
+            raise ValueError(
+                f"{who}: partial_fit sees a part of X, whose means are not those of all: standardise before."
             )
         return continues
 
@@ -109,6 +123,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         held_back = None
         if self.early_stopping and not partial:
             data, held_back = self._split(data)
+        if self.standardize and not continues:
+            first, learned = self.model_.layers[0], Standardizer.of(data[0])
+            first.mean, first.scale = learned.mean, learned.scale
         self._prepare_optimizer(data, keep=continues and partial)
         try:
             self._run(data, held_back, 1 if partial else int(self.epochs))
@@ -128,10 +145,13 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         self.n_iter_ = 0
 
     def _plan(self) -> tuple[Any, ...]:
-        return tuple(self._sizes()), self.activation, self.module
+        return tuple(self._sizes()), self.activation, self.module, self.standardize
 
     def _made(self, n_x: int, n_y: int, dtype: Any) -> Module:
         """The model: of the user's module, or of layers."""
+        layers: list[Any] = []
+        if self.standardize:
+            layers = [Standardizer(n_x, features=tuple(getattr(self, "feature_names_in_", ())), dtype=dtype)]
         if self.module is not None:
             is_made = isinstance(self.module, Module)
             made = copy.deepcopy(self.module) if is_made else self.module(n_x, n_y, self._rng)
@@ -139,10 +159,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
                 raise TypeError(
                     f"{type(self).__name__}: module is to make a Module with parameters; got {shown(made)}."
                 )
-            return self._container(made)
+            return self._container(*layers, made)
         known = isinstance(self.activation, str)
         activation, first = ACTIVATIONS[self.activation] if known else (lambda: self.activation, init.xavier)
-        layers: list[Any] = []
         for n_out in self._sizes():
             layers += [Linear(n_x, n_out, rng=self._rng, init=first, dtype=dtype), activation()]
             n_x = n_out
@@ -213,7 +232,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         who = type(self).__name__
         for name in ("epochs", "batch_size", "n_iter_no_change"):
             positive_integer(getattr(self, name), f"{who}: {name}")
-        for name in ("early_stopping", "warm_start"):
+        for name in ("early_stopping", "standardize", "warm_start"):
             boolean(getattr(self, name), f"{who}: {name}")
         rate_of(self.alpha, f"{who}: alpha")
         fraction = real_number(self.validation_fraction, f"{who}: validation_fraction")
@@ -269,7 +288,7 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
     """A network for two or more classes, with scikit-learn's interface.
 
     Its cost is the cross-entropy of a sigmoid for two classes, and of a softmax for more. Features should be
-    standardised: ``make_pipeline(StandardScaler(), TinyClassifier())``.
+    standardised: ``TinyClassifier(standardize=True)``, or ``make_pipeline(StandardScaler(), TinyClassifier())``.
 
     Parameters
     ----------
@@ -303,6 +322,9 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         the linear part Z, ``(n_y, m)``: one row for two classes, or else a row for each.
     random_state : int, RandomState or None
         Where the first weights, the order of the examples and those held back are drawn from.
+    standardize : bool, default False
+        Whether ``model_`` begins with a `tinygrad_dls.nn.Standardizer` of the examples that it is trained on, which is
+        saved and exported with it, and keeps the names of a DataFrame's columns.
     warm_start : bool, default False
         Whether `fit` trains the model further that an earlier one has left.
 
@@ -341,12 +363,13 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         self, hidden: Any = (100,), activation: Any = "relu", *, optimizer: Any = "adam", learning_rate: Any = 0.001,
         epochs: int = 200, batch_size: int = 200, alpha: float = 0.0001, early_stopping: bool = False,
         validation_fraction: float = 0.1, n_iter_no_change: int = 10, class_weight: Any = None, module: Any = None,
-        random_state: Any = None, warm_start: bool = False,
+        random_state: Any = None, standardize: bool = False, warm_start: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(
             hidden, activation, optimizer=optimizer, learning_rate=learning_rate, epochs=epochs, batch_size=batch_size,
             alpha=alpha, early_stopping=early_stopping, validation_fraction=validation_fraction,
-            n_iter_no_change=n_iter_no_change, module=module, random_state=random_state, warm_start=warm_start,
+            n_iter_no_change=n_iter_no_change, module=module, random_state=random_state, standardize=standardize,
+            warm_start=warm_start,
         )  # fmt: skip
         self.class_weight = class_weight
 
@@ -368,9 +391,7 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> TinyClassifier:
         """Train one epoch further on rows X and labels y; the first call needs `classes`, all there will be."""
-        continues = self._continues(again=True)
-        if self.early_stopping:
-            raise ValueError("TinyClassifier: partial_fit holds nothing back; fit does with early_stopping=True.")
+        continues = self._continues_with_part()
         if isinstance(self.class_weight, str):
             raise ValueError("TinyClassifier: partial_fit sees a part of y: give class_weight as a dict of numbers.")
         X, y = validate_data(self, X, y, dtype=FLOATS, reset=not continues)
@@ -423,7 +444,7 @@ class TinyRegressor(RegressorMixin, _Network):  # type: ignore[misc]
     ----------
     hidden, activation, optimizer, learning_rate, epochs, batch_size, alpha
         As in `TinyClassifier`; without hidden layers, ``hidden=()``, it is linear regression.
-    early_stopping, validation_fraction, n_iter_no_change, module, random_state, warm_start
+    early_stopping, validation_fraction, n_iter_no_change, module, random_state, standardize, warm_start
         As in `TinyClassifier`.
 
     Attributes
@@ -446,9 +467,7 @@ class TinyRegressor(RegressorMixin, _Network):  # type: ignore[misc]
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> TinyRegressor:
         """Train one epoch further on rows X and targets y."""
-        if self.early_stopping:
-            raise ValueError("TinyRegressor: partial_fit holds nothing back; fit does with early_stopping=True.")
-        return self._fit(X, y, sample_weight, self._continues(again=True), partial=True)
+        return self._fit(X, y, sample_weight, self._continues_with_part(), partial=True)
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, continues: bool, *, partial: bool) -> TinyRegressor:
         X, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True, reset=not continues)

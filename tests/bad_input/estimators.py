@@ -48,6 +48,7 @@ SETTINGS = {
     "learning_rate": (0.1, rate),
     "validation_fraction": (0.4, fraction),
     "early_stopping": (False, flag),
+    "standardize": (False, flag),
     "warm_start": (False, flag),
 }
 

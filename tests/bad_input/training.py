@@ -189,6 +189,11 @@ for _option, _good in (("target", "kind"), ("ignore", ()), ("missing", "error"),
              option != "target" and empty(v)) else refuses())  # fmt: skip
 
 
+RECIPE = tg.datasets.from_frame(pd.DataFrame({"a": [0.5, 0.25], "kind": ["yes", "no"]}), target="kind").recipe
+call("datasets.from_frame", Place("like", RECIPE, junk_only), names=("from_frame",),
+     run=lambda v: framed(target=None, like=v), reference=lambda v: framed() if v is RECIPE else refuses())  # fmt: skip
+
+
 def one_hot(y, n=None):
     indices = y.dtype.kind in "iu" and y.size and y.shape in ((y.size,), (1, y.size))
     if not indices or y.min() < 0 or y.max() > 10_000 or (n is not None and y.max() >= count(n)):

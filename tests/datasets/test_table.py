@@ -109,3 +109,100 @@ def test_one_hot_columns_have_one_1_where_the_class_is(classes):
 def test_what_are_no_class_indices(Y, n, error, message):
     with pytest.raises(error, match=re.escape(message)):
         one_hot(Y, n)
+
+
+# -- like an earlier table --------------------------------------------------------------------------------------------
+
+
+TRAIN = pd.DataFrame(
+    {"id": [7, 8, 9], "size": [1.5, None, 2.5], "rooms": [1, 2, 3], "city": ["Rome", "Oslo", "Rome"],
+     "sold": ["no", "yes", "no"]}
+)  # fmt: skip
+TABLE = from_frame(TRAIN, target="sold", ignore=["id"], missing={"size": "mean"}, one_hot=["city"])
+ROW = {"rooms": 5, "city": "Oslo", "size": None}
+
+
+def test_a_recipe_makes_the_same_features_of_the_same_rows():
+    again = from_frame(TRAIN, like=TABLE.recipe)
+    np.testing.assert_array_equal(again.X, TABLE.X)
+    np.testing.assert_array_equal(again.Y, TABLE.Y)
+    assert again.Y.dtype == TABLE.Y.dtype
+    assert again[2:5] == TABLE[2:5]
+    assert dict(again.missing) == {"size": 1}
+    assert again.recipe == TABLE.recipe
+
+
+def test_a_single_row_becomes_the_features_of_the_table_whatever_it_lacks_of_texts_and_order():
+    row = from_frame(pd.DataFrame([ROW]), like=TABLE.recipe)
+    np.testing.assert_array_equal(row.X, [[2.0], [5], [1], [0]])
+    assert row.features == TABLE.features
+    assert row.Y.shape == (0, 1)
+
+
+def test_a_table_of_a_file_has_a_recipe_too_and_a_recipe_is_saved_with_a_model(tmp_path):
+    TRAIN.to_csv(tmp_path / "train.csv", index=False)
+    options = {"target": "sold", "ignore": ["id"], "missing": {"size": "mean"}, "one_hot": ["city"]}
+    table = tg.datasets.read_csv(tmp_path / "train.csv", **options)
+    assert table.recipe == TABLE.recipe
+    tg.save(tmp_path / "model.safetensors", tg.nn.LogisticRegression(4), recipe=table.recipe)
+    recipe = tg.load(tmp_path / "model.safetensors").extra["recipe"]
+    assert recipe == TABLE.recipe
+    np.testing.assert_array_equal(from_frame(TRAIN, like=recipe).X, TABLE.X)
+    train, test = tg.datasets.train_test_split(table, test=1, rng=0)
+    assert train.recipe == test.recipe == TABLE.recipe
+
+
+def test_means_are_those_of_the_table_even_where_it_lacked_nothing():
+    table = from_frame(TRAIN.fillna(3), target="sold", ignore=["id"], missing="mean", one_hot=["city"])
+    row = from_frame(pd.DataFrame([ROW | {"rooms": None}]), like=table.recipe)
+    np.testing.assert_allclose(row.X[:2, 0], [7 / 3, 2])
+
+
+def test_a_table_gives_rows_as_scikit_learn_takes_them():
+    X, y = TABLE.rows
+    np.testing.assert_array_equal(X, TABLE.X.T)
+    np.testing.assert_array_equal(y, [0, 1, 0])
+    assert X.flags.c_contiguous
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (ROW | {"city": "Paris"}, "from_frame: row 0, column 'city': 'Paris' is none of the texts that the recipe "
+         "knows: Oslo, Rome."),
+        (ROW | {"city": None}, "row 0, column 'city': the cell is missing. A text has no mean. Fill it with"),
+        (ROW | {"rooms": None}, "row 0, column 'rooms': the cell is missing. The recipe has no mean for it: it was "
+         "made without missing={'rooms': 'mean'}."),
+        (ROW | {"price": 3}, "from_frame: the features of this recipe are size, rooms, city: 'price' is none of them."),
+        ({"size": 1, "city": "Oslo"}, "'rooms' is missing."),
+        (ROW | {"rooms": np.inf}, "row 0, column 'rooms': inf is not a finite number."),
+        (ROW | {"rooms": "five"}, "column 'rooms' is of "),
+        (ROW | {"sold": "perhaps"}, "column 'sold': 'perhaps' is none of the texts that the recipe knows: no, yes."),
+        (ROW | {"sold": None}, "column 'sold': the cell is missing. Leave the column out to predict it, or leave"),
+    ],
+)  # fmt: skip
+def test_rows_that_are_unlike_the_table_are_refused_with_row_and_column(row, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        from_frame(pd.DataFrame([row]), like=TABLE.recipe)
+
+
+@pytest.mark.parametrize(
+    ("frame", "options", "error", "message"),
+    [
+        (TRAIN, {}, TypeError, "from_frame: target= is missing, the column to predict; or write like=table.recipe."),
+        (TRAIN, {"like": TABLE.recipe, "target": "sold"}, TypeError, "like= says what becomes of all columns; leave"),
+        (TRAIN, {"like": TABLE.recipe, "missing": "drop"}, TypeError, "like= says what becomes of all columns; leave"),
+        (TRAIN, {"like": TABLE}, TypeError, "like= takes the recipe of a table: like=table.recipe."),
+        (
+            TRAIN,
+            {"like": {"columns": ["size"]}},
+            TypeError,
+            "like= takes the recipe of a table, like=table.recipe; got",
+        ),
+        (TRAIN[:0], {"like": TABLE.recipe}, ValueError, "from_frame: the frame has no rows."),
+        (TRAIN[["size", "size", "rooms", "city"]], {"like": TABLE.recipe}, ValueError, "'size' is named twice."),
+    ],
+)
+def test_other_recipes_are_refused(frame, options, error, message):
+    with pytest.raises(error, match=re.escape(message)):
+        from_frame(frame, **options)

@@ -16,7 +16,7 @@ from tinygrad_dls.engine.arrays import as_array, positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 
-__all__ = ["Chosen", "Column", "Missing", "Policies", "Table", "assemble", "from_frame", "one_hot", "sorted_texts"]
+__all__ = ["Chosen", "Column", "Missing", "Policies", "Table", "assemble", "one_hot", "sorted_texts"]
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -43,6 +43,9 @@ class Table(NamedTuple):
         The text of each class index, in alphabetical order; empty for a numeric target.
     missing : mapping of str to int
         How many cells were missing, by column, before rows were dropped or means put in their place.
+    recipe : dict
+        How its columns became features: plain texts and numbers, which `tinygrad_dls.save` keeps with a model. With
+        it, ``from_frame(frame, like=recipe)`` makes the same features of other rows.
     """
 
     X: FloatArray
@@ -51,6 +54,12 @@ class Table(NamedTuple):
     target: str
     classes: tuple[str, ...] = ()
     missing: Mapping[str, int] = MappingProxyType({})
+    recipe: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def rows(self) -> tuple[FloatArray, Any]:
+        """``X.T`` and ``Y[0]``: the examples as rows, as scikit-learn's functions and estimators take them."""
+        return np.ascontiguousarray(self.X.T), self.Y[0]
 
 
 class Column(NamedTuple):
@@ -74,9 +83,12 @@ class Policies:
         As a caller gave it.
     without_mean : collection of str
         The target, which is what is to be learned, and columns of text.
+    ignored : collection of str
+        Columns that are left out.
     """
 
-    def __init__(self, missing: Missing, without_mean: Collection[str]) -> None:
+    def __init__(self, missing: Missing, without_mean: Collection[str], ignored: Collection[str] = ()) -> None:
+        self.ignored = ignored
         self.by_column = dict(missing) if isinstance(missing, Mapping) else {}
         self.default = "error" if isinstance(missing, Mapping) else missing
         self.without_mean = without_mean
@@ -128,26 +140,37 @@ def assemble(
         raise ValueError(f"{source}: no row is left; a cell is missing in each ({_counted(missing)}).")
     if not kept.all():
         X, y = X[:, kept], y._replace(values=y.values[kept])
-    for name in missing:
-        column = features.get(name)
+    means = {}
+    for name, column in features.items():
         if policies[name] == "mean" and isinstance(column, int):
             row = X[column]
             present = row[~np.isnan(row)]
             if not present.size:
                 raise ValueError(f"{source}: column {name!r} has no number to take the mean of; ignore=[{name!r}].")
-            row[np.isnan(row)] = present.mean()
+            means[name] = float(present.mean())
+            row[np.isnan(row)] = means[name]
     rows, names = [], []
+    texts_of = {}
     for name, column in features.items():
         if isinstance(column, int):
             rows.append(X[column])
             names.append(name)
         else:
             indicators, categories = _indicators(name, column, kept, source)
+            texts_of[name] = [*categories]
             rows += [*indicators]
             names += [f"{name}={category}" for category in categories]
     if any(isinstance(column, Column) for column in features.values()):
         X = np.array(rows, float)
-    return Table(X, y.values[None, :], tuple(names), target, y.texts or (), MappingProxyType(missing))
+    recipe = {
+        "target": target,
+        "classes": [*(y.texts or ())],
+        "columns": [*features],
+        "ignore": [*policies.ignored],
+        "texts": {name: texts_of[name] for name in features if name in texts_of},
+        "means": means,
+    }
+    return Table(X, y.values[None, :], tuple(names), target, y.texts or (), MappingProxyType(missing), recipe)
 
 
 def _counted(missing: Mapping[str, int]) -> str:
@@ -254,7 +277,8 @@ class Chosen:
             raise TypeError(
                 f"{self.source}: missing is one of {POLICIES}, or a dict of these by column, got {shown(missing)}."
             )
-        found = Policies(missing, {self.target, *self.one_hot})
+        left_out = [name for name in self.header if name != self.target and name not in self.features]
+        found = Policies(missing, {self.target, *self.one_hot}, left_out)
         for name, policy in found.by_column.items():
             if name not in (*self.features, self.target):
                 raise ValueError(f"{self.source}: missing has {name!r}, which is no feature, nor the target.")
@@ -262,93 +286,3 @@ class Chosen:
                 what = "is what is to be learned" if name == self.target else "holds texts, which have no mean"
                 raise ValueError(f"{self.source}: missing has a mean for {name!r}, which {what}. Write 'drop'.")
         return found
-
-
-def from_frame(
-    frame: Any, *, target: str, ignore: Sequence[str] = (), missing: Missing = "error", one_hot: Sequence[str] = ()
-) -> Table:
-    """Make a table of a pandas DataFrame, whose rows are the examples.
-
-    Parameters
-    ----------
-    frame : pandas.DataFrame
-        Its columns have names. Its index is no feature.
-    target, ignore, missing, one_hot
-        As for `read_csv`. What pandas counts as missing is missing.
-
-    Returns
-    -------
-    Table
-        With the examples as columns.
-
-    Raises
-    ------
-    TypeError
-        If it is no DataFrame.
-    ValueError
-        As for `read_csv`; and if a column holds dates or other objects. The error gives the row and the column.
-
-    Examples
-    --------
-    >>> import pandas as pd, tinygrad_dls as tg
-    >>> frame = pd.DataFrame({"size": [1.5, None, 2.0], "city": ["Rome", "Oslo", "Rome"], "price": [2, 1, 3]})
-    >>> table = tg.datasets.from_frame(frame, target="price", missing="mean", one_hot=["city"])
-    >>> table.features
-    ('size', 'city=Oslo', 'city=Rome')
-    >>> table.X
-    array([[1.5 , 1.75, 2.  ],
-           [0.  , 1.  , 0.  ],
-           [1.  , 0.  , 1.  ]])
-    """
-    if not all(hasattr(frame, name) for name in ("columns", "iloc", "index", "to_numpy")):
-        raise TypeError(f"from_frame takes a pandas DataFrame, got {shown(frame)}.")
-    header = list(frame.columns)
-    if not all(isinstance(name, str) for name in header):
-        raise ValueError(f"from_frame: the columns need names, got {shown(header)}. Write frame.columns = [...].")
-    chosen = Chosen(header, target, ignore, one_hot, "from_frame")
-    policies = chosen.policies(missing)
-    features: dict[str, Column | int] = {}
-    numbers: list[FloatArray] = []
-    for name in chosen.features:
-        column = _column(frame, name, chosen, policies)
-        features[name] = len(numbers) if column.texts is None else column
-        if column.texts is None:
-            numbers.append(column.values)
-    X = np.array(numbers, float).reshape(len(numbers), len(frame))
-    if not len(frame):
-        raise ValueError("from_frame: the frame has no rows.")
-    return assemble(X, features, _column(frame, target, chosen, policies), target, policies, "from_frame")
-
-
-def _column(frame: Any, name: str, chosen: Chosen, policies: Policies) -> Column:
-    """A column of a DataFrame, checked."""
-    series = frame[name]
-    absent = series.isna().to_numpy(dtype=bool)
-
-    def at(i: int) -> str:
-        return f"from_frame: row {frame.index[i]!r}, column {name!r}"
-
-    if absent.any() and policies[name] == "error":
-        raise ValueError(f"{at(int(absent.argmax()))}: the cell is missing. {policies.advice(name)}")
-    is_text = name in chosen.one_hot or (name == chosen.target and not _is_numeric(series))
-    if is_text:
-        cells = series.to_numpy(dtype=object)
-        wrong = next((i for i, x in enumerate(cells) if not absent[i] and not isinstance(x, (str, int, bool))), None)
-        if wrong is not None:
-            raise ValueError(f"{at(wrong)}: {shown(cells[wrong])} is no text. Write frame[{name!r}].astype(str).")
-        known: dict[str, int] = {}
-        numbers = [-1 if gone else known.setdefault(str(x), len(known)) for x, gone in zip(cells, absent, strict=True)]
-        return sorted_texts(numbers, list(known))
-    if not _is_numeric(series):
-        raise ValueError(
-            f"from_frame: column {name!r} is of {series.dtype}, and no feature. If it holds categories, write "
-            f"one_hot=[{name!r}]; or make numbers of it, or leave it out: ignore=[{name!r}]."
-        )
-    x = series.to_numpy(dtype=float, na_value=np.nan)
-    if np.isinf(x).any():
-        raise ValueError(f"{at(int(np.isinf(x).argmax()))}: {x[np.isinf(x)][0]} is not a finite number.")
-    return Column(x)
-
-
-def _is_numeric(series: Any) -> bool:
-    return getattr(series.dtype, "kind", "O") in "fiub"
