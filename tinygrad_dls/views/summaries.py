@@ -20,12 +20,13 @@ from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.subject import subject
+from tinygrad_dls.nn.columns import named
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.layers import Dropout, Linear
 from tinygrad_dls.nn.models import Sequential
 from tinygrad_dls.nn.module import Module, Parameter, title_of
 from tinygrad_dls.nn.normalisation import BatchNorm
-from tinygrad_dls.nn.standardisation import Standardizer, Unstandardizer, _named
+from tinygrad_dls.nn.standardisation import Standardizer, Unstandardizer
 from tinygrad_dls.nn.substitution import twin_of
 from tinygrad_dls.nn.summary import Layer, Output, Summary
 
@@ -51,7 +52,7 @@ def summary_of(model: Module, inputs: tuple[Any, ...]) -> Summary:
             given.refuse_number_of_inputs(inputs, error)
             raise
     by_name = any(isinstance(layer, Standardizer) for layer in model.modules())  # which takes a DataFrame's columns
-    arrays = [_array(_named(x, "summary")[1] if by_name else x) for x in inputs]
+    arrays = [_array(named(x, "summary")[1] if by_name else x) for x in inputs]
     m = next((x.shape[1] for x in arrays if x is not None and len(x.shape) == 2), None)
     went_in = tuple(Output(_called(x) or name, () if array is None else _shape(array, m))
                     for x, array, name in zip(inputs, arrays, given.names, strict=True))  # fmt: skip
