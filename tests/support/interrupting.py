@@ -12,8 +12,10 @@ def interrupted_at(k, files, act):
         nonlocal remaining, where
         if not frame.f_code.co_filename.endswith(files) or frame.f_code.co_name.startswith("<"):
             return None
-        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-        if event == "line" and not line.strip().startswith("with "):  # there, Ctrl-C cannot come before a lock is free
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+        # Ctrl-C cannot come at `with`, before a lock is free, nor at `try:`, which is no call and no jump: Python looks
+        # for signals at these alone, and raised there by hand, an error would pass by the `with` around it.
+        if event == "line" and not line.startswith("with ") and line != "try:":
             remaining -= 1
             if remaining == -1:
                 where = frame.f_code.co_filename, frame.f_lineno
