@@ -7,6 +7,7 @@ from hypothesis import Phase, settings
 
 import tinygrad_dls as tg
 from tests.support.browser import BROWSER, NAMES
+from tests.support.devices import DEVICES
 from tests.support.latex import PDFLATEX
 
 WITHOUT_JAX = find_spec("jax") is None
@@ -40,3 +41,8 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture
 def flower():
     return tg.datasets.planar_flower()
+
+
+@pytest.fixture(params=DEVICES, ids=lambda device: device.name)
+def device(request):
+    return request.param

@@ -15,6 +15,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "tinygrad_dls"
 PLACES = (
     "engine/arrays",
+    "engine/devices",
     "engine/errors",
     "engine/tensor",
     "engine/operands",
@@ -85,6 +86,7 @@ EXCEPTIONS = {
     ("ops.std.dx", "a.dtype.kind != 'O'"): "symbols have no squares that vanish",
     ("ops._unit", "hasattr(type(x), '__array_interface__')"): "a unit is found by numbers, which recordings have not",
     ("ops._unit", "type(x)"): "a unit is found by numbers, which recordings have not",
+    ("ops._unit", "on_device"): "a unit is found by numbers, which arrays on a device have",
     ("ops.transpose", "int(i)"): "of an option, not of an array",
     ("ops.astype", "as_array"): "refuses dtypes that are not numeric",
     ("ops.astype", "z.dtype.kind in 'fO'"): "of the dtype that was asked for",
@@ -100,13 +102,14 @@ EXCEPTIONS = {
     ("losses", "np.float64"): "of the same quick way",
     ("fused.is_nan", "isinstance((J := values(J)), np.floating)"): "whether a cost is a number yet, not a recording",
     ("fused.is_nan", "np.floating"): "whether a cost is a number yet, not a recording",
+    ("fused.is_nan", "on_device"): "whether a cost is a number yet, not a recording",
     ("fused.is_nan", "bool(J != J)"): "of a cost that is a number",
 }
 
 
 ASKS = {"isinstance", "issubclass", "type", "hasattr", "getattr", "callable", "vars", "dir"}
 MAKES_A_NUMBER = {"float", "int", "bool", "complex"}  # as calls; `x.astype(float)` makes none
-AS_WELL = {"as_array", "singledispatch", "suppress"}  # by their own names, or of a module
+AS_WELL = {"as_array", "on_device", "to_host", "beside", "singledispatch", "suppress"}  # by name, or of a module
 TELLING = {"flags", "base", "strides", "ctypes", "item", "tolist", "__class__", "__dict__"}  # of an array
 CATCHES = {"AttributeError", "TypeError", "Exception", "BaseException"}
 NO_ARRAYS = {"errstate", "finfo", "iinfo", "dtype", "inf", "nan", "pi", "e", "newaxis"}
@@ -248,8 +251,8 @@ NUMPYS_OWN_ARRAY = {
         "arrays.unbroadcast", "arrays.summed",  # what the method comes to, spelled out
     },
     "autodiff": {"autodiff", "autodiff.op.decorate.apply"},  # the door, spelled out
-    "operands": set(), "tensor": set(), "errors": set(), "ops": set(), "more_ops": set(), "linalg": set(),
-    "losses": set(), "labels": set(), "regularisation": set(), "optim": set(), "optimizer": set(),
+    "devices": set(), "operands": set(), "tensor": set(), "errors": set(), "ops": set(), "more_ops": set(),
+    "linalg": set(), "losses": set(), "labels": set(), "regularisation": set(), "optim": set(), "optimizer": set(),
 }  # fmt: skip
 
 
@@ -301,6 +304,8 @@ def test_not_even_the_doors_of_ops_and_losses_turn_what_they_hold_into_numpys_ow
         "y = np.random.rand(3)",
         "y = np.isscalar(x)",
         "y = as_array(x)",
+        "y = to_host(x)",
+        "if on_device(x): pass",
         "if x.dtype == object: pass",
         "if x.dtype.kind == 'O': pass",
         "if x.dtype.kind in 'fO': pass",
@@ -334,6 +339,7 @@ def test_the_law_sees_whoever_breaks_it(line):
         "y = np.where(x > 0, x, 0)",
         "y = np.zeros_like(x) + np.ones_like(x)",
         "y = np.zeros(x.shape, like=x)",
+        "y = like(False, x)",
         "y = np.concatenate([x, x], axis=0)",
         "np.add.at(y, index, x)",
         "y = np.linalg.inv(x)",

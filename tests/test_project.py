@@ -56,11 +56,11 @@ def test_a_misspelt_name_is_an_error():
 
 
 ORDER = [
-    "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.recording",
+    "engine.devices", "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.recording",
     "engine.inplace", "engine.stubs", "engine.viewed", "engine.tensor", "engine.operands", "engine.autodiff",
     "engine.copies", "engine.ops", "engine.more_ops", "engine.composed", "engine.along_axes", "engine.linalg", "engine",
     "nn.init", "nn.columns", "nn.labels", "nn.fused", "nn.weighted", "nn.losses", "nn.evaluation",
-    "nn.containers", "nn.summary", "nn.module", "nn.substitution",
+    "nn.containers", "nn.summary", "nn.state", "nn.module", "nn.substitution",
     "nn.regularisation", "nn.normalisation", "nn.standardisation", "nn.layers", "nn.models", "nn",
     "threads", "schedules", "optimizer", "optim",
     "graph.names", "graph.call_site", "graph.node", "graph.frames", "graph.reading", "graph.subject", "graph",

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, boolean, rate_of, real_number
+from tinygrad_dls.engine.devices import beside, on_device
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.regularisation import is_weight
@@ -174,11 +175,11 @@ class Optimizer:
         if self._cell.zeroed is not self._mark or self._mark[0] != get_ident():
             self._begin("step")
         rate, state = self._rate(), self._state
-        if self.clip_norm is None and self.clip_value is None:
-            updates = [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]
-        else:
-            with self._clipping(self.parameters):
-                updates = [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]
+        try:
+            updates = self._updates(rate)
+        except TypeError as error:
+            self._refuse_moments_elsewhere(error)
+            raise
         if not updates:
             raise RuntimeError(
                 f"{type(self).__name__}.step: no parameter has a gradient. Call J.backward() before, "
@@ -197,6 +198,23 @@ class Optimizer:
             state.clear()
             state.update(before)
             raise
+
+    def _updates(self, rate: float) -> list[tuple[Tensor, Array, tuple[Array, State]]]:
+        """Of each parameter with a gradient: its array, and its new array and state."""
+        if self.clip_norm is None and self.clip_value is None:
+            return [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]
+        with self._clipping(self.parameters):
+            return [(p, p._value, self._update(p, rate)) for p in self.parameters if p._grad is not None]
+
+    def _refuse_moments_elsewhere(self, error: TypeError) -> None:
+        """Raise if a parameter has been moved since the last step, and its moments have not."""
+        for p, s in self._state.items():
+            if any(on_device(x) != on_device(y) for x, y in zip(s, self._start(p), strict=True)):
+                who = type(self).__name__
+                raise TypeError(
+                    f"{who}.step: {p.name or 'a parameter'} has been moved, and what {who} remembers of it has not. "
+                    "Let it follow: optimizer.load_state_dict(optimizer.state_dict())."
+                ) from error
 
     def _start(self, p: Tensor) -> State:
         """The state of a parameter before its first step."""
@@ -229,6 +247,8 @@ class Optimizer:
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the work where `state_dict` left it; the steps that follow are the same to the last bit.
 
+        Moments come to lie where their parameters do: on a device, if `Module.to` has moved them there.
+
         Raises
         ------
         ValueError
@@ -246,10 +266,12 @@ class Optimizer:
         state = [tuple(as_array(values(x), "an array of the state").copy() for x in s) for s in state]
         if len(state) != len(self.parameters):
             raise ValueError(f"this is the state of {len(state)} parameters, not of {len(self.parameters)}.")
-        for p, s in zip(self.parameters, state, strict=True):
-            got, expected = ([(x.shape, str(x.dtype)) for x in arrays] for arrays in (s, self._start(p)))
+        for i, (p, s) in enumerate(zip(self.parameters, state, strict=True)):
+            start = self._start(p)
+            got, expected = ([(x.shape, str(x.dtype)) for x in arrays] for arrays in (s, start))
             if got and got != expected:
                 raise ValueError(f"the state of {p.name or 'a parameter'} is {got}; expected {expected}.")
+            state[i] = tuple(map(beside, s, start))
         self.steps = int(steps)
         self._state = {p: s for p, s in zip(self.parameters, state, strict=True) if s}
 

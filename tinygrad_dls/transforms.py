@@ -447,7 +447,7 @@ def _outside(x: Any, leaves: Any) -> Any:
 def _stacked(rows: Sequence[Any], shape: tuple[int, ...], leaf: Tensor) -> Any:
     """Gradients of all the entries of an output with respect to a leaf, as one array."""
     if not rows:
-        return np.zeros(shape + leaf.shape, leaf.dtype)
+        return np.zeros_like(values(leaf), shape=shape + leaf.shape)
     return ops.reshape(ops.stack(rows), shape + leaf.shape)
 
 

@@ -10,8 +10,6 @@ import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import numpy as np
-
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 
@@ -37,7 +35,8 @@ def is_tree(x: Any) -> bool:
 def _is_of_a_tree(item: Any) -> bool:
     if isinstance(item, (list, tuple)):
         return is_tree(item)
-    return isinstance(item, (np.ndarray, Tensor, dict)) or hasattr(item, "__dict__")
+    is_array = hasattr(type(item), "__array_function__")  # which one on a device has, and no __dict__
+    return is_array or isinstance(item, (Tensor, dict)) or hasattr(item, "__dict__")
 
 
 def _items(tree: Any) -> Iterable[tuple[Any, Any]]:

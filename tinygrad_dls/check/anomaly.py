@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, unbroadcast
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.errors import role
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.switches import Switch, left
@@ -205,7 +206,7 @@ def _sum_text(node: Tensor, count: int, dz: Array, where: tuple[int, ...], place
 def _leaf_text(leaf: Tensor, where: tuple[int, ...], before: Any, came: Any) -> str:
     """`before` is the gradient from earlier calls, `came` the sum of the gradients that were looked at."""
     of = f"{leaf.name}.grad" if leaf.name else f"the gradient of a leaf {leaf.shape}"
-    total = np.asarray(came).astype(leaf.dtype) + (0 if before is None else values(before))
+    total = to_host(values(came)).astype(leaf.dtype) + (0 if before is None else to_host(values(before)))
     if _first(before) is not None or _first(total) is None:
         return (
             f"{of} became {_kind(leaf.grad, where)}; the forward pass, or an earlier backward, did not run in this "

@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 
@@ -87,7 +88,7 @@ class Given:
             return
         name = f"{d}{kind}{number}"
         try:
-            array = as_array(values(x), str(label))
+            array = to_host(as_array(values(x), str(label)))
         except (TypeError, ValueError) as error:
             self.odd[str(label)] = "no array of numbers"
             self.errors.append(error)

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.recording import no_grad
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.module import Module, Parameter
-from tinygrad_dls.nn.substitution import with_parameters
+from tinygrad_dls.nn.substitution import on_host, with_parameters
 from tinygrad_dls.transforms import argument_names, check_level, function_name, gradients, runner
 from tinygrad_dls.trees import is_tree, leaves, named_leaves, spelled, with_leaves
 
@@ -43,6 +44,7 @@ class Problem:
     def __init__(self, f: Callable[..., Any], inputs: Any) -> None:
         if not callable(f):
             raise TypeError(f"gradcheck: expected a function, got {f!r}. Write gradcheck(f, x), not gradcheck(f(x)).")
+        inputs = on_host(inputs)[0] if isinstance(inputs, Module) else inputs
         self.f, self.inputs, self.name = f, inputs, function_name(f)
         if isinstance(inputs, Module):
             named = {name: p for name, p in inputs.named_parameters() if p.requires_grad}
@@ -59,7 +61,7 @@ class Problem:
                 for keys, x in named_leaves(tree)
             ]
             names = [name for name, _ in found]
-            self.args = [as_array(values(x), f"gradcheck: {name}") for name, x in found]
+            self.args = [to_host(as_array(values(x), f"gradcheck: {name}")) for name, x in found]
             if any(map(is_tree, several)):
                 self.f = lambda *arrays: f(*with_leaves(list(several), arrays))
             self.places = [i for i, x in enumerate(self.args) if x.dtype.kind == "f"]

@@ -14,6 +14,7 @@ from tinygrad_dls.check.diagnosis import Diagnosis, Finding
 from tinygrad_dls.check.update_rule import Rule, Taken, Update, gradient_of, is_single
 from tinygrad_dls.check.verdicts import TOO_SMALL, Arrays, Given, Verdicts
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.regularisation import is_weight
@@ -167,7 +168,7 @@ class _Reading:
                 continue
             if name in found:
                 raise ValueError(f"diagnose_update: {role}: {key} was given twice.")
-            found[name] = as_array(values(x), f"{role}: {key}")
+            found[name] = to_host(as_array(values(x), f"{role}: {key}"))
         return found
 
     def _key(self, key: str, known: Mapping[str, str]) -> str:
@@ -189,7 +190,7 @@ class _Reading:
                 q = own.parameters[self.places[id(p)]]
                 kept = own._state.get(q) or own._start(q)
                 for kind in self.moments:
-                    found[kind][name] = kept[places.index(kind)]
+                    found[kind][name] = to_host(kept[places.index(kind)])
             return found, own.steps + 1
         found = self._moments(state, "state")
         for kind in self.moments:

@@ -16,6 +16,7 @@ from tinygrad_dls.compiler.plan import plan_function
 from tinygrad_dls.compiler.recording import checks_of_arguments, checks_of_recordings, lines_of
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.devices import called_kind, on_device
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import Names
@@ -54,7 +55,7 @@ class CompiledFunction(Compiled):
             if x.__class__ is not np.ndarray:
                 refuse_frame(x, "a compiled function", f"argument {i + 1}")
         arrays = [as_array(values(x), f"argument {i + 1}") for i, x in enumerate(arguments)]
-        types = tuple((x.shape, x.dtype) for x in arrays)
+        types = tuple((x.shape, x.dtype, on_device(x)) for x in arrays)
         with self._lock:
             found = self._known.find(types)
             if found is None:
@@ -130,7 +131,8 @@ class CompiledFunction(Compiled):
 
     def _recorded(self, arrays: list[Array]) -> _Ready:
         if any(type(x) is not np.ndarray and not isinstance(x, np.generic) for x in arrays):
-            raise RecordingError("compiled functions take NumPy arrays.")
+            kinds = ", ".join(called_kind(x) for x in arrays)
+            raise RecordingError(f"compiled functions take NumPy arrays, got {kinds}. Call the function itself.")
         names = argument_names(self.function, len(arrays))
         runs = []
         for _ in range(2):

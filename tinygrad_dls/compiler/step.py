@@ -27,6 +27,7 @@ from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.store import ParameterStore
 from tinygrad_dls.compiler.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.devices import called_kind
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import values
@@ -287,7 +288,7 @@ class CompiledStep(Compiled):
         """The plans for these data, and for the model and the optimizer as they are; made if there are none."""
         self._passed = lambda: None
         found: _Ready | None = self._known.find((X.shape, X.dtype, Y.shape, Y.dtype))
-        if found is not None:
+        if found is not None and type(X) is type(Y) is np.ndarray:
             self._now = found
             self._keep_trainings_of(found.guard)
             return found
@@ -313,8 +314,11 @@ class CompiledStep(Compiled):
     def _recorded(self, X: Array, Y: Array) -> tuple[Program, list[Any]]:
         """The program, and the checks of labels."""
         if type(X) is not np.ndarray or type(Y) is not np.ndarray:
-            kinds = type(X).__name__, type(Y).__name__
-            raise RecordingError(f"compiled steps take NumPy arrays, got {', '.join(kinds)}.")
+            raise RecordingError(
+                f"compiled steps take NumPy arrays, got {called_kind(X)} and {called_kind(Y)}. Take eager steps of "
+                "these: optim.eager_step(model, loss, optimizer, X, Y), fit without compile=; or bring X and Y to the "
+                "host, and the model: model.to(cupy.asnumpy)."
+            )
         refuse_counts(self._optimizer)
         return record(self._model, self._loss, self._optimizer, X, Y)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.graph.names import shortened
@@ -81,7 +82,7 @@ def _recorded(node: Node) -> tuple[str, list[str], list[str]]:
     def recorded(x: Any) -> Any:
         if not isinstance(x, Node):
             return x
-        plain = np.asarray(values(x.x))
+        plain = to_host(values(x.x))
         if plain.dtype.kind not in "fiub":
             raise TypeError(f"{x.name} holds formulas, not numbers.")
         array = trace.input(shortened(x.name), plain)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.tensor import values
 
 __all__ = ["entries", "in_words", "norm", "shape_in_words"]
@@ -74,4 +75,4 @@ def norm(x: Any) -> str:
 def _array(x: Any) -> np.ndarray[Any, Any] | None:
     """The plain array in a node or a gradient; None if there is none yet, as of a lazy dask array."""
     x = values(x)
-    return None if hasattr(x, "compute") else np.asarray(x)
+    return None if hasattr(x, "compute") else to_host(x)

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 
+from tinygrad_dls.engine.devices import called_kind, on_device, to_host
 from tinygrad_dls.engine.errors import called, shown
 
 Array: TypeAlias = Any  # whatever speaks NumPy's protocols
@@ -24,10 +25,9 @@ def as_array(data: Any, name: str | None = None) -> Array:
     """Keep an array that speaks NumPy's protocols; turn lists, numbers and the like into an ``ndarray``."""
     if not hasattr(type(data), "__array_function__"):
         if hasattr(type(data), "__dlpack__"):
-            library = f"{type(data).__module__.partition('.')[0]} {type(data).__name__}"
             raise TypeError(
-                f"{called(name)} is an array of another library ({library}), whose graph and device would be lost. "
-                "Convert it first: np.asarray(x), or x.detach().cpu().numpy() of PyTorch."
+                f"{called(name)} is an array of another library ({called_kind(data)}), whose graph and device would be "
+                "lost. Convert it first: np.asarray(x), or x.detach().cpu().numpy() of PyTorch."
             )
         try:
             data = np.asarray(data)
@@ -177,7 +177,9 @@ def _gather(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
 
     If the index names an entry several times, there are several rounds: each reads one of them, and adds it.
     """
-    taken = np.arange(math.prod(shape)).reshape(shape)[index].ravel()  # the entries by their numbers
+    parts = index if isinstance(index, tuple) else (index,)
+    places = tuple(to_host(i) if on_device(i) else i for i in parts)
+    taken = np.arange(math.prod(shape)).reshape(shape)[places].ravel()  # the entries by their numbers
     given = np.concatenate([dz.reshape(-1), np.zeros_like(dz, shape=(1,))])
     waiting, total = np.arange(taken.size), np.zeros_like(dz, shape=(math.prod(shape),))
     while waiting.size:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tinygrad_dls.engine.arrays import as_array
+from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.ops import (
     broadcast_to,
@@ -298,7 +299,7 @@ def diag(x: Any, k: int = 0) -> Any:
     if x.ndim != 1:
         raise ValueError(f"np.diag: the array is {x.shape}; expected one axis, or two.")
     n = x.shape[0]
-    on_diagonal = np.eye(n + abs(k), k=k, dtype=bool)
+    on_diagonal = like(np.eye(n + abs(k), k=k, dtype=bool), values(x))
     across = pad(x, (builtins.max(k, 0), builtins.max(-k, 0)))  # by columns
     return where(on_diagonal, across, 0)
 
@@ -312,13 +313,13 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 @implements(np.tril)
 def tril(x: Any, k: int = 0) -> Any:
     """The entries on and below a diagonal, and zeros above it."""
-    return where(np.tri(x.shape[-2], x.shape[-1], k, dtype=bool), x, 0)
+    return where(like(np.tri(x.shape[-2], x.shape[-1], k, dtype=bool), values(x)), x, 0)
 
 
 @implements(np.triu)
 def triu(x: Any, k: int = 0) -> Any:
     """The entries on and above a diagonal, and zeros below it."""
-    return where(np.tri(x.shape[-2], x.shape[-1], k - 1, dtype=bool), 0, x)
+    return where(like(np.tri(x.shape[-2], x.shape[-1], k - 1, dtype=bool), values(x)), 0, x)
 
 
 @implements(np.nan_to_num)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.engine.devices import called_kind, on_device
+
 
 class RecordingError(TypeError):
     """A recording of NumPy calls cannot hold this: it would be right for this run only."""
@@ -50,7 +52,7 @@ def article(noun: str) -> str:
 def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
     """Make of NumPy's error one that names the op, the roles and the shapes, and the likely cause."""
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
-    reason = _mismatch(args) if "core dimension" in str(error) else ""
+    reason = _mismatch(args) if "core dimension" in str(error) else _mixed(args)
     kinds = (
         RecordingError,
         np.exceptions.AxisError,
@@ -75,6 +77,27 @@ def _mismatch(args: tuple[Any, ...]) -> str:
         return ""
     right = role(args[1], 2)
     return f"expected {right} to be ({a[1]}, m)." + (f" Did you pass {right} transposed?" if a[1] == b[1] else "")
+
+
+def _mixed(args: tuple[Any, ...]) -> str:
+    """Say that an argument lies on a device, and another is NumPy's, if that is so."""
+    there, here = None, ""
+    for i, x in enumerate(args, 1):
+        array = x
+        while hasattr(array, "_value"):  # a Tensor, of any level
+            array = array._value
+        if on_device(array):
+            there = there or (role(x, i), array)
+        elif called_kind(array) == "numpy ndarray":
+            here = here or role(x, i)
+    if there is None or not here:
+        return ""
+    name, array = there
+    library = type(array).__module__.partition(".")[0]
+    return (
+        f"{name} lies on a device ({called_kind(array)}), and {here} is NumPy's. Move one of them by name: "
+        f"{library}.asarray(x) takes an array to the device, x.get() back, and model.to({library}.asarray) a model."
+    )
 
 
 def not_differentiated(function: str) -> TypeError:

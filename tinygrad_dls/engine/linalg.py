@@ -183,7 +183,7 @@ class SlogdetResult(NamedTuple):
 @implements(np.linalg.slogdet)
 def slogdet(a: Any) -> SlogdetResult:
     """The sign of the determinant, which has no gradient, and its logarithm: ``da = dz a^{-T}``."""
-    return SlogdetResult(np.linalg.slogdet(values(a)).sign, _logabsdet(a))
+    return SlogdetResult(np.linalg.slogdet(values(a))[0], _logabsdet(a))
 
 
 @op()

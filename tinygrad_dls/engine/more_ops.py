@@ -14,6 +14,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.autodiff import op
+from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.ops import abs, divide, maximum, minimum, multiply, power
 from tinygrad_dls.engine.tensor import Op, Rule, implements, values
 
@@ -203,9 +204,13 @@ def cumprod(x: Array, axis: int | None = None) -> Rule:
 STEPS = (np.sign, np.floor, np.ceil, np.trunc, np.rint)
 
 
+def _nothing(dz: Array) -> Array:
+    return np.where(like(False, values(dz)), dz, 0)
+
+
 def _step(function: Callable[..., Any]) -> Op[...]:
     def step(x: Array) -> Rule:
-        return function(x), (lambda dz: np.where(False, dz, 0),)  # not dz * 0, which is NaN where dz is infinite
+        return function(x), (_nothing,)  # not dz * 0, which is NaN where dz is infinite
 
     step.__name__ = function.__name__
     step.__doc__ = f"``np.{function.__name__}``: ``dz/dx = 0``, at the jumps as well."
@@ -224,7 +229,7 @@ def round(x: Any, decimals: int = 0) -> Any:
 
 @op()
 def _round(x: Array, *, decimals: int) -> Rule:
-    return np.round(x, decimals), (lambda dz: np.where(False, dz, 0),)
+    return np.round(x, decimals), (_nothing,)
 
 
 # -- other names, and other units -------------------------------------------------------------------------------------

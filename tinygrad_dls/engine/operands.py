@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array
+from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.errors import called, explained, role
-from tinygrad_dls.engine.tensor import VJP, Op, Tensor
+from tinygrad_dls.engine.tensor import VJP, Op, Tensor, values
 
 __all__ = [
     "PLAIN", "added", "as_gradient", "in_dtype_of", "number_of_inputs", "of_level", "opened", "operand", "owned",
@@ -48,7 +49,8 @@ def operand(x: Any, name: str, args: tuple[Any, ...], position: int, inputs: flo
     """
     if position < inputs or (not inputs and (isinstance(x, list) or hasattr(type(x), "__array__"))):
         try:
-            return as_array(x, role(x, position + 1))
+            array = as_array(x, role(x, position + 1))
+            return array[()] if isinstance(x, np.generic) else array  # a number stays one: all kinds take it
         except (ValueError, TypeError) as error:
             raise explained(error, name, args) from error
     return x
@@ -131,7 +133,7 @@ def seed_of(z: Tensor, seed: Any) -> Array:
         if seed.dtype != data.dtype:
             seed = seed.astype(data.dtype)
         if type(seed) is not type(data):
-            seed = _ones_like(data) * seed
+            seed = _ones_like(data) * like(seed, values(data))
     return owned(seed) if z._depth == 1 else seed  # a leaf would keep the caller's own array as its gradient
 
 

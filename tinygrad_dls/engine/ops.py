@@ -24,6 +24,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, boolean, scatter, single_inside
 from tinygrad_dls.engine.autodiff import op
+from tinygrad_dls.engine.devices import on_device
 from tinygrad_dls.engine.errors import EXPLAINED, called, explained, role, shown
 from tinygrad_dls.engine.tensor import Rule, Tensor, implements, implements_on_values, values
 
@@ -403,10 +404,10 @@ def std(x: Array, axis: Axis = None, *, ddof: int = 0, keepdims: bool = False) -
 def _unit(x: Array, axis: Axis) -> Any:
     """Powers of two to measure numbers in whose squares would underflow or overflow; None where there are no such."""
     x = values(x)
-    if not hasattr(type(x), "__array_interface__") or x.dtype.kind != "f":
+    if not (hasattr(type(x), "__array_interface__") or on_device(x)) or x.dtype.kind != "f":
         return None
     info = np.finfo(x.dtype)
-    largest = np.max(np.abs(x), axis=axis, keepdims=True, initial=0)
+    largest = np.max(np.abs(x), axis=axis, keepdims=True)
     tiny = np.logical_and(largest > 0, largest < np.sqrt(info.smallest_normal))
     # a million squares of numbers below this can be added up
     huge = np.logical_and(largest < np.inf, largest > 2.0 ** (info.maxexp // 2 - 10))

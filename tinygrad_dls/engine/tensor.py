@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeAlia
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, boolean
+from tinygrad_dls.engine.devices import on_device, to_host
 from tinygrad_dls.engine.errors import called, not_differentiated
 from tinygrad_dls.engine.inplace import Escaped, Watched, memory, note_escape, note_whole_escape
 from tinygrad_dls.engine.viewed import Viewed
@@ -270,7 +271,7 @@ class Tensor(Viewed, _Attached):
 
     def item(self) -> float:
         """The value of a Tensor of one entry, as a Python number."""
-        return np.asarray(values(self)).item()  # type: ignore[no-any-return]  # any array type may be inside
+        return to_host(values(self)).item()  # type: ignore[no-any-return]  # any array type may be inside
 
     def detach(self) -> Tensor:
         """A Tensor of the same array, cut from the graph: a constant for `backward`."""
@@ -360,7 +361,7 @@ class Tensor(Viewed, _Attached):
 
     def __index__(self) -> int:
         self._refuse_to_lose_the_graph(NUMBER)
-        return operator.index(np.asarray(values(self)))
+        return operator.index(to_host(values(self)))
 
     def __round__(self, digits: int | None = None) -> Any:
         self._refuse_to_lose_the_graph(NUMBER)
@@ -380,7 +381,7 @@ class Tensor(Viewed, _Attached):
 
     def __bytes__(self) -> bytes:
         self._refuse_to_lose_the_graph("bytes")
-        return np.asarray(values(self)).tobytes()
+        return to_host(values(self)).tobytes()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if self.op is not None:
@@ -416,7 +417,7 @@ class Tensor(Viewed, _Attached):
         return format(self.item(), spec) if spec else str(self)
 
     def __repr__(self) -> str:
-        data = self._value
+        data = to_host(self._value) if on_device(self._value) else self._value
         if hasattr(data, "__array_interface__") and data.ndim:
             text = np.array2string(data, separator=", ", prefix="Tensor(")
         else:

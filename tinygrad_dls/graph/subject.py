@@ -11,21 +11,24 @@ names in their graphs, models and optimizers. It knows of those who call it only
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.devices import on_device, to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.reading import read, without_graph
 from tinygrad_dls.nn.columns import refuse_frame
 from tinygrad_dls.nn.models import columns_of
 from tinygrad_dls.nn.module import Module
+from tinygrad_dls.nn.substitution import on_host as model_on_host
 from tinygrad_dls.optimizer import Optimizer
 
-__all__ = ["WAYS", "Subject", "argument_names", "subject"]
+__all__ = ["STAYING", "WAYS", "Subject", "argument_names", "subject"]
 
 
 class Ways(NamedTuple):
@@ -64,6 +67,9 @@ WAYS = {
     "summary": Ways("", "", ("model.summary(X)",), (), single=False),
     "diagnose": Ways("", "", ("diagnose(model, X, Y, gradients, loss=...)",), ("inputs",)),
 }
+
+
+STAYING = {"fit", "compile"}  # what runs the arrays where they lie; all else looks at them, on the host
 
 
 def subject(caller: str, target: Any, inputs: tuple[Any, ...] = (), loss: Any = None, optimizer: Any = None) -> Subject:
@@ -117,10 +123,26 @@ def subject(caller: str, target: Any, inputs: tuple[Any, ...] = (), loss: Any = 
         )
     if "optimizer" in ways.needs and given.model is not None:
         given.refuse_optimizer_of_others(given.model.parameters())
-    if given.model is None or not inputs:
-        return given
-    X, *others = inputs
-    return replace(given, inputs=(columns_of(given.model, X), *others))
+    if given.model is not None and inputs:
+        X, *others = inputs
+        given = replace(given, inputs=(columns_of(given.model, X), *others))
+    return given if caller in STAYING else on_host(given)
+
+
+def on_host(given: Subject) -> Subject:
+    """The same with its inputs, and a copy of its model and optimizer, on the host, if they lie on a device.
+
+    A cost that has been computed stays as it is, and so does what a function holds besides its inputs.
+    """
+    inputs = tuple(to_host(values(x)) if on_device(values(x)) else x for x in given.inputs)
+    target, optimizer, twins = given.target, given.optimizer, dict[Any, Any]()
+    if given.model is not None:
+        target, twins = model_on_host(given.model)
+    if optimizer is not None and twins:
+        optimizer, state = copy.copy(optimizer), optimizer.state_dict()
+        optimizer.parameters, optimizer._state = [twins.get(p, p) for p in optimizer.parameters], {}
+        optimizer.load_state_dict(state)
+    return replace(given, target=target, inputs=inputs, optimizer=optimizer)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.engine.devices import on_device, to_host
 from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import Names, identifier
@@ -214,6 +215,12 @@ class _Source:
         return numbers_as_inputs(result.trace, result.names, found) if self.symbols else nullcontext()
 
 
+def _plain(x: Any) -> Any:
+    """The array in a node of a graph, on the host: a program is of NumPy's calls."""
+    array = values(x)
+    return to_host(array) if on_device(array) else array
+
+
 _NARROW = (np.dtype(np.float16), np.dtype(np.float32))
 
 
@@ -227,7 +234,7 @@ class _Graph(_Source):
         self.leaves = [node for node in self.nodes if not node.op and node not in self.complements]
         self.data = [node for node in self.leaves if node.kind == "input"]
         self.labels = {x for node in self.nodes if node.loss is not None for x in node.inputs[1:] if x in self.data}
-        self.arrays = [values(node.x) for node in self.data]
+        self.arrays = [_plain(node.x) for node in self.data]
         self.shapes = [node.shape for node in self.leaves if node.kind == "parameter"]
 
     def twice(self, optimizer: Optimizer | None) -> tuple[Program, Program]:
@@ -247,7 +254,7 @@ class _Graph(_Source):
         arrays = dict(zip(self.data, self.with_examples(m), strict=True))
         tensors: dict[Node, Any] = {}
         for node in self.leaves:
-            value = arrays.get(node, values(node.x))
+            value = arrays.get(node, _plain(node.x))
             cast = value.dtype if node in self.labels and value.dtype in _NARROW else None
             array = trace.input(node.identifier, value if cast is None else value.astype(float))
             (result.parameters if node.kind == "parameter" else result.data).append(array.call)

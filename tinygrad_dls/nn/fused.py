@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.autodiff import op
+from tinygrad_dls.engine.devices import on_device
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Rule, values
 from tinygrad_dls.nn.labels import Check, check_finite, prepare
@@ -136,4 +137,4 @@ def fused_loss(
 
 def is_nan(J: Any) -> bool:
     """Whether a cost is NaN; what is not a number yet, as in a recording, is not."""
-    return isinstance(J := values(J), np.floating) and bool(J != J)
+    return (isinstance(J := values(J), np.floating) or on_device(J)) and bool(J != J)

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, below_one, boolean, positive_integer, summed
+from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.tensor import Tensor, values
 
 Check: TypeAlias = Callable[[Array], str]  # what is wrong with an array, in words; nothing if it passes
@@ -351,7 +352,7 @@ def _columns_of(Y: Array, n_classes: int) -> Array:
         raise ValueError("smooth_labels: n_classes must be 2 or more.")
     if problem := class_check(n_classes)(Y):
         raise ValueError(f"smooth_labels: {problem.replace('Z has', 'there are').replace(' rows, so', ' classes, so')}")
-    return np.arange(n_classes)[:, None] == Y
+    return like(np.arange(n_classes)[:, None], Y) == Y
 
 
 _class_checks: dict[int, Check] = {}

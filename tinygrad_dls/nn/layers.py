@@ -8,7 +8,8 @@ import numpy as np
 
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import as_array, floating, positive_integer
-from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.engine.devices import like
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn import init as initialisers
 from tinygrad_dls.nn.columns import not_columns, refuse_frame
 from tinygrad_dls.nn.init import Initialiser, generator
@@ -65,7 +66,7 @@ class Linear(Module):
         if W.shape != shape:
             raise ValueError(f"{self._describe()}: init gave W of shape {W.shape}; expected (n_out, n_in) = {shape}.")
         self.W = Parameter(W.astype(dtype))
-        self.b = Parameter(np.zeros((self.n_out, 1), dtype))
+        self.b = Parameter(like(np.zeros((self.n_out, 1), dtype), values(W)))
 
     def __call__(self, a: Any) -> Any:
         """``Z = W A + b`` for A of shape (n_in, m); Z is (n_out, m)."""
@@ -141,7 +142,7 @@ class Dropout(Module):
             return a
         if not isinstance(a, Tensor):
             a = as_array(a, "Dropout: A")
-        return dropout(a, self.rng.random(a.shape) < self.keep_prob, self.keep_prob)
+        return dropout(a, like(self.rng.random(a.shape) < self.keep_prob, values(a)), self.keep_prob)
 
     def _describe(self) -> str:
         return f"Dropout {self.keep_prob:g}"

@@ -22,6 +22,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, in_single, single_inside, summed
 from tinygrad_dls.engine.autodiff import op
+from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval, sigmoid, softmax
 from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn import weighted
@@ -253,7 +254,7 @@ def softmax_cross_entropy(Z: Any, Y: Any, *, sample_weight: Any = None) -> Any:
             f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
         )
     check_once(y, class_check(n_y))
-    columns = in_dtype(np.arange(n_y)[:, None] == y, Z.dtype)
+    columns = in_dtype(like(np.arange(n_y)[:, None], y) == y, Z.dtype)
     named = _one_hot.get()
     return _of_columns(Z, columns if named is None else named(columns), sample_weight)
 

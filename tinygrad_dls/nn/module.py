@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,6 +16,7 @@ from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.engine.viewed import Viewed
 from tinygrad_dls.nn.containers import ABSENT, Path, at, dotted, leaves, overlooked
 from tinygrad_dls.nn.evaluation import evaluation
+from tinygrad_dls.nn.state import Stateful
 
 if TYPE_CHECKING:
     from tinygrad_dls.nn.summary import Summary
@@ -44,7 +45,7 @@ class Parameter(Tensor):
         self._escaped = None  # no caller holds the copy
 
 
-class Module(Viewed):
+class Module(Stateful, Viewed):
     """Something with parameters: a layer, or a model of layers.
 
     Assign `Parameter` and other `Module` objects (or lists of them) as attributes; they are found in that order.
@@ -277,43 +278,6 @@ class Module(Viewed):
         for _, member in self._members():
             if isinstance(member, Module):
                 yield from member._modules(above)
-
-    def state_dict(self) -> dict[str, Array]:
-        """Copies of the parameters' arrays by name, ``{"W1": ..., "b1": ...}``, and of running statistics."""
-        saved = {name: p._value for name, p in self.named_parameters()}
-        saved |= {name: getattr(module, own) for name, module, own in self._buffers()}
-        return {name: array.copy() for name, array in saved.items()}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Set the parameters to copies of the arrays in `state_dict`.
-
-        Raises
-        ------
-        TypeError
-            If it is no mapping, or an entry is no array of numbers.
-        ValueError
-            If a name, shape or dtype differs. The error lists all the differences; nothing is changed then.
-        """
-        if not isinstance(state_dict, Mapping):
-            raise TypeError(f"this is not the state of a model, a dict of arrays by name: {shown(state_dict)}.")
-        new = {name: as_array(values(data), name) for name, data in state_dict.items()}
-        if problems := self._differences(new):
-            raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(problems) + ".")
-        for name, p in list(self.named_parameters()):
-            p.data = new[name].copy()
-        for name, module, attribute in self._buffers():
-            object.__setattr__(module, attribute, new[name].copy())
-
-    def _differences(self, new: Mapping[str, Array]) -> list[str]:
-        """In what arrays by name differ from the parameters and the running statistics: names, shapes and dtypes."""
-        own = dict(self.named_parameters()) | {name: getattr(module, its) for name, module, its in self._buffers()}
-        problems = [f"{name} is missing" for name in own if name not in new]
-        problems += [f"{name} is not a parameter of this model" for name in new if name not in own]
-        for name in own.keys() & new.keys():
-            (was, kind), (wanted, wanted_kind) = ((x[name].shape, x[name].dtype) for x in (new, own))
-            problems += [f"{name} is {was}; expected {wanted}"] * (was != wanted)
-            problems += [f"{name} is {kind}; expected {wanted_kind}"] * (kind != wanted_kind)
-        return sorted(problems)
 
     def train(self) -> None:
         """Switch to training: `Dropout` drops, `BatchNorm` normalises by the batch."""

@@ -108,7 +108,7 @@ class Standardizer(Module):
         layer = cls(x.shape[0], features=found or features, dtype=dtype)
         wrong = np.flatnonzero(~np.isfinite(x).all(axis=1))
         if wrong.size:
-            called = repr(layer.features[wrong[0]]) if layer.features else f"row {wrong[0]} of X"
+            called = repr(layer.features[int(wrong[0])]) if layer.features else f"row {wrong[0]} of X"
             raise ValueError(
                 f"{who}: {called} holds NaN or infinities, and has no mean. Drop or fill these cells first: "
                 "read_csv and from_frame take missing=."

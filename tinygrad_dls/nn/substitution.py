@@ -8,11 +8,12 @@ from functools import partial
 from types import MethodType
 from typing import Any, TypeVar
 
-from tinygrad_dls.engine.tensor import Tensor
+from tinygrad_dls.engine.devices import on_device, to_host
+from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.containers import leaves
 from tinygrad_dls.nn.module import Module, Parameter
 
-__all__ = ["twin_of", "with_parameters"]
+__all__ = ["on_host", "twin_of", "with_parameters"]
 
 M = TypeVar("M", bound="Module")
 
@@ -76,3 +77,21 @@ def twin_of(module: M) -> M:
             except Exception:  # whatever a user's object makes of it
                 continue
     return twin
+
+
+def on_host(module: M) -> tuple[M, dict[Parameter, Parameter]]:
+    """A copy of a module on the host, and its parameters by the module's own; itself, if it does not lie on a device.
+
+    What looks at numbers, such as a picture or a check, takes them there by name.
+    """
+    parameters = dict.fromkeys(p for _, p in module.named_parameters())
+    arrays = [getattr(inner, own) for _, inner, own in module._buffers()]
+    if not any(map(on_device, [*map(values, parameters), *arrays])):
+        return module, {}
+    twins = {p: copy.copy(p) for p in parameters}
+    for p, twin in twins.items():
+        twin._value, twin._grad, twin._escaped = to_host(values(p)), None, None
+    moved = with_parameters(module, twins)
+    for _, inner, own in moved._buffers():
+        object.__setattr__(inner, own, to_host(getattr(inner, own)))
+    return moved, twins

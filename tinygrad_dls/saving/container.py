@@ -15,6 +15,7 @@ import numpy as np
 
 from tinygrad_dls import schedules
 from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.extras import install
@@ -45,7 +46,7 @@ class Parts:
         """Add an array; what it is called in the file is another name, if that one is taken."""
         if x.dtype.name not in _DTYPES:
             raise TypeError(f"save: {name} is of {x.dtype}, which the file has no place for. Write .astype(float).")
-        x = np.array(as_array(x, name), x.dtype.newbyteorder("="), copy=None, order="C")
+        x = np.array(to_host(as_array(x, name)), x.dtype.newbyteorder("="), copy=None, order="C")
         while name in self.arrays:
             name += "_"
         self.arrays[name] = x

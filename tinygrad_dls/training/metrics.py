@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
@@ -78,7 +79,8 @@ def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
 
 def _checked(predictions: Array, Y: Array, several: bool = True) -> tuple[Array, Array]:
     """Predictions that are classes, or several labels, and labels in as many columns."""
-    predictions, Y = as_array(values(predictions), "predictions"), as_array(values(Y), "Y")
+    predictions = to_host(as_array(values(predictions), "predictions"))  # scores are of the host
+    Y = to_host(as_array(values(Y), "Y"))
     labels = several and predictions.ndim == 2 and predictions.shape[0] > 1 and predictions.shape == Y.shape
     rows = predictions.shape[0] if labels else 1
     if predictions.ndim != 2 or Y.ndim != 2 or predictions.shape != (rows, Y.shape[1]):
@@ -134,12 +136,13 @@ def _first_broken(x: Array) -> Any:
 
 def is_one_class_each(Y: Array) -> bool:
     """Whether columns of several rows are one class each: one-hot, or probabilities that sum to 1."""
-    Y = Y.astype(float)
+    Y = to_host(Y).astype(float)
     return bool((Y >= 0).all() and (abs(Y.sum(axis=0) - 1) < 1e-3).all())  # float16 sums ten of them to 1e-3
 
 
 def is_of_classes(model: Module, rows: int, Y: Array) -> bool:
     """Whether labels are of classes that a model with so many rows of output can predict."""
+    Y = to_host(Y)
     if Y.shape[0] > 1:
         several = isinstance(model, Classifier) and model.several_labels
         return bool(np.isin(Y, (0, 1)).all()) if several else is_one_class_each(Y)

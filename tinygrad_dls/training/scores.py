@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, real_number
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.extras import install
@@ -186,7 +187,7 @@ def _accuracy(seen: _Seen) -> float:
 def _labels(seen: _Seen, name: str, average: str) -> tuple[Array, Array]:
     """The labels and the predictions, as scikit-learn takes them: one class for each example, or rows of several."""
     _refuse_numbers(seen)
-    predictions, Y = seen.predictions(), _hard(seen.Y)
+    predictions, Y = to_host(seen.predictions()), _hard(seen.Y)
     accuracy(predictions, Y)  # which refuses what does not fit
     if predictions.shape[0] > 1:  # several labels
         if not average:
@@ -201,7 +202,7 @@ def _labels(seen: _Seen, name: str, average: str) -> tuple[Array, Array]:
 def _auc(metrics: Any, average: str, seen: _Seen) -> float:
     """The area under the curve of true and false positives: of probabilities, not of predictions."""
     _refuse_numbers(seen)
-    A, Y = seen.probabilities(), _hard(seen.Y)
+    A, Y = to_host(seen.probabilities()), _hard(seen.Y)
     several = A.shape[0] > 1 and Y.shape == A.shape and bool(getattr(seen.model, "several_labels", False))
     if several != (average == "macro") or (A.shape[0] > 1) != bool(average):
         right = "'auc_macro'" if several else "'auc_ovr' or 'auc_ovo'" if A.shape[0] > 1 else "'auc'"
@@ -227,12 +228,12 @@ def _r2(metrics: Any, seen: _Seen) -> float:
     """How much of the variance of the numbers is explained, the mean over the rows."""
     if not seen.numbers:
         raise ValueError("it is for numbers, and the loss is of classes, or of something else than errors.")
-    A = seen.output()
-    if A.shape != seen.Y.shape:
-        raise ValueError(f"the model gives {A.shape}, and Y is {seen.Y.shape}.")
+    A, Y = to_host(seen.output()), to_host(seen.Y)
+    if A.shape != Y.shape:
+        raise ValueError(f"the model gives {A.shape}, and Y is {Y.shape}.")
     if A.shape[1] < 2:
         raise ValueError("there is no variance of a single example.")
-    return float(metrics.r2_score(seen.Y.T, A.T)) if np.isfinite(A).all() else math.nan
+    return float(metrics.r2_score(Y.T, A.T)) if np.isfinite(A).all() else math.nan
 
 
 def _refuse_numbers(seen: _Seen) -> None:
@@ -242,6 +243,7 @@ def _refuse_numbers(seen: _Seen) -> None:
 
 def _hard(Y: Array) -> Array:
     """Labels that are of classes, and not soft."""
+    Y = to_host(Y)
     if not are_whole(Y) or (Y.shape[0] > 1 and not np.isin(Y, (0, 1)).all()):
         raise ValueError("the labels of the validation data are soft, or numbers; it is for classes.")
     return Y

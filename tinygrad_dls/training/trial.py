@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, below_one
+from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.evaluation import evaluated
@@ -57,7 +58,7 @@ def tried(
         if apart and not model._sigmoids:
             model._sigmoids = True
         several = Y.shape[0] > 1 and not is_one_class_each(Y)
-        if several and (apart or ending or np.isin(Y, (0, 1)).all()) and not model.several_labels:
+        if several and (apart or ending or np.isin(to_host(Y), (0, 1)).all()) and not model.several_labels:
             model.several_labels = True
     return Trial(validation is not None and is_of_classes(model, rows, validation[1]), False)
 

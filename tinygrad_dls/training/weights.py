@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, real_number
+from tinygrad_dls.engine.devices import like, to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.labels import check_any_weight, check_weights, prepare_weights
@@ -24,7 +25,7 @@ def weights_of(sample_weight: Any, class_weight: Any, Y: Array, dtype: np.dtype[
     weights = None if sample_weight is None else weights_of_examples(sample_weight, Y.shape[1], dtype, "fit")
     if class_weight is None:
         return weights
-    of_classes = _of_classes(class_weight, Y).astype(dtype)
+    of_classes = like(_of_classes(class_weight, to_host(Y)).astype(dtype), Y)
     if weights is None:
         return of_classes
     both: Array = weights * of_classes
