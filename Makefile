@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs pytest deep mutants bench bench-quick soak format clean
+.PHONY: demo test lint types docs pytest deep mutants bench bench-quick gpu soak format clean
 
 demo: .venv/demo
 	$(BIN)/python -m examples.demo demo_output
@@ -40,6 +40,11 @@ bench-quick: .venv/bench
 
 bench-%: .venv/bench
 	$(BIN)/python -m benchmarks.$*
+
+# CuPy is a large download, and made for a card: it is installed where there is one.
+gpu: .venv/test
+	if nvidia-smi --list-gpus >/dev/null 2>&1; then $(MAKE) .venv/gpu; fi
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.gpu
 
 soak: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak

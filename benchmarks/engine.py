@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 
 import tinygrad_dls as tg
 from benchmarks.peers import Parameters, Peer
 from benchmarks.problems import Problem
+from tinygrad_dls.engine.devices import to_host
 
 
 def _trained(problem: Problem) -> tuple[tg.nn.Module, Callable, tg.optim.Optimizer]:
@@ -22,7 +24,7 @@ def _trained(problem: Problem) -> tuple[tg.nn.Module, Callable, tg.optim.Optimiz
 
 
 def _parameters(model: tg.nn.Module) -> Parameters:
-    state = model.state_dict()
+    state = {name: to_host(x) for name, x in model.state_dict().items()}
     return state if "W1" in state else {name + "1": value for name, value in state.items()}
 
 
@@ -30,10 +32,12 @@ def _restart(model: tg.nn.Module, parameters: Parameters) -> None:
     model.load_state_dict(dict(zip(model.state_dict(), parameters.values(), strict=True)))
 
 
-def eager(problem: Problem) -> Peer:
-    """Record a graph, walk it back, update."""
-    X, Y = problem.data
+def eager(problem: Problem, *, library: str = "numpy") -> Peer:
+    """Record a graph, walk it back, update; with the arrays of a library, where they lie."""
+    move = importlib.import_module(library).asarray
+    X, Y = map(move, problem.data)
     model, loss, optimizer = _trained(problem)
+    model.to(move)
 
     def step() -> float:
         J = loss(model(X), Y)

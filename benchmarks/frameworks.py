@@ -17,13 +17,14 @@ from benchmarks.problems import Problem
 # -- PyTorch ----------------------------------------------------------------------------------------------------------
 
 
-def _torch_data(problem: Problem) -> tuple[Any, Any]:
+def _torch_data(problem: Problem, device: str = "cpu") -> tuple[Any, Any]:
     """X with examples as rows, and labels as PyTorch's losses take them: floats for one class, else class indices."""
     import torch
 
     X, Y = problem.data
     rows = torch.from_numpy(np.ascontiguousarray(X.T))
-    return rows, torch.from_numpy(np.ascontiguousarray(Y.T) if problem.binary else Y.argmax(axis=0))
+    labels = torch.from_numpy(np.ascontiguousarray(Y.T) if problem.binary else Y.argmax(axis=0))
+    return rows.to(device), labels.to(device)
 
 
 def _torch_loss(problem: Problem) -> Callable[[Any, Any], Any]:
@@ -43,7 +44,7 @@ def _torch_network(parameters: list[Any], X: Any) -> Any:
 
 def _torch_parameters(parameters: list[Any]) -> Parameters:
     """In the course's shapes, by the course's names; PyTorch's W has them, its b is flat."""
-    arrays = [p.detach().numpy().copy() for p in parameters]
+    arrays = [p.detach().cpu().numpy().copy() for p in parameters]
     return {f"{'Wb'[i % 2]}{i // 2 + 1}": array.reshape(len(array), -1) for i, array in enumerate(arrays)}
 
 
@@ -55,18 +56,18 @@ def _torch_restart(own: list[Any], parameters: Parameters) -> None:
             p.copy_(torch.from_numpy(first.reshape(p.shape)))
 
 
-def torch_eager(problem: Problem, *, threads: int = 1, update: str = "foreach") -> Peer:
+def torch_eager(problem: Problem, *, threads: int = 1, update: str = "foreach", device: str = "cpu") -> Peer:
     """``nn.Sequential`` and ``optim.SGD`` (over lists of tensors, or fused), or functions and an update by hand."""
     import torch
 
     torch.set_num_threads(threads)
-    X, Y = _torch_data(problem)
+    X, Y = _torch_data(problem, device)
     loss = _torch_loss(problem)
     rate = problem.learning_rate
     dtype = getattr(torch, problem.dtype)
     layers: list[Any] = []
     for n_in, n_out in zip(problem.sizes, problem.sizes[1:], strict=False):
-        layers += [torch.nn.Linear(n_in, n_out, dtype=dtype), torch.nn.Tanh()]
+        layers += [torch.nn.Linear(n_in, n_out, dtype=dtype, device=device), torch.nn.Tanh()]
     model = torch.nn.Sequential(*layers[:-1])
     own = list(model.parameters())
     _torch_restart(own, problem.parameters)
@@ -145,14 +146,17 @@ def torch_compile(problem: Problem, *, threads: int = 1, formulation: str = "fun
 # -- JAX --------------------------------------------------------------------------------------------------------------
 
 
-def jax_jit(problem: Problem, *, examples: str = "columns", wait: bool = True) -> Peer:
+def jax_jit(problem: Problem, *, examples: str = "columns", wait: bool = True, platform: str = "") -> Peer:
     """One jitted function of one flat, donated array of parameters, which is faster than a list of them.
 
     JAX returns before a result is there. With `wait`, a step ends when its cost is known, as the other peers' steps do;
-    without, steps queue up, and only the last one is waited for.
+    without, steps queue up, and only the last one is waited for. A `platform` that it is not on is an error.
     """
     import jax
     import jax.numpy as jnp
+
+    if platform not in ("", found := jax.devices()[0].platform):
+        raise RuntimeError(f"JAX runs on the {found} here")
 
     jax.config.update("jax_enable_x64", problem.dtype == "float64")
     by_rows = examples == "rows"

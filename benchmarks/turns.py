@@ -124,6 +124,11 @@ def _turn(peer: Peer, problem: Problem, seconds: float) -> tuple[float, float]:
     return (end - start) / steps, max(0.0, others - CLOCK) / (end - began)
 
 
+def seconds_per_step(peer: Peer, problem: Problem, seconds: float) -> float:
+    """Seconds per step, over about as many seconds, in this process."""
+    return _turn(peer, problem, seconds)[0]
+
+
 def _busy() -> float:
     """Seconds of processor time that this machine has spent in all, or lost to its neighbours, as far as it says."""
     try:

@@ -1,11 +1,12 @@
 """The benchmarks compare equal things: the peers that need no extra take the same steps at every measured shape."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from benchmarks import estimators, report
+from benchmarks import engine, estimators, gpu, report
 from benchmarks.problems import DTYPES, SHAPES, Problem
 from benchmarks.turns import PEERS, REFERENCE, check_equal, first_steps, made
 
@@ -62,3 +63,40 @@ def test_the_page_of_the_estimators_shows_what_was_measured():
     page = estimators.PAGE.read_text()
     assert estimators.written(page) == page
     assert len(estimators.load("estimators")["rows"]) == len(estimators.DATA)
+
+
+@pytest.mark.parametrize("problem", [Problem((2, 4, 1), 40, "float64"), Problem((5, 4, 3), 20, "float32")], ids=str)
+def test_the_engine_takes_the_same_steps_on_a_device(problem):
+    expected = first_steps(made(REFERENCE, problem, {}))
+    check_equal(first_steps(engine.eager(problem, library="tests.support.device_array")), expected, problem)
+
+
+def test_what_a_gpu_is_compared_with_is_made_of_the_same_peers(monkeypatch):
+    monkeypatch.setattr(gpu, "SECONDS", 0.02)
+    problem = Problem((2, 4, 1), 40, "float64")
+    for name in (gpu.REFERENCE, "tinygrad_dls on NumPy"):
+        took, steps = gpu.measured(name, problem)
+        assert took > 0
+        check_equal(steps, first_steps(made(REFERENCE, problem, {})), problem)
+
+
+def test_a_peer_that_has_no_gpu_says_why():
+    assert gpu.measured("JAX jit", Problem((2, 4, 1), 40, "float64")).startswith("not run: ")
+
+
+@pytest.mark.skipif(gpu.CUPY is not None, reason="there is a GPU")
+def test_without_a_gpu_nothing_is_tested_and_that_is_said(capsys):
+    gpu.main()
+    said = capsys.readouterr().out
+    assert said.startswith("No GPU, no test: CuPy ")
+    assert said.endswith("[gpu]'\n")
+
+
+def test_all_tests_of_devices_are_among_those_that_run_on_a_gpu():
+    using = {
+        str(path.relative_to(gpu.ROOT))
+        for path in (gpu.ROOT / "tests").rglob("test_*.py")
+        if re.search(r"def test_\w+\(device\b", path.read_text(encoding="utf-8"))
+    }
+    assert len(using) >= 4
+    assert using - set(gpu.TESTS) == set()

@@ -266,12 +266,11 @@ class Optimizer:
         state = [tuple(as_array(values(x), "an array of the state").copy() for x in s) for s in state]
         if len(state) != len(self.parameters):
             raise ValueError(f"this is the state of {len(state)} parameters, not of {len(self.parameters)}.")
-        for i, (p, s) in enumerate(zip(self.parameters, state, strict=True)):
-            start = self._start(p)
-            got, expected = ([(x.shape, str(x.dtype)) for x in arrays] for arrays in (s, start))
+        for p, s in zip(self.parameters, state, strict=True):
+            got, expected = ([(x.shape, str(x.dtype)) for x in arrays] for arrays in (s, self._start(p)))
             if got and got != expected:
                 raise ValueError(f"the state of {p.name or 'a parameter'} is {got}; expected {expected}.")
-            state[i] = tuple(map(beside, s, start))
+        state = [tuple(map(beside, s, self._start(p))) for p, s in zip(self.parameters, state, strict=True)]
         self.steps = int(steps)
         self._state = {p: s for p, s in zip(self.parameters, state, strict=True) if s}
 

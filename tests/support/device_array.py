@@ -234,6 +234,9 @@ def to_device(x, dtype=None):
     return DeviceArray(np.array(x, dtype=dtype))
 
 
+asarray = to_device  # as CuPy calls it
+
+
 def to_host(x):
     """NumPy's array, as ``cupy.asnumpy`` makes it."""
     return x.get() if isinstance(x, DeviceArray) else np.asarray(x)
