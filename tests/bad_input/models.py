@@ -20,7 +20,7 @@ from tests.bad_input.calls import (
     unchanged,
     values_of,
 )
-from tests.bad_input.corruptions import arrays_instead, as_plain
+from tests.bad_input.corruptions import arrays_instead, as_plain, scalars_instead
 from tests.bad_input.ops import flag, softmax
 from tests.bad_input.tensors import same_shape
 
@@ -279,6 +279,18 @@ call("nn.Module.load_state_dict", A(X3[None], role="W"), A([[0.5]], role="b"), r
      run=lambda W, b: loaded({"W": W, "b": b}))  # fmt: skip
 call("nn.Module.load_state_dict", O("state_dict", {"W": X3[None], "b": np.array([[0.5]])}), run=loaded,
      reference=lambda s: fits(s["W"], s["b"]), names=("state",))  # fmt: skip
+
+
+def moved(move):
+    model = tg.nn.LogisticRegression(3)
+    with unchanged(model):
+        model.to(move)
+    return model
+
+
+call("nn.Module.to", Place("move", np.asfortranarray, lambda good: no_functions(scalars_instead(good))), run=moved,
+     reference=lambda f: np.zeros((1, 3)) if f is np.asfortranarray else refuses(),
+     names=("to takes a function",))  # fmt: skip
 
 
 # -- initialisers -----------------------------------------------------------------------------------------------------

@@ -15,7 +15,10 @@ X, Y = np.ones((2, 2)), np.array([[1.0, 0.0]])
 USES = {
     "a Tensor": (lambda: tg.Tensor(ROWS, name="W1"), "W1"),
     "an op": (lambda: tg.tanh(ROWS), "tanh: argument 1 is (2, 2); argument 1"),
-    "an op beside a Tensor": (lambda: tg.Tensor(X) + ROWS, "add: argument 1 is (2, 2), argument 2 is (2, 2); argument 2"),
+    "an op beside a Tensor": (
+        lambda: tg.Tensor(X) + ROWS,
+        "add: argument 1 is (2, 2), argument 2 is (2, 2); argument 2",
+    ),
     "a seed": (lambda: (tg.Tensor(X, requires_grad=True) * 2).backward(ROWS), "the seed"),
     "a gradient": (lambda: setattr(tg.Tensor(X), "grad", ROWS), "grad"),
     "a comparison": (lambda: tg.Tensor(X) == ROWS, "equal: argument 2"),

@@ -2,11 +2,15 @@
 
 import copy
 import pickle
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from conftest import PAGES
 from tinygrad_dls.engine.devices import on_device
 
 BCE = tg.binary_cross_entropy_with_logits
@@ -192,6 +196,17 @@ def test_early_stopping_puts_back_what_was_best_on_the_device(device):
         )  # fmt: skip
         found.append(model)
     hold(device, *found)
+
+
+def test_the_page_about_devices_runs_on_one(device, monkeypatch):
+    """As it would where CuPy finds a GPU, which the strict class stands for."""
+    runtime = SimpleNamespace(getDevice=lambda: 0)
+    cupy = SimpleNamespace(asarray=device.array, asnumpy=device.host, cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    examples = list(PAGES.parse(Path(__file__).parents[2] / "docs" / "device_arrays.md").examples())
+    for example in examples:
+        example.evaluate()
+    assert type(examples[0].namespace["dX"]) is device.kind
 
 
 # -- moving -----------------------------------------------------------------------------------------------------------
