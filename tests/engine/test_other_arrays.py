@@ -42,8 +42,8 @@ def test_another_library_is_named_wherever_its_arrays_come_in(name):
     with pytest.raises(TypeError) as error:
         use()
     assert str(error.value) == (
-        f"{what} is an array of another library (array_api_strict Array), whose graph and device would be lost. Convert "
-        "it first: np.asarray(x), or x.detach().cpu().numpy() of PyTorch."
+        f"{what} is an array of another library (array_api_strict Array), whose graph and device would be lost. "
+        "Convert it first: np.asarray(x), or x.detach().cpu().numpy() of PyTorch."
     )
 
 
