@@ -46,7 +46,7 @@ Rule: TypeAlias = tuple[Array, tuple[VJP | None, ...]]
 _WRITING = {np.copyto, np.put, np.place, np.putmask, np.put_along_axis}
 
 NUMBER = "a Python number"  # as errors call what code asks for
-_NUMBERS = {np.float64, np.float32}  # what most costs are: a quick way, as every step ends with one
+_NUMBERS: set[Any] = {np.float64, np.float32}  # what most costs are: a quick way, as every step ends with one
 
 # What a NumPy function means for Tensors. `op` and `implements` fill it.
 implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
