@@ -76,7 +76,11 @@ def table(card: str) -> None:
                 continue
             took, steps = found
             expected = steps if name == REFERENCE else expected
-            check_equal(steps, expected, problem)
+            try:
+                check_equal(steps, expected, problem)
+            except AssertionError as error:  # of one peer: the others are compared all the same
+                print(f"  {name:24}other numbers: {' '.join(str(error).split())[:80]}", flush=True)
+                continue
             print(f"  {name:24}{took * 1e6:12,.1f}", flush=True)
 
 
@@ -91,6 +95,7 @@ def main() -> None:
     if failed := subprocess.run(tests, check=False, cwd=ROOT).returncode:
         raise SystemExit(failed)
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # or JAX takes three quarters of the GPU's memory
+    os.environ["JAX_DEFAULT_MATMUL_PRECISION"] = "highest"  # or its float32 products may have ten bits
     table(card)
 
 

@@ -243,6 +243,24 @@ def test_a_tensor_of_the_device_is_no_plain_array_by_itself(device):
         np.asarray(tg.Tensor(device.array(ROWS)))
 
 
+def test_comparisons_take_numbers_of_numpy(device):
+    x = tg.Tensor(device.array(ROWS))
+    for number in (0.5, np.float64(0.5), np.float32(0.5)):
+        device.is_close(x > number, np.greater(ROWS, number))
+    for compared in (lambda: x > ROWS, lambda: x == np.array(1.0)):
+        with pytest.raises(TypeError, match=r"lies on a device .* and argument 2 is NumPy's"):
+            compared()
+
+
+def test_seldom_keywords_of_reductions(device):
+    x, chosen = device.array(ROWS), ROWS > 0.45
+    t = tg.Tensor(x)
+    device.is_close(np.sum(t, where=x > 0.45).data, np.sum(ROWS, where=chosen))
+    device.is_close(np.mean(t, where=x > 0.45).data, np.mean(ROWS, where=chosen))
+    device.is_close(np.max(t, axis=0, initial=0.5).data, np.max(ROWS, axis=0, initial=0.5))
+    device.is_close(np.clip(t, device.array(ROWS[:1]), np.float64(0.6)).data, np.clip(ROWS, ROWS[:1], 0.6))
+
+
 def test_copies_of_tensors_stay_on_the_device(device):
     x = tg.Tensor(device.array(ROWS), requires_grad=True)
     J = copy.deepcopy(np.sum(x * x))

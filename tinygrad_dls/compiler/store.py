@@ -21,6 +21,8 @@ import numpy as np
 
 from tinygrad_dls.compiler.draft import Layout
 from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.devices import called_kind, on_device
+from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.optimizer import Optimizer
 
@@ -182,10 +184,10 @@ class ParameterStore:
         known = [optimizer._state.get(p) for p in self.parameters]
         here = [x[...] for x in buffer[0].patterns]
         for i, (p, view, state) in enumerate(zip(self.parameters, here, known, strict=True)):
-            view[...] = p._value
+            view[...] = _numpys(p._value, p)
             for k, x in zip(self.kinds[i], self._whole(optimizer, i, state), strict=True):
                 if k:
-                    buffer[k].patterns[i][...] = x
+                    buffer[k].patterns[i][...] = _numpys(x, p)
         # from here on, until the parameters are given their views, all is gathered again
         self._take(self.front, buffer)
         self.state, self.is_whole, self.here = known, False, here
@@ -266,3 +268,14 @@ class ParameterStore:
         """Copies in the place of what is small and was kept by somebody."""
         for i in (i for of, i in self.apart if of == k):
             arrays[i] = arrays[i].copy()
+
+
+def _numpys(x: Array, p: Tensor) -> Array:
+    """The array of a parameter, or of its state, unless it has been moved to a device since the step was compiled."""
+    if on_device(x):
+        raise RecordingError(
+            f"{p.name or 'a parameter'}, or what the optimizer remembers of it, lies on a device ({called_kind(x)}), "
+            "and a compiled step computes with NumPy's arrays. Bring them back: model.to(cupy.asnumpy), and then "
+            "optimizer.load_state_dict(optimizer.state_dict())."
+        )
+    return x

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls.engine.arrays import as_array, positive_integer
+from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 
@@ -233,7 +234,7 @@ def one_hot(Y: Any, n_classes: int | None = None) -> FloatArray:
     if y.min() < 0 or y.max() >= n:
         wrong = y.min() if y.min() < 0 else y.max()
         raise ValueError(f"one_hot: Y holds {wrong}; class indices of {n} classes are 0 ... {n - 1}.")
-    columns: FloatArray = (np.arange(n)[:, None] == y.reshape(1, -1)).astype(float)
+    columns: FloatArray = (like(np.arange(n)[:, None], y) == y.reshape(1, -1)).astype(float)
     return columns
 
 

@@ -674,7 +674,8 @@ def _compared(function: Any) -> Any:
     def compare(x: Any, y: Any) -> Any:
         y = values(y)
         if not isinstance(y, (int, float)):  # which have no precision of their own
-            y = as_array(y, f"{function.__name__}: argument 2")
+            array = as_array(y, f"{function.__name__}: argument 2")
+            y = array[()] if isinstance(y, np.generic) else array  # a number stays one: all kinds take it
         try:
             return function(values(x), y)
         except EXPLAINED as error:
