@@ -84,6 +84,38 @@ def test_a_peer_that_has_no_gpu_says_why():
     assert gpu.measured("JAX jit", Problem((2, 4, 1), 40, "float64")).startswith("not run: ")
 
 
+def test_the_table_of_a_gpu_compares_what_takes_the_same_steps(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "SECONDS", 0.01)
+    monkeypatch.setattr(gpu, "PROBLEMS", [Problem((2, 4, 1), 40, "float64")])
+    monkeypatch.setattr(gpu, "in_a_process", gpu.measured)
+    there = {"library": "tests.support.device_array"}
+    peers = {
+        gpu.REFERENCE: ("by_hand.plain", {}),
+        "there": ("engine.eager", there),
+        "nowhere": ("engine.eager", {"of": 1}),
+    }
+    monkeypatch.setattr(gpu, "PEERS", peers)
+    gpu.table("this card")
+    title, problem, reference, same, other = filter(None, capsys.readouterr().out.splitlines())
+    assert title.endswith("on this card")
+    assert problem == "2-4-1, m = 40, float64"
+    assert all(float(line.split()[-1]) > 0 for line in (reference, same))
+    assert "not run: eager() got an unexpected keyword argument 'of'" in other
+
+
+def test_the_table_of_a_gpu_says_whose_numbers_are_others(monkeypatch, capsys):
+    problem, first = Problem((2, 4, 1), 40, "float64"), first_steps(made(REFERENCE, SHRUNK[0], {}))
+    wrong = [2 * J for J in first[0]], first[1]
+    found = {gpu.REFERENCE: (1e-6, first), "tinygrad_dls on NumPy": (1e-6, wrong)}
+    monkeypatch.setattr(gpu, "PROBLEMS", [problem])
+    monkeypatch.setattr(gpu, "PEERS", found)
+    monkeypatch.setattr(gpu, "in_a_process", lambda name, problem: found[name])
+    gpu.table("this card")
+    *_, reference, other = capsys.readouterr().out.splitlines()
+    assert reference.split()[-1] == "1.0"
+    assert "other numbers: Not equal to tolerance" in other
+
+
 @pytest.mark.skipif(gpu.CUPY is not None, reason="there is a GPU")
 def test_without_a_gpu_nothing_is_tested_and_that_is_said(capsys):
     gpu.main()

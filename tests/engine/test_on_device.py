@@ -295,6 +295,16 @@ def test_the_helpers_leave_numpys_arrays_as_they_are(device):
     np.testing.assert_array_equal(beside(there, x), np.zeros(3))
 
 
+def test_an_array_of_numpys_kind_that_has_a_get_is_of_the_host():
+    class Keyed(np.ndarray):
+        def get(self, key):
+            raise NotImplementedError
+
+    x = np.ones(2).view(Keyed)
+    assert not on_device(x)
+    assert to_host(x).sum() == np.sum(tg.Tensor(x)).item() == 2.0
+
+
 def test_a_step_waits_for_the_device_only_to_see_whether_the_cost_is_a_number():
     x, y = (DeviceArray(a.copy()) for a in (ROWS, LABELS))
     model = tg.nn.TwoLayerNetwork(2, 3, rng=0)

@@ -16,9 +16,13 @@ __all__ = ["beside", "called_kind", "like", "on_device", "to_host"]
 
 
 def on_device(x: Any) -> bool:
-    """Whether an array lies on a device: it has CuPy's ``get`` then, which gives NumPy's array of its numbers."""
+    """Whether an array lies on a device: it has CuPy's ``get`` then, which gives NumPy's array of its numbers.
+
+    A subclass of NumPy's arrays may have a method of that name, too, but its memory is the host's.
+    """
     kind = type(x)
-    return hasattr(kind, "get") and hasattr(kind, "__array_function__")
+    is_array = hasattr(kind, "get") and hasattr(kind, "__array_function__")
+    return is_array and not hasattr(kind, "__array_interface__")
 
 
 def like(made: Any, x: Any) -> Any:
