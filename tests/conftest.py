@@ -10,11 +10,11 @@ from tests.support.browser import BROWSER, NAMES
 from tests.support.devices import DEVICES
 from tests.support.latex import PDFLATEX
 
-WITHOUT_JAX = find_spec("jax") is None
+WITHOUT_JAX, WITHOUT_CUPY = (find_spec(name) is None for name in ("jax", "cupy"))
 OF_BROWSERS = ["drawing/test_page_in_browser.py", "views/test_views_in_browser.py", "test_notebooks_in_browser.py"]
 collect_ignore = ["mutants.py"]  # which needs the tool of `make mutants`
 collect_ignore += ["engine/test_jax.py"] * WITHOUT_JAX + OF_BROWSERS * (BROWSER is None)
-collect_ignore += ["derivations/test_latex.py"] * (PDFLATEX is None)
+collect_ignore += ["derivations/test_latex.py"] * (PDFLATEX is None) + ["engine/test_cupy.py"] * WITHOUT_CUPY
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=3_000)
@@ -33,6 +33,10 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             f"NOT RUN, without a browser: tests/{', tests/'.join(OF_BROWSERS)}. Install one of {', '.join(NAMES)}",
             red=True,
+        )
+    if WITHOUT_CUPY:
+        terminalreporter.write_line(
+            'NOT RUN, without CuPy: tests/engine/test_cupy.py. pip install "tinygrad_dls[gpu]"', red=True
         )
     if PDFLATEX is None:
         terminalreporter.write_line("NOT RUN, without pdflatex: tests/derivations/test_latex.py.", red=True)

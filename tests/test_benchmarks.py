@@ -116,11 +116,12 @@ def test_the_table_of_a_gpu_says_whose_numbers_are_others(monkeypatch, capsys):
     assert "other numbers: Not equal to tolerance" in other
 
 
-@pytest.mark.skipif(gpu.CUPY is not None, reason="there is a GPU")
-def test_without_a_gpu_nothing_is_tested_and_that_is_said(capsys):
+def test_without_a_gpu_nothing_is_tested_and_that_is_said(monkeypatch, capsys):
+    monkeypatch.setattr(gpu, "CUPY", None)
+    monkeypatch.setattr(gpu, "WHY_NOT", "CuPy finds no GPU")
     gpu.main()
     said = capsys.readouterr().out
-    assert said.startswith("No GPU, no test: CuPy ")
+    assert said.startswith("No GPU, no test: CuPy finds no GPU. On a machine with an NVIDIA card: pip install ")
     assert said.endswith("[gpu]'\n")
 
 

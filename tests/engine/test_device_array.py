@@ -1,18 +1,13 @@
 """The class that stands for arrays on a device refuses what CuPy refuses, so that a test with it can fail."""
 
 import copy
-import functools
-import importlib
-import inspect
 import pickle
-import warnings
 import weakref
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from tests.support.device_array import LACKING, REFUSED, DeviceArray, to_device, to_host
+from tests.support.device_array import REFUSED, DeviceArray, to_device, to_host
 
 ROWS = np.arange(6.0).reshape(2, 3)
 
@@ -117,46 +112,3 @@ def test_views_copies_pickles_and_references_are_as_of_cupy():
         np.testing.assert_array_equal(twin.get(), ROWS)
     np.testing.assert_array_equal(np.asarray([1.0, 2.0], like=x).get(), [1.0, 2.0])
     assert type(np.zeros(2, like=x)) is DeviceArray
-
-
-# -- held against CuPy ------------------------------------------------------------------------------------------------
-
-WITHOUT_CUPY = pytest.mark.skipif(find_spec("cupy") is None, reason="CuPy is not installed")
-
-
-def of_cupy(name):
-    """CuPy's function of a name such as ``linalg.norm``; None if it has none of its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that there is no GPU
-        cupy = importlib.import_module("cupy")
-    try:
-        return functools.reduce(getattr, name.split("."), cupy)
-    except AttributeError:
-        return None
-
-
-@WITHOUT_CUPY
-def test_cupy_lacks_these_functions():
-    assert {name for name in LACKING if of_cupy(name) is not None} == set()
-
-
-@WITHOUT_CUPY
-def test_cupy_has_all_others_that_go_through_the_protocols():
-    names = {n for n, f in vars(np).items() if isinstance(f, np.ufunc) or hasattr(f, "_implementation")}
-    names |= {f"linalg.{n}" for n, f in vars(np.linalg).items() if hasattr(f, "_implementation")}
-    assert {name for name in names - LACKING if of_cupy(name) is None} == set()
-
-
-@WITHOUT_CUPY
-@pytest.mark.parametrize("name", sorted(REFUSED))
-def test_cupy_does_not_take_these_keywords(name):
-    assert REFUSED[name] & inspect.signature(of_cupy(name)).parameters.keys() == set()
-
-
-@WITHOUT_CUPY
-def test_arrays_of_cupy_have_all_that_is_used_of_them():
-    there = dir(of_cupy("ndarray"))
-    assert {name for name in vars(DeviceArray) if not name.startswith("_")} - {"waits"} - set(there) == set()
-    for name in ("__array_interface__", "__index__", "__round__", "__dict__"):
-        assert name not in there
-        assert name not in dir(DeviceArray)

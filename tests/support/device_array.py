@@ -18,7 +18,7 @@ so. The manners are facts of CuPy 14.2 and of its documentation; where versions 
   ``__round__`` are not there. Arrays are unhashable, have weak references and ``base``, and no ``flags.writeable``.
 - Arrays have no ``__dict__``, and pickles and copies of them are arrays on the device again.
 
-`test_device_array` holds `LACKING` and the refused keywords against CuPy where CuPy is installed.
+`test_cupy` holds `LACKING`, the refused keywords and the methods against CuPy, where that is installed.
 """
 
 import numpy as np

@@ -10,9 +10,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tinygrad_dls.engine.arrays import Array, as_array, boolean
-from tinygrad_dls.engine.errors import article, shown
+from tinygrad_dls.engine.errors import article
 from tinygrad_dls.engine.identity import ById
-from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.viewed import Viewed
 from tinygrad_dls.nn.containers import ABSENT, Path, at, dotted, leaves, overlooked
 from tinygrad_dls.nn.evaluation import evaluation
