@@ -238,6 +238,14 @@ def test_a_tensor_of_the_device_shows_its_numbers_and_gives_them_by_name(device)
     assert bool(x[0, 0] > 0)
 
 
+@pytest.mark.parametrize("n", [2, 200])
+def test_a_tensor_of_the_device_shows_its_numbers_in_a_notebook_and_where_they_lie(device, n):
+    shown = [tg.Tensor(make(np.ones((1, n)) / 4), name="x")._repr_html_() for make in (device.array, of_numpy)]
+    assert "0.25, 0.25" in shown[0]
+    assert device.kind.__name__ in shown[0]
+    assert device.kind.__name__ not in shown[1]
+
+
 def test_a_tensor_of_the_device_is_no_plain_array_by_itself(device):
     with pytest.raises(TypeError, match="not allowed"):
         np.asarray(tg.Tensor(device.array(ROWS)))

@@ -57,6 +57,9 @@ LOOKS = {  # of a way to move arrays, and a path; the text that comes of it
     "code of a model with statistics": lambda move, path: str(
         tg.numpy_source(model_of(move), move(X), move(Y), loss=BCE)
     ),
+    "summary": lambda move, path: str(model_of(move).summary(move(X))),
+    "summary in a notebook": lambda move, path: model_of(move).summary(move(X))._repr_html_(),
+    "model in a notebook": lambda move, path: model_of(move)._repr_html_(),
     "report": lambda move, path: tg.report(two_layers(move), move(X), move(Y), loss=BCE, values=True).html,
     "ONNX": lambda move, path: written(lambda p: tg.onnx.export(model_of(move), p, move(X)), path),
 }

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.engine.devices import on_device, to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.views import markup
@@ -60,6 +61,7 @@ def _of_gradient(x: Tensor) -> str:
 
 def _numbers(x: Any) -> str:
     """The entries of an array, the first and the last of a large one; an array of another kind says itself."""
+    x = to_host(x) if on_device(x) else x
     if isinstance(x, Tensor) or not hasattr(x, "__array_interface__"):
         return str(x)
     return np.array2string(np.asarray(x), separator=", ", threshold=WHOLE, edgeitems=ENDS, max_line_width=90)
