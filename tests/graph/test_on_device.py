@@ -100,5 +100,5 @@ def test_a_function_that_holds_arrays_on_a_device_is_refused_by_name(device):
 def test_all_who_look_are_known(device):
     """Whoever begins with a subject either stays where the arrays lie, or is among those that look above."""
     subject = importlib.import_module("tinygrad_dls.graph.subject")
-    looked = {"draw", "derive", "numpy_source", "report", "onnx.export", "diagnose"}
+    looked = {"draw", "derive", "numpy_source", "report", "summary", "onnx.export", "diagnose"}
     assert subject.WAYS.keys() - subject.STAYING == looked
