@@ -16,6 +16,7 @@ from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array, boolean
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn import init as initialisers
+from tinygrad_dls.nn.chunks import lazily
 from tinygrad_dls.nn.columns import is_frame, named
 from tinygrad_dls.nn.containers import Path
 from tinygrad_dls.nn.evaluation import evaluated
@@ -248,6 +249,7 @@ class Classifier(Sequential):
             return "sigmoid"
         return "softmax" if isinstance(last, Softmax) or last is ops.softmax else ""
 
+    @lazily()
     def predict_proba(self, X: Any) -> Array:
         """The probabilities ``A`` of the notes.
 
@@ -260,7 +262,8 @@ class Classifier(Sequential):
         Returns
         -------
         array, shape (n_y, m)
-            A plain array, computed without a graph and in evaluation mode, which no other thread and no module sees.
+            A plain array, computed without a graph and in evaluation mode, which no other thread and no module sees. Of
+            a dask array, a lazy one, by the parameters as they are now.
         """
         return values(evaluated(self._probabilities, X))
 
@@ -271,6 +274,7 @@ class Classifier(Sequential):
         apart = Z.shape[0] == 1 or self.several_labels or self._sigmoids
         return ops.sigmoid(Z) if apart else ops.softmax(Z, axis=0)
 
+    @lazily()
     def predict(self, X: Any) -> Array:
         """The class of each example: 1 where ``A > 0.5`` for one output, the row of the largest A for several.
 
@@ -281,7 +285,7 @@ class Classifier(Sequential):
         Returns
         -------
         array of int, shape (1, m)
-            For several labels ``A > 0.5`` of each, of shape (n_y, m).
+            For several labels ``A > 0.5`` of each, of shape (n_y, m). Of a dask array, a lazy one.
         """
         A = self.predict_proba(X)
         each = A.shape[0] == 1 or self.several_labels

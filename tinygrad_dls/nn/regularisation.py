@@ -23,7 +23,7 @@ from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn.labels import check_once
 from tinygrad_dls.nn.module import Module
 
-__all__ = ["SETTINGS", "dropout", "is_weight", "keep_probability", "l2", "setting", "settings_as"]
+__all__ = ["SETTINGS", "counted_as", "dropout", "is_weight", "keep_probability", "l2", "setting", "settings_as"]
 
 
 Setting: TypeAlias = Callable[[str, float], float]
@@ -46,6 +46,21 @@ def setting(name: str, x: float) -> float:
     """A number that formulas call by its name: what a derivation has in its place, or else the number itself."""
     symbol = _settings.get()
     return x if symbol is None else symbol(name, x)
+
+
+Count: TypeAlias = Callable[[int], int]
+
+_count: ContextVar[Count | None] = ContextVar("tinygrad_dls_count", default=None)
+
+
+@contextmanager
+def counted_as(count: Count) -> Iterator[None]:
+    """Within the block, the m of a penalty is what `count` makes of it: that of all examples, where a part is seen."""
+    token = _count.set(count)
+    try:
+        yield
+    finally:
+        _count.reset(token)
 
 
 # -- L2 ---------------------------------------------------------------------------------------------------------------
@@ -93,6 +108,8 @@ def l2(model: Module | Iterable[Tensor], lambd: float, m: int, *, biases: bool =
     weights = _penalised(model, boolean(biases, "l2: biases"))
     plain = positive_integer(m, "l2: m")
     count = m if isinstance(m, int) else plain  # in a recording, a symbol
+    if (counted := _count.get()) is not None:
+        count = counted(plain)
     return _l2(*weights, lambd=setting("lambd", rate_of(lambd, "l2: lambd")), m=count)
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
-from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.nn.chunks import is_chunked
 from tinygrad_dls.nn.columns import refuse_frame
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.nn.models import columns_of
@@ -21,9 +21,10 @@ from tinygrad_dls.optimizer import Optimizer
 from tinygrad_dls.threads import Training
 from tinygrad_dls.training.batches import minibatches
 from tinygrad_dls.training.callbacks import Callback, EarlyStopping, Epoch, check_callbacks
+from tinygrad_dls.training.examples import check_columns_of, refuse_infinite
 from tinygrad_dls.training.history import COST, History
 from tinygrad_dls.training.scores import Scores
-from tinygrad_dls.training.steps import Steps, steps_of
+from tinygrad_dls.training.steps import StepError, Steps, steps_of
 from tinygrad_dls.training.trial import smoothed, tried
 from tinygrad_dls.training.validation import Validation
 from tinygrad_dls.training.weights import check_takes_weights, weights_of, weights_of_examples
@@ -52,6 +53,7 @@ def fit(
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     compile: bool | Mapping[str, Any] = False,
+    client: Any = None,
 ) -> History:
     """Train a model: for each epoch, ``J = loss(model(X), Y)``, ``J.backward()``, ``optimizer.step()``.
 
@@ -104,6 +106,14 @@ def fit(
     compile : bool or dict, default False
         Whether the step is recorded and replayed as planned NumPy calls, see `tinygrad_dls.compile`: the same training
         up to rounding, in less time. A dict gives options of it: ``compile={"constants": [words]}``.
+    client : distributed.Client, optional
+        Of dask arrays: whose workers compute; by default the scheduler that dask itself takes.
+
+    Notes
+    -----
+    X may be a dask array, in chunks of columns, and Y and weights in the same chunks or NumPy arrays: then there may be
+    more data than memory. A step is one task for each chunk, and the sum of their gradients; parameters and optimizer
+    stay here. A mini-batch is of whole chunks, whose order is shuffled, and masks of dropout are drawn for each chunk.
 
     Returns
     -------
@@ -117,6 +127,9 @@ def fit(
         If another thread is training the model.
     ImportError
         If a metric needs scikit-learn, and it is missing.
+    StepError
+        A RuntimeError, of dask arrays: if a task fails for good, or the workers are gone. The model keeps its last
+        whole step, and its ``history`` attribute the history so far.
     FloatingPointError
         If the cost becomes NaN or infinite; its ``history`` attribute holds the history so far.
     RecordingError
@@ -140,11 +153,16 @@ def fit(
     positive_integer(epochs, "fit: epochs")
     dtype = parameters[0].dtype
     X, Y = given.inputs
-    X, Y = _examples(X, Y, dtype, "X and Y")
-    held_back, w_held = _held_back(model, validation, dtype)
+    chunked = is_chunked(X) or is_chunked(Y)
+    held_back, w_held = validation, None  # in chunks too, it may be of dask
+    if not chunked:
+        _refuse_chunks(validation, sample_weight, client)
+        X, Y = _examples(X, Y, dtype, "X and Y")
+    if not chunked or not _are_chunked(validation):
+        held_back, w_held = _held_back(model, validation, dtype)
     if scores and held_back is None:
         raise ValueError("fit: metrics are measured on validation data, and there are none. Pass validation=(X, Y).")
-    weights = weights_of(sample_weight, class_weight, Y, dtype)
+    weights = None if chunked else weights_of(sample_weight, class_weight, Y, dtype)
     if weights is not None or w_held is not None:
         check_takes_weights(loss)
     if batch_size is not None:
@@ -152,24 +170,38 @@ def fit(
         rng = _without_warnings(generator, rng, "fit with a batch_size")  # NumPy switches them off while it seeds
 
     training = Training({*parameters, *optimizer.parameters}, "fit")
+    batches: Any
+    close: Callable[[], None] | None = None
     try:
         try:
             training.begin()
-            trial = tried(model, loss, X, Y, held_back)
-            held_out = None if held_back is None else Validation(given, *held_back, w_held, trial, scores)
-            _begin(callbacks, held_out)
-            Y = smoothed(label_smoothing, model, loss, X, Y)
-            steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)
-            batches: Any = (steps.arrays,)
+            if chunked:
+                from tinygrad_dls.training.chunks import prepare  # it takes dask
+
+                steps, batches, held_out, close = prepare(
+                    given, X, Y, batch_size=batch_size, rng=rng, sample_weight=sample_weight, class_weight=class_weight,
+                    label_smoothing=label_smoothing, validation=held_back, validation_weight=w_held, scores=scores,
+                    compile=compile, client=client, changing=bool(callbacks),
+                )  # fmt: skip
+                _begin(callbacks, held_out)
+            else:
+                trial = tried(model, loss, X, Y, held_back)
+                held_out = None if held_back is None else Validation(given, *held_back, w_held, trial, scores)
+                _begin(callbacks, held_out)
+                Y = smoothed(label_smoothing, model, loss, X, Y)
+                steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)
+                batches = (steps.arrays,)
+                if batch_size is not None:
+                    X, Y, *w = steps.arrays
+                    batches = minibatches(X, Y, batch_size, rng=rng, sample_weight=w[0] if w else None)
             if batch_size is None:
                 rng = None
-            else:
-                X, Y, *w = steps.arrays
-                batches = minibatches(X, Y, batch_size, rng=rng, sample_weight=w[0] if w else None)
             model.train()
             return _run(given, epochs, steps, batches, rng, held_out, progress, callbacks)
         finally:
             training.end()
+            if close is not None:
+                close()
     finally:
         training.end()  # again: Ctrl-C may have come just there
 
@@ -216,6 +248,9 @@ def _run(
         whole = True
     except KeyboardInterrupt:
         history.interrupted = True
+    except StepError as error:
+        error.history = history
+        raise
     finally:
         if bar is not None:
             bar.close()
@@ -273,19 +308,13 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
     for x, name in ((X, "X"), (Y, "Y")):
         refuse_frame(x, "fit", name)
     X, Y = as_array(values(X), "fit: X"), as_array(values(Y), "fit: Y")
-    if len(X.shape) != 2 or X.shape[1] == 0:
-        hint = f": {flattened('X')}" if len(X.shape) > 2 else ""
-        raise ValueError(f"fit: X is {X.shape} in {which}; expected (n_x, m), with the examples as columns{hint}.")
-    if len(Y.shape) != 2 or Y.shape[1] != X.shape[1]:
-        hint = "Write Y.reshape(1, -1)." if Y.shape in ((X.shape[1],), (X.shape[1], 1)) else "One is transposed?"
-        raise ValueError(f"fit: Y is {Y.shape}, X is {X.shape} in {which}; expected a column for each example. {hint}")
+    check_columns_of(X, Y, which)
     # what is infinite in the model's dtype is named below
     X, Y = _without_warnings(
         lambda: (X.astype(dtype, copy=False), Y.astype(dtype, copy=False) if Y.dtype.kind == "f" else Y)
     )
     if X.dtype.kind == "f" and not np.isfinite(X).all():
-        wrong = np.sum(~np.isfinite(X))
-        raise ValueError(f"fit: X holds {wrong} NaN or infinities among its {X.size} entries in {which}.")
+        refuse_infinite(np.sum(~np.isfinite(X)), X.size, which)
     return X, Y
 
 
@@ -301,6 +330,22 @@ def _held_back(model: Module, validation: Any, dtype: np.dtype[Any]) -> tuple[tu
     X, Y = _examples(columns_of(model, X), Y, dtype, "the validation data")
     w = weights_of_examples(weights[0], X.shape[1], dtype, "fit: validation") if weights else None
     return (X, Y), w
+
+
+def _refuse_chunks(validation: Any, sample_weight: Any, client: Any) -> None:
+    """Refuse what belongs to X and Y in chunks, where these are not."""
+    if client is not None:
+        raise TypeError(
+            "fit: client= is for dask arrays, and X is none. Leave it out; or write X = dask.array.from_array(X, "
+            "chunks=(-1, 10_000))."
+        )
+    if is_chunked(sample_weight) or _are_chunked(validation):
+        what = "sample_weight is" if is_chunked(sample_weight) else "the validation data are"
+        raise TypeError(f"fit: {what} of dask, and X is a NumPy array: write .compute(), which brings it here.")
+
+
+def _are_chunked(validation: Any) -> bool:
+    return isinstance(validation, (tuple, list)) and any(map(is_chunked, validation))
 
 
 def _diverged(cost: float, epoch: int, first: Any, optimizer: Any, history: History) -> FloatingPointError:

@@ -13,9 +13,21 @@ from tinygrad_dls.engine.arrays import Array, boolean
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer, eager_step
 
-__all__ = ["Steps", "steps_of"]
+__all__ = ["StepError", "Steps", "steps_of", "with_weights"]
 
 Loss = Callable[..., Any]
+
+
+class StepError(RuntimeError):
+    """A step could not be taken, and the training ends with the last whole one.
+
+    Attributes
+    ----------
+    history : History
+        What is known of the epochs before.
+    """
+
+    history: Any = None
 
 
 @dataclass(frozen=True)
@@ -60,9 +72,17 @@ def steps_of(
     options = {"gradients": True} | (dict(compile) if isinstance(compile, Mapping) else {})
     if weights is None:
         return Steps(data, compiled(model, loss, optimizer, **options), _columns)
-    below = np.concatenate((Y, weights), dtype=np.result_type(Y, weights))
     step = compiled(model, _with_weights_below(loss, Y), optimizer, **options)
-    return Steps((X, below), step, _weight)
+    return Steps(with_weights(X, Y, weights, True), step, _weight)
+
+
+def with_weights(X: Array, Y: Array, weights: Array | None, compiled: bool) -> tuple[Array, ...]:
+    """What a step is called with: weights stand in a row below the labels, if it is compiled."""
+    if weights is None:
+        return X, Y
+    if not compiled:
+        return X, Y, weights
+    return X, np.concatenate((Y, weights), dtype=np.result_type(Y, weights))
 
 
 def _columns(*batch: Array) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.training.metrics import is_of_classes, is_one_class_each
 
-__all__ = ["Trial", "smoothed", "tried"]
+__all__ = ["Trial", "smoothed", "smoothing", "tried"]
 
 
 class Trial(NamedTuple):
@@ -111,9 +112,17 @@ def smoothed(eps: Any, model: Module, loss: Callable[[Any, Any], Any], X: Array,
     ValueError
         If the loss does not say, or is one of numbers.
     """
+    smooth = smoothing(eps, model, loss, X, Y)
+    return Y if smooth is None else smooth(Y)
+
+
+def smoothing(
+    eps: Any, model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array
+) -> Callable[[Array], Array] | None:
+    """What smooths labels such as these; None for eps 0. It raises as `smoothed` does."""
     eps = below_one(eps, "fit: label_smoothing")
     if not eps:
-        return Y
+        return None
     dtype = model.parameters()[0].dtype
 
     def run() -> tuple[set[Any], int]:
@@ -124,12 +133,16 @@ def smoothed(eps: Any, model: Module, loss: Callable[[Any, Any], Any], X: Array,
 
     asked, rows = evaluated(run)
     if asked == {check_columns}:
-        indices = rows if Y.shape[0] == 1 else None
-        return smooth_labels(Y, eps, n_classes=indices).astype(dtype)
+        return functools.partial(_smoothed, eps=eps, dtype=dtype, n_classes=rows if Y.shape[0] == 1 else None)
     if asked == {check_probabilities}:
-        return smooth_labels(Y, eps, several_labels=True).astype(dtype)
+        return functools.partial(_smoothed, eps=eps, dtype=dtype, several_labels=True)
     what = "is of numbers" if asked == {check_finite} else "does not say that its labels are probabilities"
     raise ValueError(
         f"fit: label_smoothing is for labels that are probabilities, and the loss {what}. Leave it out; or smooth them "
         "yourself: Y = tg.smooth_labels(Y, eps)."
     )
+
+
+def _smoothed(Y: Array, eps: float, dtype: np.dtype[Any], **options: Any) -> Array:
+    smooth: Array = smooth_labels(Y, eps, **options).astype(dtype)
+    return smooth

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,12 +56,16 @@ class Validation:
         assert loss is not None
         return float(values(loss(self._given.target(self._X), self._Y, **self._weighted)))
 
+    def _model(self) -> Any:
+        """What predicts, and gives numbers."""
+        return self._given.target
+
     def _scored(self) -> dict[str, float]:
-        return self._scores.measured(self._given.target, self._X, self._Y, self._trial.numbers)
+        return self._scores.measured(self._model(), self._X, self._Y, self._trial.numbers)
 
     def _accuracy(self) -> float | None:
         """The accuracy; None, if there are no classes in what the model predicts."""
-        predict = getattr(self._given.model, "predict", None)
+        predict = getattr(self._model(), "predict", None)
         if predict is None:
             return None
         predictions = as_array(values(predict(self._X)), "predictions")

@@ -15,7 +15,7 @@ from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.labels import check_any_weight, check_weights, prepare_weights
 from tinygrad_dls.training.metrics import are_whole
 
-__all__ = ["check_takes_weights", "weights_of", "weights_of_examples"]
+__all__ = ["check_takes_weights", "class_of_each", "weights_by_class", "weights_of", "weights_of_examples"]
 
 Loss = Callable[..., Any]
 
@@ -49,25 +49,31 @@ def weights_of_examples(sample_weight: Any, m: int, dtype: np.dtype[Any], who: s
 
 def _of_classes(class_weight: Any, Y: Array) -> Array:
     """The weight of each example, by its class."""
-    labels = _class_of_each(Y)
+    labels = class_of_each(Y)
     classes, counts = np.unique(labels, return_counts=True)
-    if isinstance(class_weight, str) and class_weight == "balanced":
-        # as many examples of each class, in effect: their mean is 1
-        weights = labels.size / (classes.size * counts)
-    elif isinstance(class_weight, Mapping):
-        weights = np.array(_in_order(class_weight, [int(c) for c in classes], Y.shape[0]))
-        if not weights.any():
-            raise ValueError("fit: class_weight is zero for all classes: there is nothing to take the mean over.")
-    else:
-        raise TypeError(
-            'fit: class_weight is "balanced" or a dict of weights by class, such as {0: 1, 1: 5}; '
-            f"got {shown(class_weight)}."
-        )
+    weights = weights_by_class(class_weight, classes, counts, Y.shape[0])
     by_example: Array = weights[np.searchsorted(classes, labels)][None, :]
     return by_example
 
 
-def _class_of_each(Y: Array) -> Array:
+def weights_by_class(class_weight: Any, classes: Array, counts: Array, rows: int) -> Array:
+    """The weights of the classes that there are, of which there are so many examples, in labels of so many rows."""
+    if isinstance(class_weight, str) and class_weight == "balanced":
+        # as many examples of each class, in effect: their mean is 1
+        balanced: Array = counts.sum() / (classes.size * counts)
+        return balanced
+    if not isinstance(class_weight, Mapping):
+        raise TypeError(
+            'fit: class_weight is "balanced" or a dict of weights by class, such as {0: 1, 1: 5}; '
+            f"got {shown(class_weight)}."
+        )
+    weights = np.array(_in_order(class_weight, [int(c) for c in classes], rows))
+    if not weights.any():
+        raise ValueError("fit: class_weight is zero for all classes: there is nothing to take the mean over.")
+    return weights
+
+
+def class_of_each(Y: Array) -> Array:
     """The class of each example: its index, its 0 or 1, or the row of its 1."""
     if Y.shape[0] == 1:
         if not are_whole(Y) or Y.min() < 0:

@@ -1,0 +1,99 @@
+"""How the arrays of a chunk are got: by tasks of dask's that run where, and when, the chunk is used.
+
+So a chunk is read anew at each step, and is held by nobody in between: there may be far more data than memory. What all
+chunks depend on, such as the means of the features, is computed once. Arrays that are persisted already are taken from
+where they lie.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import dask
+from dask.optimization import cull
+
+from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.training.chunks.arrays import Chunked
+
+__all__ = ["Blocks", "Source", "sources_of"]
+
+Graph = dict[Any, Any]
+
+
+class Source:
+    """A chunk as the tasks that make it.
+
+    Attributes
+    ----------
+    graph : dict
+        These tasks, and no others.
+    keys : list
+        What of their results are X, Y and the weights.
+    """
+
+    def __init__(self, graph: Graph, keys: list[Any]) -> None:
+        self.graph, self.keys = graph, keys
+
+    def load(self) -> tuple[Array, ...]:
+        """The arrays, in this thread."""
+        return tuple(dask.get(self.graph, self.keys))
+
+
+class Blocks:
+    """A chunk that lies in memory."""
+
+    def __init__(self, *blocks: Array) -> None:
+        self.blocks = blocks
+
+    def load(self) -> tuple[Array, ...]:
+        """The arrays."""
+        return self.blocks
+
+
+def sources_of(data: Chunked, run: Callable[[Graph, list[Any]], Sequence[Any]]) -> tuple[Graph, dict[int, Any]]:
+    """A graph whose tasks give the sources of chunks, and the keys of these in it, by the chunk's number.
+
+    Parameters
+    ----------
+    data : Chunked
+    run : function
+        Of a graph and keys, computes what all chunks depend on.
+    """
+    keys = {i: [(x.name, 0, i) for x in data.arrays] for i in data.numbers}
+    graph: Graph = {}
+    for x in data.arrays:
+        graph.update(x.__dask_graph__())
+    if any(_is_future(task) for task in graph.values()):  # persisted
+        made = {f"blocks-{i}-{keys[i][0][0]}": (Blocks, *keys[i]) for i in keys}
+        return graph | made, dict(zip(keys, made, strict=True))
+    optimized = dask.optimize(*data.arrays)
+    graph = {}
+    for x in optimized:
+        graph.update(x.__dask_graph__())
+    parts: dict[int, tuple[Graph, Any]] = {i: cull(graph, keys[i]) for i in keys}
+    common = _common(parts)
+    if common:
+        shared, _ = cull(graph, common)
+        known = dict(zip(common, run(shared, common), strict=True))
+        parts = {i: cull(part | {key: known[key] for key in common if key in part}, keys[i])
+                 for i, (part, _) in parts.items()}  # fmt: skip
+    sources: Graph = {f"source-{i}-{keys[i][0][0]}": Source(dict(part), keys[i]) for i, (part, _) in parts.items()}
+    return sources, dict(zip(keys, sources, strict=True))
+
+
+def _is_future(task: Any) -> bool:
+    """Whether a task is the promise of a result, as arrays that are persisted hold them."""
+    return hasattr(type(task), "add_done_callback")
+
+
+def _common(parts: dict[int, Any]) -> list[Any]:
+    """The keys of what all chunks depend on and that takes work: the last ones, of which other tasks are made."""
+    if len(parts) < 2:
+        return []
+    counts = Counter(key for part, _ in parts.values() for key in part)
+    dependencies = {key: needs for _, its in parts.values() for key, needs in its.items()}
+    common = {key for key, n in counts.items() if n == len(parts) and dependencies.get(key)}
+    used_by_own = {need for key, needs in dependencies.items() if key not in common for need in needs}
+    return sorted(common & used_by_own, key=str)
