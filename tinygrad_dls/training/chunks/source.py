@@ -88,12 +88,18 @@ def _is_future(task: Any) -> bool:
     return hasattr(type(task), "add_done_callback")
 
 
-def _common(parts: dict[int, Any]) -> list[Any]:
-    """The keys of what all chunks depend on and that takes work: the last ones, of which other tasks are made."""
+def _common(parts: dict[int, tuple[Graph, Any]]) -> list[Any]:
+    """The keys of what all chunks depend on and that takes work, such as a mean: the last ones of these.
+
+    A chunk is not among them where the mean is made of it: of the tasks that are not common, those of one chunk use it.
+    """
     if len(parts) < 2:
         return []
     counts = Counter(key for part, _ in parts.values() for key in part)
-    dependencies = {key: needs for _, its in parts.values() for key, needs in its.items()}
-    common = {key for key, n in counts.items() if n == len(parts) and dependencies.get(key)}
-    used_by_own = {need for key, needs in dependencies.items() if key not in common for need in needs}
-    return sorted(common & used_by_own, key=str)
+    common = {key for key, n in counts.items() if n == len(parts)}
+    used: Counter[Any] = Counter()
+    for part, needs in parts.values():
+        used.update(
+            {need for key in part if key not in common for need in needs[key] if need in common and needs[need]}
+        )
+    return sorted((key for key, n in used.items() if n > 1), key=str)

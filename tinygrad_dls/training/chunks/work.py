@@ -10,7 +10,7 @@ import io
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -165,7 +165,7 @@ class Work:
     smooth: Callable[[Array], Array] | None = None
     by_class: tuple[Array, Array] | None = None
     follows: bool = False
-    _idle: list[Copy] = field(default_factory=list, repr=False, compare=False)
+    _idle: list[Copy] = field(default_factory=list, init=False, repr=False, compare=False)  # of this one alone
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_idle": []}
@@ -237,9 +237,8 @@ class Copy:
         """The cost, and its gradients."""
         kind = block.Y.dtype, block.w is None
         if kind not in self._steps:  # which may hold a compiled step, with its programs
-            self._steps[kind] = steps_of(
-                self.model, self.loss, self._optimizer, (block.X, block.Y), block.w, self._compile
-            )
+            steps = steps_of(self.model, self.loss, self._optimizer, (block.X, block.Y), block.w, self._compile)
+            self._steps[kind] = replace(steps, arrays=())  # a chunk is held by nobody
         X, Y, w = block
         cost = self._steps[kind].take(*with_weights(X, Y, w, self._compiled))
         return cost, [p._grad for p in self.parameters]

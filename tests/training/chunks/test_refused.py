@@ -1,0 +1,234 @@
+"""What cannot be trained in chunks is refused by name, before the model is touched, with what to write instead."""
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+
+import tinygrad_dls as tg
+from tests.training.chunks.chunked import LOSS, fit, in_chunks, logistic_regression, two_layers
+from tinygrad_dls import nn
+
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((2, 60))
+Y = (X[:1] > 0.2).astype(int)
+X_PARTS, Y_PARTS = in_chunks(X, Y, chunks=3)
+MASKED = X_PARTS.map_blocks(np.ma.masked_array, meta=np.ma.masked_array(X[:0, :0]))
+FRAME = dd.from_pandas(pd.DataFrame(X.T, columns=["a", "b"]), npartitions=3)
+GLOBAL = two_layers()  # which a loss below reads
+
+
+def refused(error, text, data=(X_PARTS, Y_PARTS), model=None, **options):
+    model = two_layers() if model is None else model
+    before = model.state_dict()
+    with pytest.raises(error, match=text):
+        fit(model, *data, **options)
+    for name, x in model.state_dict().items():
+        np.testing.assert_array_equal(x, before[name])
+
+
+def test_a_frame_is_told_how_it_becomes_columns():
+    refused(TypeError, r"X is a dask DataFrame in X and Y, .* X = ddf\[columns\].to_dask_array\(lengths=True\).T",
+            (FRAME, Y_PARTS))  # fmt: skip
+
+
+def test_a_size_that_is_not_known_is_told_how_it_becomes_known():
+    text = r"X is \(2, nan\) in X and Y: .* X = X.compute_chunk_sizes\(\), or ddf.to_dask_array\(lengths=True\)"
+    refused(ValueError, text, (FRAME.to_dask_array().T, Y_PARTS))
+
+
+@pytest.mark.parametrize(("data", "text"), [
+    ((X, Y_PARTS), "fit: X is no dask array in X and Y, and Y is one. Write X = dask.array.from_array"),
+    ((X_PARTS.T, Y_PARTS), r"fit: Y is \(1, 60\), X is \(60, 2\) in X and Y; expected a column for each example"),
+    ((X_PARTS, Y_PARTS[0]), r"fit: Y is \(60,\), .* Write Y.reshape\(1, -1\)"),
+    ((X_PARTS.reshape(1, 2, 60), Y_PARTS), r"fit: X is \(1, 2, 60\) in X and Y"),
+    ((X_PARTS.astype(complex), Y_PARTS), "complex"),
+    ((MASKED, Y_PARTS), "the chunks of X are no NumPy arrays in X and Y, but numpy MaskedArray"),
+])  # fmt: skip
+def test_arrays_that_do_not_fit(data, text):
+    refused((TypeError, ValueError), text, data)
+
+
+def test_numbers_that_are_infinite_are_counted_over_all_chunks():
+    bad = X.copy()
+    bad[0, [1, 30, 59]] = np.nan, np.inf, -np.inf
+    refused(
+        ValueError, "fit: X holds 3 NaN or infinities among its 120 entries in X and Y", in_chunks(bad, Y, chunks=3)
+    )
+
+
+@pytest.mark.parametrize(("wrong", "text"), [(2.0, "labels from 0 to 2"), (np.nan, "NaN")])
+@pytest.mark.parametrize("place", [3, 57])
+def test_wrong_labels_are_refused_in_whichever_chunk_they_are(place, wrong, text):
+    bad = Y.astype(float)
+    bad[0, place] = wrong
+    refused(ValueError, text, in_chunks(X, bad, chunks=3))
+
+
+def test_a_chunk_that_is_not_what_dask_takes_it_for():
+    wrong = X_PARTS.map_blocks(lambda x: x[:, 1:], chunks=X_PARTS.chunks, meta=X[:0, :0])
+    refused(ValueError, r"a chunk of X is \(2, 19\), and dask takes it for \(2, 20\).* X.compute_chunk_sizes\(\)",
+            (wrong, Y_PARTS))  # fmt: skip
+
+
+def test_data_that_cannot_be_read_say_so():
+    def read(x):
+        raise OSError("no such file: part-7")
+
+    lost = X_PARTS.map_blocks(read, meta=X[:0, :0])
+    refused(RuntimeError, "a step failed for good, after 0 whole steps: OSError: no such file: part-7", (lost, Y_PARTS))
+
+
+# -- what is no mean of examples --------------------------------------------------------------------------------------
+
+
+def summed(Z, Y):
+    return np.sum((Z - Y) ** 2)
+
+
+def by_the_largest(Z, Y):
+    return np.max((Z - Y) ** 2)
+
+
+def with_its_own_penalty(model):
+    return lambda Z, Y: LOSS(Z, Y) + sum(np.sum(p * p) for p in model.parameters()) / Y.shape[1]
+
+
+@pytest.mark.parametrize("make", [logistic_regression, two_layers])  # the first starts at zero, where penalties vanish
+def test_a_loss_that_is_no_mean_is_refused(make):
+    model = make()
+    for loss in (summed, by_the_largest, with_its_own_penalty(model)):
+        refused(ValueError, r"is not the mean of the costs of chunks, .* tg.l2\(model, lambd, Y.shape\[1\]\)",
+                model=model, loss=loss)  # fmt: skip
+
+
+def test_means_of_ones_own_train():
+    def hinge(Z, Y):
+        return np.mean(np.maximum(0, 1 - (2 * Y - 1) * Z))
+
+    def penalised(model):
+        return lambda Z, Y: LOSS(Z, Y) + 0.1 * sum(np.sum(p * p) for p in model.parameters())
+
+    for make in (lambda _: hinge, penalised):
+        found = []
+        for data in ((X, Y), (X_PARTS, Y_PARTS)):
+            model = two_layers()
+            found.append(fit(model, *data, loss=make(model)).costs)
+        np.testing.assert_allclose(found[1], found[0], rtol=1e-12)
+
+
+class Centred(nn.Module):
+    """Looks at other columns."""
+
+    def __call__(self, a):
+        return a - np.mean(a, axis=1, keepdims=True)
+
+
+class Noisy(nn.Module):
+    """Draws random numbers of its own."""
+
+    def __init__(self, always):
+        self.rng, self.always = np.random.default_rng(0), always
+
+    def __call__(self, a):
+        return a + self.rng.random() if self.training or self.always else a
+
+
+def test_a_layer_that_looks_at_other_columns_is_refused():
+    refused(ValueError, "no layer may look at other columns",
+            model=nn.Classifier(nn.Linear(2, 3, rng=0), Centred(), nn.Linear(3, 1, rng=1)))  # fmt: skip
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_random_numbers_of_ones_own_are_refused(always):
+    model = nn.Classifier(nn.Linear(2, 3, rng=0), Noisy(always), nn.Linear(3, 1, rng=1))
+    refused(ValueError, "draw random numbers", model=model)
+
+
+def of_a_global(Z, Y):
+    return LOSS(Z, Y) + tg.l2(GLOBAL, 0.1, 60)
+
+
+def test_a_loss_that_reads_a_model_which_is_a_global_of_a_module_is_refused():
+    refused(ValueError, "a copy of the model and the loss, .* has other gradients than they have themselves",
+            model=GLOBAL, loss=of_a_global)  # fmt: skip
+
+
+def test_parameters_that_the_model_does_not_have_are_refused():
+    model, other = two_layers(), nn.Parameter(np.ones((1, 1)), name="scale")
+    with pytest.raises(ValueError, match="the optimizer holds scale, which is none of the model's parameters"):
+        tg.fit(model, X_PARTS, Y_PARTS, loss=lambda Z, Y: LOSS(Z * other, Y), epochs=1,
+               optimizer=tg.optim.SGD([*model.parameters(), other], 0.1))  # fmt: skip
+
+
+def test_what_does_not_pickle_is_refused():
+    model = two_layers()
+    refused(TypeError, "the model and the loss are copied to where the chunks are, and do not pickle", model=model,
+            loss=lambda Z, Y, generator=(i for i in range(3)): LOSS(Z, Y))  # fmt: skip
+
+
+def test_switches_that_tasks_do_not_see_are_refused():
+    with tg.detect_anomaly():
+        refused(RuntimeError, "detect_anomaly and no_grad do not reach. Train on one chunk in memory")
+
+
+def test_a_compiled_step_that_cannot_be_recorded_says_so():
+    model = nn.Classifier(nn.Linear(2, 3, rng=0), nn.Dropout(0.5, rng=0), nn.Linear(3, 1, rng=1))
+    refused(TypeError, "the recording would freeze an array .* a random draw", model=model, compile=True)
+
+
+# -- who runs it, and what belongs to dask ----------------------------------------------------------------------------
+
+
+def test_a_client_is_one_of_distributed_and_for_dask_arrays():
+    refused(TypeError, "client= takes a distributed.Client, got 'tcp://somewhere'", client="tcp://somewhere")
+    refused(TypeError, "client= is for dask arrays, and X is none", (X, Y), client="tcp://somewhere")
+
+
+@pytest.mark.parametrize(("options", "text"), [
+    ({"validation": (X_PARTS, Y_PARTS)}, "the validation data are of dask, and X is a NumPy array: write .compute()"),
+    ({"sample_weight": da.ones((1, 60))}, "sample_weight is of dask, and X is a NumPy array"),
+])  # fmt: skip
+def test_dask_arrays_beside_numpy_arrays_are_refused(options, text):
+    refused(TypeError, text, (X, Y), **options)
+
+
+def test_a_task_that_fails_later_leaves_the_last_whole_step_and_the_history():
+    calls = []
+
+    def read(x):
+        calls.append(1)
+        if len(calls) > 3 * (1 + 4) + 1:
+            raise OSError("the disk is gone")
+        return x
+
+    with dask.config.set(scheduler="synchronous"):
+        model, expected = two_layers(), two_layers()
+        with pytest.raises(
+            RuntimeError, match="failed for good, after 4 whole steps: OSError: the disk is gone"
+        ) as error:
+            fit(model, X_PARTS.map_blocks(read, meta=X[:0, :0]), Y_PARTS, epochs=10)
+        history = fit(expected, X_PARTS, Y_PARTS, epochs=4)
+    assert error.value.history.costs == history.costs
+    for p, q in zip(model.parameters(), expected.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_ctrl_c_in_a_task_ends_with_the_last_whole_step():
+    calls = []
+
+    def read(x):
+        calls.append(1)
+        if len(calls) > 3 * (1 + 2) + 1:
+            raise KeyboardInterrupt
+        return x
+
+    with dask.config.set(scheduler="synchronous"):
+        model, expected = two_layers(), two_layers()
+        history = fit(model, X_PARTS.map_blocks(read, meta=X[:0, :0]), Y_PARTS, epochs=10)
+        fit(expected, X_PARTS, Y_PARTS, epochs=2)
+    assert (history.interrupted, len(history)) == (True, 2)
+    for p, q in zip(model.parameters(), expected.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
