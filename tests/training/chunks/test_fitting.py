@@ -402,6 +402,33 @@ def test_an_exploding_cost_ends_as_it_does_for_numpy_arrays(flower):
     assert len(error.value.history) > 0
 
 
+def test_ops_and_losses_of_ones_own_go_along(flower):
+    @tg.op()
+    def cube(a):
+        return a**3, (lambda da: 3 * da * a * a,)
+
+    @tg.op(np.i0)
+    def bessel(a):
+        return np.i0(a), (lambda da: da * a / 2,)  # near 0
+
+    @tg.fused_loss(lambda Z, Y: tg.mean_squared_error(np.tanh(Z), Y))
+    def squared_error_of_tanh(z, y):
+        a = np.tanh(z)
+        m = z.shape[1]
+        return np.sum((a - y) ** 2) / m, (
+            lambda dj: dj * 2 * (a - y) * (1 - a * a) / m,
+            lambda dj: dj * 2 * (y - a) / m,
+        )
+
+    found = []
+    for data in (flower, in_chunks(*flower, chunks=3)):
+        model = nn.Classifier(nn.Linear(2, 3, rng=0), cube, nn.Linear(3, 3, rng=1), np.i0, nn.Linear(3, 1, rng=2))
+        fit(model, *data, loss=squared_error_of_tanh, lr=0.001)
+        found.append(model)
+    tg.engine.tensor.implementations.pop(np.i0)
+    assert_same(found[1], found[0])
+
+
 # -- dropout, batch normalisation, penalties --------------------------------------------------------------------------
 
 

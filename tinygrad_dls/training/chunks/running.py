@@ -6,11 +6,14 @@ of what is not needed any more, and to tell a task that failed from a cluster th
 
 from __future__ import annotations
 
+import operator
+import pickle
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import cloudpickle
 import dask
 
 from tinygrad_dls.engine.errors import shown
@@ -54,7 +57,7 @@ class Cluster:
 
     def hold(self, graph: Graph, keys: Sequence[Any]) -> Graph:
         """Promises of results, which stay with the workers; those that are lost are made again."""
-        futures = self._client.get(graph, list(keys), sync=False, retries=RETRIES)
+        futures = self._client.get(_sealed(graph), list(keys), sync=False, retries=RETRIES)
         self._held += futures
         return dict(zip(keys, futures, strict=True))
 
@@ -63,7 +66,7 @@ class Cluster:
         with warnings.catch_warnings():
             # parameters are sent once a step, however many they are
             warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
-            futures = self._client.get(graph, list(keys), sync=False, retries=RETRIES)
+            futures = self._client.get(_sealed(graph), list(keys), sync=False, retries=RETRIES)
         try:
             return list(self._client.gather(futures))
         except BaseException:  # Ctrl-C too: nobody waits for them any more
@@ -89,12 +92,31 @@ class Cluster:
         return _said(error)
 
 
+def _sealed(graph: Graph) -> Graph:
+    """A graph in which what is of this package is opened by its tasks, and not on the way to them.
+
+    A worker without the package could not read the message else, and would never answer. The scheduler needs none.
+    """
+    return {key: _sealed_task(task) for key, task in graph.items()}
+
+
+def _sealed_task(task: Any) -> Any:
+    if isinstance(task, tuple) and task and callable(task[0]):
+        function, *args = task
+        return (operator.call, (pickle.loads, cloudpickle.dumps(function)), *args) if _is_ours(function) else task
+    return (pickle.loads, cloudpickle.dumps(task)) if _is_ours(type(task)) else task
+
+
+def _is_ours(x: Any) -> bool:
+    return str(getattr(x, "__module__", "")).partition(".")[0] == "tinygrad_dls"
+
+
 def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
 def missing_package(error: BaseException | None) -> str:
-    """The package of ours that a worker or the scheduler lacks, as an error of theirs says; else nothing."""
+    """The package of ours that a worker lacks, as its error says; else nothing."""
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -109,10 +131,7 @@ def missing_package(error: BaseException | None) -> str:
 def failed(run: Here | Cluster, error: Exception, steps: int) -> StepError:
     """The error for a step that failed for good, after so many whole ones."""
     if package := missing_package(error):
-        what = "tinygrad_dls, in the version that is here" if package == "tinygrad_dls" else package
-        cause = (
-            f"a worker, or the scheduler, lacks {package}. Install {what} in the environment of each: {install('dask')}"
-        )
+        cause = f"a worker lacks {package}. Install it there, in the version that is here: {install('dask')}"
     else:
         cause = run.failure(error)
     whole = f"{steps} whole step{'s' if steps != 1 else ''}"

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import cloudpickle
 import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array
-from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.engine.autodiff import op
+from tinygrad_dls.engine.tensor import implementations, values
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.layers import Dropout
 from tinygrad_dls.nn.module import Module, Parameter
@@ -109,6 +112,27 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
             i = self._places[id(x)]
             return "parameter" if isinstance(x, Parameter) else "kept", i, x.shape, str(x.dtype), _name_of(x)
         return ("generator",) if id(x) in self._generators else None
+
+    def reducer_override(self, x: Any) -> Any:
+        """Ops of the user's own, which are no functions of an importable module, as their rules."""
+        rule = getattr(x, "rule", None) if isinstance(x, FunctionType) else None
+        if rule is None or _is_importable(x):
+            return super().reducer_override(x)
+        functions = [f for f, made in implementations.items() if made is x]
+        return _op_again, (rule, functions, {name: vars(x)[name] for name in vars(x).keys() - {"rule", "__wrapped__"}})
+
+
+def _is_importable(function: Any) -> bool:
+    """Whether a function is found by its name in a module, which each process can import."""
+    name = function.__module__
+    return name != "__main__" and getattr(sys.modules.get(name), function.__qualname__, None) is function
+
+
+def _op_again(rule: Any, functions: list[Any], attributes: dict[str, Any]) -> Any:
+    """An op of a rule, which NumPy functions mean where they have no other meaning yet."""
+    made = op(*[f for f in functions if f not in implementations])(rule)
+    vars(made).update(attributes)
+    return made
 
 
 def _name_of(x: Any) -> str | None:
