@@ -21,6 +21,7 @@ from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.extras import install
 from tinygrad_dls.nn import init
+from tinygrad_dls.nn.chunks import taking_chunks
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.layers import Linear, ReLU, Sigmoid, Tanh
 from tinygrad_dls.nn.losses import binary_cross_entropy_with_logits, mean_squared_error, softmax_cross_entropy
@@ -215,8 +216,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         """A weight for each row, checked; None where there are none."""
         if sample_weight is None:
             return None
-        weights: Array = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-        return weights
+        return _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
 
     # -- settings -----------------------------------------------------------------------------------------------------
 
@@ -264,8 +264,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         check_is_fitted(self, "model_")
         X = validate_data(self, X, dtype=FLOATS, reset=False)
         columns = X.T.astype(self.model_.parameters()[0].dtype, copy=False)
-        output: Array = values(evaluated(self.model_ if of is None else of, columns)).T
-        return output
+        return values(evaluated(self.model_ if of is None else of, columns)).T
 
 
 def _check_output(model: Module, x: Array, n_y: int, who: str) -> None:
@@ -284,6 +283,7 @@ def _check_output(model: Module, x: Array, n_y: int, who: str) -> None:
         )
 
 
+@taking_chunks
 class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
     """A network for two or more classes, with scikit-learn's interface.
 
@@ -413,8 +413,7 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
     def predict(self, X: Any) -> Array:
         """The likeliest class of each row."""
         probabilities = self.predict_proba(X)
-        labels: Array = self.classes_[np.argmax(probabilities, axis=1)]
-        return labels
+        return self.classes_[np.argmax(probabilities, axis=1)]
 
     def _train_on(self, X: Array, y: Array, weights: Array | None, *, continues: bool, partial: bool) -> None:
         """Train on labels, as they are numbered."""
@@ -434,6 +433,7 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         return binary_cross_entropy_with_logits if len(self.classes_) == 2 else softmax_cross_entropy
 
 
+@taking_chunks
 class TinyRegressor(RegressorMixin, _Network):  # type: ignore[misc]
     """A network for numbers, one or several for each example, with scikit-learn's interface.
 

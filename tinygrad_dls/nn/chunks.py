@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import copy
 import functools
+import inspect
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import values
 
-__all__ = ["by_chunks", "is_chunked", "lazily", "whole_columns"]
+__all__ = ["by_chunks", "is_chunked", "lazily", "taking_chunks", "whole_columns"]
+
+C = TypeVar("C", bound=type)
 
 
 def is_chunked(x: Any) -> bool:
@@ -75,3 +78,64 @@ def lazily(axis: int = 1) -> Callable[[Any], Any]:
         return by_method
 
     return decorate
+
+
+# -- estimators, whose examples are rows ------------------------------------------------------------------------------
+
+
+def taking_chunks(estimator: C) -> C:
+    """Let an estimator of scikit-learn's manners take arrays in chunks of rows.
+
+    What it predicts of one is lazy, and `partial_fit` goes through the chunks in their order, one in memory at a time.
+    """
+    for name in ("predict", "predict_proba"):
+        if name in vars(estimator):
+            setattr(estimator, name, lazily(axis=0)(vars(estimator)[name]))
+    estimator.partial_fit = _chunk_by_chunk(estimator.partial_fit)  # type: ignore[attr-defined]
+    return estimator
+
+
+def _chunk_by_chunk(partial_fit: Any) -> Any:
+    signature = inspect.signature(partial_fit)
+
+    @functools.wraps(partial_fit)
+    def by_chunks_of_rows(self: Any, X: Any, y: Any, *args: Any, **options: Any) -> Any:
+        if not is_chunked(X):
+            return partial_fit(self, X, y, *args, **options)
+        bound = signature.bind(self, X, y, *args, **options)
+        X = whole_columns(X, f"{type(self).__name__}.partial_fit", axis=0)
+        by_row = {name: x for name, x in bound.arguments.items() if name in ("y", "sample_weight") and x is not None}
+        for blocks in _blocks_of_rows({"X": X} | by_row, type(self).__name__):
+            bound.arguments.update(blocks)
+            if len(blocks["X"]):
+                partial_fit(*bound.args, **bound.kwargs)
+        return self
+
+    return by_chunks_of_rows
+
+
+def _blocks_of_rows(arrays: dict[str, Any], who: str) -> Iterator[dict[str, Array]]:
+    """The blocks of arrays with as many rows, in memory."""
+    import dask
+    import dask.array as da
+
+    sizes = arrays["X"].chunks[0]
+    known = not any(np.isnan(n) for n in sizes)
+    parts = {}
+    for name, x in arrays.items():
+        if not is_chunked(x) or (known and x.chunks[0] != sizes):
+            if not known or len(x) != sum(sizes):
+                raise ValueError(
+                    f"{who}.partial_fit: {name} has {len(x)} rows, and X {sum(sizes)}, in chunks of dask. Of sizes "
+                    "that it does not know yet, write X = X.compute_chunk_sizes()."
+                )
+            rows = x if is_chunked(x) else da.from_array(np.asarray(x))
+            x = rows.rechunk({0: sizes})
+        parts[name] = x
+    if len({x.numblocks[0] for x in parts.values()}) > 1:
+        raise ValueError(
+            f"{who}.partial_fit: X and y are in different numbers of chunks, of sizes that dask does not know yet. "
+            "Write X = X.compute_chunk_sizes(), and so for y."
+        )
+    for i in range(len(sizes)):
+        yield dict(zip(parts, dask.compute(*[x.blocks[i] for x in parts.values()]), strict=True))
