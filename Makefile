@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs pytest deep mutants bench bench-quick gpu soak format clean
+.PHONY: demo test lint types docs pytest deep mutants bench bench-quick gpu soak kills format clean
 
 demo: .venv/demo
 	$(BIN)/python -m examples.demo demo_output
@@ -48,6 +48,10 @@ gpu: .venv/test
 
 soak: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.soak
+
+# Training on dask while its workers are killed: fifty runs, in some minutes.
+kills: .venv/test
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills
 
 format: .venv/test
 	$(BIN)/ruff check --fix .

@@ -57,9 +57,9 @@ def read(folder: Path, chunks: int, size: int) -> tuple[Any, Any]:
     return lazy("X", FEATURES), lazy("Y", 1)
 
 
-def steps(X: Any, Y: Any, epochs: int, client: Any = None) -> list[float]:
+def steps(X: Any, Y: Any, epochs: int, client: Any = None, hidden: int = HIDDEN) -> list[float]:
     """Seconds of each step, without the look and the first one."""
-    model = tg.nn.TwoLayerNetwork(FEATURES, HIDDEN, rng=0, init=tg.init.xavier)
+    model = tg.nn.TwoLayerNetwork(FEATURES, hidden, rng=0, init=tg.init.xavier)
     times = []
     tg.fit(
         model, X, Y, loss=tg.binary_cross_entropy_with_logits, optimizer=tg.optim.SGD(model.parameters(), lr=0.5),
@@ -94,7 +94,7 @@ def milliseconds(times: list[float]) -> float:
 
 def by_chunks(quick: bool, epochs: int) -> Iterator[dict[str, Any]]:
     """The same examples in more and more chunks, on two threads and on two processes."""
-    m = 40_000 if quick else 320_000
+    m = 40_000 if quick else 128_000
     with workers(2) as client:
         for chunks in (2, 8) if quick else (1, 2, 4, 8, 16, 32, 64):
 
@@ -109,7 +109,7 @@ def by_chunks(quick: bool, epochs: int) -> Iterator[dict[str, Any]]:
 
 def by_workers(quick: bool, epochs: int) -> Iterator[dict[str, Any]]:
     """The same chunks on one and on two workers."""
-    size = 5_000 if quick else 40_000
+    size = 5_000 if quick else 20_000
     for n in (1, 2):
         with workers(n) as client:
             times = in_files(8, size, lambda X, Y, client=client: steps(X, Y, epochs, client))
@@ -118,7 +118,7 @@ def by_workers(quick: bool, epochs: int) -> Iterator[dict[str, Any]]:
 
 def by_examples(quick: bool, epochs: int) -> Iterator[dict[str, Any]]:
     """More and more chunks of one size; and what a step sends and gets back."""
-    size = 5_000 if quick else 40_000
+    size = 5_000 if quick else 10_000
     with workers(2) as client:
         for chunks in (2, 4) if quick else (2, 4, 8, 16, 32):
             out, back = in_files(chunks, size, moved)
@@ -153,7 +153,7 @@ def moved(X: Any, Y: Any) -> tuple[int, int]:
 
 def by_epochs(quick: bool, _: int) -> Iterator[dict[str, Any]]:
     """The seconds of a whole training, of more and more epochs."""
-    size = 5_000 if quick else 20_000
+    size = 5_000 if quick else 10_000
     for epochs in (2, 4) if quick else (5, 10, 20, 40, 80):
 
         def whole(X: Any, Y: Any, epochs: int = epochs) -> float:
@@ -169,7 +169,7 @@ def by_memory(quick: bool, _: int) -> Iterator[dict[str, Any]]:
     with workers(2, memory_limit=LIMIT) as client:
         bare = max(client.run(most_memory).values())
         restarts = sum(w.process.pid for w in client.cluster.workers.values())
-        times = in_files(chunks, size, lambda X, Y: steps(X, Y, 2, client))
+        times = in_files(chunks, size, lambda X, Y: steps(X, Y, 2, client, hidden=4))
         yield {
             "m": chunks * size, "chunks": chunks, "workers": 2, "limit": LIMIT,
             "data": chunks * size * (FEATURES + 1) * 8, "bare": bare, "most": max(client.run(most_memory).values()),
@@ -238,7 +238,7 @@ def main() -> None:
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with threadpool_limits(1):
         for part, measure in PARTS.items():
-            for row in measure(quick, 3 if quick else 15):
+            for row in measure(quick, 3 if quick else 8):
                 results.add(
                     ("part", "m", "chunks", "workers", "epochs"), {"workers": 0, "epochs": 0, "part": part} | row
                 )

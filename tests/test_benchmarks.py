@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import engine, estimators, gpu, report
+from benchmarks import dask_scaling, engine, estimators, gpu, report
 from benchmarks.problems import DTYPES, SHAPES, Problem
 from benchmarks.turns import PEERS, REFERENCE, check_equal, first_steps, made
 
@@ -133,3 +133,10 @@ def test_all_tests_of_devices_are_among_those_that_run_on_a_gpu():
     }
     assert len(using) >= 4
     assert using - set(gpu.TESTS) == set()
+
+
+def test_the_page_of_data_in_chunks_shows_what_was_measured():
+    page = dask_scaling.PAGE.read_text()
+    assert dask_scaling.written(page) == page
+    measured = {row["part"] for row in dask_scaling.load("dask_scaling")["rows"]}
+    assert measured == dask_scaling.PARTS.keys()

@@ -23,6 +23,9 @@ def test_of_what_came_as_a_wheel_the_command_names_the_package(monkeypatch, tmp_
     assert extras.install("plot") == "pip install 'tinygrad_dls[plot]'"
 
 
+CLIENT = "from tinygrad_dls.training.chunks.running import runner; runner(1)"
+
+
 @pytest.mark.parametrize(
     ("missing", "use", "what", "extra"),
     [
@@ -30,6 +33,7 @@ def test_of_what_came_as_a_wheel_the_command_names_the_package(monkeypatch, tmp_
         ("sympy", "tg.derive", "derivations need SymPy", "derive"),
         ("matplotlib.pyplot", "tg.History().plot()", "plots need matplotlib", "plot"),
         ("sklearn", "import tinygrad_dls.sklearn", "estimators need scikit-learn 1.6 or later", "sklearn"),
+        ("distributed", CLIENT, "client= needs distributed", "dask"),
     ],
 )
 def test_what_is_missing_is_named_with_the_command(missing, use, what, extra):

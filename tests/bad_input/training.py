@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 
@@ -79,6 +80,22 @@ call("fit", Place("class_weight", BY_CLASS, lambda good: [b for b in scalars_ins
          X35, Y15, w=np.where(Y15 == 1, 3.0, 1.0)) if c is BY_CLASS else refuses())  # fmt: skip
 call("fit", O("label_smoothing", 0.25), run=lambda eps: trained(X35, Y15, label_smoothing=eps),
      reference=trained_with_smooth_labels)  # fmt: skip
+
+
+IN_CHUNKS = da.from_array(X35, chunks=(3, 2))
+call("fit", O("client", None), reference=lambda c: trained_by_hand(X35, Y15) if c is None else refuses(),
+     run=lambda c: trained(X35, Y15, client=c))  # fmt: skip
+call("fit", O("client", None), reference=lambda c: trained_by_hand(X35, Y15) if c is None else refuses(),
+     run=lambda c: trained(IN_CHUNKS, Y15, client=c))  # fmt: skip
+call("fit", A(Y15, role="Y"), run=lambda Y: trained(IN_CHUNKS, Y), names=("layer1",),
+     reference=lambda Y: trained_by_hand(X35, Y))  # fmt: skip
+call("fit", Place("sample_weight", np.array([[1.0, 2, 0, 0.5, 1]]), weights), reference=trained_with_weights,
+     run=lambda w: trained(IN_CHUNKS, Y15, sample_weight=w))  # fmt: skip
+call("fit", O("label_smoothing", 0.25), run=lambda eps: trained(IN_CHUNKS, Y15, label_smoothing=eps),
+     reference=trained_with_smooth_labels)  # fmt: skip
+call("fit", Place("batch_size", 6, lambda good: [bad for bad in scalars_instead(good) if bad.value is not None]),
+     run=lambda size: trained(IN_CHUNKS, Y15, 1, size, 0), reference=lambda size: trained_by_hand(X35, Y15, 1)
+         if count(size) >= 5 else refuses())  # fmt: skip
 
 
 def fit_with(model=None, optimizer=None):

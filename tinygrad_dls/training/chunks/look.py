@@ -86,6 +86,8 @@ def look(source: Any, shapes: Shapes, dtype: Any, classes: bool) -> Look:
 
 def standing_for_all(Y: Array) -> Array:
     """The numbers of columns that pass the checks of labels only if all do: each check is of single columns."""
+    if not Y.size:
+        return np.arange(min(FIRST, Y.shape[1]))
     y = Y.astype(float)
     chosen = [*range(min(FIRST, Y.shape[1])), int(np.argmin(y.min(axis=0))), int(np.argmax(y.max(axis=0)))]
     with np.errstate(invalid="ignore"):
