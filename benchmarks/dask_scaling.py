@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import re
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -179,8 +178,9 @@ def by_memory(quick: bool, _: int) -> Iterator[dict[str, Any]]:
 
 
 def most_memory() -> int:
-    """Bytes that a process has held at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """Bytes that a process has held at most, since it runs its own program."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 PARTS = {"chunks": by_chunks, "workers": by_workers, "examples": by_examples, "epochs": by_epochs, "memory": by_memory}
@@ -233,11 +233,12 @@ def written(page: str) -> str:
 
 def main() -> None:
     """Measure, and write the tables."""
-    quick = arguments(__doc__).quick
-    results = Results("dask_scaling", quick=quick)
+    asked = arguments(__doc__, only={"choices": PARTS, "help": "measure this part alone, and keep the others"})
+    quick = asked.quick
+    results = Results("dask_scaling", quick=quick, fresh=asked.only is None)
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with threadpool_limits(1):
-        for part, measure in PARTS.items():
+        for part, measure in PARTS.items() if asked.only is None else [(asked.only, PARTS[asked.only])]:
             for row in measure(quick, 3 if quick else 8):
                 results.add(
                     ("part", "m", "chunks", "workers", "epochs"), {"workers": 0, "epochs": 0, "part": part} | row

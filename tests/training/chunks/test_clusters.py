@@ -60,7 +60,7 @@ def test_persisted_arrays_are_taken_from_where_they_lie(client, data):
 
 
 def test_nothing_is_left_and_nothing_grows(client, data):
-    before = counted(client)
+    before = settled(client, (0, 0))
     seen = []
 
     def note(now):
@@ -165,7 +165,7 @@ def test_a_scheduler_that_is_gone_is_said_to_be(data):
 
 
 def test_ctrl_c_ends_with_the_last_whole_step_and_calls_the_tasks_off(client, data):
-    before = counted(client)
+    before = settled(client, (0, 0))
     model, expected = two_layers(), two_layers()
 
     def interrupt(now):

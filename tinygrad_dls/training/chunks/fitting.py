@@ -194,6 +194,7 @@ class _Training:
         """Find out from a look at the chunks what the model is trained for, and try it with a few examples."""
         compiled = isinstance(compile, Mapping) or boolean(compile, "fit: compile")
         options = {"threads": 1} | (dict(compile) if isinstance(compile, Mapping) else {})  # chunks run side by side
+        options["gradients"] = True  # they are what is asked for
         self._sources, looks = self._look(self._data, class_weight is not None)
         by_class = self._weigh(looks, class_weight)
         plain = Work(b"", self._dtype)
@@ -291,6 +292,7 @@ class _Training:
 
     def _send(self) -> None:
         key = f"model-{self._name}-{next(self._calls)}"
+        self._run.drop(self._held.pop(self._model_key, None))
         self._held |= self._compute(lambda: self._run.hold({key: self._work}, [key]), self._taken)
         self._model_key = key
 

@@ -40,6 +40,9 @@ class Here:
         """The results of tasks."""
         return list(self._get(graph, list(keys)))
 
+    def drop(self, value: Any) -> None:
+        """Nothing is held by others."""
+
     def close(self) -> None:
         """Nothing is held by others."""
 
@@ -77,8 +80,14 @@ class Cluster:
             for future in futures:
                 future.release()
 
+    def drop(self, future: Any) -> None:
+        """Let the workers forget something that they hold."""
+        if future in self._held:
+            self._held.remove(future)
+            future.release()
+
     def close(self) -> None:
-        """Let the workers forget."""
+        """Let the workers forget all."""
         for future in self._held:
             future.release()
         self._held.clear()

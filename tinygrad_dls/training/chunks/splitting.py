@@ -122,7 +122,7 @@ def _refuse_other_copy(work: Work, model: Module, loss: Callable[..., Any], bloc
     """Refuse a loss that reaches another model than the copy, such as one that is a global of its module."""
     original = _gradients(_Given(model, loss), block)
     copied = _gradients(_fresh(work, state_of(model)), block)
-    if not _alike(original, copied):
+    if not _same(original, copied, work.dtype):
         raise ValueError(
             "fit: a copy of the model and the loss, as the chunks get it, has other gradients than they have "
             "themselves. Does the loss read a model, or parameters, that are globals of a module? Pass them: "
@@ -171,7 +171,7 @@ def _refuse_random(work: Work, state: State, block: Block) -> None:
             copy.seed([0] * len(drops(copy.model)), 0)
             costs.append(copy.step(block))
     (one, first), (other, second) = costs
-    if not _alike([one, *first], [other, *second]):
+    if not _same([one, *first], [other, *second], work.dtype):
         raise ValueError(
             "fit: the model or the loss gives another cost each time, so they draw random numbers that no task could "
             "draw again after a worker's death. Let tg.nn.Dropout draw them, or pass them as rows of X."
@@ -188,7 +188,7 @@ def _refuse_no_mean(work: Work, state: State, block: Block, follows: bool) -> No
         layer.training = not isinstance(layer, BatchNorm) and layer not in drops(copy.model)
     whole = _of_parts(copy, [block], follows)
     sum_of_parts = _of_parts(copy, parts, follows)
-    if np.isfinite(whole[0]) and not _alike(whole, sum_of_parts, work.dtype):
+    if np.isfinite(whole[0]) and not _alike(whole, sum_of_parts, 4 * float(np.sqrt(np.finfo(work.dtype).eps))):
         raise ValueError(
             "fit: the cost of all examples is not the mean of the costs of chunks, so there is no training in chunks. "
             "The loss is to be a mean over the columns, such as np.mean(losses) or tg.mean_squared_error; a penalty "
@@ -221,16 +221,18 @@ def _sum(a: Any, b: Any) -> Any:
     return b if a is None else a if b is None else a + b
 
 
-def _alike(one: list[Any], other: list[Any], dtype: Any = None) -> bool:
-    """Whether the cost and the gradients are equal: exactly, or to about half of the digits of a dtype."""
+def _same(one: list[Any], other: list[Any], dtype: Any) -> bool:
+    """Whether the cost and the gradients are equal but for rounding, as where an array lies differently in memory."""
+    return _alike(one, other, 64 * float(np.finfo(dtype).eps))
+
+
+def _alike(one: list[Any], other: list[Any], tolerance: float) -> bool:
+    """Whether the cost and the gradients are equal, up to a part of the largest entry."""
     if [x is None for x in one] != [x is None for x in other]:
         return False
     pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(one, other, strict=True) if a is not None]
-    if dtype is None:
-        return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
-    largest = max(float(np.max(np.abs(a), initial=0)) for a, _ in pairs)
-    tolerance = 4 * float(np.sqrt(np.finfo(dtype).eps)) * largest
-    return all(np.allclose(a, b, rtol=0, atol=tolerance) for a, b in pairs)
+    largest = max(float(np.max(np.abs(a[np.isfinite(a)]), initial=0)) for a, _ in pairs)
+    return all(np.allclose(a, b, rtol=0, atol=tolerance * largest, equal_nan=True) for a, b in pairs)
 
 
 def columns_of(blocks: Iterator[Block]) -> Block:
