@@ -37,8 +37,11 @@ def kill(cluster: Any, begun: threading.Event, over: threading.Event, rng: rando
     deaths: list[float] = []
     begun.wait()
     while True:
-        process = rng.choice(list(cluster.workers.values())).process
-        if process is not None and process.pid:
+        # one that dies before it has said that it is there is given up by its nanny
+        there = [
+            nanny.process for nanny in cluster.workers.values() if nanny.worker_address in cluster.scheduler.workers
+        ]
+        if there and (process := rng.choice(there)) is not None and process.pid:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGKILL)
                 deaths.append(time.perf_counter())

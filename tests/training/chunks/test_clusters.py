@@ -12,7 +12,7 @@ import tinygrad_dls as tg
 from tests.training.chunks.chunked import assert_same, fit, in_chunks, two_layers
 from tests.training.chunks.clusters import cluster, dies_once, pids
 from tinygrad_dls import nn
-from tinygrad_dls.training.chunks import fitting
+from tinygrad_dls.training.chunks import fitting, running
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +187,19 @@ def test_a_worker_without_the_package_is_told_what_to_install(data):
         with pytest.raises(RuntimeError, match=text):
             fit(model, *in_chunks(*data, chunks=3), client=client)
     assert_same(model, two_layers(), rtol=0)
+
+
+def test_a_cluster_without_workers_is_waited_for_with_a_word(data, monkeypatch):
+    monkeypatch.setattr(running, "PATIENCE", 0.2)
+    model, expected = two_layers(), two_layers()
+    fit(expected, *in_chunks(*data, chunks=3))
+    with cluster(0, processes=False) as client:
+        later = threading.Timer(1.0, client.cluster.scale, [1])
+        later.start()
+        with pytest.warns(RuntimeWarning, match="the cluster has no workers, and the next step waits for one"):
+            fit(model, *in_chunks(*data, chunks=3), client=client)
+        later.join()
+    assert_same(model, expected, rtol=0)
 
 
 def test_a_default_client_runs_the_tasks_as_dask_has_it(data):

@@ -23,6 +23,7 @@ from tinygrad_dls.training.steps import StepError
 __all__ = ["Cluster", "Here", "failed", "missing_package", "runner"]
 
 Graph = dict[Any, Any]
+PATIENCE = 30  # seconds of a step after which somebody looks whether there are workers
 RETRIES = 2  # of a task that raises, as reading from afar may; what always fails has failed three times then
 
 
@@ -71,6 +72,7 @@ class Cluster:
             warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
             futures = self._client.get(_sealed(graph), list(keys), sync=False, retries=RETRIES)
         try:
+            self._wait(futures)
             return list(self._client.gather(futures))
         except BaseException:  # Ctrl-C too: nobody waits for them any more
             if self._client.status == "running":
@@ -79,6 +81,26 @@ class Cluster:
         finally:
             for future in futures:
                 future.release()
+
+    def _wait(self, futures: list[Any]) -> None:
+        """Wait for results; and say so, if nobody is there to compute them."""
+        from distributed import wait
+
+        silent = True
+        while True:
+            try:
+                with self._client.as_current():
+                    wait(futures, timeout=PATIENCE)
+            except TimeoutError:
+                if silent and not self._client.nthreads():
+                    silent = False
+                    warnings.warn(
+                        "fit: the cluster has no workers, and the next step waits for one. Ctrl-C ends the training.",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+            else:
+                return
 
     def drop(self, future: Any) -> None:
         """Let the workers forget something that they hold."""
