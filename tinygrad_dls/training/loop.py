@@ -186,7 +186,9 @@ def fit(
                 _begin(callbacks, held_out)
             else:
                 trial = tried(model, loss, X, Y, held_back)
-                held_out = None if held_back is None else Validation(given, *held_back, w_held, trial, scores)
+                held_out = (
+                    None if held_back is None else Validation(given, held_back[0], held_back[1], w_held, trial, scores)
+                )
                 _begin(callbacks, held_out)
                 Y = smoothed(label_smoothing, model, loss, X, Y)
                 steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)

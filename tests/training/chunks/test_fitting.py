@@ -326,6 +326,13 @@ def test_validation_has_the_figures_that_it_has_for_numpy_arrays(rows, loss, Y, 
         np.testing.assert_allclose(in_parts[name], column, rtol=1e-12, err_msg=name)
 
 
+def test_validation_data_here_may_have_weights(flower):
+    held = (*flower, np.linspace(0, 1, 400)[None])
+    expected = fit(two_layers(), *flower, validation=held)
+    history = fit(two_layers(), *in_chunks(*flower, chunks=3), validation=held)
+    np.testing.assert_allclose(history.validation_costs, expected.validation_costs, rtol=1e-12)
+
+
 def test_validation_passes_over_its_data_once_an_epoch(flower):
     X, Y = flower
     reads = []

@@ -195,6 +195,12 @@ def test_dask_arrays_beside_numpy_arrays_are_refused(options, text):
     refused(TypeError, text, (X, Y), **options)
 
 
+def test_weights_of_validation_data_in_chunks_are_refused():
+    weights = da.ones((1, 60), chunks=(1, 20))
+    refused(TypeError, r"validation data of dask are a pair, validation=\(X, Y\), without weights. Bring the three here",
+            validation=(X_PARTS, Y_PARTS, weights))  # fmt: skip
+
+
 def test_a_task_that_fails_later_leaves_the_last_whole_step_and_the_history():
     calls = []
 

@@ -107,7 +107,7 @@ def prepare(
         if held_out is not None:
             measured = ChunkedValidation(given, training.measure, held_out.arrays[0], training.trial, scores)
         elif validation is not None:
-            measured = Validation(given, *validation, validation_weight, training.trial, scores)
+            measured = Validation(given, validation[0], validation[1], validation_weight, training.trial, scores)
         steps = Steps((), training.take, training.size)
         refresh = training.refresh if changing else None
         return Ready(steps, _Batches(data.numbers, per_step, rng, refresh), measured, run.close)
