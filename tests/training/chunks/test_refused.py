@@ -197,7 +197,7 @@ def test_dask_arrays_beside_numpy_arrays_are_refused(options, text):
 
 def test_weights_of_validation_data_in_chunks_are_refused():
     weights = da.ones((1, 60), chunks=(1, 20))
-    refused(TypeError, r"validation data of dask are a pair, validation=\(X, Y\), without weights. Bring the three here",
+    refused(TypeError, r"validation data of dask are a pair, validation=\(X, Y\), without weights",
             validation=(X_PARTS, Y_PARTS, weights))  # fmt: skip
 
 
