@@ -47,6 +47,7 @@ def kill(cluster: Any, begun: threading.Event, over: threading.Event, rng: rando
                 deaths.append(time.perf_counter())
         if over.wait(rng.uniform(0.2, 3)):
             return deaths
+        cluster.scale(2)  # a nanny may have given up one that died while it began
 
 
 def main(runs: int) -> None:
