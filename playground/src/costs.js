@@ -1,0 +1,99 @@
+// The costs by epoch. Of very many epochs, every second one is kept, then every fourth, and so on.
+
+import uPlot from "uplot";
+
+const MOST = 8000;
+
+export class Costs {
+  #plot;
+  #element;
+  #stride = 1;
+  #data = [[], [], []];
+  #log = false;
+  #pending = false;
+
+  constructor(element) {
+    this.#element = element;
+    new ResizeObserver(() => this.#resize()).observe(element);
+  }
+
+  clear(withHeld) {
+    this.#stride = 1;
+    this.#data = [[], [], []];
+    this.withHeld = withHeld;
+    this.redraw();
+  }
+
+  set log(on) {
+    this.#log = on;
+    this.redraw();
+  }
+
+  add({ since, costs, held }) {
+    costs.forEach((cost, i) => {
+      const epoch = since + i + 1;
+      if (epoch % this.#stride && epoch !== 1) return;
+      this.#data[0].push(epoch);
+      this.#data[1].push(cost);
+      this.#data[2].push(held[i] ?? null);
+    });
+    if (this.#data[0].length > MOST) {
+      this.#stride *= 2;
+      const kept = this.#data[0].map((epoch) => epoch === 1 || epoch % this.#stride === 0);
+      this.#data = this.#data.map((column) => column.filter((_, i) => kept[i]));
+    }
+    if (this.#pending) return;
+    this.#pending = true;
+    requestAnimationFrame(() => {
+      this.#pending = false;
+      this.#plot?.setData(this.#shown());
+    });
+  }
+
+  // Anew: the colours and the scale are those of when it is made.
+  redraw() {
+    this.#plot?.destroy();
+    this.#element.textContent = "";
+    const style = getComputedStyle(this.#element);
+    const [ink, line] = ["--soft", "--line"].map((name) => style.getPropertyValue(name));
+    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
+    const series = (label, color, dash) => ({
+      label,
+      stroke: style.getPropertyValue(color),
+      width: 2,
+      dash,
+      points: { show: false },
+      value: (_, y) => (y == null ? "–" : y.toPrecision(4)),
+    });
+    this.#plot = new uPlot(
+      {
+        ...this.#size(),
+        scales: { x: { time: false }, y: { distr: this.#log ? 3 : 1 } },
+        axes: [
+          { ...axis, label: "epoch", labelSize: 18, labelFont: "12px system-ui", size: 34 },
+          { ...axis, size: 58, values: (_, ticks) => ticks.map((y) => (y == null ? "" : +y.toPrecision(3))) },
+        ],
+        series: [
+          { label: "epoch" },
+          series("cost", "--train"),
+          ...(this.withHeld ? [series("validation", "--held", [6, 4])] : []),
+        ],
+        legend: { live: true },
+      },
+      this.#shown(),
+      this.#element,
+    );
+  }
+
+  #shown() {
+    return this.withHeld ? this.#data : this.#data.slice(0, 2);
+  }
+
+  #size() {
+    return { width: Math.max(200, this.#element.clientWidth), height: Math.max(180, this.#element.clientHeight - 30) };
+  }
+
+  #resize() {
+    this.#plot?.setSize(this.#size());
+  }
+}
