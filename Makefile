@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs pytest deep mutants bench bench-quick gpu soak kills format clean
+.PHONY: demo test lint types docs pytest deep mutants bench bench-quick gpu soak kills playground test-playground format clean
 
 demo: .venv/demo
 	$(BIN)/python -m examples.demo demo_output
@@ -52,6 +52,16 @@ soak: .venv/test
 # Training on dask while its workers are killed: fifty runs, in some minutes.
 kills: .venv/test
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m benchmarks.kills
+
+# One HTML file, build/playground/index.html; and the same to be hosted. It needs Node.js with npm.
+playground: .venv/test
+	$(BIN)/python playground/build.py
+
+# In headless Chromium. Not part of `make test`: it builds the page anew, of what registries have.
+test-playground: .venv/playground
+	$(BIN)/python playground/build.py
+	cd playground && npm run --silent lint
+	OPENBLAS_NUM_THREADS=1 PLAYGROUND=1 $(BIN)/pytest tests/playground
 
 format: .venv/test
 	$(BIN)/ruff check --fix .

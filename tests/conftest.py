@@ -1,5 +1,6 @@
 """Property tests are the same in every `make test`, new and many in `make deep`, few on each mutant."""
 
+import os
 from importlib.util import find_spec
 
 import pytest
@@ -15,6 +16,8 @@ OF_BROWSERS = ["drawing/test_page_in_browser.py", "views/test_views_in_browser.p
 collect_ignore = ["mutants.py"]  # which needs the tool of `make mutants`
 collect_ignore += ["engine/test_jax.py"] * WITHOUT_JAX + OF_BROWSERS * (BROWSER is None)
 collect_ignore += ["derivations/test_latex.py"] * (PDFLATEX is None) + ["engine/test_cupy.py"] * WITHOUT_CUPY
+WITH_PAGE = "PLAYGROUND" in os.environ  # set by `make test-playground`, which builds the page of what registries have
+collect_ignore += ["playground/test_page.py"] * (not WITH_PAGE or BROWSER is None)
 
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=3_000)
@@ -38,6 +41,9 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             'NOT RUN, without CuPy: tests/engine/test_cupy.py. pip install "tinygrad_dls[gpu]"', red=True
         )
+    if not WITH_PAGE or BROWSER is None:
+        why = "outside of `make test-playground`" if not WITH_PAGE else "without a browser"
+        terminalreporter.write_line(f"NOT RUN, {why}: tests/playground/test_page.py.", red=True)
     if PDFLATEX is None:
         terminalreporter.write_line("NOT RUN, without pdflatex: tests/derivations/test_latex.py.", red=True)
 

@@ -134,7 +134,8 @@ def columns_of(text: str) -> dict[str, Any]:
     for i, name in enumerate(header):
         cells = [row[i].strip() for row in rows[1:] if i < len(row)]
         given = [cell for cell in cells if cell.casefold() not in ("", "na", "n/a", "nan", "null", "none", "?")]
-        numbers = all(_is_number(cell.replace(",", ".") if commas else cell) for cell in given)
+        found = sum(_is_number(cell.replace(",", ".") if commas else cell) for cell in given)
+        numbers = 2 * found >= len(given)  # a single word among numbers is a mistake, which the reader is to name
         columns.append(
             {"name": name, "numbers": numbers, "different": len(set(given)), "missing": len(cells) - len(given)}
         )
@@ -150,10 +151,10 @@ def _is_number(cell: str) -> bool:
 
 
 def proposed(text: str) -> dict[str, Any]:
-    """Settings to read a CSV with: the last column to be predicted, texts of few kinds as categories, the rest left out.
+    """Settings to read a CSV with: it predicts the last column, and texts of few kinds are categories.
 
-    What seems to name the rows (a text that is nearly always another one) is left out, and rows with missing cells are
-    not: the reader refuses them, and says what can be done.
+    Texts of many kinds seem to name the rows, and are left out. Rows with missing cells are not: the reader refuses
+    them, and says what can be done.
     """
     found = columns_of(text)
     columns = found["columns"]
@@ -194,7 +195,8 @@ def _targets(table: tg.datasets.Table, task: str) -> tuple[Array, tuple[str, ...
         return table.Y, ()
     if len(values) > MOST_CLASSES:
         raise SettingsError(
-            f"{table.target!r} has {len(values)} different numbers; classes are {MOST_CLASSES} at most. Predict a number."
+            f"{table.target!r} has {len(values)} different numbers, and there are {MOST_CLASSES} classes at most. "
+            "Predict a number."
         )
     return indices.reshape(1, -1), tuple(f"{value:g}" for value in values)
 

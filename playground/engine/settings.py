@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-__all__ = ["CHOICES", "MOST_LAYERS", "MOST_UNITS", "PLANAR_FEATURES", "SettingsError", "Settings"]
+__all__ = ["CHOICES", "MOST_LAYERS", "MOST_UNITS", "PLANAR_FEATURES", "Settings", "SettingsError"]
 
 PLANAR_FEATURES = ("x1", "x2", "x1^2", "x2^2", "x1 x2", "sin x1", "sin x2")
 PLANAR = ("flower", "circles", "moons", "xor", "spirals")

@@ -54,17 +54,26 @@ export class Costs {
   redraw() {
     this.#plot?.destroy();
     this.#element.textContent = "";
-    const style = getComputedStyle(this.#element);
-    const [ink, line] = ["--soft", "--line"].map((name) => style.getPropertyValue(name));
+    const color = (name) => {
+      this.#element.style.color = `var(${name})`; // a canvas knows no variables
+      return getComputedStyle(this.#element).color;
+    };
+    const [ink, line] = [color("--soft"), color("--line")];
     const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
-    const series = (label, color, dash) => ({
+    const series = (label, name, dash) => ({
       label,
-      stroke: style.getPropertyValue(color),
+      stroke: color(name),
       width: 2,
       dash,
       points: { show: false },
       value: (_, y) => (y == null ? "–" : y.toPrecision(4)),
     });
+    const shown = [
+      { label: "epoch" },
+      series("cost", "--train"),
+      ...(this.withHeld ? [series("validation", "--held", [6, 4])] : []),
+    ];
+    this.#element.style.color = "";
     this.#plot = new uPlot(
       {
         ...this.#size(),
@@ -73,11 +82,7 @@ export class Costs {
           { ...axis, label: "epoch", labelSize: 18, labelFont: "12px system-ui", size: 34 },
           { ...axis, size: 58, values: (_, ticks) => ticks.map((y) => (y == null ? "" : +y.toPrecision(3))) },
         ],
-        series: [
-          { label: "epoch" },
-          series("cost", "--train"),
-          ...(this.withHeld ? [series("validation", "--held", [6, 4])] : []),
-        ],
+        series: shown,
         legend: { live: true },
       },
       this.#shown(),

@@ -11,6 +11,7 @@ const WORDS = ["data", "activation", "init", "optimizer", "task", "missing", "se
 const PLANAR = ["flower", "circles", "moons", "xor", "spirals"];
 const FEATURES = { "x1^2": "x1²", "x2^2": "x2²", "x1 x2": "x1·x2" }; // as they are shown
 const LIVE = { network: 350, histograms: 200 }; // milliseconds between two pictures of a panel while it trains
+const LARGEST = 20e6; // bytes of a CSV
 const LONG_LINK = 8000; // characters, from which on some programs cut a link
 
 const engine = new Engine();
@@ -124,7 +125,8 @@ function fillFeatures(planar) {
 
 // The columns of a CSV, each with what it is for.
 function fillColumns() {
-  show("file-name", csv ? `${csv.name}: ${csv.found.rows} rows` : "");
+  const out = settings.ignore.length ? ` Left out: ${settings.ignore.join(", ")}.` : "";
+  show("file-name", csv ? `${csv.name}: ${csv.found.rows.toLocaleString("en")} rows.${out}` : "");
   const columns = csv && settings.data === "csv" ? csv.found.columns : [];
   $("columns").replaceChildren(
     ...columns.map(({ name }) => {
@@ -266,7 +268,8 @@ function buttons() {
   const ready = Boolean(about);
   for (const id of ["rewind", "step", "link"]) $(id).disabled = !ready;
   $("play").disabled = !ready;
-  $("play").replaceChildren(playing ? "⏸" : "▶", element("span", { textContent: playing ? " Pause" : " Play" }));
+  document.querySelector("#play use").setAttribute("href", playing ? "#icon-pause" : "#icon-play");
+  document.querySelector("#play span").textContent = playing ? "Pause" : "Play";
 }
 
 function play(until = Math.max(1, $("until").valueAsNumber || 5000)) {
@@ -362,7 +365,10 @@ function histogram({ name, counts, low, high, mean, std }) {
   const bars = counts.map((n, i) => `<rect x="${i}" y="${1 - n / most}" width="0.9" height="${n / most}"/>`).join("");
   const box = element("div", { className: name.startsWith("d") ? "gradient" : "" });
   box.innerHTML = `<svg viewBox="0 0 ${counts.length} 1" preserveAspectRatio="none" aria-hidden="true">${bars}</svg>`;
-  box.prepend(element("b", { textContent: name }), ` mean ${number(mean)}, deviation ${number(std)}`);
+  box.prepend(
+    element("b", { textContent: name }),
+    element("small", { textContent: `mean ${number(mean)}, deviation ${number(std)}` }),
+  );
   box.append(element("small", {}, element("span", { textContent: number(low) }), element("span", { textContent: number(high) })));
   return box;
 }
@@ -389,6 +395,7 @@ async function restart() {
   about = undefined;
   buttons();
   $("loading").hidden = false;
+  $("report").textContent = "It was stopped.";
   await engine.start();
   $("loading").hidden = true;
   await begin();
@@ -411,7 +418,13 @@ function choose(name, focus = false) {
 
 async function take(file) {
   if (!file) return;
-  const text = await file.text();
+  if (file.size > LARGEST) return show("problem", `${file.name} is too large for this page: it takes ${LARGEST / 1e6} MB.`);
+  let text;
+  try {
+    text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
+  } catch {
+    return show("problem", `${file.name} is not UTF-8. Save it as "CSV UTF-8", and drop it again.`);
+  }
   const found = await engine.call("columns", { text });
   if (found.error) return show("problem", found.error);
   csv = { name: file.name, text, found };
@@ -588,6 +601,7 @@ async function main() {
   if (answer.error) return show("problem", `The page could not start: ${answer.error}`);
   all = answer;
   $("loading").hidden = true;
+  $("main").inert = false;
   $("versions").textContent = `tinygrad_dls ${all.version}, NumPy ${all.numpy}, Python ${all.python}, Pyodide ${all.pyodide}.`;
   if (!engine.has("cancer.csv")) document.querySelector('option[value="cancer"]').remove();
   listen();
@@ -596,5 +610,8 @@ async function main() {
   buttons();
   document.documentElement.dataset.ready = "true";
 }
+
+// For the browser's console: playground.call("state", { since: 0 }).
+globalThis.playground = { call: (name, options) => engine.call(name, options) };
 
 main();
