@@ -59,7 +59,12 @@ export class Costs {
       return getComputedStyle(this.#element).color;
     };
     const [ink, line] = [color("--soft"), color("--line")];
-    const axis = { stroke: ink, grid: { stroke: line, width: 1 }, ticks: { stroke: line, width: 1 }, font: "12px system-ui" };
+    const axis = {
+      stroke: ink,
+      grid: { stroke: line, width: 1 },
+      ticks: { stroke: line, width: 1 },
+      font: "12px system-ui",
+    };
     const series = (label, name, dash) => ({
       label,
       stroke: color(name),
@@ -95,7 +100,9 @@ export class Costs {
   }
 
   #size() {
-    return { width: Math.max(200, this.#element.clientWidth), height: Math.max(180, this.#element.clientHeight - 30) };
+    const width = Math.max(200, this.#element.clientWidth);
+    const legend = width < 400 ? 58 : 30; // in two lines, or in one
+    return { width, height: Math.max(180, this.#element.clientHeight - legend) };
   }
 
   #resize() {

@@ -1,7 +1,7 @@
 // The page: what is chosen becomes settings, settings a network, and what the engine says is shown.
 
-import { COLORS, Decision } from "./decision.js";
 import { Costs } from "./costs.js";
+import { COLORS, Decision } from "./decision.js";
 import { Engine, Graphs } from "./engine.js";
 import * as link from "./link.js";
 
@@ -32,6 +32,7 @@ let about; // what stays while this network trains
 let state = { epoch: 0 };
 let csv; // {name, text, found}
 let playing = false;
+let broken = false; // whether the settings make no network
 let panel = "network";
 let seenLast = 0;
 const stale = new Set(); // panels that are to be made anew when they are looked at
@@ -109,7 +110,10 @@ function fillFeatures(planar) {
           return say("A network needs a feature.");
         }
         const same = !planar && wanted.length === names.length;
-        change({ features: same ? [] : wanted, axes: settings.axes.every((x) => wanted.includes(x)) ? settings.axes : [] });
+        change({
+          features: same ? [] : wanted,
+          axes: settings.axes.every((x) => wanted.includes(x)) ? settings.axes : [],
+        });
       };
       return element("label", {}, box, FEATURES[name] ?? name);
     }),
@@ -131,7 +135,12 @@ function fillColumns() {
   $("columns").replaceChildren(
     ...columns.map(({ name }) => {
       const role = element("select");
-      for (const [value, text] of Object.entries({ feature: "number", kind: "category", target: "predict", out: "leave out" }))
+      for (const [value, text] of Object.entries({
+        feature: "number",
+        kind: "category",
+        target: "predict",
+        out: "leave out",
+      }))
         role.append(element("option", { value, textContent: text }));
       role.value = roleOf(name);
       role.onchange = () => change(withRole(name, role.value));
@@ -167,6 +176,8 @@ async function change(some) {
   await begin();
 }
 
+const HINT =
+  "Here, that is the list of columns: choose “category” for one_hot, “leave out” for ignore; and “Missing cells” for missing.";
 let beginnings = 0;
 
 async function begin() {
@@ -178,14 +189,20 @@ async function begin() {
   fill();
   if (settings.data === "csv" && !csv) {
     show("problem", "");
+    broken = true;
+    buttons();
     return say("Choose a CSV file, or drop one on the page.");
   }
   const options = settings.data === "csv" ? { text: csv.text, file: csv.name } : {};
   const files = settings.data === "cancer" ? { text: await cancer(), file: "cancer.csv" } : options;
   const answer = await engine.call("start", { settings, ...files });
   if (own !== beginnings) return;
-  if (answer.error) {
+  broken = Boolean(answer.error);
+  $("pictures").inert = broken;
+  buttons();
+  if (broken) {
     show("problem", answer.error);
+    if (/\b(one_hot|ignore|missing)=/.test(answer.error)) $("problem").append(element("p", { textContent: HINT }));
     return;
   }
   show("problem", "");
@@ -233,7 +250,8 @@ function shownAnew() {
 
 // -- training ---------------------------------------------------------------------------------------------------------
 
-const number = (x) => (x == null ? "–" : Math.abs(x) >= 0.001 && Math.abs(x) < 1e5 ? x.toPrecision(4) : x.toExponential(2));
+const number = (x) =>
+  x == null ? "–" : Math.abs(x) >= 0.001 && Math.abs(x) < 1e5 ? x.toPrecision(4) : x.toExponential(2);
 const percent = (x) => (x == null ? "–" : about?.classes.length ? `${(100 * x).toFixed(1)} %` : x.toFixed(3));
 
 function tell(next) {
@@ -265,7 +283,7 @@ function look({ decision: said, figures }) {
 }
 
 function buttons() {
-  const ready = Boolean(about);
+  const ready = Boolean(about) && !broken;
   for (const id of ["rewind", "step", "link"]) $(id).disabled = !ready;
   $("play").disabled = !ready;
   document.querySelector("#play use").setAttribute("href", playing ? "#icon-pause" : "#icon-play");
@@ -369,12 +387,16 @@ function histogram({ name, counts, low, high, mean, std }) {
     element("b", { textContent: name }),
     element("small", { textContent: `mean ${number(mean)}, deviation ${number(std)}` }),
   );
-  box.append(element("small", {}, element("span", { textContent: number(low) }), element("span", { textContent: number(high) })));
+  box.append(
+    element("small", {}, element("span", { textContent: number(low) }), element("span", { textContent: number(high) })),
+  );
   return box;
 }
 
 function commented(text) {
-  return text.split(/(#.*)/).map((part, i) => (i % 2 ? element("span", { className: "comment", textContent: part }) : part));
+  return text
+    .split(/(#.*)/)
+    .map((part, i) => (i % 2 ? element("span", { className: "comment", textContent: part }) : part));
 }
 
 async function check() {
@@ -418,7 +440,8 @@ function choose(name, focus = false) {
 
 async function take(file) {
   if (!file) return;
-  if (file.size > LARGEST) return show("problem", `${file.name} is too large for this page: it takes ${LARGEST / 1e6} MB.`);
+  if (file.size > LARGEST)
+    return show("problem", `${file.name} is too large for this page: it takes ${LARGEST / 1e6} MB.`);
   let text;
   try {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await file.arrayBuffer());
@@ -434,7 +457,10 @@ async function take(file) {
 
 async function address(withAll) {
   const code = withAll && !untouched ? $("student").value : undefined;
-  const hash = await link.written({ settings, epoch: withAll ? state.epoch : 0, csv: withAll ? csv : undefined, code }, all.defaults);
+  const hash = await link.written(
+    { settings, epoch: withAll ? state.epoch : 0, csv: withAll ? csv : undefined, code },
+    all.defaults,
+  );
   return location.href.replace(/#.*/, "") + (hash ? `#${hash}` : "");
 }
 
@@ -453,8 +479,12 @@ async function share() {
   const holds = ["the settings", state.epoch ? `the training up to epoch ${state.epoch}` : ""];
   if (settings.data === "csv") holds.push(`the file ${csv.name}, whole`);
   if (!untouched) holds.push("the backward pass that is typed in");
-  const size = text.length > LONG_LINK ? ` It is ${text.length.toLocaleString("en")} characters long, and some programs cut such links.` : "";
-  $("link-said").textContent = `It holds ${holds.filter(Boolean).join(", ")}. Whoever opens it has the same page.${size}`;
+  const size =
+    text.length > LONG_LINK
+      ? ` It is ${text.length.toLocaleString("en")} characters long, and some programs cut such links.`
+      : "";
+  $("link-said").textContent =
+    `It holds ${holds.filter(Boolean).join(", ")}. Whoever opens it has the same page.${size}`;
   $("link-dialog").showModal();
   $("link-text").select();
 }
@@ -463,16 +493,16 @@ async function share() {
 async function restore() {
   const found = await link.read(location.hash);
   if (found.error) {
-    show("problem", found.error);
     settings = { ...all.defaults };
-    return begin();
+    await begin();
+    return show("problem", found.error);
   }
   if (found.csv) csv = { ...found.csv, found: await engine.call("columns", { text: found.csv.text }) };
   settings = { ...all.defaults, ...found.settings };
   untouched = found.code === undefined;
   if (!untouched) $("student").value = found.code;
   await begin();
-  if (found.epoch && about) play(found.epoch);
+  if (found.epoch && !broken) play(found.epoch);
 }
 
 async function copied(text, button) {
@@ -516,7 +546,8 @@ function listen() {
       change({ [name]: target.value, ...(name === "data" ? { features: [], axes: [] } : {}) });
   }
   for (const name of NUMBERS) {
-    $(name).onchange = ({ target }) => change({ [name]: target.value === "" ? all.defaults[name] : Number(target.value) });
+    $(name).onchange = ({ target }) =>
+      change({ [name]: target.value === "" ? all.defaults[name] : Number(target.value) });
   }
   $("fewer").onclick = () => change({ hidden: settings.hidden.slice(0, -1) });
   $("more").onclick = () => change({ hidden: [...settings.hidden, settings.hidden.at(-1) ?? 4] });
@@ -602,7 +633,8 @@ async function main() {
   all = answer;
   $("loading").hidden = true;
   $("main").inert = false;
-  $("versions").textContent = `tinygrad_dls ${all.version}, NumPy ${all.numpy}, Python ${all.python}, Pyodide ${all.pyodide}.`;
+  $("versions").textContent =
+    `tinygrad_dls ${all.version}, NumPy ${all.numpy}, Python ${all.python}, Pyodide ${all.pyodide}.`;
   if (!engine.has("cancer.csv")) document.querySelector('option[value="cancer"]').remove();
   listen();
   choose("network");
