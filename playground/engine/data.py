@@ -21,7 +21,7 @@ __all__ = ["Data", "columns_of", "examples", "proposed"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-PLANAR_INPUTS = ("x1", "x2")
+PLANAR_INPUTS: tuple[str, ...] = ("x1", "x2")
 MOST_CLASSES = 10  # of whole numbers, that are taken for classes
 MOST_TEXTS = 20  # of different texts, beyond which a column is rather a name than a category
 TRANSFORMS = {
@@ -220,9 +220,10 @@ def examples(settings: Settings, path: Path | None = None) -> Data:
     """
     if settings.is_planar:
         inputs, Y = MADE[settings.data](settings.m, settings.noise, np.random.default_rng(settings.seed))
-        names: tuple[str, ...] = PLANAR_INPUTS
-        features = settings.features or PLANAR_FEATURES[:2]
-        classes, target = ("0", "1"), "class"
+        names = PLANAR_INPUTS
+        features: tuple[str, ...] = settings.features or PLANAR_FEATURES[:2]
+        classes: tuple[str, ...] = ("0", "1")
+        target = "class"
     else:
         if path is None:
             raise SettingsError("There is no file yet: drop one on the page, or choose one.")

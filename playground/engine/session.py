@@ -118,11 +118,12 @@ class Session:
             spread = float(np.sum((Y - Y.mean()) ** 2))
             return 1 - float(np.sum((self.output(X) - Y) ** 2)) / spread if spread else None
         labels = Y if len(self.data.classes) == 2 else np.argmax(Y, axis=0)[None]
+        assert isinstance(self.model, tg.nn.Classifier)
         return tg.accuracy(self.model.predict(X), labels)
 
     def output(self, X: Any) -> Any:
         """What the network says of examples: probabilities, or the number, in standard deviations."""
-        if self.data.classes:
+        if isinstance(self.model, tg.nn.Classifier):
             return self.model.predict_proba(X)
         return self.evaluated(lambda: self.model(X).data)
 

@@ -111,7 +111,7 @@ class Settings:
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(given) - known):
             raise SettingsError(f"There is no setting {unknown[0]!r}.")
-        values = {name: tuple(x) if isinstance(x, list) else x for name, x in given.items()}
+        values: dict[str, Any] = {name: tuple(x) if isinstance(x, list) else x for name, x in given.items()}
         settings = cls(**values)
         settings._check()
         return settings

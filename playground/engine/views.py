@@ -74,7 +74,8 @@ def decision(session: Session, n: int) -> Array:
     grid = np.repeat(session.data.inputs.mean(axis=1, keepdims=True), n * n, axis=1)
     grid[i] = np.tile(np.linspace(left, right, n), n)
     grid[j] = np.repeat(np.linspace(top, bottom, n), n)
-    return session.output(session.data.seen(grid))
+    out: Array = session.output(session.data.seen(grid))
+    return out
 
 
 def without_dropout(session: Session) -> tg.nn.Sequential:
