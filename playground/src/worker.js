@@ -3,7 +3,7 @@
 // All files come from the page, as bytes; nothing here asks a network. Pyodide believes to fetch them.
 
 const BASE = "https://within.invalid/"; // a name that no network knows: these "requests" are answered here
-const SLICE = 40; // milliseconds of training before the worker listens again
+const SLICE = 30; // milliseconds of training before the worker listens again
 const LOOK = 120; // milliseconds between two pictures of the decision
 const FRAMES = 20; // a second, when the training is slowed down
 
@@ -42,7 +42,13 @@ function say(text, done) {
 }
 
 async function load({ lock, names }) {
-  say("Starting Python", 0.1);
+  say("Compiling Python", 0.1);
+  const { instantiateStreaming } = WebAssembly;
+  WebAssembly.instantiateStreaming = async (...given) => {
+    const made = await instantiateStreaming.apply(WebAssembly, given);
+    say("Starting Python", 0.35);
+    return made;
+  };
   const { loadPyodide } = await moduleOf("pyodide.mjs");
   const { default: createPyodideModule } = await moduleOf("pyodide.asm.mjs");
   python = await loadPyodide({
@@ -52,9 +58,10 @@ async function load({ lock, names }) {
     createPyodideModule,
     stdin: () => null,
   });
-  say("Loading NumPy", 0.55);
+  WebAssembly.instantiateStreaming = instantiateStreaming;
+  say("Loading NumPy", 0.7);
   await python.loadPackage("numpy", { messageCallback: () => {} });
-  say("Loading tinygrad_dls", 0.75);
+  say("Loading tinygrad_dls", 0.85);
   for (const name of names.wheels) python.unpackArchive(bytes(name), "whl");
   python.unpackArchive(bytes("engine.zip"), "zip", { extractDir: "/home/pyodide" });
   for (const name of names.data) python.FS.writeFile(`/home/pyodide/${name}`, bytes(name));
@@ -125,7 +132,7 @@ const messages = {
   },
   pause() {
     playing = 0;
-    look();
+    setTimeout(look); // behind the answer
     return {};
   },
 };
