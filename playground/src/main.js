@@ -11,6 +11,7 @@ const WORDS = ["data", "activation", "init", "optimizer", "task", "missing", "se
 const PLANAR = ["flower", "circles", "moons", "xor", "spirals"];
 const FEATURES = { "x1^2": "x1²", "x2^2": "x2²", "x1 x2": "x1·x2" }; // as they are shown
 const LIVE = { network: 350, histograms: 200 }; // milliseconds between two pictures of a panel while it trains
+const FOR_TABLES = { optimizer: "adam", lr: 0.03, init: "xavier" };
 const LARGEST = 20e6; // bytes of a CSV
 const LONG_LINK = 8000; // characters, from which on some programs cut a link
 
@@ -451,8 +452,14 @@ async function take(file) {
   const found = await engine.call("columns", { text });
   if (found.error) return show("problem", found.error);
   csv = { name: file.name, text, found };
-  await change(found.proposed);
+  await change({ ...found.proposed, ...forTables() });
   document.getElementById("columns").scrollTop = 1e6; // what is to be predicted is mostly the last one
+}
+
+// Of a table little is known beforehand: what learns most of them, unless somebody has chosen otherwise already.
+function forTables() {
+  const untouched = Object.keys(FOR_TABLES).every((name) => settings[name] === all.defaults[name]);
+  return untouched ? FOR_TABLES : {};
 }
 
 async function address(withAll) {
@@ -535,6 +542,9 @@ function themed() {
   if (about) costs.redraw();
 }
 
+// Other examples have other features.
+const ofData = (data) => ({ features: [], axes: [], ...(PLANAR.includes(data) ? {} : forTables()) });
+
 function listen() {
   $("play").onclick = () => (playing ? pause() : play());
   $("step").onclick = step;
@@ -543,7 +553,7 @@ function listen() {
   $("until").onchange = () => playing && play();
   for (const name of WORDS) {
     $(name).onchange = ({ target }) =>
-      change({ [name]: target.value, ...(name === "data" ? { features: [], axes: [] } : {}) });
+      change({ [name]: target.value, ...(name === "data" ? ofData(target.value) : {}) });
   }
   for (const name of NUMBERS) {
     $(name).onchange = ({ target }) =>

@@ -373,6 +373,32 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(opened):
         page.click("#tab-network")
 
 
+AXE = Path(__file__).parents[2] / "playground" / "node_modules" / "axe-core" / "axe.min.js"
+VIOLATIONS = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
+  violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 200)} ${node.failureSummary}`)))"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(opened, scheme):
+    page = opened.page
+    page.emulate_media(color_scheme=scheme)
+    page.add_script_tag(content=AXE.read_text())
+    page.evaluate("() => document.body.append(Object.assign(new Image(), { id: 'planted' }))")
+    assert "image-alt" in str(page.evaluate(VIOLATIONS))  # it finds what is there
+    page.evaluate("() => document.getElementById('planted').remove()")
+    try:
+        for name in ("network", "histograms", "code", "derivation", "check"):
+            page.click(f"#tab-{name}")
+            page.wait_for_timeout(300)
+            assert page.evaluate(VIOLATIONS) == []
+        page.click("#about")
+        assert page.evaluate(VIOLATIONS) == []
+        page.keyboard.press("Escape")
+    finally:
+        page.emulate_media(color_scheme="light")
+        page.click("#tab-network")
+
+
 def test_every_control_has_a_name(opened):
     nameless = """[...document.querySelectorAll("button, input, select, textarea")]
       .filter((x) => !(x.labels?.length || x.ariaLabel || x.textContent.trim() && x.tagName === "BUTTON"))
