@@ -60,7 +60,7 @@ playground: .venv/test
 # In headless Chromium. Not part of `make test`: it builds the page anew, of what registries have.
 test-playground: .venv/playground
 	$(BIN)/python playground/build.py
-	cd playground && npm run --silent lint
+	cd playground && npm ci --ignore-scripts --silent && npm run --silent lint
 	OPENBLAS_NUM_THREADS=1 PLAYGROUND=1 $(BIN)/pytest tests/playground
 
 format: .venv/test
@@ -68,7 +68,7 @@ format: .venv/test
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build demo_output
+	rm -rf .venv build demo_output playground/node_modules
 
 # A stamp per extra: the environment is made once, and again when pyproject.toml changes.
 .venv/%: pyproject.toml

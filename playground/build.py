@@ -60,7 +60,7 @@ LICENCES = [
 def main() -> None:
     """Fetch, verify, build."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", cwd=HERE)
+    run("npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--silent", cwd=HERE)
     pip(
         "download",
         "--require-hashes",

@@ -229,6 +229,8 @@ def examples(settings: Settings, path: Path | None = None) -> Data:
             raise SettingsError("There is no file yet: drop one on the page, or choose one.")
         table = _table(settings, path)
         inputs, names, target = table.X, table.features, table.target
+        if unknown := [name for name in settings.features if name not in names]:
+            raise SettingsError(f"There is no feature {unknown[0]!r}; there are {', '.join(names)}.")
         features = tuple(name for name in names if name in settings.features) or names
         Y, classes = _targets(table, settings.task)
         if missing := [name for name in settings.axes if name not in features]:

@@ -42,9 +42,16 @@ export class Decision {
     this.draw();
   }
 
+  // Of a point, which has to stand out from what is decided around it.
   #color(label) {
-    if (this.#classes) return COLORS[Math.round(label) % COLORS.length];
-    return this.#between(Math.min(1, Math.max(0, (label + 2) / 4)));
+    const color = this.#classes
+      ? COLORS[Math.round(label) % COLORS.length]
+      : this.#between(Math.min(1, Math.max(0, (label + 2) / 4)));
+    return this.#dark ? mixed(color, [255, 255, 255], 0.35) : color;
+  }
+
+  get #dark() {
+    return getComputedStyle(this.#canvas).getPropertyValue("--dark").trim() === "1";
   }
 
   // From orange over the paper to blue.
@@ -54,7 +61,7 @@ export class Decision {
   }
 
   #paper() {
-    return getComputedStyle(this.#canvas).getPropertyValue("--dark").trim() === "1" ? [34, 34, 38] : [250, 250, 252];
+    return this.#dark ? [34, 34, 38] : [250, 250, 252];
   }
 
   draw() {
@@ -99,12 +106,15 @@ export class Decision {
     const [[left, right], [bottom, top]] = this.#points.ranges;
     const radius = (x.length > 500 ? 2.6 : 3.4) * scale;
     context.lineWidth = (hollow ? 1.6 : 0.8) * scale;
+    const paper = this.#paper();
+    const edge = css(this.#classes ? paper : this.#dark ? [10, 10, 12] : [90, 90, 100]);
     x.forEach((value, i) => {
       context.beginPath();
       const place = [((value - left) / (right - left)) * width, ((top - y[i]) / (top - bottom)) * height];
       context.arc(...place, radius, 0, 2 * Math.PI);
-      context.fillStyle = css(hollow ? this.#paper() : this.#color(label[i]));
-      context.strokeStyle = hollow ? css(this.#color(label[i])) : css(this.#paper());
+      const color = css(this.#color(label[i]));
+      context.fillStyle = hollow ? css(paper) : color;
+      context.strokeStyle = hollow ? color : edge;
       context.fill();
       context.stroke();
     });

@@ -54,6 +54,9 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// Whether the columns of the table that is chosen are known.
+const isKnown = () => !broken && about?.settings.data === settings.data;
+
 // Show the settings in the form.
 function fill() {
   for (const name of WORDS) $(name).value = settings[name];
@@ -68,7 +71,7 @@ function fill() {
   const planar = PLANAR.includes(settings.data);
   for (const [kind, on] of [
     ["planar", planar],
-    ["table", !planar && about?.settings.data === settings.data],
+    ["table", !planar && isKnown()],
     ["csv", settings.data === "csv"],
     ["noise", settings.data !== "flower"],
   ]) {
@@ -98,7 +101,7 @@ function fillLayers() {
 }
 
 function fillFeatures(planar) {
-  const names = planar ? all.features : about?.settings.data === settings.data ? about.names : [];
+  const names = planar ? all.features : isKnown() ? about.names : [];
   const chosen = settings.features.length ? settings.features : planar ? ["x1", "x2"] : names;
   $("features-box").hidden = !names.length;
   $("features").replaceChildren(
@@ -119,7 +122,7 @@ function fillFeatures(planar) {
       return element("label", {}, box, FEATURES[name] ?? name);
     }),
   );
-  if (planar || !about || about.settings.data !== settings.data) return;
+  if (planar || !isKnown()) return;
   const shown = about.points.axes;
   for (const [i, id] of ["axis-x", "axis-y"].entries()) {
     $(id).replaceChildren(...about.features.map((name) => element("option", { value: name, textContent: name })));
@@ -202,6 +205,7 @@ async function begin() {
   $("pictures").inert = broken;
   buttons();
   if (broken) {
+    fill();
     show("problem", answer.error);
     if (/\b(one_hot|ignore|missing)=/.test(answer.error)) $("problem").append(element("p", { textContent: HINT }));
     return;
@@ -565,7 +569,10 @@ function listen() {
   $("log").onchange = ({ target }) => {
     costs.log = target.checked;
   };
-  $("rankdir").onchange = () => panels.network();
+  $("rankdir").onchange = ({ target }) => {
+    $("network").style.setProperty("--widest", target.value === "LR" ? "none" : "100%");
+    panels.network();
+  };
   $("update").onchange = () => panels.code();
   $("copy").onclick = ({ target }) => copied($("code").textContent, target);
   $("download").onclick = () => saved("step.py", $("code").textContent);

@@ -91,6 +91,17 @@ def test_a_bad_csv_is_refused_in_the_readers_own_words(text, said):
     assert ask("about")["settings"]["data"] == "flower"  # what was there is still there
 
 
+def test_of_a_table_some_columns_can_be_features_and_others_axes():
+    about = read(PLANTS, features=["width", "colour=red"], axes=["colour=red", "width"])
+    assert about["features"] == ["width", "colour=red"]
+    assert about["points"]["axes"] == ["colour=red", "width"]
+    assert read(PLANTS, features=["weight"])["error"].startswith(
+        "There is no feature 'weight'; there are length, width,"
+    )
+    said = read(PLANTS, features=["width"], axes=["length", "width"])["error"]
+    assert said == "The picture cannot show 'length', which is no feature."
+
+
 def test_settings_that_a_link_gets_wrong_are_answers_too():
     assert ask("start", settings={"lr": -1})["error"] == "lr is a number from 1e-06 to 100, not -1."
 

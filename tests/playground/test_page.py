@@ -87,27 +87,51 @@ def test_from_disk_it_asks_no_network(opened):
     assert opened.complaints == []
 
 
-def test_hosted_it_asks_for_the_files_beside_it_alone(browser):
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files, and does not report them; one of them may be another file than it says."""
 
-    handler = functools.partial(Quiet, directory=BUILT / "hosted")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    exchanged = ""
+
+    def log_message(self, *_):
+        pass
+
+    def translate_path(self, path):
+        path = super().translate_path(path)
+        return __file__ if self.exchanged and path.endswith(self.exchanged) else path
+
+
+@contextlib.contextmanager
+def served(exchanged=""):
+    """The address of the hosted page."""
+    handler = type("Handler", (Quiet,), {"exchanged": exchanged})
+    serving = functools.partial(handler, directory=BUILT / "hosted")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serving) as server:
         threading.Thread(target=server.serve_forever).start()
         try:
-            address = f"http://127.0.0.1:{server.server_port}/"
-            hosted = Opened(browser, f"{address}index.html")
-            hosted.train(20)
-            assert hosted.complaints == []
-            assert not any("sympy" in url for url in hosted.requests)
-            hosted.page.click("#tab-derivation")
-            hosted.page.wait_for_selector("#derivation math")
-            assert any("sympy" in url for url in hosted.requests)
-            assert [url for url in hosted.requests if not url.startswith((address, "blob:", "data:"))] == []
-            hosted.page.close()
+            yield f"http://127.0.0.1:{server.server_port}/"
         finally:
             server.shutdown()
+
+
+def test_hosted_it_asks_for_the_files_beside_it_alone(browser):
+    with served() as address:
+        hosted = Opened(browser, f"{address}index.html")
+        hosted.train(20)
+        assert hosted.complaints == []
+        assert not any("sympy" in url for url in hosted.requests)
+        hosted.page.click("#tab-derivation")
+        hosted.page.wait_for_selector("#derivation math")
+        assert any("sympy" in url for url in hosted.requests)
+        assert [url for url in hosted.requests if not url.startswith((address, "blob:", "data:"))] == []
+        hosted.page.close()
+
+
+def test_hosted_a_file_that_is_another_one_is_not_run(browser):
+    with served(exchanged="engine.zip") as address:
+        page = browser.new_page()
+        page.goto(f"{address}index.html")
+        expect(page.locator("#problem")).to_contain_text("The page could not start: ")
+        page.close()
 
 
 def test_the_page_may_send_nothing(opened):
@@ -375,7 +399,7 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(opened):
 
 AXE = Path(__file__).parents[2] / "playground" / "node_modules" / "axe-core" / "axe.min.js"
 VIOLATIONS = """() => axe.run(document, { resultTypes: ["violations"] }).then(({ violations }) =>
-  violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 200)} ${node.failureSummary}`)))"""
+  violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html} ${node.failureSummary}`)))"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
