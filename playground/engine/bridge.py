@@ -140,6 +140,7 @@ def state(since: int = 0) -> dict[str, Any]:
     return {
         "epoch": session.epoch,
         "steps": session.steps,
+        "within": session.within,
         "costs": [_finite(J) for J in session.costs[since:]],
         "held": [_finite(J) for J in session.held_costs[since:]],
         "since": since,

@@ -72,6 +72,11 @@ class Session:
         """How many epochs are over."""
         return len(self.costs)
 
+    @property
+    def within(self) -> int:
+        """How many steps of the next epoch have been taken."""
+        return len(self._within)
+
     def plain_loss(self, Z: Any, Y: Any) -> Any:
         """The loss without a penalty."""
         if not self.data.classes:

@@ -267,7 +267,8 @@ function tell(next) {
     costs.add(next);
   }
   if (!next.epoch) state.cost = undefined;
-  $("epoch").textContent = next.epoch.toLocaleString("en");
+  const more = playing || !next.within ? "" : ` +${next.within}`; // steps
+  $("epoch").textContent = next.epoch.toLocaleString("en") + more;
   $("cost").textContent = number(state.cost);
   if (next.stopped) show("problem", next.stopped);
 }
@@ -328,7 +329,11 @@ async function step() {
   tell(next);
   stale.add("network").add("histograms");
   engine.look();
-  say(next.epoch > before ? `Epoch ${next.epoch}, cost ${number(state.cost)}` : `Step ${next.steps}`);
+  say(
+    next.epoch > before
+      ? `Epoch ${next.epoch}, cost ${number(state.cost)}`
+      : `Step ${next.within} of epoch ${next.epoch + 1}`,
+  );
 }
 
 async function rewind() {

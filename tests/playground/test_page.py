@@ -207,6 +207,13 @@ def test_a_step_and_back_to_the_same_start(opened):
     assert opened.ask("state")["costs"] == first
 
 
+def test_a_step_of_a_mini_batch_is_told(opened):
+    opened.choose(data="flower", batch_size=100)
+    opened.page.click("#step")
+    expect(opened.page.locator("#epoch")).to_have_text("0 +1")
+    expect(opened.page.locator("#status")).to_have_text("Step 1 of epoch 1")
+
+
 FRAMES = """new Promise((done) => {
   let n = 0;
   (function frame() { ++n < 5 ? requestAnimationFrame(frame) : done(n); })();

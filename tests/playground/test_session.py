@@ -67,9 +67,9 @@ def test_rewound_it_starts_alike(given):
 
 def test_a_step_is_one_batch():
     trained = session(batch_size=100)  # of 320
-    for steps, epoch in ((1, 0), (2, 0), (3, 0), (4, 1), (5, 1)):
+    for steps, epoch, within in ((1, 0, 1), (2, 0, 2), (3, 0, 3), (4, 1, 0), (5, 1, 1)):
         trained.step()
-        assert (trained.steps, trained.epoch) == (steps, epoch)
+        assert (trained.steps, trained.epoch, trained.within) == (steps, epoch, within)
 
 
 def test_it_goes_no_further_than_asked():
