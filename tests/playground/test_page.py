@@ -364,6 +364,7 @@ def test_a_link_holds_the_whole_state(opened, browser):
     page.wait_for_function("async () => (await playground.call('about')).settings.lr === 0.4")
     opened.train(40)
     page.click("#tab-check")
+    page.wait_for_function("() => document.getElementById('student').value.includes('(3, 48)')")  # of this network
     page.fill("#student", "dZ2 = A2  # mine")
     page.click("#link")
     expect(page.locator("#link-dialog")).to_be_visible()
