@@ -13,6 +13,8 @@ const FEATURES = { "x1^2": "x1²", "x2^2": "x2²", "x1 x2": "x1·x2" }; // as th
 const LIVE = { network: 350, histograms: 200 }; // milliseconds between two pictures of a panel while it trains
 const FOR_TABLES = { optimizer: "adam", lr: 0.03, init: "xavier" };
 const LARGEST = 20e6; // bytes of a CSV
+const HINT =
+  "Here, that is the list of columns: choose “category” for one_hot, “leave out” for ignore; and “Missing cells” for missing.";
 const LONG_LINK = 8000; // characters, from which on some programs cut a link
 
 const engine = new Engine();
@@ -180,8 +182,6 @@ async function change(some) {
   await begin();
 }
 
-const HINT =
-  "Here, that is the list of columns: choose “category” for one_hot, “leave out” for ignore; and “Missing cells” for missing.";
 let beginnings = 0;
 
 async function begin() {
@@ -363,9 +363,8 @@ const panels = {
   },
   async derivation() {
     const box = $("derivation");
-    if (stale.first !== false) box.textContent = "Loading SymPy, which does the algebra …";
-    await engine.sympy();
-    stale.first = false;
+    box.textContent = "Loading SymPy, which does the algebra …";
+    await engine.sympy(); // at once, but for the first time
     box.textContent = "Deriving …";
     const answer = await engine.call("derivation");
     if (answer.error) box.textContent = answer.error;
