@@ -25,13 +25,22 @@ def two_layer_network():
     return tg.draw(network, (2, 400), (1, 400), loss=tg.binary_cross_entropy_with_logits)
 
 
+def network_with_gradients():
+    _, J = by_pencil.two_layer_network()
+    J.backward()
+    return tg.draw(J, direction="both")
+
+
 def from_picture_to_code():
     _, J = by_pencil.logistic_regression()
     J.backward()
     return tg.draw(J, direction="both")
 
 
-PICTURES = {make.__name__: make for make in (logistic_regression, two_layer_network, from_picture_to_code)}
+PICTURES = {
+    make.__name__: make
+    for make in (logistic_regression, two_layer_network, network_with_gradients, from_picture_to_code)
+}
 
 
 def without_graphviz():
