@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs pytest deep mutants bench bench-quick gpu soak kills playground test-playground format clean
+.PHONY: demo test lint types docs check-site pytest deep mutants bench bench-quick gpu soak kills playground test-playground format clean
 
 demo: .venv/demo
 	$(BIN)/python -m examples.demo demo_output
@@ -19,6 +19,15 @@ types: .venv/test
 # Not --quiet: that hides warnings from --strict too.
 docs: .venv/test
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
+
+# axe-core, which looks at every page in a browser, comes from npm, and so this is no part of `make test`.
+AXE := build/npm/node_modules/axe-core/axe.min.js
+
+check-site: docs $(AXE)
+	$(BIN)/python -m tests.accessibility build/site $(AXE)
+
+$(AXE):
+	npm install --silent --no-save --prefix build/npm axe-core@4.14.1
 
 pytest: .venv/test .venv/jax
 	OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses=auto

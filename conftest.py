@@ -1,4 +1,4 @@
-"""Pytest runs the code of README.md and docs/*.md: every result printed there is computed.
+"""Pytest runs the code of README.md and of the pages in docs/: every result printed there is computed.
 
 A page is one test, because its blocks share a namespace: what one block defines, the next may use.
 """
@@ -16,6 +16,7 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 from tinygrad_dls.engine import tensor
 from tinygrad_dls.ir import functions
 
+DOCS = Path(__file__).parent / "docs"
 collect_ignore_glob = ["docs/hooks/*", "build/*"]  # hooks are run by mkdocs; build holds copies
 
 
@@ -50,6 +51,6 @@ class PageCode(pytest.Item):
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector):
-    if file_path.suffix == ".md" and (file_path.parent.name == "docs" or file_path.name == "README.md"):
+    if file_path.suffix == ".md" and (DOCS in file_path.parents or file_path.name == "README.md"):
         return Page.from_parent(parent, path=file_path)
     return None

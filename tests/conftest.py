@@ -12,7 +12,12 @@ from tests.support.devices import DEVICES
 from tests.support.latex import PDFLATEX
 
 WITHOUT_JAX, WITHOUT_CUPY = (find_spec(name) is None for name in ("jax", "cupy"))
-OF_BROWSERS = ["drawing/test_page_in_browser.py", "views/test_views_in_browser.py", "test_notebooks_in_browser.py"]
+OF_BROWSERS = [
+    "drawing/test_page_in_browser.py",
+    "test_site.py",
+    "views/test_views_in_browser.py",
+    "test_notebooks_in_browser.py",
+]
 collect_ignore = ["mutants.py"]  # which needs the tool of `make mutants`
 collect_ignore += ["engine/test_jax.py"] * WITHOUT_JAX + OF_BROWSERS * (BROWSER is None)
 collect_ignore += ["derivations/test_latex.py"] * (PDFLATEX is None) + ["engine/test_cupy.py"] * WITHOUT_CUPY

@@ -1,16 +1,18 @@
-"""`make docs` refuses a page with a broken link, or with a formula that a browser would not show as it is meant."""
+"""`make docs` refuses a page with a broken link, an unknown anchor, a bad formula or a missing picture; and the API."""
 
+import inspect
 import os
+import pkgutil
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+import tinygrad_dls as tg
+from tests.support.site import ROOT, arguments, built
+
 GOOD = r"""# A page
 
 [A link](#a-page) and $\alpha < \frac{1}{m} \sigma'(z)$, and
@@ -21,18 +23,11 @@ $$
 """
 
 
-def arguments():
-    """Those that `make docs` gives to mkdocs; without the program and the folder that it writes to."""
-    (command,) = re.findall(r"^\t.*/mkdocs (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    words = shlex.split(command)
-    return words[: words.index("--site-dir")]
-
-
 def build(folder, text):
     """A site of one page, by the project's settings and hooks."""
     shutil.copytree(ROOT / "docs/hooks", folder / "docs/hooks", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "docs/assets", folder / "docs/assets")
-    settings = re.sub(r"^nav:\n(  - .*\n)+", "", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
+    settings = re.sub(r"^nav:\n(  .*\n)+", "", (ROOT / "mkdocs.yml").read_text(), flags=re.MULTILINE)
     (folder / "mkdocs.yml").write_text(settings.replace("  - tinygrad_dls\n", f"  - {ROOT / 'tinygrad_dls'}\n"))
     (folder / "docs/index.md").write_text(text)
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)}
@@ -61,6 +56,82 @@ def test_a_broken_link_stops_the_build(tmp_path, mistake, warning):
     assert run.returncode != 0
     assert run.stderr.count("WARNING") == 1
     assert warning in run.stderr
+
+
+ENTRY = "::: tinygrad_dls.nn.losses.mean_squared_error\n    options:\n      heading_level: 2"
+
+
+BROKEN = {
+    '<a href="nowhere.html">no page</a>': "'nowhere.html' leads to no file",
+    '<a href="#nowhere">no heading</a>': "'#nowhere' leads to no anchor",
+    '<a href="assets/">a folder</a>': "'assets/' leads to no file",
+    '<img src="assets/nowhere.png" alt="no picture">': "'assets/nowhere.png' leads to no file",
+    '<img src="https://example.org/a.png" alt="far">': "'https://example.org/a.png' is loaded from a network",
+    '<p id="twice"></p><p id="twice"></p>': "the id 'twice' is there twice",
+    "[no entry][tinygrad_dls.nowhere]": "Could not find cross-reference target 'tinygrad_dls.nowhere'",
+}
+
+
+def test_what_is_broken_in_html_or_in_the_api_stops_the_build_too(tmp_path):
+    run = build(tmp_path, "\n\n".join([GOOD, *BROKEN]))
+    assert run.returncode != 0
+    assert run.stderr.count("WARNING") == len(BROKEN)
+    for warning in BROKEN.values():
+        assert warning in run.stderr
+
+
+def test_a_name_in_code_leads_to_its_entry_once_under_each_heading(tmp_path):
+    first = "See `tg.mean_squared_error(A, Y)`, `tg.mean_squared_error`, `tg.nn`, `tg.no_such`."
+    page = f"{GOOD}\n{first}\n\n## `tg.exp`\n\n"
+    run = build(tmp_path, f"{page}`tinygrad_dls.nn.losses.mean_squared_error` again.\n\n<!-- summary -->\n\n{ENTRY}\n")
+    assert run.returncode == 0, run.stderr
+    html = (tmp_path / "site/index.html").read_text()
+    entry = "#tinygrad_dls.nn.losses.mean_squared_error"
+    linked = re.findall(rf'<a class="autorefs[^>]*href="{entry}"><code>(.*?)</code>', html)
+    assert linked == ["tg.mean_squared_error(A, Y)", "tinygrad_dls.nn.losses.mean_squared_error"]
+    assert "<code>tg.nn</code>, <code>tg.no_such</code>" in html
+    assert f'<td><a href="{entry}"><code>mean_squared_error</code></a></td>' in html
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("site"))
+
+
+def entries(site):
+    texts = [page.read_text() for page in (site / "api").glob("*.html")]
+    return {anchor for text in texts for anchor in re.findall(r' id="(tiny[\w.]+)"', text)}
+
+
+def test_the_api_has_an_entry_for_everything_public(site):
+    there = entries(site)
+    rooms = {name: getattr(tg, name) for name in tg.__all__ if inspect.ismodule(getattr(tg, name))}
+    public = {f"tg.{name}": getattr(tg, name) for name in tg.__all__ if name not in rooms}
+    public |= {f"tg.{room}.{name}": getattr(module, name) for room, module in rooms.items() for name in module.__all__}
+    missing = [
+        name
+        for name, thing in public.items()
+        if callable(thing) and not any(is_entry_of(entry, thing) for entry in there)
+    ]
+    assert missing == []
+
+
+def is_entry_of(entry, thing):
+    return entry.rpartition(".")[2] == thing.__name__ and pkgutil.resolve_name(entry) is thing
+
+
+def test_a_page_for_each_module_lists_what_is_on_it(site):
+    for page in sorted((site / "api").glob("*.html")):
+        if page.name != "index.html":
+            text = page.read_text()
+            listed = re.findall(r'<td><a href="#(tiny[\w.]+)"><code>', text)
+            assert listed == re.findall(r'<h[23] id="(tiny[\w.]+)" class="doc doc-heading"', text) != [], page.name
+
+
+def test_every_page_leads_to_the_one_before_and_the_one_after_it(site):
+    home, tutorial = (site / "index.html").read_text(), (site / "tutorial.html").read_text()
+    assert 'href="tutorial.html" class="md-footer__link md-footer__link--next"' in home
+    assert 'href="index.html" class="md-footer__link md-footer__link--prev"' in tutorial
 
 
 MISTAKES = {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tinygrad_dls as tg
 from examples import (
@@ -30,6 +31,7 @@ from examples import (
     regularisation,
     two_layer_network,
 )
+from tests import gallery
 from tinygrad_dls.extras import install
 
 ROOT = Path(__file__).parents[1]
@@ -546,10 +548,36 @@ def test_pictures_are_written(
     )
 
 
-def test_the_documentation_lists_every_example():
-    listed = re.findall(r"^\| (`.*`) \|", (ROOT / "docs/index.md").read_text(encoding="utf-8"), re.MULTILINE)
-    names = [name for cell in listed for name in re.findall(r"`(\w+)`", cell)]
+GALLERY = (ROOT / "docs/gallery.md").read_text(encoding="utf-8")
+
+
+def test_the_gallery_shows_every_example():
+    names = set(re.findall(r"\(examples/(\w+)\.md\)", GALLERY))
     assert sorted(names) == sorted(example.__name__.split(".")[-1] for example in demo.EXAMPLES)
+
+
+@pytest.mark.parametrize("name", gallery.PICTURES)
+def test_a_thumbnail_is_what_the_example_draws(
+    name, folder, logistic, network, activations, descent, cancer, second_order,
+    read_digits, initialised, regularised, optimized, gradient_checked,
+):  # fmt: skip
+    assert f"](assets/gallery/{name}.png)" in GALLERY
+    now = gallery.thumbnail(folder / gallery.PICTURES[name])
+    shown = Image.open(gallery.FOLDER / f"{name}.png").convert("RGB")
+    assert shown.size == now.size, "python -m tests.gallery demo_output makes it anew"
+    # The mean of a pixel's differences: 1 or 2 of 255 come of 256 colours, and a few of other fonts.
+    apart = np.abs(np.asarray(shown, float) - np.asarray(now, float)).mean()
+    assert apart < 8, "python -m tests.gallery demo_output makes it anew"
+
+
+@pytest.mark.parametrize("example", [loop_and_vectorized, derive_the_gradients, numpy_code])
+def test_what_the_gallery_quotes_is_what_the_example_prints(example, capsys):
+    name = example.__name__.split(".")[-1]
+    card = next(card for card in GALLERY.split('<div class="card" markdown>') if f"(examples/{name}.md)" in card)
+    (quoted,) = re.findall(r"^```text\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
+    example.main()
+    printed = capsys.readouterr().out
+    assert [line for line in quoted.splitlines() if line.strip() not in printed] == []
 
 
 def test_demo_runs_the_three_main_examples_first_and_lists_its_files(tmp_path, monkeypatch, capsys):

@@ -16,11 +16,11 @@ from mkdocs.exceptions import PluginError
 LEFT_ALONE = r"<(?P<tag>a|autoref|pre|h[1-6])\b.*?</(?P=tag)>"
 NAMED = r"<code>(?P<path>(?:tg|tinygrad_dls)(?:\.\w+)+)(?P<rest>\([^<]*)?</code>"
 TOKEN = re.compile(f"{LEFT_ALONE}|{NAMED}", re.DOTALL)
-ENTRY = re.compile(r'<h3 id="(tinygrad_dls\.[\w.]+)" class="doc doc-heading"')
+ENTRY = re.compile(r'<h[23] id="(tinygrad_dls\.[\w.]+)" class="doc doc-heading"')
 SUMMARY = "<!-- summary -->"
 
 
-def on_page_content(html, page, **_):
+def on_page_content(html, **_):
     if SUMMARY in html:
         html = html.replace(SUMMARY, summary(ENTRY.findall(html)))
     seen = set()

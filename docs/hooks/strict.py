@@ -12,6 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+said = []  # MkDocs's own warnings, of which none is said twice
 log = logging.getLogger("mkdocs.hooks.strict")
 
 LOADED = {("img", "src"), ("script", "src"), ("link", "href"), ("iframe", "src"), ("source", "src"), ("video", "src")}
@@ -37,6 +38,20 @@ class Page(HTMLParser):
     handle_startendtag = handle_starttag
 
 
+class Listener(logging.Handler):
+    def emit(self, record):
+        said.append(record.getMessage())
+
+
+LISTENER = Listener(logging.WARNING)
+
+
+def on_config(config):
+    said.clear()
+    logging.getLogger("mkdocs").addHandler(LISTENER)
+    return config
+
+
 def on_post_build(config):
     folder = Path(config.site_dir).resolve()
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in sorted(folder.rglob("*.html"))}
@@ -50,6 +65,8 @@ def problems(path, page, pages):
     """What is wrong with the links of a page, in words."""
     yield from (f"the id {anchor!r} is there twice" for anchor in page.twice)
     for address in page.loads | page.links:
+        if any(f"link {address!r}" in warning for warning in said):
+            continue
         to = urlsplit(address)
         if to.scheme or to.netloc:
             if address in page.loads and to.scheme != "data":
