@@ -125,7 +125,17 @@ def test_a_page_for_each_module_lists_what_is_on_it(site):
         if page.name != "index.html":
             text = page.read_text()
             listed = re.findall(r'<td><a href="#(tiny[\w.]+)"><code>', text)
-            assert listed == re.findall(r'<h[23] id="(tiny[\w.]+)" class="doc doc-heading"', text) != [], page.name
+            entries = re.findall(r'<h[23] id="(tiny[\w.]+)" class="doc doc-heading"', text)
+            assert listed, page.name
+            assert set(listed) <= set(entries)
+            within = {entry for entry in entries if entry.rpartition(".")[0] in listed}  # attributes and methods
+            assert set(entries) - within == set(listed), page.name
+
+
+def test_types_of_parameters_are_shown_as_docstrings_have_them(site):
+    texts = [page.read_text() for page in (site / "api").glob("*.html")]
+    assert any("<code>array, shape (n_x, m)</code>" in text for text in texts)
+    assert not any("keyword - only" in text for text in texts)
 
 
 def test_every_page_leads_to_the_one_before_and_the_one_after_it(site):

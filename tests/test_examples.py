@@ -565,7 +565,7 @@ def test_a_thumbnail_is_what_the_example_draws(
     now = gallery.thumbnail(folder / gallery.PICTURES[name])
     shown = Image.open(gallery.FOLDER / f"{name}.png").convert("RGB")
     assert shown.size == now.size, "python -m tests.gallery demo_output makes it anew"
-    # The mean of a pixel's differences, of 255: 256 colours make less than 1, another row already 5, another picture 12.
+    # The mean of a pixel's differences, of 255: 256 colours make less than 1, the next row 5, another picture 12.
     apart = np.abs(np.asarray(shown, float) - np.asarray(now, float)).mean()
     assert apart < 4, "python -m tests.gallery demo_output makes it anew"
 

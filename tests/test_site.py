@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.site import DESK, PHONE, built, look, pages
+from tests.support.site import PHONE, built, look, pages
 
 SEARCH = """(async () => {
   const wait = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -46,13 +46,14 @@ def test_a_page_that_is_wider_or_writes_to_the_console_or_asks_a_network_is_noti
     assert "http://example.invalid/a.png" in seen["bad.html"]["asked"]
 
 
-def test_search_finds_pages_from_disk(site):
-    seen, console = look(site, ["index.html", "api/ops.html"], SEARCH, size=DESK)
+@pytest.mark.parametrize("hosted", [False, True])
+def test_search_finds_pages_from_disk_and_hosted(site, hosted):
+    seen, console = look(site, ["index.html", "api/ops.html"], SEARCH, hosted=hosted)
     assert console == []
     for page, entry in seen.items():
         found = entry["value"]
         assert any("regularisation.html" in link for link in found), (page, found)
-        assert any("api/losses.html" in link or "losses.html" in link for link in found), (page, found)
+        assert any("losses.html" in link for link in found), (page, found)
 
 
 def test_pictures_follow_the_dark_page(site):

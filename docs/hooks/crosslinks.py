@@ -2,6 +2,8 @@
 
 "First" is under each heading of the second level. Headings, links and listings stay as they are. It also writes the
 summary of a page of the API: at ``<!-- summary -->`` stands a table of all that is documented on it, a sentence each.
+And it writes the types of parameters as the docstrings have them, ``array, shape (1, m)``, which griffe takes for
+Python, and empty lines for the ``<BLANKLINE>`` of doctest.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from mkdocs.exceptions import PluginError
 LEFT_ALONE = r"<(?P<tag>a|autoref|pre|h[1-6])\b.*?</(?P=tag)>"
 NAMED = r"<code>(?P<path>(?:tg|tinygrad_dls)(?:\.\w+)+)(?P<rest>\([^<]*)?</code>"
 TOKEN = re.compile(f"{LEFT_ALONE}|{NAMED}", re.DOTALL)
-ENTRY = re.compile(r'<h[23] id="(tinygrad_dls\.[\w.]+)" class="doc doc-heading"')
+ENTRY = re.compile(r'<h(?P<level>[23]) id="(?P<path>tinygrad_dls\.[\w.]+)" class="doc doc-heading"')
+TYPE = re.compile(r"\(<code>\((.*?)\)</code>")
 SUMMARY = "<!-- summary -->"
 
 
 def on_page_content(html, **_):
     if SUMMARY in html:
-        html = html.replace(SUMMARY, summary(ENTRY.findall(html)))
+        html = html.replace(SUMMARY, summary(entries(html)))
+    html = TYPE.sub(as_written, html).replace("&lt;BLANKLINE&gt;", "")
     seen = set()
 
     def link(match):
@@ -54,6 +58,18 @@ def canonical(path):
     if inspect.ismodule(thing) or not hasattr(thing, "__qualname__"):
         return None
     return f"{thing.__module__}.{thing.__qualname__}"
+
+
+def as_written(match):
+    text = match[1].replace(" - only", "-only").replace("shape(", "shape (")
+    return f"(<code>{text}</code>"
+
+
+def entries(html):
+    """What is documented on a page; what is further in, such as methods, is not."""
+    found = [(int(entry["level"]), entry["path"]) for entry in ENTRY.finditer(html)]
+    top = min((level for level, _ in found), default=0)
+    return [path for level, path in found if level == top]
 
 
 def summary(paths):

@@ -12,7 +12,7 @@ from threading import Thread
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 BROWSER = next(filter(None, map(shutil.which, NAMES)), None)
 
-_OPTIONS = [
+OPTIONS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--window-size=1000,700",
@@ -83,7 +83,7 @@ def look(pages, seconds=90):
         TemporaryDirectory(ignore_cleanup_errors=True) as profile,  # the browser may still be writing to it
         _served(page, reports) as address,
         subprocess.Popen(
-            [BROWSER, *_OPTIONS, f"--user-data-dir={profile}", address],
+            [BROWSER, *OPTIONS, f"--user-data-dir={profile}", address],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         ) as browser,

@@ -1,6 +1,7 @@
 """The site, built as `make docs` builds it, and in a real browser.
 
-There it is opened from disk: a page beside it opens each of its pages in a frame, and reports what it saw.
+There it is opened from disk, or from a server: a page beside it opens each of its pages in a frame, and reports what it
+saw.
 
 The frame is of a phone's width or of a desk's, in light or in dark. What the browser writes to its console comes back
 too, and so does whatever a page asked for. No name has an address there, so that a request to a network fails.
@@ -12,11 +13,14 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
+from threading import Thread
 
-from tests.support.browser import _OPTIONS, BROWSER, _served
+from tests.support.browser import BROWSER, OPTIONS
 
 ROOT = Path(__file__).parents[2]
 PHONE, DESK = (390, 844), (1300, 850)
@@ -79,7 +83,42 @@ def pages(site):
     return [path.relative_to(site).as_posix() for path in sorted(site.rglob("*.html")) if path.name != "404.html"]
 
 
-def look(site, paths, script, size=DESK, scheme="default", seconds=300):
+@contextmanager
+def served(site, page, reports):
+    """The address of a server of the site, and of the page that looks at it, whose report it puts into the queue."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=site)
+
+        def do_GET(self):
+            if self.path != "/look.html":
+                super().do_GET()
+                return
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(page.read_bytes())
+
+        def do_POST(self):
+            reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def look(site, paths, script, size=DESK, scheme="default", hosted=False, seconds=300):
     """What each page of the site asked for and what `script` is on it, by path; and the lines of the console.
 
     The script is JavaScript, an expression or a promise.
@@ -89,16 +128,16 @@ def look(site, paths, script, size=DESK, scheme="default", seconds=300):
         TemporaryDirectory(ignore_cleanup_errors=True) as profile,  # the browser may still be writing to it
         TemporaryDirectory() as beside,
         open(f"{beside}/console", "w+", encoding="utf-8") as console,
-        _served("", reports) as address,
+        served(site, Path(beside) / "look.html", reports) as server,
     ):
-        names = {"SIZE": size, "SCHEME": scheme, "SCRIPT": script, "ADDRESS": address}
-        text = _LOOK.replace("PAGES", json.dumps([(site / path).as_uri() for path in paths]), 1)
-        for name, value in names.items():
+        addresses = [f"{server}/{path}" if hosted else (site / path).as_uri() for path in paths]
+        text = _LOOK
+        known = {"PAGES": addresses, "SIZE": size, "SCHEME": scheme, "ADDRESS": server, "SCRIPT": script}
+        for name, value in known.items():
             text = text.replace(name, json.dumps(value).replace("</", r"<\/"), 1)
-        with open(f"{beside}/look.html", "w", encoding="utf-8") as file:
-            file.write(text)
-        profile_option = f"--user-data-dir={profile}"
-        command = [BROWSER, *_OPTIONS, *_MORE_OPTIONS, profile_option, f"file://{beside}/look.html"]
+        (Path(beside) / "look.html").write_text(text, encoding="utf-8")
+        page = f"{server if hosted else f'file://{beside}'}/look.html"
+        command = [BROWSER, *OPTIONS, *_MORE_OPTIONS, f"--user-data-dir={profile}", page]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=console) as browser:
             try:
                 seen = reports.get(timeout=seconds)

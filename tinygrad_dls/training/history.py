@@ -31,6 +31,9 @@ Row = dict[str, float]
 class History(Viewed):
     """What happened in training, one entry per epoch.
 
+    NumPy sees the costs: ``np.min(history)``, ``plt.plot(history)``. ``history[-1]`` is what is known of the last
+    epoch, a dict; ``for row in history`` goes through all, and ``history["validation_cost"]`` is one figure of all.
+
     Attributes
     ----------
     costs : list of float
@@ -43,9 +46,6 @@ class History(Viewed):
         What else was measured on the validation data, by name.
     interrupted : bool
         Whether Ctrl-C ended the training early.
-
-    NumPy sees the costs: ``np.min(history)``, ``plt.plot(history)``. ``history[-1]`` is what is known of the last
-    epoch, a dict; ``for row in history`` goes through all, and ``history["validation_cost"]`` is one figure of all.
     """
 
     def __init__(self) -> None:
