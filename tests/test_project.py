@@ -161,7 +161,7 @@ def test_no_test_is_skipped_silently(path):
 
 NAMING = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/*.md", "Makefile", "*.toml", "tests/*.toml", "tests/**/*.py", "benchmarks/*.py")
+    for pattern in ("*.md", "docs/**/*.md", "Makefile", "*.toml", "tests/*.toml", "tests/**/*.py", "benchmarks/*.py")
     for path in ROOT.glob(pattern)
 )
 
