@@ -3,7 +3,7 @@
 "First" is under each heading of the second level. Headings, links and listings stay as they are. It also writes the
 summary of a page of the API: at ``<!-- summary -->`` stands a table of all that is documented on it, a sentence each.
 And it writes the types of parameters as the docstrings have them, ``array, shape (1, m)``, which griffe takes for
-Python, and empty lines for the ``<BLANKLINE>`` of doctest.
+Python, and empty lines for the ``<BLANKLINE>`` of doctest. The source beside an entry is left out of the search.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ NAMED = r"<code>(?P<path>(?:tg|tinygrad_dls)(?:\.\w+)+)(?P<rest>\([^<]*)?</code>
 TOKEN = re.compile(f"{LEFT_ALONE}|{NAMED}", re.DOTALL)
 ENTRY = re.compile(r'<h(?P<level>[23]) id="(?P<path>tinygrad_dls\.[\w.]+)" class="doc doc-heading"')
 TYPE = re.compile(r"\(<code>\((.*?)\)</code>")
+SOURCE = '<details class="mkdocstrings-source"'
 SUMMARY = "<!-- summary -->"
 
 
@@ -27,6 +28,7 @@ def on_page_content(html, **_):
     if SUMMARY in html:
         html = html.replace(SUMMARY, summary(entries(html)))
     html = TYPE.sub(as_written, html).replace("&lt;BLANKLINE&gt;", "")
+    html = html.replace(SOURCE, f"{SOURCE} data-search-exclude")
     seen = set()
 
     def link(match):

@@ -29,12 +29,13 @@ def page(name, source, picture):
     """A page in Markdown."""
     title, _, words = ast.get_docstring(ast.parse(source)).partition("\n")
     words = re.sub(r"\n*^Run: .*\Z", "", words, flags=re.MULTILINE | re.DOTALL).strip()
-    parts = [f"# {title.rstrip('.')}", words.replace("``", "`")]
+    behind_guides = "---\nsearch:\n  boost: 0.5\n---"
+    parts = [behind_guides, f"# {title.rstrip('.')}", words.replace("``", "`")]
     if picture:
         parts.append(f"![What the example draws](../{picture.src_uri})")
     parts += [
         f"```bash\npython -m examples.{name} demo_output\n```",
-        f"## `examples/{name}.py`",
+        f"## `examples/{name}.py` {{ data-search-exclude }}",
         f"```python\n{source}```",
         "[All examples](../gallery.md)",
     ]
