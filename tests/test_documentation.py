@@ -163,3 +163,10 @@ def test_a_bad_formula_stops_the_build_and_is_named(tmp_path):
     assert run.stderr.count("WARNING") == len(MISTAKES)
     for latex, problem in MISTAKES.items():
         assert f"index.md: latex2mathml does not read {latex!r}: {problem}" in run.stderr
+
+
+def test_a_formula_that_is_none_stops_the_build_and_is_named(tmp_path):
+    run = build(tmp_path, GOOD + "\nThe mask $D^{[1]} = $ is drawn; `$HOME` is no formula.\n")
+    assert run.returncode != 0
+    assert run.stderr.count("WARNING") == 1
+    assert "index.md: a dollar sign is part of no formula: 'The mask $D^{[1]} = $ is drawn;" in run.stderr
