@@ -78,7 +78,10 @@ def summary(paths):
     """A table of what these paths name; every one has a docstring, whose first sentence says what it is."""
     rows = []
     for path in paths:
-        text = inspect.getdoc(found(path))
+        thing = found(path)
+        if thing is None:
+            raise PluginError(f"{path} is in the API, and cannot be imported: pip install -e '.[docs]'")
+        text = inspect.getdoc(thing)
         if not text:
             raise PluginError(f"{path} is in the API, and has no docstring")
         sentence = first_sentence(text)
