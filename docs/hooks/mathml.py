@@ -1,8 +1,8 @@
 """A MkDocs hook: formulas become MathML when the site is built, so that pages need no script and no network.
 
 The arithmatex extension finds ``$...$`` and ``$$...$$`` and leaves the LaTeX in elements of its class; here each is
-replaced by what latex2mathml makes of it. LaTeX that it does not know is a warning, which a strict build refuses; and so
-is a dollar sign that is left in the text, as of ``$a $``, which the extension takes for no formula.
+replaced by what latex2mathml makes of it. LaTeX that it does not know is a warning, which a strict build refuses; and
+so is a dollar sign that is left in the text, as of ``$a $``, which the extension takes for no formula.
 """
 
 from __future__ import annotations
