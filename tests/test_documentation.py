@@ -68,6 +68,7 @@ BROKEN = {
     '<img src="assets/nowhere.png" alt="no picture">': "'assets/nowhere.png' leads to no file",
     '<img src="https://example.org/a.png" alt="far">': "'https://example.org/a.png' is loaded from a network",
     '<p id="twice"></p><p id="twice"></p>': "the id 'twice' is there twice",
+    "| | a |\n|---|---|\n| b | c |": "a column of a table has no heading",
     "[no entry][tinygrad_dls.nowhere]": "Could not find cross-reference target 'tinygrad_dls.nowhere'",
 }
 

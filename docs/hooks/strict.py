@@ -2,7 +2,7 @@
 
 So a link or a picture in HTML, in a docstring or in a template is held to the same: it leads to a file that is there,
 and to an anchor that is there. What is wrong is a warning, which a strict build refuses. No page loads anything from a
-network.
+network, and no column of a table goes without a heading, which a screen reader would read out.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.anchors, self.twice, self.loads, self.links = set(), set(), set(), set()
+        self.has_nameless_column = "<th></th>" in text
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
@@ -64,6 +65,8 @@ def on_post_build(config):
 def problems(path, page, pages):
     """What is wrong with the links of a page, in words."""
     yield from (f"the id {anchor!r} is there twice" for anchor in page.twice)
+    if page.has_nameless_column:
+        yield "a column of a table has no heading"
     for address in page.loads | page.links:
         if any(f"link {address!r}" in warning for warning in said):
             continue
