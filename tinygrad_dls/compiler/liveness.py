@@ -54,6 +54,7 @@ def assign_slots(
     scratch: set[Call],
     owner: Callable[[Call], Call],
     size: Callable[[Call], int],
+    again: bool = True,
 ) -> Liveness:
     """Find memory for results.
 
@@ -71,6 +72,8 @@ def assign_slots(
         Takes a view to the call whose memory it shares, and any other call to itself.
     size : function
         The number of entries of a result.
+    again : bool
+        Whether memory is used again; without, each result has a slot of its own.
     """
     last = {owner(x): i for i, call in enumerate(order) for x in (call, *call.calls())}
     last |= {owner(call): len(order) for call in wanted}
@@ -81,12 +84,12 @@ def assign_slots(
     for i, call in enumerate(order):
         if call in arrays:
             old = _operand_to_reuse(call, {x for x in call.calls() if x in writable and last[x] == i}, owner)
-            if old is not None:
+            if again and old is not None:
                 found.in_place[call] = old
                 if old in live:
                     live[call] = live.pop(old)
             else:
-                live[call] = found.slot[call] = _take_slot(found.slots, free, np.dtype(call.dtype), size(call))
+                live[call] = found.slot[call] = _take_slot(found.slots, free if again else [], np.dtype(call.dtype), size(call))
         ended = [x for x in dict.fromkeys(map(owner, (call, *call.calls()))) if last[x] == i and x in live]
         free += [live.pop(x) for x in ended]
     return found

@@ -84,13 +84,14 @@ class Plan:
     width: int = 0
     sums: int = 0
     is_shared: bool = False
+    native: bool = False
 
     def routines(self) -> list[Routine]:
         """All the routines."""
         return [routine for routine in (self.whole, *self.tiles.values(), self.update) if routine is not None]
 
 
-def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = False, tile: int | None = None) -> Plan:
+def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = False, tile: int | None = None, native: bool = False) -> Plan:
     """Plan a recorded step for m examples.
 
     Parameters
@@ -108,6 +109,8 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     """
     draft = draft_of(step, alike=alike, gradients=gradients)
     draft.lines.append(f"{draft.calls} NumPy calls were recorded: forward, backward and update.")
+    if native:
+        draft.buffers.scratch.clear()
     draft = run_passes(draft, PASSES)
     buffers = draft.buffers
     counts = len(set(buffers.counts.values()))
@@ -121,12 +124,13 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
         is_flat=draft.flat is not None,
         lines=draft.lines,
     )
-    if m is not None and not draft.axes.reason:
+    result.native = native
+    if m is not None and not draft.axes.reason and not native:
         _tile(result, draft, m, tile)
     if not result.tiles:
-        if draft.flat is not None and not buffers.kept:
+        if draft.flat is not None and not buffers.kept and not native:
             lay_over_gradients(buffers, draft.flat)
-        result.whole = _last("step", draft, buffers, m)
+        result.whole = _last("step", draft, buffers, m, again=not native)
         result.lines.append(f"{len(result.whole.steps)} NumPy calls a step.")
     return _with_constants(result)
 
@@ -163,12 +167,12 @@ def draft_of(step: Program, *, alike: bool = True, gradients: bool = False) -> D
     return Draft(outputs, step.data, others, parameters, step.state, len(asked), m, length, alike)
 
 
-def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None) -> Routine:
+def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None, again: bool = True) -> Routine:
     """The routine that ends with the update."""
     rate = buffer("learning_rate", (), float, Place.GIVEN)
     returned = [*buffers.new_counts, *buffers.kept]
     wanted = [*results_of(draft), *returned]
-    scheduler = Scheduler(buffers, draft.examples, m, notes=draft.notes)
+    scheduler = Scheduler(buffers, draft.examples, m, notes=draft.notes, again=again)
     return scheduler.routine(name, wanted, returned, draft.cost, [rate, *buffers.counts.values()])
 
 

@@ -54,6 +54,8 @@ class Scheduler:
         Arguments that are given as a run of columns of a larger array.
     notes : dict of str to str
         What is to be said of results, by name.
+    again : bool
+        Whether memory is used again for later results.
     """
 
     def __init__(
@@ -63,9 +65,10 @@ class Scheduler:
         width: int | None = None,
         cut: Collection[Call] = (),
         notes: Mapping[str, str] | None = None,
+        again: bool = True,
     ) -> None:
         self.assigned, self.outputs, self.notes = assigned, assigned.output_buffers, notes or {}
-        self.recorded, self.width = recorded, width
+        self.recorded, self.width, self.again = recorded, width, again
         self.data = {
             call: buffer(name, self.lengths(call), call.dtype, Place.GIVEN, contiguous=call not in cut)
             for call, name in assigned.arguments.items()
@@ -114,6 +117,7 @@ class Scheduler:
             scratch=self.assigned.scratch,
             owner=self.owner,
             size=lambda call: math.prod(self.lengths(call)),
+            again=self.again,
         )
         self.made.slots = [
             buffer(self.names.numbered("memory", 0), (size,), dtype, Place.SLOT) for dtype, size in found.slots

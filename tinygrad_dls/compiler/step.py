@@ -103,11 +103,12 @@ class CompiledStep(Compiled):
         threads: int | None = None,
         tile: int | None = None,
         constants: Sequence[Any] = (),
+        native: bool = False,
     ) -> None:
         super().__init__(fallback, constants)
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._keep, self._tile = gradients, tile
-        self._threads = threads
+        self._threads, self._native = threads, native
         self._trainings: dict[int, Training] = {}  # by thread: its work on the parameters
         self._stores: list[ParameterStore] = []
         self._now: _Ready | None
@@ -360,7 +361,7 @@ class CompiledStep(Compiled):
         step = ready.program
         assert step is not None
         m = next((shape[1] for shape in (ready.X_shape, ready.Y_shape) if len(shape) == 2), None)
-        planned = plan(step, m, alike=alike, gradients=self._keep, tile=self._tile)
+        planned = plan(step, m, alike=alike, gradients=self._keep, tile=self._tile, native=self._native)
         ready.runner = Runner(planned, self._threads or (available() if planned.is_shared else 1))
         ready.others[alike] = ready.runner
         tensors = {call.name: p for call, p in zip(step.parameters, step.tensors, strict=True)}

@@ -1,0 +1,339 @@
+"""Fusing: which instructions of a routine become one loop over columns, and which stay calls of NumPy.
+
+The one idea: a loop goes through the columns of matrices, whatever these stand for; the examples are columns. An
+instruction is told by the shapes of what it takes and gives: it works on the columns, each for itself; it sums over
+them; it is about numbers; or it is one that only NumPy knows. It joins the first loop of as many columns in which all
+is there that it needs: what that loop computes column by column is, but not its sums. As all results have memory of
+their own, nothing else has to be kept apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.compiler.augmenting import append_ones
+from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine
+from tinygrad_dls.compiler.lowering import copy_of, is_number, total
+from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS, TRUTHS
+from tinygrad_dls.compiler.scheduling import sum_in_pairs, total_in_runs
+from tinygrad_dls.ir.call import Call, getitem, scalar_value, summed_axes
+
+__all__ = ["Form", "Fused", "Operand", "Piece", "fuse"]
+
+LARGEST = 64 * 72  # entries of weights up to which a product is a loop: above, BLAS is faster
+CONVERTED = ("b", "i", "u")  # kinds of dtypes of data that loops convert
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an instruction is computed.
+
+    Attributes
+    ----------
+    kind : str
+        ``"entries"``, or a ``"line"`` of them; ``"product"`` of weights and columns; ``"down"`` each column; ``"across"``, a sum over the
+        columns of products of rows; ``"number"``, of numbers alone.
+    rows, columns : int
+        Of the loop; no columns for numbers.
+    """
+
+    kind: str
+    rows: int = 1
+    columns: int = 0
+
+
+@dataclass(eq=False, slots=True)
+class Piece:
+    """Instructions that run together: a loop over so many columns; numbers, if these are 0; or, if -1, calls of NumPy.
+
+    The entries of columns alone, (n, 1), are gone through as a line.
+    """
+
+    columns: int
+    line: bool = False
+    instructions: list[Instruction] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """Rows of what an instruction has made, as a view sees them.
+
+    Attributes
+    ----------
+    base : Buffer
+        What was made, or is given.
+    first : int
+        The first row.
+    ones : bool
+        Whether a row of ones follows below.
+    transposed : bool
+    """
+
+    base: Buffer
+    first: int = 0
+    ones: bool = False
+    transposed: bool = False
+
+
+def extent(x: Buffer) -> tuple[int, int]:
+    """Rows and columns of an array with two axes at the most."""
+    return (1, 1) if not x.shape else (1, x.shape[0]) if len(x.shape) == 1 else (x.shape[0], x.shape[1])
+
+
+class Fused:
+    """The pieces of a routine, in order.
+
+    Attributes
+    ----------
+    pieces : list of Piece
+    made : dict of Buffer to Piece
+        What instructions make, and where.
+    forms : dict of Buffer to Form
+        How, by what they make.
+    stored : set of Buffer
+        What loops have to leave in memory: other pieces read it, or it is a result.
+    """
+
+    def __init__(self, routine: Routine, dtype: Any) -> None:
+        self.routine, self.dtype = routine, np.dtype(dtype)
+        self.pieces: list[Piece] = []
+        self.made: dict[Buffer, Piece] = {}
+        self.forms: dict[Buffer, Form] = {}
+        self.views = {x.out: x.call for x in routine.setup}
+        self.numbers = dict(_numbers(routine))
+        self.into: dict[Buffer, list[Buffer]] = {}  # by the owner of the memory, what was written there
+        self.below: dict[Buffer, Buffer] = {}  # arrays with a row of ones, and their other rows
+        for x in routine.steps:
+            if x.into and x.out.of is not None and self._ends_with_ones(x.out.of, x.out):
+                self.below[x.out.of] = x.out
+        self.returned = {x for x in routine.returned if isinstance(x, Buffer)}
+        for x in routine.steps:
+            self._place(x)
+        self.stored = set(self._stored())
+
+    def _ends_with_ones(self, whole: Buffer, rows: Buffer) -> bool:
+        made = self.views.get(whole)
+        cut = len(rows.shape) == 2 and rows.shape[0] == whole.shape[0] - 1
+        return whole.memory is Place.OWN and made is not None and made.function is np.ones and cut
+
+    # -- what instructions are ----------------------------------------------------------------------------------------
+
+    def operand(self, x: Buffer) -> Operand | None:
+        """What a buffer shows of what was made; None if it is another sort of view."""
+        if x in self.made or (x not in self.views and x.of is None):
+            return Operand(x)
+        if x in self.below:
+            return Operand(self.below[x], ones=True)
+        call = self.views.get(x)
+        if call is None or not isinstance(call, Call) or not call.args or not isinstance(call.args[0], Buffer):
+            return None
+        inner, f = self.operand(call.args[0]), call.function
+        if inner is None or inner.transposed:
+            return None
+        if f is np.transpose and not call.options and len(x.shape) == 2:
+            return Operand(inner.base, inner.first, inner.ones, True)
+        if f is np.reshape and extent(x) == extent(call.args[0]):
+            return inner
+        if f is getitem and not inner.ones and len(x.shape) == 2:
+            index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+            rows = index[0] if index else None
+            plain = isinstance(rows, slice) and rows.step in (None, 1) and all(i == slice(None) for i in index[1:])
+            if plain and len(call.args[0].shape) == 2:
+                return Operand(inner.base, inner.first + range(call.args[0].shape[0])[rows].start)
+        return None
+
+    def form(self, x: Instruction) -> Form | None:
+        """How an instruction is computed by a loop; None if only NumPy can."""
+        call, out = x.call, x.out
+        if out.dtype != self.dtype and not (out.dtype == bool and isinstance(call, Call) and call.function in _OF_TRUTH):
+            return None
+        if len(out.shape) > 2 or out.size == 0 or (out.dtype == bool and not out.shape):
+            return None
+        if isinstance(call, Buffer) or call.function is copy_of:
+            return self._copy(call if isinstance(call, Buffer) else call.args[0], out)
+        if is_number(call):
+            return Form("number") if not out.shape else None
+        f, buffers = call.function, [y for y in call.args if isinstance(y, Buffer)]
+        if any(len(y.shape) > 2 or not (y.dtype == self.dtype or y.dtype.kind in CONVERTED) for y in buffers):
+            return None
+        if f in OPERATORS or f in TRUTHS or f in OF_MASKS:
+            return self._entries(call, out)
+        if any(y.dtype != self.dtype for y in buffers):
+            return None
+        if f in (np.dot, np.matmul) and len(buffers) == 2:
+            return self._product(*buffers, out)
+        if f in (total, sum_in_pairs, total_in_runs):
+            rows, columns = extent(buffers[0])
+            return Form("across", rows, columns) if columns > 1 else None
+        if f in EXTREMES and call.options.keys() <= {"axis", "keepdims"}:
+            return self._reduction(call, buffers[0], out)
+        return None
+
+    def _copy(self, x: Any, out: Buffer) -> Form | None:
+        if not isinstance(x, Buffer) or x.dtype != self.dtype or x.shape != out.shape or out in self.returned:
+            if not isinstance(x, Buffer) or x.shape != out.shape or x not in self.made or x.dtype != self.dtype:
+                return None
+        return _over(out) if out.shape else None
+
+    def _entries(self, call: Call, out: Buffer) -> Form | None:
+        f = call.function
+        if call.options or (f is np.where and getattr(call.args[0], "dtype", None) != bool):
+            return None
+        kinds: list[Any] = []
+        for i, y in enumerate(call.args):
+            mask = f in OF_MASKS or (f is np.where and i == 0)
+            if isinstance(y, Buffer):
+                given = y.place is Place.GIVEN and y not in self.made
+                if (y.dtype == bool) != mask and not (given and not mask):
+                    return None
+                if y.dtype.kind in CONVERTED and not (given or mask):
+                    return None
+                kinds += [] if mask else [y.dtype]
+            elif mask or (scalar_value(y) is None and not is_number(y)):
+                return None
+            else:
+                kinds.append(y.dtype if isinstance(y, np.generic) else float if isinstance(y, Call) else type(y))
+        if kinds and np.result_type(*(kind(0) if isinstance(kind, type) else kind for kind in kinds)) != self.dtype:
+            return None
+        if not out.shape:
+            return None if out in self.returned or f in OF_MASKS or f in TRUTHS else Form("number")
+        return _over(out)
+
+    def _product(self, a: Buffer, b: Buffer, out: Buffer) -> Form | None:
+        if b in self.numbers and self.numbers[b] == 1:  # the sums of rows
+            return Form("across", *extent(a)) if len(a.shape) == 2 and extent(b)[0] * extent(b)[1] == a.shape[1] else None
+        if a in self.numbers and self.numbers[a] == 1 and len(b.shape) == 2:  # of columns
+            return Form("down", 1, b.shape[1])
+        if len(a.shape) == len(b.shape) == 1:
+            return Form("across", 1, a.shape[0])
+        if len(b.shape) != 2 or out.shape == () or out.size > LARGEST * (10**9 if out.shape[-1] == b.shape[1] else 1):
+            return None
+        of_b, of_a = self.operand(b), self.operand(a)
+        if of_b is not None and of_b.transposed and of_a is not None and not of_a.transposed:
+            return Form("across", a.shape[0], b.shape[0]) if len(a.shape) == 2 and out.size <= LARGEST else None
+        rows, inner = extent(a)
+        return Form("product", rows, b.shape[1]) if rows * inner <= LARGEST and b.shape[1] > 1 else None
+
+    def _reduction(self, call: Call, x: Buffer, out: Buffer) -> Form | None:
+        axes = summed_axes(call)
+        if len(axes) == len(x.shape) and call.function is np.sum:
+            return Form("across", *extent(x)) if out.size == 1 and extent(x)[1] > 1 and out not in self.returned else None
+        if len(x.shape) == 2 and axes == (0,):
+            return Form("down", 1, x.shape[1])
+        return Form("across", *extent(x)) if len(x.shape) == 2 and axes == (1,) and call.function is np.sum else None
+
+    # -- where they go ------------------------------------------------------------------------------------------------
+
+    def _place(self, x: Instruction) -> None:
+        form = self.form(x)
+        columns, line = (-1, False) if form is None else (form.columns, form.kind == "line")
+        earliest = 0
+        for y in reads(x):
+            earliest = max(earliest, self._from(y, columns, line))
+        for i in range(earliest, len(self.pieces)):
+            piece = self.pieces[i]
+            if (piece.columns, piece.line) == (columns, line):
+                break
+        else:
+            piece = Piece(columns, line)
+            self.pieces.append(piece)
+        piece.instructions.append(x)
+        self.made[x.out] = piece
+        self.into.setdefault(x.out.owner, []).append(x.out)
+        if form is not None:
+            self.forms[x.out] = form
+
+    def _from(self, x: Buffer, columns: int, line: bool) -> int:
+        """The first piece in which a buffer may be read by an instruction of a loop over so many columns."""
+        found = self.operand(x)
+        if found is not None and found.base in self.made:
+            i = self.pieces.index(self.made[found.base])
+            return i if self._within(found.base, x, columns, line) else i + 1
+        written = [self.pieces.index(self.made[y]) for y in self.into.get(x.owner, ())]
+        return max(written) + (columns >= 0 or self.pieces[max(written)].columns >= 0) if written else 0
+
+    def _within(self, base: Buffer, x: Buffer, columns: int, line: bool) -> bool:
+        """Whether what a piece makes may be read by the same piece."""
+        piece, form = self.made[base], self.forms.get(base)
+        if (piece.columns, piece.line) != (columns, line):
+            return False
+        if form is None or columns == 0:
+            return True
+        found = self.operand(x)
+        assert found is not None
+        rows, across = extent(x)
+        along = found.transposed or line or across == columns
+        return form.kind != "across" and along and max(rows, across) > 1
+
+    def _stored(self) -> Iterator[Buffer]:
+        groups = self.groups()
+        of = {piece: i for i, group in enumerate(groups) for piece in group}
+        for piece in self.pieces:
+            for x in piece.instructions:
+                if piece.columns > 0 and x.out.place not in (Place.SLOT, Place.OWN, Place.NEW):
+                    yield x.out
+                for y in reads(x):
+                    found = self.operand(y)
+                    base = found.base if found is not None else None
+                    if base in self.made:
+                        number = self.forms.get(base) and not base.shape
+                        if self.made[base] is not piece and not (number and of[self.made[base]] == of[piece]):
+                            yield base
+                    else:
+                        yield from self.into.get(y.owner, ())
+        for y in (*self.returned, *_buffers(self.routine.cost)):
+            yield from self.into.get(y.owner, ())
+
+    def groups(self) -> list[list[Piece]]:
+        """The pieces, those that are one function of C together."""
+        found: list[list[Piece]] = []
+        for piece in self.pieces:
+            if found and (found[-1][0].columns < 0) == (piece.columns < 0):
+                found[-1].append(piece)
+            else:
+                found.append([piece])
+        return found
+
+    @property
+    def loops(self) -> list[Piece]:
+        """The pieces that go through columns."""
+        return [piece for piece in self.pieces if piece.columns > 0]
+
+
+_OF_TRUTH = {*TRUTHS, *OF_MASKS}
+
+
+def fuse(routine: Routine, dtype: Any) -> Fused:
+    """Take a routine, whose results have memory of their own, apart into pieces."""
+    return Fused(routine, dtype)
+
+
+def reads(x: Instruction) -> list[Buffer]:
+    """The buffers that an instruction reads."""
+    return _buffers(x.call)
+
+
+def _buffers(x: Any) -> list[Buffer]:
+    if isinstance(x, Buffer):
+        return [x]
+    return [z for y in x.calls() for z in _buffers(y)] if isinstance(x, Call) else []
+
+
+def _over(out: Buffer) -> Form:
+    rows, columns = extent(out)
+    return Form("line", 1, rows) if columns == 1 else Form("entries", rows, columns)
+
+
+def _numbers(routine: Routine) -> Iterator[tuple[Buffer, float]]:
+    """The constant arrays that consist of one number."""
+    for x in routine.setup:
+        if x.out.memory is Place.CONSTANT and x.out.of is None:
+            if x.call.function is np.ones:
+                yield x.out, 1.0
+            elif x.call.function is np.full and scalar_value(x.call.args[1]) is not None:
+                yield x.out, float(scalar_value(x.call.args[1]))
