@@ -214,6 +214,8 @@ class Draft:
         Takes the length of an axis to the symbol that it is.
     alike : bool
         Whether the states that are numbers, such as Adam's counts of steps, are the same for all parameters.
+    native : bool
+        Whether it is to be compiled by a compiler of C.
     notes : dict of str to str
         By what results differ from what their names say.
     partners : dict of Call to Call
@@ -241,6 +243,7 @@ class Draft:
     examples: int | None = None
     length: Callable[[int], Any] = lambda n: n
     alike: bool = True
+    native: bool = False
     notes: dict[str, str] = field(default_factory=dict)
     partners: dict[Call, Call] = field(default_factory=dict)
     layout: Layout = field(default_factory=lambda: Layout((), np.dtype(float), 0))

@@ -109,8 +109,7 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     """
     draft = draft_of(step, alike=alike, gradients=gradients)
     draft.lines.append(f"{draft.calls} NumPy calls were recorded: forward, backward and update.")
-    if native:
-        draft.buffers.scratch.clear()
+    draft.native = native
     draft = run_passes(draft, PASSES)
     buffers = draft.buffers
     counts = len(set(buffers.counts.values()))

@@ -106,20 +106,33 @@ class Fused:
         self.forms: dict[Buffer, Form] = {}
         self.views = {x.out: x.call for x in routine.setup}
         self.numbers = dict(_numbers(routine))
+        self.returned = {x for x in routine.returned if isinstance(x, Buffer)}
         self.into: dict[Buffer, list[Buffer]] = {}  # by the owner of the memory, what was written there
         self.below: dict[Buffer, Buffer] = {}  # arrays with a row of ones, and their other rows
+        self.copied: set[Buffer] = set()  # data that are copied only to have a row of ones below
         for x in routine.steps:
             if x.into and x.out.of is not None and self._ends_with_ones(x.out.of, x.out):
                 self.below[x.out.of] = x.out
-        self.returned = {x for x in routine.returned if isinstance(x, Buffer)}
         for x in routine.steps:
-            self._place(x)
+            if x.out in self.below.values() and self._is_given(x.call) and not self._seen_by_numpy(x.out.owner):
+                self.below[x.out.of] = x.call
+                self.copied.add(x.out)
+        for x in routine.steps:
+            if x.out not in self.copied:
+                self._place(x)
         self.stored = set(self._stored())
 
     def _ends_with_ones(self, whole: Buffer, rows: Buffer) -> bool:
         made = self.views.get(whole)
         cut = len(rows.shape) == 2 and rows.shape[0] == whole.shape[0] - 1
         return whole.memory is Place.OWN and made is not None and made.function is np.ones and cut
+
+    def _is_given(self, x: Any) -> bool:
+        return isinstance(x, Buffer) and x.place is Place.GIVEN and x.dtype == self.dtype
+
+    def _seen_by_numpy(self, whole: Buffer) -> bool:
+        """Whether an instruction that only NumPy knows reads an array."""
+        return whole in self.returned or any(self.form(x) is None and any(y.owner is whole for y in reads(x)) for x in self.routine.steps)
 
     # -- what instructions are ----------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ OPERATORS: dict[Callable[..., Any], str] = {
     np.copysign: "with_sign({0}, {1})",
     np.maximum: "largest({0}, {1})",
     np.minimum: "smallest({0}, {1})",
-    np.where: "select({0}, {1}, {2})",
+    np.where: "choose({0}, {1}, {2})",
 }
 
 # What gives truth values: masks, all of whose bits are set where it is true; as numbers, 1 and 0.

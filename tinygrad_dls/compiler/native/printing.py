@@ -5,7 +5,9 @@ No name of a user's is in the text: arrays are numbered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,8 @@ from tinygrad_dls.ir.call import Call, scalar_value
 __all__ = ["Function"]
 
 RUN = 4096  # columns after which sums are added to those of all runs, in double precision
-UNROLLED = 160  # operations of a column up to which all of them are written one after the other
+WRITTEN = 8  # rows of a product, or of sums of products, up to which each is written out
+CACHE = 32 * 1024  # bytes of a tile
 
 
 def places(routine: Routine) -> dict[Buffer, tuple[Buffer, int, tuple[int, ...]]]:
@@ -173,203 +176,406 @@ class Function:
         return Loop(self, piece).lines()
 
 
+@dataclass(eq=False)
+class Group:
+    """Instructions of a loop that go through the same rows, one row after another."""
+
+    rows: int
+    kernel: str = ""  # of a large product, or large sums of products: it stands alone
+    instructions: list[Instruction] = field(default_factory=list)
+
+
 class Loop:
-    """A loop whose column is written out: all entries are variables."""
+    """A loop over columns, tile by tile: what a tile's groups pass on to each other lies in the cache."""
 
     def __init__(self, function: Function, piece: Piece) -> None:
         self.f, self.piece, self.fused = function, piece, function.fused
-        self.before: list[str] = []  # what is loaded once
-        self.sums: dict[str, str] = {}  # by accumulator, where its total goes
+        self.groups: list[Group] = []
+        self.of: dict[Buffer, Group] = {}
+        for x in piece.instructions:
+            self.place(x)
+        self.sink()
+        self.kept = set(self.shared())  # what has a place in the tile
+        self.size = self.tile()
+        self.names = {x: f"v{i}" for i, x in enumerate(self.kept_in_order())}
+        self.sums: dict[Buffer, str] = {}
+        self.outside: list[str] = []
         self.after: list[str] = []
-        self.loaded: dict[str, str] = {}
+
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def shape(self, x: Buffer) -> tuple[int, int]:
+        """Rows and columns, as this loop goes through them."""
+        rows, columns = extent(x)
+        return (columns, rows) if self.piece.line else (rows, columns)
+
+    def factors(self, x: Instruction) -> tuple[Any, Any]:
+        """The rows that are multiplied and summed, and those that they are multiplied by, if there are any."""
+        call = x.call
+        if call.function in (np.dot, np.matmul, total, total_in_runs) and self.fused.numbers.get(call.args[1]) != 1:
+            second = call.args[1]
+            return call.args[0], self.fused.views[second].args[0] if len(second.shape) == 2 and call.function in _DOTS else second
+        return call.args[0], None
+
+    def place(self, x: Instruction) -> None:
+        form = self.fused.forms[x.out]
+        rows, kernel, whole = form.rows, "", []
+        if form.kind == "product":
+            inner = self.shape(x.call.args[1])[0]
+            kernel = "product" if inner > WRITTEN else ""
+            whole = [x.call.args[1]]
+        elif form.kind == "down":
+            whole = reads(x)
+        elif form.kind == "across":
+            first, second = self.factors(x)
+            paired = second is not None and x.call.function in _DOTS and len(x.call.args[1].shape) == 2
+            if paired:
+                inner = self.shape(second)[0]
+                kernel = "sums" if inner > WRITTEN or rows * inner > 8 * WRITTEN else ""
+                whole = [second]
+        first = 0
+        for y in reads(x):
+            found = self.fused.operand(y)
+            if found is None or found.base not in self.of:
+                continue
+            group = self.of[found.base]
+            alike = group.rows == rows and not group.kernel and not kernel
+            apart = any(self.fused.operand(z).base is found.base for z in whole if self.fused.operand(z)) and rows > 1
+            aligned = found.first == 0 and (rows == 1 or not apart) and not (apart or (whole and y in whole and group.rows > 1))
+            first = max(first, self.groups.index(group) + (0 if alike and aligned else 1))
+        for group in self.groups[first:]:
+            if group.rows == rows and not group.kernel and not kernel:
+                break
+        else:
+            group = Group(rows, kernel)
+            self.groups.append(group)
+        group.instructions.append(x)
+        self.of[x.out] = group
+
+    def sink(self) -> None:
+        """Move what only one later group needs there, so that nothing of it has to be kept meanwhile.
+
+        What it takes is kept anyway, or is not the loop's.
+        """
+        users: dict[Buffer, list[Group]] = {}
+        whole: set[Buffer] = set()
+        for group in self.groups:
+            for x in group.instructions:
+                for i, y in enumerate(reads(x)):
+                    found = self.local(y)
+                    if found is not None:
+                        users.setdefault(found.base, []).append(group)
+                        form = self.fused.forms[x.out].kind
+                        if found.first or form == "down" or group.kernel or (form in ("product", "across") and i):
+                            whole.add(found.base)
+        for i in range(len(self.groups) - 1, -1, -1):
+            group = self.groups[i]
+            for x in reversed(group.instructions[:]):
+                later = set(users.get(x.out, ()))
+                if len(later) != 1 or x.out in whole or self.fused.forms[x.out].kind not in ("entries", "line"):
+                    continue
+                (other,) = later
+                if other is group or other.rows != group.rows or x.out in self.fused.stored or x.out.dtype == bool:
+                    continue
+                bases = [found.base for y in reads(x) if (found := self.local(y)) is not None]
+                if sum(all(user is self.of[y] for user in users[y]) for y in set(bases)) > 1:
+                    continue
+                group.instructions.remove(x)
+                other.instructions.insert(0, x)
+                self.of[x.out] = other
+                for y in bases:
+                    users[y].remove(group)
+                    users[y].append(other)
+
+    def shared(self) -> Iterator[Buffer]:
+        for group in self.groups:
+            for x in group.instructions:
+                if group.kernel == "product":
+                    yield x.out
+                for y in reads(x):
+                    found = self.fused.operand(y)
+                    if found is not None and found.base in self.of and self.of[found.base] is not group:
+                        yield found.base
+
+    def kept_in_order(self) -> list[Buffer]:
+        return [x.out for x in self.piece.instructions if x.out in self.kept]
+
+    def tile(self) -> int:
+        """The columns of a tile: as many as fit into the first level of the cache, or all; a multiple of 64."""
+        columns = self.piece.columns
+        given = {y.owner: y.size for x in self.piece.instructions for y in reads(x) if self.local(y) is None}
+        rows = sum(self.shape(x)[0] for x in self.kept) + sum(size // columns for size in given.values())
+        columns = max(64, CACHE // max(1, rows * self.fused.dtype.itemsize) // 64 * 64)
+        tiles = -(-self.piece.columns // columns)
+        return -(-self.piece.columns // tiles // 64) * 64 if self.piece.columns >= 64 else 64
+
+    def local(self, x: Any) -> Operand | None:
+        """What this loop has made, as an operand sees it."""
+        found = self.fused.operand(x) if isinstance(x, Buffer) else None
+        return found if found is not None and found.base in self.of else None
+
+    # -- text ---------------------------------------------------------------------------------------------------------
 
     def lines(self) -> list[str]:
-        full, rest = self.body(False), self.body(True)
-        columns, run = self.piece.columns, min(RUN, self.piece.columns)
-        sums = list(self.sums)
-        lines = [f"{{  // {columns} columns", *[f"    {line}" for line in self.before]]
-        if sums:
-            lines.append("    double " + ", ".join(f"t{x} = 0" for x in sums) + ";")
-        lines.append(f"    for (long from = 0; from < {columns}; from += {run}) {{")
-        lines.append(f"        long j = from, to = from + {run} < {columns} ? from + {run} : {columns};")
-        if sums:
-            lines.append("        V " + ", ".join(f"{x} = {{}}" for x in sums) + ";")
-        lines.append("        for (; j + L <= to; j += L) {")
-        lines += [f"            {line}" for line in full]
-        lines.append("        }")
-        lines.append("        if (j < to) {")
-        lines.append("            int n = (int)(to - j);")
-        lines += [f"            {line}" for line in rest]
-        lines.append("        }")
-        lines += [f"        t{x} += total({x});" for x in sums]
+        columns, tile = self.piece.columns, self.size
+        inner: list[str] = []
+        for group in self.groups:
+            inner += {"": self.rows, "product": self.product, "sums": self.sums_}[group.kernel](group)
+        run = max(1, RUN // tile) * tile
+        lines = [f"{{  // {columns} columns, {tile} at a time"]
+        lines += [f"    F {name}[{self.shape(x)[0] * tile}] ALIGNED;" for x, name in self.names.items()]
+        small = [(name, self.count(x)) for x, name in self.sums.items() if self.of[x].kernel == ""]
+        lines += [f"    double t{name}[{n}] = {{0}};" for name, n in ((name, self.count(x)) for x, name in self.sums.items())]
+        lines += [f"    V {name}[{n}];" for name, n in small]
+        if small:
+            lines.append(f"    for (long run = 0; run < {columns}; run += {run}) {{")
+            lines.append(f"    long stop = run + {run} < {columns} ? run + {run} : {columns};")
+            lines += [f"    memset({name}, 0, sizeof {name});" for name, _ in small]
+            lines.append(f"    for (long from = run; from < stop; from += {tile}) {{")
+            lines.append(f"        long n = stop - from < {tile} ? stop - from : {tile};")
+        else:
+            lines.append(f"    for (long from = 0; from < {columns}; from += {tile}) {{")
+            lines.append(f"        long n = {columns} - from < {tile} ? {columns} - from : {tile};")
+        lines += [f"        {line}" for line in inner]
         lines.append("    }")
-        outside = []
-        for x, out in self.sums.items():
-            if out.endswith("="):
-                lines.append(f"    {out} t{x};")
-            else:
-                outside.append(f"F {out};")
-                lines.append(f"    {out} = t{x};")
+        if small:
+            lines += [f"    for (int i = 0; i < {n}; i++) t{name}[i] += total({name}[i]);" for name, n in small]
+            lines.append("    }")
+        for x, name in self.sums.items():
+            lines += [f"    {line}" for line in self.keep(x, name)]
         lines.append("}")
-        return [*outside, *lines, *self.after]
+        return [*self.outside, *lines, *self.after]
+
+    def count(self, x: Buffer) -> int:
+        return max(1, x.size)
+
+    def keep(self, x: Buffer, name: str) -> list[str]:
+        if not x.shape:
+            number = self.f.new("s")
+            self.outside.append(f"F {number};")
+            self.after += self.f.keep_number(x, number)
+            return [f"{number} = (F)t{name}[0];"]
+        at, r, c = self.f.memory(x)
+        rows, columns = extent(x)
+        return [f"for (int r = 0; r < {rows}; r++) for (int c = 0; c < {columns}; c++) {at}[r * {r} + c * {c}] = (F)t{name}[r * {columns} + c];"]
+
+    def rows(self, group: Group) -> list[str]:
+        """A group in which all is written out for a row and a vector of columns."""
+        self.group, self.before, self.loaded, self.added = group, [], {}, {}
+        full = self.body(False)
+        rest = self.body(True) if self.piece.columns % 16 else []
+        lines = [f"for (int r = 0; r < {group.rows}; r++) {{" if group.rows > 1 else "{"]
+        if group.rows == 1:
+            lines.append("    enum { r = 0 };")
+        lines += [f"    {line}" for line in self.before]
+        lines += [f"    V {name} = {place};" for name, place in self.added.items()]
+        lines.append("    long j = 0;")
+        lines.append("    for (; j + L <= n; j += L) {")
+        lines += [f"        {line}" for line in full]
+        lines.append("    }")
+        if rest:
+            lines.append("    if (j < n) {")
+            lines.append("        int k = (int)(n - j);")
+            lines += [f"        {line}" for line in rest]
+            lines.append("    }")
+        lines += [f"    {place} = {name};" for name, place in self.added.items()]
+        return [*lines, "}"]
 
     def body(self, rest: bool) -> list[str]:
-        self.rest, self.out = rest, []
-        self.value: dict[tuple[Buffer, int], str] = {}
+        self.rest, self.out, self.variables = rest, [], 0
+        self.value: dict[Buffer, str] = {}
         self.loads: dict[str, str] = {}
-        self.sums, self.after = {}, []
-        self.variables = 0
-        for x in self.piece.instructions:
+        self.added = {}
+        for x in self.group.instructions:
             getattr(self, self.fused.forms[x.out].kind)(x)
         return self.out
 
     def emit(self, text: str, kind: str = "V") -> str:
         self.variables += 1
-        name = f"v{self.variables}"
-        self.out.append(f"{kind} {name} = {text};")
-        return name
+        self.out.append(f"{kind} u{self.variables} = {text};")
+        return f"u{self.variables}"
 
     def once(self, text: str) -> str:
-        """A number that is loaded before the loop."""
+        """A number that is loaded before the columns of a row."""
         if text not in self.loaded:
             self.loaded[text] = f"w{len(self.loaded)}"
             self.before.append(f"const F {self.loaded[text]} = {text};")
         return self.loaded[text]
 
-    def entry(self, x: Any, row: int, rows: int = 0) -> str:
-        """The vector that is one row of an operand, in this column."""
-        if not isinstance(x, Buffer):
+    def entry(self, x: Any, row: str | int = "r") -> str:
+        """The vector of an operand's row, in these columns."""
+        if not isinstance(x, Buffer) or x in self.f.known or x in self.fused.numbers or not x.shape:
             return f"all({self.f.number_of(x)})"
-        if x in self.f.known or x in self.fused.numbers or not x.shape:
-            return f"all({self.f.number_of(x)})"
-        height, width = extent(x)
-        if self.piece.line:
-            height, width = width, height
-        row = 0 if height == 1 else row
-        found = self.fused.operand(x)
-        if found is not None and found.base in self.fused.made and self.fused.made[found.base] is self.piece:
-            return self.own(found, row)
-        if found is not None and found.ones and row == height - 1:
-            return "all(1)"
+        height, width = self.shape(x)
+        if height == 1:
+            row = 0
+        found = self.local(x)
+        if found is not None:
+            if found.ones and row == height - 1:
+                return "all(1)"
+            if self.of[found.base] is self.group:
+                return self.value[found.base]
+            where = f"{self.names[found.base]} + {_index(row, found.first)} * {self.size} + j"
+            return self.loaded_vector(where, f"load({where})", found.base.dtype == bool)
+        operand = self.fused.operand(x)
+        if operand is not None and operand.ones:
+            if row == height - 1:
+                return "all(1)"
+            x = operand.base
         at, r, c = self.f.memory(x)
-        if self.piece.line:
-            r, c = c, r
+        r, c = (c, r) if self.piece.line else (r, c)
         if width == 1:
             return f"all({self.once(f'{at}[{row} * {r}]')})"
-        where = f"{at} + {row} * {r} + j * {c}"
+        where = f"{at} + {row} * {r} + (from + j) * {c}"
+        if c != 1:
+            return self.loaded_vector(where, f"spread({where}, {c}, {'k' if self.rest else 'L'})")
+        if x.dtype == bool and x.place is not Place.GIVEN:
+            return self.loaded_vector(where, f"mask_from({where}, {'k' if self.rest else 'L'})", True)
+        return self.loaded_vector(where, f"part({where}, k)" if self.rest else f"load({where})")
+
+    def loaded_vector(self, where: str, text: str, mask: bool = False) -> str:
         if where not in self.loads:
-            if c != 1:
-                text = f"spread({where}, {c}, {'n' if self.rest else 'L'})"
-            else:
-                text = f"part({where}, n)" if self.rest else f"load({where})"
-            self.loads[where] = self.emit(text)
+            self.loads[where] = self.emit(f"(I){text}" if mask and text.startswith("load") else text, "I" if mask else "V")
         return self.loads[where]
 
-    def own(self, x: Operand, row: int) -> str:
-        """A row of what this loop has computed."""
-        rows = extent(x.base)[1 if self.piece.line else 0]
-        row += x.first
-        return "all(1)" if x.ones and row == rows else self.value[x.base, row]
-
-    def result(self, x: Instruction, row: int, text: str) -> None:
+    def result(self, x: Instruction, text: str) -> None:
         mask = x.out.dtype == bool
-        self.value[x.out, row] = name = self.emit(text, "I" if mask else "V")
-        if x.out in self.fused.stored or x.out.place is Place.NEW:
-            at, r, c = self.f.memory(x.out)
-            if self.piece.line:
-                r, c = c, r
-            where = f"{at} + {row} * {r} + j * {c}"
-            if c != 1:
-                self.out.append(f"scatter({where}, {c}, {name}, {'n' if self.rest else 'L'});")
-            else:
-                self.out.append(f"store_part({where}, {name}, n);" if self.rest else f"store({where}, {name});")
+        self.value[x.out] = name = self.emit(text, "I" if mask else "V")
+        if x.out in self.kept:
+            self.out.append(f"store({self.names[x.out]} + r * {self.size} + j, {f'(V){name}' if mask else name});")
+        self.out += self.leave(x.out, name)
+
+    def leave(self, x: Buffer, name: str) -> list[str]:
+        """Lines that store what others read in memory."""
+        if x not in self.fused.stored:
+            return []
+        at, r, c = self.f.memory(x)
+        r, c = (c, r) if self.piece.line else (r, c)
+        where = f"{at} + r * {r} + (from + j) * {c}"
+        if x.dtype == bool:
+            return [f"mask_to({where}, {c}, {name}, {'k' if self.rest else 'L'});"]
+        if c != 1:
+            return [f"scatter({where}, {c}, {name}, {'k' if self.rest else 'L'});"]
+        return [f"store_part({where}, {name}, k);" if self.rest else f"store({where}, {name});"]
 
     def line(self, x: Instruction) -> None:
         self.entries(x)
 
     def entries(self, x: Instruction) -> None:
-        form = self.fused.forms[x.out]
-        for row in range(form.rows):
-            if isinstance(x.call, Buffer) or x.call.function not in _ALL:
-                inner = x.call if isinstance(x.call, Buffer) else x.call.args[0]
-                self.result(x, row, self.entry(inner, row))
-                continue
-            args = [self.entry(y, row) for y in x.call.args]
-            text = _ALL[x.call.function].format(*args)
-            if x.call.function in TRUTHS and x.out.dtype != bool:
-                text = f"one_if{text}"
-            self.result(x, row, text)
+        if isinstance(x.call, Buffer) or x.call.function not in _ALL:
+            self.result(x, self.entry(x.call if isinstance(x.call, Buffer) else x.call.args[0]))
+            return
+        text = _ALL[x.call.function].format(*[self.entry(y) for y in x.call.args])
+        self.result(x, f"one_if{text}" if x.call.function in TRUTHS and x.out.dtype != bool else text)
 
-    def product(self, x: Instruction) -> None:
-        a, b = x.call.args
-        rows, inner = extent(a)
+    def weights(self, a: Buffer) -> tuple[str, Any, Any]:
+        """Where the weights of a product are, by rows."""
         at, r, c = self.f.memory(a)
-        for row in range(rows):
-            terms = []
-            for k in range(inner):
-                w, v = self.once(f"{at}[{row} * {r} + {k} * {c}]"), self.entry(b, k)
-                terms.append(f"all({w})" if v == "all(1)" else f"{w} * {v}")
-            self.result(x, row, _summed(terms))
+        return (at, 0, c) if len(a.shape) == 1 else (at, r, c)
+
+    def product(self, x: Instruction | Group) -> Any:
+        if isinstance(x, Group):
+            return self.large_product(x.instructions[0])
+        a, b = x.call.args
+        at, r, c = self.weights(a)
+        terms = []
+        for k in range(extent(a)[1]):
+            w, v = self.once(f"{at}[r * {r} + {k} * {c}]"), self.entry(b, k)
+            terms.append(f"all({w})" if v == "all(1)" else f"{w} * {v}")
+        self.result(x, _summed(terms))
+        return None
 
     def down(self, x: Instruction) -> None:
         of = x.call.args[0] if x.call.function in EXTREMES else x.call.args[1]
-        rows = [self.entry(of, k) for k in range(extent(of)[0])]
-        if x.call.function in (np.max, np.min):
-            text = rows[0]
-            for other in rows[1:]:
-                text = EXTREMES[x.call.function].format(text, other)
+        f = x.call.function if x.call.function in EXTREMES else np.sum
+        height = self.shape(of)[0]
+        if height <= 4 * WRITTEN:
+            text = self.entry(of, 0)
+            for k in range(1, height):
+                text = EXTREMES[f].format(text, self.entry(of, k))
         else:
-            text = _summed(rows)
-        self.result(x, 0, text)
+            text = self.emit(self.entry(of, 0))
+            self.loads.clear()
+            self.out.append(f"for (int i = 1; i < {height}; i++) {{")
+            inside = self.entry(of, "i")
+            self.loads.clear()
+            self.out.append(f"{text} = {EXTREMES[f].format(text, inside)}; }}")
+        self.result(x, text)
 
     def across(self, x: Instruction) -> None:
-        f, args, out = x.call.function, x.call.args, x.out
-        first = args[0]
-        second = None
-        if f in (np.dot, np.matmul, total, total_in_runs):
-            second = None if self.fused.numbers.get(args[1]) == 1 else args[1]
-        rows = extent(first)[0]
-        if f in (np.dot, np.matmul) and second is not None and len(second.shape) == 2:
-            found = self.fused.operand(second)
-            pairs = [(r, k) for r in range(rows) for k in range(second.shape[1])]
-            base = self.fused.views[second].args[0]  # of the transpose
-            for r, k in pairs:
-                v = self.entry(base, k)
-                self.add(f"{self.entry(first, r)} * {v}" if v != "all(1)" else self.entry(first, r), out, r, k)
-            assert found is not None
-        elif f in (total, total_in_runs, np.dot, np.matmul) and second is not None:
-            self.add(_summed([f"{self.entry(first, r)} * {self.entry(second, r)}" for r in range(rows)]), out, 0, 0)
-        elif out.size == 1:
-            self.add(_summed([self.entry(first, r) for r in range(rows)]), out, 0, 0)
+        first, second = self.factors(x)
+        name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
+        mine = self.entry(first)
+        if second is None:
+            self.add(name, mine, "0" if x.out.size == 1 else "r")
+        elif x.call.function in _DOTS and len(x.call.args[1].shape) == 2:
+            inner = self.shape(second)[0]
+            for k in range(inner):
+                v = self.entry(second, k)
+                self.add(name, mine if v == "all(1)" else f"{mine} * {v}", f"r * {inner} + {k}")
         else:
-            for r in range(rows):
-                self.add(self.entry(first, r), out, *((r, 0) if len(out.shape) == 2 else (0, r)))
+            self.add(name, f"{mine} * {self.entry(second)}", "0")
 
-    def add(self, text: str, out: Buffer, r: int, k: int) -> None:
-        name = f"c{len(self.sums)}"
-        self.out.append(f"{name} += first({text}, n);" if self.rest else f"{name} += {text};")
-        if out.size == 1 and not out.shape:
-            number = self.f.known.get(out) or self.f.new("s")
-            self.sums[name] = number
-            self.after += self.f.keep_number(out, number)
-        else:
-            at, across, down = self.f.memory(out)
-            self.sums[name] = f"{at}[{r * across + k * down}] ="
+    def add(self, name: str, text: str, place: str) -> None:
+        variable = f"a{len(self.added)}"
+        self.added[variable] = f"{name}[{place}]"
+        self.out.append(f"{variable} += first({text}, k);" if self.rest else f"{variable} += {text};")
+
+    # -- what is large ------------------------------------------------------------------------------------------------
+
+    def block(self, x: Buffer, zeros: bool = False) -> tuple[str, Any, int, bool, list[str]]:
+        """The rows of an operand in this tile: the address, the step, their number, whether ones follow; lines before."""
+        found = self.local(x) or self.fused.operand(x) or Operand(x)
+        rows = self.shape(x)[0] - found.ones
+        if self.local(x) is not None:
+            at = f"{self.names[found.base]} + {found.first} * {self.size}"
+            return at, self.size, rows, found.ones, [f"clear({at}, {rows}, {self.size}, n);"] if zeros else []
+        at, r, c = self.f.memory(found.base if found.ones else x)
+        name = f"b{len(self.blocks)}"
+        self.blocks.append(name)
+        self.outside.append(f"static __thread F {name}_space[{rows * self.size}] ALIGNED;")
+        lines = [f"long {name}_r; const F *{name} = padded({at} + from, {r}, {rows}, n, {self.size}, {name}_space, &{name}_r);"]
+        return name, f"{name}_r", rows, found.ones, lines
+
+    @functools.cached_property
+    def blocks(self) -> list[str]:
+        return []
+
+    def large_product(self, x: Instruction) -> list[str]:
+        a, b = x.call.args
+        at, r, c = self.weights(a)
+        of, step, inner, ones, lines = self.block(b)
+        bias = f"{at} + {inner} * {c}" if ones else "0"
+        rows, name = extent(a)[0], self.names[x.out]
+        lines.append(f"product({name}, {self.size}, {at}, {r}, {c}, {bias}, {of}, {step}, {rows}, {inner}, n);")
+        if x.out in self.fused.stored:
+            to, r, c = self.f.memory(x.out)
+            lines.append(f"for (int r = 0; r < {rows}; r++) memcpy({to} + r * {r} + from, {name} + r * {self.size}, n * sizeof(F));")
+        return [f"{{ {lines[0]}", *lines[1:], "}"]
+
+    def sums_(self, group: Group) -> list[str]:
+        x = group.instructions[0]
+        first, second = self.factors(x)
+        name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
+        a, a_step, rows, _, lines = self.block(first, zeros=True)
+        b, b_step, inner, ones, more = self.block(second, zeros=True)
+        lines = lines + more
+        width = inner + ones
+        lines.append(f"sums(t{name}, {width}, {a}, {a_step}, {b}, {b_step}, {rows}, {inner}, {int(ones)}, n);")
+        return [f"{{ {lines[0]}", *lines[1:], "}"]
 
 
+_DOTS = (np.dot, np.matmul)
 _ALL = OPERATORS | TRUTHS | OF_MASKS
 
 
+def _index(row: str | int, first: int) -> str:
+    return f"({row} + {first})" if first else str(row)
+
+
 def _summed(terms: list[str]) -> str:
-    """A sum in few steps that wait for each other."""
-    chains = min(4, max(1, len(terms) // 4))
-    parts = [terms[i::chains] for i in range(chains)]
-    texts = []
-    for part in parts:
-        text = part[-1]
-        for term in reversed(part[:-1]):
-            text = f"({term} + {text})"
-        texts.append(text)
-    while len(texts) > 1:
-        texts = [f"({' + '.join(texts[i : i + 2])})" for i in range(0, len(texts), 2)]
-    return texts[0]
+    """A sum in which the last term comes first, as the others are added to it by one operation each."""
+    text = terms[-1]
+    for term in reversed(terms[:-1]):
+        text = f"({term} + {text})"
+    return text

@@ -66,6 +66,7 @@ typedef F V __attribute__((vector_size(BYTES)));
 typedef N I __attribute__((vector_size(BYTES)));
 typedef {M} W __attribute__((vector_size(BYTES)));
 typedef F U __attribute__((vector_size(BYTES), aligned(sizeof(F)), may_alias));
+#define ALIGNED __attribute__((aligned(64)))
 #define BIAS {bias}
 #define BITS {bits}
 #define HUGE_ ((F)__builtin_inf())
@@ -76,13 +77,13 @@ typedef struct {{ char head[{head}]; char *data; int axes; __INTPTR_TYPE__ *leng
 INLINE V all(F x) {{ return x - (V){{}}; }}
 INLINE V load(const F *p) {{ return *(const U *)p; }}
 INLINE void store(F *p, V x) {{ *(U *)p = x; }}
-INLINE V select(I mask, V x, V y) {{ return (V)((mask & (I)x) | (~mask & (I)y)); }}
+INLINE V choose(I mask, V x, V y) {{ return (V)((mask & (I)x) | (~mask & (I)y)); }}
 INLINE V one_if(I mask) {{ return (V)(mask & (I)all(1)); }}
 INLINE I is_nan(V x) {{ return x != x; }}
 INLINE V magnitude(V x) {{ return (V)((I)x & ~(I)all(-(F)0)); }}
 INLINE V with_sign(V x, V y) {{ I s = (I)all(-(F)0); return (V)(((I)x & ~s) | ((I)y & s)); }}
-INLINE V largest(V x, V y) {{ return select((x > y) | is_nan(x), x, y); }}
-INLINE V smallest(V x, V y) {{ return select((x < y) | is_nan(x), x, y); }}
+INLINE V largest(V x, V y) {{ return choose((x > y) | is_nan(x), x, y); }}
+INLINE V smallest(V x, V y) {{ return choose((x < y) | is_nan(x), x, y); }}
 INLINE V root(V x) {{ for (int i = 0; i < L; i++) x[i] = __builtin_sqrt{f}(x[i]); return x; }}
 INLINE V first(V x, int n) {{  // and zeros behind the first n
   if (n >= L) return x;
@@ -100,6 +101,10 @@ INLINE double total(V x) {{
   for (int k = L / 2; k; k /= 2) for (int i = 0; i < k; i++) s[i] += s[i + k];
   return s[0];
 }}
+INLINE I mask_from(const unsigned char *p, int n) {{
+  I x = {{}}; for (int i = 0; i < n; i++) x[i] = p[i] ? -1 : 0; return x;
+}}
+INLINE void mask_to(unsigned char *p, long step, I x, int n) {{ for (int i = 0; i < n; i++) p[i * step] = x[i] != 0; }}
 
 INLINE V power_of_2(I k) {{ return (V)((k + BIAS) << BITS); }}
 INLINE V times_power_of_2(V x, I k) {{  // in two steps: the power alone may be too large, or too small
@@ -115,14 +120,14 @@ INLINE V beyond_r(V r) {{  // exp(r) - 1 - r, of |r| <= log(2) / 2
   return r * r * ({exp});
 }}
 INLINE V exp_(V x) {{
-  x = select(x > {high}, all({high}), x);
-  x = select(x < {low}, all({low}), x);
+  x = choose(x > {high}, all({high}), x);
+  x = choose(x < {low}, all({low}), x);
   I k; V n = multiples(x, &k), r = x - n * {hi} - n * {lo};
   return times_power_of_2(1 + (r + beyond_r(r)), k);
 }}
 INLINE V tanh_(V x) {{
   V y = magnitude(x);
-  y = 2 * select(y > {flat}, all({flat}), y);
+  y = 2 * choose(y > {flat}, all({flat}), y);
   I k; V n = multiples(y, &k), high = y - n * {hi}, r = high - n * {lo}, p = power_of_2(k);
   V rest = high - r - n * {lo};  // what r has lost
   V t = (p * r + (p - 1)) + p * (beyond_r(r) + rest);
@@ -132,7 +137,7 @@ INLINE V tanh_(V x) {{
 }}
 INLINE V log_of(V x, V lost) {{  // log(x + lost), for positive numbers; what was lost of x is small
   I tiny = x < (F){smallest};
-  x = select(tiny, x * (F){scale}, x);
+  x = choose(tiny, x * (F){scale}, x);
   I from = (I)all({root_of_half});
   I k = (I)((W)((I)x - from + ((N)BIAS << BITS)) >> BITS) - BIAS;
   V g = (V)((I)x - (k << BITS)) - 1;
@@ -141,9 +146,9 @@ INLINE V log_of(V x, V lost) {{  // log(x + lost), for positive numbers; what wa
   return n * {hi} - ((h - (s * (h + z * ({log})) + (n * {lo} + lost / x))) - g);
 }}
 INLINE V limits_of_log(V x, V r) {{
-  r = select(x < 0, all((F)__builtin_nan("")), r);
-  r = select(x == 0, all(-HUGE_), r);
-  return select((x == HUGE_) | is_nan(x), x, r);
+  r = choose(x < 0, all((F)__builtin_nan("")), r);
+  r = choose(x == 0, all(-HUGE_), r);
+  return choose((x == HUGE_) | is_nan(x), x, r);
 }}
 INLINE V log_(V x) {{ return limits_of_log(x, log_of(x, (V){{}})); }}
 INLINE V log1p_(V x) {{ V u = 1 + x; return limits_of_log(u, log_of(u, x - (u - 1))); }}
@@ -181,13 +186,85 @@ static const F *plain(const Array *a, char type, long rows, long columns, F *x, 
 }}
 """
 
+_LARGE = """
+#define WIDE (BYTES == 64 ? 4 : 2)
+static void clear(F *x, long rows, long step, long n) {{  // the columns behind the first n, up to a whole vector
+  long k = n % L;
+  if (k) for (long r = 0; r < rows; r++) {{ F *p = x + r * step + n - k; store(p, first(load(p), (int)k)); }}
+}}
+static const F *padded(const F *x, long step, long rows, long n, long wide, F *space, long *found) {{
+  // rows of n columns, followed by zeros where n is no multiple of a few vectors
+  if (n % (WIDE * L) == 0) {{ *found = step; return x; }}
+  *found = wide;
+  for (long r = 0; r < rows; r++) {{
+    memcpy(space + r * wide, x + r * step, n * sizeof(F));
+    memset(space + r * wide + n, 0, (wide - n) * sizeof(F));
+  }}
+  return space;
+}}
+#define PRODUCT(R)                                                                  \\
+  for (long j = 0; j < n; j += WIDE * L) {{                                          \\
+    V s[R][WIDE];                                                                   \\
+    for (int i = 0; i < R; i++)                                                     \\
+      for (int k = 0; k < WIDE; k++) s[i][k] = bias ? all(bias[(r + i) * wr]) : (V){{}}; \\
+    for (long q = 0; q < inner; q++) {{                                              \\
+      V y[WIDE];                                                                    \\
+      for (int k = 0; k < WIDE; k++) y[k] = load(a + q * ar + j + k * L);           \\
+      for (int i = 0; i < R; i++) {{                                                 \\
+        F x = w[(r + i) * wr + q * wc];                                             \\
+        for (int k = 0; k < WIDE; k++) s[i][k] += x * y[k];                         \\
+      }}                                                                             \\
+    }}                                                                               \\
+    for (int i = 0; i < R; i++)                                                     \\
+      for (int k = 0; k < WIDE; k++) store(z + (r + i) * zr + j + k * L, s[i][k]);  \\
+  }}
+static void product(F *z, long zr, const F *w, long wr, long wc, const F *bias, const F *a, long ar, long rows,
+                    long inner, long n) {{
+  long r = 0;
+  for (; r + 4 <= rows; r += 4) PRODUCT(4)
+  for (; r < rows; r++) PRODUCT(1)
+}}
+#define SUMS(R, K)                                                                  \\
+  {{                                                                                 \\
+    V s[R][K];                                                                      \\
+    memset(s, 0, sizeof s);                                                         \\
+    for (long j = 0; j < n; j += L) {{                                               \\
+      V x[R];                                                                       \\
+      for (int i = 0; i < R; i++) x[i] = load(a + (r + i) * ar + j);                \\
+      for (int k = 0; k < K; k++) {{                                                 \\
+        V y = load(b + (q + k) * br + j);                                           \\
+        for (int i = 0; i < R; i++) s[i][k] += x[i] * y;                            \\
+      }}                                                                             \\
+    }}                                                                               \\
+    for (int i = 0; i < R; i++) for (int k = 0; k < K; k++) t[(r + i) * wide + q + k] += total(s[i][k]); \\
+  }}
+static void sums(double *t, long wide, const F *a, long ar, const F *b, long br, long rows, long inner, int ones,
+                 long n) {{
+  long r = 0, q;
+  for (; r + 4 <= rows; r += 4) {{
+    for (q = 0; q + 4 <= inner; q += 4) SUMS(4, 4)
+    for (; q < inner; q++) SUMS(4, 1)
+  }}
+  for (; r < rows; r++) {{
+    for (q = 0; q + 8 <= inner; q += 8) SUMS(1, 8)
+    for (; q < inner; q++) SUMS(1, 1)
+  }}
+  if (ones)
+    for (r = 0; r < rows; r++) {{
+      V s = {{}};
+      for (long j = 0; j < n; j += L) s += load(a + r * ar + j);
+      t[r * wide + inner] += total(s);
+    }}
+}}
+"""
+
 
 def header(dtype: Any) -> str:
     """The definitions that all programs of a dtype, float32 or float64, begin with."""
     char = np.dtype(dtype).char
     known, info = _TYPES[char], np.finfo(dtype)
     steps = known["bits"] + 2
-    return (_HEADER + _PLAIN).format(
+    return (_HEADER + _PLAIN + _LARGE).format(
         **known,
         char=char,
         head=object.__basicsize__,
