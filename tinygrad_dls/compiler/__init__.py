@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 from tinygrad_dls.compiler.function import CompiledFunction
+from tinygrad_dls.compiler.native.building import compiler
+from tinygrad_dls.compiler.native.program import BACKENDS
 from tinygrad_dls.compiler.step import CompiledStep
 from tinygrad_dls.engine.arrays import boolean, positive_integer
 from tinygrad_dls.engine.errors import shown
@@ -27,11 +29,14 @@ def compile(
     threads: int | None = ...,
     tile: int | None = ...,
     constants: Sequence[Any] = ...,
+    backend: str = ...,
 ) -> CompiledStep: ...
 
 
 @overload
-def compile(model: Callable[..., Any], *, fallback: bool = ..., constants: Sequence[Any] = ...) -> CompiledFunction: ...
+def compile(
+    model: Callable[..., Any], *, fallback: bool = ..., constants: Sequence[Any] = ..., backend: str = ...
+) -> CompiledFunction: ...
 
 
 def compile(
@@ -44,6 +49,7 @@ def compile(
     threads: int | None = None,
     tile: int | None = None,
     constants: Sequence[Any] = (),
+    backend: str = "numpy",
 ) -> Any:
     """Record a step of training, or a function of arrays, once, and replay it as planned NumPy calls.
 
@@ -74,6 +80,10 @@ def compile(
     constants : sequence of objects
         What your code reads and never changes: it is not compared at each step. For what cannot be compared, such as a
         table in an object of another library, or would take long, such as a dict of a hundred thousand words.
+    backend : {"numpy", "native", "auto"}
+        What runs: NumPy's calls; or C, in which what is done to each example is fused, and for which a compiler is
+        needed, beside NumPy's calls for the rest; or C if there is a compiler, and else NumPy. ``explain()`` says what
+        was fused.
 
     Returns
     -------
@@ -102,6 +112,10 @@ def compile(
     '0.6931 -> 0.2885'
     """
     boolean(fallback, "compile: fallback")
+    if backend not in BACKENDS:
+        raise ValueError(f"compile: backend is {shown(backend)}; expected one of {', '.join(map(repr, BACKENDS))}.")
+    if backend == "native":
+        compiler()
     if not isinstance(constants, (list, tuple)):
         raise TypeError(f"compile: constants must be a list of objects, constants=[...]; got {shown(constants)}.")
     given = subject("compile", model, (), loss, optimizer)
@@ -119,7 +133,8 @@ def compile(
             threads=threads,
             tile=tile,
             constants=constants,
+            backend=backend,
         )
     if gradients or threads is not None or tile is not None:
         raise TypeError("compile: the options of a step go with a model, not with a function: write compile(f).")
-    return CompiledFunction(given.function, fallback, constants)
+    return CompiledFunction(given.function, fallback, constants, backend)

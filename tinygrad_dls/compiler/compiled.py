@@ -123,7 +123,11 @@ class Ready:
     @property
     def source(self) -> str:
         """The program that runs."""
-        return "" if self.runner is None else source(self.runner.plan.routines())
+        if self.runner is None:
+            return ""
+        plan = self.runner.plan
+        text = source(plan.routines())
+        return text if plan.native is None else f"{text}\n\n{plan.native.text}"
 
     @property
     def bytes(self) -> int:

@@ -12,6 +12,7 @@ from tinygrad_dls.compiler.buffers import USED
 from tinygrad_dls.compiler.checking import Results, distance, rounded
 from tinygrad_dls.compiler.compiled import Compiled, Ready
 from tinygrad_dls.compiler.guards import Dependencies
+from tinygrad_dls.compiler.native.program import planned
 from tinygrad_dls.compiler.plan import plan_function
 from tinygrad_dls.compiler.recording import checks_of_arguments, checks_of_recordings, lines_of
 from tinygrad_dls.compiler.running import Runner
@@ -44,9 +45,11 @@ class CompiledFunction(Compiled):
     how_to_pickle = ". Pickle its .function, and compile again: tg.compile(f)."
     instead = "Call the function itself, and report it."
 
-    def __init__(self, function: Callable[..., Any], fallback: bool, constants: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, function: Callable[..., Any], fallback: bool, constants: Sequence[Any] = (), backend: str = "numpy"
+    ) -> None:
         super().__init__(fallback, constants)
-        self.function = function
+        self.function, self._backend = function, backend
         self._lock = threading.RLock()
 
     def __call__(self, *arguments: Array) -> Any:
@@ -121,7 +124,8 @@ class CompiledFunction(Compiled):
 
     def _made_ready(self, ready: _Ready, arrays: list[Array]) -> _Ready:
         """The plan for what was recorded; with a fallback, run once for nothing, as some fail only then."""
-        ready.runner = Runner(plan_function(ready.outputs, ready.arguments), 1)
+        found = planned(lambda native: plan_function(ready.outputs, ready.arguments, native=native), self._backend)
+        ready.runner = Runner(found, 1)
         ready.runner.bind_alone()
         ready.take_turns(np.result_type(float if not ready.outputs else ready.outputs[0].dtype))
         if self._fallback:

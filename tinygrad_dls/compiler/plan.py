@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,8 @@ class Plan:
         Entries that are summed over the tiles; the gradients come first.
     is_shared : bool
         Whether there is enough to do for several threads.
+    native : Native or None
+        What C does for it, see `tinygrad_dls.compiler.native.program`.
     """
 
     m: int | None
@@ -84,7 +87,7 @@ class Plan:
     width: int = 0
     sums: int = 0
     is_shared: bool = False
-    native: bool = False
+    native: Any = None
 
     def routines(self) -> list[Routine]:
         """All the routines."""
@@ -106,6 +109,8 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
         Whether the functions return new arrays of the gradients too.
     tile : int, optional
         The columns of a tile, instead of what fits into the cache.
+    native : bool
+        Whether it is for C: then no result shares memory with another, and there are no tiles.
     """
     draft = draft_of(step, alike=alike, gradients=gradients)
     draft.lines.append(f"{draft.calls} NumPy calls were recorded: forward, backward and update.")
@@ -123,8 +128,10 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
         is_flat=draft.flat is not None,
         lines=draft.lines,
     )
-    result.native = native
-    if m is not None and not draft.axes.reason and not native:
+    if native:
+        buffers.scratch.clear()
+        draft.lines[:] = [line for line in draft.lines if not line.startswith("Not tiled")]
+    elif m is not None and not draft.axes.reason:
         _tile(result, draft, m, tile)
     if not result.tiles:
         if draft.flat is not None and not buffers.kept and not native:
@@ -134,13 +141,14 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
     return _with_constants(result)
 
 
-def plan_function(outputs: Sequence[Call], arguments: Mapping[Call, str]) -> Plan:
+def plan_function(outputs: Sequence[Call], arguments: Mapping[Call, str], *, native: bool = False) -> Plan:
     """Plan a function of arrays, which returns new arrays of the outputs; its arguments come with their names."""
-    draft = Draft(list(outputs), list(arguments))
+    draft = Draft(list(outputs), list(arguments), native=native)
     draft.lines.append(f"{draft.calls} NumPy calls were recorded.")
     draft = run_passes(draft, (lower, delay_scaling))
     results = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in draft.outputs]
-    whole = Scheduler(BufferAssignment(arguments=dict(arguments))).routine("function", results, results)
+    scheduler = Scheduler(BufferAssignment(arguments=dict(arguments)), again=not native)
+    whole = scheduler.routine("function", results, results)
     draft.lines.append(f"{len(whole.steps)} NumPy calls.")
     return _with_constants(Plan(None, draft.layout, [], [], 0, False, False, draft.lines, whole))
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.compiler.instructions import Place, Routine, perform
-from tinygrad_dls.compiler.native.routine import NativeRoutine
 from tinygrad_dls.compiler.plan import Plan
 from tinygrad_dls.compiler.store import ParameterStore, aligned
 from tinygrad_dls.compiler.text import Text
@@ -37,8 +36,7 @@ class Runner:
         self.version: object = None
         self.run: list[Callable[..., Any]] = []
         self.workers = min(threads, self._lanes()) if plan.tiles else 1
-        self.native = {id(routine): NativeRoutine(routine, plan.layout.dtype) for routine in plan.routines()} if plan.native else {}
-        self.compiled = {id(routine): _compiled(routine) for routine in plan.routines() if not self.native}
+        self.compiled = {id(routine): _compiled(routine) for routine in plan.routines()}
         self.common: dict[tuple[int, int], dict[str, Any]] = {}  # by function and worker: the names of both buffers
         dtype = plan.layout.dtype
         self.total = aligned(plan.sums or plan.layout.size, dtype)
@@ -141,21 +139,18 @@ class Runner:
         What does not lie in one of the flat arrays is the same for both buffers, so that it stays in the cache.
         """
         key = id(routine), worker
-        native = self.native.get(id(routine))
-        if native is not None:
-            routine = native.routine
         double = [x.out.place is Place.DOUBLE for x in routine.setup]
         if key not in self.common:
             memory = {slot.name: aligned(slot.size, slot.dtype) for slot in routine.slots}
             self.common[key] = names = {"m": self.plan.m, **memory, **arrays}
             perform([x for x, apart in zip(routine.setup, double, strict=True) if not apart], names)
-        constants, body = (native.constants, native.code) if native is not None else self.compiled[id(routine)]
+        constants, body = self.compiled[id(routine)]
         names = {**self.common[key], **buffers}
         perform([x for x, apart in zip(routine.setup, double, strict=True) if apart], names)
-        if native is not None:
-            names |= native.bound(names)
+        native = self.plan.native
+        functions = {} if native is None else native.callables() | native.memory(names)
         # Python remembers in the code of a function where its global names were found: for each buffer its own copy.
-        return FunctionType(body.replace(), {**names, **constants})
+        return FunctionType(body.replace(), {**names, **constants, **functions})
 
 
 def _compiled(routine: Routine) -> tuple[dict[str, Any], CodeType]:

@@ -21,6 +21,7 @@ from tinygrad_dls.compiler.checking import (
 )
 from tinygrad_dls.compiler.compiled import Compiled, Ready
 from tinygrad_dls.compiler.guards import Dependencies
+from tinygrad_dls.compiler.native.program import planned
 from tinygrad_dls.compiler.plan import plan
 from tinygrad_dls.compiler.recording import Guard, difference_of, record, refuse_counts
 from tinygrad_dls.compiler.running import Runner
@@ -103,12 +104,12 @@ class CompiledStep(Compiled):
         threads: int | None = None,
         tile: int | None = None,
         constants: Sequence[Any] = (),
-        native: bool = False,
+        backend: str = "numpy",
     ) -> None:
         super().__init__(fallback, constants)
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._keep, self._tile = gradients, tile
-        self._threads, self._native = threads, native
+        self._threads, self._backend = threads, backend
         self._trainings: dict[int, Training] = {}  # by thread: its work on the parameters
         self._stores: list[ParameterStore] = []
         self._now: _Ready | None
@@ -361,19 +362,20 @@ class CompiledStep(Compiled):
         step = ready.program
         assert step is not None
         m = next((shape[1] for shape in (ready.X_shape, ready.Y_shape) if len(shape) == 2), None)
-        planned = plan(step, m, alike=alike, gradients=self._keep, tile=self._tile, native=self._native)
-        ready.runner = Runner(planned, self._threads or (available() if planned.is_shared else 1))
+        options: dict[str, Any] = {"alike": alike, "gradients": self._keep, "tile": self._tile}
+        found = planned(lambda native: plan(step, m, native=native, **options), self._backend)
+        ready.runner = Runner(found, self._threads or (available() if found.is_shared else 1))
         ready.others[alike] = ready.runner
         tensors = {call.name: p for call, p in zip(step.parameters, step.tensors, strict=True)}
-        names = planned.layout.names
+        names = found.layout.names
         ready.given = [p for name, p in tensors.items() if name not in names]
         parameters = [tensors[name] for name in names]
         for store in [ready.store, *self._stores]:
-            if store is not None and store.serves(planned.layout, parameters, planned.kinds):
+            if store is not None and store.serves(found.layout, parameters, found.kinds):
                 ready.store = store
                 break
         else:
-            ready.store = ParameterStore(planned.layout, parameters, names, planned.kinds)
+            ready.store = ParameterStore(found.layout, parameters, names, found.kinds)
             self._stores = [*self._stores[-STORES:], ready.store]
         updated = set(parameters)
         ready.rest = [p for p in self._optimizer.parameters if p not in updated]

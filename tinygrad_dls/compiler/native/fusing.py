@@ -23,7 +23,7 @@ from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS
 from tinygrad_dls.compiler.scheduling import sum_in_pairs, total_in_runs
 from tinygrad_dls.ir.call import Call, getitem, scalar_value, summed_axes
 
-__all__ = ["Form", "Fused", "Operand", "Piece", "fuse"]
+__all__ = ["Form", "Fused", "Operand", "Piece", "buffers_of", "extent", "reads"]
 
 LARGEST = 64 * 72  # entries of weights up to which a product is a loop: above, BLAS is faster
 CONVERTED = ("b", "i", "u")  # kinds of dtypes of data that loops convert
@@ -80,7 +80,7 @@ class Operand:
     transposed: bool = False
 
 
-def extent(x: Buffer) -> tuple[int, int]:
+def extent(x: Any) -> tuple[int, int]:
     """Rows and columns of an array with two axes at the most."""
     return (1, 1) if not x.shape else (1, x.shape[0]) if len(x.shape) == 1 else (x.shape[0], x.shape[1])
 
@@ -99,8 +99,8 @@ class Fused:
         What loops have to leave in memory: other pieces read it, or it is a result.
     """
 
-    def __init__(self, routine: Routine, dtype: Any) -> None:
-        self.routine, self.dtype = routine, np.dtype(dtype)
+    def __init__(self, routine: Routine, dtype: Any, m: int | None = None) -> None:
+        self.routine, self.dtype, self.m = routine, np.dtype(dtype), m
         self.pieces: list[Piece] = []
         self.made: dict[Buffer, Piece] = {}
         self.forms: dict[Buffer, Form] = {}
@@ -299,7 +299,7 @@ class Fused:
                             yield base
                     else:
                         yield from self.into.get(y.owner, ())
-        for y in (*self.returned, *_buffers(self.routine.cost)):
+        for y in (*self.returned, *buffers_of(self.routine.cost)):
             yield from self.into.get(y.owner, ())
 
     def groups(self) -> list[list[Piece]]:
@@ -321,20 +321,16 @@ class Fused:
 _OF_TRUTH = {*TRUTHS, *OF_MASKS}
 
 
-def fuse(routine: Routine, dtype: Any) -> Fused:
-    """Take a routine, whose results have memory of their own, apart into pieces."""
-    return Fused(routine, dtype)
-
-
 def reads(x: Instruction) -> list[Buffer]:
     """The buffers that an instruction reads."""
-    return _buffers(x.call)
+    return buffers_of(x.call)
 
 
-def _buffers(x: Any) -> list[Buffer]:
+def buffers_of(x: Any) -> list[Buffer]:
+    """The buffers in a call, itself perhaps."""
     if isinstance(x, Buffer):
         return [x]
-    return [z for y in x.calls() for z in _buffers(y)] if isinstance(x, Call) else []
+    return [z for y in x.calls() for z in buffers_of(y)] if isinstance(x, Call) else []
 
 
 def _over(out: Buffer) -> Form:

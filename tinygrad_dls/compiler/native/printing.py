@@ -5,25 +5,21 @@ No name of a user's is in the text: arrays are numbered.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine, perform
-from tinygrad_dls.compiler.lowering import is_number, total
+from tinygrad_dls.compiler.lowering import is_number
 from tinygrad_dls.compiler.native.fusing import Fused, Operand, Piece, extent, reads
+from tinygrad_dls.compiler.native.grouping import WRITTEN, Group, Grouping
 from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS, TRUTHS
-from tinygrad_dls.compiler.scheduling import sum_in_pairs, total_in_runs
 from tinygrad_dls.ir.call import Call, scalar_value
 
 __all__ = ["Function"]
 
 RUN = 4096  # columns after which sums are added to those of all runs, in double precision
-WRITTEN = 8  # rows of a product, or of sums of products, up to which each is written out
-CACHE = 32 * 1024  # bytes of a tile
 
 
 def places(routine: Routine) -> dict[Buffer, tuple[Buffer, int, tuple[int, ...]]]:
@@ -128,19 +124,15 @@ class Function:
                 return self.literal(self.fused.numbers[x])
             if x in self.where:
                 return f"{self.memory(x)[0]}[0]"
-        if x.function is None:
-            if x.dtype is int and x.number is None and x.name == "m":
-                pass
-            if x not in self.numbers:
-                self.numbers.append(x)
-            return f"(F)n{self.numbers.index(x)}"
-        raise AssertionError(x)
+        return f"(F){self.exactly(x)}"
 
     def exactly(self, x: Any) -> str:
         """A number of the symbols, in double precision, as Python computes it."""
         if not isinstance(x, Call):
             return f"((double){float(scalar_value(x)).hex()})"
-        if x.function is None or isinstance(x, Buffer):
+        if x.function is None and not isinstance(x, Buffer) and x.dtype is int and self.fused.m is not None:
+            return f"{self.fused.m}.0"
+        if x.function is None:
             if x not in self.numbers:
                 self.numbers.append(x)
             return f"n{self.numbers.index(x)}"
@@ -176,151 +168,25 @@ class Function:
         return Loop(self, piece).lines()
 
 
-@dataclass(eq=False)
-class Group:
-    """Instructions of a loop that go through the same rows, one row after another."""
-
-    rows: int
-    kernel: str = ""  # of a large product, or large sums of products: it stands alone
-    instructions: list[Instruction] = field(default_factory=list)
-
-
 class Loop:
-    """A loop over columns, tile by tile: what a tile's groups pass on to each other lies in the cache."""
+    """The text of a loop, tile by tile."""
 
     def __init__(self, function: Function, piece: Piece) -> None:
         self.f, self.piece, self.fused = function, piece, function.fused
-        self.groups: list[Group] = []
-        self.of: dict[Buffer, Group] = {}
-        for x in piece.instructions:
-            self.place(x)
-        self.sink()
-        self.kept = set(self.shared())  # what has a place in the tile
-        self.size = self.tile()
-        self.names = {x: f"v{i}" for i, x in enumerate(self.kept_in_order())}
-        self.sums: dict[Buffer, str] = {}
+        self.grouping = Grouping(self.fused, piece)
+        self.size, self.of = self.grouping.tile, self.grouping.of
+        self.local, self.shape = self.grouping.local, self.grouping.shape
+        self.names = {x: f"v{i}" for i, x in enumerate(self.grouping.kept)}
+        self.sums: dict[Buffer, str] = {}  # the arrays in which sums are added up
+        self.blocks: list[str] = []
         self.outside: list[str] = []
         self.after: list[str] = []
-
-    # -- groups -------------------------------------------------------------------------------------------------------
-
-    def shape(self, x: Buffer) -> tuple[int, int]:
-        """Rows and columns, as this loop goes through them."""
-        rows, columns = extent(x)
-        return (columns, rows) if self.piece.line else (rows, columns)
-
-    def factors(self, x: Instruction) -> tuple[Any, Any]:
-        """The rows that are multiplied and summed, and those that they are multiplied by, if there are any."""
-        call = x.call
-        if call.function in (np.dot, np.matmul, total, total_in_runs) and self.fused.numbers.get(call.args[1]) != 1:
-            second = call.args[1]
-            return call.args[0], self.fused.views[second].args[0] if len(second.shape) == 2 and call.function in _DOTS else second
-        return call.args[0], None
-
-    def place(self, x: Instruction) -> None:
-        form = self.fused.forms[x.out]
-        rows, kernel, whole = form.rows, "", []
-        if form.kind == "product":
-            inner = self.shape(x.call.args[1])[0]
-            kernel = "product" if inner > WRITTEN else ""
-            whole = [x.call.args[1]]
-        elif form.kind == "down":
-            whole = reads(x)
-        elif form.kind == "across":
-            first, second = self.factors(x)
-            paired = second is not None and x.call.function in _DOTS and len(x.call.args[1].shape) == 2
-            if paired:
-                inner = self.shape(second)[0]
-                kernel = "sums" if inner > WRITTEN or rows * inner > 8 * WRITTEN else ""
-                whole = [second]
-        first = 0
-        for y in reads(x):
-            found = self.fused.operand(y)
-            if found is None or found.base not in self.of:
-                continue
-            group = self.of[found.base]
-            alike = group.rows == rows and not group.kernel and not kernel
-            apart = any(self.fused.operand(z).base is found.base for z in whole if self.fused.operand(z)) and rows > 1
-            aligned = found.first == 0 and (rows == 1 or not apart) and not (apart or (whole and y in whole and group.rows > 1))
-            first = max(first, self.groups.index(group) + (0 if alike and aligned else 1))
-        for group in self.groups[first:]:
-            if group.rows == rows and not group.kernel and not kernel:
-                break
-        else:
-            group = Group(rows, kernel)
-            self.groups.append(group)
-        group.instructions.append(x)
-        self.of[x.out] = group
-
-    def sink(self) -> None:
-        """Move what only one later group needs there, so that nothing of it has to be kept meanwhile.
-
-        What it takes is kept anyway, or is not the loop's.
-        """
-        users: dict[Buffer, list[Group]] = {}
-        whole: set[Buffer] = set()
-        for group in self.groups:
-            for x in group.instructions:
-                for i, y in enumerate(reads(x)):
-                    found = self.local(y)
-                    if found is not None:
-                        users.setdefault(found.base, []).append(group)
-                        form = self.fused.forms[x.out].kind
-                        if found.first or form == "down" or group.kernel or (form in ("product", "across") and i):
-                            whole.add(found.base)
-        for i in range(len(self.groups) - 1, -1, -1):
-            group = self.groups[i]
-            for x in reversed(group.instructions[:]):
-                later = set(users.get(x.out, ()))
-                if len(later) != 1 or x.out in whole or self.fused.forms[x.out].kind not in ("entries", "line"):
-                    continue
-                (other,) = later
-                if other is group or other.rows != group.rows or x.out in self.fused.stored or x.out.dtype == bool:
-                    continue
-                bases = [found.base for y in reads(x) if (found := self.local(y)) is not None]
-                if sum(all(user is self.of[y] for user in users[y]) for y in set(bases)) > 1:
-                    continue
-                group.instructions.remove(x)
-                other.instructions.insert(0, x)
-                self.of[x.out] = other
-                for y in bases:
-                    users[y].remove(group)
-                    users[y].append(other)
-
-    def shared(self) -> Iterator[Buffer]:
-        for group in self.groups:
-            for x in group.instructions:
-                if group.kernel == "product":
-                    yield x.out
-                for y in reads(x):
-                    found = self.fused.operand(y)
-                    if found is not None and found.base in self.of and self.of[found.base] is not group:
-                        yield found.base
-
-    def kept_in_order(self) -> list[Buffer]:
-        return [x.out for x in self.piece.instructions if x.out in self.kept]
-
-    def tile(self) -> int:
-        """The columns of a tile: as many as fit into the first level of the cache, or all; a multiple of 64."""
-        columns = self.piece.columns
-        given = {y.owner: y.size for x in self.piece.instructions for y in reads(x) if self.local(y) is None}
-        rows = sum(self.shape(x)[0] for x in self.kept) + sum(size // columns for size in given.values())
-        columns = max(64, CACHE // max(1, rows * self.fused.dtype.itemsize) // 64 * 64)
-        tiles = -(-self.piece.columns // columns)
-        return -(-self.piece.columns // tiles // 64) * 64 if self.piece.columns >= 64 else 64
-
-    def local(self, x: Any) -> Operand | None:
-        """What this loop has made, as an operand sees it."""
-        found = self.fused.operand(x) if isinstance(x, Buffer) else None
-        return found if found is not None and found.base in self.of else None
-
-    # -- text ---------------------------------------------------------------------------------------------------------
 
     def lines(self) -> list[str]:
         columns, tile = self.piece.columns, self.size
         inner: list[str] = []
-        for group in self.groups:
-            inner += {"": self.rows, "product": self.product, "sums": self.sums_}[group.kernel](group)
+        for group in self.grouping.groups:
+            inner += self.rows(group) if not group.kernel else self.large(group)
         run = max(1, RUN // tile) * tile
         lines = [f"{{  // {columns} columns, {tile} at a time"]
         lines += [f"    F {name}[{self.shape(x)[0] * tile}] ALIGNED;" for x, name in self.names.items()]
@@ -441,7 +307,7 @@ class Loop:
     def result(self, x: Instruction, text: str) -> None:
         mask = x.out.dtype == bool
         self.value[x.out] = name = self.emit(text, "I" if mask else "V")
-        if x.out in self.kept:
+        if x.out in self.names:
             self.out.append(f"store({self.names[x.out]} + r * {self.size} + j, {f'(V){name}' if mask else name});")
         self.out += self.leave(x.out, name)
 
@@ -473,9 +339,7 @@ class Loop:
         at, r, c = self.f.memory(a)
         return (at, 0, c) if len(a.shape) == 1 else (at, r, c)
 
-    def product(self, x: Instruction | Group) -> Any:
-        if isinstance(x, Group):
-            return self.large_product(x.instructions[0])
+    def product(self, x: Instruction) -> None:
         a, b = x.call.args
         at, r, c = self.weights(a)
         terms = []
@@ -483,7 +347,6 @@ class Loop:
             w, v = self.once(f"{at}[r * {r} + {k} * {c}]"), self.entry(b, k)
             terms.append(f"all({w})" if v == "all(1)" else f"{w} * {v}")
         self.result(x, _summed(terms))
-        return None
 
     def down(self, x: Instruction) -> None:
         of = x.call.args[0] if x.call.function in EXTREMES else x.call.args[1]
@@ -503,12 +366,12 @@ class Loop:
         self.result(x, text)
 
     def across(self, x: Instruction) -> None:
-        first, second = self.factors(x)
+        first, second, each = self.grouping.factors(x)
         name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
         mine = self.entry(first)
         if second is None:
             self.add(name, mine, "0" if x.out.size == 1 else "r")
-        elif x.call.function in _DOTS and len(x.call.args[1].shape) == 2:
+        elif each:
             inner = self.shape(second)[0]
             for k in range(inner):
                 v = self.entry(second, k)
@@ -537,9 +400,11 @@ class Loop:
         lines = [f"long {name}_r; const F *{name} = padded({at} + from, {r}, {rows}, n, {self.size}, {name}_space, &{name}_r);"]
         return name, f"{name}_r", rows, found.ones, lines
 
-    @functools.cached_property
-    def blocks(self) -> list[str]:
-        return []
+    def large(self, group: Group) -> list[str]:
+        """The call of a kernel."""
+        (x,) = group.instructions
+        lines = self.large_product(x) if group.kernel == "product" else self.large_sums(x)
+        return ["{", *[f"    {line}" for line in lines], "}"]
 
     def large_product(self, x: Instruction) -> list[str]:
         a, b = x.call.args
@@ -551,21 +416,19 @@ class Loop:
         if x.out in self.fused.stored:
             to, r, c = self.f.memory(x.out)
             lines.append(f"for (int r = 0; r < {rows}; r++) memcpy({to} + r * {r} + from, {name} + r * {self.size}, n * sizeof(F));")
-        return [f"{{ {lines[0]}", *lines[1:], "}"]
+        return lines
 
-    def sums_(self, group: Group) -> list[str]:
-        x = group.instructions[0]
-        first, second = self.factors(x)
+    def large_sums(self, x: Instruction) -> list[str]:
+        first, second, _ = self.grouping.factors(x)
         name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
         a, a_step, rows, _, lines = self.block(first, zeros=True)
         b, b_step, inner, ones, more = self.block(second, zeros=True)
         lines = lines + more
         width = inner + ones
         lines.append(f"sums(t{name}, {width}, {a}, {a_step}, {b}, {b_step}, {rows}, {inner}, {int(ones)}, n);")
-        return [f"{{ {lines[0]}", *lines[1:], "}"]
+        return lines
 
 
-_DOTS = (np.dot, np.matmul)
 _ALL = OPERATORS | TRUTHS | OF_MASKS
 
 

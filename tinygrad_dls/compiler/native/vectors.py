@@ -157,6 +157,10 @@ INLINE V log1p_(V x) {{ V u = 1 + x; return limits_of_log(u, log_of(u, x - (u - 
 
 _PLAIN = """
 #define COPY(type) {{ type y; memcpy(&y, at, sizeof y); x[r * columns + c] = (F)y; break; }}
+void look(const Array *a, long long *seen) {{  // for the test that arrays are laid out as declared
+  seen[0] = (long long)a->data; seen[1] = a->axes; seen[2] = a->lengths[1];
+  seen[3] = a->strides[1]; seen[4] = a->strides[2];
+}}
 static const F *plain(const Array *a, char type, long rows, long columns, F *x, long *step) {{
   // the entries of an array, as numbers of our type that lie side by side in rows
   long down = a->axes > 1 ? a->strides[0] : 0, across = a->axes ? a->strides[a->axes - 1] : 0;

@@ -1,0 +1,167 @@
+"""A plan in two languages: functions of C for what is fused, and NumPy's calls for what is left, which stay as they are."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine, buffer
+from tinygrad_dls.compiler.native.building import NoCompiler, compiler, library
+from tinygrad_dls.compiler.native.fusing import Fused, buffers_of, reads
+from tinygrad_dls.compiler.native.grouping import PRODUCTS
+from tinygrad_dls.compiler.native.printing import Function, places
+from tinygrad_dls.compiler.native.vectors import header
+from tinygrad_dls.compiler.plan import Plan
+from tinygrad_dls.ir.call import Call, called
+
+__all__ = ["BACKENDS", "Native", "planned"]
+
+BACKENDS = ("numpy", "native", "auto")
+
+
+class _NotFused(Exception):  # noqa: N818  # it is no error
+    """Why NumPy alone does it better, or as well."""
+
+
+@dataclass
+class Native:
+    """What C does for a plan.
+
+    Attributes
+    ----------
+    text : str
+    functions : dict of str to Function
+        By the names that the plan's Python calls them by.
+    dtype : dtype
+    """
+
+    text: str
+    functions: dict[str, Function]
+    dtype: Any
+    loaded: Any = None
+
+    def callables(self) -> dict[str, Any]:
+        """The functions as Python calls them."""
+        found = {}
+        for name, f in self.functions.items():
+            c = found[name] = getattr(self.loaded, name)
+            c.argtypes = [ctypes.c_void_p, *[ctypes.py_object] * len(f.arrays), *[ctypes.c_double] * len(f.numbers)]
+            c.restype = ctypes.c_double
+        return found
+
+    def memory(self, names: Mapping[str, Any]) -> dict[str, Any]:
+        """What the functions are given besides: tables of addresses, of the arrays with these names."""
+        found: dict[str, Any] = {}
+        for name, f in self.functions.items():
+            spaces = [np.empty(x.size, self.dtype) for x in f.arrays]  # for data of another dtype, or order
+            arrays = [*(names[x.name] for x in f.owners), *spaces]
+            table = (ctypes.c_void_p * max(1, len(arrays)))(*(x.ctypes.data for x in arrays))
+            found[f"{name}_memory"] = ctypes.c_void_p(ctypes.addressof(table))
+            found[f"{name}_arrays"] = table, arrays  # held as long as the function
+        return found
+
+
+def planned(make: Callable[[bool], Plan], backend: str) -> Plan:
+    """The plan that runs with a backend; where C does nothing for it, or cannot, it says why.
+
+    Parameters
+    ----------
+    make : function
+        Makes the plan, for C or not.
+    backend : str
+        One of `BACKENDS`.
+    """
+    if backend == "numpy":
+        return make(False)
+    try:
+        compiler()
+        return _translated(make(True), lambda: make(False))
+    except (NoCompiler, _NotFused) as error:
+        if backend == "native" and isinstance(error, NoCompiler):
+            raise
+        plan = make(False)
+        plan.lines.append(f"NumPy's calls, and no C: {str(error).removeprefix('backend=').removeprefix(repr('native'))}")
+        return plan
+
+
+def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
+    """A plan with what can be fused as C."""
+    assert plan.whole is not None
+    routine = plan.whole
+    fused = Fused(routine, _dtype(plan, routine), plan.m)
+    left = [x for piece in fused.pieces if piece.columns < 0 for x in piece.instructions]
+    if not fused.loops:
+        names = ", ".join(_names(left)) or "there are none"
+        raise _NotFused(f"of its calls, none goes through columns in a way that C is printed for: {names}.")
+    if any(x.call.function in PRODUCTS for x in left if isinstance(x.call, Call)) and other().tiles:
+        raise _NotFused("large products take most of the time, and go through tiles of examples with NumPy.")
+    names = {y.name for y in (*routine.arguments, *(x.out for x in (*routine.setup, *routine.steps)))}
+    cost = next(iter(buffers_of(routine.cost)), None)
+    where, functions, steps = places(routine), {}, []
+    for group in fused.groups():
+        if group[0].columns < 0:
+            steps += [x for piece in group for x in piece.instructions]
+            continue
+        own = {x.out for piece in group for x in piece.instructions}
+        name = next(f"c{i}" for i in range(len(names) + 1) if f"c{i}" not in names)
+        names |= {name}
+        f = functions[name] = Function(name, fused, group, where, cost if cost in own else None)
+        steps += [Instruction(_empty(x), x) for x in f.arrays if x in own]
+        steps.append(Instruction(_called(f), f.result or buffer(f"{name}_", (), float)))
+    plan.whole = _needed(routine, steps, functions)
+    plan.native = Native("\n\n".join([header(fused.dtype), *(f.text for f in functions.values())]), functions, fused.dtype)
+    plan.native.loaded = library(plan.native.text)
+    plan.lines += _told(fused, left, functions)
+    return plan
+
+
+def _dtype(plan: Plan, routine: Routine) -> Any:
+    """The dtype of the loops: that of most results."""
+    found = Counter(x.out.dtype for x in routine.steps if x.out.shape and x.out.dtype in (np.float32, np.float64))
+    return max(found, key=lambda dtype: found[dtype], default=np.dtype(float))
+
+
+def _empty(x: Buffer) -> Call:
+    return Call(np.empty, (x.shape, np.dtype(x.dtype)), {}, x.shape, x.dtype)
+
+
+def _called(f: Function) -> Call:
+    """The call of a function of C, as an instruction has it."""
+    return Call(f, (buffer(f"{f.name}_memory", (), float), *f.arrays, *f.numbers), {}, (), float)
+
+
+def _needed(routine: Routine, steps: list[Instruction], functions: Mapping[str, Function]) -> Routine:
+    """A routine with other steps, and without the memory that these do not use."""
+    used = {y.owner for x in steps for y in (*reads(x), x.out)} | {x for f in functions.values() for x in f.owners}
+    used |= {x.owner for y in (*routine.returned, routine.cost) for x in buffers_of(y)}
+    setup = [x for x in routine.setup if x.out.owner in used]
+    return replace(routine, setup=setup, slots=[x for x in routine.slots if x in used], steps=steps)
+
+
+def _names(instructions: list[Instruction]) -> Iterator[str]:
+    """The functions that instructions call, each once."""
+    return iter(dict.fromkeys(called(x.call.function) for x in instructions if x.call.function is not None))
+
+
+def _told(fused: Fused, left: list[Instruction], functions: Mapping[str, Function]) -> list[str]:
+    """What was fused, and what was not, in words."""
+    columns = [f"{piece.columns:,}" for piece in fused.loops]
+    loops = sum(len(piece.instructions) for piece in fused.pieces if piece.columns >= 0)
+    several = "s" if len(columns) > 1 else ""
+    lines = [
+        f"{loops} calls are C, in {len(columns)} loop{several} over {', '.join(columns)} columns: each column passes through "
+        f"all of a loop, in {len(functions)} function{'s' if len(functions) > 1 else ''}."
+    ]
+    products = [x for x in left if isinstance(x.call, Call) and x.call.function in PRODUCTS]
+    others = list(_names([x for x in left if x not in products]))
+    if products:
+        shapes = ", ".join(" @ ".join(str(y.shape) for y in x.call.args) for x in products)
+        lines.append(f"{len(products)} product{'s' if len(products) > 1 else ''} of BLAS: {shapes}.")
+    if others:
+        lines.append(f"{len(left) - len(products)} calls are NumPy's, which no C is printed for: {', '.join(others)}.")
+    return lines
