@@ -104,7 +104,9 @@ class Fused:
         self.pieces: list[Piece] = []
         self.made: dict[Buffer, Piece] = {}
         self.forms: dict[Buffer, Form] = {}
-        self.views = {x.out: x.call for x in routine.setup}
+        self.views = {x.out: x.call for x in (*routine.setup, *routine.steps) if not x.into and x.out.of is not None}
+        self.constants = {x.out: x.call for x in routine.setup if x.out.of is None}
+        self.results = {x.out for x in routine.steps if x.into or x.out.of is None}
         self.numbers = dict(_numbers(routine))
         self.returned = {x for x in routine.returned if isinstance(x, Buffer)}
         self.into: dict[Buffer, list[Buffer]] = {}  # by the owner of the memory, what was written there
@@ -117,13 +119,14 @@ class Fused:
             if x.out in self.below.values() and self._is_given(x.call) and not self._seen_by_numpy(x.out.owner):
                 self.below[x.out.of] = x.call
                 self.copied.add(x.out)
+        needed = set(self._needed_views())
         for x in routine.steps:
-            if x.out not in self.copied:
+            if x.out not in self.copied and (x.out in self.results or x.out in needed):
                 self._place(x)
         self.stored = set(self._stored())
 
     def _ends_with_ones(self, whole: Buffer, rows: Buffer) -> bool:
-        made = self.views.get(whole)
+        made = self.constants.get(whole)
         cut = len(rows.shape) == 2 and rows.shape[0] == whole.shape[0] - 1
         return whole.memory is Place.OWN and made is not None and made.function is np.ones and cut
 
@@ -134,14 +137,27 @@ class Fused:
         """Whether an instruction that only NumPy knows reads an array."""
         return whole in self.returned or any(self.form(x) is None and any(y.owner is whole for y in reads(x)) for x in self.routine.steps)
 
+    def _needed_views(self) -> Iterator[Buffer]:
+        """The views that have to be made: NumPy reads them, or C cannot look through them."""
+        reading = [*self.returned, *buffers_of(self.routine.cost)]
+        for x in self.routine.steps:
+            if x.out in self.results:
+                numpy = self.form(x) is None
+                reading += [y for y in reads(x) if numpy or self.operand(y) is None]
+        while reading:
+            x = reading.pop()
+            if x in self.views:
+                yield x
+                reading += [y for y in self.views[x].args if isinstance(y, Buffer)]
+
     # -- what instructions are ----------------------------------------------------------------------------------------
 
     def operand(self, x: Buffer) -> Operand | None:
         """What a buffer shows of what was made; None if it is another sort of view."""
-        if x in self.made or (x not in self.views and x.of is None):
-            return Operand(x)
         if x in self.below:
             return Operand(self.below[x], ones=True)
+        if x in self.results or x not in self.views:
+            return Operand(x)
         call = self.views.get(x)
         if call is None or not isinstance(call, Call) or not call.args or not isinstance(call.args[0], Buffer):
             return None
@@ -227,8 +243,9 @@ class Fused:
         if len(b.shape) != 2 or out.shape == () or out.size > LARGEST * (10**9 if out.shape[-1] == b.shape[1] else 1):
             return None
         of_b, of_a = self.operand(b), self.operand(a)
-        if of_b is not None and of_b.transposed and of_a is not None and not of_a.transposed:
-            return Form("across", a.shape[0], b.shape[0]) if len(a.shape) == 2 and out.size <= LARGEST else None
+        if of_b is not None and of_b.transposed:
+            able = len(a.shape) == 2 and out.size <= LARGEST and not (of_a is not None and of_a.transposed)
+            return Form("across", a.shape[0], b.shape[0]) if able and b.shape[0] > 1 else None
         rows, inner = extent(a)
         return Form("product", rows, b.shape[1]) if rows * inner <= LARGEST and b.shape[1] > 1 else None
 
@@ -281,14 +298,14 @@ class Fused:
         assert found is not None
         rows, across = extent(x)
         along = found.transposed or line or across == columns
-        return form.kind != "across" and along and max(rows, across) > 1
+        return form.kind != "across" and along and (columns == 1 or max(rows, across) > 1)
 
     def _stored(self) -> Iterator[Buffer]:
         groups = self.groups()
         of = {piece: i for i, group in enumerate(groups) for piece in group}
         for piece in self.pieces:
             for x in piece.instructions:
-                if piece.columns > 0 and x.out.place not in (Place.SLOT, Place.OWN, Place.NEW):
+                if piece.columns >= 0 and x.out.place not in (Place.SLOT, Place.OWN, Place.NEW):
                     yield x.out
                 for y in reads(x):
                     found = self.operand(y)

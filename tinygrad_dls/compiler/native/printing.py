@@ -60,6 +60,7 @@ class Function:
         self.suffix = "f" if self.dtype == np.float32 else ""
         self.known: dict[Buffer, str] = {}  # numbers of this function
         self.count = 0
+        self.own = {x.out for piece in pieces for x in piece.instructions}
         body = [line for piece in pieces for line in (self.loop(piece) if piece.columns else self.of_numbers(piece))]
         returned = self.number_of(result) if result is not None else "0"
         self.text = "\n".join(self.signature() + [f"    {line}" for line in body] + [f"    return {returned};", "}"])
@@ -74,7 +75,7 @@ class Function:
         for i, x in enumerate(self.arrays):
             rows, columns = extent(x)
             space = len(self.owners) + i
-            if x in self.fused.made:
+            if x in self.own:
                 lines.append(f"    F *x{i} = (F *)a{i}->data; long x{i}_r = {columns};")
             else:
                 lines.append(
@@ -94,6 +95,11 @@ class Function:
 
     def memory(self, x: Buffer) -> tuple[str, Any, Any]:
         """The text of the first entry's address, and the strides of rows and columns."""
+        found = self.fused.operand(x)
+        if found is not None and found.base is not x and (found.ones or x not in self.where):
+            at, r, c = self.memory(found.base)
+            at = f"({at} + {found.first} * {r})" if found.first else at
+            return (at, c, r) if found.transposed else (at, r, c)
         if x in self.where:
             owner, start, strides = self.where[x]
             if owner not in self.owners:
@@ -284,20 +290,26 @@ class Loop:
             where = f"{self.names[found.base]} + {_index(row, found.first)} * {self.size} + j"
             return self.loaded_vector(where, f"load({where})", found.base.dtype == bool)
         operand = self.fused.operand(x)
-        if operand is not None and operand.ones:
-            if row == height - 1:
-                return "all(1)"
-            x = operand.base
+        if operand is not None and operand.ones and row == height - 1:
+            return "all(1)"
         at, r, c = self.f.memory(x)
         r, c = (c, r) if self.piece.line else (r, c)
+        k = "k" if self.rest else "L"
+        if x.dtype == bool and x in self.f.where:
+            step = 0 if width == 1 else c
+            where = f"{at} + {row} * {r} + (from + j) * {step}"
+            return self.loaded_vector(where, f"mask_from({where}, {step}, {k})", True)
         if width == 1:
             return f"all({self.once(f'{at}[{row} * {r}]')})"
         where = f"{at} + {row} * {r} + (from + j) * {c}"
         if c != 1:
-            return self.loaded_vector(where, f"spread({where}, {c}, {'k' if self.rest else 'L'})")
-        if x.dtype == bool and x.place is not Place.GIVEN:
-            return self.loaded_vector(where, f"mask_from({where}, {'k' if self.rest else 'L'})", True)
+            return self.loaded_vector(where, f"spread({where}, {c}, {k})")
         return self.loaded_vector(where, f"part({where}, k)" if self.rest else f"load({where})")
+
+    def mask(self, x: Any) -> str:
+        """The same of truth values, as a mask: data come as the numbers 0 and 1."""
+        text = self.entry(x)
+        return text if self.local(x) is not None or x in self.f.where else f"({text} != 0)"
 
     def loaded_vector(self, where: str, text: str, mask: bool = False) -> str:
         if where not in self.loads:
@@ -331,7 +343,10 @@ class Loop:
         if isinstance(x.call, Buffer) or x.call.function not in _ALL:
             self.result(x, self.entry(x.call if isinstance(x.call, Buffer) else x.call.args[0]))
             return
-        text = _ALL[x.call.function].format(*[self.entry(y) for y in x.call.args])
+        f = x.call.function
+        masks = len(x.call.args) if f in OF_MASKS else f is np.where
+        given = [self.mask(y) if i < masks else self.entry(y) for i, y in enumerate(x.call.args)]
+        text = _ALL[f].format(*given)
         self.result(x, f"one_if{text}" if x.call.function in TRUTHS and x.out.dtype != bool else text)
 
     def weights(self, a: Buffer) -> tuple[str, Any, Any]:
@@ -393,7 +408,7 @@ class Loop:
         if self.local(x) is not None:
             at = f"{self.names[found.base]} + {found.first} * {self.size}"
             return at, self.size, rows, found.ones, [f"clear({at}, {rows}, {self.size}, n);"] if zeros else []
-        at, r, c = self.f.memory(found.base if found.ones else x)
+        at, r, c = self.f.memory(x)
         name = f"b{len(self.blocks)}"
         self.blocks.append(name)
         self.outside.append(f"static __thread F {name}_space[{rows * self.size}] ALIGNED;")

@@ -59,7 +59,8 @@ class Native:
         found: dict[str, Any] = {}
         for name, f in self.functions.items():
             spaces = [np.empty(x.size, self.dtype) for x in f.arrays]  # for data of another dtype, or order
-            arrays = [*(names[x.name] for x in f.owners), *spaces]
+            own = [_in_order(x, names[x.name]) for x in f.owners]
+            arrays = [*own, *spaces]
             table = (ctypes.c_void_p * max(1, len(arrays)))(*(x.ctypes.data for x in arrays))
             found[f"{name}_memory"] = ctypes.c_void_p(ctypes.addressof(table))
             found[f"{name}_arrays"] = table, arrays  # held as long as the function
@@ -120,6 +121,11 @@ def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
     return plan
 
 
+def _in_order(x: Buffer, array: Any) -> Any:
+    """The array of a buffer; of a constant, with its entries one after another."""
+    return np.ascontiguousarray(array) if x.place is Place.CONSTANT else array
+
+
 def _dtype(plan: Plan, routine: Routine) -> Any:
     """The dtype of the loops: that of most results."""
     found = Counter(x.out.dtype for x in routine.steps if x.out.shape and x.out.dtype in (np.float32, np.float64))
@@ -139,6 +145,9 @@ def _needed(routine: Routine, steps: list[Instruction], functions: Mapping[str, 
     """A routine with other steps, and without the memory that these do not use."""
     used = {y.owner for x in steps for y in (*reads(x), x.out)} | {x for f in functions.values() for x in f.owners}
     used |= {x.owner for y in (*routine.returned, routine.cost) for x in buffers_of(y)}
+    for x in reversed(routine.setup):
+        if x.out.owner in used:
+            used |= {y.owner for y in reads(x)}
     setup = [x for x in routine.setup if x.out.owner in used]
     return replace(routine, setup=setup, slots=[x for x in routine.slots if x in used], steps=steps)
 

@@ -101,8 +101,8 @@ INLINE double total(V x) {{
   for (int k = L / 2; k; k /= 2) for (int i = 0; i < k; i++) s[i] += s[i + k];
   return s[0];
 }}
-INLINE I mask_from(const unsigned char *p, int n) {{
-  I x = {{}}; for (int i = 0; i < n; i++) x[i] = p[i] ? -1 : 0; return x;
+INLINE I mask_from(const unsigned char *p, long step, int n) {{
+  I x = {{}}; for (int i = 0; i < n; i++) x[i] = p[i * step] ? -1 : 0; return x;
 }}
 INLINE void mask_to(unsigned char *p, long step, I x, int n) {{ for (int i = 0; i < n; i++) p[i * step] = x[i] != 0; }}
 
