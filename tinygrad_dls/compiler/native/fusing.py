@@ -234,6 +234,8 @@ class Fused:
         return _over(out)
 
     def _product(self, a: Buffer, b: Buffer, out: Buffer) -> Form | None:
+        if not (a.shape and b.shape):
+            return None
         if b in self.numbers and self.numbers[b] == 1:  # the sums of rows
             return Form("across", *extent(a)) if len(a.shape) == 2 and extent(b)[0] * extent(b)[1] == a.shape[1] else None
         if a in self.numbers and self.numbers[a] == 1 and len(b.shape) == 2:  # of columns
@@ -264,7 +266,10 @@ class Fused:
         columns, line = (-1, False) if form is None else (form.columns, form.kind == "line")
         earliest = 0
         for y in reads(x):
-            earliest = max(earliest, self._from(y, columns, line))
+            found = self.operand(y)
+            turned = found is not None and found.transposed and not (form and form.kind == "across" and y is x.call.args[1])
+            whole = turned or (form is not None and form.kind == "product" and y is x.call.args[0])
+            earliest = max(earliest, self._from(y, -2 if whole else columns, line))
         for i in range(earliest, len(self.pieces)):
             piece = self.pieces[i]
             if (piece.columns, piece.line) == (columns, line):
@@ -285,7 +290,7 @@ class Fused:
             i = self.pieces.index(self.made[found.base])
             return i if self._within(found.base, x, columns, line) else i + 1
         written = [self.pieces.index(self.made[y]) for y in self.into.get(x.owner, ())]
-        return max(written) + (columns >= 0 or self.pieces[max(written)].columns >= 0) if written else 0
+        return max(written) + (columns != -1 or self.pieces[max(written)].columns >= 0) if written else 0
 
     def _within(self, base: Buffer, x: Buffer, columns: int, line: bool) -> bool:
         """Whether what a piece makes may be read by the same piece."""

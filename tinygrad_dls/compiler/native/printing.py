@@ -124,8 +124,9 @@ class Function:
         if not isinstance(x, Call):
             return self.literal(float(x))
         if isinstance(x, Buffer):
-            if x in self.known:
-                return self.known[x]
+            found = self.fused.operand(x)
+            if found is not None and found.base in self.known:
+                return self.known[found.base]
             if x in self.fused.numbers:
                 return self.literal(self.fused.numbers[x])
             if x in self.where:
@@ -276,7 +277,8 @@ class Loop:
 
     def entry(self, x: Any, row: str | int = "r") -> str:
         """The vector of an operand's row, in these columns."""
-        if not isinstance(x, Buffer) or x in self.f.known or x in self.fused.numbers or not x.shape:
+        operand = self.fused.operand(x) if isinstance(x, Buffer) else None
+        if not isinstance(x, Buffer) or x in self.fused.numbers or not x.shape or (operand and operand.base in self.f.known):
             return f"all({self.f.number_of(x)})"
         height, width = self.shape(x)
         if height == 1:
@@ -289,7 +291,6 @@ class Loop:
                 return self.value[found.base]
             where = f"{self.names[found.base]} + {_index(row, found.first)} * {self.size} + j"
             return self.loaded_vector(where, f"load({where})", found.base.dtype == bool)
-        operand = self.fused.operand(x)
         if operand is not None and operand.ones and row == height - 1:
             return "all(1)"
         at, r, c = self.f.memory(x)
