@@ -83,7 +83,7 @@ def compile(
     backend : {"numpy", "native", "auto"}
         What runs: NumPy's calls; or C, in which what is done to each example is fused, and for which a compiler is
         needed, beside NumPy's calls for the rest; or C if there is a compiler, and else NumPy. ``explain()`` says what
-        was fused.
+        was fused. `threads` and `tile` are of NumPy's calls.
 
     Returns
     -------

@@ -137,7 +137,7 @@ def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = 
         if draft.flat is not None and not buffers.kept and not native:
             lay_over_gradients(buffers, draft.flat)
         result.whole = _last("step", draft, buffers, m, again=not native)
-        result.lines.append(f"{len(result.whole.steps)} NumPy calls a step.")
+        result.lines.append(f"{len(result.whole.steps)} {'' if native else 'NumPy '}calls a step.")
     return _with_constants(result)
 
 
@@ -149,7 +149,7 @@ def plan_function(outputs: Sequence[Call], arguments: Mapping[Call, str], *, nat
     results = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in draft.outputs]
     scheduler = Scheduler(BufferAssignment(arguments=dict(arguments)), again=not native)
     whole = scheduler.routine("function", results, results)
-    draft.lines.append(f"{len(whole.steps)} NumPy calls.")
+    draft.lines.append(f"{len(whole.steps)} {'' if native else 'NumPy '}calls.")
     return _with_constants(Plan(None, draft.layout, [], [], 0, False, False, draft.lines, whole))
 
 

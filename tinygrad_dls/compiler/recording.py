@@ -14,6 +14,7 @@ import numpy as np
 from tinygrad_dls.compiler.captured import nothing
 from tinygrad_dls.compiler.guards import NO_HYPERPARAMETER, Dependencies
 from tinygrad_dls.compiler.intervals import lies_within
+from tinygrad_dls.compiler.native.building import NoCompiler
 from tinygrad_dls.compiler.reading import is_ours
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
@@ -217,7 +218,7 @@ def fail_as_eagerly(error: Exception, run: Callable[[], Any], what: str) -> NoRe
     what : str
         What was compiled, such as ``"the step"``.
     """
-    if isinstance(error, (RecordingError, Warning, FloatingPointError, MemoryError)):
+    if isinstance(error, (RecordingError, NoCompiler, Warning, FloatingPointError, MemoryError)):
         raise error
     with np.errstate(all="ignore"), untouched():
         J = run()

@@ -36,7 +36,17 @@ SECONDS = 120
 
 
 class NoCompiler(RuntimeError):
-    """There is no compiler of C, or it does not do what it is asked for."""
+    """There is no compiler of C, or it does not do what it is asked for.
+
+    Attributes
+    ----------
+    reason : str
+        Why, in words.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"backend='native': {reason}")
+        self.reason = reason
 
 
 def compiler() -> tuple[str, ...]:
@@ -47,15 +57,17 @@ def compiler() -> tuple[str, ...]:
     NoCompiler
         If there is none.
     """
+    if sys.implementation.name != "cpython":
+        raise NoCompiler("it reads arrays as CPython keeps them, and this is another Python. Use backend='numpy'.")
     for name in NAMES:
         if found := shutil.which(name):
             return (found, "-march=native")
     if importlib.util.find_spec("ziglang") is not None:
         return (sys.executable, "-m", "ziglang", "cc", "-march=native", "-fno-sanitize=undefined")
     raise NoCompiler(
-        f"backend='native' needs a compiler of C, and there is none: neither {', '.join(NAMES[:-1])} nor {NAMES[-1]} is "
-        "on the path. Install one, such as by apt install gcc or xcode-select --install, or the wheel that carries "
-        f"one: {install('native')}. With backend='auto', NumPy is used as long as there is none."
+        f"there is no compiler of C: neither {', '.join(NAMES[:-1])} nor {NAMES[-1]} is on the path. Install one, such "
+        f"as by apt install gcc or xcode-select --install, or the wheel that carries one: {install('native')}. With "
+        "backend='auto', NumPy is used as long as there is none."
     )
 
 
@@ -80,7 +92,7 @@ def library(text: str) -> ctypes.CDLL:
         return _checked(ctypes.CDLL(str(path)))
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise NoCompiler(f"backend='native': what {_said(command)} built cannot be loaded: {error}.") from None
+        raise NoCompiler(f"what {_said(command)} built cannot be loaded: {error}.") from None
 
 
 def _built(text: str, command: tuple[str, ...], folder: Path, key: str) -> Path:
@@ -94,10 +106,11 @@ def _built(text: str, command: tuple[str, ...], folder: Path, key: str) -> Path:
                 capture_output=True, text=True, timeout=SECONDS, check=False, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         except (OSError, subprocess.SubprocessError) as error:
-            raise NoCompiler(f"backend='native': {_said(command)} failed: {error}.") from None
+            raise NoCompiler(f"{_said(command)} failed: {error}.") from None
         if run.returncode or not made.is_file():
-            why = (run.stderr.strip() or f"status {run.returncode}").splitlines()[0]
-            raise NoCompiler(f"backend='native': {_said(command)} failed: {why}")
+            said = run.stderr.strip().splitlines() or [f"status {run.returncode}"]
+            why = next((line for line in said if "error" in line.lower()), said[0])
+            raise NoCompiler(f"{_said(command)} failed: {why}")
         made.chmod(0o700)
         path = folder / f"{key}-{_hash(made.read_bytes())}.so"
         made.replace(path)
@@ -189,8 +202,8 @@ def _known(folder: Path, key: str) -> list[Path]:
     found = []
     for path in folder.glob(f"{key}-*.so"):
         try:
-            good = stat.S_ISREG(path.lstat().st_mode) and _is_own(path) and path.name == f"{key}-{_hash(path.read_bytes())}.so"
-            if good:
+            own = stat.S_ISREG(path.lstat().st_mode) and _is_own(path)
+            if own and path.name == f"{key}-{_hash(path.read_bytes())}.so":
                 found.append(path)
             else:
                 path.unlink()
@@ -219,8 +232,8 @@ def _checked(found: ctypes.CDLL) -> ctypes.CDLL:
         found.look(probe, ctypes.addressof(seen))
         if list(seen) != _as_it_is(probe):
             raise NoCompiler(
-                "backend='native' reads arrays where NumPy 2 keeps them, and this NumPy, or this Python, keeps them "
-                "elsewhere. Use backend='numpy'."
+                "it reads arrays where NumPy 2 keeps them, and this NumPy, or this Python, keeps them elsewhere. Use "
+                "backend='numpy'."
             )
         _checked_before.append(True)
     return found

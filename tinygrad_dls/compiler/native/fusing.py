@@ -230,7 +230,7 @@ class Fused:
         if kinds and np.result_type(*(kind(0) if isinstance(kind, type) else kind for kind in kinds)) != self.dtype:
             return None
         if not out.shape:
-            return None if out in self.returned or f in OF_MASKS or f in TRUTHS else Form("number")
+            return None if out in self.returned or f is np.where or f in _OF_TRUTH else Form("number")
         return _over(out)
 
     def _product(self, a: Buffer, b: Buffer, out: Buffer) -> Form | None:
@@ -301,9 +301,12 @@ class Fused:
             return True
         found = self.operand(x)
         assert found is not None
+        if form.kind == "across" or not x.shape:
+            return False
+        if line:
+            return not found.first and extent(x) == extent(base)
         rows, across = extent(x)
-        along = found.transposed or line or across == columns
-        return form.kind != "across" and along and (columns == 1 or max(rows, across) > 1)
+        return (found.transposed or across == columns) and (columns == 1 or max(rows, across) > 1)
 
     def _stored(self) -> Iterator[Buffer]:
         groups = self.groups()

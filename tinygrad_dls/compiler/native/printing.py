@@ -19,6 +19,7 @@ from tinygrad_dls.ir.call import Call, scalar_value
 
 __all__ = ["Function"]
 
+LONG_RUN = 16384  # the same, where there are many sums
 RUN = 4096  # columns after which sums are added to those of all runs, in double precision
 
 
@@ -93,9 +94,11 @@ class Function:
 
     # -- memory and numbers -------------------------------------------------------------------------------------------
 
-    def memory(self, x: Buffer) -> tuple[str, Any, Any]:
+    def memory(self, x: Buffer, *, written: bool = False) -> tuple[str, Any, Any]:
         """The text of the first entry's address, and the strides of rows and columns."""
         found = self.fused.operand(x)
+        if not written and found is not None and not found.base.shape and found.base not in self.where:
+            return f"(&(F){{{self.number_of(found.base)}}})", 0, 0  # a number has no address of its own
         if found is not None and found.base is not x and (found.ones or x not in self.where):
             at, r, c = self.memory(found.base)
             at = f"({at} + {found.first} * {r})" if found.first else at
@@ -165,7 +168,7 @@ class Function:
     def keep_number(self, out: Buffer, name: str) -> list[str]:
         self.known[out] = name
         if out in self.fused.stored and out is not self.result:
-            return [f"{self.memory(out)[0]}[0] = {name};"]
+            return [f"{self.memory(out, written=True)[0]}[0] = {name};"]
         return []
 
     # -- loops --------------------------------------------------------------------------------------------------------
@@ -186,6 +189,7 @@ class Loop:
         self.names = {x: f"v{i}" for i, x in enumerate(self.grouping.kept)}
         self.sums: dict[Buffer, str] = {}  # the arrays in which sums are added up
         self.blocks: list[str] = []
+        self.spaces: list[str] = []
         self.outside: list[str] = []
         self.after: list[str] = []
 
@@ -194,16 +198,18 @@ class Loop:
         inner: list[str] = []
         for group in self.grouping.groups:
             inner += self.rows(group) if not group.kernel else self.large(group)
-        run = max(1, RUN // tile) * tile
-        lines = [f"{{  // {columns} columns, {tile} at a time"]
-        lines += [f"    F {name}[{self.shape(x)[0] * tile}] ALIGNED;" for x, name in self.names.items()]
-        small = [(name, self.count(x)) for x, name in self.sums.items() if self.of[x].kernel == ""]
-        lines += [f"    double t{name}[{n}] = {{0}};" for name, n in ((name, self.count(x)) for x, name in self.sums.items())]
-        lines += [f"    V {name}[{n}];" for name, n in small]
-        if small:
+        run = max(1, (LONG_RUN if any(group.kernel for group in self.grouping.groups) else RUN) // tile) * tile
+        lines = [f"{{  // {columns} columns, {tile} at a time", *[f"    {line}" for line in self.spaces]]
+        for x, name in self.names.items():
+            lines.append(f"    {_place(self.shape(x)[0] * tile // 8)}F {name}[{self.shape(x)[0] * tile}] ALIGNED;")
+        counts = [(name, self.count(x)) for x, name in self.sums.items()]
+        lines += [f"    double t{name}[{n}] = {{0}};" for name, n in counts]
+        counts = [(name, self.count(x)) for x, name in self.sums.items() if self.as_vectors(x)]
+        lines += [f"    {_place(n)}V {name}[{n}];" for name, n in counts]
+        if counts:
             lines.append(f"    for (long run = 0; run < {columns}; run += {run}) {{")
             lines.append(f"    long stop = run + {run} < {columns} ? run + {run} : {columns};")
-            lines += [f"    memset({name}, 0, sizeof {name});" for name, _ in small]
+            lines += [f"    memset({name}, 0, sizeof {name});" for name, _ in counts]
             lines.append(f"    for (long from = run; from < stop; from += {tile}) {{")
             lines.append(f"        long n = stop - from < {tile} ? stop - from : {tile};")
         else:
@@ -211,13 +217,17 @@ class Loop:
             lines.append(f"        long n = {columns} - from < {tile} ? {columns} - from : {tile};")
         lines += [f"        {line}" for line in inner]
         lines.append("    }")
-        if small:
-            lines += [f"    for (int i = 0; i < {n}; i++) t{name}[i] += total({name}[i]);" for name, n in small]
+        if counts:
+            lines += [f"    for (int i = 0; i < {n}; i++) t{name}[i] += total({name}[i]);" for name, n in counts]
             lines.append("    }")
         for x, name in self.sums.items():
             lines += [f"    {line}" for line in self.keep(x, name)]
         lines.append("}")
         return [*self.outside, *lines, *self.after]
+
+    def as_vectors(self, x: Buffer) -> bool:
+        """Whether sums are vectors until a run of columns ends; large ones of doubles are added up at each tile."""
+        return not self.of[x].kernel or self.fused.dtype == np.float32
 
     def count(self, x: Buffer) -> int:
         return max(1, x.size)
@@ -278,7 +288,9 @@ class Loop:
     def entry(self, x: Any, row: str | int = "r") -> str:
         """The vector of an operand's row, in these columns."""
         operand = self.fused.operand(x) if isinstance(x, Buffer) else None
-        if not isinstance(x, Buffer) or x in self.fused.numbers or not x.shape or (operand and operand.base in self.f.known):
+        if operand is not None and not operand.base.shape:
+            x = operand.base
+        if not isinstance(x, Buffer) or x in self.fused.numbers or not x.shape:
             return f"all({self.f.number_of(x)})"
         height, width = self.shape(x)
         if height == 1:
@@ -412,7 +424,7 @@ class Loop:
         at, r, c = self.f.memory(x)
         name = f"b{len(self.blocks)}"
         self.blocks.append(name)
-        self.outside.append(f"static __thread F {name}_space[{rows * self.size}] ALIGNED;")
+        self.spaces.append(f"static __thread F {name}_space[{rows * self.size}] ALIGNED;")
         lines = [f"long {name}_r; const F *{name} = padded({at} + from, {r}, {rows}, n, {self.size}, {name}_space, &{name}_r);"]
         return name, f"{name}_r", rows, found.ones, lines
 
@@ -441,11 +453,17 @@ class Loop:
         b, b_step, inner, ones, more = self.block(second, zeros=True)
         lines = lines + more
         width = inner + ones
-        lines.append(f"sums(t{name}, {width}, {a}, {a_step}, {b}, {b_step}, {rows}, {inner}, {int(ones)}, n);")
+        to = name if self.as_vectors(x.out) else f"t{name}"
+        lines.append(f"sums({to}, {width}, {a}, {a_step}, {b}, {b_step}, {rows}, {inner}, {int(ones)}, n);")
         return lines
 
 
 _ALL = OPERATORS | TRUTHS | OF_MASKS
+
+
+def _place(vectors: int) -> str:
+    """How an array of so many vectors is declared: a large one does not lie on the stack."""
+    return "static __thread " if vectors > 64 else ""
 
 
 def _index(row: str | int, first: int) -> str:

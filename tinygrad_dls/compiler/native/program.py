@@ -82,12 +82,15 @@ def planned(make: Callable[[bool], Plan], backend: str) -> Plan:
     try:
         compiler()
         return _translated(make(True), lambda: make(False))
-    except (NoCompiler, _NotFused) as error:
-        if backend == "native" and isinstance(error, NoCompiler):
+    except _NotFused as error:
+        reason = str(error)
+    except NoCompiler as error:
+        if backend == "native":
             raise
-        plan = make(False)
-        plan.lines.append(f"NumPy's calls, and no C: {str(error).removeprefix('backend=').removeprefix(repr('native'))}")
-        return plan
+        reason = error.reason
+    plan = make(False)
+    plan.lines.append(f"NumPy's calls, and no C: {reason}")
+    return plan
 
 
 def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
@@ -98,7 +101,7 @@ def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
     left = [x for piece in fused.pieces if piece.columns < 0 for x in piece.instructions]
     if not fused.loops:
         names = ", ".join(_names(left)) or "there are none"
-        raise _NotFused(f"of its calls, none goes through columns in a way that C is printed for: {names}.")
+        raise _NotFused(f"it is printed for none of these calls: {names}.")
     if any(x.call.function in PRODUCTS for x in left if isinstance(x.call, Call)) and other().tiles:
         raise _NotFused("large products take most of the time, and go through tiles of examples with NumPy.")
     names = {y.name for y in (*routine.arguments, *(x.out for x in (*routine.setup, *routine.steps)))}

@@ -41,11 +41,12 @@ LOG = {
 _TYPES: dict[str, dict[str, Any]] = {
     "f": {
         "F": "float", "N": "int", "M": "unsigned", "bits": 23, "bias": 127, "hi": "0x1.62e4p-1f",
-        "lo": "0x1.7f7d1cp-20f", "low": "-105.0f", "high": "90.0f", "flat": "10.0f", "f": "f",
+        "lo": "0x1.7f7d1cp-20f", "low": "-105.0f", "high": "90.0f", "flat": "10.0f", "f": "f", "sum": "V", "fold": "",
     },
     "d": {
         "F": "double", "N": "long long", "M": "unsigned long long", "bits": 52, "bias": 1023, "hi": "0x1.62e42fefa3p-1",
-        "lo": "0x1.3de6af278ece6p-42", "low": "-750.0", "high": "710.0", "flat": "20.0", "f": "",
+        "lo": "0x1.3de6af278ece6p-42", "low": "-750.0", "high": "710.0", "flat": "20.0", "f": "", "sum": "double",
+        "fold": "total",
     },
 }  # fmt: skip
 
@@ -240,9 +241,9 @@ static void product(F *z, long zr, const F *w, long wr, long wc, const F *bias, 
         for (int i = 0; i < R; i++) s[i][k] += x[i] * y;                            \\
       }}                                                                             \\
     }}                                                                               \\
-    for (int i = 0; i < R; i++) for (int k = 0; k < K; k++) t[(r + i) * wide + q + k] += total(s[i][k]); \\
+    for (int i = 0; i < R; i++) for (int k = 0; k < K; k++) t[(r + i) * wide + q + k] += {fold}(s[i][k]); \\
   }}
-static void sums(double *t, long wide, const F *a, long ar, const F *b, long br, long rows, long inner, int ones,
+static void sums({sum} *t, long wide, const F *a, long ar, const F *b, long br, long rows, long inner, int ones,
                  long n) {{
   long r = 0, q;
   for (; r + 4 <= rows; r += 4) {{
@@ -257,7 +258,7 @@ static void sums(double *t, long wide, const F *a, long ar, const F *b, long br,
     for (r = 0; r < rows; r++) {{
       V s = {{}};
       for (long j = 0; j < n; j += L) s += load(a + r * ar + j);
-      t[r * wide + inner] += total(s);
+      t[r * wide + inner] += {fold}(s);
     }}
 }}
 """
