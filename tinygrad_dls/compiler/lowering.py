@@ -15,11 +15,11 @@ import numpy as np
 from tinygrad_dls.compiler.draft import Draft
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, astype, is_call, is_plain_reduction, like, scalar_value, summed_axes
-from tinygrad_dls.ir.functions import clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
+from tinygrad_dls.ir.functions import add, clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite, rewrite_beside
 from tinygrad_dls.ir.rules import floats
 
-__all__ = ["FLOATS", "copy_of", "is_number", "lower", "total"]
+__all__ = ["FLOATS", "copy_of", "is_number", "lower", "sigmoid_of", "total"]
 
 FLOATS = (np.dtype("f4"), np.dtype("f8"))
 
@@ -201,10 +201,17 @@ BESIDE = (
     ),
 )
 
-# A quotient costs less than a second exponential where neither starts a call, and is exact however far x is from zero.
-COMPILED = Pair(
+def sigmoid_of(x: Any, e: Any) -> Any:
+    """The sigmoid of x, given ``e = exp(-|x|)``."""
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+add(sigmoid_of, bounds=(0.0, 1.0))
+
+# In C, a quotient costs less than a second exponential, and is exact however far x is from zero.
+QUOTIENT = Pair(
     lambda x: np.exp(np.minimum(x, 0)) / (np.exp(np.copysign(x, -1)) + 1),
-    lambda x: np.where(x < 0, np.exp(np.copysign(x, -1)), 1) / (np.exp(np.copysign(x, -1)) + 1),
+    lambda x: named(sigmoid_of)(x, np.exp(np.copysign(x, -1))),
     fast_floats,
 )
 
@@ -213,7 +220,8 @@ def lower(draft: Draft) -> tuple[Draft, str]:
     """Write a program in terms of cheap NumPy calls."""
     rules = (means_as_sums(draft.length), *RULES)
     if draft.native:
-        new = replace(draft, outputs=rewrite(rewrite(draft.outputs, rules), (Identity("compiled", "", COMPILED),)))
-        return new, f"Lowered to {new.calls} calls."
+        sigmoids = Identity("quotient", "The sigmoid from what its cross-entropy needs anyway.", QUOTIENT)
+        new = replace(draft, outputs=rewrite(rewrite(draft.outputs, rules), (sigmoids,)))
+        return new, f"Lowered to {new.calls} calls, for C."
     new = replace(draft, outputs=rewrite_beside(rewrite(draft.outputs, rules), BESIDE))
     return new, f"Lowered to {new.calls} calls, each of what NumPy does fast."

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.compiler.lowering import sigmoid_of
+
 __all__ = ["EXTREMES", "OF_MASKS", "OPERATORS", "TRUTHS"]
 
 OPERATORS: dict[Callable[..., Any], str] = {
@@ -28,6 +30,7 @@ OPERATORS: dict[Callable[..., Any], str] = {
     np.maximum: "largest({0}, {1})",
     np.minimum: "smallest({0}, {1})",
     np.where: "choose({0}, {1}, {2})",
+    sigmoid_of: "sigmoid_of({0}, {1})",
 }
 
 # What gives truth values: masks, all of whose bits are set where it is true; as numbers, 1 and 0.

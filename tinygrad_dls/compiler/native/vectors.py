@@ -123,8 +123,9 @@ INLINE V beyond_r(V r) {{  // exp(r) - 1 - r, of |r| <= log(2) / 2
 INLINE V exp_(V x) {{
   x = choose(x > {high}, all({high}), x);
   x = choose(x < {low}, all({low}), x);
-  I k; V n = multiples(x, &k), r = x - n * {hi} - n * {lo};
-  return times_power_of_2(1 + (r + beyond_r(r)), k);
+  I k; V n = multiples(x, &k), high = x - n * {hi}, r = high - n * {lo}, s = 1 + r;
+  V rest = (r - (s - 1)) + (high - r - n * {lo});  // what s and r have lost
+  return times_power_of_2(s + (beyond_r(r) + rest), k);
 }}
 INLINE V tanh_(V x) {{
   V y = magnitude(x);
@@ -136,6 +137,10 @@ INLINE V tanh_(V x) {{
   q = q + ((t - q * below) - q * (t - (below - 2))) * one;  // what the quotient and the sum below have lost
   return with_sign(q, x);
 }}
+INLINE V sigmoid_of(V x, V e) {{  // with e = exp(-|x|)
+  V below = 1 + e, one = 1 / below, above = choose(x < 0, e, all(1)), q = above * one;
+  return q + ((above - q * below) - q * (e - (below - 1))) * one;
+}}
 INLINE V log_of(V x, V lost) {{  // log(x + lost), for positive numbers; what was lost of x is small
   I tiny = x < (F){smallest};
   x = choose(tiny, x * (F){scale}, x);
@@ -144,7 +149,8 @@ INLINE V log_of(V x, V lost) {{  // log(x + lost), for positive numbers; what wa
   V g = (V)((I)x - (k << BITS)) - 1;
   V n = (V)(k + (I)all(MAGIC)) - MAGIC - (V)(tiny & (I)all({steps}));
   V s = g / (2 + g), z = s * s, h = g * g * (F)0.5;
-  return n * {hi} - ((h - (s * (h + z * ({log})) + (n * {lo} + lost / x))) - g);
+  V more = lost * power_of_2(-(k & (k < 99) & (k > -99))) * (1 - g + g * g);  // lost / x: few digits of it count, none far out
+  return n * {hi} - ((h - (s * (h + z * ({log})) + (n * {lo} + more))) - g);
 }}
 INLINE V limits_of_log(V x, V r) {{
   r = choose(x < 0, all((F)__builtin_nan("")), r);

@@ -1,0 +1,456 @@
+"""Steps and functions in C: the same numbers as eagerly, functions as exact as they say, and a cache that trusts nobody."""
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinygrad_dls as tg
+from tests.compiler.lines import Line, executed, optimizers, programs
+from tests.compiler.steps import LOGITS, OPTIMIZERS, X, Y, assert_same_training, network, sgd
+from tests.compiler.yardstick import Twin, Yardstick, can_be_compared, compiled, off_by, references
+from tinygrad_dls import nn
+from tinygrad_dls.compiler.native import building, vectors
+from tinygrad_dls.compiler.native.building import NoCompiler
+from tinygrad_dls.engine.errors import RecordingError
+
+DTYPES = ["float64", "float32"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    """A cache of its own for all of this file."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("XDG_CACHE_HOME")
+    if before is not None:
+        os.environ["XDG_CACHE_HOME"] = before
+
+
+# -- the functions ----------------------------------------------------------------------------------------------------
+
+FUNCTIONS = {
+    "exp": (np.exp, np.exp),
+    "log": (np.log, np.log),
+    "log1p": (np.log1p, np.log1p),
+    "tanh": (np.tanh, np.tanh),
+    "sigmoid": (tg.sigmoid, lambda z: np.where(z < 0, np.exp(z), 1) / (1 + np.exp(-np.abs(z)))),
+    "softplus": (tg.softplus, lambda z: np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))),
+}
+SPECIAL = [
+    0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1000.0, -1000.0, 5e-324, -5e-324, 1e-45, 1e-310, 1e-40, 709.78, 709.79,
+    -745.1, -745.2, -708.5, 88.72, 88.73, -103.9, -104.0, -87.4, 1.7e308, 3.4e38, -1 + 1e-16, 2.0**53, 2.0**54, 19.1, 9.1,
+]  # fmt: skip
+
+
+def numbers(dtype):
+    """Bit patterns from all over, and numbers of moderate size."""
+    rng = np.random.default_rng(0)
+    if dtype == "float32":  # 997 is prime to the number of patterns
+        spread = np.arange(0, 2**32, 997, dtype=np.uint32).view("f4")
+    else:
+        spread = rng.integers(0, 2**64, 2**19, dtype=np.uint64).view("f8")
+    moderate = rng.normal(size=2**19) * 10.0 ** rng.uniform(-18, 3, 2**19)
+    with np.errstate(over="ignore"):
+        return np.concatenate([spread, moderate.astype(dtype), np.linspace(-40, 40, 2**19, dtype=dtype), np.array(SPECIAL, dtype)])
+
+
+def ulps(found, truth):
+    """By how many units in the last place numbers are off; infinite, where one is not finite and they differ."""
+    with np.errstate(all="ignore"):
+        rounded = truth.astype(found.dtype)
+        off = np.abs(found.astype(truth.dtype) - truth) / np.abs(np.spacing(rounded)).astype(truth.dtype)
+        same = (found == rounded) | (np.isnan(found) & np.isnan(rounded))
+        return np.where(np.isfinite(rounded) & np.isfinite(found), off, np.where(same, 0, np.inf))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_are_within_two_units_in_the_last_place(name, dtype):
+    function, exact = FUNCTIONS[name]
+    x = numbers(dtype)
+    f = tg.compile(function, backend="native")
+    with np.errstate(all="ignore"):
+        truth = exact(x.astype(np.longdouble if dtype == "float64" else float))
+        if name == "sigmoid":  # which is kept strictly between 0 and 1
+            info = np.finfo(dtype)
+            truth = np.clip(truth, info.smallest_normal, 1 - truth.dtype.type(info.epsneg))
+        found = f(x)
+        assert "are C" in f.explain()
+        off = ulps(found, truth)
+    assert off.max() <= 2, (x[off.argmax()], off.max())
+    assert np.isnan(found[np.isnan(x)]).all()
+
+
+# -- steps ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_optimizer_trains_as_the_eager_one(optimizer, dtype):
+    data = [(X.astype(dtype), Y.astype(dtype))] * 10
+    step = assert_same_training(lambda: network(dtype), LOGITS, OPTIMIZERS[optimizer], data, backend="native")
+    assert "are C" in step.explain()
+
+
+MANY = np.random.default_rng(2).normal(size=(3, 10_000))
+
+
+@pytest.mark.parametrize("m", [1, 2, 7, 8, 17, 64, 65, 1000, 9999])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_number_of_examples(m, dtype):
+    x, y = MANY[:, :m].astype(dtype), (MANY[:1, :m] > 0).astype(dtype)
+    assert_same_training(lambda: network(dtype), LOGITS, lambda m: sgd(m, lr=0.05), [(x, y)] * 2, backend="native")
+
+
+LAYOUTS = {
+    "columns of something larger": lambda x: np.concatenate([x, x, x], axis=1)[:, x.shape[1] : 2 * x.shape[1]],
+    "Fortran's order": np.asfortranarray,
+    "every second column": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "backwards": lambda x: x[:, ::-1].copy()[:, ::-1],
+    "read-only": lambda x: np.broadcast_to(x, x.shape),
+    "not aligned": lambda x: np.frombuffer(b"." + x.tobytes(), x.dtype, offset=1).reshape(x.shape),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_data_may_lie_in_memory_as_they_like(layout):
+    x, y = MANY[:, :300].copy(), (MANY[:1, :300] > 0).astype(float)
+    data = [(LAYOUTS[layout](x), LAYOUTS[layout](y)), (x, y)] * 2
+    assert_same_training(network, LOGITS, sgd, data, backend="native")
+
+
+@pytest.mark.parametrize("kind", ["int64", "int8", "uint16", "bool", "float32"])
+def test_labels_of_another_dtype(kind):
+    step = assert_same_training(network, LOGITS, sgd, [(X, Y.astype(kind))] * 2, backend="native")
+    assert "are C" in step.explain()
+
+
+class Layers(nn.Module):
+    def __init__(self, sizes, function, dtype):
+        self.layers = [nn.Linear(a, b, rng=i, dtype=dtype) for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))]
+        self.function = function
+
+    def __call__(self, a):
+        for layer in self.layers[:-1]:
+            a = self.function(layer(a))
+        return self.layers[-1](a)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("function", [np.tanh, tg.relu, tg.sigmoid, tg.softplus])
+@pytest.mark.parametrize("sizes", [(3, 1), (3, 17, 5), (30, 20, 9, 1), (3, 9, 70, 80, 4)])
+def test_networks_with_small_and_large_products(sizes, function, dtype):
+    rng = np.random.default_rng(0)
+    m = 203
+    x = rng.normal(size=(sizes[0], m)).astype(dtype)
+    y = (rng.random((1, m)) < 0.5).astype(dtype) if sizes[-1] == 1 else rng.integers(0, sizes[-1], (1, m))
+    loss = LOGITS if sizes[-1] == 1 else tg.softmax_cross_entropy
+    make = lambda: Layers(sizes, function, dtype)  # noqa: E731  # used once, in the next line
+    step = assert_same_training(make, loss, lambda p: sgd(p, lr=0.1), [(x, y)] * 3, backend="native")
+    assert "are C" in step.explain()
+    assert ("of BLAS" in step.explain()) == (80 in sizes)
+
+
+def test_what_c_is_not_printed_for_stays_numpy_and_is_named():
+    class Cumulated(nn.Module):
+        def __init__(self):
+            self.W = nn.Parameter(np.full((4, 3), 0.1))
+
+        def __call__(self, a):
+            return np.sum(np.cumsum(np.tanh(self.W @ a), axis=0), axis=0, keepdims=True)
+
+    step = assert_same_training(Cumulated, LOGITS, sgd, [(X, Y)] * 3, backend="native")
+    assert "np.cumsum" in step.explain().splitlines()[-2]
+    alone = tg.compile(lambda a: np.linalg.det(a), backend="native")
+    assert alone(np.eye(3) * 2) == pytest.approx(8)
+    assert "NumPy's calls, and no C: it is printed for none of these calls: np.linalg.det" in alone.explain()
+
+
+def test_large_products_in_tiles_are_left_to_numpy():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(100, 5000)), (rng.random((1, 5000)) < 0.5).astype(float)
+    model = Layers((100, 60, 1), np.tanh, float)
+    step = tg.compile(model, LOGITS, sgd(model), backend="native")
+    step(x, y)
+    assert "NumPy's calls, and no C: large products take most of the time" in step.explain()
+    assert "tiles of" in step.explain()
+
+
+SOME = settings(max_examples=12)
+
+
+@SOME
+@given(programs(), optimizers(), st.sampled_from(DTYPES), st.integers(1, 200), st.booleans(), st.integers(0, 9))
+def test_a_step_of_a_random_model_is_as_exact_as_the_eager_one(program, optimizer, dtype, m, gradients, seed):
+    yardstick = Yardstick(program, optimizer, dtype)
+    fast = Twin(program, optimizer, dtype, compiled(backend="native", gradients=gradients))
+    for i in range(2):
+        data = program.data(m, seed + i)
+        if not yardstick.step(*data):
+            return
+        yardstick.assert_as_exact(fast(*data), gradients=gradients, tiles=1 + m / 4096)
+
+
+@SOME
+@given(programs(), st.sampled_from(DTYPES), st.integers(1, 200), st.integers(0, 9))
+def test_a_random_function_of_arrays_is_itself(program, dtype, m, seed):
+    wides = references(dtype)
+    f = executed(program.function())["f"]
+    others = [executed(program.function(Line.reference), **wide.names)["f"] for wide in wides]
+    arrays = [x.astype(dtype) for x in (program.data(m, seed)[0], *program.values.values())]
+
+    def leaves(x):
+        if isinstance(x, dict):
+            return [leaf for value in x.values() for leaf in leaves(value)]
+        return [leaf for value in x for leaf in leaves(value)] if isinstance(x, (list, tuple)) else [x]
+
+    with np.errstate(all="ignore"):
+        wide = [leaves(g(*(x.astype(w.dtype) for x in arrays))) for g, w in zip(others, wides, strict=True)]
+    if not can_be_compared(wides):
+        return
+    truth, *disturbed = wide
+    plain, found = leaves(f(*arrays)), leaves(tg.compile(f, backend="native")(*arrays))
+    for j, (x, y) in enumerate(zip(found, plain, strict=True)):
+        assert (np.shape(x), x.dtype) == (np.shape(y), y.dtype)
+        assert off_by(x, truth[j], [other[j] for other in disturbed], np.asarray(y), dtype) <= 1
+
+
+def test_long_sums_of_float32_lose_no_more_digits_than_eagerly():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(3, 500_000)), (rng.random((1, 500_000)) < 0.5).astype(float)
+    found = []
+    for dtype in (float, "f4"):
+        model = network(dtype)
+        step = tg.compile(model, LOGITS, sgd(model, lr=0.0), gradients=True, backend="native")
+        cost = step(x.astype(dtype), y.astype(dtype))
+        found.append([np.array(cost), *(p.grad.astype(float) for p in model.parameters())])
+    for exact, single in zip(*found, strict=True):
+        assert np.abs(exact - single).max() <= 4 * np.finfo("f4").eps * max(np.abs(exact).max(), 0.01)
+
+
+def test_the_same_step_gives_the_same_bits():
+    results = []
+    for _ in range(2):
+        model = network("f4")
+        step = tg.compile(model, LOGITS, sgd(model), backend="native")
+        costs = [step(MANY.astype("f4"), (MANY[:1] > 0).astype("f4")) for _ in range(3)]
+        results.append((costs, [p.data.tobytes() for p in model.parameters()]))
+    assert results[0] == results[1]
+
+
+def test_fit_takes_the_backend():
+    history = [
+        tg.fit(model, X, Y, loss=LOGITS, optimizer=sgd(model), epochs=5, compile=options)
+        for options in (False, {"backend": "native"}, {"backend": "auto"})
+        for model in [network()]
+    ]
+    for other in history[1:]:
+        np.testing.assert_allclose(other.costs, history[0].costs, rtol=1e-13)
+
+
+# -- what it says -----------------------------------------------------------------------------------------------------
+
+
+def test_explain_and_source_tell_what_is_c():
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model), backend="native")
+    step(X, Y)
+    line = r"\d+ calls are C, in 2 loops over 50, 21 columns: each column passes through all of a loop, in 1 function."
+    assert re.search(line, step.explain())
+    assert "tanh_(" in step.source
+    assert "s1 = c0(c0_memory, X, Y, learning_rate)" in step.source
+    step = tg.compile(model, LOGITS, sgd(model), backend="native", tile=7)
+    step(X, Y)
+    assert "The tile and the threads that were asked for are of NumPy's calls" in step.explain()
+
+
+def test_nothing_that_a_user_names_reaches_the_compiler():
+    class Named(nn.Module):
+        def __init__(self):
+            self.quux = nn.Parameter(np.full((1, 3), 0.1), name="system")
+
+        def __call__(self, gnarl):
+            return self.quux @ gnarl
+
+    model = Named()
+    step = tg.compile(model, LOGITS, sgd(model), backend="native")
+    step(X, Y)
+    text = step.source[step.source.index("#include") :]
+    assert not re.search("quux|system|gnarl|Named|gradients|parameters", text)
+
+
+# -- without a compiler, and with one that fails ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_compiler(monkeypatch):
+    monkeypatch.setattr(building.shutil, "which", lambda name: None)
+    monkeypatch.setattr(building.importlib.util, "find_spec", lambda name: None)
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_without_a_compiler_native_is_an_error_and_auto_is_numpy():
+    model = network()
+    with pytest.raises(NoCompiler, match=r"no compiler of C: neither cc, gcc nor clang is on the path.*tinygrad_dls\[native\]|native\]'"):
+        tg.compile(model, LOGITS, sgd(model), backend="native")
+    step = tg.compile(model, LOGITS, sgd(model), backend="auto")
+    step(X, Y)
+    assert "NumPy's calls, and no C: there is no compiler of C" in step.explain()
+    assert "#include" not in step.source
+
+
+def test_the_wheel_of_zig_is_a_compiler_too(monkeypatch):
+    monkeypatch.setattr(building.shutil, "which", lambda name: None)
+    monkeypatch.setattr(building.importlib.util, "find_spec", lambda name: name == "ziglang" or None)
+    assert building.compiler()[:4] == (sys.executable, "-m", "ziglang", "cc")
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_a_compiler_that_fails_is_named_and_auto_does_without(monkeypatch, tmp_path):
+    broken = script(tmp_path / "cc", "echo 'step.c:1:2: error: no such thing' >&2; exit 1")
+    monkeypatch.setattr(building.shutil, "which", lambda name: str(broken))
+    model = network()
+    with pytest.raises(NoCompiler, match=r"the compiler .*cc failed: step.c:1:2: error: no such thing"):
+        tg.compile(model, LOGITS, sgd(model), backend="native")(X, Y)
+    step = tg.compile(model, LOGITS, sgd(model), backend="auto")
+    step(X, Y)
+    assert "no such thing" in step.explain()
+    with_fallback = tg.compile(model, LOGITS, sgd(model), backend="native", fallback=True)
+    with_fallback(X, Y)
+    assert "Runs eagerly: NoCompiler" in with_fallback.explain()
+
+
+def test_an_unknown_backend_is_refused():
+    model = network()
+    with pytest.raises(ValueError, match="backend is 'c'; expected one of 'numpy', 'native', 'auto'"):
+        tg.compile(model, LOGITS, sgd(model), backend="c")
+
+
+# -- the cache --------------------------------------------------------------------------------------------------------
+
+TEXT = "{}\nint answer(void) {{ return {}; }}\n"
+
+
+@pytest.fixture
+def folder(monkeypatch, tmp_path):
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path / "tinygrad_dls"
+
+
+def answer(value, dtype="float64"):
+    return building.library(TEXT.format(vectors.header(dtype), value)).answer()
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """How often a compiler runs."""
+    runs = []
+    run = subprocess.run
+    monkeypatch.setattr(building.subprocess, "run", lambda *args, **options: runs.append(args) or run(*args, **options))
+    return runs
+
+
+def test_what_was_built_is_not_built_again(folder, builds):
+    assert [answer(42), answer(42), answer(43)] == [42, 42, 43]
+    assert len(builds) == 2
+    assert len(list(folder.iterdir())) == 2
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("harm", ["cut", "changed", "empty", "writable by others", "a link"])
+def test_a_file_that_is_not_what_it_was_is_built_anew(folder, builds, harm, tmp_path):
+    answer(1000)
+    (path,) = folder.iterdir()
+    good = path.read_bytes()
+    if harm == "writable by others":
+        path.chmod(0o722)
+    else:
+        path.unlink()  # it is mapped into this process
+        bad = {"cut": good[: len(good) // 2], "changed": good[:-1] + b"?", "empty": b"", "a link": good}[harm]
+        target = tmp_path / "elsewhere" if harm == "a link" else path
+        target.write_bytes(bad)
+        if harm == "a link":
+            path.symlink_to(target)
+    assert answer(1000) == 1000
+    assert len(builds) == 2
+    (path,) = folder.iterdir()
+    assert path.is_file()
+    assert not path.is_symlink()
+    assert path.stat().st_mode & 0o022 == 0
+
+
+def test_a_library_of_another_processor_or_compiler_is_not_taken(folder, builds, monkeypatch):
+    answer(7)
+    monkeypatch.setattr(building, "_processor", lambda: "another one")
+    answer(7)
+    monkeypatch.setattr(building, "_compiler_version", lambda command: "another one")
+    answer(7)
+    assert len(builds) == 3
+
+
+def test_a_folder_that_others_may_write_to_is_not_used(folder, builds):
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    assert answer(5) == 5
+    assert list(folder.iterdir()) == []
+    assert len(builds) == 1
+
+
+def test_a_relative_folder_is_not_taken(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", "here")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    answer(6)
+    assert not Path("here").exists()
+    assert (tmp_path / ".cache/tinygrad_dls").is_dir()
+
+
+def test_processes_that_build_the_same_at_once_do_not_disturb_each_other(folder):
+    code = (
+        "import numpy as np, tinygrad_dls as tg;"
+        "f = tg.compile(lambda a: np.tanh(a) + 1, backend='native');"
+        "print(float(f(np.zeros(9))[3]))"
+    )
+    with ThreadPoolExecutor(4) as pool:
+        runs = list(
+            pool.map(
+                lambda _: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False), range(4)
+            )
+        )
+    assert [(run.stdout.strip(), run.stderr) for run in runs] == [("1.0", "")] * 4
+    assert len({path.name.split("-")[0] for path in folder.iterdir()}) == 1
+    assert not list(folder.glob("building-*"))
+
+
+def test_the_cache_forgets_what_was_built_first(folder, monkeypatch):
+    monkeypatch.setattr(building, "KEPT", 2)
+    for value in range(4):
+        answer(value)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_arrays_that_lie_elsewhere_are_noticed(monkeypatch):
+    monkeypatch.setattr(building, "_checked_before", [])
+    monkeypatch.setattr(building, "_as_it_is", lambda probe: [0, 3, 3, 8, 8])
+    with pytest.raises(NoCompiler, match="reads arrays where NumPy 2 keeps them, and this NumPy, or this Python, keeps them"):
+        answer(9)
+
+
+def test_an_error_of_the_recording_stays_one():
+    with pytest.raises(RecordingError, match="would freeze the shape that np.unique gives"):
+        tg.compile(lambda a: np.unique(a), backend="native")(np.ones(3))
