@@ -12,7 +12,7 @@ from benchmarks.problems import Problem
 from tinygrad_dls.engine.devices import to_host
 
 
-def _trained(problem: Problem) -> tuple[tg.nn.Module, Callable, tg.optim.Optimizer]:
+def trained(problem: Problem) -> tuple[tg.nn.Module, Callable, tg.optim.Optimizer]:
     """The model at its first parameters, its loss, and plain gradient descent."""
     layers: list[Callable] = []
     for n_in, n_out in zip(problem.sizes, problem.sizes[1:], strict=False):
@@ -23,7 +23,7 @@ def _trained(problem: Problem) -> tuple[tg.nn.Module, Callable, tg.optim.Optimiz
     return model, loss, tg.optim.SGD(model.parameters(), lr=problem.learning_rate)
 
 
-def _parameters(model: tg.nn.Module) -> Parameters:
+def parameters_of(model: tg.nn.Module) -> Parameters:
     state = {name: to_host(x) for name, x in model.state_dict().items()}
     return state if "W1" in state else {name + "1": value for name, value in state.items()}
 
@@ -36,7 +36,7 @@ def eager(problem: Problem, *, library: str = "numpy") -> Peer:
     """Record a graph, walk it back, update; with the arrays of a library, where they lie."""
     move = importlib.import_module(library).asarray
     X, Y = map(move, problem.data)
-    model, loss, optimizer = _trained(problem)
+    model, loss, optimizer = trained(problem)
     model.to(move)
 
     def step() -> float:
@@ -46,12 +46,12 @@ def eager(problem: Problem, *, library: str = "numpy") -> Peer:
         optimizer.step()
         return J.item()
 
-    return Peer(step, lambda: _parameters(model), lambda parameters: _restart(model, parameters))
+    return Peer(step, lambda: parameters_of(model), lambda parameters: _restart(model, parameters))
 
 
 def compiled(problem: Problem) -> Peer:
     """The same step, compiled."""
     X, Y = problem.data
-    model, loss, optimizer = _trained(problem)
+    model, loss, optimizer = trained(problem)
     step = tg.compile(model, loss, optimizer)
-    return Peer(partial(step, X, Y), lambda: _parameters(model), lambda parameters: _restart(model, parameters))
+    return Peer(partial(step, X, Y), lambda: parameters_of(model), lambda parameters: _restart(model, parameters))
