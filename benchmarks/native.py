@@ -27,7 +27,13 @@ from tinygrad_dls.compiler.native.vectors import header
 COURSE = [((2, 4, 1), 400), ((3, 4, 1), 1000), ((30, 1), 569)]
 LARGE = [((2, 4, 1), 100_000), ((32, 64, 1), 100_000)]
 SIZES = [((2, 4, 1), m) for m in (10, 100, 1000, 10_000, 1_000_000)]
-OTHERS = [((32, 64, 1), 1000), ((20, 10, 5), 2000), ((12288, 7, 1), 209), ((784, 256, 10), 1000), ((784, 256, 10), 10_000)]
+OTHERS = [
+    ((32, 64, 1), 1000),
+    ((20, 10, 5), 2000),
+    ((12288, 7, 1), 209),
+    ((784, 256, 10), 1000),
+    ((784, 256, 10), 10_000),
+]
 SHAPES = [*COURSE, *LARGE, *SIZES, *OTHERS]
 BY_HAND = Path(__file__).with_name("by_hand.c")
 CHECKED = 3  # steps after which all must have arrived at the same
@@ -55,7 +61,7 @@ def compiled(problem: Problem, backend: str) -> Peer:
 
 
 class _Parameters(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_void_p) for name in ("W1", "b1", "W2", "b2")]  # noqa: RUF012
+    _fields_ = [(name, ctypes.c_void_p) for name in ("W1", "b1", "W2", "b2")]
 
 
 def by_hand(problem: Problem) -> Peer | None:

@@ -1,5 +1,6 @@
-"""Steps and functions in C: the same numbers as eagerly, functions as exact as they say, and a cache that trusts nobody."""
+"""Steps and functions in C: the numbers of the eager ones, functions as exact as they say, and a wary cache."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -46,8 +47,9 @@ FUNCTIONS = {
     "softplus": (tg.softplus, lambda z: np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))),
 }
 SPECIAL = [
-    0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1000.0, -1000.0, 5e-324, -5e-324, 1e-45, 1e-310, 1e-40, 709.78, 709.79,
-    -745.1, -745.2, -708.5, 88.72, 88.73, -103.9, -104.0, -87.4, 1.7e308, 3.4e38, -1 + 1e-16, 2.0**53, 2.0**54, 19.1, 9.1,
+    0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 1000.0, -1000.0, 5e-324, -5e-324, 1e-45, 1e-310, 1e-40, 709.78,
+    709.79, -745.1, -745.2, -708.5, 88.72, 88.73, -103.9, -104.0, -87.4, 1.7e308, 3.4e38, -1 + 1e-16, 2.0**53, 2.0**54,
+    19.1, 9.1,
 ]  # fmt: skip
 
 
@@ -58,9 +60,35 @@ def numbers(dtype):
         spread = np.arange(0, 2**32, 997, dtype=np.uint32).view("f4")
     else:
         spread = rng.integers(0, 2**64, 2**19, dtype=np.uint64).view("f8")
+    special = np.array(SPECIAL)
     moderate = rng.normal(size=2**19) * 10.0 ** rng.uniform(-18, 3, 2**19)
     with np.errstate(over="ignore"):
-        return np.concatenate([spread, moderate.astype(dtype), np.linspace(-40, 40, 2**19, dtype=dtype), np.array(SPECIAL, dtype)])
+        return np.concatenate(
+            [spread, moderate.astype(dtype), np.linspace(-40, 40, 2**19, dtype=dtype), np.array(SPECIAL, dtype)]
+        )
+
+
+@pytest.mark.parametrize("char", "fd")
+def test_the_coefficients_interpolate_at_chebyshevs_points(char):
+    mpmath = pytest.importorskip("mpmath")
+    half, s = mpmath.log(2) / 2 * mpmath.mpf("1.01"), (mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)
+    parts = {
+        "EXP": (-half, half, lambda r: (mpmath.expm1(r) - r) / r**2),
+        "LOG": (
+            0,
+            (s * mpmath.mpf("1.01")) ** 2,
+            lambda z: (2 * mpmath.atanh(mpmath.sqrt(z)) / mpmath.sqrt(z) - 2) / z,
+        ),
+    }
+    with mpmath.workdps(60):
+        for name, (low, high, function) in parts.items():
+            given = getattr(vectors, name)[char]
+            n = len(given)
+            angles = [mpmath.pi * (2 * k + 1) / (2 * n) for k in range(n)]
+            points = [(low + high) / 2 + (high - low) / 2 * mpmath.cos(a) for a in angles]
+            powers = mpmath.matrix([[x**j for j in range(n)] for x in points])
+            found = mpmath.lu_solve(powers, mpmath.matrix([function(x) for x in points]))
+            np.testing.assert_allclose(given, [float(x) for x in found], rtol=1e-7 if char == "f" else 1e-14)
 
 
 def ulps(found, truth):
@@ -136,7 +164,7 @@ def test_labels_of_another_dtype(kind):
 
 class Layers(nn.Module):
     def __init__(self, sizes, function, dtype):
-        self.layers = [nn.Linear(a, b, rng=i, dtype=dtype) for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False))]
+        self.layers = [nn.Linear(a, b, rng=i, dtype=dtype) for i, (a, b) in enumerate(itertools.pairwise(sizes))]
         self.function = function
 
     def __call__(self, a):
@@ -300,7 +328,10 @@ def no_compiler(monkeypatch):
 @pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_native_is_an_error_and_auto_is_numpy():
     model = network()
-    with pytest.raises(NoCompiler, match=r"no compiler of C: neither cc, gcc nor clang is on the path.*tinygrad_dls\[native\]|native\]'"):
+    with pytest.raises(
+        NoCompiler,
+        match=r"no compiler of C: neither cc, gcc nor clang is on the path.*tinygrad_dls\[native\]|native\]'",
+    ):
         tg.compile(model, LOGITS, sgd(model), backend="native")
     step = tg.compile(model, LOGITS, sgd(model), backend="auto")
     step(X, Y)
@@ -429,7 +460,8 @@ def test_processes_that_build_the_same_at_once_do_not_disturb_each_other(folder)
     with ThreadPoolExecutor(4) as pool:
         runs = list(
             pool.map(
-                lambda _: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False), range(4)
+                lambda _: subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False),
+                range(4),
             )
         )
     assert [(run.stdout.strip(), run.stderr) for run in runs] == [("1.0", "")] * 4
@@ -447,10 +479,10 @@ def test_the_cache_forgets_what_was_built_first(folder, monkeypatch):
 def test_arrays_that_lie_elsewhere_are_noticed(monkeypatch):
     monkeypatch.setattr(building, "_checked_before", [])
     monkeypatch.setattr(building, "_as_it_is", lambda probe: [0, 3, 3, 8, 8])
-    with pytest.raises(NoCompiler, match="reads arrays where NumPy 2 keeps them, and this NumPy, or this Python, keeps them"):
+    with pytest.raises(NoCompiler, match="reads arrays where NumPy 2 keeps them"):
         answer(9)
 
 
 def test_an_error_of_the_recording_stays_one():
-    with pytest.raises(RecordingError, match="would freeze the shape that np.unique gives"):
+    with pytest.raises(RecordingError, match=r"would freeze the shape that np\.unique gives"):
         tg.compile(lambda a: np.unique(a), backend="native")(np.ones(3))

@@ -89,7 +89,9 @@ def assign_slots(
                 if old in live:
                     live[call] = live.pop(old)
             else:
-                live[call] = found.slot[call] = _take_slot(found.slots, free if again else [], np.dtype(call.dtype), size(call))
+                live[call] = found.slot[call] = _take_slot(
+                    found.slots, free if again else [], np.dtype(call.dtype), size(call)
+                )
         ended = [x for x in dict.fromkeys(map(owner, (call, *call.calls()))) if last[x] == i and x in live]
         free += [live.pop(x) for x in ended]
     return found

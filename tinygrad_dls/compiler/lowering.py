@@ -201,6 +201,7 @@ BESIDE = (
     ),
 )
 
+
 def sigmoid_of(x: Any, e: Any) -> Any:
     """The sigmoid of x, given ``e = exp(-|x|)``."""
     return np.where(x < 0, e, 1) / (1 + e)

@@ -94,7 +94,15 @@ class Plan:
         return [routine for routine in (self.whole, *self.tiles.values(), self.update) if routine is not None]
 
 
-def plan(step: Program, m: int | None, *, alike: bool = True, gradients: bool = False, tile: int | None = None, native: bool = False) -> Plan:
+def plan(
+    step: Program,
+    m: int | None,
+    *,
+    alike: bool = True,
+    gradients: bool = False,
+    tile: int | None = None,
+    native: bool = False,
+) -> Plan:
     """Plan a recorded step for m examples.
 
     Parameters

@@ -365,7 +365,9 @@ class CompiledStep(Compiled):
         options: dict[str, Any] = {"alike": alike, "gradients": self._keep, "tile": self._tile}
         found = planned(lambda native: plan(step, m, native=native, **options), self._backend)
         if found.native is not None and (self._tile or self._threads):
-            found.lines.append("The tile and the threads that were asked for are of NumPy's calls: C takes its own, one.")
+            found.lines.append(
+                "The tile and the threads that were asked for are of NumPy's calls: C takes its own, one."
+            )
         ready.runner = Runner(found, self._threads or (available() if found.is_shared else 1))
         ready.others[alike] = ready.runner
         tensors = {call.name: p for call, p in zip(step.parameters, step.tensors, strict=True)}

@@ -35,7 +35,7 @@ KEPT = 1000  # libraries in the folder: of more, those go that were built first
 SECONDS = 120
 
 
-class NoCompiler(RuntimeError):
+class NoCompiler(RuntimeError):  # noqa: N818  # it says what there is not
     """There is no compiler of C, or it does not do what it is asked for.
 
     Attributes

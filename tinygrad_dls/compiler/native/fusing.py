@@ -9,14 +9,12 @@ their own, nothing else has to be kept apart.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.augmenting import append_ones
 from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine
 from tinygrad_dls.compiler.lowering import copy_of, is_number, total
 from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS, TRUTHS
@@ -36,8 +34,8 @@ class Form:
     Attributes
     ----------
     kind : str
-        ``"entries"``, or a ``"line"`` of them; ``"product"`` of weights and columns; ``"down"`` each column; ``"across"``, a sum over the
-        columns of products of rows; ``"number"``, of numbers alone.
+        ``"entries"``, or a ``"line"`` of them; ``"product"`` of weights and columns; ``"down"`` each column;
+        ``"across"``, a sum over the columns of products of rows; ``"number"``, of numbers alone.
     rows, columns : int
         Of the loop; no columns for numbers.
     """
@@ -104,7 +102,9 @@ class Fused:
         self.pieces: list[Piece] = []
         self.made: dict[Buffer, Piece] = {}
         self.forms: dict[Buffer, Form] = {}
-        self.views = {x.out: x.call for x in (*routine.setup, *routine.steps) if not x.into and x.out.of is not None}
+        self.views: dict[Buffer, Call] = {
+            x.out: x.call for x in (*routine.setup, *routine.steps) if not x.into and x.out.of is not None
+        }
         self.constants = {x.out: x.call for x in routine.setup if x.out.of is None}
         self.results = {x.out for x in routine.steps if x.into or x.out.of is None}
         self.numbers = dict(_numbers(routine))
@@ -116,8 +116,10 @@ class Fused:
             if x.into and x.out.of is not None and self._ends_with_ones(x.out.of, x.out):
                 self.below[x.out.of] = x.out
         for x in routine.steps:
-            if x.out in self.below.values() and self._is_given(x.call) and not self._seen_by_numpy(x.out.owner):
-                self.below[x.out.of] = x.call
+            source, whole = x.call, x.out.owner
+            given = isinstance(source, Buffer) and source.place is Place.GIVEN and source.dtype == self.dtype
+            if isinstance(source, Buffer) and given and self.below.get(whole) is x.out and not self._numpy_reads(whole):
+                self.below[whole] = source
                 self.copied.add(x.out)
         needed = set(self._needed_views())
         for x in routine.steps:
@@ -130,25 +132,23 @@ class Fused:
         cut = len(rows.shape) == 2 and rows.shape[0] == whole.shape[0] - 1
         return whole.memory is Place.OWN and made is not None and made.function is np.ones and cut
 
-    def _is_given(self, x: Any) -> bool:
-        return isinstance(x, Buffer) and x.place is Place.GIVEN and x.dtype == self.dtype
-
-    def _seen_by_numpy(self, whole: Buffer) -> bool:
-        """Whether an instruction that only NumPy knows reads an array."""
-        return whole in self.returned or any(self.form(x) is None and any(y.owner is whole for y in reads(x)) for x in self.routine.steps)
+    def _numpy_reads(self, whole: Buffer) -> bool:
+        """Whether an instruction that only NumPy knows reads an array, or it is given back."""
+        of = (x for x in self.routine.steps if any(y.owner is whole for y in reads(x)))
+        return whole in self.returned or any(self.form(x) is None for x in of)
 
     def _needed_views(self) -> Iterator[Buffer]:
         """The views that have to be made: NumPy reads them, or C cannot look through them."""
-        reading = [*self.returned, *buffers_of(self.routine.cost)]
+        waiting = [*self.returned, *buffers_of(self.routine.cost)]
         for x in self.routine.steps:
             if x.out in self.results:
                 numpy = self.form(x) is None
-                reading += [y for y in reads(x) if numpy or self.operand(y) is None]
-        while reading:
-            x = reading.pop()
-            if x in self.views:
-                yield x
-                reading += [y for y in self.views[x].args if isinstance(y, Buffer)]
+                waiting += [y for y in reads(x) if numpy or self.operand(y) is None]
+        while waiting:
+            view = waiting.pop()
+            if view in self.views:
+                yield view
+                waiting += [y for y in self.views[view].args if isinstance(y, Buffer)]
 
     # -- what instructions are ----------------------------------------------------------------------------------------
 
@@ -171,15 +171,16 @@ class Fused:
         if f is getitem and not inner.ones and len(x.shape) == 2:
             index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
             rows = index[0] if index else None
-            plain = isinstance(rows, slice) and rows.step in (None, 1) and all(i == slice(None) for i in index[1:])
-            if plain and len(call.args[0].shape) == 2:
-                return Operand(inner.base, inner.first + range(call.args[0].shape[0])[rows].start)
+            if isinstance(rows, slice) and rows.step in (None, 1) and all(i == slice(None) for i in index[1:]):
+                return Operand(inner.base, inner.first + rows.indices(call.args[0].shape[0])[0])
         return None
 
     def form(self, x: Instruction) -> Form | None:
         """How an instruction is computed by a loop; None if only NumPy can."""
         call, out = x.call, x.out
-        if out.dtype != self.dtype and not (out.dtype == bool and isinstance(call, Call) and call.function in _OF_TRUTH):
+        if out.dtype != self.dtype and not (
+            out.dtype == bool and isinstance(call, Call) and call.function in _OF_TRUTH
+        ):
             return None
         if len(out.shape) > 2 or out.size == 0 or (out.dtype == bool and not out.shape):
             return None
@@ -190,12 +191,15 @@ class Fused:
         f, buffers = call.function, [y for y in call.args if isinstance(y, Buffer)]
         if any(len(y.shape) > 2 or not (y.dtype == self.dtype or y.dtype.kind in CONVERTED) for y in buffers):
             return None
+        ending = [i for i, y in enumerate(buffers) if (found := self.operand(y)) is not None and found.ones]
+        if ending and not (f in (np.dot, np.matmul) and ending == [1]):
+            return None  # a row of ones is only what weights are multiplied by
         if f in OPERATORS or f in TRUTHS or f in OF_MASKS:
             return self._entries(call, out)
         if any(y.dtype != self.dtype for y in buffers):
             return None
         if f in (np.dot, np.matmul) and len(buffers) == 2:
-            return self._product(*buffers, out)
+            return self._product(buffers[0], buffers[1], out)
         if f in (total, sum_in_pairs, total_in_runs):
             rows, columns = extent(buffers[0])
             return Form("across", rows, columns) if columns > 1 else None
@@ -204,20 +208,21 @@ class Fused:
         return None
 
     def _copy(self, x: Any, out: Buffer) -> Form | None:
-        if not isinstance(x, Buffer) or x.dtype != self.dtype or x.shape != out.shape or out in self.returned:
-            if not isinstance(x, Buffer) or x.shape != out.shape or x not in self.made or x.dtype != self.dtype:
-                return None
-        return _over(out) if out.shape else None
+        if not isinstance(x, Buffer) or x.dtype != self.dtype or x.shape != out.shape or not out.shape:
+            return None
+        if (found := self.operand(x)) is not None and found.ones:
+            return None
+        return None if out in self.returned and x not in self.results else _over(out)
 
     def _entries(self, call: Call, out: Buffer) -> Form | None:
         f = call.function
-        if call.options or (f is np.where and getattr(call.args[0], "dtype", None) != bool):
+        if call.options or (f is np.where and not (isinstance(call.args[0], Buffer) and call.args[0].dtype == bool)):
             return None
         kinds: list[Any] = []
         for i, y in enumerate(call.args):
             mask = f in OF_MASKS or (f is np.where and i == 0)
             if isinstance(y, Buffer):
-                given = y.place is Place.GIVEN and y not in self.made
+                given = y.place is Place.GIVEN
                 if (y.dtype == bool) != mask and not (given and not mask):
                     return None
                 if y.dtype.kind in CONVERTED and not (given or mask):
@@ -227,7 +232,8 @@ class Fused:
                 return None
             else:
                 kinds.append(y.dtype if isinstance(y, np.generic) else float if isinstance(y, Call) else type(y))
-        if kinds and np.result_type(*(kind(0) if isinstance(kind, type) else kind for kind in kinds)) != self.dtype:
+        known = [kind(0) if isinstance(kind, type) else kind for kind in kinds]  # of Python's numbers, an example
+        if known and np.result_type(*known) != self.dtype:
             return None
         if not out.shape:
             return None if out in self.returned or f is np.where or f in _OF_TRUTH else Form("number")
@@ -237,12 +243,12 @@ class Fused:
         if not (a.shape and b.shape):
             return None
         if b in self.numbers and self.numbers[b] == 1:  # the sums of rows
-            return Form("across", *extent(a)) if len(a.shape) == 2 and extent(b)[0] * extent(b)[1] == a.shape[1] else None
+            return Form("across", *extent(a)) if len(a.shape) == 2 and b.size == a.shape[1] else None
         if a in self.numbers and self.numbers[a] == 1 and len(b.shape) == 2:  # of columns
             return Form("down", 1, b.shape[1])
         if len(a.shape) == len(b.shape) == 1:
             return Form("across", 1, a.shape[0])
-        if len(b.shape) != 2 or out.shape == () or out.size > LARGEST * (10**9 if out.shape[-1] == b.shape[1] else 1):
+        if len(b.shape) != 2:
             return None
         of_b, of_a = self.operand(b), self.operand(a)
         if of_b is not None and of_b.transposed:
@@ -254,7 +260,7 @@ class Fused:
     def _reduction(self, call: Call, x: Buffer, out: Buffer) -> Form | None:
         axes = summed_axes(call)
         if len(axes) == len(x.shape) and call.function is np.sum:
-            return Form("across", *extent(x)) if out.size == 1 and extent(x)[1] > 1 and out not in self.returned else None
+            return Form("across", *extent(x)) if extent(x)[1] > 1 and out not in self.returned else None
         if len(x.shape) == 2 and axes == (0,):
             return Form("down", 1, x.shape[1])
         return Form("across", *extent(x)) if len(x.shape) == 2 and axes == (1,) and call.function is np.sum else None
@@ -267,8 +273,9 @@ class Fused:
         earliest = 0
         for y in reads(x):
             found = self.operand(y)
-            turned = found is not None and found.transposed and not (form and form.kind == "across" and y is x.call.args[1])
-            whole = turned or (form is not None and form.kind == "product" and y is x.call.args[0])
+            kind = form.kind if form is not None else ""
+            turned = found is not None and found.transposed and not (kind == "across" and y is x.call.args[1])
+            whole = turned or (kind == "product" and y is x.call.args[0])
             earliest = max(earliest, self._from(y, -2 if whole else columns, line))
         for i in range(earliest, len(self.pieces)):
             piece = self.pieces[i]

@@ -1,6 +1,6 @@
 """Grouping: in which order the instructions of a loop go through its rows and columns, and what they keep meanwhile.
 
-A loop takes a tile of columns, as many as fit into the first level of the cache. Within a tile, instructions for equally
+A loop takes a tile of columns, as many as fit into the first level of the cache. Within a tile, instructions for as
 many rows are a group: row by row, and a vector of columns at a time, all of them are computed in registers. Only what
 other groups need is kept in the tile. Large products, and large sums of products, are groups of their own.
 """
@@ -170,4 +170,4 @@ class Grouping:
         rows = sum(self.shape(x)[0] for x in self.kept) + sum(size // columns for size in given.values())
         most = max(64, CACHE // max(1, rows * self.fused.dtype.itemsize) // 64 * 64)
         tiles = -(-columns // most)
-        return -(-columns // tiles // 64) * 64
+        return int(-(-columns // tiles // 64) * 64)

@@ -50,4 +50,8 @@ OF_MASKS: dict[Callable[..., Any], str] = {
     np.logical_or: "({0} | {1})",
     np.logical_not: "(~{0})",
 }
-EXTREMES: dict[Callable[..., Any], str] = {np.sum: "({0} + {1})", np.max: "largest({0}, {1})", np.min: "smallest({0}, {1})"}
+EXTREMES: dict[Callable[..., Any], str] = {
+    np.sum: "({0} + {1})",
+    np.max: "largest({0}, {1})",
+    np.min: "smallest({0}, {1})",
+}

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine, perform
+from tinygrad_dls.compiler.instructions import Buffer, Instruction, Routine, perform
 from tinygrad_dls.compiler.lowering import is_number
 from tinygrad_dls.compiler.native.fusing import Fused, Operand, Piece, extent, reads
 from tinygrad_dls.compiler.native.grouping import WRITTEN, Group, Grouping
@@ -57,8 +57,6 @@ class Function:
         self.owners: list[Buffer] = []
         self.arrays: list[Buffer] = []
         self.numbers: list[Any] = []
-        self.dtype = fused.dtype
-        self.suffix = "f" if self.dtype == np.float32 else ""
         self.known: dict[Buffer, str] = {}  # numbers of this function
         self.count = 0
         self.own = {x.out for piece in pieces for x in piece.instructions}
@@ -86,9 +84,11 @@ class Function:
         return lines
 
     def ctype(self, x: Buffer) -> str:
+        """The type of entries."""
         return "unsigned char" if x.dtype == bool else "F"
 
     def new(self, stem: str) -> str:
+        """A name that nothing has."""
         self.count += 1
         return f"{stem}{self.count}"
 
@@ -116,6 +116,7 @@ class Function:
         return f"x{i}", f"x{i}_r", 1
 
     def literal(self, value: float) -> str:
+        """A number, exactly."""
         if np.isnan(value):
             return '(F)__builtin_nan("")'
         if np.isinf(value):
@@ -151,21 +152,23 @@ class Function:
         return OPERATORS[x.function].format(*map(self.exactly, x.args))
 
     def of_numbers(self, piece: Piece) -> list[str]:
+        """What is computed of numbers alone."""
         lines = []
         for x in piece.instructions:
             name = self.new("s")
-            if isinstance(x.call, Call) and not isinstance(x.call, Buffer) and is_number(x.call):
+            f = x.call.function
+            if is_number(x.call) and not isinstance(x.call, Buffer):
                 text = f"(F){self.exactly(x.call)}"
+            elif f is None:
+                text = self.number_of(x.call)
             else:
-                args = [x.call] if isinstance(x.call, Buffer) else x.call.args
-                given = [f"all({self.number_of(y)})" for y in args]
-                text = given[0] if isinstance(x.call, Buffer) else OPERATORS[x.call.function].format(*given)
-                text = f"({text})[0]"
+                text = f"({OPERATORS[f].format(*[f'all({self.number_of(y)})' for y in x.call.args])})[0]"
             lines.append(f"F {name} = {text};")
             lines += self.keep_number(x.out, name)
         return lines
 
     def keep_number(self, out: Buffer, name: str) -> list[str]:
+        """Remember a number, and lines that store it, if others read it in memory."""
         self.known[out] = name
         if out in self.fused.stored and out is not self.result:
             return [f"{self.memory(out, written=True)[0]}[0] = {name};"]
@@ -192,8 +195,17 @@ class Loop:
         self.spaces: list[str] = []
         self.outside: list[str] = []
         self.after: list[str] = []
+        # of the group that is written:
+        self.group, self.rest, self.variables = Group(0), False, 0
+        self.before: list[str] = []
+        self.out: list[str] = []
+        self.loaded: dict[str, str] = {}  # numbers, by their texts
+        self.added: dict[str, str] = {}  # sums, and where they are kept
+        self.value: dict[Buffer, str] = {}
+        self.loads: dict[str, str] = {}
 
     def lines(self) -> list[str]:
+        """The loop, and what is declared before it."""
         columns, tile = self.piece.columns, self.size
         inner: list[str] = []
         for group in self.grouping.groups:
@@ -230,9 +242,11 @@ class Loop:
         return not self.of[x].kernel or self.fused.dtype == np.float32
 
     def count(self, x: Buffer) -> int:
+        """How many sums there are."""
         return max(1, x.size)
 
     def keep(self, x: Buffer, name: str) -> list[str]:
+        """Lines that put sums where they belong."""
         if not x.shape:
             number = self.f.new("s")
             self.outside.append(f"F {number};")
@@ -240,7 +254,10 @@ class Loop:
             return [f"{number} = (F)t{name}[0];"]
         at, r, c = self.f.memory(x)
         rows, columns = extent(x)
-        return [f"for (int r = 0; r < {rows}; r++) for (int c = 0; c < {columns}; c++) {at}[r * {r} + c * {c}] = (F)t{name}[r * {columns} + c];"]
+        return [
+            f"for (int r = 0; r < {rows}; r++)",
+            f"    for (int c = 0; c < {columns}; c++) {at}[r * {r} + c * {c}] = (F)t{name}[r * {columns} + c];",
+        ]
 
     def rows(self, group: Group) -> list[str]:
         """A group in which all is written out for a row and a vector of columns."""
@@ -265,15 +282,15 @@ class Loop:
         return [*lines, "}"]
 
     def body(self, rest: bool) -> list[str]:
+        """What is done with a vector of columns: a whole one, or the rest that is left of a row."""
         self.rest, self.out, self.variables = rest, [], 0
-        self.value: dict[Buffer, str] = {}
-        self.loads: dict[str, str] = {}
-        self.added = {}
+        self.value, self.loads, self.added = {}, {}, {}
         for x in self.group.instructions:
             getattr(self, self.fused.forms[x.out].kind)(x)
         return self.out
 
     def emit(self, text: str, kind: str = "V") -> str:
+        """Give what a text computes a name."""
         self.variables += 1
         self.out.append(f"{kind} u{self.variables} = {text};")
         return f"u{self.variables}"
@@ -325,11 +342,15 @@ class Loop:
         return text if self.local(x) is not None or x in self.f.where else f"({text} != 0)"
 
     def loaded_vector(self, where: str, text: str, mask: bool = False) -> str:
+        """A vector, or a mask, from memory: each is loaded once."""
         if where not in self.loads:
-            self.loads[where] = self.emit(f"(I){text}" if mask and text.startswith("load") else text, "I" if mask else "V")
+            self.loads[where] = self.emit(
+                f"(I){text}" if mask and text.startswith("load") else text, "I" if mask else "V"
+            )
         return self.loads[where]
 
     def result(self, x: Instruction, text: str) -> None:
+        """Give a result a name, and keep it where others need it."""
         mask = x.out.dtype == bool
         self.value[x.out] = name = self.emit(text, "I" if mask else "V")
         if x.out in self.names:
@@ -350,17 +371,19 @@ class Loop:
         return [f"store_part({where}, {name}, k);" if self.rest else f"store({where}, {name});"]
 
     def line(self, x: Instruction) -> None:
+        """Entries of single columns."""
         self.entries(x)
 
     def entries(self, x: Instruction) -> None:
-        if isinstance(x.call, Buffer) or x.call.function not in _ALL:
-            self.result(x, self.entry(x.call if isinstance(x.call, Buffer) else x.call.args[0]))
-            return
+        """A function of entries, or a copy."""
         f = x.call.function
+        if f is None or f not in _ALL:
+            self.result(x, self.entry(x.call if f is None else x.call.args[0]))
+            return
         masks = len(x.call.args) if f in OF_MASKS else f is np.where
         given = [self.mask(y) if i < masks else self.entry(y) for i, y in enumerate(x.call.args)]
         text = _ALL[f].format(*given)
-        self.result(x, f"one_if{text}" if x.call.function in TRUTHS and x.out.dtype != bool else text)
+        self.result(x, f"one_if{text}" if f in TRUTHS and x.out.dtype != bool else text)
 
     def weights(self, a: Buffer) -> tuple[str, Any, Any]:
         """Where the weights of a product are, by rows."""
@@ -368,6 +391,7 @@ class Loop:
         return (at, 0, c) if len(a.shape) == 1 else (at, r, c)
 
     def product(self, x: Instruction) -> None:
+        """A row of a small product."""
         a, b = x.call.args
         at, r, c = self.weights(a)
         terms = []
@@ -377,6 +401,7 @@ class Loop:
         self.result(x, _summed(terms))
 
     def down(self, x: Instruction) -> None:
+        """The sum, or an extreme, of each column."""
         of = x.call.args[0] if x.call.function in EXTREMES else x.call.args[1]
         f = x.call.function if x.call.function in EXTREMES else np.sum
         height = self.shape(of)[0]
@@ -394,6 +419,7 @@ class Loop:
         self.result(x, text)
 
     def across(self, x: Instruction) -> None:
+        """A sum over the columns, of one row or of products with others."""
         first, second, each = self.grouping.factors(x)
         name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
         mine = self.entry(first)
@@ -408,6 +434,7 @@ class Loop:
             self.add(name, f"{mine} * {self.entry(second)}", "0")
 
     def add(self, name: str, text: str, place: str) -> None:
+        """Add a vector to the sum in a place."""
         variable = f"a{len(self.added)}"
         self.added[variable] = f"{name}[{place}]"
         self.out.append(f"{variable} += first({text}, k);" if self.rest else f"{variable} += {text};")
@@ -415,7 +442,7 @@ class Loop:
     # -- what is large ------------------------------------------------------------------------------------------------
 
     def block(self, x: Buffer, zeros: bool = False) -> tuple[str, Any, int, bool, list[str]]:
-        """The rows of an operand in this tile: the address, the step, their number, whether ones follow; lines before."""
+        """The rows of an operand in this tile: address, step, their number, whether ones follow; and lines before."""
         found = self.local(x) or self.fused.operand(x) or Operand(x)
         rows = self.shape(x)[0] - found.ones
         if self.local(x) is not None:
@@ -425,7 +452,8 @@ class Loop:
         name = f"b{len(self.blocks)}"
         self.blocks.append(name)
         self.spaces.append(f"static __thread F {name}_space[{rows * self.size}] ALIGNED;")
-        lines = [f"long {name}_r; const F *{name} = padded({at} + from, {r}, {rows}, n, {self.size}, {name}_space, &{name}_r);"]
+        given = f"{at} + from * {c}, {r}, {c}, {rows}, n, {self.size}, {name}_space, &{name}_r"
+        lines = [f"long {name}_r; const F *{name} = padded({given});"]
         return name, f"{name}_r", rows, found.ones, lines
 
     def large(self, group: Group) -> list[str]:
@@ -435,6 +463,7 @@ class Loop:
         return ["{", *[f"    {line}" for line in lines], "}"]
 
     def large_product(self, x: Instruction) -> list[str]:
+        """A product that a kernel computes."""
         a, b = x.call.args
         at, r, c = self.weights(a)
         of, step, inner, ones, lines = self.block(b)
@@ -442,11 +471,13 @@ class Loop:
         rows, name = extent(a)[0], self.names[x.out]
         lines.append(f"product({name}, {self.size}, {at}, {r}, {c}, {bias}, {of}, {step}, {rows}, {inner}, n);")
         if x.out in self.fused.stored:
-            to, r, c = self.f.memory(x.out)
-            lines.append(f"for (int r = 0; r < {rows}; r++) memcpy({to} + r * {r} + from, {name} + r * {self.size}, n * sizeof(F));")
+            to, r, _ = self.f.memory(x.out)
+            row = f"memcpy({to} + r * {r} + from, {name} + r * {self.size}, n * sizeof(F));"
+            lines.append(f"for (int r = 0; r < {rows}; r++) {row}")
         return lines
 
     def large_sums(self, x: Instruction) -> list[str]:
+        """Sums of products that a kernel computes."""
         first, second, _ = self.grouping.factors(x)
         name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
         a, a_step, rows, _, lines = self.block(first, zeros=True)

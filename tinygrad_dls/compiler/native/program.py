@@ -1,4 +1,4 @@
-"""A plan in two languages: functions of C for what is fused, and NumPy's calls for what is left, which stay as they are."""
+"""A plan in two languages: functions of C for what is fused, and NumPy's calls for what is left, as they are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -97,14 +97,14 @@ def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
     """A plan with what can be fused as C."""
     assert plan.whole is not None
     routine = plan.whole
-    fused = Fused(routine, _dtype(plan, routine), plan.m)
+    fused = Fused(routine, _dtype(routine), plan.m)
     left = [x for piece in fused.pieces if piece.columns < 0 for x in piece.instructions]
     if not fused.loops:
         names = ", ".join(_names(left)) or "there are none"
         raise _NotFused(f"it is printed for none of these calls: {names}.")
     if any(x.call.function in PRODUCTS for x in left if isinstance(x.call, Call)) and other().tiles:
         raise _NotFused("large products take most of the time, and go through tiles of examples with NumPy.")
-    names = {y.name for y in (*routine.arguments, *(x.out for x in (*routine.setup, *routine.steps)))}
+    taken = {y.name for y in (*routine.arguments, *(x.out for x in (*routine.setup, *routine.steps)))}
     cost = next(iter(buffers_of(routine.cost)), None)
     where, functions, steps = places(routine), {}, []
     for group in fused.groups():
@@ -112,13 +112,15 @@ def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
             steps += [x for piece in group for x in piece.instructions]
             continue
         own = {x.out for piece in group for x in piece.instructions}
-        name = next(f"c{i}" for i in range(len(names) + 1) if f"c{i}" not in names)
-        names |= {name}
+        name = next(f"c{i}" for i in range(len(taken) + 1) if f"c{i}" not in taken)
+        taken.add(name)
         f = functions[name] = Function(name, fused, group, where, cost if cost in own else None)
         steps += [Instruction(_empty(x), x) for x in f.arrays if x in own]
         steps.append(Instruction(_called(f), f.result or buffer(f"{name}_", (), float)))
     plan.whole = _needed(routine, steps, functions)
-    plan.native = Native("\n\n".join([header(fused.dtype), *(f.text for f in functions.values())]), functions, fused.dtype)
+    plan.native = Native(
+        "\n\n".join([header(fused.dtype), *(f.text for f in functions.values())]), functions, fused.dtype
+    )
     plan.native.loaded = library(plan.native.text)
     plan.lines += _told(fused, left, functions)
     return plan
@@ -129,7 +131,7 @@ def _in_order(x: Buffer, array: Any) -> Any:
     return np.ascontiguousarray(array) if x.place is Place.CONSTANT else array
 
 
-def _dtype(plan: Plan, routine: Routine) -> Any:
+def _dtype(routine: Routine) -> Any:
     """The dtype of the loops: that of most results."""
     found = Counter(x.out.dtype for x in routine.steps if x.out.shape and x.out.dtype in (np.float32, np.float64))
     return max(found, key=lambda dtype: found[dtype], default=np.dtype(float))
@@ -141,7 +143,7 @@ def _empty(x: Buffer) -> Call:
 
 def _called(f: Function) -> Call:
     """The call of a function of C, as an instruction has it."""
-    return Call(f, (buffer(f"{f.name}_memory", (), float), *f.arrays, *f.numbers), {}, (), float)
+    return Call(cast(Any, f), (buffer(f"{f.name}_memory", (), float), *f.arrays, *f.numbers), {}, (), float)
 
 
 def _needed(routine: Routine, steps: list[Instruction], functions: Mapping[str, Function]) -> Routine:
@@ -163,12 +165,10 @@ def _names(instructions: list[Instruction]) -> Iterator[str]:
 def _told(fused: Fused, left: list[Instruction], functions: Mapping[str, Function]) -> list[str]:
     """What was fused, and what was not, in words."""
     columns = [f"{piece.columns:,}" for piece in fused.loops]
-    loops = sum(len(piece.instructions) for piece in fused.pieces if piece.columns >= 0)
-    several = "s" if len(columns) > 1 else ""
-    lines = [
-        f"{loops} calls are C, in {len(columns)} loop{several} over {', '.join(columns)} columns: each column passes through "
-        f"all of a loop, in {len(functions)} function{'s' if len(functions) > 1 else ''}."
-    ]
+    calls = sum(len(piece.instructions) for piece in fused.pieces if piece.columns >= 0)
+    loops = f"{len(columns)} loop{'s' if len(columns) > 1 else ''} over {', '.join(columns)} columns"
+    within = f"in {len(functions)} function{'s' if len(functions) > 1 else ''}"
+    lines = [f"{calls} calls are C, in {loops}: each column passes through all of a loop, {within}."]
     products = [x for x in left if isinstance(x.call, Call) and x.call.function in PRODUCTS]
     others = list(_names([x for x in left if x not in products]))
     if products:

@@ -1,13 +1,13 @@
 """Vectors of C: their types, and exp, log, log1p and tanh of them as polynomials, within 2 units in the last place.
 
 Everything is written with the vector extensions that GCC and Clang share, so that it is the same for every processor:
-a vector is as wide as the widest registers that the compiler is told of. There is no branch, so that infinities, NaN and
-subnormal numbers take as long as all others.
+a vector is as wide as the widest registers that the compiler is told of. There is no branch, so that infinities, NaN
+and subnormal numbers take as long as all others.
 
 How each is computed: ``exp(x) = 2^k exp(r)`` with ``|r| <= log(2)/2``; ``log(x) = k log(2) + log(f)`` with f between
 ``sqrt(1/2)`` and ``sqrt(2)``, by the series of ``log((1 + s) / (1 - s))``; log1p adds what the sum 1 + x has lost;
-``tanh(x) = t / (t + 2)`` with ``t = exp(2x) - 1``. The coefficients interpolate at Chebyshev's points, computed with 200
-bits; a test computes them anew.
+``tanh(x) = t / (t + 2)`` with ``t = exp(2x) - 1``. The coefficients interpolate at Chebyshev's points; a test
+computes them anew.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ INLINE V log_of(V x, V lost) {{  // log(x + lost), for positive numbers; what wa
   V g = (V)((I)x - (k << BITS)) - 1;
   V n = (V)(k + (I)all(MAGIC)) - MAGIC - (V)(tiny & (I)all({steps}));
   V s = g / (2 + g), z = s * s, h = g * g * (F)0.5;
-  V more = lost * power_of_2(-(k & (k < 99) & (k > -99))) * (1 - g + g * g);  // lost / x: few digits of it count, none far out
+  V more = lost * power_of_2(-(k & (k < 99) & (k > -99))) * (1 - g + g * g);  // lost / x, of which few digits count
   return n * {hi} - ((h - (s * (h + z * ({log})) + (n * {lo} + more))) - g);
 }}
 INLINE V limits_of_log(V x, V r) {{
@@ -203,12 +203,12 @@ static void clear(F *x, long rows, long step, long n) {{  // the columns behind 
   long k = n % L;
   if (k) for (long r = 0; r < rows; r++) {{ F *p = x + r * step + n - k; store(p, first(load(p), (int)k)); }}
 }}
-static const F *padded(const F *x, long step, long rows, long n, long wide, F *space, long *found) {{
-  // rows of n columns, followed by zeros where n is no multiple of a few vectors
-  if (n % (WIDE * L) == 0) {{ *found = step; return x; }}
+static const F *padded(const F *x, long step, long across, long rows, long n, long wide, F *space, long *found) {{
+  // rows of n columns side by side, followed by zeros where n is no multiple of a few vectors
+  if (n % (WIDE * L) == 0 && across == 1) {{ *found = step; return x; }}
   *found = wide;
   for (long r = 0; r < rows; r++) {{
-    memcpy(space + r * wide, x + r * step, n * sizeof(F));
+    for (long c = 0; c < n; c++) space[r * wide + c] = x[r * step + c * across];
     memset(space + r * wide + n, 0, (wide - n) * sizeof(F));
   }}
   return space;
