@@ -1,14 +1,18 @@
 """The course's tables and the examples hold when every training is compiled."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
-def test_course_tables_and_examples_are_reproduced_by_compiled_training():
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_course_tables_and_examples_are_reproduced_by_compiled_training(backend):
     """The same tests, to the same digits, in a process in which `fit` compiles."""
     run = subprocess.run(
         [
@@ -17,7 +21,7 @@ def test_course_tables_and_examples_are_reproduced_by_compiled_training():
             "-k",  # those that train
             "not page and not derivation and not picture and not graph and not printed and not demo",
         ],
-        cwd=ROOT, capture_output=True, text=True, check=False,
+        cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | {"COMPILED_FIT_BACKEND": backend},
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-3000:]
     assert int(re.search(r"(\d+) passed", run.stdout).group(1)) > 60

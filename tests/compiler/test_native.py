@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,7 +61,6 @@ def numbers(dtype):
         spread = np.arange(0, 2**32, 997, dtype=np.uint32).view("f4")
     else:
         spread = rng.integers(0, 2**64, 2**19, dtype=np.uint64).view("f8")
-    special = np.array(SPECIAL)
     moderate = rng.normal(size=2**19) * 10.0 ** rng.uniform(-18, 3, 2**19)
     with np.errstate(over="ignore"):
         return np.concatenate(
@@ -70,7 +70,6 @@ def numbers(dtype):
 
 @pytest.mark.parametrize("char", "fd")
 def test_the_coefficients_interpolate_at_chebyshevs_points(char):
-    mpmath = pytest.importorskip("mpmath")
     half, s = mpmath.log(2) / 2 * mpmath.mpf("1.01"), (mpmath.sqrt(2) - 1) / (mpmath.sqrt(2) + 1)
     parts = {
         "EXP": (-half, half, lambda r: (mpmath.expm1(r) - r) / r**2),

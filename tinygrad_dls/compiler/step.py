@@ -43,6 +43,7 @@ from tinygrad_dls.threads import Training
 
 __all__ = ["CompiledStep"]
 
+MANY = 2**16  # examples from which on no eager step is taken beside one in C, which needs no memory for them
 STORES = 32  # layouts of parameters whose memory is kept: which of them are frozen, and the like
 
 
@@ -240,7 +241,8 @@ class CompiledStep(Compiled):
         assert now.runner is not None
         assert now.program is not None
         program = now.program
-        if now.runner.plan.whole is not None:
+        plan = now.runner.plan
+        if plan.whole is not None and not (plan.native is not None and X.shape[-1] > MANY):
             got, results, sizes = self._updates(now, X, Y, rate, cost)
         else:
             X, Y = fewer_columns(X), fewer_columns(Y)

@@ -1,0 +1,352 @@
+"""The text of one loop in C: its tiles, and in these, row by row, what is done with a vector of columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tinygrad_dls.compiler.instructions import Buffer, Instruction
+from tinygrad_dls.compiler.native.fusing import Operand, Piece, extent
+from tinygrad_dls.compiler.native.grouping import WRITTEN, Group, Grouping
+from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS, TRUTHS
+
+__all__ = ["Loop"]
+
+RUN = 4096  # columns after which sums are added to those of all runs, in double precision
+LONG_RUN = 16384  # the same, where there are many sums
+
+
+class Loop:
+    """The text of a loop, tile by tile.
+
+    Parameters
+    ----------
+    function : Function
+        That of C, of `printing`, which knows where memory is.
+    piece : Piece
+    """
+
+    def __init__(self, function: Any, piece: Piece) -> None:
+        self.f, self.piece, self.fused = function, piece, function.fused
+        self.grouping = Grouping(self.fused, piece)
+        self.size, self.of = self.grouping.tile, self.grouping.of
+        self.local, self.shape = self.grouping.local, self.grouping.shape
+        self.names = {x: f"v{i}" for i, x in enumerate(self.grouping.kept)}
+        self.sums: dict[Buffer, str] = {}  # the arrays in which sums are added up
+        self.blocks: list[str] = []
+        self.spaces: list[str] = []
+        self.outside: list[str] = []
+        self.after: list[str] = []
+        # of the group that is written:
+        self.group, self.rest, self.variables = Group(0), False, 0
+        self.before: list[str] = []
+        self.out: list[str] = []
+        self.loaded: dict[str, str] = {}  # numbers, by their texts
+        self.added: dict[str, str] = {}  # sums, and where they are kept
+        self.value: dict[Buffer, str] = {}
+        self.loads: dict[str, str] = {}
+
+    def lines(self) -> list[str]:
+        """The loop, and what is declared before it."""
+        columns, tile = self.piece.columns, self.size
+        inner: list[str] = []
+        for group in self.grouping.groups:
+            inner += self.rows(group) if not group.kernel else self.large(group)
+        run = max(1, (LONG_RUN if any(group.kernel for group in self.grouping.groups) else RUN) // tile) * tile
+        lines = [f"{{  // {columns} columns, {tile} at a time", *[f"    {line}" for line in self.spaces]]
+        for x, name in self.names.items():
+            lines.append(f"    {_place(self.shape(x)[0] * tile // 8)}F {name}[{self.shape(x)[0] * tile}] ALIGNED;")
+        counts = [(name, self.count(x)) for x, name in self.sums.items()]
+        lines += [f"    double t{name}[{n}] = {{0}};" for name, n in counts]
+        counts = [(name, self.count(x)) for x, name in self.sums.items() if self.as_vectors(x)]
+        lines += [f"    {_place(n)}V {name}[{n}];" for name, n in counts]
+        if counts:
+            lines.append(f"    for (long run = 0; run < {columns}; run += {run}) {{")
+            lines.append(f"    long stop = run + {run} < {columns} ? run + {run} : {columns};")
+            lines += [f"    memset({name}, 0, sizeof {name});" for name, _ in counts]
+            lines.append(f"    for (long from = run; from < stop; from += {tile}) {{")
+            lines.append(f"        long n = stop - from < {tile} ? stop - from : {tile};")
+        else:
+            lines.append(f"    for (long from = 0; from < {columns}; from += {tile}) {{")
+            lines.append(f"        long n = {columns} - from < {tile} ? {columns} - from : {tile};")
+        lines += [f"        {line}" for line in inner]
+        lines.append("    }")
+        if counts:
+            lines += [f"    for (int i = 0; i < {n}; i++) t{name}[i] += total({name}[i]);" for name, n in counts]
+            lines.append("    }")
+        for x, name in self.sums.items():
+            lines += [f"    {line}" for line in self.keep(x, name)]
+        lines.append("}")
+        return [*self.outside, *lines, *self.after]
+
+    def as_vectors(self, x: Buffer) -> bool:
+        """Whether sums are vectors until a run of columns ends; large ones of doubles are added up at each tile."""
+        return not self.of[x].kernel or self.fused.dtype == np.float32
+
+    def count(self, x: Buffer) -> int:
+        """How many sums there are."""
+        return max(1, x.size)
+
+    def keep(self, x: Buffer, name: str) -> list[str]:
+        """Lines that put sums where they belong."""
+        if not x.shape:
+            number = self.f.new("s")
+            self.outside.append(f"F {number};")
+            self.after += self.f.keep_number(x, number)
+            return [f"{number} = (F)t{name}[0];"]
+        at, r, c = self.f.memory(x)
+        rows, columns = extent(x)
+        return [
+            f"for (int r = 0; r < {rows}; r++)",
+            f"    for (int c = 0; c < {columns}; c++) {at}[r * {r} + c * {c}] = (F)t{name}[r * {columns} + c];",
+        ]
+
+    def rows(self, group: Group) -> list[str]:
+        """A group in which all is written out for a row and a vector of columns."""
+        self.group, self.before, self.loaded, self.added = group, [], {}, {}
+        full = self.body(False)
+        rest = self.body(True) if self.piece.columns % 16 else []
+        lines = [f"for (int r = 0; r < {group.rows}; r++) {{" if group.rows > 1 else "{"]
+        if group.rows == 1:
+            lines.append("    enum { r = 0 };")
+        lines += [f"    {line}" for line in self.before]
+        lines += [f"    V {name} = {place};" for name, place in self.added.items()]
+        lines.append("    long j = 0;")
+        lines.append("    for (; j + L <= n; j += L) {")
+        lines += [f"        {line}" for line in full]
+        lines.append("    }")
+        if rest:
+            lines.append("    if (j < n) {")
+            lines.append("        int k = (int)(n - j);")
+            lines += [f"        {line}" for line in rest]
+            lines.append("    }")
+        lines += [f"    {place} = {name};" for name, place in self.added.items()]
+        return [*lines, "}"]
+
+    def body(self, rest: bool) -> list[str]:
+        """What is done with a vector of columns: a whole one, or the rest that is left of a row."""
+        self.rest, self.out, self.variables = rest, [], 0
+        self.value, self.loads, self.added = {}, {}, {}
+        for x in self.group.instructions:
+            getattr(self, self.fused.forms[x.out].kind)(x)
+        return self.out
+
+    def emit(self, text: str, kind: str = "V") -> str:
+        """Give what a text computes a name."""
+        self.variables += 1
+        self.out.append(f"{kind} u{self.variables} = {text};")
+        return f"u{self.variables}"
+
+    def once(self, text: str) -> str:
+        """A number that is loaded before the columns of a row."""
+        if text not in self.loaded:
+            self.loaded[text] = f"w{len(self.loaded)}"
+            self.before.append(f"const F {self.loaded[text]} = {text};")
+        return self.loaded[text]
+
+    def entry(self, x: Any, row: str | int = "r") -> str:
+        """The vector of an operand's row, in these columns."""
+        operand = self.fused.operand(x) if isinstance(x, Buffer) else None
+        if operand is not None and not operand.base.shape:
+            x = operand.base
+        if not isinstance(x, Buffer) or x in self.fused.numbers or not x.shape:
+            return f"all({self.f.number_of(x)})"
+        height, width = self.shape(x)
+        if height == 1:
+            row = 0
+        found = self.local(x)
+        if found is not None:
+            if found.ones and row == height - 1:
+                return "all(1)"
+            if self.of[found.base] is self.group:
+                return self.value[found.base]
+            where = f"{self.names[found.base]} + {_index(row, found.first)} * {self.size} + j"
+            return self.loaded_vector(where, f"load({where})", found.base.dtype == bool)
+        if operand is not None and operand.ones and row == height - 1:
+            return "all(1)"
+        at, r, c = self.f.memory(x)
+        r, c = (c, r) if self.piece.line else (r, c)
+        k = "k" if self.rest else "L"
+        if x.dtype == bool and x in self.f.where:
+            step = 0 if width == 1 else c
+            where = f"{at} + {row} * {r} + (from + j) * {step}"
+            return self.loaded_vector(where, f"mask_from({where}, {step}, {k})", True)
+        if width == 1:
+            return f"all({self.once(f'{at}[{row} * {r}]')})"
+        where = f"{at} + {row} * {r} + (from + j) * {c}"
+        if c != 1:
+            return self.loaded_vector(where, f"spread({where}, {c}, {k})")
+        return self.loaded_vector(where, f"part({where}, k)" if self.rest else f"load({where})")
+
+    def mask(self, x: Any) -> str:
+        """The same of truth values, as a mask: data come as the numbers 0 and 1."""
+        text = self.entry(x)
+        return text if self.local(x) is not None or x in self.f.where else f"({text} != 0)"
+
+    def loaded_vector(self, where: str, text: str, mask: bool = False) -> str:
+        """A vector, or a mask, from memory: each is loaded once."""
+        if where not in self.loads:
+            self.loads[where] = self.emit(
+                f"(I){text}" if mask and text.startswith("load") else text, "I" if mask else "V"
+            )
+        return self.loads[where]
+
+    def result(self, x: Instruction, text: str) -> None:
+        """Give a result a name, and keep it where others need it."""
+        mask = x.out.dtype == bool
+        self.value[x.out] = name = self.emit(text, "I" if mask else "V")
+        if x.out in self.names:
+            self.out.append(f"store({self.names[x.out]} + r * {self.size} + j, {f'(V){name}' if mask else name});")
+        self.out += self.leave(x.out, name)
+
+    def leave(self, x: Buffer, name: str) -> list[str]:
+        """Lines that store what others read in memory."""
+        if x not in self.fused.stored:
+            return []
+        at, r, c = self.f.memory(x)
+        r, c = (c, r) if self.piece.line else (r, c)
+        where = f"{at} + r * {r} + (from + j) * {c}"
+        if x.dtype == bool:
+            return [f"mask_to({where}, {c}, {name}, {'k' if self.rest else 'L'});"]
+        if c != 1:
+            return [f"scatter({where}, {c}, {name}, {'k' if self.rest else 'L'});"]
+        return [f"store_part({where}, {name}, k);" if self.rest else f"store({where}, {name});"]
+
+    def line(self, x: Instruction) -> None:
+        """Entries of single columns."""
+        self.entries(x)
+
+    def entries(self, x: Instruction) -> None:
+        """A function of entries, or a copy."""
+        f = x.call.function
+        if f is None or f not in _ALL:
+            self.result(x, self.entry(x.call if f is None else x.call.args[0]))
+            return
+        masks = len(x.call.args) if f in OF_MASKS else f is np.where
+        given = [self.mask(y) if i < masks else self.entry(y) for i, y in enumerate(x.call.args)]
+        text = _ALL[f].format(*given)
+        self.result(x, f"one_if{text}" if f in TRUTHS and x.out.dtype != bool else text)
+
+    def weights(self, a: Buffer) -> tuple[str, Any, Any]:
+        """Where the weights of a product are, by rows."""
+        at, r, c = self.f.memory(a)
+        return (at, 0, c) if len(a.shape) == 1 else (at, r, c)
+
+    def product(self, x: Instruction) -> None:
+        """A row of a small product."""
+        a, b = x.call.args
+        at, r, c = self.weights(a)
+        terms = []
+        for k in range(extent(a)[1]):
+            w, v = self.once(f"{at}[r * {r} + {k} * {c}]"), self.entry(b, k)
+            terms.append(f"all({w})" if v == "all(1)" else f"{w} * {v}")
+        self.result(x, _summed(terms))
+
+    def down(self, x: Instruction) -> None:
+        """The sum, or an extreme, of each column."""
+        of = x.call.args[0] if x.call.function in EXTREMES else x.call.args[1]
+        f = x.call.function if x.call.function in EXTREMES else np.sum
+        height = self.shape(of)[0]
+        if height <= 4 * WRITTEN:
+            text = self.entry(of, 0)
+            for k in range(1, height):
+                text = EXTREMES[f].format(text, self.entry(of, k))
+        else:
+            text = self.emit(self.entry(of, 0))
+            self.loads.clear()
+            self.out.append(f"for (int i = 1; i < {height}; i++) {{")
+            inside = self.entry(of, "i")
+            self.loads.clear()
+            self.out.append(f"{text} = {EXTREMES[f].format(text, inside)}; }}")
+        self.result(x, text)
+
+    def across(self, x: Instruction) -> None:
+        """A sum over the columns, of one row or of products with others."""
+        first, second, each = self.grouping.factors(x)
+        name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
+        mine = self.entry(first)
+        if second is None:
+            self.add(name, mine, "0" if x.out.size == 1 else "r")
+        elif each:
+            inner = self.shape(second)[0]
+            for k in range(inner):
+                v = self.entry(second, k)
+                self.add(name, mine if v == "all(1)" else f"{mine} * {v}", f"r * {inner} + {k}")
+        else:
+            self.add(name, f"{mine} * {self.entry(second)}", "0")
+
+    def add(self, name: str, text: str, place: str) -> None:
+        """Add a vector to the sum in a place."""
+        variable = f"a{len(self.added)}"
+        self.added[variable] = f"{name}[{place}]"
+        self.out.append(f"{variable} += first({text}, k);" if self.rest else f"{variable} += {text};")
+
+    # -- what is large ------------------------------------------------------------------------------------------------
+
+    def block(self, x: Buffer, zeros: bool = False) -> tuple[str, Any, int, bool, list[str]]:
+        """The rows of an operand in this tile: address, step, their number, whether ones follow; and lines before."""
+        found = self.local(x) or self.fused.operand(x) or Operand(x)
+        rows = self.shape(x)[0] - found.ones
+        if self.local(x) is not None:
+            at = f"{self.names[found.base]} + {found.first} * {self.size}"
+            return at, self.size, rows, found.ones, [f"clear({at}, {rows}, {self.size}, n);"] if zeros else []
+        at, r, c = self.f.memory(x)
+        name = f"b{len(self.blocks)}"
+        self.blocks.append(name)
+        self.spaces.append(f"static __thread F {name}_space[{rows * self.size}] ALIGNED;")
+        given = f"{at} + from * {c}, {r}, {c}, {rows}, n, {self.size}, {name}_space, &{name}_r"
+        lines = [f"long {name}_r; const F *{name} = padded({given});"]
+        return name, f"{name}_r", rows, found.ones, lines
+
+    def large(self, group: Group) -> list[str]:
+        """The call of a kernel."""
+        (x,) = group.instructions
+        lines = self.large_product(x) if group.kernel == "product" else self.large_sums(x)
+        return ["{", *[f"    {line}" for line in lines], "}"]
+
+    def large_product(self, x: Instruction) -> list[str]:
+        """A product that a kernel computes."""
+        a, b = x.call.args
+        at, r, c = self.weights(a)
+        of, step, inner, ones, lines = self.block(b)
+        bias = f"{at} + {inner} * {c}" if ones else "0"
+        rows, name = extent(a)[0], self.names[x.out]
+        lines.append(f"product({name}, {self.size}, {at}, {r}, {c}, {bias}, {of}, {step}, {rows}, {inner}, n);")
+        if x.out in self.fused.stored:
+            to, r, _ = self.f.memory(x.out)
+            row = f"memcpy({to} + r * {r} + from, {name} + r * {self.size}, n * sizeof(F));"
+            lines.append(f"for (int r = 0; r < {rows}; r++) {row}")
+        return lines
+
+    def large_sums(self, x: Instruction) -> list[str]:
+        """Sums of products that a kernel computes."""
+        first, second, _ = self.grouping.factors(x)
+        name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
+        a, a_step, rows, _, lines = self.block(first, zeros=True)
+        b, b_step, inner, ones, more = self.block(second, zeros=True)
+        lines = lines + more
+        width = inner + ones
+        to = name if self.as_vectors(x.out) else f"t{name}"
+        lines.append(f"sums({to}, {width}, {a}, {a_step}, {b}, {b_step}, {rows}, {inner}, {int(ones)}, n);")
+        return lines
+
+
+_ALL = OPERATORS | TRUTHS | OF_MASKS
+
+
+def _place(vectors: int) -> str:
+    """How an array of so many vectors is declared: a large one does not lie on the stack."""
+    return "static __thread " if vectors > 64 else ""
+
+
+def _index(row: str | int, first: int) -> str:
+    return f"({row} + {first})" if first else str(row)
+
+
+def _summed(terms: list[str]) -> str:
+    """A sum in which the last term comes first, as the others are added to it by one operation each."""
+    text = terms[-1]
+    for term in reversed(terms[:-1]):
+        text = f"({term} + {text})"
+    return text
