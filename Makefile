@@ -39,7 +39,7 @@ mutants: .venv/test .venv/mutants
 	$(BIN)/python -m tests.mutants
 
 # Each part can be run alone; --quick tries it in about a minute and leaves the documentation as it is.
-PARTS := steps growth memory first_call products import_time graph_size estimators dask_scaling
+PARTS := steps growth memory first_call products import_time graph_size estimators dask_scaling native
 
 bench: .venv/bench $(PARTS:%=bench-%)
 	$(BIN)/python -m benchmarks.report

@@ -7,6 +7,7 @@ as they can. Measured are the whole step, as a user calls it, and the program al
 from __future__ import annotations
 
 import ctypes
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ import tinygrad_dls as tg
 from benchmarks.engine import parameters_of, trained
 from benchmarks.problems import Problem
 from benchmarks.results import Results, arguments
+from benchmarks.turns import PAUSE
 from tinygrad_dls.compiler.native.building import library
 from tinygrad_dls.compiler.native.vectors import header
 
@@ -86,7 +88,8 @@ def by_hand(problem: Problem) -> Peer | None:
 
 
 def jax(problem: Problem) -> Peer:
-    """JAX's jit, as in the table of frameworks."""
+    """JAX's jit, as in the table of frameworks, on one thread too."""
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
     from benchmarks.frameworks import jax_jit
 
     peer = jax_jit(problem, examples="columns")
@@ -129,6 +132,7 @@ def measured(peers: dict[str, Peer], budget: float, rounds: int) -> dict[str, di
         for name, peer in peers.items():
             took[name]["step"].append(_seconds(peer.step, repeats))
             took[name]["alone"].append(_seconds(peer.alone, repeats))
+            time.sleep(PAUSE)  # until threads of its own, whose time counts too, have gone to sleep
     return took
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import dask_scaling, engine, estimators, gpu, report
+from benchmarks import dask_scaling, engine, estimators, gpu, native, report
 from benchmarks.problems import DTYPES, SHAPES, Problem
 from benchmarks.turns import PEERS, REFERENCE, check_equal, first_steps, made
 
@@ -19,6 +19,16 @@ WITHOUT_EXTRA = ["NumPy, planned", "eager", "compiled"]
 def test_peers_take_the_same_steps(name, problem):
     expected = first_steps(made(REFERENCE, problem, {}))
     check_equal(first_steps(made(name, problem, {})), expected, problem)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("sizes", "m"), [*native.COURSE, ((32, 64, 1), 300)])
+def test_c_by_hand_takes_the_same_steps_as_what_is_compiled(sizes, m, dtype):
+    problem = Problem(sizes, m, dtype)
+    peers = {name: native.compiled(problem, name.lower()) for name in ("native", "NumPy")}
+    by_hand = native.by_hand(problem)
+    assert by_hand is not None
+    native.check(problem, {**peers, "C by hand": by_hand})
 
 
 @pytest.mark.parametrize("name", [REFERENCE, *WITHOUT_EXTRA])

@@ -175,5 +175,7 @@ def _told(fused: Fused, left: list[Instruction], functions: Mapping[str, Functio
         shapes = ", ".join(" @ ".join(str(y.shape) for y in x.call.args) for x in products)
         lines.append(f"{len(products)} product{'s' if len(products) > 1 else ''} of BLAS: {shapes}.")
     if others:
-        lines.append(f"{len(left) - len(products)} calls are NumPy's, which no C is printed for: {', '.join(others)}.")
+        n = len(left) - len(products)
+        said = "1 call is" if n == 1 else f"{n} calls are"
+        lines.append(f"{said} NumPy's, which no C is printed for: {', '.join(others)}.")
     return lines
