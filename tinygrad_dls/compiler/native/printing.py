@@ -130,8 +130,10 @@ class Function:
                 return self.known[found.base]
             if x in self.fused.numbers:
                 return self.literal(self.fused.numbers[x])
-            if x in self.where:
+            if x in self.where or (found is not None and found.base.shape):
                 return f"{self.memory(x)[0]}[0]"
+            if found is not None and found.base is not x:
+                return self.number_of(found.base)
         return f"(F){self.exactly(x)}"
 
     def exactly(self, x: Any) -> str:

@@ -107,6 +107,16 @@ INLINE I mask_from(const unsigned char *p, long step, int n) {{
 }}
 INLINE void mask_to(unsigned char *p, long step, I x, int n) {{ for (int i = 0; i < n; i++) p[i * step] = x[i] != 0; }}
 
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+INLINE V missing(V a, V q, V b) {{ return a - q * b; }}  // exactly: it is one operation
+#else
+INLINE V upper(V x) {{ return (V)((I)x & ~(((N)1 << (BITS / 2 + 1)) - 1)); }}
+INLINE V missing(V a, V q, V b) {{  // by halves of the digits, whose products are exact
+  V q1 = upper(q), b1 = upper(b), q2 = q - q1, b2 = b - b1;
+  return ((a - q1 * b1) - q1 * b2 - q2 * b1) - q2 * b2;
+}}
+#endif
+
 INLINE V power_of_2(I k) {{ return (V)((k + BIAS) << BITS); }}
 INLINE V times_power_of_2(V x, I k) {{  // in two steps: the power alone may be too large, or too small
   I half = (I)((W)(k + 4096) >> 1) - 2048;
@@ -134,12 +144,12 @@ INLINE V tanh_(V x) {{
   V rest = high - r - n * {lo};  // what r has lost
   V t = (p * r + (p - 1)) + p * (beyond_r(r) + rest);
   V below = t + 2, one = 1 / below, q = t * one;
-  q = q + ((t - q * below) - q * (t - (below - 2))) * one;  // what the quotient and the sum below have lost
+  q = q + (missing(t, q, below) - q * (t - (below - 2))) * one;  // what the quotient and the sum below have lost
   return with_sign(q, x);
 }}
 INLINE V sigmoid_of(V x, V e) {{  // with e = exp(-|x|)
   V below = 1 + e, one = 1 / below, above = choose(x < 0, e, all(1)), q = above * one;
-  return q + ((above - q * below) - q * (e - (below - 1))) * one;
+  return q + (missing(above, q, below) - q * (e - (below - 1))) * one;
 }}
 INLINE V log_of(V x, V lost) {{  // log(x + lost), for positive numbers; what was lost of x is small
   I tiny = x < (F){smallest};
