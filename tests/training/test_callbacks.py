@@ -194,6 +194,26 @@ def test_the_same_early_stopping_serves_again(flower):
     assert len(first) == len(second) == 3
 
 
+@pytest.mark.parametrize("compile", [False, True])
+def test_the_best_parameters_by_the_cost_are_those_that_had_it(flower, compile):
+    """The cost of an epoch is from before its update, and this learning rate makes it worse."""
+    model, stop = network(), tg.EarlyStopping(3, monitor="cost")
+    history = fit(model, *flower, epochs=60, lr=30, callbacks=[stop], compile=compile)
+    assert stop.best == min(history.costs) < history.costs[stop.best_epoch + 1]
+    assert LOSS(model(flower[0]), flower[1]).item() == pytest.approx(stop.best, rel=1e-12)  # compiled: rounding
+    model, first = network(), network().state_dict()
+    fit(model, *flower, epochs=2, lr=1e3, callbacks=[tg.EarlyStopping(1, monitor="cost")], compile=compile)
+    assert alike(model, first)
+
+
+def test_the_best_epoch_by_the_cost_of_mini_batches_is_as_it_ended(flower):
+    states, model, stop = [], network(), tg.EarlyStopping(3, monitor="cost")
+    fit(model, *flower, epochs=60, lr=30, batch_size=64, rng=0,
+        callbacks=[lambda now: states.append(now.model.state_dict()), stop])  # fmt: skip
+    assert stop.stopped
+    assert alike(model, states[stop.best_epoch])
+
+
 def test_accuracy_is_better_when_it_is_larger_and_the_cost_when_it_is_smaller(flower):
     for monitor, best in {"validation_accuracy": max, "validation_cost": min, "f1": max}.items():
         stop = tg.EarlyStopping(100, monitor=monitor)
@@ -320,6 +340,14 @@ def test_a_file_that_cannot_be_written_stops_the_training_and_keeps_the_old_one(
         ),
         ([3], {}, TypeError, "Checkpoint takes the path of a file, such as 'best.safetensors'; got"),
         ([b"x.safetensors"], {}, TypeError, "Checkpoint takes the path of a file"),
+        (
+            ["at{epoch:03d}.safetensors"],
+            {},
+            ValueError,
+            "Checkpoint: {epoch:03d} in 'at{epoch:03d}.safetensors' would be a part of the file's name as it stands: "
+            "{epoch} alone becomes the number of the epoch.",
+        ),
+        (["at{epoch}{cost}.safetensors"], {}, ValueError, "Checkpoint: {cost} in"),
         (["x.safetensors"], {"every": 0}, ValueError, "Checkpoint: every"),
         (["x.safetensors"], {"best": True}, TypeError, "Checkpoint looks at a figure by its name"),
         (["x.safetensors"], {"mode": "max"}, ValueError, "Checkpoint: mode= is for the figure that best= names."),
@@ -331,11 +359,32 @@ def test_other_checkpoints_are_refused(arguments, options, error, text):
 
 
 def test_a_checkpoint_of_a_figure_that_is_not_there_is_refused_before_anything_is_trained(flower, tmp_path):
-    with pytest.raises(
-        ValueError, match=re.escape("Checkpoint looks at validation_cost, which this training does not")
-    ):
+    text = (
+        "Checkpoint looks at validation_cost, which this training does not have; it has cost. Pass validation=(X, Y) "
+        "to fit, or best='cost'."
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
         fit(network(), *flower, callbacks=[tg.Checkpoint(tmp_path / "best.safetensors", best="validation_cost")])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_checkpoint_that_cannot_be_written_is_refused_before_anything_is_trained(flower, tmp_path):
+    epochs = []
+    for path, error, text in (
+        (tmp_path, ValueError, "is a folder; name a file in it, such as best.safetensors."),
+        (tmp_path / "no" / "a.safetensors", FileNotFoundError, f"Checkpoint: there is no folder '{tmp_path / 'no'}'."),
+    ):
+        with pytest.raises(error, match=re.escape(text)):
+            fit(network(), *flower, callbacks=[epochs.append, tg.Checkpoint(path)])
+    assert not epochs
+
+
+def test_an_answer_that_is_neither_true_nor_false_is_refused(flower):
+    def measured(now):
+        return np.array([1.0, 2.0])
+
+    with pytest.raises(TypeError, match=re.escape("fit: the callback measured answered with array([1., 2.])")):
+        fit(network(), *flower, callbacks=[measured])
 
 
 def test_they_say_what_they_are():

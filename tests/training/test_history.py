@@ -125,3 +125,11 @@ def test_the_progress_bar_is_shown_in_a_notebook_too(flower, monkeypatch, capsys
     monkeypatch.setitem(sys.modules, "IPython", IPython)
     fit(network(), *flower, epochs=12, callbacks=[lambda _: time.sleep(0.15)])
     assert "/12" in capsys.readouterr().err
+
+
+def test_a_history_has_figures_by_name_and_rows(flower):
+    history = fit(network(), *flower, epochs=2, validation=flower)
+    assert "validation_cost" in history
+    assert "f1" not in history
+    assert history[1] in history
+    assert {"epoch": 5} not in history

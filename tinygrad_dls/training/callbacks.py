@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from tinygrad_dls.training.history import COST, VALIDATION_COST, History
 __all__ = ["Callback", "Checkpoint", "EarlyStopping", "Epoch", "check_callbacks"]
 
 Callback = Callable[["Epoch"], Any]
+State = tuple[dict[str, Array], dict[str, Any]]  # of the model and of the optimizer
+
+_FIELD = re.compile(r"\{[^{}]*\}")
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,8 @@ class _Best:
     def begin(self, figures: dict[str, bool | None]) -> None:
         """Start anew, once it is known that there is such a figure, and which of its values are the better ones."""
         if self.monitor not in figures:
-            hint = " Pass validation=(X, Y) to fit, or monitor='cost'." if set(figures) == {COST} else ""
+            named = "best" if self.caller == "Checkpoint" else "monitor"
+            hint = f" Pass validation=(X, Y) to fit, or {named}='cost'." if set(figures) == {COST} else ""
             raise ValueError(
                 f"{self.caller} looks at {self.monitor}, which this training does not have; it has "
                 f"{', '.join(figures)}.{hint}"
@@ -129,7 +134,9 @@ class EarlyStopping:
     patience : int
         So many epochs without an improvement end it.
     monitor : str, default "validation_cost"
-        The figure: ``"cost"``, ``"validation_accuracy"``, or a metric's name.
+        The figure: ``"cost"``, ``"validation_accuracy"``, or a metric's name. The cost of an epoch is from before its
+        update: so the best parameters by it are those that the epoch began with, or with mini-batches, whose cost is a
+        mean over the epoch, those that it ended with.
     min_delta : float, default 0
         By more than this is an improvement.
     mode : "min" or "max", optional
@@ -173,7 +180,8 @@ class EarlyStopping:
         self._patience = positive_integer(patience, "EarlyStopping: patience")
         self._restore = boolean(restore_best, "EarlyStopping: restore_best")
         self._best = _Best("EarlyStopping", monitor, mode, min_delta)
-        self._state: tuple[dict[str, Array], dict[str, Any]] | None = None  # of the model and of the optimizer
+        self._state: State | None = None  # of the best epoch
+        self._met: State | None = None  # of the epoch's beginning, where the cost is watched
         self.stopped = False
 
     @property
@@ -186,15 +194,21 @@ class EarlyStopping:
         """Where it was."""
         return self._best.epoch
 
-    def begin(self, figures: dict[str, bool | None]) -> None:
+    def begin(self, figures: dict[str, bool | None], model: Module, optimizer: Optimizer) -> None:
         """Start anew: `fit` calls it before the first epoch."""
         self._best.begin(figures)
         self._state, self.stopped = None, False
+        watches_cost = self._restore and self._best.monitor == COST
+        self._met = (model.state_dict(), optimizer.state_dict()) if watches_cost else None
 
     def __call__(self, now: Epoch) -> bool:
         """Whether it is time to stop."""
-        if self._best.improves(now):
-            self._state = (now.model.state_dict(), now.optimizer.state_dict()) if self._restore else None
+        improves = self._best.improves(now)
+        if self._restore and (improves or self._met is not None):
+            ended = now.model.state_dict(), now.optimizer.state_dict()
+            if improves:
+                self._state = ended if self._met is None or now.rng is not None else self._met
+            self._met = None if self._met is None else ended
         self.stopped = now.epoch - self.best_epoch >= self._patience
         return self.stopped
 
@@ -204,7 +218,7 @@ class EarlyStopping:
             of_model, of_optimizer = self._state
             now.model.load_state_dict(of_model)
             now.optimizer.load_state_dict(of_optimizer)
-        self._state = None
+        self._state = self._met = None
 
     def __repr__(self) -> str:
         return f"EarlyStopping({self._patience}, monitor={self._best.monitor!r})"
@@ -223,7 +237,8 @@ class Checkpoint:
     every : int, default 1
         After so many epochs each, and after the last one.
     best : str, optional
-        A figure, such as ``"validation_cost"``: only where it is the best so far.
+        A figure, such as ``"validation_cost"``: only where it is the best so far, of the epochs that `every` leaves.
+        The file is of the epoch's end, and its ``"cost"`` is from before its updates.
     mode : "min" or "max", optional
         Whether small values of it are the better ones. Needed for metrics that are functions of yours.
 
@@ -248,6 +263,12 @@ class Checkpoint:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
             raise TypeError(f"Checkpoint takes the path of a file, such as 'best.safetensors'; got {shown(path)}.")
         self._path = os.fspath(path)
+        for field in _FIELD.findall(self._path):
+            if field != "{epoch}":
+                raise ValueError(
+                    f"Checkpoint: {field} in {self._path!r} would be a part of the file's name as it stands: {{epoch}} "
+                    "alone becomes the number of the epoch."
+                )
         if Path(self._path).suffix in (".npz", ".npy", ".pt", ".pth", ".pkl"):
             raise ValueError(
                 f"Checkpoint: {self._path!r} would hold what its name denies: tg.save writes safetensors. Write "
@@ -259,11 +280,18 @@ class Checkpoint:
             raise ValueError("Checkpoint: mode= is for the figure that best= names.")
         self._written = -1
 
-    def begin(self, figures: dict[str, bool | None]) -> None:
+    def begin(self, figures: dict[str, bool | None], *_of: Any) -> None:
         """Start anew: `fit` calls it before the first epoch."""
         from tinygrad_dls.saving.container import library  # on first use, as `tinygrad_dls.save` is
 
         library()  # said before the training, not after an epoch, if it is missing
+        file = Path(self._path)  # and so are these
+        if file.is_dir():
+            raise ValueError(f"Checkpoint: {self._path!r} is a folder; name a file in it, such as best.safetensors.")
+        if "{epoch}" not in str(file.parent) and not file.parent.is_dir():
+            raise FileNotFoundError(
+                f"Checkpoint: there is no folder {str(file.parent)!r}. Make it first, or write elsewhere."
+            )
         self._written = -1
         if self._best is not None:
             self._best.begin(figures)

@@ -105,6 +105,10 @@ class History(Viewed):
         columns = self.columns
         return (_row(columns, epoch) for epoch in range(len(self)))
 
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a figure of this name, or a row."""
+        return key in self.columns if isinstance(key, str) else any(key == row for row in self)
+
     def __repr__(self) -> str:
         if not self.costs:
             return "History: no epochs" + (", interrupted" if self.interrupted else "")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
+from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.chunks import is_chunked
 from tinygrad_dls.nn.columns import refuse_frame
@@ -183,13 +184,13 @@ def fit(
                     label_smoothing=label_smoothing, validation=held_back, validation_weight=w_held, scores=scores,
                     compile=compile, client=client, changing=bool(callbacks),
                 )  # fmt: skip
-                _begin(callbacks, held_out)
+                _begin(callbacks, held_out, model, optimizer)
             else:
                 trial = tried(model, loss, X, Y, held_back)
                 held_out = (
                     None if held_back is None else Validation(given, held_back[0], held_back[1], w_held, trial, scores)
                 )
-                _begin(callbacks, held_out)
+                _begin(callbacks, held_out, model, optimizer)
                 Y = smoothed(label_smoothing, model, loss, X, Y)
                 steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)
                 batches = (steps.arrays,)
@@ -244,7 +245,7 @@ def _run(
                 assert given.model is not None
                 assert given.optimizer is not None
                 now = Epoch(epoch, cost, history[-1], history, given.model, given.optimizer, rng)
-                answers = [callback(now) for callback in callbacks]
+                answers = [_answer(callback, now) for callback in callbacks]
                 if any(answers):
                     break
         whole = True
@@ -261,13 +262,25 @@ def _run(
     return history
 
 
-def _begin(callbacks: Sequence[Callback], validation: Validation | None) -> None:
+def _answer(callback: Callback, now: Epoch) -> bool:
+    """Whether a callback ends the training."""
+    answer = callback(now)
+    if np.ndim(values(answer)):
+        name = getattr(callback, "__name__", type(callback).__name__)
+        raise TypeError(
+            f"fit: the callback {name} answered with {shown(answer)}; it ends the training by True, and answers "
+            "nothing, or False, to go on."
+        )
+    return bool(answer)
+
+
+def _begin(callbacks: Sequence[Callback], validation: Validation | None, model: Module, optimizer: Optimizer) -> None:
     """Tell callbacks that ask for it what will be known after each epoch."""
     asking = [callback.begin for callback in callbacks if hasattr(callback, "begin")]
     if asking:
         figures = {COST: False} | (validation.figures() if validation is not None else {})
         for begin in asking:
-            begin(figures)
+            begin(figures, model, optimizer)
 
 
 def _end(callbacks: Sequence[Callback], now: Epoch, whole: bool) -> None:
