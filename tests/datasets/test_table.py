@@ -1,5 +1,7 @@
 """DataFrames become tables, and class indices one-hot columns."""
 
+import copy
+import pickle
 import re
 
 import numpy as np
@@ -165,6 +167,26 @@ def test_a_table_gives_rows_as_scikit_learn_takes_them():
     assert X.flags.c_contiguous
 
 
+def test_a_table_without_a_target_says_how_to_have_its_rows():
+    row = from_frame(pd.DataFrame([ROW]), like=TABLE.recipe)
+    with pytest.raises(ValueError, match=re.escape("the table has no column 'sold', and so no Y. Its features as")):
+        row.rows  # noqa: B018
+
+
+@pytest.mark.parametrize("again", [lambda table: pickle.loads(pickle.dumps(table)), copy.deepcopy, copy.copy])
+def test_a_table_is_pickled_and_copied_whole(again):
+    other = again(TABLE)
+    np.testing.assert_array_equal(other.X, TABLE.X)
+    np.testing.assert_array_equal(other.Y, TABLE.Y)
+    assert other[2:] == TABLE[2:]
+    assert type(other.missing) is type(TABLE.missing)
+
+
+def test_a_table_is_saved_by_its_recipe(tmp_path):
+    with pytest.raises(TypeError, match=re.escape("Save how its features were made: table.recipe.")):
+        tg.save(tmp_path / "model.safetensors", tg.nn.LogisticRegression(4), table=TABLE)
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
@@ -176,7 +198,8 @@ def test_a_table_gives_rows_as_scikit_learn_takes_them():
         (ROW | {"price": 3}, "from_frame: the features of this recipe are size, rooms, city: 'price' is none of them."),
         ({"size": 1, "city": "Oslo"}, "'rooms' is missing."),
         (ROW | {"rooms": np.inf}, "row 0, column 'rooms': inf is not a finite number."),
-        (ROW | {"rooms": "five"}, "column 'rooms' is of "),
+        (ROW | {"rooms": "five"}, ", and holds numbers in the table that the recipe is of. Make numbers of it: "
+         "frame['rooms'] = pd.to_numeric(frame['rooms'])."),
         (ROW | {"sold": "perhaps"}, "column 'sold': 'perhaps' is none of the texts that the recipe knows: no, yes."),
         (ROW | {"sold": None}, "column 'sold': the cell is missing. Leave the column out to predict it, or leave"),
     ],
@@ -199,6 +222,17 @@ def test_rows_that_are_unlike_the_table_are_refused_with_row_and_column(row, mes
             TypeError,
             "like= takes the recipe of a table, like=table.recipe; got",
         ),
+        (TRAIN, {"like": TABLE.recipe | {"texts": {"city": 5}}}, TypeError, "the texts of 'city' of this one are 5"),
+        (
+            TRAIN,
+            {"like": TABLE.recipe | {"columns": [1]}},
+            TypeError,
+            "the columns of this one are [1], and no list of",
+        ),
+        (TRAIN, {"like": TABLE.recipe | {"columns": []}}, ValueError, "the columns of this one are []; it is damaged"),
+        (TRAIN, {"like": TABLE.recipe | {"classes": ["no", "no"]}}, ValueError, "the classes of this one are ['no', "),
+        (TRAIN, {"like": TABLE.recipe | {"means": {"size": "2"}}}, ValueError, "the mean of 'size' in this one is '2'"),
+        (TRAIN, {"like": TABLE.recipe | {"means": {"size": np.nan}}}, ValueError, "the mean of 'size' in this one is"),
         (TRAIN[:0], {"like": TABLE.recipe}, ValueError, "from_frame: the frame has no rows."),
         (TRAIN[["size", "size", "rooms", "city"]], {"like": TABLE.recipe}, ValueError, "'size' is named twice."),
     ],

@@ -7,6 +7,7 @@ model, and rows that come later become the same features, or are refused by row 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,11 @@ from tinygrad_dls.engine.errors import shown
 
 __all__ = ["from_frame"]
 
+_NO_FEATURE = (
+    "and no feature. If it holds categories, write one_hot=[{0!r}]; or make numbers of it, or leave it out: "
+    "ignore=[{0!r}]."
+)
+_MADE_OF_NUMBERS = "and holds numbers in the table that the recipe is of. Make numbers of it: frame[{0!r}] = pd.to_numeric(frame[{0!r}])."
 _PARTS = {"target": str, "classes": list, "columns": list, "ignore": list, "texts": dict, "means": dict}
 
 
@@ -112,9 +118,24 @@ def _checked(like: Any) -> dict[str, Any]:
     """A recipe, if it is one."""
     if isinstance(like, Table):
         raise TypeError("from_frame: like= takes the recipe of a table: like=table.recipe.")
+    who = "from_frame: like= takes the recipe of a table, like=table.recipe"
     if not isinstance(like, Mapping) or not all(isinstance(like.get(name), kind) for name, kind in _PARTS.items()):
-        raise TypeError(f"from_frame: like= takes the recipe of a table, like=table.recipe; got {shown(like)}.")
+        raise TypeError(f"{who}; got {shown(like)}.")
+    for what, names in _lists(like):
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError(f"{who}; {what} of this one are {shown(names)}, and no list of texts.")
+        if len(set(names)) < len(names) or (not names and what == "the columns"):
+            raise ValueError(f"{who}; {what} of this one are {shown(names)}; it is damaged, or not one of a table.")
+    for name, mean in like["means"].items():
+        if not isinstance(mean, (int, float)) or not math.isfinite(mean):
+            raise ValueError(f"{who}; the mean of {name!r} in this one is {shown(mean)}, and no finite number.")
     return dict(like)
+
+
+def _lists(recipe: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The lists of texts of a recipe, and what they are."""
+    own = [(f"the {name}", recipe[name]) for name in ("columns", "classes", "ignore")]
+    return own + [(f"the texts of {name!r}", texts) for name, texts in recipe["texts"].items()]
 
 
 def _like(frame: Any, header: list[str], recipe: dict[str, Any]) -> Table:
@@ -139,7 +160,7 @@ def _like(frame: Any, header: list[str], recipe: dict[str, Any]) -> Table:
             _refuse_missing(
                 frame, name, f"The recipe has no mean for it: it was made without missing={{{name!r}: 'mean'}}."
             )
-        row = _numbers(frame, name).values
+        row = _numbers(frame, name, _MADE_OF_NUMBERS).values
         if absent := int(np.count_nonzero(np.isnan(row))):
             missing[name] = absent
             row = np.where(np.isnan(row), means[name], row)
@@ -149,7 +170,8 @@ def _like(frame: Any, header: list[str], recipe: dict[str, Any]) -> Table:
     if target in header:
         _refuse_missing(frame, target, "Leave the column out to predict it, or leave out the row.")
         classes = recipe["classes"]
-        Y = (_numbered(frame, target, classes) if classes else _numbers(frame, target).values)[None, :]
+        row = _numbered(frame, target, classes) if classes else _numbers(frame, target, _MADE_OF_NUMBERS).values
+        Y = row[None, :]
     return Table(np.array(rows), Y, tuple(names), target, tuple(recipe["classes"]), MappingProxyType(missing), recipe)
 
 
@@ -203,14 +225,11 @@ def _texts(frame: Any, name: str) -> Column:
     return sorted_texts(numbers, list(known))
 
 
-def _numbers(frame: Any, name: str) -> Column:
+def _numbers(frame: Any, name: str, advice: str = _NO_FEATURE) -> Column:
     """A column of finite numbers; what is missing is NaN."""
     series = frame[name]
     if not _is_numeric(series) and not _absent(frame, name).all():
-        raise ValueError(
-            f"from_frame: column {name!r} is of {series.dtype}, and no feature. If it holds categories, write "
-            f"one_hot=[{name!r}]; or make numbers of it, or leave it out: ignore=[{name!r}]."
-        )
+        raise ValueError(f"from_frame: column {name!r} is of {series.dtype}, {advice.format(name)}")
     x = series.to_numpy(dtype=float, na_value=np.nan)
     if np.isinf(x).any():
         i = int(np.isinf(x).argmax())

@@ -60,7 +60,18 @@ class Table(NamedTuple):
     @property
     def rows(self) -> tuple[FloatArray, Any]:
         """``X.T`` and ``Y[0]``: the examples as rows, as scikit-learn's functions and estimators take them."""
+        if not len(self.Y):
+            raise ValueError(f"the table has no column {self.target!r}, and so no Y. Its features as rows: table.X.T.")
         return np.ascontiguousarray(self.X.T), self.Y[0]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (tuple(dict(x) if isinstance(x, MappingProxyType) else x for x in self),)
+
+
+def _unpacked(parts: tuple[Any, ...]) -> Table:
+    """A table that was pickled or copied: neither is there of what only shows a dict."""
+    table = Table(*parts)
+    return table._replace(missing=MappingProxyType(dict(table.missing)))
 
 
 class Column(NamedTuple):

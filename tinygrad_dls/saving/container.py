@@ -95,6 +95,8 @@ class Parts:
             advice = " Save the generator that it draws from: rng = np.random.default_rng(0), and save(..., rng=rng)."
         elif hasattr(x, "costs"):
             advice = " Save its lists, such as history.costs."
+        elif hasattr(x, "recipe"):
+            advice = " Save how its features were made: table.recipe."
         raise TypeError(
             f"save: {where} is {shown(x)}, and a file holds numbers, texts, arrays, random generators, and lists, "
             f"tuples and dicts (by texts) of them.{advice}"
