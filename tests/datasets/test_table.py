@@ -198,7 +198,7 @@ def test_a_table_is_saved_by_its_recipe(tmp_path):
         (ROW | {"price": 3}, "from_frame: the features of this recipe are size, rooms, city: 'price' is none of them."),
         ({"size": 1, "city": "Oslo"}, "'rooms' is missing."),
         (ROW | {"rooms": np.inf}, "row 0, column 'rooms': inf is not a finite number."),
-        (ROW | {"rooms": "five"}, ", and holds numbers in the table that the recipe is of. Make numbers of it: "
+        (ROW | {"rooms": "five"}, ", and held numbers in the recipe's table. Make numbers of it: "
          "frame['rooms'] = pd.to_numeric(frame['rooms'])."),
         (ROW | {"sold": "perhaps"}, "column 'sold': 'perhaps' is none of the texts that the recipe knows: no, yes."),
         (ROW | {"sold": None}, "column 'sold': the cell is missing. Leave the column out to predict it, or leave"),

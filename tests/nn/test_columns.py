@@ -88,12 +88,50 @@ def test_where_names_would_be_lost_a_frame_is_refused_even_if_its_shape_would_do
 def test_the_error_says_what_to_write():
     text = (
         "fit: X is a DataFrame, whose rows are examples, and the names of its columns would be lost. Let the model "
-        "begin with tg.nn.Standardizer.of(frame), which keeps and checks them; or write frame.to_numpy(float).T."
+        "be a tg.nn.Sequential or tg.nn.Classifier whose first layer is tg.nn.Standardizer.of(frame), which keeps and "
+        "checks them; or write frame.to_numpy(float).T."
     )
     with pytest.raises(TypeError, match=re.escape(text)):
         fit_of(network(False), SQUARE, Y3)
     with pytest.raises(TypeError, match=re.escape("layer1 (Linear 3 -> 1): X is a DataFrame")):
         network(False)(FRAME)  # whose shape would be wrong, too
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("train_test_split", "Make a table of it, and split that: train_test_split(tg.datasets.from_frame(frame, targ"),
+        ("compiled function", "Pass frame.to_numpy(float).T, or its columns, each as an argument of its own."),
+    ],
+)
+def test_where_there_is_no_model_the_error_speaks_of_none(name, advice):
+    with pytest.raises(TypeError, match=re.escape(f"names of its columns would be lost. {advice}")):
+        REFUSED[name](SQUARE)
+
+
+SERIES = pd.Series([1.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "who", "name"),
+    [
+        (lambda y: fit_of(network(False), X, y), "fit", "Y"),
+        (lambda y: fit_of(network(False), X, Y, validation=(X, y)), "fit", "Y"),
+        (lambda y: fit_of(network(False), X, Y, sample_weight=y), "fit", "sample_weight"),
+        (lambda y: tg.minibatches(X, y, 2, rng=0), "minibatches", "Y"),
+        (lambda y: tg.datasets.train_test_split(X, y, rng=0), "train_test_split", "Y"),
+        (lambda y: tg.accuracy(Y, y), "accuracy", "Y"),
+        (lambda y: tg.confusion_matrix(Y, y), "confusion_matrix", "Y"),
+    ],
+)
+def test_a_series_is_no_row_and_the_error_says_how_to_make_one(call, who, name):
+    text = (
+        f"{who}: {name} is a Series, (3,); expected (1, m): examples are columns. Write "
+        f"{name}.to_numpy().reshape(1, -1)."
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        call(SERIES)
+    assert SERIES.to_numpy().reshape(1, -1).shape == (1, 3)
 
 
 @pytest.mark.parametrize("call", [fit_of, lambda model, x, y: tg.compile(model, LOGITS, sgd(model))(x, y)])

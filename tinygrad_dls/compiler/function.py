@@ -31,6 +31,8 @@ from tinygrad_dls.nn.labels import Check, check_once
 
 __all__ = ["CompiledFunction"]
 
+_OF_A_FRAME = "Pass frame.to_numpy(float).T, or its columns, each as an argument of its own."
+
 
 class CompiledFunction(Compiled):
     """A recorded function of arrays, made by `tinygrad_dls.compile`.
@@ -56,7 +58,7 @@ class CompiledFunction(Compiled):
         """What the function gives for these arrays: new arrays each time."""
         for i, x in enumerate(arguments):
             if x.__class__ is not np.ndarray:
-                refuse_frame(x, "a compiled function", f"argument {i + 1}")
+                refuse_frame(x, "a compiled function", f"argument {i + 1}", _OF_A_FRAME)
         arrays = [as_array(values(x), f"argument {i + 1}") for i, x in enumerate(arguments)]
         types = tuple((x.shape, x.dtype, on_device(x)) for x in arrays)
         with self._lock:

@@ -23,7 +23,9 @@ _NO_FEATURE = (
     "and no feature. If it holds categories, write one_hot=[{0!r}]; or make numbers of it, or leave it out: "
     "ignore=[{0!r}]."
 )
-_MADE_OF_NUMBERS = "and holds numbers in the table that the recipe is of. Make numbers of it: frame[{0!r}] = pd.to_numeric(frame[{0!r}])."
+_MADE_OF_NUMBERS = (
+    "and held numbers in the recipe's table. Make numbers of it: frame[{0!r}] = pd.to_numeric(frame[{0!r}])."
+)
 _PARTS = {"target": str, "classes": list, "columns": list, "ignore": list, "texts": dict, "means": dict}
 
 

@@ -11,10 +11,15 @@ from tinygrad_dls.datasets.table import Table
 from tinygrad_dls.engine.arrays import Array, as_array, boolean, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
-from tinygrad_dls.nn.columns import refuse_frame
+from tinygrad_dls.nn.columns import refuse_frame, refuse_series
 from tinygrad_dls.nn.init import generator
 
 __all__ = ["train_test_split"]
+
+_OF_A_FRAME = (
+    "Make a table of it, and split that: train_test_split(tg.datasets.from_frame(frame, target='...'), rng=0); or "
+    "write frame.to_numpy(float).T."
+)
 
 
 @overload
@@ -64,7 +69,8 @@ def train_test_split(X: Any, Y: Any = None, *, test: float = 0.25, rng: Any = No
         raise TypeError("train_test_split: Y is missing. Write train_test_split(X, Y, rng=0).")
     else:
         for a, name in ((X, "X"), (Y, "Y")):
-            refuse_frame(a, "train_test_split", name)
+            refuse_frame(a, "train_test_split", name, _OF_A_FRAME)
+            refuse_series(a, "train_test_split", name)
         x, y = (as_array(values(a), f"train_test_split: {name}") for name, a in (("X", X), ("Y", Y)))
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(

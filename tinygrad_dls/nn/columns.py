@@ -12,7 +12,7 @@ import numpy as np
 
 from tinygrad_dls.engine.errors import flattened, shown
 
-__all__ = ["is_frame", "named", "not_columns", "refuse_frame"]
+__all__ = ["is_frame", "named", "not_columns", "refuse_frame", "refuse_series"]
 
 
 def is_frame(x: Any) -> bool:
@@ -20,8 +20,14 @@ def is_frame(x: Any) -> bool:
     return hasattr(type(x), "to_numpy") and hasattr(x, "columns")
 
 
-def refuse_frame(x: Any, who: str, name: str) -> None:
-    """Refuse a DataFrame where there is no place for the names of its columns.
+_ADVICE = (
+    "Let the model be a tg.nn.Sequential or tg.nn.Classifier whose first layer is tg.nn.Standardizer.of(frame), which "
+    "keeps and checks them; or write frame.to_numpy(float).T."
+)
+
+
+def refuse_frame(x: Any, who: str, name: str, advice: str = _ADVICE) -> None:
+    """Refuse a DataFrame where there is no place for the names of its columns; `advice` says what to do.
 
     Raises
     ------
@@ -35,9 +41,23 @@ def refuse_frame(x: Any, who: str, name: str) -> None:
             f"{who}: Y is a DataFrame, whose rows are examples; Y has them as columns. Write frame.to_numpy().T."
         )
     raise TypeError(
-        f"{who}: {name} is a DataFrame, whose rows are examples, and the names of its columns would be lost. Let the "
-        "model begin with tg.nn.Standardizer.of(frame), which keeps and checks them; or write frame.to_numpy(float).T."
+        f"{who}: {name} is a DataFrame, whose rows are examples, and the names of its columns would be lost. {advice}"
     )
+
+
+def refuse_series(x: Any, who: str, name: str) -> None:
+    """Refuse a Series of pandas, which has no columns, where each example has one.
+
+    Raises
+    ------
+    ValueError
+        That says what to write.
+    """
+    if hasattr(type(x), "to_numpy") and np.ndim(x) == 1:
+        raise ValueError(
+            f"{who}: {name} is a Series, {np.shape(x)}; expected (1, m): examples are columns. Write "
+            f"{name}.to_numpy().reshape(1, -1)."
+        )
 
 
 def named(X: Any, who: str) -> tuple[tuple[str, ...], Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
 from tinygrad_dls.engine.errors import flattened
 from tinygrad_dls.engine.tensor import values
-from tinygrad_dls.nn.columns import refuse_frame
+from tinygrad_dls.nn.columns import refuse_frame, refuse_series
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.nn.labels import prepare_weights
 
@@ -51,6 +51,7 @@ class minibatches:  # noqa: N801  # called like a function, and iterated over
         self._batch_size = positive_integer(batch_size, "minibatches: batch_size")
         for x, name in ((X, "X"), (Y, "Y")):
             refuse_frame(x, "minibatches", name)
+            refuse_series(x, "minibatches", name)
         X, Y = as_array(values(X), "minibatches: X"), as_array(values(Y), "minibatches: Y")
         if len(X.shape) != 2 or len(Y.shape) != 2 or X.shape[1] != Y.shape[1]:
             raise ValueError(

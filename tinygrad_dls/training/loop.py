@@ -14,7 +14,7 @@ from tinygrad_dls.engine.arrays import Array, as_array, positive_integer
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.chunks import is_chunked
-from tinygrad_dls.nn.columns import refuse_frame
+from tinygrad_dls.nn.columns import refuse_frame, refuse_series
 from tinygrad_dls.nn.init import generator
 from tinygrad_dls.nn.models import columns_of
 from tinygrad_dls.nn.module import Module
@@ -322,6 +322,7 @@ def _examples(X: Array, Y: Array, dtype: np.dtype[Any], which: str) -> tuple[Arr
     """X and Y as arrays of the model's dtype, with an equal number of columns; class indices stay integers."""
     for x, name in ((X, "X"), (Y, "Y")):
         refuse_frame(x, "fit", name)
+        refuse_series(x, "fit", name)
     X, Y = as_array(values(X), "fit: X"), as_array(values(Y), "fit: Y")
     check_columns_of(X, Y, which)
     # what is infinite in the model's dtype is named below

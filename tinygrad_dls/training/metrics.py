@@ -9,6 +9,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.nn.columns import refuse_series
 from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
 
@@ -79,6 +80,7 @@ def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
 
 def _checked(predictions: Array, Y: Array, several: bool = True) -> tuple[Array, Array]:
     """Predictions that are classes, or several labels, and labels in as many columns."""
+    refuse_series(Y, "accuracy" if several else "confusion_matrix", "Y")
     predictions = to_host(as_array(values(predictions), "predictions"))  # scores are of the host
     Y = to_host(as_array(values(Y), "Y"))
     labels = several and predictions.ndim == 2 and predictions.shape[0] > 1 and predictions.shape == Y.shape

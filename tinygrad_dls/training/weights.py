@@ -12,6 +12,7 @@ from tinygrad_dls.engine.arrays import Array, as_array, real_number
 from tinygrad_dls.engine.devices import like, to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
+from tinygrad_dls.nn.columns import refuse_series
 from tinygrad_dls.nn.labels import check_any_weight, check_weights, prepare_weights
 from tinygrad_dls.training.metrics import are_whole
 
@@ -36,6 +37,7 @@ def weights_of(sample_weight: Any, class_weight: Any, Y: Array, dtype: np.dtype[
 
 def weights_of_examples(sample_weight: Any, m: int, dtype: np.dtype[Any], who: str) -> Array:
     """Weights as they were passed, checked; `who` begins the error."""
+    refuse_series(sample_weight, who, "sample_weight")
     weights = as_array(values(sample_weight), f"{who}: sample_weight")
     try:
         checked: Array = prepare_weights(weights, (1, m), dtype)
