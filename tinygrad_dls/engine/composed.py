@@ -278,7 +278,17 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
     if axis is None:
         return getitem(reshape(x, -1), indices)
     (axis,) = axes_of(axis, x.ndim)
-    places = np.ogrid[tuple(slice(n) for n in indices.shape)]
+    if indices.ndim != x.ndim:
+        raise ValueError(
+            f"np.take_along_axis: the indices are {indices.shape}, the array is {x.shape}; expected as many axes."
+        )
+    pairs = enumerate(zip(indices.shape, x.shape, strict=True))
+    if any(i != axis and n != size and 1 not in (n, size) for i, (n, size) in pairs):
+        raise IndexError(
+            f"np.take_along_axis: the indices are {indices.shape}, the array is {x.shape}; but for axis {axis}, they "
+            "are as long as it, or 1."
+        )
+    places = np.ogrid[tuple(slice(n) for n in x.shape)]  # along which indices of length 1 are broadcast
     return getitem(x, tuple(indices if i == axis else place for i, place in enumerate(places)))
 
 

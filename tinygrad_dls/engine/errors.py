@@ -5,6 +5,7 @@ NumPy's "operands could not be broadcast" helps nobody at 1 a.m. Nothing here kn
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import Any
 
@@ -98,6 +99,12 @@ def _mixed(args: tuple[Any, ...]) -> str:
         f"{name} lies on a device ({called_kind(array)}), and {here} is NumPy's. Move one of them by name: "
         f"{library}.asarray(x) takes an array to the device, x.get() back, and model.to({library}.asarray) a model."
     )
+
+
+def unknown_keyword(error: TypeError) -> str | None:
+    """The keyword that a Python function did not know, if that is what the error says."""
+    found = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))
+    return None if found is None else found[1]
 
 
 def not_differentiated(function: str) -> TypeError:

@@ -704,7 +704,13 @@ def _method(function: Any) -> Any:
     return lambda x, *args, **options: function(x, *args, **options)
 
 
-def _method_reshape(x: Tensor, *shape: Any) -> Any:
+def _method_flatten(x: Tensor, *order: Any, **options: Any) -> Any:
+    return np.ravel(x, *order, **options) if order or options else reshape(x, -1)
+
+
+def _method_reshape(x: Tensor, *shape: Any, **options: Any) -> Any:
+    if options:
+        raise TypeError(f"reshape: the keyword {next(iter(options))} is not supported on a Tensor; transpose it first.")
     return reshape(x, shape[0] if len(shape) == 1 else shape)
 
 
@@ -750,7 +756,7 @@ def _attach() -> None:
     others: dict[str, Any] = {
         "__neg__": negative, "__invert__": lambda x: np.bitwise_not(x),
         "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
-        "flatten": lambda x: reshape(x, -1), "tolist": lambda x: values(x).tolist(),
+        "flatten": _method_flatten, "tolist": lambda x: values(x).tolist(),
         "T": property(transpose), "reshape": _method_reshape, "transpose": _method_transpose,
         "_scatter": lambda dz, index, shape: _scatter(dz, index=index, shape=shape),
     }  # fmt: skip
