@@ -253,6 +253,12 @@ def test_standardised_within_the_model_it_learns_what_it_does_of_standardised_fe
     assert regressor.score(X, X[:, 0] / X[:, 0].std()) > 0.9
 
 
+def test_weights_of_examples_have_no_say_in_what_it_standardises_by():
+    X, y = load_breast_cancer(return_X_y=True)
+    weighted = quick(standardize=True, epochs=1).fit(X, y, sample_weight=1.0 + y).model_.layers[0]
+    np.testing.assert_allclose(weighted.mean[:, 0], X.mean(axis=0))
+
+
 def test_the_examples_held_back_are_not_what_it_standardises_by():
     X, y = load_breast_cancer(return_X_y=True)
     layer = quick(standardize=True, early_stopping=True, epochs=1).fit(X, y).model_.layers[0]

@@ -324,7 +324,8 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         Where the first weights, the order of the examples and those held back are drawn from.
     standardize : bool, default False
         Whether ``model_`` begins with a `tinygrad_dls.nn.Standardizer` of the examples that it is trained on, which is
-        saved and exported with it, and keeps the names of a DataFrame's columns.
+        saved and exported with it, and keeps the names of a DataFrame's columns. Its means are
+        of the rows as they stand, whatever they weigh.
     warm_start : bool, default False
         Whether `fit` trains the model further that an earlier one has left.
 
