@@ -93,15 +93,18 @@ if TYPE_CHECKING:
     from tinygrad_dls.reports.report import report
     from tinygrad_dls.saving import load, save
     from tinygrad_dls.source import numpy_source
+    from tinygrad_dls.training.rates import LearningRates, learning_rates
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AnomalyError", "Checkpoint", "EarlyStopping", "History", "Tensor", "abs", "accuracy", "add", "astype",
+    "AnomalyError", "Checkpoint", "EarlyStopping", "History", "LearningRates", "Tensor", "abs", "accuracy", "add",
+    "astype",
     "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "broadcast_to", "check", "clip",
     "compile", "concatenate", "confusion_matrix", "cos", "cumsum", "datasets", "derive", "detect_anomaly", "divide",
     "dot", "draw", "dropout", "exp", "expand_dims", "expm1", "fit", "fused_loss", "getitem", "grad", "hessian", "hvp",
-    "init", "jacobian", "l2", "load", "log", "log1p", "log_softmax", "logsumexp", "matmul", "max", "maximum", "mean",
+    "init", "jacobian", "l2", "learning_rates", "load", "log", "log1p", "log_softmax", "logsumexp", "matmul",
+    "max", "maximum", "mean",
     "mean_squared_error", "min", "minibatches", "minimum", "multiply", "negative", "nn", "no_grad", "numpy_source",
     "onnx", "op", "optim", "power", "prod", "relu", "report", "reshape", "save", "sigmoid", "sin", "smooth_labels",
     "softmax",
@@ -118,6 +121,8 @@ _ON_FIRST_USE = {  # training does not need them
     "detect_anomaly": "tinygrad_dls.check.anomaly",
     "derive": "tinygrad_dls.derivations.derive",
     "draw": "tinygrad_dls.drawing.draw",
+    "LearningRates": "tinygrad_dls.training.rates",
+    "learning_rates": "tinygrad_dls.training.rates",
     "load": "tinygrad_dls.saving",
     "numpy_source": "tinygrad_dls.source",
     "onnx": "tinygrad_dls.onnx",

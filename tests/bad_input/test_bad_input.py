@@ -106,7 +106,7 @@ def kinds_of(place):
 
 # Public, and not in the table: what takes nothing, or nothing but names, modes and other people's functions.
 WITHOUT_ARRAYS = {
-    "AnomalyError", "detect_anomaly", "History", "History.plot", "History.to_csv", "History.__getitem__",
+    "AnomalyError", "detect_anomaly", "LearningRates", "History", "History.plot", "History.to_csv", "History.__getitem__",
     "EarlyStopping", "EarlyStopping.begin", "EarlyStopping.__call__", "EarlyStopping.end",  # tested beside them
     "Checkpoint", "Checkpoint.begin", "Checkpoint.__call__", "Checkpoint.end", "no_grad", "op", "fused_loss",
     "nn.Module", "datasets.Table",

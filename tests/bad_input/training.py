@@ -25,6 +25,14 @@ def trained(X, Y, epochs=2, batch_size=None, rng=None, **options):
     return [p.data for p in model.parameters()]
 
 
+def rates_of(X, Y, steps=10, **options):
+    model = tg.nn.LogisticRegression(3)
+    optimizer = tg.optim.SGD(model.parameters(), 0.1)
+    with unchanged(model, optimizer):
+        return tg.learning_rates(model, X, Y, loss=tg.binary_cross_entropy_with_logits, optimizer=optimizer,
+                                 steps=steps, **{"lowest": 0.001, "highest": 0.1} | options).costs  # fmt: skip
+
+
 Y15 = np.array([[0, 1, 1, 0, 1]])
 
 
@@ -39,6 +47,26 @@ def trained_by_hand(X, Y, epochs=2, w=None):
     return [W, b]
 
 
+def rates_by_hand(X, Y, steps=10):
+    trained_by_hand(X, Y)
+    if count(steps) < 10:
+        raise ValueError
+    W, b, costs = np.zeros((1, 3)), np.zeros((1, 1)), []
+    for rate in np.geomspace(0.001, 0.1, steps):
+        costs.append(cross_entropy_with_logits(W @ X + b, Y))
+        dZ = (1 / (1 + np.exp(-(W @ X + b))) - Y) / X.shape[1]
+        W, b = W - rate * dZ @ X.T, b - rate * dZ.sum(axis=1, keepdims=True)
+    return costs
+
+
+call("learning_rates", A(X35, role="X"), A(Y15, role="Y"), run=rates_of, reference=rates_by_hand,
+     names=("layer1", "fit"))  # fmt: skip
+call("learning_rates", Place("steps", 12, lambda good: [bad for bad in scalars_instead(good) if bad.label not in LONG]),
+     run=lambda steps: rates_of(X35, Y15, steps), reference=lambda steps: rates_by_hand(X35, Y15, steps))  # fmt: skip
+call("learning_rates", O("lowest", 0.001), O("highest", 0.1),
+     run=lambda low, high: rates_of(X35, Y15, lowest=low, highest=high),
+     reference=lambda low, high: rates_by_hand(X35, Y15) if (number(low), number(high)) == (0.001, 0.1)
+         else rates_of(X35, Y15, lowest=float(low), highest=float(high)))  # fmt: skip
 call("fit", A(X35, role="X"), A(Y15, role="Y"), run=trained, reference=trained_by_hand, names=("layer1",))
 call("fit", A(X35, role="X"), A(Y15, role="Y"), names=("layer1", "validation data"), reference=lambda X, Y: (
      trained_by_hand(X, Y), trained_by_hand(X35, Y15))[1],

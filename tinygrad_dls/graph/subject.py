@@ -63,6 +63,9 @@ WAYS = {
     "report": _looking("report", needs=("inputs", "loss")),
     "compile": Ways("", "compile(f)", ("compile(model, loss, optimizer)",), ("loss", "optimizer")),
     "fit": Ways("", "", ("fit(model, X, Y, loss=..., optimizer=...)",), ("inputs", "loss", "optimizer")),
+    "learning_rates": Ways(
+        "", "", ("learning_rates(model, X, Y, loss=..., optimizer=...)",), ("inputs", "loss", "optimizer")
+    ),
     "onnx.export": Ways("", "onnx.export(f, path, X)", ("onnx.export(model, path, X)",), ("inputs",), single=False),
     "summary": Ways("", "", ("model.summary(X)",), (), single=False),
     "diagnose": Ways("", "", ("diagnose(model, X, Y, gradients, loss=...)",), ("inputs",)),

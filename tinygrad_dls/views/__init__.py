@@ -15,7 +15,7 @@ __all__ = ["html_of"]
 _VIEWS = {
     "Tensor": "tensors",
     "Module": "models", "Summary": "models",
-    "History": "histories",
+    "History": "histories", "LearningRates": "rates",
     "GradCheck": "checks", "Diagnosis": "checks",
     "Compiled": "compiled",
 }  # fmt: skip
