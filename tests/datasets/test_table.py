@@ -62,6 +62,9 @@ def test_targets_of_any_kind_of_column(column, expected, classes):
         (pd.DataFrame({0: [1.0], "price": [1.0]}), {}, ValueError, "the columns need names, got [0, 'price']"),
         (FRAME.assign(city=[1.5, "a", "b"]), {"one_hot": ["city"], "missing": "drop"}, ValueError,
          "row 'a', column 'city': 1.5 is no text. Write frame['city'].astype(str)."),
+        (FRAME.assign(**{"Unnamed: 0": 1})[["Unnamed: 0", "rooms", "price"]], {}, ValueError, "from_frame: column "
+         "'Unnamed: 0' has no name, and is no feature then. If it is the row numbers, which pandas writes without "
+         "index=False, leave it out: ignore=['Unnamed: 0']; or else name it."),
         ({"a": [1.0]}, {}, TypeError, "from_frame takes a pandas DataFrame, got {'a': [1.0]}"),
         (np.ones((2, 2)), {}, TypeError, "from_frame takes a pandas DataFrame, got array("),
         (FRAME["price"], {}, TypeError, "from_frame takes a pandas DataFrame"),

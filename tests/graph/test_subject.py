@@ -49,6 +49,10 @@ def fit(target, *inputs, loss=None, optimizer=None):
     return tg.fit(target, *(inputs or (X, Y)), loss=loss, optimizer=optimizer, epochs=1)
 
 
+def learning_rates(target, *inputs, loss=None, optimizer=None):
+    return tg.learning_rates(target, *(inputs or (X, Y)), loss=loss, optimizer=optimizer)
+
+
 def diagnose(target, *inputs, **options):
     return tg.check.diagnose(target, *(inputs or (X, Y)), {"dW1": np.ones((4, 2))}, **options)
 
@@ -68,13 +72,14 @@ CALLS = {
     "report": tg.report,
     "compile": compile,
     "fit": fit,
+    "learning_rates": learning_rates,
     "diagnose": diagnose,
     "onnx.export": export,
     "summary": summary,
 }
 LOOKING = ["draw", "derive", "numpy_source", "report"]  # at a graph, whoever made it
 COSTS = ["derive", "numpy_source", "report"]
-STEPS = ["compile", "fit"]
+STEPS = ["compile", "fit", "learning_rates"]
 ALL = list(CALLS)
 OF_FUNCTIONS = [*LOOKING, "compile"]
 
@@ -88,6 +93,7 @@ TRAINED = {
     **{name: f"{name}(model, X, Y, loss=...)" for name in LOOKING},
     "compile": "compile(model, loss, optimizer)",
     "fit": "fit(model, X, Y, loss=..., optimizer=...)",
+    "learning_rates": "learning_rates(model, X, Y, loss=..., optimizer=...)",
     "diagnose": "diagnose(model, X, Y, gradients, loss=...)",
     "onnx.export": "onnx.export(model, path, X)",
     "summary": "model.summary(X)",
@@ -298,3 +304,15 @@ def test_a_cost_a_function_and_a_model_are_told_apart():
     given = subject("derive", MODEL, (X, Y), LOGITS)
     assert (given.cost, given.model) == (None, MODEL)
     assert given.function(X, Y).item() == J.item()
+
+
+@pytest.mark.parametrize("call", [tg.draw, tg.derive, tg.numpy_source, tg.report, lambda f, p: tg.compile(f)(p)])
+def test_arrays_in_a_dict_are_to_be_passed_one_by_one(call):
+    with pytest.raises(TypeError, match=r"(is a dict|holds dict).* one by one, each as an argument of its own\."):
+        call(lambda p: np.sum(p["W"] ** 2), {"W": np.ones((1, 2))})
+
+
+def test_arrays_in_a_list_are_to_be_passed_one_by_one():
+    text = "draw: p is a list, whose arrays have no graph. Pass them one by one, each as an argument of its own."
+    with pytest.raises(TypeError, match=re.escape(text)):
+        tg.draw(lambda p: np.sum(p[0] @ p[1]), [np.ones((1, 2)), np.ones((2, 1))])

@@ -140,6 +140,12 @@ def test_labels_of_a_frame_are_refused(call):
         call(network(False), X[:, :1], pd.DataFrame({"y": [1.0]}))
 
 
+def test_row_numbers_that_pandas_wrote_are_not_standardised():
+    text = "Standardizer.of: column 'Unnamed: 0' has no name, and is no feature then. If it is the row numbers, which"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        nn.Standardizer.of(FRAME.assign(**{"Unnamed: 0": range(len(FRAME))}))
+
+
 def test_other_columns_than_the_models_are_named():
     with pytest.raises(ValueError, match="features age, debt, share: 'share' is missing; 'income' is none of them"):
         fitted(FRAME.rename(columns={"share": "income"}))

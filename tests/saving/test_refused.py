@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -409,3 +410,11 @@ def test_a_saved_file_says_what_it_holds(path):
     model = copy.deepcopy(MODEL)
     tg.save(path, model, epoch=3, rng=np.random.default_rng(0))
     assert repr(tg.load(path)) == "Saved: Classifier; extra: epoch, rng"
+
+
+def test_a_place_that_cannot_be_is_named_as_it_was_written(tmp_path):
+    model = nn.LogisticRegression(2)
+    with pytest.raises(FileNotFoundError, match=re.escape(f"save: there is no folder '{tmp_path / 'no'}'. Make it")):
+        tg.save(tmp_path / "no" / "model.safetensors", model)
+    with pytest.raises(IsADirectoryError, match=re.escape(f"save: '{tmp_path}' is a folder; name a file in it")):
+        tg.save(tmp_path, model)

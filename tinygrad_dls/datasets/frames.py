@@ -16,6 +16,7 @@ import numpy as np
 
 from tinygrad_dls.datasets.table import Chosen, Column, FloatArray, Missing, Table, assemble, sorted_texts
 from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.nn.columns import is_nameless
 
 __all__ = ["from_frame"]
 
@@ -93,6 +94,12 @@ def from_frame(
     if target is None:
         raise TypeError("from_frame: target= is missing, the column to predict; or write like=table.recipe.")
     chosen = Chosen(header, target, ignore, one_hot, "from_frame")
+    for name in chosen.features:
+        if is_nameless(name):
+            raise ValueError(
+                f"from_frame: column {name!r} has no name, and is no feature then. If it is the row numbers, which "
+                f"pandas writes without index=False, leave it out: ignore=[{name!r}]; or else name it."
+            )
     policies = chosen.policies(missing)
     features: dict[str, Column | int] = {}
     numbers: list[FloatArray] = []

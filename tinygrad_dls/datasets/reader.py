@@ -19,6 +19,7 @@ import numpy as np
 from tinygrad_dls.datasets.at_once import MISSING, Columns, read_at_once
 from tinygrad_dls.datasets.table import Chosen, Column, Missing, Table, sorted_texts
 from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.nn.columns import is_nameless
 
 __all__ = ["read_csv"]
 
@@ -194,7 +195,7 @@ def _check_header(header: list[str], target: str, ignore: Sequence[str], path: A
     if target not in header:
         _refuse_separator(header, path, sep)
     for position, name in enumerate(header, 1):
-        if re.fullmatch(r"(Unnamed: \d+(\.\d+)*(_level_\d+)?)?", name) and name != target and name not in ignore:
+        if is_nameless(name) and name != target and name not in ignore:
             raise ValueError(
                 f"{path}, line 1: column {position} has no name, and is no feature then. If it is the row numbers, "
                 f"which pandas writes without index=False, leave it out: ignore=[{name!r}]; or else name it."

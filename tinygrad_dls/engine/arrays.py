@@ -46,7 +46,9 @@ def as_array(data: Any, name: str | None = None) -> Array:
     if kind == "c":
         raise TypeError(f"{called(name)} has dtype {data.dtype}: it is complex; costs must be real. Use .real or abs.")
     holds = f" It holds {type(data.flat[0]).__name__}." if kind == "O" and data.size else ""
-    advice = "" if kind == "O" and not data.ndim else " Convert it with .astype(float)."  # a dict, None, a generator
+    advice = "" if kind == "O" and not data.ndim else " Convert it with .astype(float)."  # None, a generator
+    if kind == "O" and not data.ndim and isinstance(data.item(), dict):
+        advice = " Pass its arrays one by one, each as an argument of its own."
     raise TypeError(f"{called(name)} has dtype {data.dtype}, and is not numeric.{holds}{advice}")
 
 

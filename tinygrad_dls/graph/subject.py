@@ -238,6 +238,12 @@ class Subject:
         single = self.ways.single
         if isinstance(J, Tensor) and (J.shape == () or not single):
             return J
+        for x, name in zip(self.inputs, self.names, strict=False):
+            if isinstance(x, dict) or (isinstance(x, (list, tuple)) and any(hasattr(y, "shape") for y in x)):
+                raise TypeError(
+                    f"{self.caller}: {name} is a {type(x).__name__}, whose arrays have no graph. Pass them one by one, "
+                    "each as an argument of its own."
+                )
         what = "the cost, a Tensor of a single number" if single else "a Tensor"
         if isinstance(J, Tensor):
             raise TypeError(f"{self.caller}: {self._who} must return {what}, got {_of_shape(J)}.")

@@ -6,18 +6,24 @@ could come in, it either meets a layer that knows its features by name, or is re
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.engine.errors import flattened, shown
 
-__all__ = ["is_frame", "named", "not_columns", "refuse_frame", "refuse_series"]
+__all__ = ["is_frame", "is_nameless", "named", "not_columns", "refuse_frame", "refuse_series"]
 
 
 def is_frame(x: Any) -> bool:
     """Whether something is a DataFrame, of pandas or of another library."""
     return hasattr(type(x), "to_numpy") and hasattr(x, "columns")
+
+
+def is_nameless(name: str) -> bool:
+    """Whether a column is called as pandas calls one without a name: most often, the row numbers that it wrote."""
+    return re.fullmatch(r"(Unnamed: \d+(\.\d+)*(_level_\d+)?)?", name) is not None
 
 
 _ADVICE = (

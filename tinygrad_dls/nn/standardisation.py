@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer
 from tinygrad_dls.engine.errors import flattened, shown
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.nn.columns import named, not_columns
+from tinygrad_dls.nn.columns import is_nameless, named, not_columns
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.normalisation import kept
 
@@ -98,6 +98,11 @@ class Standardizer(Module):
         """
         who = f"{cls.__name__}.of"
         found, x = named(X, who)
+        for name in filter(is_nameless, found):
+            raise ValueError(
+                f"{who}: column {name!r} has no name, and is no feature then. If it is the row numbers, which pandas "
+                f"writes without index=False, leave it out: frame.drop(columns=[{name!r}]); or else name it."
+            )
         if found and features:
             raise TypeError(f"{who}: {type(X).__name__} has names of its own; leave features= out.")
         x = as_array(values(x), f"{who}: X")

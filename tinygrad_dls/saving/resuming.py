@@ -63,6 +63,10 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     Saved: TwoLayerNetwork; extra: classes
     """
     path = _path(path, "save")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"save: there is no folder {str(path.parent)!r}. Make it first, or write elsewhere.")
+    if path.is_dir():
+        raise IsADirectoryError(f"save: {str(path)!r} is a folder; name a file in it, such as model.safetensors.")
     if not isinstance(model, Module):
         raise TypeError(f"save takes a path and a model (a tg.nn.Module), got {shown(model)}.")
     if optimizer is not None and not isinstance(optimizer, Optimizer):
