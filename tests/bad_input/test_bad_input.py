@@ -106,12 +106,13 @@ def kinds_of(place):
 
 # Public, and not in the table: what takes nothing, or nothing but names, modes and other people's functions.
 WITHOUT_ARRAYS = {
-    "AnomalyError", "detect_anomaly", "LearningRates", "History", "History.plot", "History.to_csv", "History.__getitem__",
+    "AnomalyError", "detect_anomaly", "LearningRates", "History", "History.plot", "History.to_csv",
+    "History.__getitem__",
     "EarlyStopping", "EarlyStopping.begin", "EarlyStopping.__call__", "EarlyStopping.end",  # tested beside them
     "Checkpoint", "Checkpoint.begin", "Checkpoint.__call__", "Checkpoint.end", "no_grad", "op", "fused_loss",
     "nn.Module", "datasets.Table",
     "Tensor.__format__", "Tensor.__setitem__", "Tensor.__floordiv__", "Tensor.__rfloordiv__",
-    "Tensor.__mod__", "Tensor.__rmod__",
+    "Tensor.__mod__", "Tensor.__rmod__", "Tensor.flatten",
     *(f"Tensor.{name}" for name in OF_NUMPY),  # NumPy's functions of these names, tried beside them
     "check.Diagnosis", "check.Finding", "check.GradCheck", "check.GradientError", "check.Row",
     "check.Step", "check.Variant", "check.UpdateDiagnosis", "check.causes",

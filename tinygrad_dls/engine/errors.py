@@ -101,6 +101,11 @@ def _mixed(args: tuple[Any, ...]) -> str:
     )
 
 
+def spelled(function: Any) -> str:
+    """A NumPy function as it is written."""
+    return f"{function.__module__.replace('numpy', 'np')}.{function.__name__}"
+
+
 def unknown_keyword(error: TypeError) -> str | None:
     """The keyword that a Python function did not know, if that is what the error says."""
     found = re.search(r"got an unexpected keyword argument '(\w+)'", str(error))

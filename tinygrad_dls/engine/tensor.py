@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, boolean
 from tinygrad_dls.engine.devices import on_device, to_host
-from tinygrad_dls.engine.errors import called, not_differentiated, unknown_keyword
+from tinygrad_dls.engine.errors import called, not_differentiated, spelled, unknown_keyword
 from tinygrad_dls.engine.inplace import Escaped, Watched, memory, note_escape, note_whole_escape
 from tinygrad_dls.engine.viewed import Viewed
 
@@ -67,11 +67,6 @@ def implementation(function: Callable[..., Any]) -> Callable[..., Any] | None:
             importlib.import_module(f"tinygrad_dls.engine.{_MORE.pop()}")
         implementations.update(before)  # what a user has given a meaning keeps it
     return implementations.get(function)
-
-
-def _spelled(function: Callable[..., Any]) -> str:
-    """A NumPy function as it is written."""
-    return f"{function.__module__.replace('numpy', 'np')}.{function.__name__}"
 
 
 class Op(Protocol[P]):
@@ -317,13 +312,13 @@ class Tensor(Viewed, _Attached):
                 "np.full(shape, t); or use tensor.data."
             )
         if function is None:
-            raise not_differentiated(_spelled(func))
+            raise not_differentiated(spelled(func))
         try:
             return function(*args, **kwargs)
         except TypeError as error:
             if (keyword := unknown_keyword(error)) not in kwargs:
                 raise
-            raise TypeError(f"{_spelled(func)}: the keyword {keyword} is not supported on a Tensor.") from None
+            raise TypeError(f"{spelled(func)}: the keyword {keyword} is not supported on a Tensor.") from None
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         """Give the values to code that wants a plain array; refuse where that would drop a graph."""
