@@ -104,6 +104,28 @@ def test_a_loss_that_is_no_mean_is_refused(make):
                 model=model, loss=loss)  # fmt: skip
 
 
+def balanced_by_the_batch(Z, Y):
+    return np.mean(np.logaddexp(0, (1 - 2 * Y) * Z) / np.where(Y, Y.mean() + 0.01, 1.01 - Y.mean()))
+
+
+def test_a_loss_that_is_no_mean_is_refused_where_chunks_are_sorted_by_their_labels():
+    order = np.argsort(Y[0])
+    parts = in_chunks(X[:, order], Y[:, order], chunks=12)
+    assert int(parts[1].blocks[0, :4].sum()) == 0
+    refused(ValueError, "is not the mean of the costs of chunks", parts, loss=balanced_by_the_batch)
+
+
+@pytest.mark.parametrize("counting", [[3, 58, 59], [3, 19, 39]])  # one of those that are looked at, or no two
+def test_a_weighted_loss_that_is_no_mean_is_refused_where_few_examples_count(counting):
+    def weighted_sum(Z, Y, sample_weight):
+        return np.sum(sample_weight * (Z - Y) ** 2)
+
+    weights = np.zeros((1, 60))
+    weights[0, counting] = 1
+    refused(ValueError, "is not the mean of the costs of chunks", in_chunks(X, Y, chunks=3), loss=weighted_sum,
+            sample_weight=weights)  # fmt: skip
+
+
 def test_means_of_ones_own_train():
     def hinge(Z, Y):
         return np.mean(np.maximum(0, 1 - (2 * Y - 1) * Z))

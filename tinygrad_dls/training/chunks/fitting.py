@@ -248,13 +248,14 @@ class _Training:
         return by_class
 
     def _few(self, looks: dict[int, Look]) -> Block:
-        """A few examples that count, to try the model with."""
-        arrays = [(x.X, x.Y) if x.w is None else (x.X, x.Y, x.w) for x in itertools.islice(looks.values(), FEW)]
-        block = columns_of(self._work.block(part) for part in arrays)
+        """A few examples that count, to try the model with; from the first chunk to the last, as labels may be sorted."""
+        found = [seen for i, seen in looks.items() if self._weights[i]]
+        spread = [found[i] for i in np.unique(np.linspace(0, len(found) - 1, FEW).astype(int))]
+        block = columns_of(self._work.block((x.X, x.Y) if x.w is None else (x.X, x.Y, x.w)) for x in spread)
         if block.w is None:
             return block
         counts = np.flatnonzero(block.w[0])
-        if not counts.size:  # none of these few
+        if counts.size < 2:  # no two of these few, as it takes to tell a mean from a sum
             return block._replace(w=np.ones_like(block.w))
         return Block(block.X[:, counts], block.Y[:, counts], block.w[:, counts])
 
