@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 
+import dask
 import numpy as np
 import pytest
 
@@ -209,6 +210,25 @@ def test_a_default_client_runs_the_tasks_as_dask_has_it(data):
             two_layers(), *in_chunks(*data, chunks=3), epochs=1, callbacks=[lambda now: held.append(counted(client)[1])]
         )
     assert held[0] >= 3 + 1
+
+
+def test_a_client_is_nobody_elses_meanwhile_or_later(client, data):
+    seen = []
+
+    def look():
+        while not stop.is_set():
+            seen.append(dask.config.get("scheduler", None))
+            time.sleep(0.001)
+
+    stop = threading.Event()
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        fit(two_layers(), *in_chunks(*data, chunks=3), client=client)
+    finally:
+        stop.set()
+        watcher.join()
+    assert set(seen) == {None}  # dask's settings are the process's: other threads would compute elsewhere
 
 
 def test_a_client_that_is_awaited_is_refused(client, data, monkeypatch):

@@ -84,23 +84,21 @@ class Cluster:
 
     def _wait(self, futures: list[Any]) -> None:
         """Wait for results; and say so, if nobody is there to compute them."""
-        from distributed import wait
-
         silent = True
-        while True:
-            try:
-                with self._client.as_current():
-                    wait(futures, timeout=PATIENCE)
-            except TimeoutError:
-                if silent and not self._client.nthreads():
-                    silent = False
-                    warnings.warn(
-                        "fit: the cluster has no workers, and the next step waits for one. Ctrl-C ends the training.",
-                        RuntimeWarning,
-                        stacklevel=2,
-                    )
-            else:
-                return
+        for future in futures:
+            while True:
+                try:  # not distributed.wait, which needs a client that the whole process takes for its own meanwhile
+                    future.exception(timeout=PATIENCE)
+                    break
+                except TimeoutError:
+                    if silent and not self._client.nthreads():
+                        silent = False
+                        warnings.warn(
+                            "fit: the cluster has no workers, and the next step waits for one. Ctrl-C ends the "
+                            "training.",
+                            RuntimeWarning,
+                            stacklevel=2,
+                        )
 
     def drop(self, future: Any) -> None:
         """Let the workers forget something that they hold."""
