@@ -2,7 +2,9 @@
 
 import dask
 import dask.array as da
+import dask.dataframe as dd
 import numpy as np
+import pandas as pd
 import pytest
 
 import tinygrad_dls as tg
@@ -135,3 +137,31 @@ def test_partial_fit_of_numbers_holds_one_chunk_at_a_time():
 def test_rows_that_do_not_fit_are_refused(x, y, text):
     with pytest.raises(ValueError, match=text):
         TinyClassifier().partial_fit(x, y, classes=[0, 1, 2])
+
+
+FRAME = dd.from_pandas(pd.DataFrame(X.T), npartitions=3)
+UNKNOWN = da.from_array(X[0] > 0, chunks=20)
+
+
+@pytest.mark.parametrize(("x", "text"), [
+    (FRAME, r"X is a dask DataFrame, and no array. .* X = ddf\[columns\].to_dask_array\(lengths=True\)\.T"),
+    (dask.delayed(X), "X is a dask DelayedLeaf, and no array"),
+    (PARTS[0], r"X is \(50,\); expected \(n_x, m\), with the examples as columns"),
+    (PARTS[None], r"X is \(1, 3, 50\); expected \(n_x, m\)"),
+    (ROWS[UNKNOWN], r"X is \(nan, 3\), and dask does not know yet how many features .* X.compute_chunk_sizes\(\)"),
+])  # fmt: skip
+def test_what_is_no_array_of_examples_is_not_predicted(x, text):
+    with pytest.raises((TypeError, ValueError), match=f"Classifier.predict: {text}"):
+        nn.Classifier(nn.Linear(3, 1, rng=0)).predict(x)
+
+
+@pytest.mark.parametrize(("x", "y", "text"), [
+    (FRAME, CLASSES, r"X is a dask DataFrame, and no array. .* X = ddf\[columns\].to_dask_array\(lengths=True\)\.$"),
+    (ROWS, dd.from_pandas(pd.Series(CLASSES), npartitions=3), "y is a dask Series, and no array"),
+    (ROWS[:, 0], CLASSES, r"X is \(50,\); expected \(m, n_x\), with the examples as rows"),
+])  # fmt: skip
+def test_what_is_no_array_of_rows_is_not_trained_on(x, y, text):
+    with pytest.raises((TypeError, ValueError), match=f"TinyClassifier.partial_fit: {text}"):
+        TinyClassifier().partial_fit(x, y, classes=[0, 1, 2])
+    with pytest.raises((TypeError, ValueError), match="TinyClassifier.predict: X is .*no array|expected"):
+        TinyClassifier((4,), epochs=1).fit(X.T, CLASSES).predict(FRAME if x is ROWS else x)

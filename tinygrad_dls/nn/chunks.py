@@ -17,7 +17,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import values
 
-__all__ = ["by_chunks", "is_chunked", "lazily", "taking_chunks", "whole_columns"]
+__all__ = ["by_chunks", "is_chunked", "lazily", "refuse_other_collections", "taking_chunks", "whole_columns"]
 
 C = TypeVar("C", bound=type)
 
@@ -25,6 +25,28 @@ C = TypeVar("C", bound=type)
 def is_chunked(x: Any) -> bool:
     """Whether something is a collection of dask's, such as an array in chunks; a Tensor of one, too."""
     return hasattr(type(values(x)), "__dask_graph__")
+
+
+def refuse_other_collections(x: Any, name: str, who: str, axis: int = 1, where: str = "") -> None:
+    """Refuse a collection of dask's that is no array, such as a DataFrame; of an array, `axis` counts examples."""
+    if hasattr(type(x), "map_blocks") and hasattr(type(x), "chunks"):
+        return
+    raise TypeError(
+        f"{who}: {name} is a dask {type(x).__name__}{where}, and no array. Of a DataFrame, whose rows are examples, "
+        f"write {name} = ddf[columns].to_dask_array(lengths=True){'.T' if axis else ''}."
+    )
+
+
+def _refuse_other_shapes(X: Any, who: str, axis: int) -> None:
+    """Refuse what is no matrix of examples, or whose features nobody has counted."""
+    if len(X.shape) != 2:
+        wanted = "(n_x, m), with the examples as columns" if axis else "(m, n_x), with the examples as rows"
+        raise ValueError(f"{who}: X is {X.shape}; expected {wanted}.")
+    if np.isnan(X.shape[1 - axis]):
+        raise ValueError(
+            f"{who}: X is {X.shape}, and dask does not know yet how many features there are. Write X = "
+            "X.compute_chunk_sizes(); or X.T, if it is the examples that are not counted."
+        )
 
 
 def whole_columns(X: Any, who: str, axis: int = 1) -> Any:
@@ -54,7 +76,10 @@ def by_chunks(function: Callable[[Array], Array], X: Any, who: str, axis: int = 
     What it gives for one example says of which shape and dtype the result is. What the function is bound to is copied,
     so that a model that is trained further meanwhile predicts as it did.
     """
-    X = whole_columns(values(X), who, axis)
+    X = values(X)
+    refuse_other_collections(X, "X", who, axis)
+    _refuse_other_shapes(X, who, axis)
+    X = whole_columns(X, who, axis)
     example = np.zeros((X.shape[0], 1) if axis else (1, X.shape[1]), X.dtype)
     one = function(example)
     chunks = [(n,) for n in one.shape]
@@ -103,8 +128,13 @@ def _chunk_by_chunk(partial_fit: Any) -> Any:
         if not is_chunked(X):
             return partial_fit(self, X, y, *args, **options)
         bound = signature.bind(self, X, y, *args, **options)
-        X = whole_columns(X, f"{type(self).__name__}.partial_fit", axis=0)
+        who = f"{type(self).__name__}.partial_fit"
         by_row = {name: x for name, x in bound.arguments.items() if name in ("y", "sample_weight") and x is not None}
+        for name, x in {"X": X, **by_row}.items():
+            if is_chunked(x):
+                refuse_other_collections(x, name, who, axis=0)
+        _refuse_other_shapes(X, who, axis=0)
+        X = whole_columns(X, who, axis=0)
         for blocks in _blocks_of_rows({"X": X} | by_row, type(self).__name__):
             bound.arguments.update(blocks)
             if len(blocks["X"]):

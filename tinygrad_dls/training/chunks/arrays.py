@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import as_array
 from tinygrad_dls.engine.tensor import values
-from tinygrad_dls.nn.chunks import is_chunked, whole_columns
+from tinygrad_dls.nn.chunks import is_chunked, refuse_other_collections, whole_columns
 from tinygrad_dls.nn.labels import prepare_weights
 from tinygrad_dls.training.examples import check_columns_of
 
@@ -77,11 +77,7 @@ def _array(x: Any, name: str, which: str) -> Any:
     x = values(x)
     if not is_chunked(x):
         return as_array(x, f"fit: {name}")
-    if not hasattr(x, "map_blocks") or not hasattr(x, "chunks"):
-        raise TypeError(
-            f"fit: {name} is a dask {type(x).__name__} in {which}, and no array. Of a DataFrame, whose rows are "
-            f"examples, write {name} = ddf[columns].to_dask_array(lengths=True).T."
-        )
+    refuse_other_collections(x, name, "fit", where=f" in {which}")
     x = as_array(x, f"fit: {name}")
     if any(math.isnan(n) for n in x.shape):
         raise ValueError(
