@@ -163,5 +163,6 @@ def test_what_is_no_array_of_examples_is_not_predicted(x, text):
 def test_what_is_no_array_of_rows_is_not_trained_on(x, y, text):
     with pytest.raises((TypeError, ValueError), match=f"TinyClassifier.partial_fit: {text}"):
         TinyClassifier().partial_fit(x, y, classes=[0, 1, 2])
-    with pytest.raises((TypeError, ValueError), match="TinyClassifier.predict: X is .*no array|expected"):
-        TinyClassifier((4,), epochs=1).fit(X.T, CLASSES).predict(FRAME if x is ROWS else x)
+    if x is not ROWS:
+        with pytest.raises((TypeError, ValueError), match=f"TinyClassifier.predict: {text}"):
+            TinyClassifier((4,), epochs=1).fit(X.T, CLASSES).predict(x)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import tinygrad_dls as tg
+from tests.support.device_array import to_device, to_host
 from tests.training.chunks.chunked import LOSS, fit, in_chunks, logistic_regression, two_layers
 from tinygrad_dls import nn
 
@@ -45,10 +46,26 @@ def test_a_size_that_is_not_known_is_told_how_it_becomes_known():
     ((X_PARTS, Y_PARTS[0]), r"fit: Y is \(60,\), .* Write Y.reshape\(1, -1\)"),
     ((X_PARTS.reshape(1, 2, 60), Y_PARTS), r"fit: X is \(1, 2, 60\) in X and Y"),
     ((X_PARTS.astype(complex), Y_PARTS), "complex"),
+    ((X_PARTS, pd.DataFrame(Y)), r"fit: Y is a DataFrame, .* Write frame.to_numpy\(\).T"),
+    ((X_PARTS, to_device(Y)), r"Y lies on a device \(tests DeviceArray\) in X and Y, .* Write Y = Y.get\(\)"),
     ((MASKED, Y_PARTS), "the chunks of X are no NumPy arrays in X and Y, but numpy MaskedArray"),
 ])  # fmt: skip
 def test_arrays_that_do_not_fit(data, text):
     refused((TypeError, ValueError), text, data)
+
+
+@pytest.mark.parametrize(("move", "text"), [
+    (to_device, r"W1 of the model lies on a device \(tests DeviceArray\); .* Write model.to\(tests.asnumpy\) before"),
+    (da.asarray, r"W1 of the model is a dask array; .* Write model.to\(np.asarray\) before"),
+])  # fmt: skip
+def test_a_model_whose_arrays_lie_elsewhere_is_told_to_come_here(move, text):
+    model = two_layers()
+    model.to(move)
+    with pytest.raises(TypeError, match=text):
+        fit(model, X_PARTS, Y_PARTS)
+    model.to(to_host)
+    expected = two_layers()
+    assert fit(model, X_PARTS, Y_PARTS).costs == fit(expected, X_PARTS, Y_PARTS).costs
 
 
 def test_numbers_that_are_infinite_are_counted_over_all_chunks():
@@ -79,6 +96,9 @@ def test_data_that_cannot_be_read_say_so():
 
     lost = X_PARTS.map_blocks(read, meta=X[:0, :0])
     refused(RuntimeError, "a step failed for good, after 0 whole steps: OSError: no such file: part-7", (lost, Y_PARTS))
+    with pytest.raises(RuntimeError) as error:
+        fit(two_layers(), lost, Y_PARTS)
+    assert len(error.value.history) == 0
 
 
 # -- what is no mean of examples --------------------------------------------------------------------------------------

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.arrays import as_array
+from tinygrad_dls.engine.devices import called_kind, on_device
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.chunks import is_chunked, refuse_other_collections, whole_columns
+from tinygrad_dls.nn.columns import refuse_frame
 from tinygrad_dls.nn.labels import prepare_weights
+from tinygrad_dls.nn.module import Module
 from tinygrad_dls.training.examples import check_columns_of
 
-__all__ = ["Chunked", "in_chunks"]
+__all__ = ["Chunked", "in_chunks", "refuse_elsewhere"]
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,30 @@ def in_chunks(X: Any, Y: Any, sample_weight: Any, which: str) -> Chunked:
     return Chunked(tuple(arrays), tuple(map(int, X.chunks[1])), which)
 
 
+def refuse_elsewhere(model: Module) -> None:
+    """Refuse a model whose arrays are no NumPy arrays: a step in chunks computes with these alone."""
+    for name, x in model.state_dict().items():
+        if not is_chunked(x) and not on_device(x):
+            continue
+        kind = "is a dask array" if is_chunked(x) else f"lies on a device ({called_kind(x)})"
+        move = "np.asarray" if is_chunked(x) else f"{called_kind(x).split()[0]}.asnumpy"
+        raise TypeError(
+            f"fit: {name} of the model {kind}; what is trained on dask arrays is of NumPy arrays, as their chunks are. "
+            f"Write model.to({move}) before."
+        )
+
+
 def _array(x: Any, name: str, which: str) -> Any:
     """An array, in chunks of known sizes if it is dask's."""
     x = values(x)
     if not is_chunked(x):
+        if name == "Y":
+            refuse_frame(x, "fit", name)
+        if on_device(x):
+            raise TypeError(
+                f"fit: {name} lies on a device ({called_kind(x)}) in {which}, and dask arrays are trained on by the "
+                f"host. Write {name} = {name}.get()."
+            )
         return as_array(x, f"fit: {name}")
     refuse_other_collections(x, name, "fit", where=f" in {which}")
     x = as_array(x, f"fit: {name}")

@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, boolean
 from tinygrad_dls.nn.chunks import is_chunked
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.training.chunks.arrays import Chunked, in_chunks
+from tinygrad_dls.training.chunks.arrays import Chunked, in_chunks, refuse_elsewhere
 from tinygrad_dls.training.chunks.look import Look, Shapes, look
 from tinygrad_dls.training.chunks.running import Cluster, Here, failed, missing_package, runner
 from tinygrad_dls.training.chunks.source import sources_of
@@ -85,6 +85,8 @@ def prepare(
     changing : bool
         Whether the model may be changed between epochs, as callbacks can.
     """
+    assert given.model is not None
+    refuse_elsewhere(given.model)
     data = in_chunks(X, Y, sample_weight, "X and Y")
     held_out = None
     if validation is not None and any(map(is_chunked, validation)):
@@ -248,7 +250,7 @@ class _Training:
         return by_class
 
     def _few(self, looks: dict[int, Look]) -> Block:
-        """A few examples that count, to try the model with; from the first chunk to the last, as labels may be sorted."""
+        """A few examples that count, to try the model with; of chunks from first to last, as labels may be sorted."""
         found = [seen for i, seen in looks.items() if self._weights[i]]
         spread = [found[i] for i in np.unique(np.linspace(0, len(found) - 1, FEW).astype(int))]
         block = columns_of(self._work.block((x.X, x.Y) if x.w is None else (x.X, x.Y, x.w)) for x in spread)

@@ -18,6 +18,7 @@ import dask
 
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.extras import install
+from tinygrad_dls.training.history import History
 from tinygrad_dls.training.steps import StepError
 
 __all__ = ["Cluster", "Here", "failed", "missing_package", "runner"]
@@ -164,10 +165,12 @@ def failed(run: Here | Cluster, error: Exception, steps: int) -> StepError:
     else:
         cause = run.failure(error)
     whole = f"{steps} whole step{'s' if steps != 1 else ''}"
-    return StepError(
+    told = StepError(
         f"fit: a step failed for good, after {whole}: {cause}\nThe model is as the last whole step left it, and the "
         "epochs before are in this error's history attribute."
     )
+    told.history = History()  # of no epoch, before the first one; the loop puts its own there
+    return told
 
 
 def runner(client: Any) -> Here | Cluster:
