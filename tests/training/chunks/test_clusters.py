@@ -60,6 +60,13 @@ def test_persisted_arrays_are_taken_from_where_they_lie(client, data):
     assert_same(there, here, rtol=0)
 
 
+def test_persisted_arrays_are_not_read_without_their_client(client, data):
+    X, Y = in_chunks(*data, chunks=3)
+    for arrays, name in (((client.persist(X), Y), "X"), ((X, client.persist(Y)), "Y")):
+        with pytest.raises(TypeError, match=f"fit: {name} lies with the workers of a client, .* Pass client="):
+            fit(two_layers(), *arrays)
+
+
 def test_nothing_is_left_and_nothing_grows(client, data):
     before = settled(client, (0, 0))
     seen = []

@@ -17,7 +17,7 @@ from dask.optimization import cull
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.training.chunks.arrays import Chunked
 
-__all__ = ["Blocks", "Source", "sources_of"]
+__all__ = ["Blocks", "Source", "refuse_persisted", "sources_of"]
 
 Graph = dict[Any, Any]
 
@@ -65,7 +65,7 @@ def sources_of(data: Chunked, run: Callable[[Graph, list[Any]], Sequence[Any]]) 
     graph: Graph = {}
     for x in data.arrays:
         graph.update(x.__dask_graph__())
-    if any(_is_future(task) for task in graph.values()):  # persisted
+    if _persisted(graph):
         made = {f"blocks-{i}-{keys[i][0][0]}": (Blocks, *keys[i]) for i in keys}
         return graph | made, dict(zip(keys, made, strict=True))
     optimized = dask.optimize(*data.arrays)
@@ -81,6 +81,20 @@ def sources_of(data: Chunked, run: Callable[[Graph, list[Any]], Sequence[Any]]) 
                  for i, (part, _) in parts.items()}  # fmt: skip
     sources: Graph = {f"source-{i}-{keys[i][0][0]}": Source(dict(part), keys[i]) for i, (part, _) in parts.items()}
     return sources, dict(zip(keys, sources, strict=True))
+
+
+def refuse_persisted(data: Chunked) -> None:
+    """Refuse arrays that lie with the workers of a client, where dask's own scheduler computes, which has no client."""
+    for x, name in zip(data.arrays, ("X", "Y", "sample_weight"), strict=False):
+        if _persisted(x.__dask_graph__()):
+            raise TypeError(
+                f"fit: {name} lies with the workers of a client, as it is persisted there, in {data.which}, and nobody "
+                "else can read it. Pass client=, which is the client that persisted it."
+            )
+
+
+def _persisted(graph: Any) -> bool:
+    return any(_is_future(task) for task in graph.values())
 
 
 def _is_future(task: Any) -> bool:
