@@ -193,6 +193,48 @@ def of_a_global(Z, Y):
     return LOSS(Z, Y) + tg.l2(GLOBAL, 0.1, 60)
 
 
+class Annealed:
+    """A loss, or a layer, that counts its calls."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, Z, *Y):
+        self.calls += 1
+        factor = 1 if self.calls < 100 else 0.5
+        return LOSS(Z, *Y) * factor if Y else Z * factor
+
+
+class AnnealedLayer(Annealed, nn.Module):
+    pass
+
+
+class Remembering(nn.Module):
+    def __init__(self):
+        self.ones = {}
+
+    def __call__(self, X):
+        self.last = X
+        return X * self.ones.setdefault(X.shape[1], np.ones((1, X.shape[1])))
+
+
+def test_what_changes_at_each_call_is_warned_of_as_copies_are_called():
+    with pytest.warns(UserWarning, match="fit: something that the loss holds changes at each call.* is lost, and what"):
+        fit(two_layers(), X_PARTS, Y_PARTS, loss=Annealed())
+    layer = AnnealedLayer()
+    with pytest.warns(UserWarning, match="calls of AnnealedLayer changes at each call.* callbacks= note or change"):
+        fit(nn.Classifier(nn.Linear(2, 1, rng=0), layer), X_PARTS, Y_PARTS)
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_what_is_kept_to_be_computed_once_is_not_warned_of(compiled, recwarn):
+    model = nn.Classifier(nn.Linear(2, 3, rng=0), nn.Dropout(1, rng=0), nn.Tanh(), nn.Linear(3, 1, rng=1))
+    fit(model, X_PARTS, Y_PARTS, loss=lambda Z, Y: LOSS(Z, Y), compile=compiled)
+    if not compiled:
+        fit(nn.Classifier(Remembering(), nn.Linear(2, 1, rng=0)), X_PARTS, Y_PARTS)
+    assert not [w for w in recwarn if "at each call" in str(w.message)]
+
+
 def test_a_loss_that_reads_a_model_which_is_a_global_of_a_module_is_refused():
     refused(ValueError, "a copy of the model and the loss, .* has other gradients than they have themselves",
             model=GLOBAL, loss=of_a_global)  # fmt: skip

@@ -291,8 +291,9 @@ class _Training:
             return dumped(self._model, self._loss, self._options)
         except Exception as error:  # whatever a class of the user's raises
             raise TypeError(
-                f"fit: the model and the loss are copied to where the chunks are, and do not pickle: {error}. Leave "
-                "out of them what belongs to this process alone, such as open files and locks."
+                "fit: the model and the loss are copied to where the chunks are, and do not pickle: "
+                f"{str(error).rstrip('.')}. Leave out of them what belongs to this process alone, such as open files "
+                "and locks."
             ) from error
 
     def _send(self) -> None:

@@ -116,7 +116,7 @@ class Cluster:
     def failure(self, error: BaseException) -> str:
         """What an error says, in words; and whether the cluster is gone."""
         if self._client.status != "running":
-            return f"the scheduler is gone ({_said(error)})"
+            return f"the scheduler is gone, or the client was closed ({_said(error)})"
         if type(error).__name__ == "KilledWorker":
             return f"the same task was there when several workers died, most often for want of memory ({_said(error)})"
         return _said(error)

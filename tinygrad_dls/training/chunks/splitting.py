@@ -7,6 +7,7 @@ other gradients than NumPy arrays do, without a word. Here it is refused, with w
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.normalisation import BatchNorm
 from tinygrad_dls.nn.regularisation import counted_as
-from tinygrad_dls.training.chunks.work import Block, Copy, State, Work, counted, drops, state_of
+from tinygrad_dls.training.chunks.work import Block, Copy, State, Work, alone, counted, drops, state_of
 
 __all__ = ["Found", "columns_of", "examine"]
 
@@ -63,6 +64,7 @@ def examine(work: Work, model: Module, loss: Callable[..., Any], block: Block, o
     follows = _follows(work, state, block)
     moves = _moving(work, state_of(model), block)
     _refuse_random(work, state_of(model), block)
+    _warn_of_notes(work, state_of(model), block)
     if block.X.shape[1] > 1:
         _refuse_no_mean(work, state, block, follows)
     return Found(follows, moves)
@@ -176,6 +178,45 @@ def _refuse_random(work: Work, state: State, block: Block) -> None:
             "fit: the model or the loss gives another cost each time, so they draw random numbers that no task could "
             "draw again after a worker's death. Let tg.nn.Dropout draw them, or pass them as rows of X."
         )
+
+
+def _warn_of_notes(work: Work, state: State, block: Block) -> None:
+    """Warn of what changes at each call, such as a counter: tasks call copies, whose notes nobody sees.
+
+    What changes at the first call alone, such as something that is kept to be computed once, is no matter.
+    """
+    copy = _fresh(work, state)
+    before: dict[str, bytes | None] = {}
+    now = before
+    for _ in range(3):
+        with np.errstate(all="ignore"):
+            copy.take(state)
+            copy.seed([0] * len(drops(copy.model)), 0)
+            copy.step(block)
+        before, now = now, _own(copy)
+    if changed := [name for name, x in now.items() if None not in (x, before.get(name)) and x != before[name]]:
+        warnings.warn(  # of what is innermost
+            f"fit: {changed[-1]} changes at each call. Of dask arrays, each task calls a copy of the model and the "
+            "loss, so what is noted there is lost, and what depends on it is not trained as with NumPy arrays. Let a "
+            "function in callbacks= note or change it between epochs.",
+            UserWarning,
+            stacklevel=6,
+        )
+
+
+def _own(copy: Copy) -> dict[str, bytes | None]:
+    """What the modules and the loss have besides arrays that are trained or kept, as bytes."""
+    own = {"something that the loss holds": copy.loss}
+    for module in copy.model.modules():
+        own |= {f"{name} of {type(module).__name__}": x for name, x in vars(module).items()}
+    return {name: _bytes(copy, x) for name, x in own.items()}
+
+
+def _bytes(copy: Copy, x: Any) -> bytes | None:
+    try:
+        return alone(copy.model, x)
+    except Exception:  # such as a Tensor with its graph, which is new at each call and says nothing
+        return None
 
 
 def _refuse_no_mean(work: Work, state: State, block: Block, follows: bool) -> None:

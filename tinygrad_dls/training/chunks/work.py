@@ -35,6 +35,7 @@ __all__ = [
     "Part",
     "State",
     "Work",
+    "alone",
     "counted",
     "drops",
     "dumped",
@@ -159,8 +160,13 @@ class _Unpickler(pickle.Unpickler):
 
 def dumped(model: Module, *others: Any) -> bytes:
     """A model and what goes with it, as bytes; what all of them know is one thing in the copy, too."""
+    return alone(model, (model, *others))
+
+
+def alone(model: Module, x: Any) -> bytes:
+    """Something that may know a model, as bytes, without what of the model travels with each step."""
     file = io.BytesIO()
-    _Pickler(file, model).dump((model, *others))
+    _Pickler(file, model).dump(x)
     return file.getvalue()
 
 
