@@ -285,7 +285,7 @@ def test_labels_are_smoothed_where_the_chunks_are(kind):
 
 @pytest.mark.parametrize(("weights", "text"), [
     (np.ones((1, 59)), r"sample_weight is \(1, 59\); expected \(1, 60\)"),
-    (-np.ones((1, 60)), "sample_weight holds 20 weights below 0 among its 20"),
+    (-np.ones((1, 60)), "in a chunk, sample_weight holds 20 weights below 0 among its 20"),
     (np.zeros((1, 60)), "sample_weight is zero for all examples"),
 ])  # fmt: skip
 def test_weights_are_checked(weights, text):

@@ -285,6 +285,11 @@ def test_weights_of_validation_data_in_chunks_are_refused():
             validation=(X_PARTS, Y_PARTS, weights))  # fmt: skip
 
 
+def test_a_metric_that_a_model_cannot_have_names_the_model():
+    refused(ValueError, "metrics: f1: Sequential has no predict", model=nn.Sequential(nn.Linear(2, 1, rng=0)),
+            validation=(X_PARTS, Y_PARTS), metrics=["f1"])  # fmt: skip
+
+
 def test_a_task_that_fails_later_leaves_the_last_whole_step_and_the_history():
     calls = []
 

@@ -70,7 +70,7 @@ def look(source: Any, shapes: Shapes, dtype: Any, classes: bool) -> Look:
             )
     w = rest[0] if rest else None
     if w is not None and (problem := check_weights(w.astype(dtype))):
-        raise ValueError(f"fit: {problem}")
+        raise ValueError(f"fit: in a chunk, {problem}")
     with np.errstate(all="ignore"):
         infinite = 0 if X.dtype.kind != "f" else int(np.sum(~np.isfinite(X.astype(dtype, copy=False))))
     chosen = standing_for_all(Y)

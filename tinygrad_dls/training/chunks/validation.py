@@ -37,6 +37,7 @@ class ChunkedValidation(Validation):
         self._measure = measure
         self._asked: set[str] = set()
         self._found: dict[str, Any] = {}
+        self._far = type(type(given.target).__name__, (_Far,), {})  # called as the model is, in errors
         Y = measure(("Y",))["Y"] if scores or trial.judged else None
         super().__init__(given, X, Y, None, trial, scores)
 
@@ -55,7 +56,7 @@ class ChunkedValidation(Validation):
         return cost
 
     def _model(self) -> Any:
-        return _Far(self._given.target, self._of)
+        return self._far(self._given.target, self._of)
 
     def _of(self, name: str) -> Any:
         if name not in self._found:
