@@ -6,6 +6,7 @@ import threading
 import time
 
 import dask
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -65,6 +66,16 @@ def test_persisted_arrays_are_not_read_without_their_client(client, data):
     for arrays, name in (((client.persist(X), Y), "X"), ((X, client.persist(Y)), "Y")):
         with pytest.raises(TypeError, match=f"fit: {name} lies with the workers of a client, .* Pass client="):
             fit(two_layers(), *arrays)
+
+
+def test_a_memory_mapped_file_is_warned_of_as_it_is_sent_with_each_chunk(client, data, tmp_path, recwarn):
+    np.save(tmp_path / "X.npy", np.tile(data[0], 100))
+    mapped = da.from_array(np.load(tmp_path / "X.npy", mmap_mode="r"), chunks=(-1, 10_000))
+    Y = np.tile(data[1], 100)
+    fit(two_layers(), mapped, Y, epochs=1)  # on threads, nothing is sent
+    assert not [w for w in recwarn if "memory-mapped" in str(w.message)]
+    with pytest.warns(UserWarning, match="fit: X is of a memory-mapped file, .* with each chunk, 3 MB. Let the"):
+        fit(two_layers(), mapped, Y, epochs=1, client=client)
 
 
 def test_nothing_is_left_and_nothing_grows(client, data):

@@ -21,7 +21,7 @@ from tinygrad_dls.nn.module import Module
 from tinygrad_dls.training.chunks.arrays import Chunked, in_chunks, refuse_elsewhere
 from tinygrad_dls.training.chunks.look import Look, Shapes, look
 from tinygrad_dls.training.chunks.running import Cluster, Here, failed, missing_package, runner
-from tinygrad_dls.training.chunks.source import refuse_persisted, sources_of
+from tinygrad_dls.training.chunks.source import refuse_persisted, sources_of, warn_of_mapped
 from tinygrad_dls.training.chunks.splitting import columns_of, examine
 from tinygrad_dls.training.chunks.validation import ChunkedValidation, side_by_side
 from tinygrad_dls.training.chunks.work import Block, Part, Work, drops, dumped, measure, state_of, step, total
@@ -219,6 +219,8 @@ class _Training:
         """Where the chunks come from, and what is seen of them."""
         if isinstance(self._run, Here):
             refuse_persisted(data)
+        else:
+            warn_of_mapped(data)
         graph, sources = self._compute(lambda: sources_of(data, self._run.run), 0)
         held = self._compute(lambda: self._run.hold(graph, list(sources.values())), 0)
         self._held |= held

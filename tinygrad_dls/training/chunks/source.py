@@ -7,17 +7,19 @@ where they lie.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import dask
+import numpy as np
 from dask.optimization import cull
 
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.training.chunks.arrays import Chunked
 
-__all__ = ["Blocks", "Source", "refuse_persisted", "sources_of"]
+__all__ = ["Blocks", "Source", "refuse_persisted", "sources_of", "warn_of_mapped"]
 
 Graph = dict[Any, Any]
 
@@ -91,6 +93,26 @@ def refuse_persisted(data: Chunked) -> None:
                 f"fit: {name} lies with the workers of a client, as it is persisted there, in {data.which}, and nobody "
                 "else can read it. Pass client=, which is the client that persisted it."
             )
+
+
+def warn_of_mapped(data: Chunked) -> None:
+    """Warn of memory-mapped files where chunks are sent to workers: all numbers of the file go along with each."""
+    for x, name in zip(data.arrays, ("X", "Y", "sample_weight"), strict=False):
+        mapped = [found for task in x.__dask_graph__().values() if isinstance(found := _held(task), np.memmap)]
+        if mapped:
+            size = len(data.numbers) * sum(found.nbytes for found in mapped) / 1e6
+            warnings.warn(
+                f"fit: {name} is of a memory-mapped file, all of whose numbers are sent to the workers with each "
+                f"chunk, {size:,.0f} MB. Let the workers open the file: da.map_blocks of a function that calls np.load(path, "
+                "mmap_mode='r').",
+                UserWarning,
+                stacklevel=6,
+            )
+
+
+def _held(task: Any) -> Any:
+    """What a task of a graph is, if it is no call but a value."""
+    return getattr(task, "value", task)
 
 
 def _persisted(graph: Any) -> bool:
