@@ -103,8 +103,8 @@ def warn_of_mapped(data: Chunked) -> None:
             size = len(data.numbers) * sum(found.nbytes for found in mapped) / 1e6
             warnings.warn(
                 f"fit: {name} is of a memory-mapped file, all of whose numbers are sent to the workers with each "
-                f"chunk, {size:,.0f} MB. Let the workers open the file: da.map_blocks of a function that calls np.load(path, "
-                "mmap_mode='r').",
+                f"chunk, {size:,.0f} MB. Let the workers open the file: da.map_blocks of a function that calls np.load("
+                "path, mmap_mode='r').",
                 UserWarning,
                 stacklevel=6,
             )
