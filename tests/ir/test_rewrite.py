@@ -12,7 +12,7 @@ import tinygrad_dls as tg
 from tests.support.programs import text
 from tinygrad_dls.compiler import lowering
 from tinygrad_dls.engine.errors import RecordingError
-from tinygrad_dls.ir.call import evaluate
+from tinygrad_dls.ir.call import Call, evaluate, program_input
 from tinygrad_dls.ir.functions import sigmoid
 from tinygrad_dls.ir.rewrite import Identity, Pair, named, names_of, rewrite
 from tinygrad_dls.ir.rules import ALGEBRA, RULES, floats, open_interval
@@ -132,9 +132,14 @@ def test_a_wrong_pair_is_noticed(wrong):
         assert_holds(WRONG[wrong])
 
 
+@named
+def several(*arrays):
+    return sum(arrays)
+
+
 def traced(code, **inputs):
     trace = Trace()
-    return eval(code, {"np": np, **{name: trace.input(name, x) for name, x in inputs.items()}}).call
+    return eval(code, {"np": np, "several": several, **{name: trace.input(name, x) for name, x in inputs.items()}}).call
 
 
 def test_a_rule_is_added_in_one_line():
@@ -161,6 +166,9 @@ def test_the_first_pair_that_is_for_a_call_is_taken():
         (Pair(lambda x: np.sum(x), lambda x: x), "np.sum(x, axis=0)"),  # an option more
         (Pair(lambda x: np.sum(x, axis=0), lambda x: x), "np.sum(x, axis=1)"),  # another option
         (Pair(lambda x: x + 1, lambda x: x + 2), "x + 3"),  # another number
+        (Pair(lambda x: x.astype("f4"), lambda x: x.astype("f2")), "x.astype('f8')"),  # another dtype asked for, wider
+        (Pair(lambda x: x.astype("f8"), lambda x: x.astype("f2")), "x.astype('f4')"),  # and narrower
+        (Pair(lambda x: several(x), lambda x: x), "several(x, y)"),  # an argument more
         (Pair(lambda x, y: np.where(x > y, x, y), lambda x, y: np.maximum(x, y), floats), "np.where(n > k, n, k)"),
     ],
 )
@@ -168,6 +176,22 @@ def test_a_pair_leaves_alone_what_only_looks_alike(pair, code):
     inputs = {"x": np.ones((2, 3)), "y": np.ones((2, 3)), "n": np.ones(3, int), "k": np.ones(3, int)}
     call = traced(code, **inputs)
     assert pair(call) is None
+
+
+def test_a_pair_may_be_for_an_argument_that_is_no_number():
+    pair = Pair(lambda x: np.reshape(x, (1, 2, 3)), lambda x: x[None])
+    call = traced("np.reshape(x, (1, 2, 3))", x=np.ones((2, 3)))
+    assert pair(call) is not None
+    assert text(rewrite([call], [pair])[0]) == text(pair(call))
+
+
+def test_a_call_keeps_numpys_dtype_where_its_parts_have_pythons():
+    # the number of examples is one of Python's, whose dtype is float: it equals float64, but has no itemsize
+    m = program_input("m", (), float)
+    call = Call(np.multiply, (m, 2.0), {}, (), np.dtype(float))
+    assert type(Pair(lambda m, c: m * c, lambda m, c: m + c)(call).dtype) is type(call.dtype)
+    assert Pair(lambda m, c: m * c, lambda m, c: m)(call) is m
+    assert m.dtype is float  # which the call alone does not make another
 
 
 def test_a_pair_beside_something_waits_until_it_is_there():
