@@ -24,6 +24,7 @@ INPUTS = {
     "n": np.array([[0, 1, 2], [3, 4, 5]]),
     "small": np.array([[100, 101, 102], [103, 104, 105]], np.int8),
     "u": np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
+    "wide": np.array([[1, 2, 3], [4, 5, 6]], np.uint32),
     "booleans": np.array([[True, False, True], [False, True, False]]),
 }
 LOW, HIGH = open_interval(np.dtype(float))
@@ -74,7 +75,8 @@ TABLE = {
     ),
     "fold_constants": (
         {"x * 2 * 3": "multiply(x, 6)", "3 * (x * 2)": "multiply(x, 6)", "-(2 * x)": "multiply(-2, x)"}
-        | {"-x * -2": "multiply(x, 2)", "-2 * -x": "multiply(x, 2)"},
+        | {"-x * -2": "multiply(x, 2)", "-2 * -x": "multiply(x, 2)"}
+        | {f"x * 1.5 * 2.0**{k}": f"multiply(x, {1.5 * 2.0**k})" for k in (-100, 99)},
         [
             "x * 2",
             "-(n * 2)",
@@ -85,6 +87,8 @@ TABLE = {
             "x * y * 3",
             "small * 2 * 0.5",
             "n * 2 * 3",
+            "x * 1.5 * 2.0**-101",  # a product of numbers that might become 0 by itself, or overflow
+            "x * 1.5 * 2.0**100",
         ],
     ),
     "squared": (
@@ -121,6 +125,8 @@ TABLE = {
             "f * np.reshape(s, (1, 1))",
             "v * np.reshape(s, (1, 1))",
             "np.reshape(s, (1, 1)) > 1",
+            "x > np.reshape(s, (1, 1))",
+            "np.zeros_like(n) - 1.5",
         ],
     ),
     "same_shape": (
@@ -146,7 +152,7 @@ TABLE = {
     ),
     "transposed_product": (
         {"(x @ y.T).T": "matmul(y, transpose(x))", "(x.T @ y).T": "matmul(transpose(y), x)"},
-        ["(x @ w).T", "np.transpose(c @ np.transpose(c))", "(v @ x.T).T"],
+        ["(x @ w).T", "np.transpose(c @ np.transpose(c))", "(v @ x.T).T", "np.transpose(v @ v.T)"],
     ),
     "natural_dtype": (
         {
@@ -162,6 +168,7 @@ TABLE = {
             "1 - n.astype(float)",
             "(1 - booleans.astype(float)) * x",
             "(1 - u.astype(float)) * x",
+            "(1 - wide.astype(float)) * x",
             "f.astype(float) * x",
         ],
     ),
@@ -204,6 +211,16 @@ TABLE = {
             f"(-y / s / {A} + (1 - y) / s / (1 - {A})) * {A} * (1 - {A})": "divide(subtract(clipped_sigmoid(x), y), s)",
             f"(y / {A} - (1 - y) / (1 - {A})) * {A} * (1 - {A})": "negative(subtract(clipped_sigmoid(x), y))",
             f"(s * y / {A} + -(s * (1 - y)) / (1 - {A})) * {A} * (1 - {A})": f"multiply(negative(subtract({A}, y)), s)",
+            f"{A} * ((1 - y) / (1 - {A}) - y / {A}) * (1 - {A})": f"subtract({A}, y)",  # the factors in any order
+            f"((1 - y) * s / (1 - {A}) - y * s / {A}) * {A} * (1 - {A})": f"multiply(subtract({A}, y), s)",
+            "(" + CHAIN.format(a=A) + ") * -2": f"multiply(subtract({A}, y), -2)",
+            f"(-2 * ((1 - y) / (1 - {A})) + 2 * (y / {A})) * {A} * (1 - {A})": (
+                f"multiply(negative(subtract({A}, y)), 2)"  # numbers that differ in their signs
+            ),
+            f"(-1 * ((1 - y) / (1 - {A})) + 1 * (y / {A})) * {A} * (1 - {A})": (
+                f"multiply(negative(subtract({A}, y)), 1)"
+            ),
+            f"(0.5 * ((1 - y) / (1 - {A})) - y * 0.5 / {A}) * {A} * (1 - {A})": f"multiply(subtract({A}, y), 0.5)",
         },
         [
             CHAIN.format(a="x"),

@@ -41,11 +41,6 @@ def floats(call: Call) -> bool:
     return call.dtype in _FLOATS
 
 
-def single(call: Call) -> bool:
-    """Whether the result is a single number."""
-    return call.shape == ()
-
-
 def an_array_of_numbers(call: Call) -> bool:
     """Whether the result has axes, and entries that are no truths."""
     return bool(call.shape) and call.dtype != bool
@@ -333,17 +328,7 @@ ALGEBRA = (
         "Summing with ``keepdims=True``, and then taking those axes away, is summing without it.",
         Pair(
             lambda u, a, b: np.reshape(np.sum(u, axis=a, keepdims=True), b),
-            lambda u: np.sum(u),
-            single,
-        ),
-        Pair(
-            lambda u, a, b: np.reshape(np.sum(u, axis=a, keepdims=True), b),
             lambda u, a: np.sum(u, axis=a),
-        ),
-        Pair(
-            lambda u, a, b: np.squeeze(np.sum(u, axis=a, keepdims=True), axis=b),
-            lambda u: np.sum(u),
-            single,
         ),
         Pair(
             lambda u, a, b: np.squeeze(np.sum(u, axis=a, keepdims=True), axis=b),
