@@ -130,7 +130,7 @@ def without_broadcast(call: Call) -> Any:
                 if _is_plain(small) and x.dtype == call.dtype and call.dtype in _FLOATS:
                     numbers = [call.dtype.type(y) for y in args]
                     return call_of(np.full, x.args[0], call.function(*numbers).item(), **x.options)
-                continue
+                return None
             if _is_plain(other) and isinstance(small, Call) and small.dtype == call.dtype:  # broadcast afterwards
                 return call_of(x.function, call_of(call.function, *args), *x.args[1:], **x.options)
             if isinstance(other, Call) and other.shape == call.shape and (not single or other.dtype == call.dtype):
