@@ -266,7 +266,7 @@ ALLOWED = {
     "compiler/lowering.py": "identities: calls in terms of cheaper ones",
     "compiler/scaling.py": "identities: where a factor may go",
     "compiler/scheduling.py": "instructions that the compiler makes by itself: ones, dots, numbers as arrays",
-    "compiler/native/operators.py": "the table of what they are in C, in the words of the vectors that C is printed with",
+    "compiler/native/operators.py": "the table of what they are in C, by the vectors that stand in this room",
     "compiler/native/fusing.py": "the products, ones and views that a loop over columns may take in",
     "derivations/derive.py": "how a cost and a broadcast array were recorded, which it explains",
     "symbolic/arrays.py": "the reductions of formulas, and zeros and ones that are formulas",
