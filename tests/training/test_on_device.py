@@ -358,3 +358,18 @@ def test_compiled_functions_are_refused_and_a_fallback_calls_the_function(device
     with pytest.raises(TypeError, match=r"compiled functions take NumPy arrays, got .*Call the function itself"):
         f(x)
     device.is_close(tg.compile(lambda x: np.sum(np.tanh(x), axis=1), fallback=True)(x), np.sum(np.tanh(X), axis=1))
+
+
+@pytest.mark.parametrize("batch_size", [None, 16])
+def test_learning_rates_are_tried_where_the_arrays_lie(device, batch_size):
+    def found(move):
+        model = two_layers()()
+        model.to(move)
+        optimizer = tg.optim.Adam(model.parameters())
+        rates = tg.learning_rates(
+            model, move(X), move(Y), loss=BCE, optimizer=optimizer, steps=20, batch_size=batch_size, rng=0
+        )
+        return rates.lrs, rates.costs
+
+    for there, here in zip(found(device.array), found(same), strict=True):
+        np.testing.assert_allclose(there, here, rtol=device.rtol)
