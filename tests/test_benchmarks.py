@@ -95,7 +95,7 @@ def test_a_peer_that_has_no_gpu_says_why():
 
 
 def test_the_table_of_a_gpu_compares_what_takes_the_same_steps(monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "SECONDS", 0.01)
+    monkeypatch.setattr(gpu, "SECONDS", 0.1)
     monkeypatch.setattr(gpu, "PROBLEMS", [Problem((2, 4, 1), 40, "float64")])
     monkeypatch.setattr(gpu, "in_a_process", gpu.measured)
     there = {"library": "tests.support.device_array"}
