@@ -236,7 +236,8 @@ class Tracer(NDArrayOperatorsMixin):
 
     def astype(self, dtype: Any) -> Any:
         """The numbers in another dtype."""
-        return self if np.dtype(dtype) == self.dtype else self._record(astype, self, np.dtype(dtype))
+        known = self.dtype is not None  # not so of a variable of a rule; NumPy takes None for float64
+        return self if known and np.dtype(dtype) == self.dtype else self._record(astype, self, np.dtype(dtype))
 
     def __getitem__(self, index: Any) -> Any:
         return self._record(getitem, self, index)
