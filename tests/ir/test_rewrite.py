@@ -166,8 +166,9 @@ def test_the_first_pair_that_is_for_a_call_is_taken():
         (Pair(lambda x: np.sum(x), lambda x: x), "np.sum(x, axis=0)"),  # an option more
         (Pair(lambda x: np.sum(x, axis=0), lambda x: x), "np.sum(x, axis=1)"),  # another option
         (Pair(lambda x: x + 1, lambda x: x + 2), "x + 3"),  # another number
-        (Pair(lambda u: u.astype("f4"), lambda u: np.exp(u)), "n.astype('f8')"),  # another dtype asked for, wider
-        (Pair(lambda u: u.astype("f8"), lambda u: np.exp(u.astype("f4"))), "n.astype('f4')"),  # and narrower
+        (Pair(lambda u: u.astype("f8"), lambda u: np.exp(u.astype("f4"))), "n.astype('f4')"),  # another dtype asked for
+        (Pair(lambda x: x[:, :2], lambda x: -x[:, :2]), "x[:, 1:]"),  # other columns, further on
+        (Pair(lambda x: x[:, 1:], lambda x: -x[:, 1:]), "x[:, :2]"),  # and before
         (Pair(lambda x: several(x), lambda x: x), "several(x, y)"),  # an argument more
         (Pair(lambda x, y: np.where(x > y, x, y), lambda x, y: np.maximum(x, y), floats), "np.where(n > k, n, k)"),
     ],
