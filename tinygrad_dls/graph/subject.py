@@ -72,7 +72,7 @@ WAYS = {
 }
 
 
-STAYING = {"fit", "compile", "learning_rates"}  # what runs the arrays where they lie; all else looks at them, on the host
+STAYING = {"fit", "compile", "learning_rates"}  # run the arrays where they lie; all else looks at them, on the host
 
 
 def subject(caller: str, target: Any, inputs: tuple[Any, ...] = (), loss: Any = None, optimizer: Any = None) -> Subject:
