@@ -274,6 +274,60 @@ def test_the_same_step_gives_the_same_bits():
     assert results[0] == results[1]
 
 
+def as_eagerly(f, *arrays):
+    """What a function in C gives, as exact as the function itself."""
+    found = tg.compile(f, backend="native")
+    for _ in range(2):
+        np.testing.assert_allclose(found(*arrays), f(*arrays), rtol=1e-13, atol=1e-13, strict=True)
+    return found
+
+
+EMPTY_SUMS = {
+    "rows": (lambda x: np.sum(x * 2, axis=1), (3, 0)),
+    "columns": (lambda x: np.sum(x * 2, axis=0), (0, 5)),
+    "all": (lambda x: np.sum(x * 2) + 1, (0, 5)),
+    "a product": (lambda x: np.tanh(x @ x.T) + 1, (3, 0)),
+    "a product without rows": (lambda x: np.tanh(x.T @ x) + 1, (0, 5)),
+}
+
+
+@pytest.mark.parametrize("sums", EMPTY_SUMS)
+def test_sums_of_nothing_are_zero(sums):
+    f, shape = EMPTY_SUMS[sums]
+    as_eagerly(f, np.ones(shape))
+
+
+@pytest.mark.parametrize("kind", [">i4", ">i8", ">u2", ">f8"])
+def test_numbers_in_the_other_order_of_bytes_are_read_as_they_are(kind):
+    as_eagerly(lambda x, y: np.tanh(x) * y, MANY[:, :100], np.arange(300).reshape(3, 100).astype(kind))
+
+
+def test_more_rows_than_the_stack_has_room_for_are_left_to_numpy():
+    x = np.random.default_rng(0).normal(size=(1_200_000, 2))
+    f = as_eagerly(lambda x: np.sum(np.tanh(x), axis=1), x)
+    assert "no C" in f.explain()
+    as_eagerly(lambda x: np.tanh(x) - np.mean(x, axis=0), x)
+
+
+def test_sums_of_odd_numbers_of_rows_lie_where_the_compiler_takes_them_to_be():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(1, 33)), rng.integers(0, 4, (1, 33))
+    for sizes in [(1, 60, 43, 59, 4), (1, 43, 59, 61, 4)]:
+        make = lambda s=sizes: Layers(s, lambda z: z * tg.sigmoid(z), float)  # noqa: E731  # used once
+        assert_same_training(make, tg.softmax_cross_entropy, lambda p: sgd(p, lr=0.1), [(x, y)] * 2, backend="native")
+
+
+def test_a_thread_with_a_small_stack_is_enough():
+    code = (
+        "import threading, numpy as np, tinygrad_dls as tg;"
+        "f = tg.compile(lambda a: [np.tanh(k * a) @ a.T for k in range(1, 17)], backend='native');"
+        "a = np.ones((64, 203)); f(a); threading.stack_size(128 * 1024);"
+        "t = threading.Thread(target=lambda: print(len(f(a)))); t.start(); t.join()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.strip()) == (0, "16"), run.stderr
+
+
 def test_fit_takes_the_backend():
     history = [
         tg.fit(model, X, Y, loss=LOGITS, optimizer=sgd(model), epochs=5, compile=options)

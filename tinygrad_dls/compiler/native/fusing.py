@@ -23,7 +23,7 @@ from tinygrad_dls.ir.call import Call, getitem, scalar_value, summed_axes
 
 __all__ = ["Form", "Fused", "Operand", "Piece", "buffers_of", "extent", "reads"]
 
-LARGEST = 64 * 72  # entries of weights up to which a product is a loop: above, BLAS is faster
+LARGEST = 64 * 72  # entries of weights up to which a product is a loop: above, BLAS is faster; rows of a loop
 CONVERTED = ("b", "i", "u")  # kinds of dtypes of data that loops convert
 
 
@@ -176,7 +176,13 @@ class Fused:
         return None
 
     def form(self, x: Instruction) -> Form | None:
-        """How an instruction is computed by a loop; None if only NumPy can."""
+        """How an instruction is computed by a loop; None if only NumPy can, or where rows have no room in a tile."""
+        if any(y.size == 0 or not y.dtype.isnative for y in reads(x)):
+            return None
+        found = self._form(x)
+        return None if found is not None and found.rows > LARGEST else found
+
+    def _form(self, x: Instruction) -> Form | None:
         call, out = x.call, x.out
         if out.dtype != self.dtype and not (
             out.dtype == bool and isinstance(call, Call) and call.function in _OF_TRUTH

@@ -58,7 +58,8 @@ class Loop:
         for x, name in self.names.items():
             lines.append(f"    {_place(self.shape(x)[0] * tile // 8)}F {name}[{self.shape(x)[0] * tile}] ALIGNED;")
         counts = [(name, self.count(x)) for x, name in self.sums.items()]
-        lines += [f"    double t{name}[{n}] = {{0}};" for name, n in counts]
+        for name, n in counts:
+            lines.append(f"    {_place(n // 8)}double t{name}[{n}] ALIGNED; memset(t{name}, 0, sizeof t{name});")
         counts = [(name, self.count(x)) for x, name in self.sums.items() if self.as_vectors(x)]
         lines += [f"    {_place(n)}V {name}[{n}];" for name, n in counts]
         if counts:
