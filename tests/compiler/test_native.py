@@ -309,12 +309,20 @@ def test_more_rows_than_the_stack_has_room_for_are_left_to_numpy():
     as_eagerly(lambda x: np.tanh(x) - np.mean(x, axis=0), x)
 
 
-def test_sums_of_odd_numbers_of_rows_lie_where_the_compiler_takes_them_to_be():
+def test_arrays_that_do_not_lie_on_the_stack_are_aligned():
     rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(1, 33)), rng.integers(0, 4, (1, 33))
-    for sizes in [(1, 60, 43, 59, 4), (1, 43, 59, 61, 4)]:
-        make = lambda s=sizes: Layers(s, lambda z: z * tg.sigmoid(z), float)  # noqa: E731  # used once
-        assert_same_training(make, tg.softmax_cross_entropy, lambda p: sgd(p, lr=0.1), [(x, y)] * 2, backend="native")
+    model = Layers((43, 59, 61, 4), np.tanh, float)
+    step = tg.compile(model, tg.softmax_cross_entropy, sgd(model), backend="native")
+    step(rng.normal(size=(43, 33)), rng.integers(0, 4, (1, 33)))
+    numbers = re.findall(r"static __thread (?:F|double) \w+\[\d+\](?: ALIGNED)?", step.source)
+    assert any("double" in text for text in numbers)
+    assert all(text.endswith("ALIGNED") for text in numbers), "the compiler takes them to be, by their sizes"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_largest_entry_of_a_high_column(dtype):
+    x = np.random.default_rng(0).normal(size=(70, 1)).astype(dtype)
+    as_eagerly(lambda x: np.maximum(np.max(x, axis=0), 0.1) + np.min(x, axis=0), x)
 
 
 def test_a_thread_with_a_small_stack_is_enough():

@@ -174,7 +174,8 @@ class Loop:
             where = f"{at} + {row} * {r} + (from + j) * {step}"
             return self.loaded_vector(where, f"mask_from({where}, {step}, {k})", True)
         if width == 1:
-            return f"all({self.once(f'{at}[{row} * {r}]')})"
+            number = f"{at}[{row} * {r}]"
+            return f"all({number if row == 'i' else self.once(number)})"  # i is known within its loop only
         where = f"{at} + {row} * {r} + (from + j) * {c}"
         if c != 1:
             return self.loaded_vector(where, f"spread({where}, {c}, {k})")
