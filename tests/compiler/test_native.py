@@ -309,6 +309,19 @@ def test_more_rows_than_the_stack_has_room_for_are_left_to_numpy():
     as_eagerly(lambda x: np.tanh(x) - np.mean(x, axis=0), x)
 
 
+CUT = {
+    "the first": lambda x: np.where(x > np.tanh(x)[:1], x, np.tanh(x)[:1] * 0.5),
+    "the second": lambda x: np.where(x > np.tanh(x)[1:2], x, np.tanh(x)[1:2] * 0.5),
+    "the first, made for it": lambda x: np.tanh(x * x) - np.exp(np.abs(x))[:1] * x,
+    "the first beside its own": lambda x: np.tanh(x) - np.tanh(x)[:1],
+}
+
+
+@pytest.mark.parametrize("row", CUT)
+def test_a_row_that_is_cut_out_goes_with_all_others(row):
+    assert "are C" in as_eagerly(CUT[row], MANY[:, :100]).explain()
+
+
 def test_arrays_that_do_not_lie_on_the_stack_are_aligned():
     rng = np.random.default_rng(0)
     model = Layers((43, 59, 61, 4), np.tanh, float)

@@ -78,6 +78,11 @@ class Grouping:
         found = self.fused.operand(x) if isinstance(x, Buffer) else None
         return found if found is not None and found.base in self.of else None
 
+    def _is_cut(self, y: Buffer, found: Operand) -> bool:
+        """Whether an operand shows other rows than were made: the first alone, perhaps, beside each of the others."""
+        rows = 0 if found.transposed else self.shape(found.base)[0] - (self.shape(y)[0] - found.ones)
+        return bool(found.first or rows)
+
     def factors(self, x: Instruction) -> tuple[Any, Any, bool]:
         """The rows that are summed; those that they are multiplied by, or None; and whether each is by each."""
         call = x.call
@@ -112,7 +117,7 @@ class Grouping:
             if found is not None:
                 group = self.of[found.base]
                 alike = group.rows == rows and not group.kernel and not kernel
-                together = alike and not found.first and found.base not in apart
+                together = alike and not self._is_cut(y, found) and found.base not in apart
                 first = max(first, self.groups.index(group) + (not together))
         for group in self.groups[first:]:
             if group.rows == rows and not group.kernel and not kernel:
@@ -133,7 +138,7 @@ class Grouping:
                 for y in reads(x):
                     if (found := self.local(y)) is not None:
                         users.setdefault(found.base, []).append(group)
-                        if found.first or group.kernel:
+                        if self._is_cut(y, found) or group.kernel:
                             whole.add(found.base)
         for group in reversed(self.groups):
             for x in reversed(group.instructions[:]):
