@@ -89,6 +89,8 @@ TABLE = {
             "n * 2 * 3",
             "x * 1.5 * 2.0**-101",  # a product of numbers that might become 0 by itself, or overflow
             "x * 1.5 * 2.0**100",
+            "x * 2.0 * 2.0**-101",
+            "x * 0.5 * 2.0**101",
         ],
     ),
     "squared": (
