@@ -1,10 +1,7 @@
 """The page of the playground, built and opened in a browser: from disk, and hosted."""
 
 import contextlib
-import functools
-import http.server
 import json
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +9,11 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from playground.engine import bridge
-from tests.support.browser import _OPTIONS, BROWSER
+from tests.support.browser import BROWSER, OPTIONS, served
 
 BUILT = Path(__file__).parents[2] / "build" / "playground"
 PAGE = (BUILT / "index.html").as_uri()
+HOSTED = BUILT / "hosted"
 CSV = "length,width,kind\n" + "".join(
     f"{i % 7 + i % 3},{i % 5 - i % 3},{('oak', 'elm', 'ash')[i % 3]}\n" for i in range(60)
 )
@@ -26,7 +24,7 @@ SECONDS = 60  # that a slow machine gets
 @pytest.fixture(scope="module")
 def browser():
     with sync_playwright() as playwright:
-        options = [option for option in _OPTIONS if option != "--headless"]
+        options = [option for option in OPTIONS if option != "--headless"]
         browser = playwright.chromium.launch(executable_path=BROWSER, args=options)
         yield browser
         browser.close()
@@ -87,49 +85,23 @@ def test_from_disk_it_asks_no_network(opened):
     assert opened.complaints == []
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves files, and does not report them; one of them may be another file than it says."""
-
-    exchanged = ""
-
-    def log_message(self, *_):
-        pass
-
-    def translate_path(self, path):
-        path = super().translate_path(path)
-        return __file__ if self.exchanged and path.endswith(self.exchanged) else path
-
-
-@contextlib.contextmanager
-def served(exchanged=""):
-    """The address of the hosted page."""
-    handler = type("Handler", (Quiet,), {"exchanged": exchanged})
-    serving = functools.partial(handler, directory=BUILT / "hosted")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serving) as server:
-        threading.Thread(target=server.serve_forever).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-
-
 def test_hosted_it_asks_for_the_files_beside_it_alone(browser):
-    with served() as address:
-        hosted = Opened(browser, f"{address}index.html")
+    with served(HOSTED) as address:
+        hosted = Opened(browser, f"{address}/index.html")
         hosted.train(20)
         assert hosted.complaints == []
         assert not any("sympy" in url for url in hosted.requests)
         hosted.page.click("#tab-derivation")
         hosted.page.wait_for_selector("#derivation math")
         assert any("sympy" in url for url in hosted.requests)
-        assert [url for url in hosted.requests if not url.startswith((address, "blob:", "data:"))] == []
+        assert [url for url in hosted.requests if not url.startswith((f"{address}/", "blob:", "data:"))] == []
         hosted.page.close()
 
 
 def test_hosted_a_file_that_is_another_one_is_not_run(browser):
-    with served(exchanged="engine.zip") as address:
+    with served(HOSTED, {"engine.zip": __file__}) as address:
         page = browser.new_page()
-        page.goto(f"{address}index.html")
+        page.goto(f"{address}/index.html")
         expect(page.locator("#problem")).to_contain_text("The page could not start: ")
         page.close()
 

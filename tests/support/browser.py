@@ -4,7 +4,8 @@ import json
 import shutil
 import subprocess
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -47,15 +48,20 @@ _LOOK = """<!doctype html><meta charset="utf-8"><body style="margin: 0"><script>
 
 
 @contextmanager
-def _served(page, reports):
-    """The address of the page, whose reports are put into the queue."""
+def served(folder, instead=None, reports=None):
+    """The address of a server of a folder.
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(page.encode())
+    `instead` has files that stand for paths with certain endings; what is posted is put into the queue of reports.
+    """
+    instead = instead or {}
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=folder)
+
+        def translate_path(self, path):
+            file = next((file for ending, file in instead.items() if path.endswith(ending)), None)
+            return super().translate_path(path) if file is None else str(file)
 
         def do_POST(self):
             reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -69,23 +75,20 @@ def _served(page, reports):
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/"
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
 
 
-def look(pages, seconds=90):
-    """What the script of each page returned: of pages, a mapping of names to (HTML, JavaScript)."""
-    page = _LOOK.replace("PAGES", json.dumps(pages).replace("<", r"\u003c"))
-    reports = Queue()
+def reported(reports, page, *options, seconds, console=subprocess.DEVNULL):
+    """What a page reports when the browser opens it; the browser's console is written to a file."""
     with (
         TemporaryDirectory(ignore_cleanup_errors=True) as profile,  # the browser may still be writing to it
-        _served(page, reports) as address,
         subprocess.Popen(
-            [BROWSER, *OPTIONS, f"--user-data-dir={profile}", address],
+            [BROWSER, *OPTIONS, *options, f"--user-data-dir={profile}", page],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=console,
         ) as browser,
     ):
         try:
@@ -94,3 +97,12 @@ def look(pages, seconds=90):
             raise AssertionError(f"{BROWSER} reported nothing within {seconds} s") from None
         finally:
             browser.terminate()
+
+
+def look(pages, seconds=90):
+    """What the script of each page returned: of pages, a mapping of names to (HTML, JavaScript)."""
+    reports = Queue()
+    with TemporaryDirectory() as folder, served(folder, reports=reports) as server:
+        text = _LOOK.replace("PAGES", json.dumps(pages).replace("<", r"\u003c"))
+        Path(folder, "look.html").write_text(text, encoding="utf-8")
+        return reported(reports, f"{server}/look.html", seconds=seconds)

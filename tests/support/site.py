@@ -13,14 +13,11 @@ import re
 import shlex
 import subprocess
 import sys
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from queue import Empty, Queue
+from queue import Queue
 from tempfile import TemporaryDirectory
-from threading import Thread
 
-from tests.support.browser import BROWSER, OPTIONS
+from tests.support.browser import reported, served
 
 ROOT = Path(__file__).parents[2]
 PHONE, DESK = (390, 844), (1300, 850)
@@ -83,41 +80,6 @@ def pages(site):
     return [path.relative_to(site).as_posix() for path in sorted(site.rglob("*.html")) if path.name != "404.html"]
 
 
-@contextmanager
-def served(site, page, reports):
-    """The address of a server of the site, and of the page that looks at it, whose report it puts into the queue."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=site)
-
-        def do_GET(self):
-            if self.path != "/look.html":
-                super().do_GET()
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(page.read_bytes())
-
-        def do_POST(self):
-            reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def look(site, paths, script, size=DESK, scheme="default", hosted=False, seconds=300):
     """What each page of the site asked for and what `script` is on it, by path; and the lines of the console.
 
@@ -125,10 +87,9 @@ def look(site, paths, script, size=DESK, scheme="default", hosted=False, seconds
     """
     reports = Queue()
     with (
-        TemporaryDirectory(ignore_cleanup_errors=True) as profile,  # the browser may still be writing to it
         TemporaryDirectory() as beside,
         open(f"{beside}/console", "w+", encoding="utf-8") as console,
-        served(site, Path(beside) / "look.html", reports) as server,
+        served(site, {"/look.html": f"{beside}/look.html"}, reports) as server,
     ):
         addresses = [f"{server}/{path}" if hosted else (site / path).as_uri() for path in paths]
         text = _LOOK
@@ -137,14 +98,7 @@ def look(site, paths, script, size=DESK, scheme="default", hosted=False, seconds
             text = text.replace(name, json.dumps(value).replace("</", r"<\/"), 1)
         (Path(beside) / "look.html").write_text(text, encoding="utf-8")
         page = f"{server if hosted else f'file://{beside}'}/look.html"
-        command = [BROWSER, *OPTIONS, *_MORE_OPTIONS, f"--user-data-dir={profile}", page]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=console) as browser:
-            try:
-                seen = reports.get(timeout=seconds)
-            except Empty:
-                raise AssertionError(f"{BROWSER} reported nothing within {seconds} s") from None
-            finally:
-                browser.terminate()
+        seen = reported(reports, page, *_MORE_OPTIONS, seconds=seconds, console=console)
         console.seek(0)
         lines = re.findall(r"CONSOLE.*", console.read())
     return dict(zip(paths, (entry for _, entry in seen), strict=True)), lines
