@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_dls.datasets.table import Chosen, Column, FloatArray, Missing, Table, assemble, sorted_texts
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.nn.columns import is_nameless
+from tinygrad_dls.nn.columns import is_frame_of_pandas, is_nameless
 
 __all__ = ["from_frame"]
 
@@ -82,7 +82,7 @@ def from_frame(
            [1.  ],
            [0.  ]])
     """
-    if not all(hasattr(frame, name) for name in ("columns", "iloc", "index", "to_numpy")):
+    if not is_frame_of_pandas(frame):
         raise TypeError(f"from_frame takes a pandas DataFrame, got {shown(frame)}.")
     header = list(frame.columns)
     if not all(isinstance(name, str) for name in header):

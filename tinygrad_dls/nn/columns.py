@@ -13,12 +13,17 @@ import numpy as np
 
 from tinygrad_dls.engine.errors import flattened, shown
 
-__all__ = ["is_frame", "is_nameless", "named", "not_columns", "refuse_frame", "refuse_series"]
+__all__ = ["is_frame", "is_frame_of_pandas", "is_nameless", "named", "not_columns", "refuse_frame", "refuse_series"]
 
 
 def is_frame(x: Any) -> bool:
     """Whether something is a DataFrame, of pandas or of another library."""
     return hasattr(type(x), "to_numpy") and hasattr(x, "columns")
+
+
+def is_frame_of_pandas(x: Any) -> bool:
+    """Whether something is a DataFrame that has what is used of pandas' own."""
+    return all(hasattr(x, name) for name in ("columns", "iloc", "index", "to_numpy"))
 
 
 def is_nameless(name: str) -> bool:
@@ -70,7 +75,7 @@ def named(X: Any, who: str) -> tuple[tuple[str, ...], Any]:
     """The names of the features and their rows, of a table or a DataFrame; of all else, no names and itself."""
     if isinstance(X, tuple) and hasattr(X, "features") and hasattr(X, "X"):
         return tuple(X.features), X.X
-    if not all(hasattr(X, name) for name in ("columns", "iloc", "index", "to_numpy")):
+    if not is_frame_of_pandas(X):
         return (), X
     names = tuple(X.columns)
     if not names or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
