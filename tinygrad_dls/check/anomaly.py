@@ -20,7 +20,7 @@ from tinygrad_dls.engine.arrays import Array, unbroadcast
 from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.errors import role
 from tinygrad_dls.engine.recording import recording
-from tinygrad_dls.engine.switches import Switch, left
+from tinygrad_dls.engine.switches import Switch, left, set_to
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph import call_site
 
@@ -78,12 +78,9 @@ def _looked_at() -> Iterator[None]:
     if not recording.get():
         yield
         return
-    token = recording.set(partial(_watch, {}, {}))
-    try:
-        with np.errstate(all="ignore"):  # the error says more than NumPy's warning of the same
-            yield
-    finally:
-        recording.reset(token)
+    # The error says more than NumPy's warning of the same.
+    with set_to(recording, partial(_watch, {}, {})), np.errstate(all="ignore"):
+        yield
 
 
 def _watch(arrived: dict[Tensor, int], sums: dict[Tensor, tuple[Any, Any]], node: Tensor) -> None:

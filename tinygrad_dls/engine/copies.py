@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_dls.engine.errors import called
 from tinygrad_dls.engine.inplace import watched_of_copy
 from tinygrad_dls.engine.recording import recording
+from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Origin, Tensor, values
 
 __all__: list[str] = []
@@ -70,12 +71,8 @@ def _again(t: Tensor, inputs: tuple[Any, ...], options: dict[str, Any]) -> Origi
         If the op gives other values now.
     """
     op: Any = t.op
-    token = recording.set(True)
-    try:
-        with np.errstate(all="ignore"):  # NumPy has warned the first time
-            twin: Tensor = op(*inputs, **options)
-    finally:
-        recording.reset(token)
+    with set_to(recording, True), np.errstate(all="ignore"):  # NumPy has warned the first time
+        twin: Tensor = op(*inputs, **options)
     before, after = values(t), values(twin)
     if before.dtype.kind != "O" and not np.all((after == before) | ((after != after) & (before != before))):  # NaN too
         raise RuntimeError(

@@ -12,13 +12,24 @@ import types
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 from tinygrad_dls.engine.errors import shown
 
-__all__ = ["Switch", "left"]
+__all__ = ["Switch", "left", "set_to"]
 
 P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def set_to(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """Within the block, a variable of this thread or task has this value."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
 
 
 def left(name: str, blocks: ContextVar[tuple[Any, ...]]) -> Any:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tinygrad_dls.engine.operands import number_of_inputs
 from tinygrad_dls.engine.recording import recording
+from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.call_site import running_layers
 from tinygrad_dls.graph.frames import place_by_holders
@@ -296,11 +297,8 @@ def trace() -> Iterator[dict[Tensor, Path]]:
         if outer is not True and outer:
             outer(node)
 
-    token = recording.set(note)
-    try:
+    with set_to(recording, note):
         yield made_in
-    finally:
-        recording.reset(token)
 
 
 def _title(layer: Any, titles: dict[int, str]) -> str:

@@ -10,8 +10,8 @@ the arrays of later runs pass it.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, below_one, boolean, positive_integer, summed
 from tinygrad_dls.engine.devices import like
+from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Tensor, values
 
 Check: TypeAlias = Callable[[Array], str]  # what is wrong with an array, in words; nothing if it passes
@@ -53,14 +54,9 @@ def within(low: float, high: float, each_time: str = "") -> Callable[[Check], Bo
     return lambda check: Bounded(check, (low, high), each_time)
 
 
-@contextmanager
-def noted(note: Note) -> Iterator[None]:
+def noted(note: Note) -> AbstractContextManager[None]:
     """Within the block, tell of each check before it is made; it is not made where `note` returns True."""
-    token = _note.set(note)
-    try:
-        yield
-    finally:
-        _note.reset(token)
+    return set_to(_note, note)
 
 
 def array_of_columns(Z: Any, name: str) -> Any:

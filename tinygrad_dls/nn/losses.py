@@ -13,8 +13,8 @@ Each takes ``sample_weight=``, a weight for each example; then the cost is the w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -24,6 +24,7 @@ from tinygrad_dls.engine.arrays import HALF, Array, as_array, in_single, single_
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval, sigmoid, softmax
+from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn import weighted
 from tinygrad_dls.nn.fused import is_loss, is_nan
@@ -268,14 +269,9 @@ def _of_columns(Z: Any, Y: Any, sample_weight: Any) -> Any:
 _one_hot: ContextVar[Callable[[Array], Array] | None] = ContextVar("tinygrad_dls_one_hot", default=None)
 
 
-@contextmanager
-def one_hot_as(named: Callable[[Array], Array]) -> Iterator[None]:
+def one_hot_as(named: Callable[[Array], Array]) -> AbstractContextManager[None]:
     """Within the block, the one-hot columns that are made of class indices are what `named` gives for them."""
-    token = _one_hot.set(named)
-    try:
-        yield
-    finally:
-        _one_hot.reset(token)
+    return set_to(_one_hot, named)
 
 
 def _textbook_softmax_cross_entropy(Z: Any, Y: Any) -> Any:

@@ -8,14 +8,15 @@ these moves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, below_one, floating, positive_integer, positive_number
+from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.columns import not_columns, refuse_frame
 from tinygrad_dls.nn.module import Module, Parameter
@@ -29,14 +30,9 @@ Following: TypeAlias = Callable[[Module, str, str, Callable[[Array], Array] | No
 _following: ContextVar[Following | None] = ContextVar("tinygrad_dls_following", default=None)
 
 
-@contextmanager
-def followed(following: Following) -> Iterator[None]:
+def followed(following: Following) -> AbstractContextManager[None]:
     """Within the block, running statistics are read and moved as `following` says, and else stay as they are."""
-    token = _following.set(following)
-    try:
-        yield
-    finally:
-        _following.reset(token)
+    return set_to(_following, following)
 
 
 def kept(module: Module, attribute: str, called: str) -> Any:

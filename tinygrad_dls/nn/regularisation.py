@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -19,6 +19,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array, boolean, positive_integer, rate_of, real_number, single_inside
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn.labels import check_once
 from tinygrad_dls.nn.module import Module
@@ -32,14 +33,9 @@ SETTINGS = {"lambd": "λ", "keep_prob": "keep_prob"}  # options of ops that form
 _settings: ContextVar[Setting | None] = ContextVar("tinygrad_dls_settings", default=None)
 
 
-@contextmanager
-def settings_as(symbol: Setting) -> Iterator[None]:
+def settings_as(symbol: Setting) -> AbstractContextManager[None]:
     """Within the block, numbers such as lambda are what `symbol` makes of their name and value."""
-    token = _settings.set(symbol)
-    try:
-        yield
-    finally:
-        _settings.reset(token)
+    return set_to(_settings, symbol)
 
 
 def setting(name: str, x: float) -> float:
@@ -53,14 +49,9 @@ Count: TypeAlias = Callable[[int], int]
 _count: ContextVar[Count | None] = ContextVar("tinygrad_dls_count", default=None)
 
 
-@contextmanager
-def counted_as(count: Count) -> Iterator[None]:
+def counted_as(count: Count) -> AbstractContextManager[None]:
     """Within the block, the m of a penalty is what `count` makes of it: that of all examples, where a part is seen."""
-    token = _count.set(count)
-    try:
-        yield
-    finally:
-        _count.reset(token)
+    return set_to(_count, count)
 
 
 # -- L2 ---------------------------------------------------------------------------------------------------------------
