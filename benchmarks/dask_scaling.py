@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import cloudpickle
 import dask
@@ -141,12 +142,8 @@ def moved(X: Any, Y: Any) -> tuple[int, int]:
             sizes.append((len(cloudpickle.dumps(sent)), len(pickle.dumps(found, 5))))
         return found
 
-    running.Here.run = noted  # type: ignore[method-assign]
-    try:
-        with dask.config.set(scheduler="synchronous"):
-            steps(X, Y, 1)
-    finally:
-        running.Here.run = run  # type: ignore[method-assign]
+    with patch.object(running.Here, "run", noted), dask.config.set(scheduler="synchronous"):
+        steps(X, Y, 1)
     return sizes[-1]
 
 

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import dask.array as da
@@ -58,11 +59,11 @@ def main(runs: int) -> None:
             n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
+        ThreadPoolExecutor(1) as beside,
     ):
         for run in range(runs):
-            begun, over, deaths = threading.Event(), threading.Event(), []
-            killer = threading.Thread(target=lambda: deaths.extend(kill(cluster, begun, over, rng)))  # noqa: B023
-            killer.start()
+            begun, over = threading.Event(), threading.Event()
+            killer = beside.submit(kill, cluster, begun, over, rng)
             try:
                 found = trained(client, begun)
                 same = all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
@@ -72,7 +73,7 @@ def main(runs: int) -> None:
             finally:
                 begun.set()
                 over.set()
-                killer.join()
+            deaths = killer.result()
             total, lost = total + len(deaths), lost + (not same)
             print(f"run {run + 1}: {len(deaths)} killed, {'the same' if same else 'ANOTHER RESULT'}", flush=True)
     print(f"{runs} runs, {total} workers killed, {lost} lost")

@@ -83,7 +83,7 @@ def by_hand(problem: Problem) -> Peer | None:
     def run() -> float:
         return float(step(*given))
 
-    run.held = own, table, X, Y  # type: ignore[attr-defined]
+    run.held = own, table, X, Y  # type: ignore[attr-defined]  # what C has the addresses of stays alive
     return Peer(run, run, lambda: own)
 
 

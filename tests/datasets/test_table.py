@@ -173,7 +173,7 @@ def test_a_table_gives_rows_as_scikit_learn_takes_them():
 def test_a_table_without_a_target_says_how_to_have_its_rows():
     row = from_frame(pd.DataFrame([ROW]), like=TABLE.recipe)
     with pytest.raises(ValueError, match=re.escape("the table has no column 'sold', and so no Y. Its features as")):
-        row.rows  # noqa: B018
+        row.rows  # noqa: B018  # to look at it is to ask for it
 
 
 @pytest.mark.parametrize("again", [lambda table: pickle.loads(pickle.dumps(table)), copy.deepcopy, copy.copy])

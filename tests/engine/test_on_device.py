@@ -1,6 +1,7 @@
 """Ops, losses and gradients of arrays on a device: arrays of the same kind, equal to NumPy's, nothing converted."""
 
 import copy
+from functools import partial
 
 import numpy as np
 import pytest
@@ -318,7 +319,7 @@ def test_a_step_waits_for_the_device_only_to_see_whether_the_cost_is_a_number():
     model = tg.nn.TwoLayerNetwork(2, 3, rng=0)
     model.to(lambda a: DeviceArray(a.copy()))
     optimizer = tg.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
-    step = lambda: tg.optim.eager_step(model, tg.binary_cross_entropy_with_logits, optimizer, x, y)  # noqa: E731
+    step = partial(tg.optim.eager_step, model, tg.binary_cross_entropy_with_logits, optimizer, x, y)
     step()  # looks at the labels
     before = DeviceArray.waits
     step()

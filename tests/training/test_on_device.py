@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -261,7 +262,7 @@ def test_moments_stay_where_they_are_until_they_are_told(device, name):
         model, _, optimizer = fitted(two_layers(), Y, same, optimizer=OPTIMIZERS[name], loss=BCE)
         model.to(move)
         if move is not same:
-            step = lambda: tg.optim.eager_step(model, BCE, optimizer, move(X), move(Y))  # noqa: E731, B023
+            step = partial(tg.optim.eager_step, model, BCE, optimizer, move(X), move(Y))
             before, steps = model.state_dict(), optimizer.steps
             with pytest.raises(TypeError, match=r"W1 has been moved, and what .* remembers of it has not\. Let it"):
                 step()
