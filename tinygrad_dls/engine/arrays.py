@@ -52,6 +52,12 @@ def as_array(data: Any, name: str | None = None) -> Array:
     raise TypeError(f"{called(name)} has dtype {data.dtype}, and is not numeric.{holds}{advice}")
 
 
+def as_operand(x: Any, name: str) -> Array:
+    """The same for an op, but a number of NumPy's stays one: arrays of all kinds take it."""
+    array = as_array(x, name)
+    return array[()] if isinstance(x, np.generic) else array
+
+
 def real_number(x: Any, name: str) -> float:
     """Convert a number to Python's float, which does not widen float32; `name` says in the error what it is for."""
     try:

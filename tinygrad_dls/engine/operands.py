@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import HALF, Array, as_array
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, as_operand
 from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.errors import called, explained, role
 from tinygrad_dls.engine.tensor import VJP, Op, Tensor, values
@@ -49,8 +49,7 @@ def operand(x: Any, name: str, args: tuple[Any, ...], position: int, inputs: flo
     """
     if position < inputs or (not inputs and (isinstance(x, list) or hasattr(type(x), "__array__"))):
         try:
-            array = as_array(x, role(x, position + 1))
-            return array[()] if isinstance(x, np.generic) else array  # a number stays one: all kinds take it
+            return as_operand(x, role(x, position + 1))
         except (ValueError, TypeError) as error:
             raise explained(error, name, args) from error
     return x

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, boolean, scatter, single_inside
+from tinygrad_dls.engine.arrays import Array, as_array, as_operand, boolean, scatter, single_inside
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.devices import on_device
 from tinygrad_dls.engine.errors import EXPLAINED, called, explained, role, shown
@@ -674,8 +674,7 @@ def _compared(function: Any) -> Any:
     def compare(x: Any, y: Any) -> Any:
         y = values(y)
         if not isinstance(y, (int, float)):  # which have no precision of their own
-            array = as_array(y, f"{function.__name__}: argument 2")
-            y = array[()] if isinstance(y, np.generic) else array  # a number stays one: all kinds take it
+            y = as_operand(y, f"{function.__name__}: argument 2")
         try:
             return function(values(x), y)
         except EXPLAINED as error:
