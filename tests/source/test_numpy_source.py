@@ -107,8 +107,9 @@ def test_the_code_trains_as_the_optimizer_does(name):
     optimizer, options = OPTIMIZERS[name]
     arrays, eager = trained(float, optimizer, options, steps=50, lr=0.05)
     for name, expected in eager.items():
-        # a step adds a rounding or two, and those before grow no faster than the state: 50 steps, a few hundred EPS
-        np.testing.assert_allclose(arrays[name], expected, rtol=500 * EPS, atol=500 * EPS * np.abs(expected).max())
+        # a step adds a rounding or two, and those before grow no faster than the state: 50 steps, a few hundred EPS;
+        # and a gradient is a sum of 400 entries that may cancel
+        np.testing.assert_allclose(arrays[name], expected, rtol=1000 * EPS, atol=1000 * EPS * np.abs(expected).max())
 
 
 def test_the_code_counts_the_steps_of_adam():

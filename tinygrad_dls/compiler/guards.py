@@ -414,7 +414,7 @@ class Dependencies(CapturedState):
 
 _BY_ATTRIBUTE = (type, ModuleType, Module, FunctionType, Tensor, np.ndarray)  # never all of them, whoever reflects
 _OF_COMMAND_LINES = {"parse_args", "parse_known_args", "parse_intermixed_args"}  # they read sys.argv
-_NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_subclass__"}
+_NOT_OF_VALUES = {"__init__", "__del__", "__setattr__", "__delattr__", "__init_subclass__", "__annotate_func__"}
 # What Python itself gives of functions, classes and objects, and lets be replaced.
 _OF_ALL = {"__doc__", "__annotations__", "__name__", "__qualname__", "__class__", "__bases__", "__module__"}
 

@@ -120,7 +120,7 @@ def read_by(f: types.FunctionType) -> Code:
                 continue
             if instruction.opname == "IMPORT_NAME":
                 code.imports.add(argument)
-            if "ATTR" in instruction.opname or instruction.opname in ("LOAD_METHOD", "IMPORT_FROM"):
+            if instruction.opname.endswith("_ATTR") or instruction.opname in ("LOAD_METHOD", "IMPORT_FROM"):
                 if name:  # np.random.rand
                     if isinstance(value, types.ModuleType):
                         name, value = f"{name}.{argument}", vars(value).get(argument)
