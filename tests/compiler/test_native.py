@@ -338,6 +338,21 @@ def test_the_largest_entry_of_a_high_column(dtype):
     as_eagerly(lambda x: np.maximum(np.max(x, axis=0), 0.1) + np.min(x, axis=0), x)
 
 
+def test_offsets_are_counted_in_64_bits():
+    def f(x, w):
+        a = np.cumsum(np.tanh(w @ x), axis=0)  # an own array between two functions of C, from which rows are cut out
+        return a[1:3] * 2, np.tanh(a), np.sum(np.tanh(a), axis=0), np.tanh(a @ a.T) @ a, np.tanh(a[2:].T)
+
+    fast = tg.compile(f, backend="native")
+    fast(MANY[:, :1003], np.ones((40, 3)))
+    text = fast.source
+    text = text[text.index("double c0(") :]
+    assert "Size j" in text
+    assert not re.search(r"\b(long|short|unsigned)\b", text)
+    assert set(re.findall(r"\bint (\w+) = ", text)) <= {"i", "k"}  # over few sums, and in a vector
+    assert not re.search(r"\d{3,} \* \d|[1-9] \* \d{3,}", text), "a product of numbers has 32 bits in C"
+
+
 def test_a_thread_with_a_small_stack_is_enough():
     code = (
         "import threading, numpy as np, tinygrad_dls as tg;"
@@ -370,9 +385,10 @@ def test_explain_and_source_tell_what_is_c():
     assert re.search(line, step.explain())
     assert "tanh_(" in step.source
     assert "s1 = c0(c0_memory, X, Y, learning_rate)" in step.source
-    step = tg.compile(model, LOGITS, sgd(model), backend="native", tile=7)
+    step = tg.compile(model, LOGITS, sgd(model), backend="native", tile=7, threads=2)
     step(X, Y)
-    assert "The tile and the threads that were asked for are of NumPy's calls" in step.explain()
+    assert "The tile that was asked for is of NumPy's calls" in step.explain()
+    assert "1 thread does it all: no loop has enough to do for more" in step.explain()
 
 
 def test_nothing_that_a_user_names_reaches_the_compiler():

@@ -35,7 +35,12 @@ def compile(
 
 @overload
 def compile(
-    model: Callable[..., Any], *, fallback: bool = ..., constants: Sequence[Any] = ..., backend: str = ...
+    model: Callable[..., Any],
+    *,
+    fallback: bool = ...,
+    threads: int | None = ...,
+    constants: Sequence[Any] = ...,
+    backend: str = ...,
 ) -> CompiledFunction: ...
 
 
@@ -73,8 +78,9 @@ def compile(
     fallback : bool, default False
         Whether what cannot be recorded runs eagerly; ``explain()`` says why then. Without, it is an error.
     threads : int, optional
-        Threads that share the tiles of a large number of examples; by default, one for each processor where there is
-        enough to do for them. The result does not depend on it.
+        Threads that share the tiles of a large number of examples, or the large loops of C; by default, one for each
+        processor where there is enough to do for them. The result does not depend on it. A function of arrays takes it
+        for C only.
     tile : int, optional
         Examples in a tile; by default, as many as fit into the cache, and no tiles where all of them do.
     constants : sequence of objects
@@ -83,7 +89,7 @@ def compile(
     backend : {"numpy", "native", "auto"}
         What runs: NumPy's calls; or C, in which what is done to each example is fused, and for which a compiler is
         needed, beside NumPy's calls for the rest; or C if there is a compiler, and else NumPy. ``explain()`` says what
-        was fused. `threads` and `tile` are of NumPy's calls.
+        was fused. `tile` is of NumPy's calls.
 
     Returns
     -------
@@ -119,11 +125,11 @@ def compile(
     if not isinstance(constants, (list, tuple)):
         raise TypeError(f"compile: constants must be a list of objects, constants=[...]; got {shown(constants)}.")
     given = subject("compile", model, (), loss, optimizer)
+    for count, name in ((threads, "threads"), (tile, "tile")):
+        if count is not None:
+            positive_integer(count, f"compile: {name}")
     if given.model is not None:
         boolean(gradients, "compile: gradients")
-        for count, name in ((threads, "threads"), (tile, "tile")):
-            if count is not None:
-                positive_integer(count, f"compile: {name}")
         return CompiledStep(
             given.model,
             loss,
@@ -135,6 +141,9 @@ def compile(
             constants=constants,
             backend=backend,
         )
-    if gradients or threads is not None or tile is not None:
-        raise TypeError("compile: the options of a step go with a model, not with a function: write compile(f).")
-    return CompiledFunction(given.function, fallback, constants, backend)
+    if gradients or tile is not None or (threads is not None and backend == "numpy"):
+        raise TypeError(
+            "compile: the options of a step go with a model, not with a function: write compile(f). Only threads= is "
+            "of a function too, in C: compile(f, backend='native', threads=...)."
+        )
+    return CompiledFunction(given.function, fallback, constants, backend, threads)

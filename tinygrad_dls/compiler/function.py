@@ -48,10 +48,15 @@ class CompiledFunction(Compiled):
     instead = "Call the function itself, and report it."
 
     def __init__(
-        self, function: Callable[..., Any], fallback: bool, constants: Sequence[Any] = (), backend: str = "numpy"
+        self,
+        function: Callable[..., Any],
+        fallback: bool,
+        constants: Sequence[Any] = (),
+        backend: str = "numpy",
+        threads: int | None = None,
     ) -> None:
         super().__init__(fallback, constants)
-        self.function, self._backend = function, backend
+        self.function, self._backend, self._threads = function, backend, threads
         self._lock = threading.RLock()
 
     def __call__(self, *arguments: Array) -> Any:
@@ -127,7 +132,7 @@ class CompiledFunction(Compiled):
     def _made_ready(self, ready: _Ready, arrays: list[Array]) -> _Ready:
         """The plan for what was recorded; with a fallback, run once for nothing, as some fail only then."""
         found = planned(lambda native: plan_function(ready.outputs, ready.arguments, native=native), self._backend)
-        ready.runner = Runner(found, 1)
+        ready.runner = Runner(found, self._threads)
         ready.runner.bind_alone()
         ready.take_turns(np.result_type(float if not ready.outputs else ready.outputs[0].dtype))
         if self._fallback:

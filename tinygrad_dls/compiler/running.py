@@ -13,7 +13,7 @@ from tinygrad_dls.compiler.instructions import Place, Routine, perform
 from tinygrad_dls.compiler.plan import Plan
 from tinygrad_dls.compiler.store import ParameterStore, aligned
 from tinygrad_dls.compiler.text import Text
-from tinygrad_dls.compiler.threads import LANES, one_blas_thread, shared
+from tinygrad_dls.compiler.threads import LANES, available, cores, one_blas_thread, shared
 from tinygrad_dls.engine.arrays import Array
 
 __all__ = ["Runner"]
@@ -31,11 +31,11 @@ class Runner:
         The version of the two buffers that the functions were made for.
     """
 
-    def __init__(self, plan: Plan, threads: int) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, threads: int | None = None) -> None:
+        self.plan, self.asked = plan, threads
         self.version: object = None
         self.run: list[Callable[..., Any]] = []
-        self.workers = min(threads, self._lanes()) if plan.tiles else 1
+        self.workers = self._workers()
         self.compiled = {id(routine): _compiled(routine) for routine in plan.routines()}
         self.common: dict[tuple[int, int], dict[str, Any]] = {}  # by function and worker: the names of both buffers
         dtype = plan.layout.dtype
@@ -44,6 +44,13 @@ class Runner:
         for own in self.scratch:
             own.fill(0)  # the update computes some gradients by itself; what is in their places is added up too
         self.lanes = np.empty((self._lanes(), plan.sums), dtype) if plan.tiles else None
+
+    def _workers(self) -> int:
+        """The threads that work on a step: those that were asked for, or all where they have enough to do."""
+        plan = self.plan
+        if plan.native is not None:
+            return min(self.asked or cores(), LANES) if plan.native.shared else 1
+        return min(self.asked or (available() if plan.is_shared else 1), self._lanes()) if plan.tiles else 1
 
     def _lanes(self) -> int:
         return min(LANES, len(self._tiles()))
@@ -66,6 +73,8 @@ class Runner:
         routines, lines = self.plan.routines(), list(self.plan.lines)
         if self.plan.tiles:
             lines.append(f"{self.workers} thread{'s share' if self.workers > 1 else ' does'} the tiles.")
+        elif self.plan.native is not None:
+            lines += self.plan.native.told(self.workers, self.asked)
         lines.append(
             f"{self.bytes:,} bytes of arrays, made once: {sum(x.in_place for x in routines)} results are "
             f"written over an argument, {sum(x.reused for x in routines)} into memory that was used before."
@@ -148,7 +157,7 @@ class Runner:
         names = {**self.common[key], **buffers}
         perform([x for x, apart in zip(routine.setup, double, strict=True) if apart], names)
         native = self.plan.native
-        functions = {} if native is None else native.callables() | native.memory(names)
+        functions = {} if native is None else native.callables(self.workers) | native.memory(names)
         # Python remembers in the code of a function where its global names were found: for each buffer its own copy.
         return FunctionType(body.replace(), {**names, **constants, **functions})
 

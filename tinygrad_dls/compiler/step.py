@@ -26,7 +26,6 @@ from tinygrad_dls.compiler.plan import plan
 from tinygrad_dls.compiler.recording import Guard, difference_of, record, refuse_counts
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.store import ParameterStore
-from tinygrad_dls.compiler.threads import available
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.devices import called_kind
 from tinygrad_dls.engine.errors import RecordingError
@@ -366,11 +365,9 @@ class CompiledStep(Compiled):
         m = next((shape[1] for shape in (ready.X_shape, ready.Y_shape) if len(shape) == 2), None)
         options: dict[str, Any] = {"alike": alike, "gradients": self._keep, "tile": self._tile}
         found = planned(lambda native: plan(step, m, native=native, **options), self._backend)
-        if found.native is not None and (self._tile or self._threads):
-            found.lines.append(
-                "The tile and the threads that were asked for are of NumPy's calls: C takes its own, one."
-            )
-        ready.runner = Runner(found, self._threads or (available() if found.is_shared else 1))
+        if found.native is not None and self._tile:
+            found.lines.append("The tile that was asked for is of NumPy's calls: C takes its own.")
+        ready.runner = Runner(found, self._threads)
         ready.others[alike] = ready.runner
         tensors = {call.name: p for call, p in zip(step.parameters, step.tensors, strict=True)}
         names = found.layout.names

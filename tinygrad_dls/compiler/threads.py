@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
 
-__all__ = ["LANES", "available", "one_blas_thread", "shared"]
+__all__ = ["LANES", "available", "cores", "one_blas_thread", "shared"]
 
 LANES = 8
 
@@ -25,10 +25,14 @@ _holders: dict[Any, int] = {}  # those who want BLAS to have one thread, and the
 _before: list[tuple[Any, int]] = []  # the libraries, with the threads that they had when the first of these came
 
 
+def cores() -> int:
+    """Processors that this process may use; not more than there are lanes."""
+    return min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, LANES)
+
+
 def available() -> int:
-    """Processors that this process may use; 1 if BLAS cannot be held to one thread, as threadpoolctl is missing."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, LANES) if _blas() is not None else 1
+    """The same, for calls of BLAS; 1 if that cannot be held to one thread, as threadpoolctl is missing."""
+    return cores() if _blas() is not None else 1
 
 
 def _blas() -> Any:
@@ -97,7 +101,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def shared(tasks: range, work: Callable[[int, int], None], threads: int) -> None:
+def shared(tasks: range, work: Callable[[int, int], Any], threads: int) -> None:
     """Do all the tasks, ``work(worker, task)``, by this thread and by others that help.
 
     When it returns or raises, nobody works any more.

@@ -9,22 +9,30 @@ their own, nothing else has to be kept apart.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine
-from tinygrad_dls.compiler.lowering import copy_of, is_number, total
+from tinygrad_dls.compiler.lowering import copy_of, is_number, sigmoid_of, total
 from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS, TRUTHS
 from tinygrad_dls.compiler.scheduling import sum_in_pairs, total_in_runs
 from tinygrad_dls.ir.call import Call, getitem, scalar_value, summed_axes
 
-__all__ = ["Form", "Fused", "Operand", "Piece", "buffers_of", "extent", "reads"]
+__all__ = ["Form", "Fused", "Operand", "Piece", "buffers_of", "extent", "first_or_new", "reads"]
+
+T = TypeVar("T")
 
 LARGEST = 64 * 72  # entries of weights up to which a product is a loop: above, BLAS is faster; rows of a loop
 CONVERTED = ("b", "i", "u")  # kinds of dtypes of data that loops convert
+
+# Bytes that a loop computes, from which on threads share it: with less to do, they wait for each other. So many take a
+# server processor 0.2 ms, or two of them 0.15 ms; starting the second one takes 0.04 ms.
+SHARED = 40_000_000
+DEAR = 10  # times what a product takes: a polynomial, or an entry that comes from memory
+POLYNOMIALS = {np.exp, np.log, np.log1p, np.tanh, np.divide, np.sqrt, sigmoid_of}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +57,13 @@ class Form:
 class Piece:
     """Instructions that run together: a loop over so many columns; numbers, if these are 0; or, if -1, calls of NumPy.
 
-    The entries of columns alone, (n, 1), are gone through as a line.
+    The entries of columns alone, (n, 1), are gone through as a line. A loop that has much to do is a function of its
+    own, which threads share.
     """
 
     columns: int
     line: bool = False
+    shared: bool = False
     instructions: list[Instruction] = field(default_factory=list)
 
 
@@ -101,7 +111,6 @@ class Fused:
         self.routine, self.dtype, self.m = routine, np.dtype(dtype), m
         self.pieces: list[Piece] = []
         self.made: dict[Buffer, Piece] = {}
-        self.forms: dict[Buffer, Form] = {}
         self.views: dict[Buffer, Call] = {
             x.out: x.call for x in (*routine.setup, *routine.steps) if not x.into and x.out.of is not None
         }
@@ -121,10 +130,13 @@ class Fused:
             if isinstance(source, Buffer) and given and self.below.get(whole) is x.out and not self._numpy_reads(whole):
                 self.below[whole] = source
                 self.copied.add(x.out)
+        self.forms = {x.out: form for x in routine.steps if (form := self.form(x)) is not None}
         needed = set(self._needed_views())
         for x in routine.steps:
             if x.out not in self.copied and (x.out in self.results or x.out in needed):
                 self._place(x)
+        for piece in self.loops:
+            piece.shared = self._work(piece) >= SHARED
         self.stored = set(self._stored())
 
     def _ends_with_ones(self, whole: Buffer, rows: Buffer) -> bool:
@@ -142,7 +154,7 @@ class Fused:
         waiting = [*self.returned, *buffers_of(self.routine.cost)]
         for x in self.routine.steps:
             if x.out in self.results:
-                numpy = self.form(x) is None
+                numpy = x.out not in self.forms
                 waiting += [y for y in reads(x) if numpy or self.operand(y) is None]
         while waiting:
             view = waiting.pop()
@@ -274,7 +286,7 @@ class Fused:
     # -- where they go ------------------------------------------------------------------------------------------------
 
     def _place(self, x: Instruction) -> None:
-        form = self.form(x)
+        form = self.forms.get(x.out)
         columns, line = (-1, False) if form is None else (form.columns, form.kind == "line")
         earliest = 0
         for y in reads(x):
@@ -283,18 +295,14 @@ class Fused:
             turned = found is not None and found.transposed and not (kind == "across" and y is x.call.args[1])
             whole = turned or (kind == "product" and y is x.call.args[0])
             earliest = max(earliest, self._from(y, -2 if whole else columns, line))
-        for i in range(earliest, len(self.pieces)):
-            piece = self.pieces[i]
-            if (piece.columns, piece.line) == (columns, line):
-                break
-        else:
-            piece = Piece(columns, line)
-            self.pieces.append(piece)
+
+        def alike(piece: Piece) -> bool:
+            return (piece.columns, piece.line) == (columns, line)
+
+        piece = first_or_new(self.pieces, earliest, alike, lambda: Piece(columns, line))
         piece.instructions.append(x)
         self.made[x.out] = piece
         self.into.setdefault(x.out.owner, []).append(x.out)
-        if form is not None:
-            self.forms[x.out] = form
 
     def _from(self, x: Buffer, columns: int, line: bool) -> int:
         """The first piece in which a buffer may be read by an instruction of a loop over so many columns."""
@@ -340,11 +348,25 @@ class Fused:
         for y in (*self.returned, *buffers_of(self.routine.cost)):
             yield from self.into.get(y.owner, ())
 
+    def _work(self, piece: Piece) -> int:
+        """Bytes that a loop computes."""
+        read = {y: self.operand(y) for x in piece.instructions for y in reads(x)}
+        given = {y.owner: y.size for y, found in read.items() if self.made.get(found.base if found else y) is not piece}
+        entries = DEAR * sum(size // piece.columns for size in given.values())
+        for x in piece.instructions:
+            form, f = self.forms[x.out], x.call.function
+            if form.kind in ("product", "across"):  # with each of the weights; of each of the sums
+                entries += max(form.rows, x.call.args[0].size if form.kind == "product" else x.out.size)
+            else:
+                entries += form.rows * (DEAR if f in POLYNOMIALS else 1)
+        return int(entries * piece.columns * self.dtype.itemsize)
+
     def groups(self) -> list[list[Piece]]:
         """The pieces, those that are one function of C together."""
         found: list[list[Piece]] = []
         for piece in self.pieces:
-            if found and (found[-1][0].columns < 0) == (piece.columns < 0):
+            alone = piece.shared or (found and found[-1][0].shared)
+            if found and not alone and (found[-1][0].columns < 0) == (piece.columns < 0):
                 found[-1].append(piece)
             else:
                 found.append([piece])
@@ -357,6 +379,15 @@ class Fused:
 
 
 _OF_TRUTH = {*TRUTHS, *OF_MASKS}
+
+
+def first_or_new(found: list[T], start: int, fits: Callable[[T], bool], new: Callable[[], T]) -> T:
+    """The first from a place on that fits; or a new one, at the end."""
+    for x in found[start:]:
+        if fits(x):
+            return x
+    found.append(new())
+    return found[-1]
 
 
 def reads(x: Instruction) -> list[Buffer]:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tinygrad_dls.compiler.instructions import Buffer, Instruction
 from tinygrad_dls.compiler.lowering import total
-from tinygrad_dls.compiler.native.fusing import Fused, Operand, Piece, extent, reads
+from tinygrad_dls.compiler.native.fusing import Fused, Operand, Piece, extent, first_or_new, reads
 from tinygrad_dls.compiler.scheduling import total_in_runs
 
 __all__ = ["Group", "Grouping"]
@@ -112,19 +112,17 @@ class Grouping:
         whole, kernel = self._whole(x)
         apart = {found.base for y in whole if (found := self.local(y)) is not None} if rows > 1 else set()
         first = 0
+
+        def alike(group: Group) -> bool:
+            return group.rows == rows and not group.kernel and not kernel
+
         for y in reads(x):
             found = self.local(y)
             if found is not None:
                 group = self.of[found.base]
-                alike = group.rows == rows and not group.kernel and not kernel
-                together = alike and not self._is_cut(y, found) and found.base not in apart
+                together = alike(group) and not self._is_cut(y, found) and found.base not in apart
                 first = max(first, self.groups.index(group) + (not together))
-        for group in self.groups[first:]:
-            if group.rows == rows and not group.kernel and not kernel:
-                break
-        else:
-            group = Group(rows, kernel)
-            self.groups.append(group)
+        group = first_or_new(self.groups, first, alike, lambda: Group(rows, kernel))
         group.instructions.append(x)
         self.of[x.out] = group
 

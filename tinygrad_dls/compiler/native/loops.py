@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from tinygrad_dls.compiler.instructions import Buffer, Instruction
 from tinygrad_dls.compiler.native.fusing import Operand, Piece, extent
 from tinygrad_dls.compiler.native.grouping import WRITTEN, Group, Grouping
 from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS, TRUTHS
+from tinygrad_dls.compiler.threads import LANES
 
-__all__ = ["Loop"]
+__all__ = ["Loop", "times"]
 
 RUN = 4096  # columns after which sums are added to those of all runs, in double precision
 LONG_RUN = 16384  # the same, where there are many sums
@@ -49,7 +51,8 @@ class Loop:
 
     def lines(self) -> list[str]:
         """The loop, and what is declared before it."""
-        columns, tile = self.piece.columns, self.size
+        columns, tile, shared = self.piece.columns, self.size, self.piece.shared
+        start, end = ("start", "end") if shared else (0, columns)
         inner: list[str] = []
         for group in self.grouping.groups:
             inner += self.rows(group) if not group.kernel else self.large(group)
@@ -58,28 +61,67 @@ class Loop:
         for x, name in self.names.items():
             lines.append(f"    {_place(self.shape(x)[0] * tile // 8)}F {name}[{self.shape(x)[0] * tile}] ALIGNED;")
         counts = [(name, self.count(x)) for x, name in self.sums.items()]
+        if shared:
+            lines += self.lane()
         for name, n in counts:
-            lines.append(f"    {_place(n // 8)}double t{name}[{n}] ALIGNED; memset(t{name}, 0, sizeof t{name});")
+            where = self.total(name) if shared else f"{_place(n // 8)}double t{name}[{n}] ALIGNED"
+            lines.append(f"    {where}; memset(t{name}, 0, {n} * sizeof(double));")
         counts = [(name, self.count(x)) for x, name in self.sums.items() if self.as_vectors(x)]
         lines += [f"    {_place(n)}V {name}[{n}];" for name, n in counts]
         if counts:
-            lines.append(f"    for (long run = 0; run < {columns}; run += {run}) {{")
-            lines.append(f"    long stop = run + {run} < {columns} ? run + {run} : {columns};")
+            lines.append(f"    for (Size run = {start}; run < {end}; run += {run}) {{")
+            lines.append(f"    Size stop = run + {run} < {end} ? run + {run} : {end};")
             lines += [f"    memset({name}, 0, sizeof {name});" for name, _ in counts]
-            lines.append(f"    for (long from = run; from < stop; from += {tile}) {{")
-            lines.append(f"        long n = stop - from < {tile} ? stop - from : {tile};")
+            lines.append(f"    for (Size from = run; from < stop; from += {tile}) {{")
+            lines.append(f"        Size n = stop - from < {tile} ? stop - from : {tile};")
         else:
-            lines.append(f"    for (long from = 0; from < {columns}; from += {tile}) {{")
-            lines.append(f"        long n = {columns} - from < {tile} ? {columns} - from : {tile};")
+            lines.append(f"    for (Size from = {start}; from < {end}; from += {tile}) {{")
+            lines.append(f"        Size n = {end} - from < {tile} ? {end} - from : {tile};")
         lines += [f"        {line}" for line in inner]
         lines.append("    }")
         if counts:
             lines += [f"    for (int i = 0; i < {n}; i++) t{name}[i] += total({name}[i]);" for name, n in counts]
             lines.append("    }")
+        if shared:
+            lines += self.all_lanes()
         for x, name in self.sums.items():
             lines += [f"    {line}" for line in self.keep(x, name)]
         lines.append("}")
         return [*self.outside, *lines, *self.after]
+
+    # -- lanes, which threads share -----------------------------------------------------------------------------------
+
+    @property
+    def totals(self) -> int:
+        """Numbers in which a lane adds up, in whole lines of the cache."""
+        return -(-sum(map(self.count, self.sums)) // 8) * 8
+
+    def total(self, name: str) -> str:
+        """The declaration of the place of a sum among those of a lane."""
+        before = takewhile(lambda x: self.sums[x] != name, self.sums)
+        return f"double *t{name} = t + lane * {self.totals} + {sum(map(self.count, before))}"
+
+    def lane(self) -> list[str]:
+        """The first lines of the loop over the lanes: each has as many tiles as the others, as far as that goes."""
+        tiles = -(-self.piece.columns // self.size)
+        return [
+            f"    for (int lane = begin < 0 ? 0 : begin; lane < finish && lane < {LANES}; lane++) {{",
+            f"    Size start = lane * (Size){tiles} / {LANES} * {self.size};",
+            f"    Size end = (lane + 1) * (Size){tiles} / {LANES} * {self.size};",
+            f"    end = end < {self.piece.columns} ? end : {self.piece.columns};",
+        ]
+
+    def all_lanes(self) -> list[str]:
+        """The lines that end the loop over the lanes, and add them up in order when all are done."""
+        lines = ["    }", f"    if (finish <= {LANES}) return 0;"]
+        if self.sums:
+            lines.append(f"    for (int lane = 1; lane < {LANES}; lane++)")
+            n = sum(map(self.count, self.sums))
+            lines.append(f"        for (int i = 0; i < {n}; i++) t[i] += t[lane * {self.totals} + i];")
+        lines.append("    enum { lane = 0 };")
+        return lines + [f"    {self.total(name)};" for name in self.sums.values()]
+
+    # -- sums ---------------------------------------------------------------------------------------------------------
 
     def as_vectors(self, x: Buffer) -> bool:
         """Whether sums are vectors until a run of columns ends; large ones of doubles are added up at each tile."""
@@ -99,8 +141,8 @@ class Loop:
         at, r, c = self.f.memory(x)
         rows, columns = extent(x)
         return [
-            f"for (int r = 0; r < {rows}; r++)",
-            f"    for (int c = 0; c < {columns}; c++) {at}[r * {r} + c * {c}] = (F)t{name}[r * {columns} + c];",
+            f"for (Size r = 0; r < {rows}; r++)",
+            f"    for (Size c = 0; c < {columns}; c++) {at}[r * {r} + c * {c}] = (F)t{name}[r * {columns} + c];",
         ]
 
     def rows(self, group: Group) -> list[str]:
@@ -108,12 +150,12 @@ class Loop:
         self.group, self.before, self.loaded, self.added = group, [], {}, {}
         full = self.body(False)
         rest = self.body(True) if self.piece.columns % 16 else []
-        lines = [f"for (int r = 0; r < {group.rows}; r++) {{" if group.rows > 1 else "{"]
+        lines = [f"for (Size r = 0; r < {group.rows}; r++) {{" if group.rows > 1 else "{"]
         if group.rows == 1:
             lines.append("    enum { r = 0 };")
         lines += [f"    {line}" for line in self.before]
         lines += [f"    V {name} = {place};" for name, place in self.added.items()]
-        lines.append("    long j = 0;")
+        lines.append("    Size j = 0;")
         lines.append("    for (; j + L <= n; j += L) {")
         lines += [f"        {line}" for line in full]
         lines.append("    }")
@@ -171,12 +213,12 @@ class Loop:
         k = "k" if self.rest else "L"
         if x.dtype == bool and x in self.f.where:
             step = 0 if width == 1 else c
-            where = f"{at} + {row} * {r} + (from + j) * {step}"
+            where = f"{at} + {times(row, r)} + (from + j) * {step}"
             return self.loaded_vector(where, f"mask_from({where}, {step}, {k})", True)
         if width == 1:
-            number = f"{at}[{row} * {r}]"
+            number = f"{at}[{times(row, r)}]"
             return f"all({number if row == 'i' else self.once(number)})"  # i is known within its loop only
-        where = f"{at} + {row} * {r} + (from + j) * {c}"
+        where = f"{at} + {times(row, r)} + (from + j) * {c}"
         if c != 1:
             return self.loaded_vector(where, f"spread({where}, {c}, {k})")
         return self.loaded_vector(where, f"part({where}, k)" if self.rest else f"load({where})")
@@ -241,7 +283,7 @@ class Loop:
         at, r, c = self.weights(a)
         terms = []
         for k in range(extent(a)[1]):
-            w, v = self.once(f"{at}[r * {r} + {k} * {c}]"), self.entry(b, k)
+            w, v = self.once(f"{at}[r * {r} + {times(k, c)}]"), self.entry(b, k)
             terms.append(f"all({w})" if v == "all(1)" else f"{w} * {v}")
         self.result(x, _summed(terms))
 
@@ -257,7 +299,7 @@ class Loop:
         else:
             text = self.emit(self.entry(of, 0))
             self.loads.clear()
-            self.out.append(f"for (int i = 1; i < {height}; i++) {{")
+            self.out.append(f"for (Size i = 1; i < {height}; i++) {{")
             inside = self.entry(of, "i")
             self.loads.clear()
             self.out.append(f"{text} = {EXTREMES[f].format(text, inside)}; }}")
@@ -298,7 +340,7 @@ class Loop:
         self.blocks.append(name)
         self.spaces.append(f"static __thread F {name}_space[{rows * self.size}] ALIGNED;")
         given = f"{at} + from * {c}, {r}, {c}, {rows}, n, {self.size}, {name}_space, &{name}_r"
-        lines = [f"long {name}_r; const F *{name} = padded({given});"]
+        lines = [f"Size {name}_r; const F *{name} = padded({given});"]
         return name, f"{name}_r", rows, found.ones, lines
 
     def large(self, group: Group) -> list[str]:
@@ -312,13 +354,13 @@ class Loop:
         a, b = x.call.args
         at, r, c = self.weights(a)
         of, step, inner, ones, lines = self.block(b)
-        bias = f"{at} + {inner} * {c}" if ones else "0"
+        bias = f"{at} + {times(inner, c)}" if ones else "0"
         rows, name = extent(a)[0], self.names[x.out]
         lines.append(f"product({name}, {self.size}, {at}, {r}, {c}, {bias}, {of}, {step}, {rows}, {inner}, n);")
         if x.out in self.fused.stored:
             to, r, _ = self.f.memory(x.out)
             row = f"memcpy({to} + r * {r} + from, {name} + r * {self.size}, n * sizeof(F));"
-            lines.append(f"for (int r = 0; r < {rows}; r++) {row}")
+            lines.append(f"for (Size r = 0; r < {rows}; r++) {row}")
         return lines
 
     def large_sums(self, x: Instruction) -> list[str]:
@@ -344,6 +386,11 @@ def _place(vectors: int) -> str:
 
 def _index(row: str | int, first: int) -> str:
     return f"({row} + {first})" if first else str(row)
+
+
+def times(row: Any, stride: Any) -> Any:
+    """An offset: the product of numbers is taken here, as C would take it in 32 bits."""
+    return row * stride if isinstance(row, int) and isinstance(stride, int) else f"{row} * {stride}"
 
 
 def _summed(terms: list[str]) -> str:

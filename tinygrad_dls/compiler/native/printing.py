@@ -13,8 +13,9 @@ import numpy as np
 from tinygrad_dls.compiler.instructions import Buffer, Routine, perform
 from tinygrad_dls.compiler.lowering import is_number
 from tinygrad_dls.compiler.native.fusing import Fused, Piece, extent, reads
-from tinygrad_dls.compiler.native.loops import Loop
+from tinygrad_dls.compiler.native.loops import Loop, times
 from tinygrad_dls.compiler.native.operators import OPERATORS
+from tinygrad_dls.compiler.threads import LANES
 from tinygrad_dls.ir.call import Call, scalar_value
 
 __all__ = ["Function"]
@@ -44,6 +45,11 @@ class Function:
     text : str
     owners, arrays, numbers : list of Buffer
         What it is given: the memory that stays, arrays that are passed at each step, and numbers.
+    shared : bool
+        Whether it is one loop that threads share. It is given the first and the last part then of what it has to do: -1
+        are data of another dtype or order, which are copied; then come the lanes; then all the lanes are added up.
+    sums : int
+        Numbers in which all lanes add up.
     result : Buffer or None
         The number that it returns.
     """
@@ -54,6 +60,8 @@ class Function:
         self.owners: list[Buffer] = []
         self.arrays: list[Buffer] = []
         self.numbers: list[Any] = []
+        self.shared = pieces[0].shared
+        self.sums = 0  # bytes of the lanes' sums
         self.known: dict[Buffer, str] = {}  # numbers of this function
         self.count = 0
         self.own = {x.out for piece in pieces for x in piece.instructions}
@@ -65,6 +73,7 @@ class Function:
         """The first lines of the function."""
         arguments = ["void **p", *(f"Array *a{i}" for i in range(len(self.arrays)))]
         arguments += [f"double n{i}" for i in range(len(self.numbers))]
+        arguments += ["int begin", "int finish"] if self.shared else []
         lines = [f"double {self.name}({', '.join(arguments)}) {{"]
         for i, x in enumerate(self.owners):
             lines.append(f"    {self.ctype(x)} *p{i} = p[{i}];")
@@ -72,12 +81,14 @@ class Function:
             rows, columns = extent(x)
             space = len(self.owners) + i
             if x in self.own:
-                lines.append(f"    F *x{i} = (F *)a{i}->data; long x{i}_r = {columns};")
+                lines.append(f"    F *x{i} = (F *)a{i}->data; Size x{i}_r = {columns};")
             else:
                 lines.append(
-                    f"    long x{i}_r; const F *x{i} = plain(a{i}, '{np.dtype(x.dtype).char}', {rows}, {columns}, "
-                    f"p[{space}], &x{i}_r);"
+                    f"    Size x{i}_r; const F *x{i} = plain(a{i}, '{np.dtype(x.dtype).char}', {rows}, {columns}, "
+                    f"p[{space}], &x{i}_r, {'begin < 0' if self.shared else '1'});"
                 )
+        if self.shared:
+            lines.append(f"    double *t = p[{len(self.owners) + len(self.arrays)}];")
         return lines
 
     def ctype(self, x: Buffer) -> str:
@@ -98,7 +109,7 @@ class Function:
             return f"(&(F){{{self.number_of(found.base)}}})", 0, 0  # a number has no address of its own
         if found is not None and found.base is not x and (found.ones or x not in self.where):
             at, r, c = self.memory(found.base)
-            at = f"({at} + {found.first} * {r})" if found.first else at
+            at = f"({at} + {times(found.first, r)})" if found.first else at
             return (at, c, r) if found.transposed else (at, r, c)
         if x in self.where:
             owner, start, strides = self.where[x]
@@ -177,4 +188,7 @@ class Function:
 
     def loop(self, piece: Piece) -> list[str]:
         """A loop over columns."""
-        return Loop(self, piece).lines()
+        loop = Loop(self, piece)
+        lines = loop.lines()
+        self.sums = LANES * loop.totals
+        return lines

@@ -17,6 +17,8 @@ from tinygrad_dls.compiler.native.grouping import PRODUCTS
 from tinygrad_dls.compiler.native.printing import Function, places
 from tinygrad_dls.compiler.native.vectors import header
 from tinygrad_dls.compiler.plan import Plan
+from tinygrad_dls.compiler.store import aligned
+from tinygrad_dls.compiler.threads import LANES, shared
 from tinygrad_dls.ir.call import Call, called
 
 __all__ = ["BACKENDS", "Native", "planned"]
@@ -45,14 +47,31 @@ class Native:
     dtype: Any
     loaded: Any = None
 
-    def callables(self) -> dict[str, Any]:
-        """The functions as Python calls them."""
+    def callables(self, threads: int) -> dict[str, Any]:
+        """The functions as Python calls them; so many threads share those that have much to do."""
         found = {}
         for name, f in self.functions.items():
             c = found[name] = getattr(self.loaded, name)
-            c.argtypes = [ctypes.c_void_p, *[ctypes.py_object] * len(f.arrays), *[ctypes.c_double] * len(f.numbers)]
+            c.argtypes = [
+                ctypes.c_void_p, *[ctypes.py_object] * len(f.arrays), *[ctypes.c_double] * len(f.numbers),
+                *[ctypes.c_int] * (2 * f.shared),
+            ]  # fmt: skip
             c.restype = ctypes.c_double
+            if f.shared:
+                found[name] = in_lanes(c, threads)
         return found
+
+    @property
+    def shared(self) -> int:
+        """How many functions have lanes that threads share."""
+        return sum(f.shared for f in self.functions.values())
+
+    def told(self, threads: int, asked: int | None) -> list[str]:
+        """Which threads do it, in words; nothing where none were asked for, and there is nothing for them."""
+        if not self.shared:
+            return ["1 thread does it all: no loop has enough to do for more."] if (asked or 1) > 1 else []
+        loops = f"{self.shared} loop{'s' if self.shared > 1 else ''}"
+        return [f"{threads} thread{'s share' if threads > 1 else ' does'} the {LANES} lanes of {loops}."]
 
     def memory(self, names: Mapping[str, Any]) -> dict[str, Any]:
         """What the functions are given besides: tables of addresses, of the arrays with these names."""
@@ -60,11 +79,29 @@ class Native:
         for name, f in self.functions.items():
             spaces = [np.empty(x.size, self.dtype) for x in f.arrays]  # for data of another dtype, or order
             own = [_in_order(x, names[x.name]) for x in f.owners]
-            arrays = [*own, *spaces]
+            arrays = [*own, *spaces, *([aligned(f.sums, float)] if f.shared else [])]
             table = (ctypes.c_void_p * max(1, len(arrays)))(*(x.ctypes.data for x in arrays))
             found[f"{name}_memory"] = ctypes.c_void_p(ctypes.addressof(table))
             found[f"{name}_arrays"] = table, arrays  # held as long as the function
         return found
+
+
+def in_lanes(function: Callable[..., float], threads: int) -> Callable[..., float]:
+    """A function of C, whose lanes threads share.
+
+    C runs beside Python. It reads of the arrays' objects where their entries lie, which stays as it is as long as we
+    hold them, and it changes no count of references.
+    """
+
+    def alone(*arguments: Any) -> float:
+        return function(*arguments, -1, LANES + 1)
+
+    def together(*arguments: Any) -> float:
+        function(*arguments, -1, 0)
+        shared(range(LANES), lambda _, lane: function(*arguments, lane, lane + 1), threads)
+        return function(*arguments, LANES, LANES + 1)
+
+    return alone if threads == 1 else together
 
 
 def planned(make: Callable[[bool], Plan], backend: str) -> Plan:

@@ -51,6 +51,7 @@ _TYPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 _HEADER = """\
+#include <stddef.h>
 #include <string.h>
 #if defined(__AVX512F__)
 #define BYTES 64
@@ -62,6 +63,7 @@ _HEADER = """\
 #define L (BYTES / (int)sizeof(F))
 #define INLINE static inline __attribute__((always_inline))
 typedef {F} F;
+typedef ptrdiff_t Size;  // of arrays, and what is computed of it: C's long has 32 bits on some platforms
 typedef {N} N;
 typedef F V __attribute__((vector_size(BYTES)));
 typedef N I __attribute__((vector_size(BYTES)));
@@ -93,19 +95,19 @@ INLINE V first(V x, int n) {{  // and zeros behind the first n
 }}
 INLINE V part(const F *p, int n) {{ V x = {{}}; memcpy(&x, p, n * sizeof(F)); return x; }}
 INLINE void store_part(F *p, V x, int n) {{ memcpy(p, &x, n * sizeof(F)); }}
-INLINE V spread(const F *p, long step, int n) {{
+INLINE V spread(const F *p, Size step, int n) {{
   V x = {{}}; for (int i = 0; i < n; i++) x[i] = p[i * step]; return x;
 }}
-INLINE void scatter(F *p, long step, V x, int n) {{ for (int i = 0; i < n; i++) p[i * step] = x[i]; }}
+INLINE void scatter(F *p, Size step, V x, int n) {{ for (int i = 0; i < n; i++) p[i * step] = x[i]; }}
 INLINE double total(V x) {{
   double s[L]; for (int i = 0; i < L; i++) s[i] = x[i];
   for (int k = L / 2; k; k /= 2) for (int i = 0; i < k; i++) s[i] += s[i + k];
   return s[0];
 }}
-INLINE I mask_from(const unsigned char *p, long step, int n) {{
+INLINE I mask_from(const unsigned char *p, Size step, int n) {{
   I x = {{}}; for (int i = 0; i < n; i++) x[i] = p[i * step] ? -1 : 0; return x;
 }}
-INLINE void mask_to(unsigned char *p, long step, I x, int n) {{ for (int i = 0; i < n; i++) p[i * step] = x[i] != 0; }}
+INLINE void mask_to(unsigned char *p, Size step, I x, int n) {{ for (int i = 0; i < n; i++) p[i * step] = x[i] != 0; }}
 
 #if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
 INLINE V missing(V a, V q, V b) {{ return a - q * b; }}  // exactly: it is one operation
@@ -178,15 +180,16 @@ void look(const Array *a, long long *seen) {{  // for the test that arrays are l
   seen[0] = (long long)a->data; seen[1] = a->axes; seen[2] = a->lengths[1];
   seen[3] = a->strides[1]; seen[4] = a->strides[2];
 }}
-static const F *plain(const Array *a, char type, long rows, long columns, F *x, long *step) {{
-  // the entries of an array, as numbers of our type that lie side by side in rows
-  long down = a->axes > 1 ? a->strides[0] : 0, across = a->axes ? a->strides[a->axes - 1] : 0;
-  *step = rows > 1 ? down / (long)sizeof(F) : 0;
-  if (type == '{char}' && (columns == 1 || across == sizeof(F)) && (rows == 1 || down % (long)sizeof(F) == 0))
+static const F *plain(const Array *a, char type, Size rows, Size columns, F *x, Size *step,
+                      int copy) {{
+  // the entries of an array, as numbers of our type that lie side by side in rows; or a copy of them, made now
+  Size down = a->axes > 1 ? a->strides[0] : 0, across = a->axes ? a->strides[a->axes - 1] : 0;
+  *step = rows > 1 ? down / (Size)sizeof(F) : 0;
+  if (type == '{char}' && (columns == 1 || across == sizeof(F)) && (rows == 1 || down % (Size)sizeof(F) == 0))
     return (const F *)a->data;
   *step = columns;
-  for (long r = 0; r < rows; r++)
-    for (long c = 0; c < columns; c++) {{
+  for (Size r = 0; copy && r < rows; r++)
+    for (Size c = 0; c < columns; c++) {{
       const char *at = a->data + r * down + c * across;
       switch (type) {{
         case '?': case 'B': COPY(unsigned char)
@@ -209,26 +212,26 @@ static const F *plain(const Array *a, char type, long rows, long columns, F *x, 
 
 _LARGE = """
 #define WIDE (BYTES == 64 ? 4 : 2)
-static void clear(F *x, long rows, long step, long n) {{  // the columns behind the first n, up to a whole vector
-  long k = n % L;
-  if (k) for (long r = 0; r < rows; r++) {{ F *p = x + r * step + n - k; store(p, first(load(p), (int)k)); }}
+static void clear(F *x, Size rows, Size step, Size n) {{  // the columns behind the first n, up to a whole vector
+  Size k = n % L;
+  if (k) for (Size r = 0; r < rows; r++) {{ F *p = x + r * step + n - k; store(p, first(load(p), (int)k)); }}
 }}
-static const F *padded(const F *x, long step, long across, long rows, long n, long wide, F *space, long *found) {{
+static const F *padded(const F *x, Size step, Size across, Size rows, Size n, Size wide, F *space, Size *found) {{
   // rows of n columns side by side, followed by zeros where n is no multiple of a few vectors
   if (n % (WIDE * L) == 0 && across == 1) {{ *found = step; return x; }}
   *found = wide;
-  for (long r = 0; r < rows; r++) {{
-    for (long c = 0; c < n; c++) space[r * wide + c] = x[r * step + c * across];
+  for (Size r = 0; r < rows; r++) {{
+    for (Size c = 0; c < n; c++) space[r * wide + c] = x[r * step + c * across];
     memset(space + r * wide + n, 0, (wide - n) * sizeof(F));
   }}
   return space;
 }}
 #define PRODUCT(R)                                                                  \\
-  for (long j = 0; j < n; j += WIDE * L) {{                                          \\
+  for (Size j = 0; j < n; j += WIDE * L) {{                                          \\
     V s[R][WIDE];                                                                   \\
     for (int i = 0; i < R; i++)                                                     \\
       for (int k = 0; k < WIDE; k++) s[i][k] = bias ? all(bias[(r + i) * wr]) : (V){{}}; \\
-    for (long q = 0; q < inner; q++) {{                                              \\
+    for (Size q = 0; q < inner; q++) {{                                              \\
       V y[WIDE];                                                                    \\
       for (int k = 0; k < WIDE; k++) y[k] = load(a + q * ar + j + k * L);           \\
       for (int i = 0; i < R; i++) {{                                                 \\
@@ -239,9 +242,9 @@ static const F *padded(const F *x, long step, long across, long rows, long n, lo
     for (int i = 0; i < R; i++)                                                     \\
       for (int k = 0; k < WIDE; k++) store(z + (r + i) * zr + j + k * L, s[i][k]);  \\
   }}
-static void product(F *z, long zr, const F *w, long wr, long wc, const F *bias, const F *a, long ar, long rows,
-                    long inner, long n) {{
-  long r = 0;
+static void product(F *z, Size zr, const F *w, Size wr, Size wc, const F *bias, const F *a, Size ar, Size rows,
+                    Size inner, Size n) {{
+  Size r = 0;
   for (; r + 4 <= rows; r += 4) PRODUCT(4)
   for (; r < rows; r++) PRODUCT(1)
 }}
@@ -249,7 +252,7 @@ static void product(F *z, long zr, const F *w, long wr, long wc, const F *bias, 
   {{                                                                                 \\
     V s[R][K];                                                                      \\
     memset(s, 0, sizeof s);                                                         \\
-    for (long j = 0; j < n; j += L) {{                                               \\
+    for (Size j = 0; j < n; j += L) {{                                               \\
       V x[R];                                                                       \\
       for (int i = 0; i < R; i++) x[i] = load(a + (r + i) * ar + j);                \\
       for (int k = 0; k < K; k++) {{                                                 \\
@@ -259,9 +262,9 @@ static void product(F *z, long zr, const F *w, long wr, long wc, const F *bias, 
     }}                                                                               \\
     for (int i = 0; i < R; i++) for (int k = 0; k < K; k++) t[(r + i) * wide + q + k] += {fold}(s[i][k]); \\
   }}
-static void sums({sum} *t, long wide, const F *a, long ar, const F *b, long br, long rows, long inner, int ones,
-                 long n) {{
-  long r = 0, q;
+static void sums({sum} *t, Size wide, const F *a, Size ar, const F *b, Size br, Size rows, Size inner, int ones,
+                 Size n) {{
+  Size r = 0, q;
   for (; r + 4 <= rows; r += 4) {{
     for (q = 0; q + 4 <= inner; q += 4) SUMS(4, 4)
     for (; q < inner; q++) SUMS(4, 1)
@@ -273,7 +276,7 @@ static void sums({sum} *t, long wide, const F *a, long ar, const F *b, long br, 
   if (ones)
     for (r = 0; r < rows; r++) {{
       V s = {{}};
-      for (long j = 0; j < n; j += L) s += load(a + r * ar + j);
+      for (Size j = 0; j < n; j += L) s += load(a + r * ar + j);
       t[r * wide + inner] += {fold}(s);
     }}
 }}
