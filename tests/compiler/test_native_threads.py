@@ -182,6 +182,32 @@ def test_a_lane_that_is_not_added_is_noticed(monkeypatch):
     assert all((p.data == before[p.name]).all() for p in model.parameters())
 
 
+LARGE = data_of((3, 4, 1), 70_000, float)  # more than an eager step is taken of
+
+
+@pytest.mark.parametrize("optimizer", ["plain", "adam"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_c_of_many_examples_is_compared_with_numpys_calls_in_tiles(optimizer, dtype):
+    data = [tuple(x.astype(dtype) for x in LARGE)] * 5
+    step = assert_same_training(lambda: network(dtype), LOGITS, OPTIMIZERS[optimizer], data, backend="native")
+    (other,) = step._now.in_tiles.values()
+    assert other.plan.native is None
+    assert other.bytes < LARGE[0].nbytes, "they need no memory for all examples"
+    assert not step._now.turns.known, "nothing was looked into"
+
+
+def test_a_lane_that_is_not_added_is_noticed_of_many_examples_too(monkeypatch):
+    lines = Loop.all_lanes
+    monkeypatch.setattr(Loop, "all_lanes", lambda loop: [x.replace("lane = 1; ", "lane = 2; ") for x in lines(loop)])
+    model = network()
+    before = model.state_dict()
+    with pytest.raises(
+        RuntimeError, match=r"the compiled step gave .* for the cost: the same is recorded now as before"
+    ):
+        tg.compile(model, LOGITS, sgd(model), backend="native")(*LARGE)
+    assert all((p.data == before[p.name]).all() for p in model.parameters())
+
+
 def test_ctrl_c_anywhere_leaves_a_whole_step_or_none_and_no_thread_at_work():
     x, y = data_of((3, 4, 1), 1003, float)
     model, twin = network(), network()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -16,7 +17,7 @@ from tinygrad_dls.compiler.text import Text
 from tinygrad_dls.compiler.threads import LANES, available, cores, one_blas_thread, shared
 from tinygrad_dls.engine.arrays import Array
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "back_restored"]
 
 
 class Runner:
@@ -160,6 +161,18 @@ class Runner:
         functions = {} if native is None else native.callables(self.workers) | native.memory(names)
         # Python remembers in the code of a function where its global names were found: for each buffer its own copy.
         return FunctionType(body.replace(), {**names, **constants, **functions})
+
+
+@contextmanager
+def back_restored(store: ParameterStore) -> Iterator[None]:
+    """Let another plan write into the back buffer, and put back what was there."""
+    back = [region.flat for region in store.pair.buffers[1 - store.front]]
+    before = [x.copy() for x in back]
+    try:
+        yield
+    finally:
+        for x, y in zip(back, before, strict=True):
+            x[...] = y
 
 
 def _compiled(routine: Routine) -> tuple[dict[str, Any], CodeType]:

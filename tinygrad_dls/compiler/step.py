@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import get_ident
 from typing import Any
 
@@ -24,7 +24,7 @@ from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.native.program import planned
 from tinygrad_dls.compiler.plan import plan
 from tinygrad_dls.compiler.recording import Guard, difference_of, record, refuse_counts
-from tinygrad_dls.compiler.running import Runner
+from tinygrad_dls.compiler.running import Runner, back_restored
 from tinygrad_dls.compiler.store import ParameterStore
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.devices import called_kind
@@ -42,7 +42,8 @@ from tinygrad_dls.threads import Training
 
 __all__ = ["CompiledStep"]
 
-MANY = 2**16  # examples from which on no eager step is taken beside one in C, which needs no memory for them
+MANY = 2**16  # examples from which on no eager step is taken beside one in C, but one of NumPy's calls in tiles
+LITTLE = 2**24  # bytes that these calls may need: without tiles, it is memory for all examples
 STORES = 32  # layouts of parameters whose memory is kept: which of them are frozen, and the like
 
 
@@ -56,6 +57,7 @@ class _Ready(Ready):
         self.program: Program | None = None
         self.checks: list[Any] = []  # of the labels
         self.others: dict[bool, Runner] = {}  # by whether the counts of the optimizer's state are alike
+        self.in_tiles: dict[Runner, Runner | None] = {}  # what C is compared with, if the examples are many
         self.store: Any = None
         self.kept: list[Buffer] = []  # what modules keep, such as a running mean
         self.moved: list[Buffer] = []  # of these, what a step moves
@@ -216,11 +218,11 @@ class CompiledStep(Compiled):
         self._trainings[get_ident()] = training
         return training
 
-    def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float) -> tuple[float, list[Any], Any, Any]:
+    def _with_more(self, now: _Ready, X: Array, Y: Array, rate: float, runner: Any = None) -> tuple[Any, Any, Any, Any]:
         """The cost, the optimizer's new counts, the gradients, and what modules keep, where there are any."""
         counts = now.store.counts(self._optimizer)
         kept = [buffer.array for buffer in now.kept] if now.kept else ()
-        runner = self._for_counts(now, counts)
+        runner = runner or self._for_counts(now, counts)
         if runner.version is not now.store.pair.version:
             runner.bind(now.store)
         n = runner.plan.counts
@@ -240,8 +242,10 @@ class CompiledStep(Compiled):
         assert now.runner is not None
         assert now.program is not None
         program = now.program
-        plan = now.runner.plan
-        if plan.whole is not None and not (plan.native is not None and X.shape[-1] > MANY):
+        ran = now.runner.plan
+        many = ran.native is not None and X.shape[-1] > MANY
+        of_all = self._in_tiles(now, X, Y, rate, cost) if many else None
+        if ran.whole is not None and not many:
             got, results, sizes = self._updates(now, X, Y, rate, cost)
         else:
             X, Y = fewer_columns(X), fewer_columns(Y)
@@ -256,8 +260,30 @@ class CompiledStep(Compiled):
                 return str(error)
             return difference_of(program, again) or None
 
-        found = now.turns.differing(got, expected, sizes)
-        self._judge(now, found, (got, expected), changed, lambda: rounding(results, program.tensors, expected))
+        def spread() -> Mapping[str, float]:
+            return rounding(results, program.tensors, expected)
+
+        if of_all is not None:  # two roundings of one program: they are looked into where one of them can be wrong
+            apart = now.turns.differing(*of_all)
+            if found := {name: x for name, x in apart.items() if name == COST or x == np.inf}:
+                self._judge(now, found, of_all[:2], changed, spread)
+        self._judge(now, now.turns.differing(got, expected, sizes), (got, expected), changed, spread)
+
+    def _in_tiles(self, now: _Ready, X: Array, Y: Array, rate: float, cost: float) -> Any:
+        """What C has computed of many examples, what NumPy's calls compute of them, and the sizes of the parameters."""
+        assert now.program is not None
+        runner = self._for_counts(now, now.store.counts(self._optimizer))
+        if runner not in now.in_tiles:
+            alike = runner is now.others.get(True)
+            found = Runner(plan(now.program, runner.plan.m, alike=alike, gradients=self._keep), 1)
+            alike = found.plan.layout == runner.plan.layout
+            now.in_tiles[runner] = found if alike and found.bytes <= LITTLE else None
+        if now.in_tiles[runner] is None:
+            return None
+        got, _, sizes = self._updates(now, X, Y, rate, cost)
+        with back_restored(now.store), np.errstate(all="ignore"):
+            cost, *_ = self._with_more(now, X, Y, rate, now.in_tiles[runner])
+            return got, self._updates(now, X, Y, rate, cost)[0], sizes
 
     def _updates(self, now: _Ready, X: Array, Y: Array, rate: float, cost: float) -> Any:
         """What the step has computed; what computes the same eagerly; and the sizes of the parameters."""
