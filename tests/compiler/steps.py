@@ -1,5 +1,7 @@
 """Networks, data, the step as anyone would write it, and what it means that two trainings are the same."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ LOGITS = tg.binary_cross_entropy_with_logits
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(3, 50))
 Y = (RNG.random((1, 50)) < 0.5).astype(float)
+MANY = np.random.default_rng(2).normal(size=(3, 10_000))
+DTYPES = ["float64", "float32"]
 
 # Sums of a few hundred products in another order: some hundred roundings at the most. They grow over the steps of a
 # training by what the step multiplies differences with, which is near 1 at the rates used here.
@@ -110,6 +114,27 @@ def message(f, *args):
     with pytest.raises((TypeError, ValueError)) as caught:
         f(*args)
     return type(caught.value), str(caught.value)
+
+
+LAYOUTS = {
+    "columns of something larger": lambda x: np.concatenate([x, x, x], axis=1)[:, x.shape[1] : 2 * x.shape[1]],
+    "Fortran's order": np.asfortranarray,
+    "every second column": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "backwards": lambda x: x[:, ::-1].copy()[:, ::-1],
+    "read-only": lambda x: np.broadcast_to(x, x.shape),
+    "not aligned": lambda x: np.frombuffer(b"." + x.tobytes(), x.dtype, offset=1).reshape(x.shape),
+}
+
+
+class Layers(nn.Module):
+    def __init__(self, sizes, function, dtype):
+        self.layers = [nn.Linear(a, b, rng=i, dtype=dtype) for i, (a, b) in enumerate(itertools.pairwise(sizes))]
+        self.function = function
+
+    def __call__(self, a):
+        for layer in self.layers[:-1]:
+            a = self.function(layer(a))
+        return self.layers[-1](a)
 
 
 class Branching(nn.Module):

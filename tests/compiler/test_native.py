@@ -1,6 +1,5 @@
 """Steps and functions in C: the numbers of the eager ones, functions as exact as they say, and a wary cache."""
 
-import itertools
 import os
 import re
 import subprocess
@@ -16,14 +15,24 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tests.compiler.lines import Line, executed, optimizers, programs
-from tests.compiler.steps import LOGITS, OPTIMIZERS, X, Y, assert_same_training, network, sgd
+from tests.compiler.steps import (
+    DTYPES,
+    LAYOUTS,
+    LOGITS,
+    MANY,
+    OPTIMIZERS,
+    Layers,
+    X,
+    Y,
+    assert_same_training,
+    network,
+    sgd,
+)
 from tests.compiler.yardstick import Twin, Yardstick, can_be_compared, compiled, off_by, references
 from tinygrad_dls import nn
 from tinygrad_dls.compiler.native import building, vectors
 from tinygrad_dls.compiler.native.building import NoCompiler
 from tinygrad_dls.engine.errors import RecordingError
-
-DTYPES = ["float64", "float32"]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -128,24 +137,11 @@ def test_every_optimizer_trains_as_the_eager_one(optimizer, dtype):
     assert "are C" in step.explain()
 
 
-MANY = np.random.default_rng(2).normal(size=(3, 10_000))
-
-
 @pytest.mark.parametrize("m", [1, 2, 7, 8, 17, 64, 65, 1000, 9999])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_any_number_of_examples(m, dtype):
     x, y = MANY[:, :m].astype(dtype), (MANY[:1, :m] > 0).astype(dtype)
     assert_same_training(lambda: network(dtype), LOGITS, lambda m: sgd(m, lr=0.05), [(x, y)] * 2, backend="native")
-
-
-LAYOUTS = {
-    "columns of something larger": lambda x: np.concatenate([x, x, x], axis=1)[:, x.shape[1] : 2 * x.shape[1]],
-    "Fortran's order": np.asfortranarray,
-    "every second column": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
-    "backwards": lambda x: x[:, ::-1].copy()[:, ::-1],
-    "read-only": lambda x: np.broadcast_to(x, x.shape),
-    "not aligned": lambda x: np.frombuffer(b"." + x.tobytes(), x.dtype, offset=1).reshape(x.shape),
-}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -159,17 +155,6 @@ def test_data_may_lie_in_memory_as_they_like(layout):
 def test_labels_of_another_dtype(kind):
     step = assert_same_training(network, LOGITS, sgd, [(X, Y.astype(kind))] * 2, backend="native")
     assert "are C" in step.explain()
-
-
-class Layers(nn.Module):
-    def __init__(self, sizes, function, dtype):
-        self.layers = [nn.Linear(a, b, rng=i, dtype=dtype) for i, (a, b) in enumerate(itertools.pairwise(sizes))]
-        self.function = function
-
-    def __call__(self, a):
-        for layer in self.layers[:-1]:
-            a = self.function(layer(a))
-        return self.layers[-1](a)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

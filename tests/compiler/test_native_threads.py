@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 
 import tinygrad_dls as tg
 from tests.compiler.lines import optimizers, programs
-from tests.compiler.steps import LOGITS, OPTIMIZERS, X, Y, assert_alike, assert_same_training, network, sgd
-from tests.compiler.test_native import DTYPES, LAYOUTS, MANY, Layers
+from tests.compiler.steps import (
+    DTYPES,
+    LAYOUTS,
+    LOGITS,
+    MANY,
+    OPTIMIZERS,
+    Layers,
+    X,
+    Y,
+    assert_alike,
+    assert_same_training,
+    network,
+    sgd,
+)
 from tests.compiler.yardstick import Twin, Yardstick, compiled
 from tests.support.interrupting import interrupted_at
 from tinygrad_dls.compiler import running, threads
@@ -165,6 +177,20 @@ def test_a_short_loop_is_what_it_was_whatever_threads_are_asked_for(monkeypatch)
         assert "lane" not in step.source
         sources.append(step.source)
     assert sources[0] == sources[1]
+
+
+def test_what_is_shared_depends_on_how_much_there_is_to_do(monkeypatch):
+    monkeypatch.setattr(fusing, "SHARED", 40_000_000)
+    said = []
+    for m in (10_000, 100_000):
+        model = network()
+        step = tg.compile(model, LOGITS, sgd(model), backend="native", threads=2)
+        step(*data_of((3, 4, 1), m, float))
+        said.append([line for line in step.explain().splitlines() if "thread" in line])
+    assert said == [
+        ["1 thread does it all: no loop has enough to do for more."],
+        ["2 threads share the 8 lanes of 1 loop."],
+    ]
 
 
 # -- what goes wrong --------------------------------------------------------------------------------------------------

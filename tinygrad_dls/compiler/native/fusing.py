@@ -31,8 +31,8 @@ CONVERTED = ("b", "i", "u")  # kinds of dtypes of data that loops convert
 # Bytes that a loop computes, from which on threads share it: with less to do, they wait for each other. So many take a
 # server processor 0.2 ms, or two of them 0.15 ms; starting the second one takes 0.04 ms.
 SHARED = 40_000_000
-DEAR = 10  # times what a product takes: a polynomial, or an entry that comes from memory
-POLYNOMIALS = {np.exp, np.log, np.log1p, np.tanh, np.divide, np.sqrt, sigmoid_of}
+READ, DEAR = 3, 10  # times what a product takes: an entry that comes from memory; one of these functions
+LONG = {np.exp, np.log, np.log1p, np.tanh, np.divide, np.sqrt, sigmoid_of}
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,13 +352,13 @@ class Fused:
         """Bytes that a loop computes."""
         read = {y: self.operand(y) for x in piece.instructions for y in reads(x)}
         given = {y.owner: y.size for y, found in read.items() if self.made.get(found.base if found else y) is not piece}
-        entries = DEAR * sum(size // piece.columns for size in given.values())
+        entries = READ * sum(size // piece.columns for size in given.values())
         for x in piece.instructions:
             form, f = self.forms[x.out], x.call.function
             if form.kind in ("product", "across"):  # with each of the weights; of each of the sums
                 entries += max(form.rows, x.call.args[0].size if form.kind == "product" else x.out.size)
             else:
-                entries += form.rows * (DEAR if f in POLYNOMIALS else 1)
+                entries += form.rows * (DEAR if f in LONG else 1)
         return int(entries * piece.columns * self.dtype.itemsize)
 
     def groups(self) -> list[list[Piece]]:
