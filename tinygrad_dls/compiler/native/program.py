@@ -58,7 +58,7 @@ class Native:
             ]  # fmt: skip
             c.restype = ctypes.c_double
             if f.shared:
-                found[name] = in_lanes(c, threads)
+                found[name] = _in_lanes(c, threads)
         return found
 
     @property
@@ -86,7 +86,7 @@ class Native:
         return found
 
 
-def in_lanes(function: Callable[..., float], threads: int) -> Callable[..., float]:
+def _in_lanes(function: Callable[..., float], threads: int) -> Callable[..., float]:
     """A function of C, whose lanes threads share.
 
     C runs beside Python. It reads of the arrays' objects where their entries lie, which stays as it is as long as we
