@@ -97,7 +97,8 @@ def test_every_optimizer_trains_with_threads(optimizer):
 def test_data_that_have_to_be_copied_are_copied_before_the_threads_read_them(layout):
     x, y = MANY[:, :3000].copy(), (MANY[:1, :3000] > 0).astype(np.int16)
     data = [(LAYOUTS[layout](x), LAYOUTS[layout](y)), (x, y)] * 2
-    assert_same_training(network, LOGITS, sgd, data, backend="native", threads=3)
+    step = assert_same_training(network, LOGITS, sgd, data, backend="native", threads=3)
+    assert len(re.findall(r"= plain\(.*, begin < 0\);", step.source)) >= 2, "and once, not for each lane"
 
 
 @settings(max_examples=8)

@@ -141,6 +141,11 @@ def test_dropout_is_refused_and_can_be_switched_off(units):
             r"loss= belongs to a model: write compile\(f\), or compile\(model, ",
         ),
         (lambda m: tg.compile(np.sin, tile=3), "options of a step go with a model, not with a function"),
+        (
+            lambda m: tg.compile(np.sin, threads=2),
+            r"write compile\(f\). Only threads= is of a function too, in C: compile",
+        ),
+        (lambda m: tg.compile(np.sin, threads=0, backend="auto"), "compile: threads must be a positive integer, got 0"),
         (lambda m: tg.compile(m, LOGITS, sgd(m)).explain(), "has not run yet"),
         (lambda m: tg.compile(np.sin).source, "has not run yet"),
     ],
