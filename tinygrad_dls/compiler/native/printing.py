@@ -46,8 +46,8 @@ class Function:
     owners, arrays, numbers : list of Buffer
         What it is given: the memory that stays, arrays that are passed at each step, and numbers.
     shared : bool
-        Whether it is one loop that threads share. It is given the first and the last part then of what it has to do: -1
-        are data of another dtype or order, which are copied; then come the lanes; then all the lanes are added up.
+        Whether it is one loop that threads share. It is told then which parts of its work to do, from `begin` up to
+        `finish`: part -1 copies data of another dtype or order; the lanes follow; the last part adds up all lanes.
     sums : int
         Numbers in which all lanes add up.
     result : Buffer or None
@@ -61,7 +61,7 @@ class Function:
         self.arrays: list[Buffer] = []
         self.numbers: list[Any] = []
         self.shared = pieces[0].shared
-        self.sums = 0  # bytes of the lanes' sums
+        self.sums = 0
         self.known: dict[Buffer, str] = {}  # numbers of this function
         self.count = 0
         self.own = {x.out for piece in pieces for x in piece.instructions}
