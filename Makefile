@@ -39,7 +39,8 @@ mutants: .venv/test .venv/mutants
 	$(BIN)/python -m tests.mutants
 
 # Each part can be run alone; --quick tries it in about a minute and leaves the documentation as it is.
-PARTS := steps growth memory first_call products import_time graph_size estimators dask_scaling native
+# make bench BENCH=--again keeps the settings that the last run chose for the peers, which saves half of the time.
+PARTS := steps growth memory first_call eager_parts products import_time graph_size estimators dask_scaling
 
 bench: .venv/bench $(PARTS:%=bench-%)
 	$(BIN)/python -m benchmarks.report
@@ -48,7 +49,7 @@ bench-quick: .venv/bench
 	for part in $(PARTS); do $(BIN)/python -m benchmarks.$$part --quick || exit 1; done
 
 bench-%: .venv/bench
-	$(BIN)/python -m benchmarks.$*
+	$(BIN)/python -m benchmarks.$* $(BENCH)
 
 # CuPy is a large download, and made for a card: it is installed where there is one.
 gpu: .venv/test

@@ -1,9 +1,13 @@
-"""Hand-written NumPy: plain, as a student of the course writes it, and with planned buffers, as an expert would.
+"""By hand: plain NumPy, as a student of the course writes it, and with planned buffers, as an expert would; and C.
 
-Both exist for the three models of the benchmarks: logistic regression, and two layers with a sigmoid or a softmax.
+The two of NumPy exist for the three models of the benchmarks: logistic regression, and two layers with a sigmoid or a
+softmax. C exists where there is no large product, which is BLAS's work.
 """
 
 from __future__ import annotations
+
+import ctypes
+from pathlib import Path
 
 import numpy as np
 
@@ -264,3 +268,43 @@ def _planned_softmax(problem: Problem) -> Peer:
         return float(J) / m
 
     return Peer(step, flat.parameters, flat.restart)
+
+
+# -- in C -------------------------------------------------------------------------------------------------------------
+
+C = Path(__file__).with_name("by_hand.c")
+
+
+def has_c(problem: Problem) -> bool:
+    """Whether there is C by hand: for one output and at most one small hidden layer, of whole vectors of units."""
+    n_x, *hidden, n_y = problem.sizes
+    return n_y == 1 and n_x <= 100 and len(hidden) <= 1 and all(n % 4 == 0 and n <= 64 for n in hidden)
+
+
+class _Parameters(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_void_p) for name in ("W1", "b1", "W2", "b2")]
+
+
+def in_c(problem: Problem) -> Peer:
+    """One pass over tiles of examples, on one thread, in the file beside this one; built as compiled steps are."""
+    from tinygrad_dls.compiler.native.building import library
+    from tinygrad_dls.compiler.native.vectors import header
+
+    n_x, *hidden, _ = problem.sizes
+    sizes = f"#define NX {n_x}\n#define NH {hidden[0] if hidden else 0}\n#define M {problem.m}\n"
+    run = library(f"{header(problem.dtype)}\n{sizes}{C.read_text()}").step
+    run.argtypes, run.restype = [ctypes.c_void_p] * 3 + [ctypes.c_double], ctypes.c_double
+    own = {name: first.copy() for name, first in problem.parameters.items()}
+    places = [x.ctypes.data_as(ctypes.c_void_p) for x in own.values()]
+    table = _Parameters(*places) if hidden else _Parameters(None, None, *places)
+    X, Y = (np.ascontiguousarray(x).ctypes.data_as(ctypes.c_void_p) for x in problem.data)  # they hold their arrays
+    parameters, rate = ctypes.byref(table), problem.learning_rate
+
+    def step() -> float:
+        return float(run(parameters, X, Y, rate))
+
+    def restart(first: Parameters) -> None:
+        for value, x in zip(own.values(), first.values(), strict=True):
+            value[...] = x
+
+    return Peer(step, lambda: own, restart)

@@ -27,7 +27,7 @@ from distributed import Client, LocalCluster
 from threadpoolctl import threadpool_limits
 
 import tinygrad_dls as tg
-from benchmarks.report import table
+from benchmarks.ratios import table
 from benchmarks.results import ROOT, Results, arguments, load
 from tinygrad_dls.training.chunks import running
 

@@ -49,9 +49,9 @@ def eager(problem: Problem, *, library: str = "numpy") -> Peer:
     return Peer(step, lambda: parameters_of(model), lambda parameters: _restart(model, parameters))
 
 
-def compiled(problem: Problem) -> Peer:
-    """The same step, compiled."""
+def compiled(problem: Problem, *, backend: str = "numpy") -> Peer:
+    """The same step, compiled: to NumPy's calls, or to C."""
     X, Y = problem.data
     model, loss, optimizer = trained(problem)
-    step = tg.compile(model, loss, optimizer)
+    step = tg.compile(model, loss, optimizer, backend=backend)
     return Peer(partial(step, X, Y), lambda: parameters_of(model), lambda parameters: _restart(model, parameters))

@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.report import table
+from benchmarks.ratios import table
 from benchmarks.results import ROOT, Results, arguments, load
 from tinygrad_dls.sklearn import TinyClassifier
 

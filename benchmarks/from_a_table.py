@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
-from benchmarks.report import table
+from benchmarks.ratios import table
 from benchmarks.results import ROOT, Results, arguments, load
 
 PAGE = ROOT / "docs/from_a_table_to_production.md"

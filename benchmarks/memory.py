@@ -13,9 +13,10 @@ import numpy as np
 from benchmarks.fresh import in_fresh_process, problem_of, text_of
 from benchmarks.problems import DTYPES, Problem
 from benchmarks.results import Results, arguments
+from benchmarks.turns import PEERS as ENTRIES
 from benchmarks.turns import made
 
-PEERS = ["compiled", "eager", "NumPy, planned", "NumPy, plain", "JAX jit", "PyTorch"]
+PEERS = ["compiled", "compiled, in C", "eager", "NumPy, planned", "NumPy, plain", "JAX jit", "PyTorch"]
 SHAPES = [(2, 4, 1), (32, 64, 1), (100, 1)]
 EXAMPLES = 1_000_000
 
@@ -37,13 +38,14 @@ def peak(name: str, problem: Problem) -> int:
     Buffers that it makes beforehand count. A small problem comes first, so that libraries are loaded and compiled. What
     a framework copies into a layout of its own takes the place of the data that it was copied from.
     """
-    small = made(name, dataclasses.replace(problem, m=50), {})
+    options = ENTRIES[name].options[0]
+    small = made(name, dataclasses.replace(problem, m=50), options)
     for _ in range(3):
         small.step()
     gc.collect()
     problem.data  # noqa: B018  # made here, before the peak is read
     before = _status("VmRSS")
-    peer = made(name, problem, {})
+    peer = made(name, problem, options)
     vars(problem).pop("data")
     gc.collect()
     _reset()

@@ -75,5 +75,8 @@ SHAPES: list[tuple[tuple[int, ...], int]] = [
     ((30, 1), 569),
     ((100, 1), 1_000_000),
     ((784, 128, 10), 128),
+    ((2, 4, 1), 100_000),
+    ((20, 10, 5), 2_000),
 ]
+COURSE = [((2, 4, 1), 400), ((3, 4, 1), 1_000), ((30, 1), 569)]  # what the course trains; and the breast cancer data
 PROBLEMS = [Problem(sizes, m, dtype) for sizes, m in SHAPES for dtype in DTYPES]

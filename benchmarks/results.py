@@ -18,9 +18,10 @@ QUICK = ROOT / "build/benchmarks"  # a quick try does not touch what the documen
 
 
 def arguments(description: str | None, **extra: Mapping[str, Any]) -> argparse.Namespace:
-    """The command line of a part: ``--quick``, and what it takes besides."""
+    """The command line of a part: ``--quick`` and ``--again``, and what it takes besides."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few rounds of a part of it, in about a minute")
+    parser.add_argument("--again", action="store_true", help="keep the settings that the last run chose for the peers")
     for name, options in extra.items():
         parser.add_argument(f"--{name}", **options)
     return parser.parse_args()

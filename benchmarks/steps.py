@@ -1,42 +1,48 @@
-"""A training step of every model, in every peer: the main table."""
+"""A training step of every model, in every peer: the main table; and some of them on one core too."""
 
 from __future__ import annotations
 
 from statistics import median
 
-from benchmarks.problems import PROBLEMS, Problem
+from benchmarks.problems import COURSE, DTYPES, PROBLEMS, Problem
 from benchmarks.results import Results, arguments, load
-from benchmarks.turns import PEERS, side_by_side
+from benchmarks.turns import PEERS, processors, settings_of, side_by_side
 
-KEY = "network", "m", "dtype"
+ON_ONE_CORE = [
+    Problem(sizes, m, dtype) for sizes, m in [*COURSE, ((2, 4, 1), 100_000), ((32, 64, 1), 100_000)] for dtype in DTYPES
+]
+PEERS_ON_ONE_CORE = [
+    "compiled", "compiled, in C", "C by hand", "NumPy, planned", "JAX jit", "torch.compile", "PyTorch",
+]  # fmt: skip
 
 
 def main() -> None:
     """Measure all problems, or those whose name holds the text after ``--only``."""
+    everywhere = len(processors())
     chosen = arguments(
         __doc__,
         only={"default": "", "help": "problems whose name holds this text; the other rows are kept"},
-        again={"action": "store_true", "help": "keep the settings that the last run chose for the peers"},
-        seconds={"type": float, "default": 45.0, "help": "about how long the turns at each problem take"},
-        peers={"nargs": "*", "choices": list(PEERS), "default": list(PEERS)},
+        seconds={"type": float, "default": 20.0, "help": "about how long the turns at each problem take"},
+        cores={"nargs": "*", "type": int, "default": [everywhere, 1], "help": "how many to use, all and 1 by default"},
+        peers={"nargs": "*", "choices": list(PEERS), "help": "all by default"},
     )
-    problems = [problem for problem in PROBLEMS if chosen.only in str(problem)]
     effort = {"budget": chosen.seconds, "rounds": (11, 61), "turn": 0.05}
     if chosen.quick:
-        problems = [Problem((2, 4, 1), 400, "float32")] if not chosen.only else problems
         effort = {"budget": 2.0, "rounds": (3, 5), "turn": 0.02}
-    before = load("steps", quick=chosen.quick)["rows"] if chosen.again else []
-    results = Results("steps", quick=chosen.quick, fresh=not (chosen.only or chosen.again))
-    for problem in problems:
-        row = {"network": problem.network, "sizes": problem.sizes, "m": problem.m, "dtype": problem.dtype}
-        last = next((old["peers"] for old in before if all(old[k] == row[k] for k in KEY)), {})
-        known = {name: peer["settings"] for name, peer in last.items() if "settings" in peer}
-        peers = side_by_side(problem, chosen.peers, known=known, **effort)
-        results.add(KEY, {**row, "peers": peers})
-        print(f"\n{problem}")
-        for name, peer in peers.items():
-            took = peer["error"] if "error" in peer else f"{median(peer['seconds']) * 1e6:12,.1f} us {peer['settings']}"
-            print(f"  {name:22}{took}", flush=True)
+    before = load("steps")["rows"] if chosen.again else []
+    complete = not (chosen.only or chosen.peers) and len(set(chosen.cores)) == len({everywhere, 1})
+    results = Results("steps", quick=chosen.quick, fresh=complete)
+    for cores in chosen.cores:
+        problems = [x for x in (PROBLEMS if cores > 1 or everywhere == 1 else ON_ONE_CORE) if chosen.only in str(x)]
+        names = chosen.peers or (PEERS if cores > 1 else PEERS_ON_ONE_CORE)
+        for problem in problems[: 1 if chosen.quick and not chosen.only else None]:
+            row = {"network": problem.network, "m": problem.m, "dtype": problem.dtype, "cores": cores}
+            peers = side_by_side(problem, names, cores=cores, known=settings_of(before, **row), **effort)
+            results.add(row, {**row, "sizes": problem.sizes, "peers": peers})
+            print(f"\n{problem}, {cores} cores: microseconds on the wall, and of the processor")
+            for name, peer in peers.items():
+                took = [f"{median(peer[clock]) * 1e6:12,.1f}" for clock in ("seconds", "processor") if clock in peer]
+                print(f"  {name:22}{''.join(took)}  {peer.get('settings', peer.get('error'))}", flush=True)
 
 
 if __name__ == "__main__":

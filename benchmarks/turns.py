@@ -3,6 +3,9 @@
 Libraries with thread pools of their own disturb each other within one process, so every peer gets a process, and only
 one process works at a time. Where a peer has settings to choose from (threads, layouts, optimizers), its process races
 them first and keeps the fastest. Before anything is timed, all peers must arrive at the same costs and parameters.
+
+Two clocks run: the one on the wall, and the processor's, which counts the threads of a peer together, and nothing that
+other processes did meanwhile.
 """
 
 from __future__ import annotations
@@ -13,14 +16,15 @@ import multiprocessing
 import os
 import time
 import traceback
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from benchmarks.by_hand import has_c
 from benchmarks.peers import Peer
 from benchmarks.problems import Problem
 
@@ -39,12 +43,15 @@ class Entry:
     make: str
     options: list[Options] = field(default_factory=lambda: [{}])  # tried within its process
     environments: list[dict[str, str]] = field(default_factory=lambda: [{}])  # one process each
+    fits: Callable[[Problem], bool] = lambda _: True  # whether there is such a peer for a problem
 
 
 BLAS = combined(blas_threads=[2, 1])
 XLA = [{}, {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}]
 PEERS = {
     "compiled": Entry("engine.compiled"),
+    "compiled, in C": Entry("engine.compiled", [{"backend": "native"}]),
+    "C by hand": Entry("by_hand.in_c", fits=has_c),
     "eager": Entry("engine.eager", BLAS),
     "NumPy, planned": Entry("by_hand.planned", BLAS),
     "NumPy, plain": Entry("by_hand.plain", BLAS),
@@ -99,11 +106,18 @@ def check_equal(found: tuple[list[float], dict], expected: tuple[list[float], di
 # -- in a peer's process ----------------------------------------------------------------------------------------------
 
 
-def _turn(peer: Peer, problem: Problem, seconds: float) -> tuple[float, float]:
-    """Seconds per step, over about as many seconds, from the first parameters on, after a few steps that do not count.
+class Turn(NamedTuple):
+    """What a step took in a turn."""
 
-    The same steps are taken in every turn; and a training that ran on for hours would meet other numbers. The second
-    number says how much of a processor went to other processes meanwhile.
+    seconds: float  # on the wall
+    processor: float  # seconds of all threads
+    others: float  # how much of a processor went to other processes meanwhile
+
+
+def _turn(peer: Peer, problem: Problem, seconds: float) -> Turn:
+    """Take steps for about as many seconds, from the first parameters on, after a few steps that do not count.
+
+    The same steps are taken in every turn; and a training that ran on for hours would meet other numbers.
     """
     began, busy, own = time.perf_counter(), _busy(), time.process_time()
     peer.restart(problem.parameters)
@@ -115,18 +129,18 @@ def _turn(peer: Peer, problem: Problem, seconds: float) -> tuple[float, float]:
         once = time.perf_counter() - start
     steps = max(1, int(seconds / once))
     step = peer.step
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), time.process_time()
     for _ in range(steps):
         step()
     peer.finish()
-    end = time.perf_counter()
-    others = _busy() - busy - (time.process_time() - own)
-    return (end - start) / steps, max(0.0, others - CLOCK) / (end - began)
+    end, after = time.perf_counter(), time.process_time()
+    others = max(0.0, _busy() - busy - (after - own) - CLOCK) / (end - began)
+    return Turn((end - start) / steps, (after - spent) / steps, others)
 
 
 def seconds_per_step(peer: Peer, problem: Problem, seconds: float) -> float:
     """Seconds per step, over about as many seconds, in this process."""
-    return _turn(peer, problem, seconds)[0]
+    return _turn(peer, problem, seconds).seconds
 
 
 def _busy() -> float:
@@ -156,7 +170,7 @@ def _serve(connection: Connection, name: str, problem: Problem) -> None:
                 peer = None  # the one before may be large
                 peer = made(name, problem, options)
                 results.append(first_steps(peer))
-                took.append(min(_turn(peer, problem, seconds)[0] for _ in range(RACE)))
+                took.append(min(_turn(peer, problem, seconds).seconds for _ in range(RACE)))
             fastest = int(np.argmin(took))
             if choices[fastest] != choices[-1]:
                 peer = None
@@ -172,25 +186,47 @@ def _serve(connection: Connection, name: str, problem: Problem) -> None:
 # -- in the process that asks -----------------------------------------------------------------------------------------
 
 
+def settings_of(rows: Iterable[Mapping[str, Any]], **key: Any) -> dict[str, Options]:
+    """The settings that the peers have in the row of this key, as `side_by_side` takes them."""
+    found = next((row["peers"] for row in rows if all(row.get(k) == value for k, value in key.items())), {})
+    return {name: peer["settings"] for name, peer in found.items() if "settings" in peer}
+
+
 class PeerFailedError(Exception):
     """A peer's process reported an error."""
 
 
-class Worker:
-    """A peer in its own process."""
+def processors() -> list[int]:
+    """The processors that this process may use."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
-    def __init__(self, name: str, problem: Problem, environment: dict[str, str]) -> None:
+
+@contextlib.contextmanager
+def surroundings(environment: dict[str, str], cores: int) -> Iterator[None]:
+    """What a process that is started within the block inherits: variables, and the cores that it may use."""
+    before, allowed = os.environ.copy(), processors()
+    os.environ.update(environment)
+    if cores < len(allowed):
+        os.sched_setaffinity(0, allowed[:cores])
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        if cores < len(allowed):
+            os.sched_setaffinity(0, allowed)
+
+
+class Worker:
+    """A peer in its own process, on so many cores."""
+
+    def __init__(self, name: str, problem: Problem, environment: dict[str, str], cores: int) -> None:
         self.name, self.problem, self.environment = name, problem, environment
         context = multiprocessing.get_context("spawn")
         self._connection, there = context.Pipe()
         self._process = context.Process(target=_serve, args=(there, name, problem), daemon=True)
-        before = os.environ.copy()
-        os.environ.update(environment)
-        try:
+        with surroundings(environment, cores):
             self._process.start()
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
         there.close()
         if self._answer() != "ready":
             raise AssertionError("a peer's process must first say that it is ready")
@@ -210,8 +246,8 @@ class Worker:
         self.estimate, self.options, self.results = self._answer()
         return self.estimate
 
-    def turn(self, seconds: float) -> tuple[float, float]:
-        """Seconds per step, and how much of a processor went to other processes."""
+    def turn(self, seconds: float) -> Turn:
+        """What a step takes in a turn of about as many seconds."""
         self._connection.send(("turn", seconds))
         return self._answer()
 
@@ -225,16 +261,17 @@ class Worker:
             self._process.join()
 
 
-def _fastest(name: str, problem: Problem, seconds: float, known: Options | None) -> Worker:
+def _fastest(name: str, problem: Problem, seconds: float, cores: int, known: Options | None) -> Worker:
     """The peer's worker in the environment, and with the options, that suit it best, or that are known to."""
     best: Worker | None = None
     environments, options = PEERS[name].environments, PEERS[name].options
+    options = [one for one in options if max(one.get("threads", 1), one.get("blas_threads", 1)) <= cores]
     if known is not None:
         variables = {key for environment in environments for key in environment}
         environments = [{key: value for key, value in known.items() if key in variables}]
         options = [{key: value for key, value in known.items() if key not in variables}]
     for environment in environments:
-        worker = Worker(name, problem, environment)
+        worker = Worker(name, problem, environment, cores)
         try:
             worker.choose(seconds, options)
         except BaseException:
@@ -255,20 +292,25 @@ def side_by_side(
     budget: float,
     rounds: tuple[int, int],
     turn: float,
+    cores: int | None = None,
     known: Mapping[str, Options] | None = None,
 ) -> dict[str, Any]:
     """Time the peers in turns, for about `budget` seconds and within `rounds`; each turn lasts `turn` or one step.
 
-    Settings that are `known` are taken, and the others are found by a race.
+    They may use so many `cores`, all by default. Settings that are `known` are taken, and the others are found by a
+    race. Those among the peers take part that exist for the problem.
 
-    Returns for each peer its settings and the seconds per step in every round, or the error that it raised.
+    Returns for each peer its settings and the seconds per step in every round, by both clocks, or the error that it
+    raised.
     """
+    names = [name for name in names if PEERS[name].fits(problem)]
+    cores = cores or len(processors())
     workers: list[Worker] = []
     found: dict[str, Any] = {}
     try:
         for name in names:
             try:
-                workers.append(_fastest(name, problem, turn, (known or {}).get(name)))
+                workers.append(_fastest(name, problem, turn, cores, (known or {}).get(name)))
             except PeerFailedError as error:
                 found[name] = {"error": str(error).strip().splitlines()[-1]}
         expected = next((w for w in workers if w.name == REFERENCE), workers[0]).results[0]
@@ -280,25 +322,26 @@ def side_by_side(
                     raise AssertionError(f"{worker.name} differs at {problem}: {error}") from None
         once = sum(1.3 * max(turn, 2 * w.estimate) + PAUSE for w in workers)
         number = int(np.clip(budget / once, *rounds))
-        turns: dict[str, list[tuple[float, float]]] = {worker.name: [] for worker in workers}
+        turns: dict[str, list[Turn]] = {worker.name: [] for worker in workers}
         patience = PATIENCE
         for i in range(number):
             first = i % len(workers)
             for worker in workers[first:] + workers[:first]:
                 time.sleep(PAUSE)
                 taken = worker.turn(turn)
-                while taken[1] > QUIET and patience > 0:
+                while taken.others > QUIET and patience > 0:
                     start = time.perf_counter()
                     time.sleep(0.1)
-                    taken = min(taken, worker.turn(turn), key=lambda one: one[1])  # not by how fast it was
+                    taken = min(taken, worker.turn(turn), key=lambda one: one.others)  # not by how fast it was
                     patience -= time.perf_counter() - start
                 turns[worker.name].append(taken)
         for worker in workers:
             taken_by = turns[worker.name]
             found[worker.name] = {
                 "settings": {**worker.options, **worker.environment},
-                "seconds": [float(f"{seconds:.4g}") for seconds, _ in taken_by],
-                "disturbed": sum(share > QUIET for _, share in taken_by),
+                "seconds": [float(f"{one.seconds:.4g}") for one in taken_by],
+                "processor": [float(f"{one.processor:.4g}") for one in taken_by],
+                "disturbed": sum(one.others > QUIET for one in taken_by),
             }
     finally:
         for worker in workers:

@@ -34,6 +34,16 @@ class Line:
         lines += [f"kink({kink.format(*names)})" for kink in self.kinks]
         return "; ".join([*lines, f"{self.name} = {self.text.format(*names)}"])
 
+    def contracted(self):
+        """As `reference`, where each use of an operand may have a rounding of its own.
+
+        In C, a product and the sum that it is used in are rounded once, together; and what two loops need, both
+        compute. So `x - np.mean(x)` of a single product may be a rounding of it, where NumPy gives 0.
+        """
+        of_its_own = [f"rounded({x})" for x in self.operands]
+        lines = [f"kink({kink.format(*of_its_own)})" for kink in self.kinks]
+        return "; ".join([*lines, f"{self.name} = {self.text.format(*of_its_own)}"])
+
 
 @dataclass
 class Program:

@@ -10,7 +10,7 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_dls as tg
@@ -197,7 +197,7 @@ def test_large_products_in_tiles_are_left_to_numpy():
     assert "tiles of" in step.explain()
 
 
-SOME = settings(max_examples=12)
+SOME = settings(max_examples=max(10, settings().max_examples // 3))  # of the profile: 2 x 1,000 in `make deep`
 
 
 @SOME
@@ -208,6 +208,7 @@ def test_a_step_of_a_random_model_is_as_exact_as_the_eager_one(program, optimize
     for i in range(2):
         data = program.data(m, seed + i)
         if not yardstick.step(*data):
+            assume(i > 0)
             return
         yardstick.assert_as_exact(fast(*data), gradients=gradients, tiles=1 + m / 4096)
 
@@ -217,7 +218,7 @@ def test_a_step_of_a_random_model_is_as_exact_as_the_eager_one(program, optimize
 def test_a_random_function_of_arrays_is_itself(program, dtype, m, seed):
     wides = references(dtype)
     f = executed(program.function())["f"]
-    others = [executed(program.function(Line.reference), **wide.names)["f"] for wide in wides]
+    others = [executed(program.function(Line.contracted), **wide.names)["f"] for wide in wides]
     arrays = [x.astype(dtype) for x in (program.data(m, seed)[0], *program.values.values())]
 
     def leaves(x):
@@ -227,8 +228,7 @@ def test_a_random_function_of_arrays_is_itself(program, dtype, m, seed):
 
     with np.errstate(all="ignore"):
         wide = [leaves(g(*(x.astype(w.dtype) for x in arrays))) for g, w in zip(others, wides, strict=True)]
-    if not can_be_compared(wides):
-        return
+    assume(can_be_compared(wides))
     truth, *disturbed = wide
     plain, found = leaves(f(*arrays)), leaves(tg.compile(f, backend="native")(*arrays))
     for j, (x, y) in enumerate(zip(found, plain, strict=True)):
