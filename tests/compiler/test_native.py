@@ -1,6 +1,5 @@
 """Steps and functions in C: the numbers of the eager ones, functions as exact as they say, and a wary cache."""
 
-import os
 import re
 import subprocess
 import sys
@@ -33,18 +32,6 @@ from tinygrad_dls import nn
 from tinygrad_dls.compiler.native import building, vectors
 from tinygrad_dls.compiler.native.building import NoCompiler
 from tinygrad_dls.engine.errors import RecordingError
-
-
-@pytest.fixture(autouse=True, scope="module")
-def cache(tmp_path_factory):
-    """A cache of its own for all of this file."""
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield
-    os.environ.pop("XDG_CACHE_HOME")
-    if before is not None:
-        os.environ["XDG_CACHE_HOME"] = before
-
 
 # -- the functions ----------------------------------------------------------------------------------------------------
 

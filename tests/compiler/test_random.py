@@ -1,5 +1,7 @@
 """Random models, losses, optimizers and data: a compiled step computes what the eager one does, up to rounding.
 
+In C too: by the tests of `test_native.py`, and here in what happens over many steps and between two of them.
+
 How much rounding is allowed, each computation says itself. It is run once more with digits to spare, which is the truth
 here, and a few times with each operand of each op disturbed by about one rounding, at random: what that changes is the
 error that another order of the same operations may have. `Yardstick` says what a compiled step may then be off by.
@@ -23,6 +25,7 @@ from tinygrad_dls import nn
 
 
 DTYPES = st.sampled_from(["float32", "float64"])
+BACKENDS = st.sampled_from(["numpy", "native"])
 EXAMPLES_OF_DATA = st.one_of(st.integers(1, 12), st.integers(1, 300))  # few may be as many as some layer has units
 OFTEN = settings().max_examples  # of the profile
 
@@ -49,7 +52,7 @@ def test_many_steps_of_a_random_model_are_the_eager_ones(data, program, optimize
     """The disturbed runs go their own ways too, and show how fast differences grow."""
     yardstick = Yardstick(program, optimizer, "float64")
     tile = data.draw(tiles(m))
-    fast = Twin(program, optimizer, "float64", compiled(tile=tile))
+    fast = Twin(program, optimizer, "float64", compiled(tile=tile, backend=data.draw(BACKENDS)))
     for i in range(10):
         X, Y = program.data(m, seed + i % 3)
         if not yardstick.step(X, Y):
@@ -221,7 +224,7 @@ def outcome(act, *arguments):
 def test_whatever_happens_between_steps_a_compiled_model_stays_the_eager_one(data, program, optimizer, sizes):
     yardstick = Yardstick(program, optimizer, "float64", Subject)
     tile = data.draw(st.sampled_from([None, 5]))
-    fast = Subject(program, optimizer, "float64", compiled(tile=tile))
+    fast = Subject(program, optimizer, "float64", compiled(tile=tile, backend=data.draw(BACKENDS)))
     one = events(optimizer[0], sizes, len(program.values))
     for event in [e for some in data.draw(st.lists(one, min_size=5, max_size=15)) for e in some]:
         if event[0] == "step":
@@ -260,11 +263,11 @@ HYPERPARAMETERS = [
 
 
 @pytest.mark.parametrize(("kind", "options", "name", "values"), HYPERPARAMETERS)
-@pytest.mark.parametrize("tile", [None, 16])
-def test_a_hyperparameter_changed_between_two_steps_is_that_of_the_next(kind, options, name, values, tile):
+@pytest.mark.parametrize("how", [{}, {"tile": 16}, {"backend": "native"}], ids=["whole", "tiles", "C"])
+def test_a_hyperparameter_changed_between_two_steps_is_that_of_the_next(kind, options, name, values, how):
     optimizer = kind, {"lr": 0.1, **options}
     yardstick = Yardstick(NETWORK, optimizer, "float64")
-    fast = Twin(NETWORK, optimizer, "float64", compiled(tile=tile))
+    fast = Twin(NETWORK, optimizer, "float64", compiled(**how))
     for value in [options.get(name), *values]:
         for twin in (*yardstick.twins, fast):
             if value is not None:
