@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,22 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
         "blas": f"{blas['name']} {blas['version']}",
+        "compiler": _compiler(),
         **{name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+@functools.cache
+def _compiler() -> str:
+    """The compiler of C that a step is given to, as it calls itself; nothing if there is none."""
+    from tinygrad_dls.compiler.native.building import NoCompiler, compiler
+
+    try:
+        command = [x for x in compiler() if not x.startswith("-march")]
+    except NoCompiler:
+        return ""
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False).stdout
+    return said.splitlines()[0].strip() if said else ""
 
 
 def _processor() -> str:

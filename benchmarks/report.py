@@ -135,7 +135,8 @@ def machine_line(facts: dict[str, Any]) -> str:
     ]
     return (
         f"Measured on {facts['cores']} cores of {facts['processor']}, with Python {facts['python']}, NumPy "
-        f"{facts['numpy']} ({facts['blas']}), {', '.join(packages)}."
+        f"{facts['numpy']} ({facts['blas']}), {', '.join(packages)}"
+        f"{', and ' + facts['compiler'] if facts.get('compiler') else ''}."
     )
 
 

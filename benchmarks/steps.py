@@ -18,28 +18,29 @@ PEERS_ON_ONE_CORE = [
 
 def main() -> None:
     """Measure all problems, or those whose name holds the text after ``--only``."""
-    everywhere = len(processors())
+    cores = sorted({len(processors()), 1}, reverse=True)
     chosen = arguments(
         __doc__,
         only={"default": "", "help": "problems whose name holds this text; the other rows are kept"},
         seconds={"type": float, "default": 20.0, "help": "about how long the turns at each problem take"},
-        cores={"nargs": "*", "type": int, "default": [everywhere, 1], "help": "how many to use, all and 1 by default"},
+        cores={"nargs": "*", "type": int, "default": cores, "help": "how many to use, all and 1 by default"},
         peers={"nargs": "*", "choices": list(PEERS), "help": "all by default"},
     )
     effort = {"budget": chosen.seconds, "rounds": (11, 61), "turn": 0.05}
     if chosen.quick:
         effort = {"budget": 2.0, "rounds": (3, 5), "turn": 0.02}
     before = load("steps")["rows"] if chosen.again else []
-    complete = not (chosen.only or chosen.peers) and len(set(chosen.cores)) == len({everywhere, 1})
-    results = Results("steps", quick=chosen.quick, fresh=complete)
-    for cores in chosen.cores:
-        problems = [x for x in (PROBLEMS if cores > 1 or everywhere == 1 else ON_ONE_CORE) if chosen.only in str(x)]
-        names = chosen.peers or (PEERS if cores > 1 else PEERS_ON_ONE_CORE)
+    fresh = not (chosen.only or chosen.peers) and chosen.cores == cores
+    results = Results("steps", quick=chosen.quick, fresh=fresh)
+    for n in chosen.cores:
+        everything = n == cores[0]
+        problems = [x for x in (PROBLEMS if everything else ON_ONE_CORE) if chosen.only in str(x)]
+        names = chosen.peers or (PEERS if everything else PEERS_ON_ONE_CORE)
         for problem in problems[: 1 if chosen.quick and not chosen.only else None]:
-            row = {"network": problem.network, "m": problem.m, "dtype": problem.dtype, "cores": cores}
-            peers = side_by_side(problem, names, cores=cores, known=settings_of(before, **row), **effort)
+            row = {"network": problem.network, "m": problem.m, "dtype": problem.dtype, "cores": n}
+            peers = side_by_side(problem, names, cores=n, known=settings_of(before, **row), **effort)
             results.add(row, {**row, "sizes": problem.sizes, "peers": peers})
-            print(f"\n{problem}, {cores} cores: microseconds on the wall, and of the processor")
+            print(f"\n{problem}, cores: {n}; microseconds on the wall, and of the processor")
             for name, peer in peers.items():
                 took = [f"{median(peer[clock]) * 1e6:12,.1f}" for clock in ("seconds", "processor") if clock in peer]
                 print(f"  {name:22}{''.join(took)}  {peer.get('settings', peer.get('error'))}", flush=True)
