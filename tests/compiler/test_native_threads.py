@@ -36,11 +36,10 @@ ALL = (1, 2, 3, 8)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def every_loop_is_shared(tmp_path_factory):
-    """Every loop is long enough; and a cache of its own."""
+def every_loop_is_shared():
+    """Every loop is long enough."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fusing, "SHARED", 1)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
 
 
