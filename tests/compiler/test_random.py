@@ -126,6 +126,20 @@ def test_what_a_rounding_may_decide_is_not_compared():
         assert yardstick.step(np.array([[x]]), np.array([[0.0]])) == comparable
 
 
+def test_an_update_that_leaves_little_of_a_parameter_may_be_rounded_as_what_was_there():
+    """The first step of RMSprop is as large whatever the gradient: disturbances do not show how it is rounded."""
+    penalty = Line("J", "{1} + 0.005 * np.sum(np.square({0}))", ("w1", "J"))
+    values = {**NETWORK.values, "w1": np.full((4, 1), np.float32(0.12097196)).astype(float)}
+    program = Program([Line("v1", "{0} @ {1}", ("W0", "X"))], [COST[0], penalty], ["v1"], values, 3, ("bits", 4))
+    optimizer = (tg.optim.RMSprop, {"lr": 0.1, "beta": 0.5})
+    yardstick = Yardstick(program, optimizer, "float64")
+    fast = Twin(program, optimizer, "float64", compiled())
+    assert yardstick.step(*program.data(1, 0))
+    result = fast(*program.data(1, 0))
+    assert np.abs(result["w1"]).max() < 0.2 * 0.12
+    yardstick.assert_as_exact(result, gradients=False)
+
+
 # -- what happens between two steps -----------------------------------------------------------------------------------
 
 
