@@ -132,7 +132,7 @@ def step_ratios(rows: list[Row], ours: str, peers: Iterable[str]) -> str:
 def cores_table(rows: list[Row]) -> str:
     """What was measured on one core, there and on all: microseconds by both clocks, and the geometric means."""
     cases = [_case(row) for row in rows if row["cores"] == 1]
-    rows = [row for case in cases for row in rows if _case(row) == case]
+    rows = [row for case in cases for row in rows if _case(row) == case and times(row, IN_C) is not None]
     if not rows:
         return NOT_YET
 
