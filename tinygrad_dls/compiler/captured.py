@@ -1,16 +1,21 @@
 """Captured state: what a recorded step depends on besides its arrays, as one list of watched things.
 
 Each is watched in the same way: a name for errors, how to look it up, what it was, how to put that back, and how to
-tell whether it has changed. What is found where stands in `guards`; here is how all of it is compared at each step, in
-little time, named, put back where a recording has changed it, and taken as it is now.
+tell whether it has changed. What is found where stands in `guards`; here is how all of it is compared at each step,
+named, put back where a recording has changed it, and taken as it is now.
+
+A small step takes no longer than a few dozen of Python's calls. So what is watched is compared at a glance first: all
+of it in one expression, which is written for it and calls as little as it can. Where that does not find all as it was,
+each is looked at, as attributes that no code reads may have changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
-from operator import attrgetter, getitem, is_
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache, partial
+from operator import attrgetter, eq, getitem, is_
+from types import CodeType, FunctionType
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
@@ -25,7 +30,6 @@ __all__ = [
 ]  # fmt: skip
 
 ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
-_depth = attrgetter("_depth")
 
 Same: TypeAlias = Callable[[Any, Any], bool]
 Put: TypeAlias = Callable[[Any], Any]
@@ -62,12 +66,24 @@ class Watched:
         Makes it what it was, given `value`.
     same : callable
         Whether what `get` gives now is the same as `value`; it is not asked of the same object.
+    glance : str
+        An expression that is true if it has not changed, with a number in the place of ``#``.
+    parts : tuple of str
+        The attributes that the expression reads.
     """
 
     __slots__ = ("get", "name", "put", "same", "value")
 
+    parts: ClassVar[tuple[str, ...]] = ("get", "value", "same")
+    glance: str = "((now := get#()) is value# or same#(now, value#))"
+
     def __init__(self, name: str | None, get: Callable[[], Any], put: Put, same: Same = equal) -> None:
         self.name, self.get, self.put, self.same, self.value = name, get, put, same, get()
+
+    def holds(self) -> bool:
+        """Whether it has not changed."""
+        now = self.get()
+        return now is self.value or self.same(now, self.value)
 
     def changes(self) -> list[str]:
         """Its name, if it is to be told and has changed."""
@@ -90,6 +106,58 @@ class Watched:
         except LookupError:
             return False
         return True
+
+
+class _Item(Watched):
+    """What stands in a container by a key."""
+
+    __slots__ = ("container", "key")
+
+    parts = ("container", "key", "value", "same")
+    glance = "((now := container#[key#]) is value# or same#(now, value#))"
+
+    def __init__(self, container: Any, key: Any, same: Same) -> None:
+        super().__init__(None, partial(getitem, container, key), nothing, same)
+        self.container, self.key = container, key
+
+
+class _Gradient(Watched):
+    """Whether a Tensor requires a gradient."""
+
+    __slots__ = ("tensor",)
+
+    parts = ("tensor", "value")
+    glance = "tensor#._depth == value#"
+
+    def __init__(self, t: Tensor) -> None:
+        super().__init__(None, partial(attrgetter("_depth"), t), nothing)
+        self.tensor = t
+
+
+class _Attributes(Watched):
+    """The dict of an object's attributes: which one it is."""
+
+    __slots__ = ("owner",)
+
+    parts = ("owner", "value")
+    glance = "owner#.__dict__ is value#"
+
+    def __init__(self, owner: Any) -> None:
+        super().__init__(None, partial(vars, owner), nothing, is_)
+        self.owner = owner
+
+
+class _Method(Watched):
+    """The function that a method of an object is, which may be replaced in its class or by an attribute of its own."""
+
+    __slots__ = ("attributes", "glance", "key", "owner")
+
+    parts = ("owner", "key", "attributes", "value")
+
+    def __init__(self, owner: Any, name: str) -> None:
+        super().__init__(None, partial(attrgetter(f"{name}.__func__"), owner), nothing, is_)
+        self.owner, self.key, self.attributes = owner, name, vars(owner)
+        self.glance = f"type(owner#).{name} is value# and key# not in attributes#"
 
 
 class _Container(Watched):
@@ -120,6 +188,14 @@ class _Container(Watched):
             if key in counting or key not in before
         )
 
+    def holds(self) -> bool:
+        """Whether what counts has not changed; what does not is taken as it is, so that a glance is enough again."""
+        if not self._same(self.container, self.value):
+            return False
+        if self.counting is not None:
+            self.accept()
+        return True
+
     def changes(self) -> list[str]:
         now, before, name = self.container, self.value, str(self.name)
         if isinstance(before, dict):
@@ -134,19 +210,15 @@ class _Container(Watched):
 class CapturedState:
     """All that is watched for a program.
 
-    Subclasses fill it by `_watch` and its kin, and then call `_settle`.
+    Subclasses fill it by `_watch` and its kin.
     """
 
     def __init__(self) -> None:
         self._watched: list[Watched] = []
         self._of_tensors: dict[int, Watched] = {}  # those of the values of Tensors, by the identity of these
         self._during: list[Watched] = []  # what is put back after a recording, and no part of what a program depends on
-        self._leaves: list[Tensor] = []
-        self._depths: list[int] = []  # of these: whether they require a gradient
-        # what follows holds the same again, as it is compared in the least time
-        self._containers: list[Any] = []
-        self._copies: list[Any] = []  # of these: Python compares both lists in one go
-        self._others: list[tuple[Callable[[], Any], Any, Same]] = []
+        self._copies: list[Any] = []  # of containers, as a glance compares them
+        self.unchanged = _unknown  # whether nothing has changed, at a glance; if not, `holds` knows more
 
     # -- filling it ---------------------------------------------------------------------------------------------------
 
@@ -160,7 +232,7 @@ class CapturedState:
 
     def _watch_item(self, container: Any, key: Any) -> None:
         """Watch which object stands in a container, where == compares the number in it instead."""
-        self._watch(None, partial(getitem, container, key), nothing, is_)
+        self._watched.append(_Item(container, key, is_))
 
     def _watch_array(self, name: str, array: Any) -> None:
         self._watch(name, partial(_entries, array), partial(_refill, array))
@@ -181,8 +253,17 @@ class CapturedState:
 
     def _watch_gradient_of(self, t: Tensor) -> None:
         """Watch whether a Tensor requires a gradient."""
-        self._leaves.append(t)
-        self._depths.append(t._depth)
+        self._watched.append(_Gradient(t))
+
+    def _watch_attributes(self, x: Any, names: Iterable[str], methods: Iterable[str]) -> None:
+        """Watch attributes of an object, compared by ==, and the functions of its methods."""
+        self._watched.append(_Attributes(x))
+        for name in names:
+            if hasattr(getattr(type(x), name, None), "__set__"):  # a property that is called as the entry of the dict
+                self._watch(None, partial(getattr, x, name), nothing, eq)
+            else:
+                self._watched.append(_Item(vars(x), name, eq))
+        self._watched += [_Method(x, name) for name in methods]
 
     def _counts_only(self, container: Any, keys: Iterable[str]) -> None:
         """Of a dict that is watched, these keys count, and new ones."""
@@ -190,12 +271,9 @@ class CapturedState:
             if isinstance(watched, _Container) and watched.container is container:
                 watched.counting = frozenset(keys)
 
-    def _settle(self) -> None:
-        """Arrange what is watched for `holds`."""
-        containers = [watched for watched in self._watched if isinstance(watched, _Container)]
-        self._containers = [watched.container for watched in containers]
-        self._copies = [watched.value for watched in containers]
-        self._others = [(w.get, w.value, w.same) for w in self._watched if not isinstance(w, _Container)]
+    @property
+    def _containers(self) -> list[_Container]:
+        return [watched for watched in self._watched if isinstance(watched, _Container)]
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 
@@ -203,34 +281,25 @@ class CapturedState:
         """Compare the values of these no more: they are inputs of the program."""
         gone = {id(self._of_tensors.pop(id(t), None)) for t in tensors}
         self._watched = [watched for watched in self._watched if id(watched) not in gone]
-        self._settle()
+        self.unchanged = _unknown
+
+    def hasten(self) -> None:
+        """Make the comparison at a glance, which is worth it for what is compared at each step."""
+        others = [watched for watched in self._watched if not isinstance(watched, _Container)]
+        self._copies = [watched.value for watched in self._containers]
+        self.unchanged = _at_a_glance(others, [watched.container for watched in self._containers], self._copies)
 
     def holds(self) -> bool:
         """Whether all of it is as it was."""
+        if self.unchanged():
+            return True
         try:
-            try:  # spelled out, as each call of Python's counts
-                unchanged = self._containers == self._copies
-            except ValueError:  # of arrays; by themselves, attributes are compared by identity
-                unchanged = False
-            if not unchanged and not self._same_but_for_what_no_code_reads():
-                return False
-            for get, value, same in self._others:
-                now = get()
-                if now is not value and not same(now, value):
+            for watched in self._watched:
+                if not watched.holds():
                     return False
         except Exception:  # arrays and the like that were replaced, and that cannot be compared so
             return False
-        return [*map(_depth, self._leaves)] == self._depths
-
-    def _same_but_for_what_no_code_reads(self) -> bool:
-        """Whether nothing has changed in containers but attributes that no code reads; these are taken as they are."""
-        containers = [watched for watched in self._watched if isinstance(watched, _Container)]
-        for watched in containers:
-            if not watched.same(watched.container, watched.value):
-                return False
-            if watched.counting is not None:
-                watched.accept()
-        self._copies = [watched.value for watched in containers]
+        self._copies[:] = [watched.value for watched in self._containers]
         return True
 
     def changes(self) -> list[str]:
@@ -248,8 +317,7 @@ class CapturedState:
     def accept(self) -> None:
         """Take all of it as it is now."""
         self._watched = [watched for watched in self._watched if watched.accept()]
-        self._depths = list(map(_depth, self._leaves))
-        self._settle()
+        self.unchanged = _unknown
 
     def refuse_changes(self) -> None:
         """Put back what a recording has changed, and raise if there is any.
@@ -267,6 +335,30 @@ class CapturedState:
                 "program computes the cost and the update, and nothing else. Change it between two steps, or do "
                 "without it."
             )
+
+
+# -- at a glance ------------------------------------------------------------------------------------------------------
+
+
+def _unknown() -> bool:
+    """That nothing has changed cannot be told at a glance."""
+    return False
+
+
+def _at_a_glance(watched: Sequence[Watched], containers: list[Any], copies: list[Any]) -> Callable[[], bool]:
+    """A function that is true if nothing of it has changed; Python compares the lists of containers in one go."""
+    names = {f"{part}{i}": getattr(x, part) for i, x in enumerate(watched) for part in x.parts}
+    tests = [x.glance.replace("#", str(i)) for i, x in enumerate(watched)]
+    code = _code(" and ".join(["containers == copies", *tests]))
+    return FunctionType(code, {**names, "containers": containers, "copies": copies})
+
+
+@lru_cache(maxsize=64)
+def _code(test: str) -> CodeType:
+    """The code of a function that is true if a test is; what cannot be compared has changed."""
+    text = f"def unchanged():\n    try:\n        return {test}\n    except Exception:\n        return False\n"
+    module = compile(text, "<what is watched>", "exec")
+    return next(x for x in module.co_consts if isinstance(x, CodeType))
 
 
 # -- looking up and putting back --------------------------------------------------------------------------------------

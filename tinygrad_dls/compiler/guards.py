@@ -110,7 +110,6 @@ class Dependencies(CapturedState):
         self._watch(None, evaluation.get, nothing)
         self._look()
         del self._own, self._seen, self._objects, self._wholes, self._words, self._waiting, self._modules
-        self._settle()
 
     # -- finding it ---------------------------------------------------------------------------------------------------
 

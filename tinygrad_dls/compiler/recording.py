@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from operator import attrgetter, eq
 from types import FunctionType
 from typing import Any, NoReturn
 
 import numpy as np
 
-from tinygrad_dls.compiler.captured import nothing
 from tinygrad_dls.compiler.guards import NO_HYPERPARAMETER, Dependencies
 from tinygrad_dls.compiler.intervals import lies_within
 from tinygrad_dls.compiler.native.building import NoCompiler
@@ -290,7 +288,6 @@ class Guard(Dependencies):
         for p in self.model:
             self._watch_parameter(p)
         self._put_back(partial(getattr, optimizer, "_state"), partial(setattr, optimizer, "_state"))
-        self._settle()
 
     def _counting(self, module: Module) -> set[str]:
         """Without what a step moves, which is an argument of the program, unless the user's code reads it."""
@@ -302,8 +299,7 @@ class Guard(Dependencies):
         if any("lr" in f.__code__.co_names for f in methods if f.__name__ != "__init__"):
             names.append("lr")
         replaced = [name for name in (*NOT_RECORDED, "_update") if hasattr(getattr(optimizer, name), "__func__")]
-        if names := [*(f"{name}.__func__" for name in replaced), *names]:
-            self._watch(None, partial(attrgetter(*names), optimizer), nothing, eq)
+        self._watch_attributes(optimizer, names, replaced)
         if isinstance(optimizer.weight_decay, dict):  # which may be changed in place
             self._watch_container(f"{type(optimizer).__name__}.weight_decay", optimizer.weight_decay)
         self._watch_item(vars(optimizer), "parameters")

@@ -144,7 +144,7 @@ class CompiledStep(Compiled):
                     or Y.dtype is not now.Y_dtype
                     or X.shape != now.X_shape
                     or Y.shape != now.Y_shape
-                    or not now.guard.holds()
+                    or not (now.guard.unchanged() or now.guard.holds())
                 ):
                     X, Y = self._arrays(X, Y)
                     now = self._found(X, Y)
@@ -357,6 +357,7 @@ class CompiledStep(Compiled):
         ready.kept = program.buffers
         ready.moved = [buffer for buffer in program.buffers if buffer.after is not None]
         ready.guard.forget(program.tensors)
+        ready.guard.hasten()
         self._plan(ready)
         assert ready.runner is not None
         ready.take_turns(ready.runner.plan.layout.dtype)
