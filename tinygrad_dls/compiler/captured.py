@@ -350,7 +350,8 @@ def _at_a_glance(watched: Sequence[Watched], containers: list[Any], copies: list
     names = {f"{part}{i}": getattr(x, part) for i, x in enumerate(watched) for part in x.parts}
     tests = [x.glance.replace("#", str(i)) for i, x in enumerate(watched)]
     code = _code(" and ".join(["containers == copies", *tests]))
-    return FunctionType(code, {**names, "containers": containers, "copies": copies})
+    # Python remembers in a code where it found the names that it reads: for each function its own copy
+    return FunctionType(code.replace(), {**names, "containers": containers, "copies": copies})
 
 
 @lru_cache(maxsize=64)
