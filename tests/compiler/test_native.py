@@ -1,8 +1,10 @@
 """Steps and functions in C: the numbers of the eager ones, functions as exact as they say, and a wary cache."""
 
+import gc
 import re
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -357,11 +359,57 @@ def test_explain_and_source_tell_what_is_c():
     line = r"\d+ calls are C, in 2 loops over 50, 21 columns: each column passes through all of a loop, in 1 function."
     assert re.search(line, step.explain())
     assert "tanh_(" in step.source
-    assert "s1 = c0(c0_memory, X, Y, learning_rate)" in step.source
+    assert "s1 = c0(X, Y, learning_rate)" in step.source
     step = tg.compile(model, LOGITS, sgd(model), backend="native", tile=7, threads=2)
     step(X, Y)
     assert "The tile that was asked for is of NumPy's calls" in step.explain()
     assert "1 thread does it all: no loop has enough to do for more" in step.explain()
+
+
+def functions_of(compiled):
+    """The functions of C that its program calls."""
+    kind = type(len)
+    return [f for f in compiled._now.runner.run[0].__globals__.values() if type(f) is kind and f.__module__ is None]
+
+
+def test_python_calls_c_as_it_calls_its_own_functions():
+    """Not by ctypes, which takes twenty times as long as the call of a built-in function."""
+    f = tg.compile(lambda a, b: np.tanh(a) * b, backend="native")
+    f(X, X)
+    (c,) = functions_of(f)
+    assert c.__name__ == "c0"
+
+
+def test_the_memory_of_a_function_lives_as_long_as_it():
+    f = tg.compile(lambda a: np.tanh(a) * 2, backend="native")
+    columns = np.asfortranarray(X)  # which C copies into memory of its own
+    expected = f(columns)
+    run = f._now.runner.run[0]
+    (c,) = functions_of(f)
+    seen = weakref.ref(c.__self__)
+    del f
+    gc.collect()
+    np.testing.assert_array_equal(run(columns)[0], expected)
+    del run, c
+    gc.collect()
+    assert seen() is None
+
+
+def test_what_is_no_number_is_an_error_where_c_takes_one():
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model), backend="native")
+    step(X, Y)
+    (c,) = functions_of(step)
+    with pytest.raises(TypeError, match="must be real number, not str"):
+        c(X, Y, "0.1")
+    assert c(X, Y, -1) == c(X, Y, np.float32(-1))  # a number that C's interface gives for an error too
+
+
+@pytest.mark.parametrize(("m", "long"), [(50, False), (50_000, True)])
+def test_other_threads_run_while_a_loop_has_much_to_do(m, long):
+    f = tg.compile(lambda a: np.tanh(a) + 1, backend="native")
+    f(np.ones((3, m)))
+    assert ("python.unlock()" in f.source) == long
 
 
 def test_nothing_that_a_user_names_reaches_the_compiler():

@@ -158,7 +158,7 @@ class Runner:
         names = {**self.common[key], **buffers}
         perform([x for x, apart in zip(routine.setup, double, strict=True) if apart], names)
         native = self.plan.native
-        functions = {} if native is None else native.callables(self.workers) | native.memory(names)
+        functions = {} if native is None else native.bound(names, self.workers)
         # Python remembers in the code of a function where its global names were found: for each buffer its own copy.
         return FunctionType(body.replace(), {**names, **constants, **functions})
 

@@ -31,6 +31,7 @@ CONVERTED = ("b", "i", "u")  # kinds of dtypes of data that loops convert
 # Bytes that a loop computes, from which on threads share it: with less to do, they wait for each other. So many take a
 # server processor 0.2 ms, or two of them 0.15 ms; starting the second one takes 0.04 ms.
 SHARED = 40_000_000
+UNLOCKED = SHARED // 20  # some 10 us, from which on to let other threads run costs next to nothing
 READ, DEAR = 3, 10  # times what a product takes: an entry that comes from memory; one of these functions
 LONG = {np.exp, np.log, np.log1p, np.tanh, np.divide, np.sqrt, sigmoid_of}
 
@@ -58,12 +59,13 @@ class Piece:
     """Instructions that run together: a loop over so many columns; numbers, if these are 0; or, if -1, calls of NumPy.
 
     The entries of columns alone, (n, 1), are gone through as a line. A loop that has much to do is a function of its
-    own, which threads share.
+    own, which threads share; other threads of Python run beside one that has something to do.
     """
 
     columns: int
     line: bool = False
     shared: bool = False
+    is_long: bool = False
     instructions: list[Instruction] = field(default_factory=list)
 
 
@@ -136,7 +138,8 @@ class Fused:
             if x.out not in self.copied and (x.out in self.results or x.out in needed):
                 self._place(x)
         for piece in self.loops:
-            piece.shared = self._work(piece) >= SHARED
+            work = self._work(piece)
+            piece.shared, piece.is_long = work >= SHARED, work >= UNLOCKED
         self.stored = set(self._stored())
 
     def _ends_with_ones(self, whole: Buffer, rows: Buffer) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_dls.compiler.instructions import Buffer, Routine, perform
 from tinygrad_dls.compiler.lowering import is_number
+from tinygrad_dls.compiler.native.calling import entry
 from tinygrad_dls.compiler.native.fusing import Fused, Piece, extent, reads
 from tinygrad_dls.compiler.native.loops import Loop, times
 from tinygrad_dls.compiler.native.operators import OPERATORS
@@ -68,6 +69,9 @@ class Function:
         body = [line for piece in pieces for line in (self.loop(piece) if piece.columns else self.of_numbers(piece))]
         returned = self.number_of(result) if result is not None else "0"
         self.text = "\n".join(self.signature() + [f"    {line}" for line in body] + [f"    return {returned};", "}"])
+        if not self.shared:
+            unlocked = any(piece.is_long for piece in pieces)
+            self.text += "\n" + entry(name, len(self.arrays), len(self.numbers), unlocked=unlocked)
 
     def signature(self) -> list[str]:
         """The first lines of the function."""

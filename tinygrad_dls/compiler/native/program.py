@@ -12,6 +12,7 @@ import numpy as np
 
 from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine, buffer
 from tinygrad_dls.compiler.native.building import NoCompiler, compiler, library
+from tinygrad_dls.compiler.native.calling import PYTHON, Memory, builtin, introduce
 from tinygrad_dls.compiler.native.fusing import Fused, buffers_of, reads
 from tinygrad_dls.compiler.native.grouping import PRODUCTS
 from tinygrad_dls.compiler.native.printing import Function, places
@@ -40,26 +41,14 @@ class Native:
     functions : dict of str to Function
         By the names that the plan's Python calls them by.
     dtype : dtype
+    loaded : library
+        What was built of the text.
     """
 
     text: str
     functions: dict[str, Function]
     dtype: Any
-    loaded: Any = None
-
-    def callables(self, threads: int) -> dict[str, Any]:
-        """The functions as Python calls them; so many threads share those that have much to do."""
-        found = {}
-        for name, f in self.functions.items():
-            c = found[name] = getattr(self.loaded, name)
-            c.argtypes = [
-                ctypes.c_void_p, *[ctypes.py_object] * len(f.arrays), *[ctypes.c_double] * len(f.numbers),
-                *[ctypes.c_int] * (2 * f.shared),
-            ]  # fmt: skip
-            c.restype = ctypes.c_double
-            if f.shared:
-                found[name] = _in_lanes(c, threads)
-        return found
+    loaded: ctypes.CDLL
 
     @property
     def shared(self) -> int:
@@ -73,33 +62,38 @@ class Native:
         loops = f"{self.shared} loop{'s' if self.shared > 1 else ''}"
         return [f"{threads} thread{'s share' if threads > 1 else ' does'} the {LANES} lanes of {loops}."]
 
-    def memory(self, names: Mapping[str, Any]) -> dict[str, Any]:
-        """What the functions are given besides: tables of addresses, of the arrays with these names."""
+    def bound(self, names: Mapping[str, Any], threads: int) -> dict[str, Any]:
+        """The functions as Python calls them, for the arrays with these names; threads share what has much to do."""
         found: dict[str, Any] = {}
         for name, f in self.functions.items():
             spaces = [np.empty(x.size, self.dtype) for x in f.arrays]  # for data of another dtype, or order
             own = [_in_order(x, names[x.name]) for x in f.owners]
-            arrays = [*own, *spaces, *([aligned(f.sums, float)] if f.shared else [])]
-            table = (ctypes.c_void_p * max(1, len(arrays)))(*(x.ctypes.data for x in arrays))
-            found[f"{name}_memory"] = ctypes.c_void_p(ctypes.addressof(table))
-            found[f"{name}_arrays"] = table, arrays  # held as long as the function
+            memory = Memory.of([*own, *spaces, *([aligned(f.sums, float)] if f.shared else [])])
+            found[name] = _in_lanes(self.loaded, f, memory, threads) if f.shared else builtin(self.loaded, name, memory)
         return found
 
 
-def _in_lanes(function: Callable[..., float], threads: int) -> Callable[..., float]:
+def _in_lanes(loaded: ctypes.CDLL, f: Function, memory: Memory, threads: int) -> Callable[..., float]:
     """A function of C, whose lanes threads share.
 
     C runs beside Python. It reads of the arrays' objects where their entries lie, which stays as it is as long as we
     hold them, and it changes no count of references.
     """
+    function = getattr(loaded, f.name)
+    function.argtypes = [ctypes.c_void_p, *[ctypes.py_object] * len(f.arrays), *[ctypes.c_double] * len(f.numbers)]
+    function.argtypes = [*function.argtypes, ctypes.c_int, ctypes.c_int]
+    function.restype = ctypes.c_double
 
-    def alone(*arguments: Any) -> float:
-        return function(*arguments, -1, LANES + 1)
+    def call(*arguments: Any) -> Any:
+        return function(memory.ctypes.data, *arguments)
 
-    def together(*arguments: Any) -> float:
-        function(*arguments, -1, 0)
-        shared(range(LANES), lambda _, lane: function(*arguments, lane, lane + 1), threads)
-        return function(*arguments, LANES, LANES + 1)
+    def alone(*arguments: Any) -> Any:
+        return call(*arguments, -1, LANES + 1)
+
+    def together(*arguments: Any) -> Any:
+        call(*arguments, -1, 0)
+        shared(range(LANES), lambda _, lane: call(*arguments, lane, lane + 1), threads)
+        return call(*arguments, LANES, LANES + 1)
 
     return alone if threads == 1 else together
 
@@ -155,10 +149,9 @@ def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
         steps += [Instruction(_empty(x), x) for x in f.arrays if x in own]
         steps.append(Instruction(_called(f), f.result or buffer(f"{name}_", (), float)))
     plan.whole = _needed(routine, steps, functions)
-    plan.native = Native(
-        "\n\n".join([header(fused.dtype), *(f.text for f in functions.values())]), functions, fused.dtype
-    )
-    plan.native.loaded = library(plan.native.text)
+    texts = [header(fused.dtype), PYTHON, *(f.text for f in functions.values())]
+    plan.native = Native("\n\n".join(texts), functions, fused.dtype, library("\n\n".join(texts)))
+    introduce(plan.native.loaded)
     plan.lines += _told(fused, left, functions)
     return plan
 
@@ -180,7 +173,7 @@ def _empty(x: Buffer) -> Call:
 
 def _called(f: Function) -> Call:
     """The call of a function of C, as an instruction has it."""
-    return Call(cast(Any, f), (buffer(f"{f.name}_memory", (), float), *f.arrays, *f.numbers), {}, (), float)
+    return Call(cast(Any, f), (*f.arrays, *f.numbers), {}, (), float)
 
 
 def _needed(routine: Routine, steps: list[Instruction], functions: Mapping[str, Function]) -> Routine:
