@@ -159,6 +159,8 @@ class Runner:
         perform([x for x, apart in zip(routine.setup, double, strict=True) if apart], names)
         native = self.plan.native
         functions = {} if native is None else native.bound(names, self.workers)
+        if native is not None and (alone := native.alone(routine)):
+            return functions[alone]  # type: ignore[no-any-return]
         # Python remembers in the code of a function where its global names were found: for each buffer its own copy.
         return FunctionType(body.replace(), {**names, **constants, **functions})
 

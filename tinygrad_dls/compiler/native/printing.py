@@ -13,7 +13,7 @@ import numpy as np
 from tinygrad_dls.compiler.instructions import Buffer, Routine, perform
 from tinygrad_dls.compiler.lowering import is_number
 from tinygrad_dls.compiler.native.calling import entry
-from tinygrad_dls.compiler.native.fusing import Fused, Piece, extent, reads
+from tinygrad_dls.compiler.native.fusing import Fused, Piece, buffers_of, extent, reads
 from tinygrad_dls.compiler.native.loops import Loop, times
 from tinygrad_dls.compiler.native.operators import OPERATORS
 from tinygrad_dls.compiler.threads import LANES
@@ -51,11 +51,11 @@ class Function:
         `finish`: part -1 copies data of another dtype or order; the lanes follow; the last part adds up all lanes.
     sums : int
         Numbers in which all lanes add up.
-    result : Buffer or None
-        The number that it returns.
+    result : Call or None
+        The number that it returns: one that it computes, or its product or quotient with another.
     """
 
-    def __init__(self, name: str, fused: Fused, pieces: Sequence[Piece], where: Any, result: Buffer | None) -> None:
+    def __init__(self, name: str, fused: Fused, pieces: Sequence[Piece], where: Any, result: Call | None) -> None:
         self.fused, self.where, self.result = fused, where, result
         self.name = self.__name__ = name
         self.owners: list[Buffer] = []
@@ -63,11 +63,11 @@ class Function:
         self.numbers: list[Any] = []
         self.shared = pieces[0].shared
         self.sums = 0
-        self.known: dict[Buffer, str] = {}  # numbers of this function
+        self.known: dict[Call, str] = {}  # numbers of this function
         self.count = 0
         self.own = {x.out for piece in pieces for x in piece.instructions}
         body = [line for piece in pieces for line in (self.loop(piece) if piece.columns else self.of_numbers(piece))]
-        returned = self.number_of(result) if result is not None else "0"
+        returned = self.exactly(result) if result is not None else "0"
         self.text = "\n".join(self.signature() + [f"    {line}" for line in body] + [f"    return {returned};", "}"])
         if not self.shared:
             unlocked = any(piece.is_long for piece in pieces)
@@ -155,6 +155,8 @@ class Function:
         """A number of the symbols, in double precision, as Python computes it."""
         if not isinstance(x, Call):
             return f"((double){float(scalar_value(x)).hex()})"
+        if x in self.known:
+            return f"(double){self.known[x]}"
         if x.function is None and not isinstance(x, Buffer) and x.dtype is int and self.fused.m is not None:
             return f"{self.fused.m}.0"
         if x.function is None:
@@ -184,7 +186,7 @@ class Function:
     def keep_number(self, out: Buffer, name: str) -> list[str]:
         """Remember a number, and lines that store it, if others read it in memory."""
         self.known[out] = name
-        if out in self.fused.stored and out is not self.result:
+        if out in self.fused.stored and out not in buffers_of(self.result):
             return [f"{self.memory(out, written=True)[0]}[0] = {name};"]
         return []
 

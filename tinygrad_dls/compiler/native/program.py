@@ -72,6 +72,14 @@ class Native:
             found[name] = _in_lanes(self.loaded, f, memory, threads) if f.shared else builtin(self.loaded, name, memory)
         return found
 
+    def alone(self, routine: Routine) -> str:
+        """The name of the function that is all that a routine does, if there is one."""
+        if routine.returned or len(routine.steps) != 1 or len(self.functions) != 1:
+            return ""
+        ((name, f),) = self.functions.items()
+        takes_all = [x.name for x in (*f.arrays, *f.numbers)] == [x.name for x in routine.arguments]
+        return name if takes_all and f.result is not None else ""
+
 
 def _in_lanes(loaded: ctypes.CDLL, f: Function, memory: Memory, threads: int) -> Callable[..., float]:
     """A function of C, whose lanes threads share.
@@ -136,24 +144,34 @@ def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
     if any(x.call.function in PRODUCTS for x in left if isinstance(x.call, Call)) and other().tiles:
         raise _NotFused("large products take most of the time, and go through tiles of examples with NumPy.")
     taken = {y.name for y in (*routine.arguments, *(x.out for x in (*routine.setup, *routine.steps)))}
-    cost = next(iter(buffers_of(routine.cost)), None)
+    cost, sums = None, buffers_of(routine.cost)
     where, functions, steps = places(routine), {}, []
     for group in fused.groups():
         if group[0].columns < 0:
             steps += [x for piece in group for x in piece.instructions]
             continue
         own = {x.out for piece in group for x in piece.instructions}
-        name = next(f"c{i}" for i in range(len(taken) + 1) if f"c{i}" not in taken)
-        taken.add(name)
-        f = functions[name] = Function(name, fused, group, where, cost if cost in own else None)
+        read = {y for x in routine.steps if x.out not in own for y in reads(x)}
+        ends = bool(sums) and own.issuperset(sums) and read.isdisjoint(sums)
+        name = _free("c", taken)
+        f = functions[name] = Function(name, fused, group, where, routine.cost if ends else None)
         steps += [Instruction(_empty(x), x) for x in f.arrays if x in own]
-        steps.append(Instruction(_called(f), f.result or buffer(f"{name}_", (), float)))
-    plan.whole = _needed(routine, steps, functions)
+        result = buffer(_free("J", taken) if ends else f"{name}_", (), float)
+        steps.append(Instruction(_called(f), result))
+        cost = result if ends else cost
+    plan.whole = _needed(replace(routine, cost=cost or routine.cost), steps, functions)
     texts = [header(fused.dtype), PYTHON, *(f.text for f in functions.values())]
     plan.native = Native("\n\n".join(texts), functions, fused.dtype, library("\n\n".join(texts)))
     introduce(plan.native.loaded)
     plan.lines += _told(fused, left, functions)
     return plan
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    """A name with a number that nothing else has."""
+    name = next(f"{stem}{i}" for i in range(len(taken) + 1) if f"{stem}{i}" not in taken)
+    taken.add(name)
+    return name
 
 
 def _in_order(x: Buffer, array: Any) -> Any:
