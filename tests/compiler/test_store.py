@@ -239,6 +239,40 @@ def test_a_parameter_that_nobody_holds_is_gone_as_after_an_eager_step():
     assert [r() for r in seen] == [None] * 4
 
 
+@pytest.mark.parametrize("each", [True, False])
+def test_an_array_that_a_caller_has_locked_does_not_come_back_with_its_memory(each):
+    model = nn.TwoLayerNetwork(3, 4, rng=0)
+    step = tg.compile(model, LOGITS, sgd(model))
+    for i in range(8):
+        step(X, Y)
+        if each or not i:
+            for p in model.parameters():
+                assert p.data.flags.writeable
+                p.data.flags.writeable = False
+    step(X, Y)
+    assert all(p.data.flags.writeable for p in model.parameters())
+
+
+def test_a_step_that_is_interrupted_between_two_parameters_gives_back_what_is_held():
+    """The first of them holds what came before, the second what comes now; a second install takes care of both."""
+    model = nn.TwoLayerNetwork(3, 4, rng=0)
+    optimizer = sgd(model)
+    step = tg.compile(model, LOGITS, optimizer)
+    step(X, Y), step(X, Y)
+    store, held = step._now.store, [p.data for p in model.parameters()]
+    before = [x.copy() for x in held]
+    rows, index = store.pair.rows, 1 - store.front
+    first, rest = rows[index][:2], rows[index][2:]
+    rows[index] = first  # as far as it came
+    store.install(index, optimizer, optimizer.steps, (), ())
+    store.front, store.pair.rows[index] = 1 - index, store.pair.rows[index] + rest
+    store.install(index, optimizer, optimizer.steps, (), ())
+    for _ in range(4):
+        step(X, Y)
+    for x, y in zip(held, before, strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
 # -- what compiled functions give -------------------------------------------------------------------------------------
 
 OUTPUTS = {

@@ -116,6 +116,7 @@ class CompiledStep(Compiled):
         self._stores: list[ParameterStore] = []
         self._now: _Ready | None
         self._passed: Callable[[], Any] = lambda: None  # the labels that were checked last
+        self._rate: Any = object()  # the learning rate that was checked last, if it is a number
 
     def __call__(self, X: Array, Y: Array) -> float:
         """Compute the cost and its gradients, and update the parameters; return the cost from before the update.
@@ -156,7 +157,9 @@ class CompiledStep(Compiled):
                     self._remember(now)  # not before: with bad data, the eager step fails too
                     now.guard.accept()  # as the step itself has left it
                     return J
-                rate = optimizer._rate()
+                rate = optimizer.lr
+                if rate is not self._rate:
+                    rate = self._checked_rate()
                 store.ready(optimizer)
                 cost: float
                 counts: Sequence[Any] = ()
@@ -207,6 +210,13 @@ class CompiledStep(Compiled):
         if not self._keep:
             self._optimizer.zero_grad()
         return cost
+
+    def _checked_rate(self) -> float:
+        """The learning rate, or an error; a float is the same until another one is assigned."""
+        rate = self._optimizer._rate()
+        if type(rate) is float and rate is self._optimizer.lr:
+            self._rate = rate
+        return rate
 
     def _new_training(self) -> Training:
         """What keeps other threads from training these parameters, for this thread; `__call__` spells it out."""

@@ -4,10 +4,14 @@ A buffer has a flat array for the parameters, and one for each array of the opti
 buffer and writes the back buffer; then the two change roles, and parameters and state are new views of what was
 written: arrays are replaced, as the eager optimizers replace them, and a step that is interrupted has changed nothing.
 
-Memory is written over only if no one can see it. Every array that is handed out is a new view, and keeps alive what
-NumPy calls its base. So do all views of it, and views of these: rows, transposes, a memoryview, the buffer of another
+Memory is written over only if no one can see it. Every array that is handed out is a view, and keeps alive what NumPy
+calls its base. So do all views of it, and views of these: rows, transposes, a memoryview, the buffer of another
 library. That base is an array that lends its memory and is itself handed out to nobody. So whoever sees the memory
-holds it; besides our own patterns for the next views, nobody else does. If there is anyone, there is new memory.
+holds it; besides our own views, nobody else does. If there is anyone, there is new memory.
+
+A view itself is handed out again with its memory if nobody else has seen it, as to make one takes as long as a few
+calls of Python's. When a parameter gives it back, it is looked whether anybody holds it, or a weak reference to it: it
+is theirs then, and there is a new one.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from collections.abc import Sequence
 from operator import is_
 from sys import getrefcount
 from typing import Any
+from weakref import getweakrefcount
 
 import numpy as np
 
@@ -61,33 +66,45 @@ class _Region:
         The memory of `flat` once more. It is the base of all that is handed out, and nobody holds it otherwise.
     patterns : list of array
         What the views that are handed out look like, in the order of the parameters: ``x[...]`` is a new one.
+    views : list of array
+        Those that are handed out.
     """
 
-    __slots__ = ("flat", "patterns", "shown", "unseen")
+    __slots__ = ("flat", "patterns", "shown", "unseen", "views")
 
     def __init__(self, layout: Layout, names: Sequence[str]) -> None:
         self.flat = aligned(layout.size, layout.dtype)
         self.shown = np.asarray(_Lender(self.flat))
         views = layout.views(self.shown)
         self.patterns = [views[name] for name in names]
+        self.views = [x[...] for x in self.patterns]
         del views
-        self.unseen = getrefcount(self.shown)  # our patterns', and no more; counted in the same words wherever it is
+        self.unseen = getrefcount(self.shown)  # our views', and no more; counted in the same words wherever it is
 
 
 _Buffer = tuple[_Region, ...]  # the parameters, and each array of state
 
 
 class _DoubleBuffer:
-    """Both buffers; and for each, the parameters with what the views that they are given look like.
+    """Both buffers; and for each, the parameters with the views that they get, and those that they give back.
 
     `version` is another object for each pair, for those who need not keep its memory alive.
     """
 
-    __slots__ = ("buffers", "patterns", "version")
+    __slots__ = ("buffers", "rows", "version")
 
     def __init__(self, parameters: Sequence[Tensor], *buffers: _Buffer) -> None:
         self.buffers, self.version = buffers, object()
-        self.patterns = [list(zip(parameters, buffer[0].patterns, strict=True)) for buffer in buffers]
+        a, b = (buffer[0].views for buffer in buffers)
+        self.rows = [list(zip(parameters, a, b, strict=True)), list(zip(parameters, b, a, strict=True))]
+
+    def renew(self, index: int, old: Array) -> None:
+        """Take a new view, where the parameters of this buffer are to give back one that is somebody else's."""
+        i = next(i for i, (_, _, x) in enumerate(self.rows[index]) if x is old)
+        region = self.buffers[1 - index][0]
+        p, view, _ = self.rows[index][i]
+        region.views[i] = new = region.patterns[i][...]
+        self.rows[index][i], self.rows[1 - index][i] = (p, view, new), (p, new, view)
 
 
 class ParameterStore:
@@ -117,6 +134,8 @@ class ParameterStore:
         self.is_whole = False  # whether that has all the parts: not before the first step
         self.apart: dict[tuple[int, int], None] = {}  # by region and parameter: what is handed out as a copy
         self.pair = _DoubleBuffer(self.parameters, self._buffer(), self._buffer())
+        for _, _, old in self.pair.rows[0]:
+            self.alone = getrefcount(old) + 1  # of a view that its parameter holds, and nobody else but us
         region = self.pair.buffers[0][0]
         if region.flat.nbytes > LARGE:  # at once, as copies cost nothing beside the rest of the step
             self.apart = {(0, i): None for i, x in enumerate(region.patterns) if x.nbytes <= SMALL}
@@ -182,7 +201,7 @@ class ParameterStore:
         """Copy in what was replaced from outside: parameters, and the state of the optimizer."""
         buffer = self._buffer()
         known = [optimizer._state.get(p) for p in self.parameters]
-        here = [x[...] for x in buffer[0].patterns]
+        here = buffer[0].views
         for i, (p, view, state) in enumerate(zip(self.parameters, here, known, strict=True)):
             view[...] = _numpys(p._value, p)
             for k, x in zip(self.kinds[i], self._whole(optimizer, i, state), strict=True):
@@ -224,13 +243,15 @@ class ParameterStore:
 
         It may be done again if it was interrupted.
         """
-        here = []
-        for p, pattern in self.pair.patterns[index]:
-            p._value = w = pattern[...]
+        pair, alone = self.pair, self.alone
+        here = pair.buffers[index][0].views
+        for p, w, old in pair.rows[index]:
+            if getrefcount(old) > alone or getweakrefcount(old):
+                pair.renew(index, old)
+            p._value = w
             p._grad = None
-            here.append(w)
         if self.has_more or optimizer._state:
-            self._install_more(index, optimizer, counts, here)
+            self._install_more(index, optimizer, counts, here := here.copy())
         if gradients:
             for p, gradient in zip(self.parameters, gradients, strict=True):
                 p._grad = gradient
