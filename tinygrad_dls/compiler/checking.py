@@ -9,6 +9,7 @@ nobody watched. If it is the same program, its rounding is measured, by paramete
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
@@ -103,11 +104,11 @@ def distance(x: Any, y: Any) -> float:
     if x.dtype.kind not in "fiubc" or y.dtype.kind not in "fiubc":
         return 0.0 if np.array_equal(x, y) else np.inf
     with np.errstate(all="ignore"):
-        apart = np.asarray(np.abs(np.subtract(x, y, dtype=np.result_type(x, y, float))))
-        far = float(np.max(apart, initial=0.0))
-        if np.isfinite(far):
+        apart = np.abs(np.subtract(x, y, dtype=np.result_type(x.dtype, y.dtype, float)))
+        far = float(np.maximum.reduce(apart, axis=None, initial=0.0))
+        if math.isfinite(far):
             return far
-        apart[(x == y) | (np.isnan(x) & np.isnan(y))] = 0
+        apart = np.where((x == y) | (np.isnan(x) & np.isnan(y)), 0, apart)
         return float(np.max(np.where(np.isnan(apart), np.inf, apart)))
 
 
@@ -116,9 +117,9 @@ def _largest(x: Any) -> float:
     x = np.asarray(x)
     if x.dtype.kind not in "fiubc":
         return 0.0
-    x = np.abs(x).astype(float)
-    largest = float(np.max(x, initial=0.0))
-    return largest if np.isfinite(largest) else float(np.max(x, initial=0.0, where=np.isfinite(x)))
+    x = np.abs(x)
+    largest = float(np.maximum.reduce(x, axis=None, initial=0))
+    return largest if math.isfinite(largest) else float(np.max(x, initial=0.0, where=np.isfinite(x)))
 
 
 def _scales(results: Results) -> dict[str, float]:

@@ -100,6 +100,10 @@ class Ready:
 
     Attributes
     ----------
+    types : sequence or None
+        Of the data that it is for, as its owner compares them; None if it is not found by these.
+    guard : Dependencies
+        What it depends on besides.
     runner : Runner or None
     reason : str
         For the fallback.
@@ -110,6 +114,8 @@ class Ready:
     """
 
     def __init__(self, reason: str = "") -> None:
+        self.types: Sequence[Any] | None = None
+        self.guard: Dependencies
         self.runner: Runner | None = None
         self.reason = reason
         self.turns: Turns | None = None

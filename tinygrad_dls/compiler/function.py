@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -61,35 +62,56 @@ class CompiledFunction(Compiled):
 
     def __call__(self, *arguments: Array) -> Any:
         """What the function gives for these arrays: new arrays each time."""
-        for i, x in enumerate(arguments):
-            if x.__class__ is not np.ndarray:
-                refuse_frame(x, "a compiled function", f"argument {i + 1}", _OF_A_FRAME)
-        arrays = [as_array(values(x), f"argument {i + 1}") for i, x in enumerate(arguments)]
-        types = tuple((x.shape, x.dtype, on_device(x)) for x in arrays)
         with self._lock:
-            found = self._known.find(types)
-            if found is None:
-                captured, found, reason = self._learned(
-                    lambda: Dependencies([self.function], constants=self._constants),
-                    lambda: self._recorded(arrays),
-                    lambda _, ready: self._made_ready(ready, arrays),
-                    lambda: self.function(*arrays),
-                )
-                found = found or Ready(reason)
-                self._known.add(types, captured, found, found.bytes)
-            self._now = found
+            arrays: Sequence[Array] = arguments
+            types = [(x.shape, x.dtype) for x in arguments if x.__class__ is np.ndarray]
+            now = self._now
+            if (  # as in a compiled step, what follows is spelled out
+                now is None
+                or len(types) != len(arguments)
+                or types != now.types
+                or not (now.guard.unchanged() or now.guard.holds())
+            ):
+                arrays = self._arrays(arguments)
+                self._now = now = self._found(arrays)
             try:
-                result = self._run(found, arrays)
+                result = self._run(now, arrays)
             except Exception as error:
                 self._fail(error, lambda: self.function(*arrays))
-            if _is_nan(result) and found.runner is not None and not any(map(_is_nan, arrays)):
+            if _is_nan(result) and now.runner is not None and not any(map(_is_nan, arrays)):
                 return self.function(*arrays)  # of infinite logits perhaps: the engine knows limits
-            found.left -= 1
-            if not found.left:
-                self._compare(found, arrays, result)
+            now.left -= 1
+            if not now.left:
+                self._compare(now, arrays, result)
             return result
 
-    def _compare(self, found: Any, arrays: list[Array], result: Any) -> None:
+    def _arrays(self, arguments: Sequence[Any]) -> list[Array]:
+        """The arguments as arrays."""
+        names = [f"argument {i + 1}" for i in range(len(arguments))]
+        for x, name in zip(arguments, names, strict=True):
+            if x.__class__ is not np.ndarray:
+                refuse_frame(x, "a compiled function", name, _OF_A_FRAME)
+        return [as_array(values(x), name) for x, name in zip(arguments, names, strict=True)]
+
+    def _found(self, arrays: list[Array]) -> Ready:
+        """What there is for these arrays, and for what the function reads as it is; made if there is none."""
+        kind = tuple((x.shape, x.dtype, on_device(x)) for x in arrays)
+        found: Ready | None = self._known.find(kind)
+        if found is None:
+            captured, ready, reason = self._learned(
+                lambda: Dependencies([self.function], constants=self._constants),
+                lambda: self._recorded(arrays),
+                lambda captured, ready: self._made_ready(captured, ready, arrays),
+                lambda: self.function(*arrays),
+            )
+            found = ready or Ready(reason)
+            found.guard = captured
+            if all(type(x) is np.ndarray for x in arrays):
+                found.types = [(x.shape, x.dtype) for x in arrays]
+            self._known.add(kind, captured, found, found.bytes)
+        return found
+
+    def _compare(self, found: Any, arrays: Sequence[Array], result: Any) -> None:
         """Raise if the function itself gives other numbers."""
 
         def results(given: Sequence[Array] = arrays) -> Results:
@@ -121,7 +143,7 @@ class CompiledFunction(Compiled):
 
         self._judge(found, differences, (got, expected), changed, spread)
 
-    def _run(self, ready: Any, arrays: list[Array]) -> Any:
+    def _run(self, ready: Any, arrays: Sequence[Array]) -> Any:
         """What the program gives, or the function itself."""
         if ready.runner is None:
             return self.function(*arrays)
@@ -129,18 +151,19 @@ class CompiledFunction(Compiled):
             check_once(arrays[i], check)
         return _filled(ready.form, iter(ready.runner.run[0](*arrays)))
 
-    def _made_ready(self, ready: _Ready, arrays: list[Array]) -> _Ready:
+    def _made_ready(self, captured: Dependencies, ready: _Ready, arrays: list[Array]) -> _Ready:
         """The plan for what was recorded; with a fallback, run once for nothing, as some fail only then."""
         found = planned(lambda native: plan_function(ready.outputs, ready.arguments, native=native), self._backend)
         ready.runner = Runner(found, self._threads)
         ready.runner.bind_alone()
+        captured.hasten()
         ready.take_turns(np.result_type(float if not ready.outputs else ready.outputs[0].dtype))
         if self._fallback:
             with np.errstate(all="ignore"):
                 self._run(ready, arrays)
         return ready
 
-    def _recorded(self, arrays: list[Array]) -> _Ready:
+    def _recorded(self, arrays: Sequence[Array]) -> _Ready:
         if any(type(x) is not np.ndarray and not isinstance(x, np.generic) for x in arrays):
             kinds = ", ".join(called_kind(x) for x in arrays)
             raise RecordingError(f"compiled functions take NumPy arrays, got {kinds}. Call the function itself.")
@@ -171,14 +194,14 @@ class CompiledFunction(Compiled):
 
 def _is_nan(result: Any) -> bool:
     """Whether a NaN is among the results: then, and only then, a sum of squares is one."""
-    if isinstance(result, np.ndarray) and result.dtype.kind == "f":
+    if isinstance(result, np.ndarray):
         flat = result.ravel()
-        result = flat.dot(flat)
-    elif isinstance(result, (tuple, list)):
+        return result.dtype.kind == "f" and math.isnan(flat.dot(flat))
+    if isinstance(result, (tuple, list)):
         return any(map(_is_nan, result))
-    elif isinstance(result, dict):
+    if isinstance(result, dict):
         return any(map(_is_nan, result.values()))
-    return isinstance(result, (float, np.floating)) and bool(result != result)
+    return isinstance(result, (float, np.floating)) and math.isnan(result)
 
 
 class _Ready(Ready):
