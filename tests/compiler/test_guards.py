@@ -230,6 +230,61 @@ def test_what_an_update_depends_on_may_change_between_two_steps(name):
     assert costs[1] == pytest.approx(costs[0], rel=1e-12)
 
 
+def own_attributes(step):
+    """Give the optimizer another dict of attributes, with another momentum."""
+    step.optimizer.__dict__ = {**vars(step.optimizer), "momentum": 0.5}
+
+
+SEEN = {
+    "a number": lambda step: setattr(step.optimizer, "momentum", 0.5),
+    "a number that is gone": lambda step: delattr(step.optimizer, "momentum"),
+    "the dict of the attributes": own_attributes,
+    "a method of its own": lambda step: setattr(step.optimizer, "step", print),
+    "another class": lambda step: setattr(step.optimizer, "__class__", BySize),
+    "whether a gradient is required": lambda step: setattr(step.model.parameters()[0], "requires_grad", False),
+    "a bias, for one of the same number": lambda step: setattr(step.model.layers[0], "b", nn.Parameter([[0.0]])),
+    "an attribute of a layer": lambda step: setattr(step.model.layers[0], "n_in", 4),
+    "the list of parameters": lambda step: step.optimizer.parameters.pop(),
+    "another list of the same parameters": lambda step: setattr(
+        step.optimizer, "parameters", list(step.optimizer.parameters)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SEEN)
+def test_a_change_is_seen_at_a_glance_and_at_length(what):
+    step = compiled()
+    step(X, Y)
+    state = step._now.guard
+    assert state.unchanged()
+    SEEN[what](step)
+    assert not state.unchanged()
+    assert not state.holds()
+
+
+def test_a_glance_is_enough_again_after_a_change_that_does_not_count():
+    step = compiled()
+    step(X, Y)
+    state = step._now.guard
+    step.model.layers[0].note = "of the user's"
+    assert not state.unchanged()  # a new attribute may hide another one
+    step(X, Y)
+    state = step._now.guard
+    step.model.layers[0].note = "another one"
+    assert not state.unchanged()
+    step(X, Y)
+    assert step._now.guard is state
+    assert state.unchanged()
+
+
+def test_a_number_that_is_assigned_again_is_the_same_at_a_glance():
+    step = compiled()
+    step(X, Y)
+    step.optimizer.momentum = float("0")
+    step.optimizer.weight_decay = 0
+    assert step._now.guard.unchanged()
+
+
 @pytest.mark.parametrize("kind", [tg.optim.SGD, OwnRate])
 @pytest.mark.parametrize("read", [lambda o: o.lr, lambda o: 1 + o.steps])
 def test_a_loss_may_look_at_the_optimizer(kind, read):
