@@ -239,6 +239,24 @@ def test_a_parameter_that_nobody_holds_is_gone_as_after_an_eager_step():
     assert [r() for r in seen] == [None] * 4
 
 
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_arrays_that_nobody_holds_are_handed_out_again(name, apart):
+    model = nn.TwoLayerNetwork(50, 50, rng=0)
+    step = tg.compile(model, LOGITS, OPTIMIZERS[name](model))
+    kept = []
+    for _ in range(12):
+        step(np.ones((50, 8)), np.ones((1, 8)))
+        kept += [model.parameters()[3].data] if apart else []
+    assert bool(step._now.store.apart) == apart
+    seen = []
+    for _ in range(4):
+        step(np.ones((50, 8)), np.ones((1, 8)))
+        seen.append(id(model.parameters()[0]._value))
+    assert seen[:2] == seen[2:]
+    assert seen[0] != seen[1]
+
+
 @pytest.mark.parametrize("each", [True, False])
 def test_an_array_that_a_caller_has_locked_does_not_come_back_with_its_memory(each):
     model = nn.TwoLayerNetwork(3, 4, rng=0)

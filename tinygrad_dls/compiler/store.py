@@ -243,15 +243,18 @@ class ParameterStore:
 
         It may be done again if it was interrupted.
         """
-        pair, alone = self.pair, self.alone
+        pair = self.pair
         here = pair.buffers[index][0].views
+        alone = self.alone + (self.here is not pair.buffers[1 - index][0].views)  # a list with copies holds it, too
         for p, w, old in pair.rows[index]:
             if getrefcount(old) > alone or getweakrefcount(old):
                 pair.renew(index, old)
             p._value = w
             p._grad = None
+        if self.apart:
+            here = here.copy()
         if self.has_more or optimizer._state:
-            self._install_more(index, optimizer, counts, here := here.copy())
+            self._install_more(index, optimizer, counts, here)
         if gradients:
             for p, gradient in zip(self.parameters, gradients, strict=True):
                 p._grad = gradient
