@@ -236,8 +236,7 @@ def _cut_from(y: Array) -> Array:
     base: Any = getattr(y, "base", None)
     if not hasattr(base, "dtype") or base.ndim != 2 or y.ndim != 2:
         return y
-    alike = (base.dtype, base.strides, base.shape[0]) == (y.dtype, y.strides, y.shape[0])
-    return base if alike else y
+    return base if base.strides == y.strides and base.dtype == y.dtype and len(base) == len(y) else y
 
 
 @within(0.0, 1.0)
