@@ -62,7 +62,7 @@ DOORS = {
     "labels.prepare": "takes lists, and labels that have no hash",
     "labels._floating": "takes lists",
     "labels._Passed.remember": "remembers labels, of types without weak references too",
-    "labels._cut_from": "compares labels with the array that they are cut from",
+    "labels.cut_from": "compares labels with the array that they are cut from",
     "labels._problem": "checks labels, which may be symbols without a truth value",
     "labels.check_columns": "names the column of the labels that is wrong",
     "regularisation.l2": "takes the number of examples, which may be a symbol",

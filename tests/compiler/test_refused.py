@@ -33,6 +33,22 @@ def test_labels_are_checked_again_when_they_are_another_array():
         fast(X, 2 * Y)
 
 
+def test_each_mini_batch_is_checked_unless_all_that_it_is_cut_from_has_passed():
+    *_, fast = pair()
+    good, bad = np.tile(Y, 2), np.tile(Y, 2)
+    bad[:, 45] = 7.0
+    batches = [slice(i, i + 10) for i in range(0, 40, 10)]
+    for labels in (good, bad, good, bad):
+        for batch in batches:
+            fast(X[:, batch], labels[:, batch])
+        with pytest.raises(ValueError, match="Y holds labels from 0 to 7"):
+            fast(X[:, :10], bad[:, 40:50])
+    rows = np.vstack([good, good + 7])  # of an array with another row, all is looked at again
+    fast(X[:, :10], rows[:1, :10])
+    with pytest.raises(ValueError, match="Y holds labels from 7 to 8"):
+        fast(X[:, :10], rows[1:, :10])
+
+
 def test_class_indices_are_checked():
     model = nn.Sequential(nn.Linear(3, 4, rng=0))
     step = tg.compile(model, tg.softmax_cross_entropy, sgd(model))

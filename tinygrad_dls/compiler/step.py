@@ -75,6 +75,18 @@ def _plain(x: Array) -> Array:
     return np.asarray(x) if isinstance(x, np.ndarray) else x
 
 
+def _nothing() -> None:
+    """A reference to nothing."""
+
+
+def _reference(x: Any) -> Callable[[], Any]:
+    """A weak reference, where the type of x has such."""
+    try:
+        return weakref.ref(x)
+    except TypeError:
+        return _nothing
+
+
 class CompiledStep(Compiled):
     """A recorded step of training: ``step(X, Y)`` updates the model, and returns the cost from before.
 
@@ -115,7 +127,8 @@ class CompiledStep(Compiled):
         self._trainings: dict[int, Training] = {}  # by thread: its work on the parameters
         self._stores: list[ParameterStore] = []
         self._now: _Ready | None
-        self._passed: Callable[[], Any] = lambda: None  # the labels that were checked last
+        self._passed: Callable[[], Any] = _nothing  # the labels that were checked last
+        self._whole: Callable[[], Any] = _nothing  # the array that they are cut from, if all of it has passed
         self._rate: Any = object()  # the learning rate that was checked last, if it is a number
 
     def __call__(self, X: Array, Y: Array) -> float:
@@ -325,7 +338,7 @@ class CompiledStep(Compiled):
 
     def _found(self, X: Array, Y: Array) -> _Ready:
         """The plans for these data, and for the model and the optimizer as they are; made if there are none."""
-        self._passed = lambda: None
+        self._passed = self._whole = _nothing
         found: _Ready | None = self._known.find((X.shape, X.dtype, Y.shape, Y.dtype))
         if found is not None and type(X) is type(Y) is np.ndarray:
             self._now = found
@@ -430,13 +443,12 @@ class CompiledStep(Compiled):
         return ready.others[False]
 
     def _check(self, ready: _Ready, Y: Array) -> None:
-        """Refuse labels that the eager loss would refuse; labels that have passed are remembered."""
-        for check in ready.checks:
-            labels.check_once(Y, check)
-        try:
-            self._passed = weakref.ref(Y)
-        except TypeError:
-            self._passed = lambda: None
+        """Refuse labels that the eager loss would refuse; remember those that pass, and what they are cut from."""
+        whole = labels.cut_from(Y)
+        if self._whole() is not whole:
+            passed = [labels.check_once(Y, check) for check in ready.checks]
+            self._whole = _reference(whole if all(x is whole for x in passed) else None)
+        self._passed = _reference(Y)
 
     # -- what it says of itself ---------------------------------------------------------------------------------------
 

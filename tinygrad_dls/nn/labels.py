@@ -191,22 +191,27 @@ class _Passed(dict[tuple[int, Check], "weakref.ref[Any]"]):
 _passed = _Passed()
 
 
-def check_once(y: Array, check: Check) -> None:
+def check_once(y: Array, check: Check) -> Array:
     """Check the values of labels, unless this very array has passed before.
 
     A run of columns, such as a mini-batch, passes with the array that it is cut from. Labels that are changed in place
     afterwards are not checked again.
+
+    Returns
+    -------
+    array
+        What has passed: these labels, or the array that they are cut from.
     """
-    whole = _cut_from(y)
-    if _has_passed(whole, check) or _has_passed(y, check):
-        return
-    if (note := _note.get()) is not None and note(y, check):
-        return
+    whole = cut_from(y)
+    if _has_passed(whole, check):
+        return whole
+    if _has_passed(y, check) or ((note := _note.get()) is not None and note(y, check)):
+        return y
     for labels in (whole, y):  # what lies outside the columns in use may be anything
         problem = _problem(labels, check)
         if not problem:
             _passed.remember(labels, check)
-            return
+            return labels
     raise ValueError(problem)
 
 
@@ -231,7 +236,7 @@ def _has_passed(y: Array, check: Check) -> bool:
     return entry is not None and entry() is y
 
 
-def _cut_from(y: Array) -> Array:
+def cut_from(y: Array) -> Array:
     """The array of which y is a run of whole columns; else y itself."""
     base: Any = getattr(y, "base", None)
     if not hasattr(base, "dtype") or base.ndim != 2 or y.ndim != 2:
