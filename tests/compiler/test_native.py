@@ -397,6 +397,31 @@ def test_the_memory_of_a_function_lives_as_long_as_it():
     assert seen() is None
 
 
+class Lazy:
+    """A proxy that says of itself that it is what it stands for, as lazily loaded arrays do."""
+
+    __class__ = property(lambda self: type(self.x))
+
+    def __init__(self, x):
+        self.x = x
+
+    def __getattr__(self, name):
+        return getattr(self.x, name)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.x
+
+
+def test_what_only_says_that_it_is_an_array_is_made_one():
+    a, b = network(), network()
+    step = tg.compile(a, LOGITS, sgd(a), backend="native")
+    twin = tg.compile(b, LOGITS, sgd(b), backend="native")
+    f = tg.compile(lambda x: np.tanh(x) + 1, backend="native")
+    for _ in range(3):
+        assert step(X, Y) == twin(Lazy(X), Lazy(Y))
+        np.testing.assert_array_equal(f(X), f(Lazy(X)))
+
+
 def test_what_is_no_number_is_an_error_where_c_takes_one():
     model = network()
     step = tg.compile(model, LOGITS, sgd(model), backend="native")

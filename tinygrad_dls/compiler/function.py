@@ -64,7 +64,7 @@ class CompiledFunction(Compiled):
         """What the function gives for these arrays: new arrays each time."""
         with self._lock:
             arrays: Sequence[Array] = arguments
-            types = [(x.shape, x.dtype) for x in arguments if x.__class__ is np.ndarray]
+            types = [(x.shape, x.dtype) for x in arguments if type(x) is np.ndarray]
             now = self._now
             if (  # as in a compiled step, what follows is spelled out
                 now is None
@@ -89,7 +89,7 @@ class CompiledFunction(Compiled):
         """The arguments as arrays."""
         names = [f"argument {i + 1}" for i in range(len(arguments))]
         for x, name in zip(arguments, names, strict=True):
-            if x.__class__ is not np.ndarray:
+            if type(x) is not np.ndarray:
                 refuse_frame(x, "a compiled function", name, _OF_A_FRAME)
         return [as_array(values(x), name) for x, name in zip(arguments, names, strict=True)]
 

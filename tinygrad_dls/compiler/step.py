@@ -152,8 +152,8 @@ class CompiledStep(Compiled):
                 now, optimizer = self._now, self._optimizer
                 if (  # spelled out, as is what follows: models are small, and each call of Python's counts
                     now is None
-                    or X.__class__ is not ndarray
-                    or Y.__class__ is not ndarray
+                    or type(X) is not ndarray  # whatever it says of itself: C reads it
+                    or type(Y) is not ndarray
                     or X.dtype is not now.X_dtype
                     or Y.dtype is not now.Y_dtype
                     or X.shape != now.X_shape
