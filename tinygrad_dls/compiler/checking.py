@@ -2,9 +2,10 @@
 
 Guards watch what a recorded function reads, as far as that can be told from its code. Whatever escapes them shows in
 the numbers. So a compiled step computes the cost, the gradients and the update eagerly too, on the same data, at its
-calls 1, 2, 4, ..., 1024, and at every 1024th from there on: less than a hundredth of its time. Numbers that differ by
-more than a few roundings are looked into: what is recorded again now is another program if something has changed that
-nobody watched. If it is the same program, its rounding is measured, by parameters that differ in their last digits.
+calls 1, 2, 4, ..., 1024, and at every 1024th from there on: a small part of its time, up to a tenth where a step takes
+a few microseconds. Numbers that differ by more than a few roundings are looked into: what is recorded again now is
+another program if something has changed that nobody watched. If it is the same program, its rounding is measured, by
+parameters that differ in their last digits.
 """
 
 from __future__ import annotations
