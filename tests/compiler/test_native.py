@@ -283,6 +283,24 @@ def test_more_rows_than_the_stack_has_room_for_are_left_to_numpy():
     as_eagerly(lambda x: np.tanh(x) - np.mean(x, axis=0), x)
 
 
+JOINED = {
+    "hstack": lambda x: np.hstack([np.tanh(x), x * x]), "by itself": lambda x: np.concatenate([x, x, x], axis=1),
+    "a column ahead": lambda x: np.concatenate([np.tanh(x)[:, :1], x * 2], axis=1),
+    "rolled": lambda x: np.roll(np.tanh(x), 1, axis=1) * x, "tiled": lambda x: np.tanh(np.tile(x, 2)),
+    "padded": lambda x: np.pad(np.tanh(x), ((0, 0), (2, 1))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", JOINED)
+def test_what_stands_beside_the_examples_is_as_eagerly(name):
+    as_eagerly(JOINED[name], MANY[:, :100])
+
+    def loss(z, y):
+        return np.mean(JOINED[name](z) ** 2)
+
+    assert_same_training(network, loss, sgd, [(X, Y)] * 3, backend="native")
+
+
 CUT = {
     "the first": lambda x: np.where(x > np.tanh(x)[:1], x, np.tanh(x)[:1] * 0.5),
     "the second": lambda x: np.where(x > np.tanh(x)[1:2], x, np.tanh(x)[1:2] * 0.5),

@@ -144,6 +144,10 @@ def test_replacing_data_and_grad_checks_shape_and_dtype():
         w.grad = np.ones((1, 2), np.float32)
     w.data, w.grad = [[3.0, 4.0]], [[1.0, 1.0]]
     np.testing.assert_array_equal(w.data, [[3, 4]])
+    for kind, gradient in (("Tensor", leaf(np.ones((1, 2)))), ("dask Array", da.ones((1, 2)))):
+        with pytest.raises(TypeError, match=f"W1 holds an array of NumPy's; its grad cannot be a {kind}, which a step"):
+            w.grad = gradient
+    np.testing.assert_array_equal(w.grad, [[1.0, 1.0]])
     z = w * 2
     with pytest.raises(RuntimeError, match=r"computed by multiply; use \.detach\(\)"):
         z.requires_grad = False

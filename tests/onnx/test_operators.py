@@ -43,6 +43,30 @@ def test_what_has_no_operator_is_refused_by_name(name, tmp_path):
     assert not (tmp_path / "f.onnx").exists()
 
 
+FOR_ANY_NUMBER = {
+    "median": lambda x: np.median(x, axis=0), "median kept": lambda x: np.median(x, axis=0, keepdims=True),
+    "median of all": np.median, "sort": lambda x: np.sort(x, axis=0), "sort the examples": lambda x: np.sort(x, axis=1),
+    "take_along_axis": lambda x: np.take_along_axis(x, np.argsort(x, axis=0), axis=0),
+    "take_along_axis of one": lambda x: np.take_along_axis(x, np.argmax(x, axis=0, keepdims=True), axis=0),
+    "take_along_axis of examples": lambda x: np.take_along_axis(x, np.argmax(x, axis=1, keepdims=True), axis=1),
+    "average": lambda x: np.average(x, axis=0, weights=[1.0, 2.0, 3.0]), "roll": lambda x: np.roll(x, 1, axis=0),
+    "roll the examples": lambda x: np.roll(x, -2, axis=1), "diff": lambda x: np.diff(x, axis=0),
+    "cumsum": lambda x: np.cumsum(x, axis=1), "norm": lambda x: np.linalg.norm(x, axis=0),
+    "ptp": lambda x: np.ptp(x, axis=0), "std": lambda x: np.std(x, axis=1), "tile": lambda x: np.tile(x, (2, 2)),
+    "flip": lambda x: np.flip(x, 1), "einsum": lambda x: np.einsum("ij,ij->j", x, x), "kron": lambda x: np.kron(x, x),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOR_ANY_NUMBER)
+def test_functions_along_features_and_examples_take_any_number_of_these(name, tmp_path):
+    x = RNG.normal(size=(3, 9))
+    function = FOR_ANY_NUMBER[name]
+    exported(function, tmp_path / "f.onnx", x)
+    for m in (9, 4, 30):
+        x = RNG.normal(size=(3, m))
+        assert_same(run(tmp_path / "f.onnx", x)["output"], function(x))
+
+
 # -- numbers at the edges ---------------------------------------------------------------------------------------------
 
 EDGES = np.array(

@@ -433,7 +433,7 @@ class _DerivationBuilder:
         for x, indices in zip(call.args, (row + shared, shared + column), strict=True):
             if is_transpose(x):
                 x, indices = x.args[0], indices[::-1]
-            if x not in self.names:
+            if not isinstance(x, Call) or x not in self.names:  # a constant matrix has no name
                 return None
             factors.append((self.names[x], indices))
         left = self._indexed(identifier, row + column)

@@ -14,7 +14,6 @@ import numpy as np
 from tinygrad_dls.engine.composed import Axes, array_of, axes_of, part, take_along_axis
 from tinygrad_dls.engine.ops import (
     astype,
-    broadcast_to,
     divide,
     max,
     mean,
@@ -46,8 +45,7 @@ def average(
         if axis is None or isinstance(axis, tuple) or weights.shape != (x.shape[axis],):
             raise ValueError(f"np.average: the weights are {weights.shape}, the array is {x.shape}.")
         weights = reshape(weights, tuple(n if i == axis % x.ndim else 1 for i, n in enumerate(x.shape)))
-    total = sum(broadcast_to(weights, x.shape), axis, keepdims=keepdims)
-    return divide(sum(multiply(x, weights), axis, keepdims=keepdims), total)
+    return divide(sum(multiply(x, weights), axis, keepdims=keepdims), sum(weights, axis, keepdims=keepdims))
 
 
 @implements(np.ptp)

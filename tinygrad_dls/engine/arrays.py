@@ -52,6 +52,16 @@ def as_array(data: Any, name: str | None = None) -> Array:
     raise TypeError(f"{called(name)} has dtype {data.dtype}, and is not numeric.{holds}{advice}")
 
 
+def refuse_another_kind(gradient: Array, value: Array, name: str | None) -> None:
+    """Refuse a gradient that makes an array of NumPy's into something else when a step is taken: a Tensor, or dask's."""
+    if isinstance(value, np.ndarray) and not isinstance(gradient, np.ndarray):
+        kind = type(gradient).__name__ if called_kind(gradient).startswith("tinygrad_dls ") else called_kind(gradient)
+        raise TypeError(
+            f"{called(name)} holds an array of NumPy's; its grad cannot be a {kind}, which a step would make of its "
+            "data. Take the array in it: .data of a Tensor, .compute() of dask."
+        )
+
+
 def as_operand(x: Any, name: str) -> Array:
     """The same for an op, but a number of NumPy's stays one: arrays of all kinds take it."""
     array = as_array(x, name)

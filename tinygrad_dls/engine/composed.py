@@ -138,9 +138,11 @@ def roll(x: Any, shift: Any, axis: Axes | None = None) -> Any:
     axes = axes_of(axis, x.ndim)
     shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
     for by, i in zip(shifts, axes, strict=True):
-        at = -by % x.shape[i] if x.shape[i] else 0
-        if at:
-            x = concatenate([part(x, i, at, None), part(x, i, None, at)], axis=i)
+        n = x.shape[i]
+        if abs(by) >= n:
+            by %= builtins.max(n, 1)
+        if by:  # counted from its own end, whatever the length
+            x = concatenate([part(x, i, -by, None), part(x, i, None, -by)], axis=i)
     return x
 
 
@@ -288,8 +290,13 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = -1) -> Any:
             f"np.take_along_axis: the indices are {indices.shape}, the array is {x.shape}; but for axis {axis}, they "
             "are as long as it, or 1."
         )
-    places = np.ogrid[tuple(slice(n) for n in x.shape)]  # along which indices of length 1 are broadcast
-    return getitem(x, tuple(indices if i == axis else place for i, place in enumerate(places)))
+    return getitem(x, tuple(indices if i == axis else _places(x, i) for i in range(x.ndim)))
+
+
+def _places(x: Any, axis: int) -> Any:
+    """The numbers of the places along an axis, along that axis; counted by a call, so that a program leaves it open."""
+    ones = np.ones_like(values(x), dtype=np.intp, shape=tuple(n if i == axis else 1 for i, n in enumerate(x.shape)))
+    return values(np.cumsum(ones, axis)) - 1
 
 
 @implements(np.diagonal, np.linalg.diagonal)

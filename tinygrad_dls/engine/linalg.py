@@ -168,9 +168,26 @@ def inv(a: Array) -> Rule:
 
 @op(np.linalg.det)
 def det(a: Array) -> Rule:
-    """The determinant: ``da = dz z a^{-T}``. At a singular matrix, `backward` raises LinAlgError."""
+    """The determinant: ``da = dz z a^{-T}``, which are the cofactors; at a singular matrix, these one by one."""
     z = np.linalg.det(a)
-    return z, (lambda dz: (dz * z)[..., None, None] * _t(np.linalg.inv(a)),)
+
+    def da(dz: Array) -> Array:
+        try:
+            inverse = np.linalg.inv(a)
+        except ValueError:  # NumPy's LinAlgError is one
+            return dz[..., None, None] * _cofactors(a)
+        return (dz * z)[..., None, None] * _t(inverse)
+
+    return z, (da,)
+
+
+def _cofactors(a: Array) -> Array:
+    """The determinants of what is left without a row and a column, and their signs: ``n^2`` of them."""
+    n = np.shape(a)[-1]
+    others = np.array([[j for j in range(n) if j != i] for i in range(n)], dtype=int)  # of each row or column
+    rows = [np.linalg.det(a[..., others[i][:, None], others[:, None, :]]) for i in range(n)]
+    signs = (-1.0) ** np.add.outer(np.arange(n), np.arange(n))
+    return np.stack(rows, axis=-2) * signs.astype(a.dtype)
 
 
 class SlogdetResult(NamedTuple):
@@ -188,7 +205,15 @@ def slogdet(a: Any) -> SlogdetResult:
 
 @op()
 def _logabsdet(a: Array) -> Rule:
-    return np.linalg.slogdet(a)[1], (lambda dz: dz[..., None, None] * _t(np.linalg.inv(a)),)
+    def da(dz: Array) -> Array:
+        try:
+            return dz[..., None, None] * _t(np.linalg.inv(a))
+        except ValueError as error:
+            raise np.linalg.LinAlgError(
+                f"np.linalg.slogdet: a is {a.shape}, and singular: its logarithm is -inf, which has no gradient."
+            ) from error
+
+    return np.linalg.slogdet(a)[1], (da,)
 
 
 @op(np.linalg.cholesky)

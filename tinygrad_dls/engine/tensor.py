@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Protocol, TypeAlia
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, boolean
+from tinygrad_dls.engine.arrays import Array, as_array, boolean, refuse_another_kind
 from tinygrad_dls.engine.devices import on_device, to_host
 from tinygrad_dls.engine.errors import called, not_differentiated, spelled, unknown_keyword
 from tinygrad_dls.engine.inplace import Escaped, Watched, memory, note_escape, note_whole_escape
@@ -219,8 +219,8 @@ class Tensor(Viewed, _Attached):
 
         Raises
         ------
-        ValueError
-            If the array has another shape or dtype than `data`.
+        ValueError, TypeError
+            If the array has another shape or dtype than `data`, or is none of NumPy's where that is.
         """
         return self._grad
 
@@ -233,6 +233,7 @@ class Tensor(Viewed, _Attached):
                     f"{called(self.name)} is {self._value.shape} {self._value.dtype}; "
                     f"its grad cannot be {new.shape} {new.dtype}."
                 )
+            refuse_another_kind(new, self._value, self.name)
         self._grad = new
 
     @property

@@ -43,6 +43,8 @@ def hollow(x: Array, shape: tuple[int, ...] | None = None) -> Array:
 
 def shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """What a function gives for abstract arrays; where its shape is known beforehand, without going through them."""
+    if function in _OF_REGULAR and args[0].size:  # zeros would be a singular matrix
+        args = (np.broadcast_to(np.eye(*args[0].shape[-2:], dtype=args[0].dtype), args[0].shape), *args[1:])
     corners = [x[(slice(0, 1),) * x.ndim] if isinstance(x, np.ndarray) else x for x in args]
     kind = row_of(function).kind
     if kind is MATRIX and all(isinstance(x, np.ndarray) and x.ndim == 2 for x in args):
@@ -62,6 +64,9 @@ def shaped(function: Callable[..., Any], args: tuple[Any, ...], options: dict[st
         result = function(corners[0], **options)
         return np.broadcast_to(result, shape) if shape else result
     return function(*args, **options)
+
+
+_OF_REGULAR = (np.linalg.inv, np.linalg.solve, np.linalg.cholesky)
 
 
 def inferred(function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, Any]:

@@ -22,11 +22,11 @@ from tinygrad_dls.ir.call import Call, scalar_value
 __all__ = ["Function"]
 
 
-def places(routine: Routine) -> dict[Buffer, tuple[Buffer, int, tuple[int, ...]]]:
+def places(routine: Routine, m: int | None) -> dict[Buffer, tuple[Buffer, int, tuple[int, ...]]]:
     """Where buffers are that stay: the owner of the memory, and the first entry and the strides, in entries."""
     seen = (y for x in routine.steps for y in (*reads(x), x.out) if y.stays)
     owners = {x.owner for x in (*routine.slots, *(y.out for y in routine.setup), *seen)}
-    arrays: dict[str, Any] = {x.name: np.empty(x.shape, x.dtype) for x in owners}
+    arrays: dict[str, Any] = {"m": m, **{x.name: np.empty(x.shape, x.dtype) for x in owners}}
     known = {x.out for x in routine.setup if x.out.of is not None} | owners
     perform([x for x in routine.setup if x.out.of is not None], arrays)
     found = {}

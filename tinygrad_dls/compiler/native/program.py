@@ -145,7 +145,7 @@ def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
         raise _NotFused("large products take most of the time, and go through tiles of examples with NumPy.")
     taken = {y.name for y in (*routine.arguments, *(x.out for x in (*routine.setup, *routine.steps)))}
     cost, sums = None, buffers_of(routine.cost)
-    where, functions, steps = places(routine), {}, []
+    where, functions, steps = places(routine, plan.m), {}, []
     for group in fused.groups():
         if group[0].columns < 0:
             steps += [x for piece in group for x in piece.instructions]
