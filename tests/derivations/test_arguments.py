@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_dls as tg
 from tests.support.derivations import executed
+from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.ir import functions
 
 
@@ -198,3 +199,27 @@ def test_a_function_with_parameters_of_its_own_is_derived_with_respect_to_these(
 def test_what_has_no_gradient_is_refused(call, error, text):
     with pytest.raises(error, match=re.escape(text)):
         call()
+
+
+class _With(tg.nn.Module):
+    def __init__(self, more):
+        self.more, self.W = more, tg.nn.Parameter(np.ones((1, 3)), name="W")
+
+    def __call__(self, X):
+        return self.W @ np.concatenate([X, self.more(X)])
+
+
+@pytest.mark.parametrize("m", [5, 20, 100])  # a few entries could be written down, of another number of examples
+@pytest.mark.parametrize("take", [tg.derive, tg.numpy_source])
+def test_ones_for_all_examples_are_refused_and_the_ones_that_it_advises_are_not(take, m):
+    X, Y = tg.datasets.planar_flower(100)
+    X, Y = X[:, :m], Y[:, :m]
+    loss = tg.binary_cross_entropy_with_logits
+    with pytest.raises(
+        RecordingError, match=r"array \(1, m\) .*: one number for all examples.*np\.ones_like\(X\[:1\]\)"
+    ):
+        take(_With(lambda X: np.ones((1, X.shape[1]))), X, Y, loss=loss)
+    assert str(take(_With(lambda X: np.ones_like(X[:1])), X, Y, loss=loss))
+    numbers = np.arange(1000.0)
+    with pytest.raises(RecordingError, match="a random draw, such as a dropout mask, or data from elsewhere"):
+        take(_With(lambda X: numbers[None, : X.shape[1]]), X, Y, loss=loss)

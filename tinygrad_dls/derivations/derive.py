@@ -25,6 +25,7 @@ from tinygrad_dls.engine.tensor import values as array_of
 from tinygrad_dls.extras import install
 from tinygrad_dls.graph.node import Node
 from tinygrad_dls.graph.subject import subject
+from tinygrad_dls.ir.agreement import refuse_arrays_that_differ
 from tinygrad_dls.ir.call import Call, evaluate, is_transpose, program_input, toposort
 from tinygrad_dls.ir.functions import FILLED, row_of
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
@@ -104,7 +105,9 @@ def derive(
     """
     with_values = boolean(values, "values")
     given, wanted = with_leaves(subject("derive", cost, inputs, loss), wrt)
-    return _DerivationBuilder(next(program(given, symbols=True)), wanted, with_values).derivation()
+    step, other = program(given, symbols=True)
+    refuse_arrays_that_differ(*((x.trace, list(x.recorded.values())) for x in (step, other)))
+    return _DerivationBuilder(step, wanted, with_values).derivation()
 
 
 class _DerivationBuilder:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import Call, toposort
+from tinygrad_dls.ir.call import Call, each, toposort
 from tinygrad_dls.ir.size import call_behind, symbolic
 from tinygrad_dls.ir.tracer import Trace
 
@@ -107,6 +107,13 @@ def _plus(x: Any, q: float) -> Any:
     return x if q == 0 else x + q if q > 0 else x - -q
 
 
+def _arrays(call: Call) -> list[Any]:
+    """The constant arrays among the arguments of a call, also those in lists."""
+    found: list[Any] = []
+    each(lambda x: found.append(x) if isinstance(x, np.ndarray) else None, (call.args, call.options))
+    return found
+
+
 def refuse_arrays_that_differ(first: tuple[Trace, Sequence[Call]], second: tuple[Trace, Sequence[Call]]) -> None:
     """Refuse arrays that are made on the way, and are others each time or for other numbers of examples.
 
@@ -121,11 +128,7 @@ def refuse_arrays_that_differ(first: tuple[Trace, Sequence[Call]], second: tuple
         With the place of the first such array.
     """
     for call, again in _aligned([first[1], second[1]]):
-        for x, y in zip(call.args, again.args, strict=True):
-            if (
-                isinstance(x, np.ndarray)
-                and isinstance(y, np.ndarray)
-                and not np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
-            ):
+        for x, y in zip(_arrays(call), _arrays(again), strict=False):  # of as many, or the calls would differ
+            if not np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
                 assert call.function is not None
                 raise first[0].freezing(x, call.function, first[0].call_sites.get(id(x), ""))
