@@ -1,5 +1,7 @@
 """Splits lose no example, and keep each with its label."""
 
+import copy
+import pickle
 import re
 
 import numpy as np
@@ -55,6 +57,47 @@ def test_a_table_splits_into_tables():
     train, test = train_test_split(from_frame(frame, target="y"), test=2, rng=0, stratify=True)
     assert (train.X.shape, test.X.shape, sorted(test.Y[0])) == ((1, 6), (1, 2), [0, 1])
     assert (train.features, test.classes) == (("a",), ("a", "b"))
+
+
+WITH_HOLES = pd.DataFrame(
+    {"a": [1.0, np.nan, 3, 4, 100, 6, np.nan, 8], "city": list("uvuvuvuv"), "b": [np.nan, *range(2, 9)],
+     "full": np.arange(8.0), "y": [0, 1] * 4}
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_means_for_missing_cells_are_those_of_the_rows_to_learn_from(seed):
+    """As if the frame had been split before: nothing of the rows to test with shows in the others."""
+    table = from_frame(WITH_HOLES, target="y", missing="mean", one_hot=["city"])
+    before = table.X.copy()
+    train, test = train_test_split(table, test=3, rng=seed)
+    rows = [np.flatnonzero([x in part.X[-1] for x in WITH_HOLES["full"]]) for part in (train, test)]
+    right = from_frame(WITH_HOLES.iloc[rows[0]], target="y", missing="mean", one_hot=["city"])
+    np.testing.assert_allclose(train.X, right.X, rtol=1e-15)
+    np.testing.assert_allclose(test.X, from_frame(WITH_HOLES.iloc[rows[1]], like=right.recipe).X, rtol=1e-15)
+    assert train.recipe == test.recipe == right.recipe
+    again, held = train_test_split(train, test=1, rng=seed)
+    row = WITH_HOLES["full"].isin(again.X[-1])
+    np.testing.assert_allclose(again.recipe["means"]["a"], WITH_HOLES["a"][row].mean(), rtol=1e-15)
+    assert held.recipe == again.recipe
+    np.testing.assert_array_equal(table.X, before)
+
+
+def test_a_table_with_the_means_of_another_keeps_them_and_files_and_copies_know_the_cells(tmp_path):
+    recipe = from_frame(WITH_HOLES, target="y", missing="mean", one_hot=["city"]).recipe
+    for part in train_test_split(from_frame(WITH_HOLES, like=recipe), test=3, rng=0):
+        assert part.recipe == recipe
+    (tmp_path / "t.csv").write_text("a,y\n1,0\n,1\n3,0\n5,1\n")
+    table = tg.datasets.read_csv(tmp_path / "t.csv", target="y", missing="mean")
+    for one in (table, copy.deepcopy(table), pickle.loads(pickle.dumps(table))):
+        train, _ = train_test_split(one, test=1, rng=1)
+        assert train.recipe["means"]["a"] != table.recipe["means"]["a"]
+
+
+def test_a_column_without_a_number_among_the_rows_to_learn_from_is_named():
+    table = from_frame(pd.DataFrame({"a": [1.0, *[np.nan] * 3], "y": [0, 1, 0, 1]}), target="y", missing="mean")
+    with pytest.raises(ValueError, match="among the rows to learn from: column 'a' has no number to take the mean of"):
+        train_test_split(table, test=1, rng=1)
 
 
 @pytest.mark.parametrize(

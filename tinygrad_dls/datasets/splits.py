@@ -7,7 +7,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from tinygrad_dls.datasets.table import Table
+from tinygrad_dls.datasets.table import Table, fill
 from tinygrad_dls.engine.arrays import Array, as_array, boolean, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
@@ -46,7 +46,8 @@ def train_test_split(X: Any, Y: Any = None, *, test: float = 0.25, rng: Any = No
     Returns
     -------
     X_train, X_test, Y_train, Y_test : array
-        Copies, in scikit-learn's order; of a table, two of them: ``train, test``.
+        Copies, in scikit-learn's order; of a table, two of them: ``train, test``. Where means stand for its missing
+        cells, they become those of the rows to learn from, in both and in the recipe.
 
     Raises
     ------
@@ -83,8 +84,23 @@ def train_test_split(X: Any, Y: Any = None, *, test: float = 0.25, rng: Any = No
         order = _stratified(order, y, count)
     chosen, rest = np.sort(order[:count]), np.sort(order[count:])
     if isinstance(X, Table):
-        return tuple(X._replace(X=x[:, i], Y=y[:, i]) for i in (rest, chosen))
+        return tuple(_part(_filled_anew(X, rest), i) for i in (rest, chosen))
     return x[:, rest], x[:, chosen], y[:, rest], y[:, chosen]
+
+
+def _filled_anew(table: Table, rest: Any) -> Table:
+    """A table whose missing cells hold means of the rows to learn from: those to test with would show in the others."""
+    x, means = table.X.copy(), dict(table.recipe.get("means", {}))
+    for name, cells in table.filled.items():
+        source = "train_test_split: among the rows to learn from"
+        means[name] = fill(x[table.features.index(name)], cells, np.setdiff1d(rest, cells), name, source)
+    return table._replace(X=x, recipe={**table.recipe, "means": means} if table.filled else table.recipe)
+
+
+def _part(table: Table, chosen: Any) -> Table:
+    """Some rows of a table."""
+    filled = {name: tuple(np.flatnonzero(np.isin(chosen, cells)).tolist()) for name, cells in table.filled.items()}
+    return table._replace(X=table.X[:, chosen], Y=table.Y[:, chosen], filled=filled)
 
 
 def _count(test: Any, m: int) -> int:

@@ -17,7 +17,7 @@ from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 
-__all__ = ["Chosen", "Column", "Missing", "Policies", "Table", "assemble", "one_hot", "sorted_texts"]
+__all__ = ["Chosen", "Column", "Missing", "Policies", "Table", "assemble", "fill", "one_hot", "sorted_texts"]
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.int64]]
@@ -47,6 +47,9 @@ class Table(NamedTuple):
     recipe : dict
         How its columns became features: plain texts and numbers, which `tinygrad_dls.save` keeps with a model. With
         it, ``from_frame(frame, like=recipe)`` makes the same features of other rows.
+    filled : mapping of str to tuple of int
+        The columns of X where the mean of the others stands, by feature: `train_test_split` takes it anew, of the rows
+        to learn from.
     """
 
     X: FloatArray
@@ -56,6 +59,11 @@ class Table(NamedTuple):
     classes: tuple[str, ...] = ()
     missing: Mapping[str, int] = MappingProxyType({})
     recipe: Mapping[str, Any] = MappingProxyType({})
+    filled: Mapping[str, tuple[int, ...]] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        shown = self._fields[:-1]  # the cells that were filled are too many to be read
+        return f"Table({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     @property
     def rows(self) -> tuple[FloatArray, Any]:
@@ -152,15 +160,11 @@ def assemble(
         raise ValueError(f"{source}: no row is left; a cell is missing in each ({_counted(missing)}).")
     if not kept.all():
         X, y = X[:, kept], y._replace(values=y.values[kept])
-    means = {}
+    means, filled = {}, {}
     for name, column in features.items():
         if policies[name] == "mean" and isinstance(column, int):
-            row = X[column]
-            present = row[~np.isnan(row)]
-            if not present.size:
-                raise ValueError(f"{source}: column {name!r} has no number to take the mean of; ignore=[{name!r}].")
-            means[name] = float(present.mean())
-            row[np.isnan(row)] = means[name]
+            cells, present = (np.flatnonzero(np.isnan(X[column]) == empty) for empty in (True, False))
+            means[name], filled[name] = fill(X[column], cells, present, name, source), tuple(cells.tolist())
     rows, names = [], []
     texts_of = {}
     for name, column in features.items():
@@ -182,7 +186,16 @@ def assemble(
         "texts": {name: texts_of[name] for name in features if name in texts_of},
         "means": means,
     }
-    return Table(X, y.values[None, :], tuple(names), target, y.texts or (), MappingProxyType(missing), recipe)
+    return Table(X, y.values[None, :], tuple(names), target, y.texts or (), MappingProxyType(missing), recipe, filled)
+
+
+def fill(row: FloatArray, cells: IntArray | Sequence[int], others: IntArray, name: str, source: str) -> float:
+    """Put the mean of some cells of a column into others; the mean."""
+    if not others.size:
+        raise ValueError(f"{source}: column {name!r} has no number to take the mean of; ignore=[{name!r}].")
+    mean = float(row[others].mean())
+    row[np.asarray(cells, np.int64)] = mean
+    return mean
 
 
 def _counted(missing: Mapping[str, int]) -> str:

@@ -53,7 +53,7 @@ def as_array(data: Any, name: str | None = None) -> Array:
 
 
 def refuse_another_kind(gradient: Array, value: Array, name: str | None) -> None:
-    """Refuse a gradient that makes an array of NumPy's into something else when a step is taken: a Tensor, or dask's."""
+    """Refuse a gradient whose step would make something else of an array of NumPy's: a Tensor, or one of dask's."""
     if isinstance(value, np.ndarray) and not isinstance(gradient, np.ndarray):
         kind = type(gradient).__name__ if called_kind(gradient).startswith("tinygrad_dls ") else called_kind(gradient)
         raise TypeError(

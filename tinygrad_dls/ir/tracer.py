@@ -124,7 +124,8 @@ class Trace:
             "one number for all examples, such as np.ones((1, m)). Make it of an argument, so that m stays open: "
             "np.ones_like(X[:1]), or full of c, np.zeros_like(X[:1]) + c."
             if alike
-            else "a random draw, such as a dropout mask, or data from elsewhere. Pass it to the function as an argument."
+            else "a random draw, such as a dropout mask, or data from elsewhere. Pass it to the function as an "
+            "argument."
         )
         return RecordingError(
             f"the recording would freeze an array {shape} that is an argument of {called(function)}{where}: {cause}"
