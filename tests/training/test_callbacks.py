@@ -305,6 +305,92 @@ def test_a_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(flower,
         assert train(model, optimizer, 5 - epoch, **batches | extra_rng(extra)) == straight[epoch + 1 :]
 
 
+@pytest.mark.parametrize("monitor", ["planned", "cost"])
+@pytest.mark.parametrize("batches", [{}, {"batch_size": 64, "rng": 5}])
+def test_early_stopping_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(flower, tmp_path, batches, monitor):
+    """Wherever the program was killed: before the best epoch, at it, or while the others were waited for."""
+    values = [1, 3, 2, 5, 2, 1, 3, 4, 4]
+
+    def train(model, optimizer, epochs, values, extra=None, **options):
+        stop = tg.EarlyStopping(4, monitor=monitor, mode={"planned": "max"}.get(monitor), resume=extra)
+        last = tg.Checkpoint(tmp_path / "last.safetensors")
+        more = {} if "batch_size" not in batches else batches | ({"rng": extra["rng"]} if extra else {})
+        history = tg.fit(model, *flower, loss=LOSS, optimizer=optimizer, epochs=epochs, validation=flower,
+                         metrics={"planned": Planned(values)}, callbacks=[last, stop], **more)  # fmt: skip
+        return history.costs, stop, model.state_dict(), optimizer.state_dict()
+
+    def made():
+        model = network()
+        return model, tg.optim.Adam(model.parameters(), lr=0.9)
+
+    epochs = {"planned": 9, "cost": 7}[monitor]
+    costs, stop, parameters, state = train(*made(), epochs, values)
+    assert 0 < stop.best_epoch < len(costs) - 1
+    for n in range(1, len(costs)):
+        train(*made(), n, values)
+        model, optimizer, extra = tg.load(tmp_path / "last.safetensors")
+        ended, resumed, others, its = train(model, optimizer, epochs - n, values[n:], extra)
+        assert ended == costs[n:]
+        assert (resumed.best, resumed.best_epoch + n, resumed.stopped) == (stop.best, stop.best_epoch, stop.stopped)
+        assert all(np.array_equal(parameters[name], others[name]) for name in parameters)
+        np.testing.assert_equal(its, state)
+
+
+def test_the_file_of_the_best_epoch_is_replaced_by_a_better_one_alone_where_the_training_goes_on(flower, tmp_path):
+    def train(values, resume):
+        keep = tg.Checkpoint(tmp_path / "best.safetensors", best="planned", mode="max", resume=resume)
+        fit(network(), *flower, epochs=2, validation=flower, metrics={"planned": Planned(values)}, callbacks=[keep])
+        return tg.load(tmp_path / "best.safetensors").extra["figures"]["planned"]
+
+    assert train([3, 5], True) == 5  # there is no file yet
+    assert train([4, 3], True) == 5
+    assert train([4, 6], True) == 6
+    assert train([2, 1], False) == 2
+
+
+def test_what_another_callback_changes_is_in_the_file_whatever_their_order(flower, tmp_path):
+    def halve(now):
+        now.optimizer.lr /= 2
+
+    for callbacks in ([halve], [halve, halve]):
+        fit(network(), *flower, epochs=3, lr=1.0, callbacks=[tg.Checkpoint(tmp_path / "a.safetensors"), *callbacks])
+        assert tg.load(tmp_path / "a.safetensors").optimizer.lr == 0.5 ** (3 * len(callbacks))
+
+
+def test_what_nothing_can_be_resumed_from_is_refused_before_anything_is_trained(flower, tmp_path):
+    path, before = tmp_path / "a.safetensors", network().state_dict()
+    fit(network(), *flower, epochs=3, validation=flower, callbacks=[
+        tg.Checkpoint(path), tg.EarlyStopping(2, restore_best=False), tg.EarlyStopping(2, monitor="validation_accuracy")
+    ])  # fmt: skip
+    extra = tg.load(path).extra
+    assert "epochs_since" in extra["early_stopping"]["validation_cost"]
+    for make, text in (
+        (lambda: tg.EarlyStopping(2, monitor="cost", resume=extra), "EarlyStopping of cost: model, optimizer, extra = "
+         "tg.load(path). This one holds those of validation_cost, validation_accuracy."),
+        (lambda: tg.EarlyStopping(2, resume={}), "beside an EarlyStopping of validation_cost"),
+        (lambda: tg.EarlyStopping(2, resume="a.safetensors"), "This one holds none."),
+        (lambda: tg.EarlyStopping(2, resume=extra), "its training had restore_best=False. Write that here, too."),
+        (lambda: tg.Checkpoint(path, resume=True), "Checkpoint: resume=True is for one file of the best epoch"),
+        (lambda: tg.Checkpoint(tmp_path / "{epoch}", best="cost", resume=True), "resume=True is for one file"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=re.escape(text)):
+            make()
+    tg.save(path, network())
+    other, stop = tg.nn.TwoLayerNetwork(2, 7, rng=0), tg.EarlyStopping(2, monitor="validation_accuracy", resume=extra)
+    known = extra["early_stopping"]["validation_accuracy"]
+    for model, callback, text in (
+        (network(), tg.Checkpoint(path, best="cost", resume=True), "says nothing of cost, so nothing can be better"),
+        (other, stop, "EarlyStopping: resume= is of another model: W1 is"),
+    ):
+        if callback is stop and "model" not in known:
+            known["model"], known["optimizer"] = before, {}
+            callback = tg.EarlyStopping(2, monitor="validation_accuracy", resume=extra)
+        state = model.state_dict()
+        with pytest.raises(ValueError, match=re.escape(text)):
+            fit(model, *flower, epochs=1, validation=flower, callbacks=[callback])
+        assert alike(model, state)
+
+
 def extra_rng(extra):
     return {"rng": extra["rng"]} if "rng" in extra else {}
 

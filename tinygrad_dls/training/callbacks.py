@@ -6,7 +6,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ __all__ = ["Callback", "Checkpoint", "EarlyStopping", "Epoch", "check_callbacks"
 
 Callback = Callable[["Epoch"], Any]
 State = tuple[dict[str, Array], dict[str, Any]]  # of the model and of the optimizer
+STOPPING = "early_stopping"  # in the extra of files
 
 _FIELD = re.compile(r"\{[^{}]*\}")
 
@@ -44,6 +45,8 @@ class Epoch:
     optimizer : Optimizer
     rng : generator or None
         Where mini-batches are drawn from.
+    callbacks : tuple of functions
+        All that are called.
     """
 
     epoch: int
@@ -53,6 +56,7 @@ class Epoch:
     model: Module
     optimizer: Optimizer
     rng: Any = None
+    callbacks: tuple[Callback, ...] = ()
 
 
 def check_callbacks(callbacks: Any) -> None:
@@ -146,13 +150,16 @@ class EarlyStopping:
         ends, also by Ctrl-C; and the optimizer its moments and its number of steps, which schedules go by. So a
         training that goes on does so from that epoch, as if it had ended there; it draws other mini-batches, since
         random generators are where they are. Both are copied at each improvement.
+    resume : dict, optional
+        The ``extra`` of a file that `tinygrad_dls.Checkpoint` wrote beside an EarlyStopping of the same figure: a
+        training that goes on from there knows the best epoch, and how long ago it was, as if it had never stopped.
 
     Attributes
     ----------
     best : float
         The best value.
     best_epoch : int
-        Where it was.
+        Where it was; below 0 if it was before a training that was resumed, -1 for the last epoch of that.
     stopped : bool
         Whether the training was ended by this.
 
@@ -176,12 +183,14 @@ class EarlyStopping:
         min_delta: float = 0,
         mode: str | None = None,
         restore_best: bool = True,
+        resume: Mapping[str, Any] | None = None,
     ) -> None:
         self._patience = positive_integer(patience, "EarlyStopping: patience")
         self._restore = boolean(restore_best, "EarlyStopping: restore_best")
         self._best = _Best("EarlyStopping", monitor, mode, min_delta)
         self._state: State | None = None  # of the best epoch
         self._met: State | None = None  # of the epoch's beginning, where the cost is watched
+        self._resume = None if resume is None else self._of_file(resume)
         self.stopped = False
 
     @property
@@ -198,8 +207,15 @@ class EarlyStopping:
         """Start anew: `fit` calls it before the first epoch."""
         self._best.begin(figures)
         self._state, self.stopped = None, False
-        watches_cost = self._restore and self._best.monitor == COST
-        self._met = (model.state_dict(), optimizer.state_dict()) if watches_cost else None
+        here = model.state_dict(), optimizer.state_dict()
+        self._met = here if self._restore and self._best.monitor == COST else None
+        if self._resume is not None:
+            known, self._resume = self._resume, None  # a second training starts anew
+            if problems := model._differences(known.get("model", here[0])):
+                raise ValueError(f"EarlyStopping: resume= is of another model: {'; '.join(problems)}.")
+            self._best.value, self._best.epoch = known["best"], -1 - known["epochs_since"]
+            if self._restore and not math.isnan(known["best"]):
+                self._state = (known["model"], known["optimizer"]) if "model" in known else here
 
     def __call__(self, now: Epoch) -> bool:
         """Whether it is time to stop."""
@@ -211,6 +227,31 @@ class EarlyStopping:
             self._met = None if self._met is None else ended
         self.stopped = now.epoch - self.best_epoch >= self._patience
         return self.stopped
+
+    def state_dict(self, now: Epoch) -> dict[str, Any]:
+        """What a file of the epoch keeps of it; the best parameters, unless they are those of the file."""
+        known = {"best": self.best, "epochs_since": now.epoch - self.best_epoch, "restores": self._restore}
+        if self._state is None or (self._met is None and self.best_epoch == now.epoch):
+            return known
+        return known | dict(zip(("model", "optimizer"), self._state, strict=True))
+
+    def _of_file(self, extra: Any) -> dict[str, Any]:
+        """What the file of a training keeps of an early stopping by the same figure."""
+        kept = extra.get(STOPPING) if isinstance(extra, Mapping) else None
+        monitor = self._best.monitor
+        if not isinstance(kept, Mapping) or not isinstance(kept.get(monitor), Mapping):
+            raise ValueError(
+                f"EarlyStopping: resume= takes the extra of a file that tg.Checkpoint wrote beside an EarlyStopping of "
+                f"{monitor}: model, optimizer, extra = tg.load(path). This one "
+                + (f"holds those of {', '.join(kept)}." if isinstance(kept, Mapping) else "holds none.")
+            )
+        known = dict(kept[monitor])
+        if self._restore and not known["restores"]:
+            raise ValueError(
+                "EarlyStopping: the file does not hold the best parameters, as its training had restore_best=False. "
+                "Write that here, too."
+            )
+        return known
 
     def end(self, now: Epoch) -> None:
         """Give model and optimizer what they had at the best epoch: `fit` calls it when the training has ended."""
@@ -228,7 +269,9 @@ class Checkpoint:
     """Save the training after epochs, by `tinygrad_dls.save`: a kill leaves the old file or the new one.
 
     ``model, optimizer, extra = tg.load(path)`` reads it, and the training goes on from there to the last bit; with
-    mini-batches, pass their generator on: ``rng=extra["rng"]``. ``extra["figures"]`` is what was known of the epoch.
+    mini-batches, pass their generator on: ``rng=extra["rng"]``; and to an `EarlyStopping` what it knew:
+    ``resume=extra``. ``extra["figures"]`` is what was known of the epoch. It is called after all other callbacks, so
+    that the file has what they change.
 
     Parameters
     ----------
@@ -241,6 +284,8 @@ class Checkpoint:
         The file is of the epoch's end, and its ``"cost"`` is from before its updates.
     mode : "min" or "max", optional
         Whether small values of it are the better ones. Needed for metrics that are functions of yours.
+    resume : bool, default False
+        With `best`: whether a file that is there is replaced by a better one only, as where a training goes on.
 
     Examples
     --------
@@ -258,7 +303,13 @@ class Checkpoint:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, every: int = 1, best: str | None = None, mode: str | None = None
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: int = 1,
+        best: str | None = None,
+        mode: str | None = None,
+        resume: bool = False,
     ) -> None:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
             raise TypeError(f"Checkpoint takes the path of a file, such as 'best.safetensors'; got {shown(path)}.")
@@ -278,11 +329,14 @@ class Checkpoint:
         self._best = None if best is None else _Best("Checkpoint", best, mode, 0)
         if best is None and mode is not None:
             raise ValueError("Checkpoint: mode= is for the figure that best= names.")
+        self._resume = boolean(resume, "Checkpoint: resume")
+        if self._resume and (best is None or "{epoch}" in self._path):
+            raise ValueError("Checkpoint: resume=True is for one file of the best epoch, best='validation_cost' say.")
         self._written = -1
 
     def begin(self, figures: dict[str, bool | None], *_of: Any) -> None:
         """Start anew: `fit` calls it before the first epoch."""
-        from tinygrad_dls.saving.container import library  # on first use, as `tinygrad_dls.save` is
+        from tinygrad_dls.saving.container import library, read  # on first use, as `tinygrad_dls.save` is
 
         library()  # said before the training, not after an epoch, if it is missing
         file = Path(self._path)  # and so are these
@@ -295,6 +349,15 @@ class Checkpoint:
         self._written = -1
         if self._best is not None:
             self._best.begin(figures)
+            if self._resume and file.exists():
+                reader = read(file)
+                kept = reader.decode(reader.part(reader.text, "extra", dict).get("figures"))
+                if not isinstance(kept, Mapping) or self._best.monitor not in kept:
+                    raise ValueError(
+                        f"Checkpoint: {self._path!r} says nothing of {self._best.monitor}, so nothing can be better "
+                        "than it. Move it away, or leave out resume=True."
+                    )
+                self._best.value = kept[self._best.monitor]
 
     def __call__(self, now: Epoch) -> None:
         """Write the file, if it is time."""
@@ -312,6 +375,9 @@ class Checkpoint:
         from tinygrad_dls.saving import save
 
         more = {} if now.rng is None else {"rng": now.rng}
+        stopping = [callback for callback in now.callbacks if isinstance(callback, EarlyStopping)]
+        if stopping:
+            more[STOPPING] = {callback._best.monitor: callback.state_dict(now) for callback in stopping}
         path = self._path.replace("{epoch}", str(now.epoch))
         save(path, now.model, now.optimizer, figures=now.figures, **more)
         self._written = now.epoch

@@ -21,7 +21,7 @@ from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer
 from tinygrad_dls.threads import Training
 from tinygrad_dls.training.batches import minibatches
-from tinygrad_dls.training.callbacks import Callback, EarlyStopping, Epoch, check_callbacks
+from tinygrad_dls.training.callbacks import Callback, Checkpoint, EarlyStopping, Epoch, check_callbacks
 from tinygrad_dls.training.examples import check_columns_of, refuse_infinite
 from tinygrad_dls.training.history import COST, History
 from tinygrad_dls.training.scores import Scores
@@ -103,7 +103,7 @@ def fit(
     callbacks : sequence of functions
         Called after each epoch with one argument, which has the attributes ``epoch``, ``cost``, ``figures`` (a dict,
         with the validation's), ``history``, ``model`` and ``optimizer``; a true answer ends the training. See
-        `tinygrad_dls.EarlyStopping` and `tinygrad_dls.Checkpoint`.
+        `tinygrad_dls.EarlyStopping` and `tinygrad_dls.Checkpoint`, which comes last, wherever it stands.
     compile : bool or dict, default False
         Whether the step is recorded and replayed as planned NumPy calls, see `tinygrad_dls.compile`: the same training
         up to rounding, in less time. A dict gives options of it: ``compile={"constants": [words]}``.
@@ -223,6 +223,7 @@ def _run(
     history, first = History(), None
     now: Epoch | None = None
     whole = False
+    in_order = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # files have what others change
     bar = _progress_bar(epochs, progress)
     try:
         for epoch in range(epochs):
@@ -244,8 +245,8 @@ def _run(
             if callbacks:
                 assert given.model is not None
                 assert given.optimizer is not None
-                now = Epoch(epoch, cost, history[-1], history, given.model, given.optimizer, rng)
-                answers = [_answer(callback, now) for callback in callbacks]
+                now = Epoch(epoch, cost, history[-1], history, given.model, given.optimizer, rng, tuple(callbacks))
+                answers = [_answer(callback, now) for callback in in_order]
                 if any(answers):
                     break
         whole = True
