@@ -515,6 +515,32 @@ def test_a_sure_sigmoid_is_right_or_too_noisy_to_tell(z, dtype):
     assert result.complete or "too noisy to tell, first at [0, 0]" in str(result)
 
 
+SURE = {
+    "logits": lambda z, y: tg.binary_cross_entropy_with_logits(z, y),
+    "of a sigmoid": lambda z, y: tg.binary_cross_entropy(tg.sigmoid(z), y),
+    "softmax": lambda z, y: tg.softmax_cross_entropy(np.concatenate([0 * z, z]), y),
+    "beside an unsure one": lambda z, y: tg.binary_cross_entropy_with_logits(
+        np.concatenate([z, 0 * z + 1], axis=1), np.concatenate([y, 1 - y], axis=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("y", [0, 1])
+@pytest.mark.parametrize("name", SURE)
+def test_a_gradient_of_rounded_terms_is_not_called_wrong(name, y):
+    """``A - Y`` has no digits left where A is 1 but for the last of its own, and is 0 beyond."""
+    for z in (20.0, 25.0, 30.0, 34.0, 36.0, 37.0, 40.0, 100.0, 500.0):
+        gradcheck(lambda z: SURE[name](z, np.array([[y]])), np.array([[z if y else -z]]))
+
+
+@pytest.mark.parametrize("mistake", ["sign", "0.1 % too large", "lost", "reversed"])
+@pytest.mark.parametrize("z", [1.0, 20.0, 25.0, 37.0, 100.0])
+def test_a_wrong_gradient_as_small_as_that_is_found(z, mistake):
+    """That of ``e^-z``, which does not round: only its size is alike."""
+    with Planted("exp", WRONG[mistake]), pytest.raises(GradientError):
+        gradcheck(lambda z: np.sum(np.exp(-z)), np.array([z]))
+
+
 # whose values have no digits to tell a slope by, at most points; and those whose wrong gradients are zero as well
 HARDLY_TOLD = {"1e100 x^3", "1e9 (1 + 1e-9 x)", "(x + 1e10) - 1e10", "(x + 1e17) - 1e17", "x^2 + 1e16", "x + 1e30"}
 NEVER_FOUND = {"0 x", "x - x", "halves", "(x + 1e17) - 1e17", "x^2 + 1e16", "x + 1e30"}

@@ -55,6 +55,8 @@ def settled(problem: Problem, k: int, u: Array, got: float, slope: Slope, size: 
         spread += ROUNDINGS * EPS * problem.magnitude  # of terms that cancel in a rule
         if not gap > slope.tolerance * size + 10 * slope.error + spread:  # NaN is noise
             return "noise"
+        if _moves_in_steps(Ray(problem, k, u), got, gap):
+            return "noise"
         if slope.exact and not slope.blur:
             fine = gap < TOLERANCES["central differences"] * size  # finer than differences can tell
             return "noise" if fine and _comes_and_goes(problem, k, u, got - slope.value) else "wrong"
@@ -71,6 +73,35 @@ def _comes_and_goes(problem: Problem, k: int, u: Array, gap: float) -> bool:
         arrays = [x * (1 + FIRST * draws.uniform(-1, 1, size=x.shape)) for x in problem.arrays]
         got = float(np.sum(np.asarray(values(problem.gradients(arrays)[k]), dtype=float) * u))
         if not (got - problem.complex_slope(k, u, arrays=arrays)) * np.sign(gap) > 0.5 * abs(gap):
+            return True
+    return False
+
+
+def _moves_in_steps(ray: Ray, got: float, gap: float) -> bool:
+    """Whether autodiff's number moves in steps as large as the gap, and they are roundings of what it is elsewhere.
+
+    ``A - Y`` does, where A is 1 but for its last digits. A gradient that jumps since the function has a kink, or since
+    its rule is a wrong one, jumps by what is no rounding of anything.
+    """
+
+    def at(step: float) -> float:
+        try:
+            found = ray.problem.gradients(ray.problem.moved(ray.k, step * ray.u))[ray.k]
+        except Exception:  # whatever f does out of its domain
+            return math.nan
+        return float(np.sum(np.asarray(values(found), dtype=float) * ray.u))
+
+    steps = [ray.size * FAR**n for n in range(-7, 4)]
+    numbers = {s: at(s) for step in steps for s in (step, -step)}
+    largest = max((abs(x) for x in numbers.values() if math.isfinite(x)), default=0.0)
+    for side in (1, -1):
+        changes = [step for step in steps if numbers[side * step] != got]
+        if not changes or not 0 < 0.3 * gap < 1e-12 * largest:
+            continue
+        low, high = 0.0, changes[0]
+        while (middle := (low + high) / 2) not in (low, high):
+            low, high = (middle, high) if at(side * middle) == got else (low, middle)
+        if 0.3 * gap < abs(at(side * high) - got) < 1e-12 * largest:
             return True
     return False
 
