@@ -54,6 +54,16 @@ FUNCTIONS = {
 }
 
 
+def test_an_argument_whose_graph_would_be_lost_is_refused():
+    square, w = tg.compile(lambda x: np.sum(x * x)), tg.nn.Parameter(A, name="W")
+    for call in (lambda: square(w), lambda: tg.grad(square)(A)):
+        with pytest.raises(TypeError, match=r"the gradient for its argument 1 would be lost\. Pass \.data of the T"):
+            call()
+    with tg.no_grad():
+        assert square(w) == square(w.data) == square(tg.Tensor(A)) == np.sum(A * A)
+    np.testing.assert_array_equal(tg.compile(tg.grad(lambda x: np.sum(x * x)))(A), 2 * A)
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_of_numpy_with_their_options(name):
     f, *arrays = FUNCTIONS[name]

@@ -560,6 +560,14 @@ def test_values_that_are_infinite_or_not_real_are_shown_as_such(name, shape):
         assert not re.search(r"\b(nan|inf|zoo)\b|[0-9]j\b", other)
 
 
+@pytest.mark.parametrize("shape", [(0, 3), (3, 0), (0,)])
+def test_values_of_arrays_without_entries_are_those_of_arrays_alone(shape):
+    w = tg.Tensor(np.zeros(shape), requires_grad=True, name="W")
+    derivation = tg.derive(np.sum(np.tanh(w) * 2), values=True)
+    assert derivation.formulas["dW"] == "2 * (1 - np.tanh(W) ** 2)"
+    assert re.search(r"J = np.sum\(np.tanh\(W\) \* 2\)\s+= 0\b", derivation.text)
+
+
 def test_the_gradient_of_indexing_is_a_formula_of_numpys_alone():
     w = tg.Tensor(RNG.standard_normal((3, 4)), requires_grad=True, name="W")
     J = np.sum(np.tanh(w[[0, 2, 0], 1:3]))

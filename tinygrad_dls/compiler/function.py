@@ -20,6 +20,7 @@ from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.devices import called_kind, on_device
 from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.recording import recording
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.graph.reading import read
@@ -91,6 +92,11 @@ class CompiledFunction(Compiled):
         for x, name in zip(arguments, names, strict=True):
             if type(x) is not np.ndarray:
                 refuse_frame(x, "a compiled function", name, _OF_A_FRAME)
+                if isinstance(x, Tensor) and x.requires_grad and recording.get():
+                    raise TypeError(
+                        f"a compiled function gives plain arrays, so the gradient for its {name} would be lost. "
+                        "Pass .data of the Tensor; or compile the gradient: tg.compile(tg.grad(f))."
+                    )
         return [as_array(values(x), name) for x, name in zip(arguments, names, strict=True)]
 
     def _found(self, arrays: list[Array]) -> Ready:

@@ -254,7 +254,8 @@ class _DerivationBuilder:
         """The steps for one example; of a fused loss, those of the form that it is composed of."""
         said = self.top.loss
         if said is None or said.composed is None:
-            return one_example.one_example(self.entries, self.path, self.numbers)
+            numbers = self.numbers if all(map(np.size, self.numbers.values())) else {}  # of a first entry, if there is
+            return one_example.one_example(self.entries, self.path, numbers)
         z = self.top.inputs[0]
         if why := taken_apart.obstacle(self.top.x.op, z.shape[0] if z.shape else 1):
             return _not_taken_apart(why)
