@@ -1,6 +1,8 @@
 """gradcheck passes what is right, finds what is wrong, and says where."""
 
+import copy
 import inspect
+import pickle
 import re
 
 import numpy as np
@@ -135,6 +137,8 @@ def test_the_error_names_function_argument_index_got_and_expected():
     got, expected = map(float, re.match(pattern, text).groups())
     assert got / expected == pytest.approx(5 / 3)  # y instead of x; the weights cancel
     assert re.search(r"\nx  \(2,\) .* ok\ny  \(2,\) .* WRONG", text)
+    for again in (pickle.loads(pickle.dumps(error.value)), copy.deepcopy(error.value)):  # as to another process
+        assert (str(again), str(again.result)) == (text, str(error.value.result))
 
 
 def test_a_wrong_parameter_of_a_module_is_named():

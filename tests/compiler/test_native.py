@@ -1,6 +1,7 @@
 """Steps and functions in C: the numbers of the eager ones, functions as exact as they say, and a wary cache."""
 
 import gc
+import pickle
 import re
 import subprocess
 import sys
@@ -519,6 +520,11 @@ def test_a_compiler_that_fails_is_named_and_auto_does_without(monkeypatch, tmp_p
     with_fallback = tg.compile(model, LOGITS, sgd(model), backend="native", fallback=True)
     with_fallback(X, Y)
     assert "Runs eagerly: NoCompiler" in with_fallback.explain()
+
+
+def test_its_error_comes_from_another_process_as_it_is():
+    again = pickle.loads(pickle.dumps(NoCompiler("there is none")))
+    assert (str(again), again.reason) == ("backend='native': there is none", "there is none")
 
 
 def test_an_unknown_backend_is_refused():

@@ -38,6 +38,9 @@ class GradientError(AssertionError):
         super().__init__(text)
         self.result = result
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.result)  # for another process: else a pool of them waits for ever
+
 
 @dataclass
 class Row:

@@ -48,6 +48,9 @@ class NoCompiler(RuntimeError):  # noqa: N818  # it says what there is not
         super().__init__(f"backend='native': {reason}")
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type[NoCompiler], tuple[str]]:
+        return type(self), (self.reason,)  # from a worker to another process
+
 
 def compiler() -> tuple[str, ...]:
     """The command of the compiler.
