@@ -552,6 +552,7 @@ def answer(value, dtype="float64"):
 @pytest.fixture
 def builds(monkeypatch):
     """How often a compiler runs."""
+    building._processor()  # which Python asks another program for, the first time
     runs = []
     run = subprocess.run
     monkeypatch.setattr(building.subprocess, "run", lambda *args, **options: runs.append(args) or run(*args, **options))
