@@ -178,6 +178,31 @@ def test_the_dtype_stays(dtype):
     assert {p.grad.dtype for p in model.parameters()} == {np.dtype(dtype)}
 
 
+@pytest.mark.parametrize("scale", [1, 100, 1000, 3000])
+@pytest.mark.parametrize("compile", [False, True])
+def test_half_precision_is_normalised_whatever_the_size(scale, compile):
+    """The variance of numbers of size 256 is infinite in float16, by which all would be 0."""
+    Z, wide = (RNG.normal(size=(2, 500)) * scale).astype(np.float16), nn.BatchNorm(2, dtype=np.float32)
+    right = tg.batch_norm(Z.astype(float), np.ones((2, 1)), np.zeros((2, 1)))
+    run = tg.compile(lambda Z: tg.batch_norm(Z, np.ones((2, 1), np.float16), np.zeros((2, 1), np.float16)))
+    got = run(Z) if compile else wide(Z).data
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, right, atol=4e-3)  # of two roundings of numbers up to 4
+    if not compile:
+        wide.momentum = 0.0
+        wide(Z)
+        wide.eval()
+        np.testing.assert_allclose(wide(Z).data, right, atol=4e-3)
+
+
+def test_running_statistics_beyond_half_precision_are_no_infinities():
+    layer, Z = nn.BatchNorm(2, dtype=np.float16), np.array([[3e3, -3e3], [1.0, 2.0]], np.float16)
+    text = r"BatchNorm 2: running_var is beyond 65,504.* dtype=np.float32"
+    with pytest.raises(FloatingPointError, match=text), np.errstate(over="ignore"):  # as within fit
+        layer(Z)
+    assert np.isfinite(layer.running_var).all()
+
+
 # -- names ------------------------------------------------------------------------------------------------------------
 
 

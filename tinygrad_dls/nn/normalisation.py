@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, below_one, floating, positive_integer, positive_number
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, below_one, floating, positive_integer, positive_number
 from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.columns import not_columns, refuse_frame
@@ -112,7 +112,8 @@ class BatchNorm(Module):
     epsilon : float, default 1e-5
         Keeps the division finite.
     dtype : dtype, default float64
-        The dtype of gamma, beta and the running statistics.
+        The dtype of gamma, beta and the running statistics. The largest number of float16, 65,504, is the variance of
+        numbers of size 256: for larger ones, take float32 here, in a model of float16 too.
 
     Attributes
     ----------
@@ -124,6 +125,9 @@ class BatchNorm(Module):
     TypeError, ValueError
         If a number is out of its range; when called, if the shape is wrong, or if there is a single example in
         training.
+
+    FloatingPointError
+        In training, if a running statistic is beyond the largest number of float16.
 
     Examples
     --------
@@ -187,7 +191,13 @@ class BatchNorm(Module):
         if following is not None:
             following(self, name, f"{name}{_number_of(self.gamma)}", moved)
         elif batch.dtype.kind == "f":
-            object.__setattr__(self, name, moved(self._read(name)._value))
+            new = moved(self._read(name)._value)
+            if new.dtype.char == HALF and np.isinf(new).any() and not np.isinf(batch).any():
+                raise FloatingPointError(
+                    f"{self._titled()}: {name} is beyond 65,504, the largest number of float16, so nothing would be left "
+                    "in evaluation. Standardise X, or let the layer keep float32: BatchNorm(n, dtype=np.float32)."
+                )
+            object.__setattr__(self, name, new)
 
     def _describe(self) -> str:
         return f"BatchNorm {self.n}"
@@ -203,7 +213,8 @@ def _refuse_single(Z: Any, who: str) -> None:
 
 
 def _statistics(Z: Any, gamma: Any) -> tuple[Any, Any]:
-    """The mean and the variance of each row, with the number of the layer in their names."""
+    """The mean and the variance of each row, with the number of the layer in their names; of float16, in float32."""
+    Z = Z.astype(np.float32) if Z.dtype.char == HALF else Z
     mean, var = np.mean(Z, axis=1, keepdims=True), np.var(Z, axis=1, keepdims=True)
     for x, name in ((mean, "mu"), (var, "var")):
         if isinstance(x, Tensor):
@@ -219,6 +230,7 @@ def _normalised(Z: Any, mean: Any, var: Any, gamma: Any, beta: Any, epsilon: flo
     if isinstance(Z_norm, Tensor):
         Z_norm.name = f"Z_norm{_number_of(gamma)}"
     Z_tilde = gamma * Z_norm + beta
+    Z_tilde = Z_tilde.astype(Z.dtype) if Z.dtype.char == HALF else Z_tilde
     if isinstance(Z_tilde, Tensor):
         Z_tilde.name = f"Z_tilde{_number_of(gamma)}"
     return Z_tilde
