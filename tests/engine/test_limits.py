@@ -178,7 +178,7 @@ REDUCED = {
     "sum": lambda x: np.sum(x, axis=0), "mean": lambda x: np.mean(x, axis=0), "var": lambda x: np.var(x, axis=0),
     "std": lambda x: np.std(x, axis=0), "cumsum": lambda x: np.cumsum(x, axis=0), "softmax": tg.softmax,
     "log_softmax": tg.log_softmax, "logsumexp": lambda x: tg.logsumexp(x, axis=0), "max": lambda x: np.max(x, axis=0),
-    "min": lambda x: np.min(x, axis=0),
+    "min": lambda x: np.min(x, axis=0), "norm": lambda x: np.linalg.norm(30 * x, axis=0),
 }  # fmt: skip
 LOSSES = {
     "binary_cross_entropy": lambda a, y: tg.binary_cross_entropy(a, y), "with_logits": LOGITS,
@@ -209,6 +209,22 @@ def assert_half(found, exact):
 def test_half_precision_sums_and_counts_in_single(name):
     x = np.where(np.arange(MANY)[:, None] % 2, 1.0, 0.5) * np.ones((1, 2))
     assert_half(*halves(REDUCED[name], x))
+
+
+@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
+def test_numbers_of_more_digits_are_reduced_as_others(name, scale):
+    """A long double has a larger exponent than any Python number."""
+    x = scale * RNG.normal(size=(20, 2))
+    found = []
+    for dtype in (np.longdouble, float):
+        t = leaf(x, dtype)
+        z = REDUCED[name](t)
+        z.backward(np.ones(z.shape, dtype))
+        assert z.dtype == t.grad.dtype == dtype
+        found.append((z.data.astype(float), t.grad.astype(float)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15 * max(1, scale))
 
 
 @pytest.mark.parametrize("f", [np.mean, np.max, np.min], ids=lambda f: f.__name__)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.arrays import Array, as_array, single_inside
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.composed import diagonal
 from tinygrad_dls.engine.errors import shown
@@ -123,6 +123,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 
 @op()
+@single_inside
 def _norm(x: Array, *, axis: Any, keepdims: bool) -> Rule:
     """The root of the sum of squares: ``dz/dx = x / z``, and 0 where z is."""
     z = np.linalg.norm(x, axis=axis, keepdims=keepdims)

@@ -406,14 +406,14 @@ def _unit(x: Array, axis: Axis) -> Any:
     x = values(x)
     if not (hasattr(type(x), "__array_interface__") or on_device(x)) or x.dtype.kind != "f":
         return None
-    info = np.finfo(x.dtype)
+    info, one = np.finfo(x.dtype), x.dtype.type(1)
     largest = np.max(np.abs(x), axis=axis, keepdims=True)
     tiny = np.logical_and(largest > 0, largest < np.sqrt(info.smallest_normal))
     # a million squares of numbers below this can be added up
-    huge = np.logical_and(largest < np.inf, largest > 2.0 ** (info.maxexp // 2 - 10))
+    huge = np.logical_and(largest < np.inf, largest > np.ldexp(one, info.maxexp // 2 - 10))
     if not (np.any(tiny) or np.any(huge)):
         return None
-    unit = x.dtype.type(2.0 ** (3 * info.maxexp // 4))  # far from both ends, and so are squares in it
+    unit = np.ldexp(one, 3 * info.maxexp // 4)  # far from both ends, and so are squares in it
     return np.where(huge, unit, np.where(tiny, 1 / unit, x.dtype.type(1)))
 
 

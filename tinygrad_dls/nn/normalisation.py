@@ -194,8 +194,8 @@ class BatchNorm(Module):
             new = moved(self._read(name)._value)
             if new.dtype.char == HALF and np.isinf(new).any() and not np.isinf(batch).any():
                 raise FloatingPointError(
-                    f"{self._titled()}: {name} is beyond 65,504, the largest number of float16, so nothing would be left "
-                    "in evaluation. Standardise X, or let the layer keep float32: BatchNorm(n, dtype=np.float32)."
+                    f"{self._titled()}: {name} is beyond 65,504, the largest number of float16, so nothing would be "
+                    "left in evaluation. Standardise X, or let the layer keep float32: BatchNorm(n, dtype=np.float32)."
                 )
             object.__setattr__(self, name, new)
 
