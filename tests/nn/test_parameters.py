@@ -347,3 +347,29 @@ def test_assigning_n_layers_is_linear_in_n(monkeypatch):
         for i in range(n):
             setattr(model, f"extra{i}", nn.Linear(1, 1, rng=0))
     assert counts[80] < 5 * counts[20]
+
+
+class OfAnArray(nn.Module):
+    """A parameter of an array as it came, such as from a file."""
+
+    def __init__(self, dtype):
+        self.W = nn.Parameter(np.full((1, 2), 0.5, dtype))
+
+    def __call__(self, x):
+        return self.W @ x
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", "<f8", "<f4"])
+@pytest.mark.parametrize("make", [lambda dtype: nn.TwoLayerNetwork(2, 3, rng=0, dtype=dtype), OfAnArray])
+def test_parameters_are_in_this_computers_order_of_bytes_whatever_that_of_the_data(make, dtype, tmp_path):
+    dtype, (X, Y) = np.dtype(dtype), tg.datasets.planar_flower()
+    X, found = X.astype(dtype), []
+    for compiled in (False, True):
+        model = make(dtype)
+        optimizer = tg.optim.Adam(model.parameters(), lr=0.1)
+        loss = tg.binary_cross_entropy_with_logits
+        found += tg.fit(model, X, Y, loss=loss, optimizer=optimizer, epochs=3, compile=compiled).costs
+        assert {p.dtype for p in model.parameters()} == {dtype.newbyteorder("=")}
+        tg.save(tmp_path / "m.safetensors", model, optimizer)
+        tg.load(tmp_path / "m.safetensors", make(dtype))
+    np.testing.assert_allclose(found[:3], found[3:], rtol=1e-5 if dtype.itemsize == 4 else 1e-12)

@@ -123,7 +123,7 @@ def floating(dtype: Any, name: str) -> np.dtype[Any]:
         found = None
     if found is None or found.kind != "f":
         raise TypeError(f"{name} must be a floating dtype, such as float or np.float32, got {shown(dtype)}.")
-    return found
+    return found.newbyteorder("=")  # files may have the other order of bytes, and what is computed of them has not
 
 
 def boolean(x: Any, name: str) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from tinygrad_dls.engine.arrays import Array, as_array, boolean
 from tinygrad_dls.engine.errors import article
 from tinygrad_dls.engine.identity import ById
@@ -32,7 +34,8 @@ class Parameter(Tensor):
     Parameters
     ----------
     data : array_like of floats
-        The first values; copied, so that training does not reach into the caller's array.
+        The first values; copied, so that training does not reach into the caller's array, and in this computer's order
+        of bytes.
     name : str, optional
         By default, the attribute that it is assigned to.
     """
@@ -41,7 +44,10 @@ class Parameter(Tensor):
 
     def __init__(self, data: Array, *, name: str | None = None) -> None:
         data = as_array(data, name)
-        super().__init__(data if isinstance(data, Tensor) else data.copy(), requires_grad=True, name=name)
+        if not isinstance(data, Tensor):
+            swapped = isinstance(data.dtype, np.dtype) and not data.dtype.isnative
+            data = data.astype(data.dtype.newbyteorder("=")) if swapped else data.copy()
+        super().__init__(data, requires_grad=True, name=name)
         self._escaped = None  # no caller holds the copy
 
 
