@@ -3,6 +3,7 @@
 import functools
 import re
 
+import dask.array as da
 import numpy as np
 import pytest
 from sklearn.utils import compute_sample_weight
@@ -288,3 +289,28 @@ def own_loss(Z, Y):
 def test_labels_of_other_losses_are_not_smoothed(loss, text):
     with pytest.raises(ValueError, match=re.escape(text)):
         trained(model_of(1), Y, loss, label_smoothing=0.1)
+
+
+# -- half precision ---------------------------------------------------------------------------------------------------
+
+MANY = 70_000  # whose number is infinite in half precision
+OPTIONS = {
+    "sample_weight": {"sample_weight": np.ones((1, MANY))}, "balanced": {"class_weight": "balanced"},
+    "by class": {"class_weight": {0: 1, 1: 5}},
+    "both": {"sample_weight": np.full((1, MANY), 2.0), "class_weight": {0: 1, 1: 5}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("in_chunks", [False, True])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_weights_of_many_examples_add_up_in_half_precision(name, in_chunks, compile):
+    X = np.random.default_rng(0).normal(size=(2, MANY))
+    Y, found = (X[:1] > 0.5) * 1, []
+    for dtype in (np.float16, float):
+        model = tg.nn.LogisticRegression(2, dtype=dtype)
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.5)
+        data = [da.from_array(x, chunks=(-1, MANY)) if in_chunks else x for x in (X, Y)]
+        loss = tg.binary_cross_entropy_with_logits
+        found.append(tg.fit(model, *data, loss=loss, optimizer=optimizer, epochs=3, compile=compile, **OPTIONS[name]))
+    np.testing.assert_allclose(found[0].costs, found[1].costs, rtol=1e-2)  # of a cost with three digits

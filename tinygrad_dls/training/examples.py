@@ -12,7 +12,9 @@ __all__ = ["check_columns_of", "refuse_infinite"]
 
 def check_columns_of(X: Array, Y: Array, which: str) -> None:
     """Refuse X and Y without an equal number of columns; `which` says of what data they are."""
-    if len(X.shape) != 2 or X.shape[1] == 0:
+    if len(X.shape) == 2 and X.shape[1] == 0:
+        raise ValueError(f"fit: X is {X.shape} in {which}: there are no examples, which are the columns.")
+    if len(X.shape) != 2:
         hint = f": {flattened('X')}" if len(X.shape) > 2 else ""
         raise ValueError(f"fit: X is {X.shape} in {which}; expected (n_x, m), with the examples as columns{hint}.")
     if len(Y.shape) != 2 or Y.shape[1] != X.shape[1]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array, real_number
+from tinygrad_dls.engine.arrays import HALF, Array, as_array, real_number
 from tinygrad_dls.engine.devices import like, to_host
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
@@ -26,7 +26,8 @@ def weights_of(sample_weight: Any, class_weight: Any, Y: Array, dtype: np.dtype[
     weights = None if sample_weight is None else weights_of_examples(sample_weight, Y.shape[1], dtype, "fit")
     if class_weight is None:
         return weights
-    of_classes = like(_of_classes(class_weight, to_host(Y)).astype(dtype), Y)
+    wide = np.float32 if dtype.char == HALF else dtype  # as those of examples are: their sum may be large
+    of_classes = like(_of_classes(class_weight, to_host(Y)).astype(wide), Y)
     if weights is None:
         return of_classes
     both: Array = weights * of_classes

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.engine.arrays import Array, as_array
+from tinygrad_dls.engine.arrays import HALF, Array, as_array
 from tinygrad_dls.nn.labels import check_weights
 from tinygrad_dls.training.weights import class_of_each
 
@@ -68,13 +68,13 @@ def look(source: Any, shapes: Shapes, dtype: Any, classes: bool) -> Look:
                 f"fit: a chunk of {name} is {x.shape}, and dask takes it for {shape}. Write {name} = "
                 f"{name}.compute_chunk_sizes(), or give map_blocks, from_delayed and the like the right chunks."
             )
-    w = rest[0] if rest else None
-    if w is not None and (problem := check_weights(w.astype(dtype))):
+    w = rest[0].astype(np.float32 if dtype.char == HALF else dtype) if rest else None
+    if w is not None and (problem := check_weights(w)):
         raise ValueError(f"fit: in a chunk, {problem}")
     with np.errstate(all="ignore"):
         infinite = 0 if X.dtype.kind != "f" else int(np.sum(~np.isfinite(X.astype(dtype, copy=False))))
     chosen = standing_for_all(Y)
-    weight = float(Y.shape[1] if w is None else w.astype(dtype).sum())
+    weight = float(Y.shape[1] if w is None else w.sum())
     X, first, few = X[:, chosen], Y[:, chosen], None if w is None else w[:, chosen]
     if not classes:
         return Look(infinite, X, first, few, weight, None)
