@@ -228,7 +228,7 @@ class EarlyStopping:
         self.stopped = now.epoch - self.best_epoch >= self._patience
         return self.stopped
 
-    def state_dict(self, now: Epoch) -> dict[str, Any]:
+    def _kept(self, now: Epoch) -> dict[str, Any]:
         """What a file of the epoch keeps of it; the best parameters, unless they are those of the file."""
         known = {"best": self.best, "epochs_since": now.epoch - self.best_epoch, "restores": self._restore}
         if self._state is None or (self._met is None and self.best_epoch == now.epoch):
@@ -377,7 +377,7 @@ class Checkpoint:
         more = {} if now.rng is None else {"rng": now.rng}
         stopping = [callback for callback in now.callbacks if isinstance(callback, EarlyStopping)]
         if stopping:
-            more[STOPPING] = {callback._best.monitor: callback.state_dict(now) for callback in stopping}
+            more[STOPPING] = {callback._best.monitor: callback._kept(now) for callback in stopping}
         path = self._path.replace("{epoch}", str(now.epoch))
         save(path, now.model, now.optimizer, figures=now.figures, **more)
         self._written = now.epoch
