@@ -142,7 +142,7 @@ def test_the_logarithm_of_the_determinant_of_a_singular_matrix_has_no_gradient()
     a = tg.Tensor([[1.0, 1.0], [1.0, 1.0]], requires_grad=True)
     with np.errstate(divide="ignore"):
         z = np.linalg.slogdet(a).logabsdet
-    with pytest.raises(np.linalg.LinAlgError, match=r"slogdet: a is \(2, 2\), and singular: its logarithm is -inf"):
+    with pytest.raises(ValueError, match=r"slogdet: a is \(2, 2\), and singular: its logarithm is -inf"):
         z.backward()
 
 

@@ -54,7 +54,8 @@ def as_array(data: Any, name: str | None = None) -> Array:
 
 def refuse_another_kind(gradient: Array, value: Array, name: str | None) -> None:
     """Refuse a gradient whose step would make something else of an array of NumPy's: a Tensor, or one of dask's."""
-    if isinstance(value, np.ndarray) and not isinstance(gradient, np.ndarray):
+    of_numpy = "__array_interface__"  # its memory is NumPy's
+    if hasattr(type(value), of_numpy) and not hasattr(type(gradient), of_numpy):
         kind = type(gradient).__name__ if called_kind(gradient).startswith("tinygrad_dls ") else called_kind(gradient)
         raise TypeError(
             f"{called(name)} holds an array of NumPy's; its grad cannot be a {kind}, which a step would make of its "

@@ -185,10 +185,12 @@ def det(a: Array) -> Rule:
 def _cofactors(a: Array) -> Array:
     """The determinants of what is left without a row and a column, and their signs: ``n^2`` of them."""
     n = np.shape(a)[-1]
-    others = np.array([[j for j in range(n) if j != i] for i in range(n)], dtype=int)  # of each row or column
-    rows = [np.linalg.det(a[..., others[i][:, None], others[:, None, :]]) for i in range(n)]
-    signs = (-1.0) ** np.add.outer(np.arange(n), np.arange(n))
-    return np.stack(rows, axis=-2) * signs.astype(a.dtype)
+    others = [[j for j in range(n) if j != i] for i in range(n)]  # than each row or column
+    rows = [
+        np.stack([np.linalg.det(a[..., others[i], :][..., others[j]]) * (-1) ** (i + j) for j in range(n)], axis=-1)
+        for i in range(n)
+    ]
+    return np.stack(rows, axis=-2)
 
 
 class SlogdetResult(NamedTuple):
@@ -210,7 +212,7 @@ def _logabsdet(a: Array) -> Rule:
         try:
             return dz[..., None, None] * _t(np.linalg.inv(a))
         except ValueError as error:
-            raise np.linalg.LinAlgError(
+            raise ValueError(
                 f"np.linalg.slogdet: a is {a.shape}, and singular: its logarithm is -inf, which has no gradient."
             ) from error
 
