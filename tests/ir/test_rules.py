@@ -25,6 +25,7 @@ INPUTS = {
     "small": np.array([[100, 101, 102], [103, 104, 105]], np.int8),
     "u": np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
     "wide": np.array([[1, 2, 3], [4, 5, 6]], np.uint32),
+    "single": np.array([[1, 2, 3], [4, 5, 6]], np.int32),
     "booleans": np.array([[True, False, True], [False, True, False]]),
 }
 LOW, HIGH = open_interval(np.dtype(float))
@@ -76,12 +77,15 @@ TABLE = {
     "fold_constants": (
         {"x * 2 * 3": "multiply(x, 6)", "3 * (x * 2)": "multiply(x, 6)", "-(2 * x)": "multiply(-2, x)"}
         | {"-x * -2": "multiply(x, 2)", "-2 * -x": "multiply(x, 2)"}
+        | {"x * 0 * 3": "multiply(x, 0)", "x * 3 * 0": "multiply(x, 0)"}
         | {f"x * 1.5 * 2.0**{k}": f"multiply(x, {1.5 * 2.0**k})" for k in (-100, 99)},
         [
             "x * 2",
             "-(n * 2)",
             "-(x * y)",
             "-x * 2",
+            "-x * 0.5",
+            "-x * 0",  # which is -0.0 where x is positive
             "-n * -2",
             "x / 2 * 3",
             "x * y * 3",
@@ -129,6 +133,7 @@ TABLE = {
             "np.reshape(s, (1, 1)) > 1",
             "x > np.reshape(s, (1, 1))",
             "np.zeros_like(n) - 1.5",
+            "np.broadcast_to(n, (4, 2, 3)) * 1.5",
         ],
     ),
     "same_shape": (
@@ -154,13 +159,15 @@ TABLE = {
     ),
     "transposed_product": (
         {"(x @ y.T).T": "matmul(y, transpose(x))", "(x.T @ y).T": "matmul(transpose(y), x)"},
-        ["(x @ w).T", "np.transpose(c @ np.transpose(c))", "(v @ x.T).T", "np.transpose(v @ v.T)"],
+        ["(x @ w).T", "np.transpose(c @ np.transpose(c))", "(v @ x.T).T", "np.transpose(v @ v.T)"]
+        + ["np.transpose(c @ (w @ x).T)", "np.transpose((w @ x) @ np.transpose(c))"],
     ),
     "natural_dtype": (
         {
             "n.astype(float) * x": "multiply(n, x)",
             "x - booleans.astype(float)": "subtract(x, booleans)",
             "(1 - n.astype(float)) * x": "multiply(subtract(1, n), x)",
+            "(1 - single.astype(float)) * x": "multiply(subtract(1, single), x)",
         },
         [
             "n.astype(float) * n",
@@ -171,6 +178,7 @@ TABLE = {
             "(1 - booleans.astype(float)) * x",
             "(1 - u.astype(float)) * x",
             "(1 - wide.astype(float)) * x",
+            "(1 - f.astype(float)) * x",  # which is rounded once, and not in float32 before
             "f.astype(float) * x",
         ],
     ),
@@ -214,6 +222,7 @@ TABLE = {
             f"(y / {A} - (1 - y) / (1 - {A})) * {A} * (1 - {A})": "negative(subtract(clipped_sigmoid(x), y))",
             f"(s * y / {A} + -(s * (1 - y)) / (1 - {A})) * {A} * (1 - {A})": f"multiply(negative(subtract({A}, y)), s)",
             f"{A} * ((1 - y) / (1 - {A}) - y / {A}) * (1 - {A})": f"subtract({A}, y)",  # the factors in any order
+            f"((1 - y) / (1 - {A}) - y / {A}) * -s * {A} * (1 - {A})": f"multiply(subtract({A}, y), negative(s))",
             f"((1 - y) * s / (1 - {A}) - y * s / {A}) * {A} * (1 - {A})": f"multiply(subtract({A}, y), s)",
             "(" + CHAIN.format(a=A) + ") * -2": f"multiply(subtract({A}, y), -2)",
             f"(-2 * ((1 - y) / (1 - {A})) + 2 * (y / {A})) * {A} * (1 - {A})": (
@@ -228,6 +237,8 @@ TABLE = {
             CHAIN.format(a="x"),
             CHAIN.format(a="sigmoid(x)"),
             CHAIN.format(a=A).replace("* (1 - ", "* (2 - "),
+            CHAIN.format(a=A).replace("/ (1 - ", "/ (2 - "),
+            CHAIN.format(a=A).replace("(1 - y)", "(2 - y)"),
             CHAIN.format(a=A).replace("- y / ", "- x / "),
             f"((1 - y) / (1 - {A}) - y / {A}) * {A}",
             f"((1 - y) / (1 - {A}) + y / {A}) * {A} * (1 - {A})",

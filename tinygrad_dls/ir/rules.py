@@ -81,16 +81,11 @@ def _is_plain(x: Any) -> bool:
 
 def evaluate_constants(call: Call) -> Any:
     """What is computed of numbers alone is computed now."""
-    if isinstance(call.function, np.ufunc) and call.shape == () and call.args and call.dtype != bool:
+    if isinstance(call.function, np.ufunc) and call.dtype != bool and any(is_call(x, np.asarray) for x in call.args):
         numbers = [scalar_value(x) for x in call.args]
-        if all(n is not None for n in numbers) and any(is_call(x, np.asarray) for x in call.args):
+        if all(n is not None for n in numbers):
             return call_of(np.asarray, call.function(*numbers).item(), dtype=call.dtype)
-    if (
-        is_call(call, astype)
-        and call.shape == ()
-        and (n := scalar_value(call.args[0])) is not None
-        and call.dtype in _FLOATS
-    ):
+    if is_call(call, astype) and (n := scalar_value(call.args[0])) is not None and call.dtype in _FLOATS:
         return call_of(np.asarray, n, dtype=call.dtype)
     return None
 
@@ -107,10 +102,7 @@ def strip_constant_dtype(call: Call) -> Any:
 def without_broadcast(call: Call) -> Any:
     """An operand need not be broadcast where the other one has the shape of the result; a constant is filled in."""
     if is_call(call, np.broadcast_to, np.reshape, np.expand_dims):
-        x = call.args[0]
-        while is_call(x, np.reshape, np.expand_dims):
-            x = x.args[0]
-        if (value := scalar_value(x)) is not None:
+        if (value := scalar_value(call.args[0])) is not None:
             shape = call.shape if is_call(call, np.expand_dims) or -1 in call.args[1] else call.args[1]
             return call_of(np.full, shape, value, dtype=call.dtype)
         if not is_call(call, np.broadcast_to):
@@ -125,7 +117,7 @@ def without_broadcast(call: Call) -> Any:
             small = x.args[1] if is_call(x, np.full) else x.args[0]
             if is_call(x, np.full) and x.dtype != getattr(other, "dtype", x.dtype):
                 small = x
-            args = (small, other) if i == 0 else (other, small)
+            args = (other, small) if i else (small, other)
             if _is_plain(other) and is_call(x, np.full):
                 if _is_plain(small) and x.dtype == call.dtype and call.dtype in _FLOATS:
                     numbers = [call.dtype.type(y) for y in args]
@@ -225,13 +217,13 @@ def _cross_entropy(x: Any) -> tuple[Call, Call, int, list[Any], list[Any]] | Non
     if is_call(x, np.subtract):
         terms[1] = (-terms[1][0], *terms[1][1:])
     for (sign, above, below), (other_sign, other_above, other_below) in (terms, terms[::-1]):
+        a = next((x for x in other_below if is_call(x, clipped_sigmoid)), None)
+        one_minus_a = next((x for x in below if _is_one_minus(x, a)), None)
+        if sign != -other_sign or a is None or one_minus_a is None:
+            continue
         for one_minus_y in above:
             y = one_minus_y.args[1] if is_call(one_minus_y, np.subtract) else None
-            if sign != -other_sign or y is None or not _is_one_minus(one_minus_y, y) or y not in other_above:
-                continue
-            a = next((x for x in other_below if is_call(x, clipped_sigmoid)), None)
-            one_minus_a = next((x for x in below if a is not None and _is_one_minus(x, a)), None)
-            if a is None or one_minus_a is None:
+            if y is None or not _is_one_minus(one_minus_y, y) or y not in other_above:
                 continue
             common = _without(above, one_minus_y), _without(below, one_minus_a)
             if all(map(_alike, common, (_without(other_above, y), _without(other_below, a)))):
