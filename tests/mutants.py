@@ -31,6 +31,7 @@ import cosmic_ray.commands
 import cosmic_ray.plugins
 import dask.array  # noqa: F401  # what the tests import, once for all mutants
 import hypothesis.extra.numpy  # noqa: F401
+import jax.numpy  # noqa: F401
 import pandas as pd  # noqa: F401
 import pytest
 import sympy  # noqa: F401

@@ -49,12 +49,16 @@ CLOSE = {"rtol": 1e-11, "atol": 1e-11}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_values_are_numpys_and_gradients_jaxs(name):
+def test_values_are_numpys(name):
     arrays = CASES[name][1]
     value = result(name, np, *(tg.Tensor(x, requires_grad=True) for x in arrays))
     assert isinstance(value, tg.Tensor)
     np.testing.assert_allclose(value.data, result(name, np, *arrays), rtol=1e-14, atol=1e-14)
-    ours, jaxs = gradients(name)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_gradients_are_jaxs(name):
+    arrays, (ours, jaxs) = CASES[name][1], gradients(name)
     for got, expected in zip(ours(*arrays), jaxs(*arrays), strict=True):
         np.testing.assert_allclose(got, expected, **CLOSE)
 
