@@ -361,6 +361,8 @@ W = tg.Tensor([1.0], requires_grad=True, name="W1")
         (lambda: optim.RMSprop([W], epsilon=0), "epsilon must be a finite number > 0, got 0."),
         (lambda: optim.RMSprop([W]).step(), "RMSprop.step: no parameter has a gradient."),
         (lambda: optim.SGD([W], 0.1, clip_norm=0), "clip_norm must be a finite number > 0, or None, got 0."),
+        (lambda: optim.SGD([W], 0.1, clip_norm=np.inf), "clip_norm must be a finite number > 0, or None, got inf."),
+        (lambda: optim.SGD([W], 0.1, clip_norm=1).step(), "SGD.step: no parameter has a gradient."),
         (lambda: optim.Adam([W], clip_value=-1), "clip_value must be a finite number > 0, or None, got -1."),
         (lambda: optim.Adam([W], clip_value=True), "clip_value must be a number, got True."),
         (lambda: optim.RMSprop([W], clip_value=1, clip_norm=1),
@@ -469,17 +471,18 @@ def test_compiled_steps_and_functions_say_what_to_pickle(act):
 # -- weight decay -----------------------------------------------------------------------------------------------------
 
 
-def decayed(model, **options):
+def decayed(model, kind=optim.SGD, **options):
     """Which parameters weight decay changes, where the gradients are zero."""
     before = model.state_dict()
     for p in model.parameters():
         p.data = np.ones(p.shape)
         p.grad = np.zeros(p.shape)
-    optim.SGD(model.parameters(), lr=1.0, weight_decay=0.5, **options).step()
+    kind(model.parameters(), lr=1.0, weight_decay=0.5, **options).step()
     after = model.state_dict()
     model.load_state_dict(before)
-    assert all(np.isin(w, (0.5, 1)).all() for w in after.values())
-    return [name for name, w in after.items() if (w == 0.5).all()]
+    assert all((w == w.flat[0]).all() for w in after.values())
+    assert kind is not optim.SGD or all(np.isin(w, (0.5, 1)).all() for w in after.values())
+    return [name for name, w in after.items() if (w != 1).all()]
 
 
 class Own(tg.nn.Module):
@@ -489,10 +492,14 @@ class Own(tg.nn.Module):
         self.bias, self.gain, self.bee = (tg.nn.Parameter(np.ones((1, 1))) for _ in range(3))
 
 
-def test_weight_decay_is_for_weights_and_leaves_biases_alone():
-    assert decayed(tg.nn.LogisticRegression(1)) == ["W"]
-    assert decayed(tg.nn.TwoLayerNetwork(2, 4, rng=0)) == ["W1", "W2"]
-    assert decayed(Own()) == ["inner.W1", "inner.W2", "blocks.0.W", "gain", "bee"]
+KINDS = pytest.mark.parametrize("kind", [optim.SGD, optim.RMSprop, optim.Adam])
+
+
+@KINDS
+def test_weight_decay_is_for_weights_and_leaves_biases_alone(kind):
+    assert decayed(tg.nn.LogisticRegression(1), kind) == ["W"]
+    assert decayed(tg.nn.TwoLayerNetwork(2, 4, rng=0), kind) == ["W1", "W2"]
+    assert decayed(Own(), kind) == ["inner.W1", "inner.W2", "blocks.0.W", "gain", "bee"]
 
 
 def test_weight_decay_is_for_those_alone_that_a_dict_names():
@@ -521,9 +528,13 @@ def test_weight_decay_leaves_gamma_and_beta_alone():
     assert (gamma.data, beta.data, W.data) == (1, 1, 0.5)
 
 
-def test_weight_decay_may_be_for_biases_too():
+@KINDS
+def test_weight_decay_may_be_for_biases_too(kind):
     for model in (tg.nn.TwoLayerNetwork(2, 4, rng=0), Own()):
-        assert decayed(model, decay_biases=True) == list(model.state_dict())
+        assert decayed(model, kind, decay_biases=True) == list(model.state_dict())
+
+
+def test_decay_biases_is_true_or_false():
     with pytest.raises(TypeError, match="decay_biases must be True or False, got 'no'"):
         optim.SGD(tg.nn.LogisticRegression(1).parameters(), 0.1, decay_biases="no")
 
@@ -679,11 +690,12 @@ def in_another_thread(act):
     return found[0]
 
 
-def fitting(model, act):
+def fitting(model, act, optimizer=None):
     """Train a model, and do something meanwhile."""
     X, Y = tg.datasets.planar_flower()
+    optimizer = optimizer or optim.SGD(model.parameters(), 0.1)
     return tg.fit(model, X, Y, loss=tg.binary_cross_entropy_with_logits, epochs=1, progress=False,
-                  optimizer=optim.SGD(model.parameters(), 0.1), callbacks=[lambda _: act()])  # fmt: skip
+                  optimizer=optimizer, callbacks=[lambda _: act()])  # fmt: skip
 
 
 @pytest.mark.parametrize("part", [slice(None), slice(1)])
@@ -702,6 +714,20 @@ def test_a_model_that_another_thread_trains_is_refused(part):
         assert isinstance(error, RuntimeError)
         assert re.match(f"{who}: {REFUSED}", str(error))
     assert in_another_thread(lambda: fitting(model, lambda: None)) is None  # afterwards, it may
+
+
+def test_an_optimizer_that_is_at_work_refuses_another_thread():
+    model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    optimizer = optim.SGD(model.parameters(), 0.1)
+    errors = []
+
+    def meanwhile():
+        errors.extend(map(in_another_thread, (optimizer.step, optimizer.zero_grad)))
+
+    fitting(model, meanwhile, optimizer)
+    for error, who in zip(errors, ("step", "zero_grad"), strict=True):
+        assert isinstance(error, RuntimeError)
+        assert re.match(rf"SGD\.{who}: {REFUSED}", str(error))
 
 
 def test_another_model_and_the_same_thread_may_train_meanwhile():
@@ -725,24 +751,50 @@ def test_a_fit_that_fails_or_is_interrupted_lets_others_train():
         assert in_another_thread(lambda model=model: fitting(model, lambda: None)) is None
 
 
-def test_a_step_whose_gradients_another_thread_has_zeroed_is_refused():
-    model = tg.nn.LogisticRegression(2)
-    one, other = (optim.SGD(model.parameters(), 0.1) for _ in range(2))
+@contextlib.contextmanager
+def zeroed_by_another_thread(optimizer):
+    """Within the block, there is another thread, which has zeroed the gradients of an optimizer."""
     zeroed, go_on = threading.Event(), threading.Event()
-    one.zero_grad()
-    np.sum(model(np.ones((2, 3)))).backward()
-    thread = threading.Thread(target=lambda: (other.zero_grad(), zeroed.set(), go_on.wait()))
+    thread = threading.Thread(target=lambda: (optimizer.zero_grad(), zeroed.set(), go_on.wait()))
     thread.start()
     zeroed.wait()
     try:
-        with pytest.raises(RuntimeError, match=rf"SGD\.step: {REFUSED}"):
-            one.step()
+        yield
     finally:
         go_on.set()
         thread.join()
-    one.zero_grad()
-    np.sum(model(np.ones((2, 3)))).backward()
+
+
+def test_a_step_whose_gradients_another_thread_has_zeroed_is_refused_until_they_are_zeroed_anew():
+    model = tg.nn.LogisticRegression(2)
+    one, other = (optim.SGD(model.parameters(), 0.1) for _ in range(2))
+
+    def gradients():
+        one.zero_grad()
+        np.sum(model(np.ones((2, 3)))).backward()
+
+    gradients()
+    with zeroed_by_another_thread(other):
+        with pytest.raises(RuntimeError, match=rf"SGD\.step: {REFUSED}"):
+            one.step()
+        gradients()
+        one.step()
+    gradients()
     one.step()
+    assert one.steps == 2
+
+
+def test_a_step_is_refused_where_another_thread_has_zeroed_a_part_of_its_gradients():
+    model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    first, second = (optim.SGD(model.parameters()[part], 0.1) for part in (slice(2), slice(2, 4)))
+    for optimizer in (first, second):  # whose parameters are known apart from then on
+        optimizer.zero_grad()
+    for part in (first, second):
+        both = optim.SGD(model.parameters(), 0.1)
+        both.zero_grad()
+        np.sum(model(np.ones((2, 3)))).backward()
+        with zeroed_by_another_thread(part), pytest.raises(RuntimeError, match=rf"SGD\.step: {REFUSED}"):
+            both.step()
 
 
 def test_threads_may_take_turns_and_a_thread_that_has_ended_is_in_nobodys_way():

@@ -159,8 +159,14 @@ TABLE = {
     ),
     "transposed_product": (
         {"(x @ y.T).T": "matmul(y, transpose(x))", "(x.T @ y).T": "matmul(transpose(y), x)"},
-        ["(x @ w).T", "np.transpose(c @ np.transpose(c))", "(v @ x.T).T", "np.transpose(v @ v.T)"]
-        + ["np.transpose(c @ (w @ x).T)", "np.transpose((w @ x) @ np.transpose(c))"],
+        [
+            "(x @ w).T",
+            "np.transpose(c @ np.transpose(c))",
+            "np.transpose(c @ (w @ x).T)",
+            "np.transpose((w @ x) @ np.transpose(c))",
+            "(v @ x.T).T",
+            "np.transpose(v @ v.T)",
+        ],
     ),
     "natural_dtype": (
         {
