@@ -35,10 +35,10 @@ OF_THREADS = ("_cell", "_mark")  # attributes of an optimizer that are no hyperp
 class Optimizer:
     """What SGD, RMSprop and Adam share: parameters, learning rate, weight decay, the step, and exact resumption."""
 
-    weight_decay: float | Mapping[str, float] = 0.0
-    decay_biases = False
-    clip_norm: float | None = None
-    clip_value: float | None = None
+    weight_decay: float | Mapping[str, float]
+    decay_biases: bool
+    clip_norm: float | None
+    clip_value: float | None
     letters = ""  # of the parts of its state, where they are others than those of their number
 
     _cell = Cell()  # of all parameters, if there is one
