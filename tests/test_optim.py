@@ -468,6 +468,11 @@ def test_compiled_steps_and_functions_say_what_to_pickle(act):
         act(tg.compile(np.tanh))
 
 
+def test_an_optimizer_of_ones_own_has_no_options_but_those_that_it_hands_on():
+    own = optim.Optimizer([W], 0.1)
+    assert (own.weight_decay, own.decay_biases, own.clip_norm, own.clip_value) == (0, False, None, None)
+
+
 # -- weight decay -----------------------------------------------------------------------------------------------------
 
 
@@ -648,6 +653,13 @@ def test_a_norm_in_half_precision_does_not_overflow():
     optim.SGD([p], 1.0, clip_norm=1).step()
     np.testing.assert_allclose(p.data, [-0.6, -0.8], rtol=1e-3)
     assert p.dtype == np.float16
+
+
+def test_a_norm_of_long_doubles_keeps_their_digits():
+    p = tg.Tensor(np.zeros(2, np.longdouble), requires_grad=True)
+    p.grad = np.array([3, 4], np.longdouble) / 7
+    optim.SGD([p], 1.0, clip_norm=5 / 14).step()
+    np.testing.assert_allclose(p.data, -np.array([3, 4], np.longdouble) / 14, rtol=1e-15)
 
 
 @pytest.mark.parametrize("limits", [{"clip_norm": 0.05}, {"clip_value": 0.01}, {"clip_norm": 1e6}])
