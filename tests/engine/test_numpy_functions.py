@@ -220,8 +220,12 @@ T = tg.Tensor(X, requires_grad=True)
          "np.diag: the array is (1, 1, 1); expected one axis"),
         (lambda: np.einsum("ij,jk->ik", T), ValueError, "np.einsum: 'ij,jk->ik' is for 2 operands; there are 1"),
         (lambda: np.einsum(T, [0, 1]), TypeError, "np.einsum: on Tensors, the subscripts are text such as 'ij,jk->ik'"),
+        (lambda: np.einsum("ij->i", T, dtype=float, casting="safe"), TypeError,
+         "np.einsum: the keyword casting is not supported on a Tensor."),
         (lambda: np.einsum("ii", T), ValueError, "np.einsum: 'i' is 2 and 3 long"),
         (lambda: np.linalg.norm(T, "nuc"), TypeError, "np.linalg.norm: ord='nuc' of matrices is not differentiated"),
+        (lambda: np.linalg.norm(T, 2), TypeError, "np.linalg.norm: ord=2 of matrices is not differentiated"),
+        (lambda: np.linalg.norm(T, 2, axis=(0, 1)), TypeError, "np.linalg.norm: ord=2 of matrices is not"),
         (lambda: np.linalg.norm(T[0], 0), TypeError, "np.linalg.norm: ord=0 counts entries, and has no gradient"),
         (lambda: np.median(tg.Tensor(np.zeros((0, 2))), axis=0), ValueError,
          "np.median: 0 entries have none in the middle"),
@@ -335,6 +339,29 @@ def test_constants_like_a_tensor_may_have_another_dtype(make):
     t = tg.Tensor([1.0, 2.0], requires_grad=True)
     for dtype in (int, bool, np.float32):
         np.testing.assert_array_equal(make(t, dtype=dtype), make(t.data, dtype=dtype), strict=True)
+
+
+@pytest.mark.parametrize(
+    ("function", "others"),
+    [
+        (lambda x, v: np.einsum("ij,j->i", x, v), ([1.0, 2.0, 3.0],)),
+        (np.outer, ([1.0, 2.0],)),
+        (np.inner, ([1.0, 2.0, 3.0],)),
+        (np.vdot, ([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]],)),
+        (lambda x, v: np.tensordot(x, v, 1), ([1.0, 2.0, 3.0],)),
+        (np.kron, ([1.0, 2.0],)),
+        (lambda x, v: np.average(x, axis=1, weights=v), ([1.0, 2.0, 3.0],)),
+        (lambda x, v: np.column_stack([x, v]), ([1.0, 2.0],)),
+        (lambda x, v: np.vstack([x, v]), ([1.0, 2.0, 3.0],)),
+    ],
+)
+def test_lists_are_operands_of_them(function, others):
+    np.testing.assert_allclose(function(T, *others).data, function(X, *others), rtol=1e-14)
+
+
+def test_einsum_has_letters_for_all_the_axes_that_dots_stand_for():
+    x = np.ones((1,) * 30 + (3,))
+    np.testing.assert_array_equal(np.einsum("...a->...", tg.Tensor(x)).data, np.einsum("...a->...", x))
 
 
 @pytest.mark.parametrize(("name", "spelled"), [("max", "amax"), ("min", "amin")])

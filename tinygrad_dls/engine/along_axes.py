@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.engine.composed import Axes, array_of, axes_of, part, take_along_axis
+from tinygrad_dls.engine.arrays import as_array
+from tinygrad_dls.engine.composed import Axes, axes_of, part, take_along_axis
 from tinygrad_dls.engine.ops import (
     astype,
     divide,
@@ -40,7 +41,7 @@ def average(
         raise TypeError("np.average: returned=True is not supported on a Tensor; sum the weights yourself.")
     if weights is None:
         return mean(x, axis, keepdims=keepdims)
-    x, weights = array_of(x, "np.average"), array_of(weights, "the weights")
+    x, weights = as_array(x, "np.average"), as_array(weights, "the weights")
     if weights.shape != x.shape:
         if axis is None or isinstance(axis, tuple) or weights.shape != (x.shape[axis],):
             raise ValueError(f"np.average: the weights are {weights.shape}, the array is {x.shape}.")

@@ -32,14 +32,9 @@ from tinygrad_dls.engine.ops import (
 )
 from tinygrad_dls.engine.tensor import Tensor, implements, values
 
-__all__ = ["array_of", "axes_of", "diagonal", "part", "take_along_axis"]
+__all__ = ["axes_of", "diagonal", "part", "take_along_axis"]
 
 Axes = int | tuple[int, ...]
-
-
-def array_of(x: Any, name: str) -> Any:
-    """An operand as a Tensor or an array."""
-    return x if isinstance(x, Tensor) else as_array(x, name)
 
 
 def _refuse_order(function: str, order: str) -> None:
@@ -78,7 +73,7 @@ def _at_least(n: int) -> Callable[..., Any]:
     def at_least(*arrays: Any) -> Any:
         found = []
         for x in arrays:
-            x = array_of(x, f"np.atleast_{n}d")
+            x = as_array(x, f"np.atleast_{n}d")
             missing = n - x.ndim
             if missing > 0:  # as NumPy does it: vectors become rows, and in three axes get the last one as well
                 behind = int(n == 3 and x.ndim > 0)
@@ -149,7 +144,7 @@ def roll(x: Any, shift: Any, axis: Axes | None = None) -> Any:
 @implements(np.tile)
 def tile(x: Any, reps: Any) -> Any:
     """The array, so many times along each axis."""
-    x, reps = array_of(x, "np.tile"), tuple(np.atleast_1d(np.asarray(reps)).tolist())
+    x, reps = as_array(x, "np.tile"), tuple(np.atleast_1d(np.asarray(reps)).tolist())
     ndim = builtins.max(x.ndim, len(reps))
     reps = (1,) * (ndim - len(reps)) + reps
     shape = (1,) * (ndim - x.ndim) + x.shape
@@ -161,7 +156,7 @@ def tile(x: Any, reps: Any) -> Any:
 @implements(np.repeat)
 def repeat(x: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each entry so many times, one after the other."""
-    x = array_of(x, "np.repeat")
+    x = as_array(x, "np.repeat")
     if axis is None:
         x, axis = reshape(x, -1), 0
     (axis,) = axes_of(axis, x.ndim)
@@ -197,7 +192,7 @@ def dstack(arrays: Sequence[Any]) -> Any:
 @implements(np.column_stack)
 def column_stack(arrays: Sequence[Any]) -> Any:
     """Arrays beside each other; vectors are columns."""
-    arrays = [array_of(x, "np.column_stack") for x in arrays]
+    arrays = [as_array(x, "np.column_stack") for x in arrays]
     return concatenate([x if x.ndim > 1 else reshape(x, (-1, 1)) for x in arrays], axis=1)
 
 
@@ -266,7 +261,7 @@ def take(x: Any, indices: Any, axis: int | None = None, mode: str = "raise") -> 
     """Entries by their numbers along an axis; by default, of the flattened array."""
     if mode != "raise":
         raise TypeError(f"np.take: mode={mode!r} is not supported on a Tensor; clip the indices first.")
-    x = array_of(x, "np.take")
+    x = as_array(x, "np.take")
     if axis is None:
         return getitem(reshape(x, -1), indices)
     (axis,) = axes_of(axis, x.ndim)
@@ -357,26 +352,26 @@ def nan_to_num(x: Any, *, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 @implements(np.outer, np.linalg.outer)
 def outer(a: Any, b: Any) -> Any:
     """Every entry of a times every entry of b: a column times a row."""
-    return multiply(reshape(array_of(a, "np.outer"), (-1, 1)), reshape(array_of(b, "np.outer"), (1, -1)))
+    return multiply(reshape(as_array(a, "np.outer"), (-1, 1)), reshape(as_array(b, "np.outer"), (1, -1)))
 
 
 @implements(np.inner)
 def inner(a: Any, b: Any) -> Any:
     """Sums of products along the last axes."""
-    a, b = array_of(a, "np.inner"), array_of(b, "np.inner")
+    a, b = as_array(a, "np.inner"), as_array(b, "np.inner")
     return tensordot(a, b, (-1, -1)) if a.ndim and b.ndim else multiply(a, b)
 
 
 @implements(np.vdot)
 def vdot(a: Any, b: Any) -> Any:
     """The sum of the products of all entries."""
-    return matmul(reshape(array_of(a, "np.vdot"), -1), reshape(array_of(b, "np.vdot"), -1))
+    return matmul(reshape(as_array(a, "np.vdot"), -1), reshape(as_array(b, "np.vdot"), -1))
 
 
 @implements(np.tensordot, np.linalg.tensordot)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """Sums of products over axes of a and axes of b: one matrix product of both, reshaped."""
-    a, b = array_of(a, "np.tensordot"), array_of(b, "np.tensordot")
+    a, b = as_array(a, "np.tensordot"), as_array(b, "np.tensordot")
     if isinstance(axes, (int, np.integer)):
         axes = (tuple(range(a.ndim - axes, a.ndim)), tuple(range(axes)))
     of_a, of_b = axes_of(axes[0], a.ndim), axes_of(axes[1], b.ndim)
@@ -393,7 +388,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 @implements(np.kron)
 def kron(a: Any, b: Any) -> Any:
     """Every entry of a times all of b, in its place."""
-    a, b = array_of(a, "np.kron"), array_of(b, "np.kron")
+    a, b = as_array(a, "np.kron"), as_array(b, "np.kron")
     ndim = builtins.max(a.ndim, b.ndim)
     left, right = ((1,) * (ndim - x.ndim) + tuple(x.shape) for x in (a, b))
     product = multiply(

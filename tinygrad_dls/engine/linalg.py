@@ -7,6 +7,7 @@ factor, Murray (2016), *Differentiation of the Cholesky decomposition*, section 
 
 from __future__ import annotations
 
+from string import ascii_lowercase, ascii_uppercase
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.composed import diagonal
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.ops import abs, max, power, sum
-from tinygrad_dls.engine.tensor import Rule, Tensor, implements, values
+from tinygrad_dls.engine.tensor import Rule, implements, values
 
 __all__ = ["cholesky", "det", "einsum", "inv", "norm", "slogdet", "solve"]
 
@@ -36,7 +37,7 @@ def einsum(subscripts: str, *operands: Any, **options: Any) -> Any:
         raise TypeError(f"np.einsum: the keyword {unknown[0]} is not supported on a Tensor.")
     if not isinstance(subscripts, str):
         raise TypeError(f"np.einsum: on Tensors, the subscripts are text such as 'ij,jk->ik', got {shown(subscripts)}.")
-    operands = tuple(x if isinstance(x, Tensor) else as_array(x, "np.einsum: an operand") for x in operands)
+    operands = tuple(as_array(x, "np.einsum: an operand") for x in operands)
     inputs, output = _letters(subscripts, [x.ndim for x in operands])
     for i, letters in enumerate(inputs):
         while len(set(inputs[i])) < len(inputs[i]):  # ii: of the entries on the diagonal only
@@ -59,7 +60,7 @@ def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
     inputs = left.split(",")
     if len(inputs) != len(ndims):
         raise ValueError(f"np.einsum: {subscripts!r} is for {len(inputs)} operands; there are {len(ndims)}.")
-    free = [chr(n) for n in [*range(65, 91), *range(97, 123)] if chr(n) not in subscripts]
+    free = [letter for letter in ascii_uppercase + ascii_lowercase if letter not in subscripts]
     dots = [
         ndim - len(text.replace("...", "")) if "..." in text else 0 for text, ndim in zip(inputs, ndims, strict=True)
     ]
@@ -75,24 +76,20 @@ def _letters(subscripts: str, ndims: list[int]) -> tuple[list[str], str]:
 
 @op()
 def _einsum(*operands: Array, spelled: str) -> Rule:
-    """The gradient of each is an Einstein sum of ``dz`` and the others; ones stand for what only it has."""
+    """The gradient of each is an Einstein sum of ``dz`` and the others; ones stand for axes that only it is long in."""
     left, _, output = spelled.partition("->")
     inputs = left.split(",")
     z = np.einsum(spelled, *operands)
-    lengths: dict[str, int] = {}
-    for letters, x in zip(inputs, operands, strict=True):
-        for letter, n in zip(letters, np.shape(x), strict=True):
-            lengths[letter] = n if lengths.get(letter, 1) == 1 else lengths[letter]
 
     def of(k: int) -> Any:
         def dx(dz: Array) -> Array:
-            others = [(letters, x) for i, (letters, x) in enumerate(zip(inputs, operands, strict=True)) if i != k]
-            known = set(output).union(*(letters for letters, _ in others))
-            alone = "".join(letter for letter in inputs[k] if letter not in known)
-            if alone:
-                others.append((alone, np.ones_like(values(dz), shape=[lengths[letter] for letter in alone])))
-            terms = ",".join([output, *(letters for letters, _ in others)])
-            return np.einsum(f"{terms}->{inputs[k]}", dz, *(x for _, x in others))  # the engine un-broadcasts
+            terms = [(output, dz), *((inputs[i], x) for i, x in enumerate(operands) if i != k)]
+            there = {pair for letters, x in terms for pair in zip(letters, np.shape(x), strict=True)}
+            own = zip(inputs[k], np.shape(operands[k]), strict=True)
+            if alone := dict(pair for pair in own if pair not in there):
+                terms.append(("".join(alone), np.ones_like(values(dz), shape=tuple(alone.values()))))
+            spelled = ",".join(letters for letters, _ in terms)
+            return np.einsum(f"{spelled}->{inputs[k]}", *(x for _, x in terms))  # the engine un-broadcasts
 
         return dx
 
@@ -105,7 +102,7 @@ def _einsum(*operands: Array, spelled: str) -> Rule:
 @implements(np.linalg.norm)
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """A norm of vectors: of the entries along an axis, or of all. Of matrices, Frobenius' norm."""
-    x = x if isinstance(x, Tensor) else as_array(x, "np.linalg.norm")
+    x = as_array(x, "np.linalg.norm")
     of_matrices = (isinstance(axis, tuple) and len(axis) == 2) or (axis is None and x.ndim == 2 and ord is not None)
     if ord is None or (ord == "fro" and of_matrices) or (ord == 2 and not of_matrices):
         return _norm(x, axis=axis, keepdims=keepdims)
