@@ -117,6 +117,8 @@ CASES = {
     **{f"norm {o} of a vector": (lambda np, v, o=o: np.linalg.norm(v, o), [distinct(5)])
        for o in (1, 2, 3, -1, -2.5, np.inf, -np.inf)},
     "norm fro of matrices": (lambda np, x: np.linalg.norm(x, "fro", axis=(2, 0)), [reals(2, 3, 2)]),
+    "norm of all": (lambda np, x: np.linalg.norm(x), [reals(2, 3, 2)]),
+    "norm 2 of rows by a tuple": (lambda np, x: np.linalg.norm(x, 2, axis=(1,)), [X]),
     "norm 2 of rows": (lambda np, x: np.linalg.norm(x, 2, axis=1, keepdims=True), [X]),
     "solve": (lambda np, a, b: np.linalg.solve(a, b), [regular(3, 3), reals(3, 2)]),
     "solve a vector": (lambda np, a, b: np.linalg.solve(a, b), [regular(3, 3), reals(3)]),

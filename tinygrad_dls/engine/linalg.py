@@ -103,10 +103,14 @@ def _einsum(*operands: Array, spelled: str) -> Rule:
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """A norm of vectors: of the entries along an axis, or of all. Of matrices, Frobenius' norm."""
     x = as_array(x, "np.linalg.norm")
-    of_matrices = (isinstance(axis, tuple) and len(axis) == 2) or (axis is None and x.ndim == 2 and ord is not None)
-    if ord is None or (ord == "fro" and of_matrices) or (ord == 2 and not of_matrices):
+    axes = x.ndim if axis is None else np.size(axis)
+    if ord is not None and axes not in (1, 2):
+        raise ValueError(f"np.linalg.norm: ord={ord!r} is of vectors or matrices, and not of {axes} axes.")
+    if ord is None or ord == ("fro" if axes == 2 else 2):
         return _norm(x, axis=axis, keepdims=keepdims)
-    if of_matrices or isinstance(ord, str):
+    if axes == 1 and isinstance(ord, str):
+        raise ValueError(f"np.linalg.norm: ord={ord!r} is of matrices, and not of vectors.")
+    if axes == 2:
         raise TypeError(
             f"np.linalg.norm: ord={ord!r} of matrices is not differentiated; ord='fro' is, and vectors' are."
         )
