@@ -16,7 +16,7 @@ from tinygrad_dls.engine.arrays import Array, as_array, single_inside
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.composed import diagonal
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.engine.ops import abs, max, power, sum
+from tinygrad_dls.engine.ops import abs, max, min, power, sum
 from tinygrad_dls.engine.tensor import Rule, implements, values
 
 __all__ = ["cholesky", "det", "einsum", "inv", "norm", "slogdet", "solve"]
@@ -104,18 +104,19 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     """A norm of vectors: of the entries along an axis, or of all. Of matrices, Frobenius' norm."""
     x = as_array(x, "np.linalg.norm")
     axes = x.ndim if axis is None else np.size(axis)
-    if ord is not None and axes not in (1, 2):
-        raise ValueError(f"np.linalg.norm: ord={ord!r} is of vectors or matrices, and not of {axes} axes.")
-    if ord is None or ord == ("fro" if axes == 2 else 2):
+    usual = {1: 2, 2: "fro"}.get(axes)  # of vectors, and of matrices: the root of the sum of squares
+    if ord is None or ord == usual:
         return _norm(x, axis=axis, keepdims=keepdims)
-    if axes == 1 and isinstance(ord, str):
-        raise ValueError(f"np.linalg.norm: ord={ord!r} is of matrices, and not of vectors.")
-    if axes == 2:
+    if usual is None:
+        raise ValueError(f"np.linalg.norm: ord={ord!r} is of vectors or matrices, and not of {axes} axes.")
+    if usual == "fro":
         raise TypeError(
             f"np.linalg.norm: ord={ord!r} of matrices is not differentiated; ord='fro' is, and vectors' are."
         )
-    if ord in (np.inf, -np.inf):
-        return max(abs(x), axis, keepdims=keepdims) if ord > 0 else -max(-abs(x), axis, keepdims=keepdims)
+    if isinstance(ord, str):
+        raise ValueError(f"np.linalg.norm: ord={ord!r} is of matrices, and not of vectors.")
+    if extreme := {np.inf: max, -np.inf: min}.get(ord):
+        return extreme(abs(x), axis, keepdims=keepdims)
     if ord == 1:
         return sum(abs(x), axis, keepdims=keepdims)
     if ord == 0:
