@@ -406,7 +406,7 @@ def _unit(x: Array, axis: Axis) -> Any:
     x = values(x)
     if not (hasattr(type(x), "__array_interface__") or on_device(x)) or x.dtype.kind != "f":
         return None
-    info, one = np.finfo(x.dtype), x.dtype.type(1)
+    info, one = np.finfo(x.dtype), x.dtype.type(1)  # 2.0**k of the largest long doubles is more than Python's floats
     largest = np.max(np.abs(x), axis=axis, keepdims=True)
     tiny = np.logical_and(largest > 0, largest < np.sqrt(info.smallest_normal))
     # a million squares of numbers below this can be added up
@@ -414,7 +414,7 @@ def _unit(x: Array, axis: Axis) -> Any:
     if not (np.any(tiny) or np.any(huge)):
         return None
     unit = np.ldexp(one, 3 * info.maxexp // 4)  # far from both ends, and so are squares in it
-    return np.where(huge, unit, np.where(tiny, 1 / unit, x.dtype.type(1)))
+    return np.where(huge, unit, np.where(tiny, 1 / unit, one))
 
 
 @op(np.cumsum)
