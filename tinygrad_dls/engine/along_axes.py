@@ -93,7 +93,7 @@ def median(x: Any, axis: Axes | None = None, *, keepdims: bool = False) -> Any:
 _MAX, _MIN = (max, -np.inf, np.maximum), (min, np.inf, np.minimum)
 _REDUCTIONS: dict[Callable[..., Any], tuple[Callable[..., Any], Any, Any]] = {
     np.sum: (sum, 0, np.add), np.prod: (prod, 1, np.multiply), np.max: _MAX, np.amax: _MAX, np.min: _MIN, np.amin: _MIN,
-    np.mean: (mean, 0, None),
+    np.mean: (mean, None, None),
 }  # fmt: skip
 
 

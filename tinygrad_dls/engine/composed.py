@@ -76,7 +76,7 @@ def _at_least(n: int) -> Callable[..., Any]:
             x = as_array(x, f"np.atleast_{n}d")
             missing = n - x.ndim
             if missing > 0:  # as NumPy does it: vectors become rows, and in three axes get the last one as well
-                behind = int(n == 3 and x.ndim > 0)
+                behind = int(n == 3)
                 x = reshape(x, (1,) * (missing - behind) + tuple(x.shape) + (1,) * behind)
             found.append(x)
         return found[0] if len(found) == 1 else tuple(found)
@@ -180,7 +180,7 @@ def vstack(arrays: Sequence[Any]) -> Any:
 def hstack(arrays: Sequence[Any]) -> Any:
     """Arrays beside each other."""
     arrays = [atleast_1d(x) for x in arrays]
-    return concatenate(arrays, axis=0 if arrays and arrays[0].ndim == 1 else 1)
+    return concatenate(arrays, axis=int(arrays[0].ndim > 1))
 
 
 @implements(np.dstack)
@@ -220,7 +220,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> Any:
 @implements(np.hsplit)
 def hsplit(x: Any, sections: Any) -> Any:
     """Parts beside each other."""
-    return split(x, sections, 1 if x.ndim > 1 else 0)
+    return split(x, sections, int(x.ndim > 1))
 
 
 @implements(np.vsplit)
@@ -299,7 +299,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The entries on a diagonal, along a new last axis."""
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     below, right = builtins.max(-offset, 0), builtins.max(offset, 0)
-    n = np.arange(builtins.max(0, builtins.min(x.shape[-2] - below, x.shape[-1] - right)))
+    n = np.arange(builtins.min(x.shape[-2] - below, x.shape[-1] - right))  # none, beyond the corners
     return getitem(x, (..., n + below, n + right))
 
 
