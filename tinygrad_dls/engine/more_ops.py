@@ -73,13 +73,10 @@ def arctan(x: Array) -> Rule:
 def arctan2(y: Array, x: Array) -> Rule:
     """The angle of the point (x, y): ``dz/dy = x / r^2``, ``dz/dx = -y / r^2``; 0 where r is."""
 
-    def over_r(dz: Array) -> Array:
-        r = np.hypot(x, y)
-        return dz / np.where(values(r) == 0, 1, r)
-
     def share(dz: Array, a: Array) -> Array:
         r = np.hypot(x, y)
-        return over_r(dz) * (a / np.where(values(r) == 0, 1, r))
+        r = np.where(values(r) == 0, 1, r)
+        return dz / r * (a / r)
 
     return np.arctan2(y, x), (lambda dz: share(dz, x), lambda dz: -share(dz, y))
 
