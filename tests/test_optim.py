@@ -767,7 +767,15 @@ def test_a_fit_that_fails_or_is_interrupted_lets_others_train():
 def zeroed_by_another_thread(optimizer):
     """Within the block, there is another thread, which has zeroed the gradients of an optimizer."""
     zeroed, go_on = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: (optimizer.zero_grad(), zeroed.set(), go_on.wait()))
+
+    def zero_and_stay():
+        try:
+            optimizer.zero_grad()
+        finally:
+            zeroed.set()
+        go_on.wait()
+
+    thread = threading.Thread(target=zero_and_stay)
     thread.start()
     zeroed.wait()
     try:
