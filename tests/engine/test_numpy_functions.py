@@ -18,6 +18,7 @@ import tinygrad_dls as tg
 from tests.numpy_functions import PAGE, TITLES, dispatched, kind
 from tests.support.numpy_calls import CASES, W, X
 from tinygrad_dls.engine import tensor
+from tinygrad_dls.engine.composed import take_along_axis
 
 jax.config.update("jax_enable_x64", True)
 
@@ -215,6 +216,10 @@ T = tg.Tensor(X, requires_grad=True)
          "np.average: the weights are (3,), the array is"),
         (lambda: np.average(T, weights=np.ones(3)), ValueError, "np.average: the weights are (3,), the array is (2"),
         (lambda: np.average(T, axis=(0, 1), weights=np.ones(3)), ValueError, "np.average: the weights are (3,), the"),
+        (lambda: np.flip(T, (0, -2)), ValueError, "repeated axis"),
+        (lambda: np.median(T, axis=(1, 1)), ValueError, "repeated axis"),
+        (lambda: np.moveaxis(T, (0, 0), (0, 1)), ValueError, "repeated axis"),
+        (lambda: np.tensordot(T, T, ((0, 0), (0, 0))), ValueError, "repeated axis"),
         (lambda: np.moveaxis(T, (0, 1), (0,)), ValueError, "zip() argument 2 is longer than argument 1"),
         (lambda: np.roll(T, (1, 2), axis=0), ValueError, "zip() argument 2 is shorter than argument 1"),
         (lambda: np.split(T, 2, axis=1), ValueError,
@@ -358,6 +363,11 @@ def test_a_tensor_in_the_place_of_nan_gets_the_gradient():
     np.sum(np.nan_to_num(x, nan=c) * np.array([3.0, 4.0, 5.0])).backward()
     np.testing.assert_array_equal(x.grad, [0.0, 4.0, 0.0])
     assert c.grad == 8.0
+
+
+def test_by_default_entries_are_taken_along_the_last_axis():
+    x, places = np.arange(12.0).reshape(2, 2, 3), np.array([[[2, 0, 0], [1, 1, 0]]])
+    np.testing.assert_array_equal(take_along_axis(tg.Tensor(x), places).data, np.take_along_axis(x, places, axis=-1))
 
 
 @pytest.mark.parametrize("f", [lambda x: np.roll(x, 1, axis=0), lambda x: np.roll(x, 1), lambda x: np.flip(x)])

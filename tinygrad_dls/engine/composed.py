@@ -49,7 +49,7 @@ def part(x: Any, axis: int, start: int | None, stop: int | None, step: int | Non
 
 def axes_of(axes: Axes | None, ndim: int) -> tuple[int, ...]:
     """Axes counted from 0; all of them for None."""
-    return tuple(range(ndim)) if axes is None else normalize_axis_tuple(axes, ndim, allow_duplicate=True)
+    return tuple(range(ndim)) if axes is None else normalize_axis_tuple(axes, ndim)
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def roll(x: Any, shift: Any, axis: Axes | None = None) -> Any:
     """The entries moved along axes; those that leave at one end come in at the other."""
     if axis is None:
         return reshape(roll(reshape(x, -1), shift, 0), x.shape)
-    axes = axes_of(axis, x.ndim)
+    axes = normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)
     shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
     for by, i in zip(shifts, axes, strict=True):
         n = x.shape[i]
