@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
-from tinygrad_dls.engine.arrays import as_array, floating, positive_integer, real_number, summed, unbroadcast
+from tinygrad_dls.engine.arrays import (
+    as_array,
+    floating,
+    positive_integer,
+    real_number,
+    single_inside,
+    summed,
+    unbroadcast,
+)
 
 
 class Own(np.ndarray):
@@ -119,6 +127,25 @@ def test_half_precision_is_summed_in_single_precision_and_nothing_else_is(make):
         for total in (summed(make(x)), unbroadcast(make(x), ())):
             assert total == 2**24 + 1
             assert total.dtype == dtype
+
+
+def test_a_rule_in_single_precision_is_given_what_is_of_half_precision_in_it_and_the_rest_as_it_is():
+    given = []
+
+    @single_inside
+    def rule(x, *others):
+        """Double x."""
+        given.append((x, *others))
+        return 2 * x, (lambda dz: 2 * dz,)
+
+    half, labels, chosen = np.ones(2, np.float16), np.array([0, 1], np.int8), np.array([True, False])
+    value, (vjp,) = rule(half, half, labels, chosen, 0.5)
+    assert [getattr(x, "dtype", type(x)) for x in given[0]] == [np.float32, np.float32, np.int8, bool, float]
+    assert value.dtype == vjp(half).dtype == np.float16
+    value, (vjp,) = rule(np.ones(2), half)
+    assert [x.dtype for x in given[1]] == [float, np.float16]
+    assert value.dtype == vjp(np.ones(2)).dtype == float
+    assert (rule.__name__, rule.__doc__) == ("rule", "Double x.")
 
 
 @pytest.mark.parametrize("f", [tg.mean, tg.var, tg.std, tg.logsumexp])
