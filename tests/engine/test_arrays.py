@@ -81,6 +81,14 @@ def test_a_real_number_is_one_number(x):
         real_number(x, "lr")
 
 
+def test_a_tensor_with_a_graph_is_no_setting():
+    with pytest.raises(
+        TypeError, match=r"^lr: this Tensor requires a gradient, and a Python number would lose the graph"
+    ):
+        real_number(tg.Tensor(1.0, requires_grad=True), "lr")
+    assert real_number(tg.Tensor(0.5), "lr") == 0.5
+
+
 def test_counts_go_up_to_the_longest_that_python_counts():
     assert positive_integer(1, "m") == 1
     assert positive_integer(np.int64(sys.maxsize), "m") == sys.maxsize
