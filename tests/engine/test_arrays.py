@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+from tinygrad_dls import symbolic
 from tinygrad_dls.engine.arrays import (
     as_array,
     floating,
@@ -87,6 +88,13 @@ def test_a_tensor_with_a_graph_is_no_setting():
     ):
         real_number(tg.Tensor(1.0, requires_grad=True), "lr")
     assert real_number(tg.Tensor(0.5), "lr") == 0.5
+
+
+def test_a_symbol_that_is_a_number_is_one():
+    x = symbolic.symbols("x", ())
+    assert real_number(x * 0 + 2.0, "lr") == 2.0
+    with pytest.raises(TypeError, match=r"^lr: x has no number: pass one for every symbol"):
+        real_number(x, "lr")
 
 
 def test_counts_go_up_to_the_longest_that_python_counts():
