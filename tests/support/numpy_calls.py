@@ -91,6 +91,7 @@ CASES = {
     "take along 1": (lambda np, x: np.take(x, np.array([[0, 2], [2, 2]]), axis=1), [X]),
     "take_along_axis": (lambda np, x: np.take_along_axis(x, ORDER, axis=1), [X]),
     "take_along_axis, one for all": (lambda np, x: np.take_along_axis(x, np.asarray([[1], [0]])[:1], axis=0), [X]),
+    "take_along_axis of all": (lambda np, x: np.take_along_axis(x, np.array([0, 5, 0]), axis=None), [X]),
     "take_along_axis 0": (lambda np, x: np.take_along_axis(x, ORDER % 2, axis=0), [X]),
     "diag of a vector": (lambda np, v: np.diag(v), [V]), "diag above": (lambda np, v: np.diag(v, 2), [V]),
     "diag below": (lambda np, v: np.diag(v, -1), [V]), "diag of a matrix, above": (lambda np, x: np.diag(x, 1), [X]),
