@@ -365,6 +365,13 @@ def test_a_tensor_in_the_place_of_nan_gets_the_gradient():
     assert c.grad == 8.0
 
 
+@pytest.mark.parametrize("sections", [1, 2, 3, 5, 7, [1, 4]])
+def test_an_array_is_split_into_as_many_parts_as_numpys(sections):
+    x = np.arange(10.0).reshape(5, 2)
+    shapes = [part.shape for part in np.array_split(tg.Tensor(x, requires_grad=True), sections)]
+    assert shapes == [part.shape for part in np.array_split(x, sections)]
+
+
 def test_by_default_entries_are_taken_along_the_last_axis():
     x, places = np.arange(12.0).reshape(2, 2, 3), np.array([[[2, 0, 0], [1, 1, 0]]])
     np.testing.assert_array_equal(take_along_axis(tg.Tensor(x), places).data, np.take_along_axis(x, places, axis=-1))
