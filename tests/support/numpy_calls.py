@@ -97,6 +97,7 @@ CASES = {
     "diag below": (lambda np, v: np.diag(v, -1), [V]), "diag of a matrix, above": (lambda np, x: np.diag(x, 1), [X]),
     "diagonal beyond the corner": (lambda np, x: np.diagonal(x, 4), [X]),
     "diagonal below": (lambda np, x: np.diagonal(x, -1), [X]),
+    "diagonal of a stack, above": (lambda np, x: np.diagonal(x, 1, 1, 2), [reals(2, 3, 4)]),
     "diagonal of a stack": (lambda np, x: np.diagonal(x, -1, 1, 2), [reals(2, 3, 3)]),
     "trace of a stack": (lambda np, x: np.trace(x, 1, 0, 2), [reals(3, 2, 3)]),
     "tril of a stack": (lambda np, x: np.tril(x, 1), [reals(2, 3, 4)]),
