@@ -114,13 +114,17 @@ def _arrays(call: Call) -> list[Any]:
     return found
 
 
-def refuse_arrays_that_differ(first: tuple[Trace, Sequence[Call]], second: tuple[Trace, Sequence[Call]]) -> None:
+def refuse_arrays_that_differ(
+    first: tuple[Trace, Sequence[Call]], second: tuple[Trace, Sequence[Call]], *, drawn: bool = True
+) -> None:
     """Refuse arrays that are made on the way, and are others each time or for other numbers of examples.
 
     Parameters
     ----------
     first, second : (Trace, sequence of Call)
         Two recordings of the same computation: what they are recorded with, and their outputs.
+    drawn : bool, default True
+        Whether a dropout mask and the like are refused too, and not only one number for all examples.
 
     Raises
     ------
@@ -129,6 +133,7 @@ def refuse_arrays_that_differ(first: tuple[Trace, Sequence[Call]], second: tuple
     """
     for call, again in _aligned([first[1], second[1]]):
         for x, y in zip(_arrays(call), _arrays(again), strict=False):  # of as many, or the calls would differ
-            if not np.array_equal(x, y, equal_nan=x.dtype.kind == "f"):
+            same = np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
+            if not same and (drawn or first[0].is_one_for_all_examples(x)):
                 assert call.function is not None
                 raise first[0].freezing(x, call.function, first[0].call_sites.get(id(x), ""))

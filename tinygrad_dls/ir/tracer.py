@@ -119,17 +119,20 @@ class Trace:
         """The error for an array that is made on the way."""
         lengths = ["m" if n == self.m else str(n) for n in x.shape]
         shape = f"({', '.join(lengths)}{',' if len(lengths) == 1 else ''})"
-        alike = self.m in x.shape and x.dtype.kind in "fiub" and bool((x == x.flat[0]).all())
         cause = (
             "one number for all examples, such as np.ones((1, m)). Make it of an argument, so that m stays open: "
             "np.ones_like(X[:1]), or full of c, np.zeros_like(X[:1]) + c."
-            if alike
+            if self.is_one_for_all_examples(x)
             else "a random draw, such as a dropout mask, or data from elsewhere. Pass it to the function as an "
             "argument."
         )
         return RecordingError(
             f"the recording would freeze an array {shape} that is an argument of {called(function)}{where}: {cause}"
         )
+
+    def is_one_for_all_examples(self, x: Array) -> bool:
+        """Whether an array holds one number, as often as there are examples: ``np.ones((1, m))``."""
+        return self.m in x.shape and x.dtype.kind in "fiub" and bool((x == x.flat[0]).all())
 
     def _operand(self, x: Any, function: Callable[..., Any]) -> Any:
         """What stands for an argument in the program."""
