@@ -169,7 +169,7 @@ def draw(rows: list[Row]) -> None:
         "axes.spines.right": False, "axes.facecolor": "none",
     }  # fmt: skip
     with mpl.rc_context(style):
-        figure, panels = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained", sharey=False)
+        figure, panels = plt.subplots(1, 2, figsize=(10, 4.7), layout="constrained", sharey=False)
         labels = {"examples": "m, examples (2-4-1, float32)", "layers": "layers of 16 units (m = 256, float32)"}
         for ax, (axis, label) in zip(panels, labels.items(), strict=True):
             part = [row for row in rows if row["axis"] == axis]
@@ -192,7 +192,7 @@ def draw(rows: list[Row]) -> None:
             ax.grid(visible=True, color=ink, alpha=0.25, lw=0.6)
         panels[0].set_ylabel("microseconds per step")
         lines, names = panels[0].get_legend_handles_labels()
-        figure.legend(lines, names, loc="outside upper center", ncols=8, frameon=False, labelcolor="linecolor")
+        figure.legend(lines, names, loc="outside upper center", ncols=4, frameon=False, labelcolor="linecolor")
         figure.savefig(PLOT, transparent=True, metadata={"Date": None})
         plt.close(figure)
 
