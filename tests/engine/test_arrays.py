@@ -100,7 +100,7 @@ def test_a_symbol_that_is_a_number_is_one():
 def test_counts_go_up_to_the_longest_that_python_counts():
     assert positive_integer(1, "m") == 1
     assert positive_integer(np.int64(sys.maxsize), "m") == sys.maxsize
-    for x in (0, -1, sys.maxsize + 1, True, 1.0, np.timedelta64(1)):
+    for x in (0, -1, sys.maxsize + 1, True, 1.0, np.timedelta64(1, "s")):
         with pytest.raises(ValueError, match=r"^m must be a positive integer, got "):
             positive_integer(x, "m")
 
