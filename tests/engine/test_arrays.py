@@ -105,7 +105,7 @@ def test_counts_go_up_to_the_longest_that_python_counts():
             positive_integer(x, "m")
 
 
-@pytest.mark.parametrize("x", ["int", int, "nonsense", "f8,", "a,,b", None, np.ones(2), 8])
+@pytest.mark.parametrize("x", ["int", int, "nonsense", "f8,", "a,,b", "f8,(2,-1)f8", None, np.ones(2), 8])
 def test_a_floating_dtype_is_said_by_its_name_or_type(x):
     assert floating("float32", "dtype") == floating(np.float32, "dtype") == np.float32
     with pytest.raises(TypeError, match=r"^dtype must be a floating dtype, such as float or np\.float32, got "):

@@ -120,7 +120,7 @@ def floating(dtype: Any, name: str) -> np.dtype[Any]:
     try:
         # NumPy would take None for float64, and an array for its dtype
         found = np.dtype(dtype) if isinstance(dtype, (str, type, np.dtype)) else None
-    except (TypeError, SyntaxError):  # NumPy takes text with commas for Python code
+    except (TypeError, ValueError, SyntaxError):  # NumPy takes text with commas for Python code
         found = None
     if found is None or found.kind != "f":
         raise TypeError(f"{name} must be a floating dtype, such as float or np.float32, got {shown(dtype)}.")
