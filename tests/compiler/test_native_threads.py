@@ -196,7 +196,13 @@ def test_what_is_shared_depends_on_how_much_there_is_to_do(monkeypatch):
 # -- what goes wrong --------------------------------------------------------------------------------------------------
 
 
-def test_a_lane_that_is_not_added_is_noticed(monkeypatch):
+LARGE = data_of((3, 4, 1), 70_000, float)  # more than an eager step is taken of
+
+
+@pytest.mark.parametrize(
+    ("data", "threads"), [((MANY[:, :2000], np.ones((1, 2000))), 2), (LARGE, None)], ids=["few", "many"]
+)
+def test_a_lane_that_is_not_added_is_noticed(data, threads, monkeypatch):
     lines = Loop.all_lanes
     monkeypatch.setattr(Loop, "all_lanes", lambda loop: [x.replace("lane = 1; ", "lane = 2; ") for x in lines(loop)])
     model = network()
@@ -204,11 +210,8 @@ def test_a_lane_that_is_not_added_is_noticed(monkeypatch):
     with pytest.raises(
         RuntimeError, match=r"the compiled step gave .* for the cost: the same is recorded now as before"
     ):
-        tg.compile(model, LOGITS, sgd(model), backend="native", threads=2)(MANY[:, :2000], np.ones((1, 2000)))
+        tg.compile(model, LOGITS, sgd(model), backend="native", threads=threads)(*data)
     assert all((p.data == before[p.name]).all() for p in model.parameters())
-
-
-LARGE = data_of((3, 4, 1), 70_000, float)  # more than an eager step is taken of
 
 
 @pytest.mark.parametrize("optimizer", ["plain", "adam"])
@@ -220,18 +223,6 @@ def test_c_of_many_examples_is_compared_with_numpys_calls_in_tiles(optimizer, dt
     assert other.plan.native is None
     assert other.bytes < LARGE[0].nbytes, "they need no memory for all examples"
     assert not step._now.turns.known, "nothing was looked into"
-
-
-def test_a_lane_that_is_not_added_is_noticed_of_many_examples_too(monkeypatch):
-    lines = Loop.all_lanes
-    monkeypatch.setattr(Loop, "all_lanes", lambda loop: [x.replace("lane = 1; ", "lane = 2; ") for x in lines(loop)])
-    model = network()
-    before = model.state_dict()
-    with pytest.raises(
-        RuntimeError, match=r"the compiled step gave .* for the cost: the same is recorded now as before"
-    ):
-        tg.compile(model, LOGITS, sgd(model), backend="native")(*LARGE)
-    assert all((p.data == before[p.name]).all() for p in model.parameters())
 
 
 def test_ctrl_c_anywhere_leaves_a_whole_step_or_none_and_no_thread_at_work():
