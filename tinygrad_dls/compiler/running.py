@@ -158,9 +158,11 @@ class Runner:
         names = {**self.common[key], **buffers}
         perform([x for x, apart in zip(routine.setup, double, strict=True) if apart], names)
         native = self.plan.native
-        functions = {} if native is None else native.bound(names, self.workers)
-        if native is not None and (alone := native.alone(routine)):
-            return functions[alone]  # type: ignore[no-any-return]
+        functions: dict[str, Callable[..., float]] = {}
+        if native is not None:
+            functions = native.bound(names, self.workers)
+            if alone := native.alone(routine):
+                return functions[alone]
         # Python remembers in the code of a function where its global names were found: for each buffer its own copy.
         return FunctionType(body.replace(), {**names, **constants, **functions})
 

@@ -134,7 +134,7 @@ class ParameterStore:
         self.is_whole = False  # whether that has all the parts: not before the first step
         self.apart: dict[tuple[int, int], None] = {}  # by region and parameter: what is handed out as a copy
         self.pair = _DoubleBuffer(self.parameters, self._buffer(), self._buffer())
-        for _, _, old in self.pair.rows[0]:
+        for _, _, old in self.pair.rows[0]:  # counted in the same words as in `install`
             self.alone = getrefcount(old) + 1  # of a view that its parameter holds, and nobody else but us
         region = self.pair.buffers[0][0]
         if region.flat.nbytes > LARGE:  # at once, as copies cost nothing beside the rest of the step

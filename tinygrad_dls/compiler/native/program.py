@@ -6,6 +6,7 @@ import ctypes
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -62,7 +63,7 @@ class Native:
         loops = f"{self.shared} loop{'s' if self.shared > 1 else ''}"
         return [f"{threads} thread{'s share' if threads > 1 else ' does'} the {LANES} lanes of {loops}."]
 
-    def bound(self, names: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    def bound(self, names: Mapping[str, Any], threads: int) -> dict[str, Callable[..., float]]:
         """The functions as Python calls them, for the arrays with these names; threads share what has much to do."""
         found: dict[str, Any] = {}
         for name, f in self.functions.items():
@@ -88,12 +89,9 @@ def _in_lanes(loaded: ctypes.CDLL, f: Function, memory: Memory, threads: int) ->
     hold them, and it changes no count of references.
     """
     function = getattr(loaded, f.name)
-    function.argtypes = [ctypes.c_void_p, *[ctypes.py_object] * len(f.arrays), *[ctypes.c_double] * len(f.numbers)]
-    function.argtypes = [*function.argtypes, ctypes.c_int, ctypes.c_int]
-    function.restype = ctypes.c_double
-
-    def call(*arguments: Any) -> Any:
-        return function(memory.ctypes.data, *arguments)
+    types = [*[ctypes.py_object] * len(f.arrays), *[ctypes.c_double] * len(f.numbers), ctypes.c_int, ctypes.c_int]
+    function.argtypes, function.restype = [ctypes.c_void_p, *types], ctypes.c_double
+    call = partial(function, memory.ctypes.data_as(ctypes.c_void_p))  # which holds the memory
 
     def alone(*arguments: Any) -> Any:
         return call(*arguments, -1, LANES + 1)
@@ -161,7 +159,8 @@ def _translated(plan: Plan, other: Callable[[], Plan]) -> Plan:
         cost = result if ends else cost
     plan.whole = _needed(replace(routine, cost=cost or routine.cost), steps, functions)
     texts = [header(fused.dtype), PYTHON, *(f.text for f in functions.values())]
-    plan.native = Native("\n\n".join(texts), functions, fused.dtype, library("\n\n".join(texts)))
+    text = "\n\n".join(texts)
+    plan.native = Native(text, functions, fused.dtype, library(text))
     introduce(plan.native.loaded)
     plan.lines += _told(fused, left, functions)
     return plan
