@@ -40,6 +40,7 @@ def every_loop_is_shared():
     """Every loop is long enough."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fusing, "SHARED", 1)
+        patch.setattr(fusing, "SUM", 0)
         yield
 
 
@@ -250,7 +251,7 @@ import os
 import numpy as np, tinygrad_dls as tg
 from tinygrad_dls.compiler.native import fusing
 
-fusing.SHARED = 1
+fusing.SHARED, fusing.SUM = 1, 0
 f = tg.compile(lambda x: np.sum(np.tanh(x)), backend="native", threads=2)
 x = np.linspace(-1, 2, 3000).reshape(3, 1000)
 whole = f(x)

@@ -19,6 +19,7 @@ from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routi
 from tinygrad_dls.compiler.lowering import copy_of, is_number, sigmoid_of, total
 from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS, TRUTHS
 from tinygrad_dls.compiler.scheduling import sum_in_pairs, total_in_runs
+from tinygrad_dls.compiler.threads import LANES
 from tinygrad_dls.ir.call import Call, getitem, scalar_value, summed_axes
 
 __all__ = ["Form", "Fused", "Operand", "Piece", "buffers_of", "extent", "first_or_new", "reads"]
@@ -32,6 +33,7 @@ CONVERTED = ("b", "i", "u")  # kinds of dtypes of data that loops convert
 # server processor 0.2 ms, or two of them 0.15 ms; starting the second one takes 0.04 ms.
 SHARED = 40_000_000
 UNLOCKED = SHARED // 20  # some 10 us, from which on to let other threads run costs next to nothing
+SUM = 3_000  # what each sum costs a lane, however few its columns are: it starts at zero, and is added to other lanes
 READ, DEAR = 3, 10  # times what a product takes: an entry that comes from memory; one of these functions
 LONG = {np.exp, np.log, np.log1p, np.tanh, np.divide, np.sqrt, sigmoid_of}
 
@@ -139,7 +141,8 @@ class Fused:
                 self._place(x)
         for piece in self.loops:
             work = self._work(piece)
-            piece.shared, piece.is_long = work >= SHARED, work >= UNLOCKED
+            sums = sum(x.out.size for x in piece.instructions if self.forms[x.out].kind == "across")
+            piece.shared, piece.is_long = work >= SHARED + LANES * sums * SUM, work >= UNLOCKED
         self.stored = set(self._stored())
 
     def _ends_with_ones(self, whole: Buffer, rows: Buffer) -> bool:

@@ -51,8 +51,10 @@ class Grouping:
         In order.
     of : dict of Buffer to Group
         By what is made, where.
-    kept : list of Buffer
-        What has a place in the tile.
+    places : dict of Buffer to int
+        What is kept in the tile, and in which of its places.
+    heights : list of int
+        The rows of these places.
     tile : int
         The columns of a tile.
     """
@@ -64,8 +66,9 @@ class Grouping:
         for x in piece.instructions:
             self._place(x)
         self._sink()
-        kept = set(self._shared())
-        self.kept = [x.out for x in piece.instructions if x.out in kept]
+        self.places: dict[Buffer, int] = {}
+        self.heights: list[int] = []
+        self._assign_places()
         self.tile = self._tile()
 
     def shape(self, x: Buffer) -> tuple[int, int]:
@@ -122,7 +125,10 @@ class Grouping:
                 group = self.of[found.base]
                 together = alike(group) and not self._is_cut(y, found) and found.base not in apart
                 first = max(first, self.groups.index(group) + (not together))
-        group = first_or_new(self.groups, first, alike, lambda: Group(rows, kernel))
+        if kernel == "sums":  # nothing in the loop reads these: at once, then, and what they sum is not kept for long
+            self.groups.insert(first, group := Group(rows, kernel))
+        else:
+            group = first_or_new(self.groups, first, alike, lambda: Group(rows, kernel))
         group.instructions.append(x)
         self.of[x.out] = group
 
@@ -156,21 +162,38 @@ class Grouping:
                     users[y].remove(group)
                     users[y].append(other)
 
-    def _shared(self) -> Iterator[Buffer]:
-        for group in self.groups:
+    def _shared(self) -> Iterator[tuple[Buffer, int]]:
+        """What groups keep for others, and the numbers of these, in order."""
+        for i, group in enumerate(self.groups):
             for x in group.instructions:
                 if group.kernel == "product":
-                    yield x.out
+                    yield x.out, i
                 for y in reads(x):
                     found = self.local(y)
                     if found is not None and self.of[found.base] is not group:
-                        yield found.base
+                        yield found.base, i
+
+    def _assign_places(self) -> None:
+        """Give what is kept a place in the tile, which is free again after the last group that reads it."""
+        last = dict(self._shared())
+        busy: list[int] = []  # until when places are
+        for i, group in enumerate(self.groups):
+            for x in group.instructions:
+                if x.out not in last:
+                    continue
+                rows = self.shape(x.out)[0]
+                free = [place for place, height in enumerate(self.heights) if height == rows and busy[place] < i]
+                if not free:
+                    free = [len(busy)]
+                    self.heights.append(rows)
+                    busy.append(i)
+                self.places[x.out], busy[free[0]] = free[0], last[x.out]
 
     def _tile(self) -> int:
         """The columns of a tile: as many as fit into the first level of the cache, or all; a multiple of 64."""
         columns = self.piece.columns
         given = {y.owner: y.size for x in self.piece.instructions for y in reads(x) if self.local(y) is None}
-        rows = sum(self.shape(x)[0] for x in self.kept) + sum(size // columns for size in given.values())
+        rows = sum(self.heights) + sum(size // columns for size in given.values())
         most = max(64, CACHE // max(1, rows * self.fused.dtype.itemsize) // 64 * 64)
         tiles = -(-columns // most)
         return int(-(-columns // tiles // 64) * 64)

@@ -11,7 +11,9 @@ from tinygrad_dls.compiler.instructions import Buffer, Instruction
 from tinygrad_dls.compiler.native.fusing import Operand, Piece, extent
 from tinygrad_dls.compiler.native.grouping import WRITTEN, Group, Grouping
 from tinygrad_dls.compiler.native.operators import EXTREMES, OF_MASKS, OPERATORS, TRUTHS
+from tinygrad_dls.compiler.native.outlining import Block
 from tinygrad_dls.compiler.threads import LANES
+from tinygrad_dls.ir.call import Call
 
 __all__ = ["Loop", "times"]
 
@@ -34,14 +36,12 @@ class Loop:
         self.grouping = Grouping(self.fused, piece)
         self.size, self.of = self.grouping.tile, self.grouping.of
         self.local, self.shape = self.grouping.local, self.grouping.shape
-        self.names = {x: f"v{i}" for i, x in enumerate(self.grouping.kept)}
+        self.names = {x: f"v{place}" for x, place in self.grouping.places.items()}
         self.sums: dict[Buffer, str] = {}  # the arrays in which sums are added up
-        self.blocks: list[str] = []
-        self.spaces: list[str] = []
         self.outside: list[str] = []
         self.after: list[str] = []
         # of the group that is written:
-        self.group, self.rest, self.variables = Group(0), False, 0
+        self.group, self.block, self.rest, self.variables = Group(0), Block(), False, 0
         self.before: list[str] = []
         self.out: list[str] = []
         self.loaded: dict[str, str] = {}  # numbers, by their texts
@@ -53,13 +53,12 @@ class Loop:
         """The loop, and what is declared before it."""
         columns, tile, shared = self.piece.columns, self.size, self.piece.shared
         start, end = ("start", "end") if shared else (0, columns)
-        inner: list[str] = []
-        for group in self.grouping.groups:
-            inner += self.rows(group) if not group.kernel else self.large(group)
+        blocks = [self.rows(group) if not group.kernel else self.large(group) for group in self.grouping.groups]
+        inner = self.f.outlines.lines(blocks, "Size from", "Size n")
         run = max(1, (LONG_RUN if any(group.kernel for group in self.grouping.groups) else RUN) // tile) * tile
-        lines = [f"{{  // {columns} columns, {tile} at a time", *[f"    {line}" for line in self.spaces]]
-        for x, name in self.names.items():
-            lines.append(f"    {_place(self.shape(x)[0] * tile // 8)}F {name}[{self.shape(x)[0] * tile}] ALIGNED;")
+        lines = [f"{{  // {columns} columns, {tile} at a time"]
+        for place, height in enumerate(self.grouping.heights):
+            lines.append(f"    {_place(height * tile // 8)}F v{place}[{height * tile}] ALIGNED;")
         counts = [(name, self.count(x)) for x, name in self.sums.items()]
         if shared:
             lines += self.lane()
@@ -80,12 +79,12 @@ class Loop:
         lines += [f"        {line}" for line in inner]
         lines.append("    }")
         if counts:
-            lines += [f"    for (int i = 0; i < {n}; i++) t{name}[i] += total({name}[i]);" for name, n in counts]
+            lines += [f"    add_totals(t{name}, {name}, {n});" for name, n in counts]
             lines.append("    }")
         if shared:
             lines += self.all_lanes()
-        for x, name in self.sums.items():
-            lines += [f"    {line}" for line in self.keep(x, name)]
+        kept = [self.keep(x, name) for x, name in self.sums.items()]
+        lines += [f"    {line}" for line in self.f.outlines.lines(kept)]
         lines.append("}")
         return [*self.outside, *lines, *self.after]
 
@@ -131,23 +130,44 @@ class Loop:
         """How many sums there are."""
         return max(1, x.size)
 
-    def keep(self, x: Buffer, name: str) -> list[str]:
+    def keep(self, x: Buffer, name: str) -> Block:
         """Lines that put sums where they belong."""
+        self.block = Block()
         if not x.shape:
             number = self.f.new("s")
             self.outside.append(f"F {number};")
             self.after += self.f.keep_number(x, number)
-            return [f"{number} = (F)t{name}[0];"]
-        at, r, c = self.f.memory(x)
+            self.block.lines = [f"{number} = (F)t{name}[0];"]
+            return self.block
+        at, r, c = self.memory(x, written=True)
         rows, columns = extent(x)
-        return [
+        t = self.block.mark("const double *", f"t{name}")
+        self.block.lines = [
             f"for (Size r = 0; r < {rows}; r++)",
-            f"    for (Size c = 0; c < {columns}; c++) {at}[r * {r} + c * {c}] = (F)t{name}[r * {columns} + c];",
+            f"    for (Size c = 0; c < {columns}; c++) {at}[r * {r} + c * {c}] = (F){t}[r * {columns} + c];",
         ]
+        return self.block
 
-    def rows(self, group: Group) -> list[str]:
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def memory(self, x: Buffer, *, written: bool = False) -> tuple[str, Any, Any]:
+        """The first entry's address, and the strides of rows and columns, as the lines of a group name them."""
+        at, *strides = self.f.memory(x)
+        r, c = (self.block.mark("Size ", n) if isinstance(n, str) else n for n in strides)
+        return self.block.mark(f"{'' if written else 'const '}{self.f.ctype(x)} *", at), r, c
+
+    def kept(self, x: Buffer) -> str:
+        """The place in the tile of what other groups need."""
+        return self.block.mark("F *", self.names[x])
+
+    def number(self, x: Any) -> str:
+        """A number, as the lines of a group name it."""
+        text = self.f.number_of(x)
+        return text if not isinstance(x, Call) or x in self.fused.numbers else self.block.mark("F ", text)
+
+    def rows(self, group: Group) -> Block:
         """A group in which all is written out for a row and a vector of columns."""
-        self.group, self.before, self.loaded, self.added = group, [], {}, {}
+        self.group, self.block, self.before, self.loaded, self.added = group, Block(), [], {}, {}
         full = self.body(False)
         rest = self.body(True) if self.piece.columns % 16 else []
         lines = [f"for (Size r = 0; r < {group.rows}; r++) {{" if group.rows > 1 else "{"]
@@ -165,7 +185,8 @@ class Loop:
             lines += [f"        {line}" for line in rest]
             lines.append("    }")
         lines += [f"    {place} = {name};" for name, place in self.added.items()]
-        return [*lines, "}"]
+        self.block.lines = [*lines, "}"]
+        return self.block
 
     def body(self, rest: bool) -> list[str]:
         """What is done with a vector of columns: a whole one, or the rest that is left of a row."""
@@ -194,7 +215,7 @@ class Loop:
         if operand is not None and not operand.base.shape:
             x = operand.base
         if not isinstance(x, Buffer) or x in self.fused.numbers or not x.shape:
-            return f"all({self.f.number_of(x)})"
+            return f"all({self.number(x)})"
         height, width = self.shape(x)
         if height == 1:
             row = 0
@@ -204,11 +225,11 @@ class Loop:
                 return "all(1)"
             if self.of[found.base] is self.group:
                 return self.value[found.base]
-            where = f"{self.names[found.base]} + {_index(row, found.first)} * {self.size} + j"
+            where = f"{self.kept(found.base)} + {_index(row, found.first)} * {self.size} + j"
             return self.loaded_vector(where, f"load({where})", found.base.dtype == bool)
         if operand is not None and operand.ones and row == height - 1:
             return "all(1)"
-        at, r, c = self.f.memory(x)
+        at, r, c = self.memory(x)
         r, c = (c, r) if self.piece.line else (r, c)
         k = "k" if self.rest else "L"
         if x.dtype == bool and x in self.f.where:
@@ -241,14 +262,14 @@ class Loop:
         mask = x.out.dtype == bool
         self.value[x.out] = name = self.emit(text, "I" if mask else "V")
         if x.out in self.names:
-            self.out.append(f"store({self.names[x.out]} + r * {self.size} + j, {f'(V){name}' if mask else name});")
+            self.out.append(f"store({self.kept(x.out)} + r * {self.size} + j, {f'(V){name}' if mask else name});")
         self.out += self.leave(x.out, name)
 
     def leave(self, x: Buffer, name: str) -> list[str]:
         """Lines that store what others read in memory."""
         if x not in self.fused.stored:
             return []
-        at, r, c = self.f.memory(x)
+        at, r, c = self.memory(x, written=True)
         r, c = (c, r) if self.piece.line else (r, c)
         where = f"{at} + r * {r} + (from + j) * {c}"
         if x.dtype == bool:
@@ -274,7 +295,7 @@ class Loop:
 
     def weights(self, a: Buffer) -> tuple[str, Any, Any]:
         """Where the weights of a product are, by rows."""
-        at, r, c = self.f.memory(a)
+        at, r, c = self.memory(a)
         return (at, 0, c) if len(a.shape) == 1 else (at, r, c)
 
     def product(self, x: Instruction) -> None:
@@ -323,42 +344,46 @@ class Loop:
     def add(self, name: str, text: str, place: str) -> None:
         """Add a vector to the sum in a place."""
         variable = f"a{len(self.added)}"
-        self.added[variable] = f"{name}[{place}]"
+        self.added[variable] = f"{self.block.mark('V *', name)}[{place}]"
         self.out.append(f"{variable} += first({text}, k);" if self.rest else f"{variable} += {text};")
 
     # -- what is large ------------------------------------------------------------------------------------------------
 
-    def block(self, x: Buffer, zeros: bool = False) -> tuple[str, Any, int, bool, list[str]]:
+    def operand(self, x: Buffer, zeros: bool = False) -> tuple[str, Any, int, bool, list[str]]:
         """The rows of an operand in this tile: address, step, their number, whether ones follow; and lines before."""
         found = self.local(x) or self.fused.operand(x) or Operand(x)
         rows = self.shape(x)[0] - found.ones
         if self.local(x) is not None:
-            at = f"{self.names[found.base]} + {found.first} * {self.size}"
+            at = f"{self.kept(found.base)} + {found.first} * {self.size}"
             return at, self.size, rows, found.ones, [f"clear({at}, {rows}, {self.size}, n);"] if zeros else []
-        at, r, c = self.f.memory(x)
-        name = f"b{len(self.blocks)}"
-        self.blocks.append(name)
-        self.spaces.append(f"static __thread F {name}_space[{rows * self.size}] ALIGNED;")
+        at, r, c = self.memory(x)
+        self.variables += 1
+        name = f"b{self.variables}"
         given = f"{at} + from * {c}, {r}, {c}, {rows}, n, {self.size}, {name}_space, &{name}_r"
-        lines = [f"Size {name}_r; const F *{name} = padded({given});"]
+        lines = [
+            f"static __thread F {name}_space[{rows * self.size}] ALIGNED;",
+            f"Size {name}_r; const F *{name} = padded({given});",
+        ]
         return name, f"{name}_r", rows, found.ones, lines
 
-    def large(self, group: Group) -> list[str]:
+    def large(self, group: Group) -> Block:
         """The call of a kernel."""
         (x,) = group.instructions
+        self.block, self.variables = Block(), 0
         lines = self.large_product(x) if group.kernel == "product" else self.large_sums(x)
-        return ["{", *[f"    {line}" for line in lines], "}"]
+        self.block.lines = ["{", *[f"    {line}" for line in lines], "}"]
+        return self.block
 
     def large_product(self, x: Instruction) -> list[str]:
         """A product that a kernel computes."""
         a, b = x.call.args
         at, r, c = self.weights(a)
-        of, step, inner, ones, lines = self.block(b)
+        of, step, inner, ones, lines = self.operand(b)
         bias = f"{at} + {times(inner, c)}" if ones else "0"
-        rows, name = extent(a)[0], self.names[x.out]
+        rows, name = extent(a)[0], self.kept(x.out)
         lines.append(f"product({name}, {self.size}, {at}, {r}, {c}, {bias}, {of}, {step}, {rows}, {inner}, n);")
         if x.out in self.fused.stored:
-            to, r, _ = self.f.memory(x.out)
+            to, r, _ = self.memory(x.out, written=True)
             row = f"memcpy({to} + r * {r} + from, {name} + r * {self.size}, n * sizeof(F));"
             lines.append(f"for (Size r = 0; r < {rows}; r++) {row}")
         return lines
@@ -367,11 +392,11 @@ class Loop:
         """Sums of products that a kernel computes."""
         first, second, _ = self.grouping.factors(x)
         name = self.sums.setdefault(x.out, f"c{len(self.sums)}")
-        a, a_step, rows, _, lines = self.block(first, zeros=True)
-        b, b_step, inner, ones, more = self.block(second, zeros=True)
+        a, a_step, rows, _, lines = self.operand(first, zeros=True)
+        b, b_step, inner, ones, more = self.operand(second, zeros=True)
         lines = lines + more
         width = inner + ones
-        to = name if self.as_vectors(x.out) else f"t{name}"
+        to = self.block.mark("V *", name) if self.as_vectors(x.out) else self.block.mark("double *", f"t{name}")
         lines.append(f"sums({to}, {width}, {a}, {a_step}, {b}, {b_step}, {rows}, {inner}, {int(ones)}, n);")
         return lines
 

@@ -16,6 +16,7 @@ from tinygrad_dls.compiler.native.calling import entry
 from tinygrad_dls.compiler.native.fusing import Fused, Piece, buffers_of, extent, reads
 from tinygrad_dls.compiler.native.loops import Loop, times
 from tinygrad_dls.compiler.native.operators import OPERATORS
+from tinygrad_dls.compiler.native.outlining import Outlines
 from tinygrad_dls.compiler.threads import LANES
 from tinygrad_dls.ir.call import Call, scalar_value
 
@@ -63,12 +64,14 @@ class Function:
         self.numbers: list[Any] = []
         self.shared = pieces[0].shared
         self.sums = 0
+        self.outlines = Outlines(name)
         self.known: dict[Call, str] = {}  # numbers of this function
         self.count = 0
         self.own = {x.out for piece in pieces for x in piece.instructions}
         body = [line for piece in pieces for line in (self.loop(piece) if piece.columns else self.of_numbers(piece))]
         returned = self.exactly(result) if result is not None else "0"
-        self.text = "\n".join(self.signature() + [f"    {line}" for line in body] + [f"    return {returned};", "}"])
+        own = [*self.signature(), *(f"    {line}" for line in body), f"    return {returned};", "}"]
+        self.text = "\n".join([*self.outlines.texts(), *own])
         if not self.shared:
             unlocked = any(piece.is_long for piece in pieces)
             self.text += "\n" + entry(name, len(self.arrays), len(self.numbers), unlocked=unlocked)

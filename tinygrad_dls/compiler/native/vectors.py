@@ -68,6 +68,8 @@ typedef {N} N;
 typedef F V __attribute__((vector_size(BYTES)));
 typedef N I __attribute__((vector_size(BYTES)));
 typedef {M} W __attribute__((vector_size(BYTES)));
+typedef F H __attribute__((vector_size(BYTES / 2)));
+typedef double D __attribute__((vector_size(4 * L)));
 typedef F U __attribute__((vector_size(BYTES), aligned(sizeof(F)), may_alias));
 #define ALIGNED __attribute__((aligned(64)))
 #define BIAS {bias}
@@ -103,6 +105,14 @@ INLINE double total(V x) {{
   double s[L]; for (int i = 0; i < L; i++) s[i] = x[i];
   for (int k = L / 2; k; k /= 2) for (int i = 0; i < k; i++) s[i] += s[i + k];
   return s[0];
+}}
+static __attribute__((noinline)) void add_totals(double *t, const V *x, Size n) {{
+  for (Size i = 0; i < n; i++) {{  // by halves of vectors, in the same order: one after another, these are faster
+    H one, other; memcpy(&one, x + i, sizeof one); memcpy(&other, (const char *)(x + i) + sizeof one, sizeof other);
+    D s = __builtin_convertvector(one, D) + __builtin_convertvector(other, D);
+    for (int k = L / 4; k; k /= 2) for (int j = 0; j < k; j++) s[j] += s[j + k];
+    t[i] += s[0];
+  }}
 }}
 INLINE I mask_from(const unsigned char *p, Size step, int n) {{
   I x = {{}}; for (int i = 0; i < n; i++) x[i] = p[i * step] ? -1 : 0; return x;
