@@ -12,7 +12,7 @@ from tinygrad_dls.compiler.augmenting import append_bias
 from tinygrad_dls.compiler.draft import Block, BufferAssignment, Draft, Flat
 from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, buffer
 from tinygrad_dls.compiler.liveness import is_elementwise
-from tinygrad_dls.compiler.lowering import copy_of, is_number
+from tinygrad_dls.compiler.lowering import copied, copy_of, is_number
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import Call, getitem, is_call, toposort
 from tinygrad_dls.ir.functions import MATRIX, row_of
@@ -143,7 +143,7 @@ def _keep(buffers: BufferAssignment, draft: Draft) -> None:
     rest = draft.outputs[1 + len(draft.parameters) + len(draft.state) :]
     own = dict(zip((p.name for p in draft.parameters), rest[: draft.gradients], strict=False))
     found = [own[name] for name in draft.layout.names if own] + rest[draft.gradients :]
-    buffers.kept = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in found]
+    buffers.kept = [copied(call) for call in found]
     if found:
         buffers.scratch.clear()  # no gradient is written over
 
@@ -153,7 +153,7 @@ def _write(buffers: BufferAssignment, call: Call, out: Buffer) -> Call:
     able = is_elementwise(call) or (row_of(call.function).kind is MATRIX and out.contiguous)
     known = call in buffers.output_buffers or call in buffers.arrays or call in buffers.arguments
     if not able or known or is_number(call):
-        call = Call(copy_of, (call,), {}, call.shape, call.dtype)
+        call = copied(call)
     buffers.output_buffers[call] = out
     return call
 

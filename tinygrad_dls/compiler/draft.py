@@ -5,6 +5,7 @@ A pass is a function: a draft in, a draft and a line for `explain` out. Passes n
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -53,9 +54,17 @@ class Block:
         return "".join(self.members)
 
     @property
+    def parts(self) -> list[tuple[tuple[int, ...], Any]]:
+        """The shape of each member, and its index in the block."""
+        if len(self.members) == 1:
+            return [(self.shape, ...)]
+        rows, columns = self.shape
+        return [((rows, columns - 1), np.s_[:, :-1]), ((rows, 1), np.s_[:, -1:])]
+
+    @property
     def stop(self) -> int:
         """Where the next one starts."""
-        return self.start + int(np.prod(self.shape, dtype=int))
+        return self.start + math.prod(self.shape)
 
 
 @dataclass(frozen=True)
@@ -86,8 +95,7 @@ class Layout:
         found: dict[str, Array] = {}
         for block in self.blocks:
             whole = flat[block.start : block.stop].reshape(block.shape)
-            parts = [whole] if len(block.members) == 1 else [whole[:, :-1], whole[:, -1:]]
-            found.update(zip(block.members, parts, strict=True))
+            found.update({name: whole[index] for name, (_, index) in zip(block.members, block.parts, strict=True)})
         return found
 
 
@@ -183,14 +191,12 @@ class BufferAssignment:
         return self.view(name, Call(span, (flat, start, shape), {}, shape, flat.dtype))
 
     def members(self, block: Block, whole: Buffer, names: Sequence[str]) -> list[Buffer]:
-        """The members of a block: all of it; or by these names the weights, and the biases in the last column."""
+        """The members of a block: all of it; or by these names the weights, and the biases."""
         if len(block.members) == 1:
             return [whole]
-        rows, columns = block.shape
-        parts = ((rows, columns - 1), slice(None, -1)), ((rows, 1), slice(-1, None))
         return [
-            self.view(name, Call(getitem, (whole, (slice(None), index)), {}, shape, whole.dtype))
-            for name, (shape, index) in zip(names, parts, strict=True)
+            self.view(name, Call(getitem, (whole, index), {}, shape, whole.dtype))
+            for name, (shape, index) in zip(names, block.parts, strict=True)
         ]
 
 

@@ -166,10 +166,7 @@ class Routine:
 
 def span(array: Array, start: int, shape: tuple[int, ...]) -> Array:
     """A run of entries of a flat array, as an array of this shape."""
-    size = 1
-    for n in shape:
-        size *= n
-    return array[start : start + size].reshape(shape)
+    return array[start : start + math.prod(shape)].reshape(shape)
 
 
 def buffer(name: str, shape: tuple[int, ...], dtype: Any, memory: Place = Place.NEW, **other: Any) -> Buffer:

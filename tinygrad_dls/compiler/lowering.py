@@ -19,7 +19,7 @@ from tinygrad_dls.ir.functions import add, clipped_sigmoid, row_of, shared_softm
 from tinygrad_dls.ir.rewrite import Identity, Pair, Rule, named, rewrite, rewrite_beside
 from tinygrad_dls.ir.rules import floats
 
-__all__ = ["FLOATS", "copy_of", "is_number", "lower", "sigmoid_of", "total"]
+__all__ = ["FLOATS", "copied", "copy_of", "is_number", "lower", "sigmoid_of", "total"]
 
 FLOATS = (np.dtype("f4"), np.dtype("f8"))
 
@@ -55,6 +55,11 @@ def total(x: Array, y: Array) -> Any:
 def copy_of(x: Any) -> Any:
     """Copy the numbers into another array."""
     return x.copy()
+
+
+def copied(x: Call) -> Call:
+    """The call for a copy of a result."""
+    return like(x, copy_of, x)
 
 
 # -- rules: one call, in terms of cheaper ones ------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from tinygrad_dls.compiler.augmenting import augment
 from tinygrad_dls.compiler.buffers import assign_buffers, lay_over_gradients, results_of, with_sums
 from tinygrad_dls.compiler.draft import BufferAssignment, Draft, Layout, Pass, run_passes
 from tinygrad_dls.compiler.instructions import Place, Routine, buffer
-from tinygrad_dls.compiler.lowering import copy_of, lower
+from tinygrad_dls.compiler.lowering import copied, lower
 from tinygrad_dls.compiler.scaling import delay_scaling
 from tinygrad_dls.compiler.scheduling import Scheduler
 from tinygrad_dls.compiler.tiling import SHARED, TOO_FEW, find_batch_axes, width, worthwhile
@@ -120,9 +120,8 @@ def plan(
     native : bool
         Whether it is for C: then no result shares memory with another, and there are no tiles.
     """
-    draft = draft_of(step, alike=alike, gradients=gradients)
+    draft = draft_of(step, alike=alike, gradients=gradients, native=native)
     draft.lines.append(f"{draft.calls} NumPy calls were recorded: forward, backward and update.")
-    draft.native = native
     draft = run_passes(draft, PASSES)
     buffers = draft.buffers
     counts = len(set(buffers.counts.values()))
@@ -138,13 +137,12 @@ def plan(
     )
     if native:
         buffers.scratch.clear()
-        draft.lines[:] = [line for line in draft.lines if not line.startswith("Not tiled")]
     elif m is not None and not draft.axes.reason:
         _tile(result, draft, m, tile)
     if not result.tiles:
         if draft.flat is not None and not buffers.kept and not native:
             lay_over_gradients(buffers, draft.flat)
-        result.whole = _last("step", draft, buffers, m, again=not native)
+        result.whole = _last("step", draft, buffers, m)
         result.lines.append(f"{len(result.whole.steps)} {'' if native else 'NumPy '}calls a step.")
     return _with_constants(result)
 
@@ -154,7 +152,7 @@ def plan_function(outputs: Sequence[Call], arguments: Mapping[Call, str], *, nat
     draft = Draft(list(outputs), list(arguments), native=native)
     draft.lines.append(f"{draft.calls} NumPy calls were recorded.")
     draft = run_passes(draft, (lower, delay_scaling))
-    results = [Call(copy_of, (call,), {}, call.shape, call.dtype) for call in draft.outputs]
+    results = [copied(call) for call in draft.outputs]
     scheduler = Scheduler(BufferAssignment(arguments=dict(arguments)), again=not native)
     whole = scheduler.routine("function", results, results)
     draft.lines.append(f"{len(whole.steps)} {'' if native else 'NumPy '}calls.")
@@ -168,7 +166,7 @@ def _with_constants(plan: Plan) -> Plan:
     return plan
 
 
-def draft_of(step: Program, *, alike: bool = True, gradients: bool = False) -> Draft:
+def draft_of(step: Program, *, alike: bool = True, gradients: bool = False, native: bool = False) -> Draft:
     """A recorded step before the passes."""
     count = len(step.update) - len(step.state)  # of the parameters, whose new values come first
     updated = {name for name, _ in step.update[:count]}
@@ -179,15 +177,15 @@ def draft_of(step: Program, *, alike: bool = True, gradients: bool = False) -> D
     asked = [seen[f"d{p.name}"] for p in parameters] if gradients else []
     outputs = [*outputs[: len(outputs) - len(moved)], *asked, *moved]
     m, length = step.trace.m, step.trace.length
-    return Draft(outputs, step.data, others, parameters, step.state, len(asked), m, length, alike)
+    return Draft(outputs, step.data, others, parameters, step.state, len(asked), m, length, alike, native)
 
 
-def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None, again: bool = True) -> Routine:
+def _last(name: str, draft: Draft, buffers: BufferAssignment, m: int | None) -> Routine:
     """The routine that ends with the update."""
     rate = buffer("learning_rate", (), float, Place.GIVEN)
     returned = [*buffers.new_counts, *buffers.kept]
     wanted = [*results_of(draft), *returned]
-    scheduler = Scheduler(buffers, draft.examples, m, notes=draft.notes, again=again)
+    scheduler = Scheduler(buffers, draft.examples, m, notes=draft.notes, again=not draft.native)
     return scheduler.routine(name, wanted, returned, draft.cost, [rate, *buffers.counts.values()])
 
 

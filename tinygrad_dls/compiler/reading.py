@@ -1,7 +1,7 @@
 """What code reads, and what can be watched of it.
 
 Two questions are answered here, without running anything. `read_by` says what a function takes from around it: the
-names in its code. `watched` says what of an object to compare, to tell later whether it has changed, and what to look
+names in its code. `view` says what of an object to compare, to tell later whether it has changed, and what to look
 into; it is one table of the kinds of objects that Python programs keep numbers in. What is of no kind in the table, and
 hides its state from Python, cannot be watched.
 """

@@ -17,7 +17,7 @@ from tinygrad_dls.compiler.buffers import USED, unscaled_cost
 from tinygrad_dls.compiler.draft import BufferAssignment
 from tinygrad_dls.compiler.instructions import Buffer, Instruction, Place, Routine, buffer, span, takes_out, view_of
 from tinygrad_dls.compiler.liveness import Liveness, assign_slots
-from tinygrad_dls.compiler.lowering import FLOATS, copy_of, is_number, total
+from tinygrad_dls.compiler.lowering import FLOATS, copied, copy_of, is_number, total
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.ir.call import (
@@ -295,7 +295,7 @@ class Scheduler:
         if isinstance(f, np.ufunc) or row_of(f).is_new or f is copy_of or call in self.outputs:
             return made
         seen = self.do(made, self.new("view", made.shape, made.dtype))  # perhaps of memory that is used again
-        return Call(copy_of, (seen,), {}, made.shape, made.dtype)
+        return copied(seen)
 
     def total(self, call: Call, x: Call, y: Call) -> Call:
         """The sum of products of entries, or of the entries of x if y are ones."""

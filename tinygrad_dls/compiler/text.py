@@ -1,7 +1,8 @@
-"""The text of a routine: its instructions as Python, the only language that there is a printer for."""
+"""The text of a routine: its instructions as Python."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -111,8 +112,7 @@ class _InstructionPrinter(PythonPrinter):
         """A function, or a method of arrays."""
         if x.function is span:
             array, start, shape = x.args
-            stop = start + int(np.prod(shape, dtype=int))
-            return Written(f"{self.within(array)}[{start}:{stop}].reshape({shape})")
+            return Written(f"{self.within(array)}[{start}:{start + math.prod(shape)}].reshape({shape})")
         if x.function is copy_of:
             return Written(f"{self.within(x.args[0], ATOM)}.copy()")
         if x.function is total:

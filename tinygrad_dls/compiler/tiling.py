@@ -45,7 +45,7 @@ def find_batch_axes(draft: Draft) -> tuple[Draft, str]:
         found.reason = found.reason or "the examples are not the columns of all data"
     if any(call.dtype != draft.layout.dtype for call in found.sums):
         found.reason = found.reason or "sums over the examples are not of the parameters' dtype"
-    return replace(draft, axes=found), f"Not tiled: {found.reason}." if found.reason else ""
+    return replace(draft, axes=found), f"Not tiled: {found.reason}." if found.reason and not draft.native else ""
 
 
 def _batch_axes(outputs: Sequence[Call], m: int | None, plain: Collection[Call] = ()) -> BatchAxes:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinygrad_dls.compiler.draft import Block, Draft, Flat, Layout, Update
 from tinygrad_dls.compiler.liveness import is_elementwise
-from tinygrad_dls.compiler.lowering import copy_of, is_number
+from tinygrad_dls.compiler.lowering import copied, is_number
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.ir.call import Call, fits, key, toposort, with_arguments
 from tinygrad_dls.ir.functions import row_of
@@ -80,7 +80,7 @@ def _update(p: Call, own: Sequence[Call], kept_flat: Sequence[int], new: dict[Ca
 
 def _of_its_own(new: Call) -> Call:
     """A part of the state that is given back: numbers are new each time, and arrays are copied out of our memory."""
-    return Call(copy_of, (new,), {}, new.shape, new.dtype) if new.shape else new
+    return copied(new) if new.shape else new
 
 
 # -- one update for all -----------------------------------------------------------------------------------------------
