@@ -19,13 +19,13 @@ from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from tinygrad_dls.compiler.reading import MISSING, NUMBERS
+from tinygrad_dls.compiler.reading import MISSING, NUMBERS, nothing
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.inplace import fingerprint
 from tinygrad_dls.engine.tensor import Tensor
 
 __all__ = [
-    "ENTRIES", "CapturedState", "alike", "contents_of", "from_outside", "nothing", "put_entries", "put_in_cell",
+    "ENTRIES", "CapturedState", "alike", "contents_of", "from_outside", "put_entries", "put_in_cell",
     "put_in_order", "put_item", "unwatchable",
 ]  # fmt: skip
 
@@ -45,10 +45,6 @@ def alike(x: Any, y: Any) -> bool:
     if type(x) is type(y) and isinstance(x, (list, tuple)):
         return len(x) == len(y) and all(map(alike, x, y))
     return equal(x, y)
-
-
-def nothing(before: Any) -> None:
-    """Put nothing back: no recording changes that, or what it stands in is put back."""
 
 
 class Watched:

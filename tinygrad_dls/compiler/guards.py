@@ -35,7 +35,6 @@ from tinygrad_dls.compiler.captured import (
     alike,
     contents_of,
     from_outside,
-    nothing,
     put_entries,
     put_in_cell,
     put_in_order,
@@ -46,6 +45,7 @@ from tinygrad_dls.compiler.reading import (
     MISSING,
     NUMBERS,
     PACKAGE,
+    Code,
     home_of,
     is_data,
     is_library,
@@ -53,6 +53,7 @@ from tinygrad_dls.compiler.reading import (
     is_ours,
     is_written,
     loaded,
+    nothing,
     read_by,
     reads_the_world,
     restore,
@@ -185,6 +186,14 @@ class Dependencies(CapturedState):
     def _wait(self, name: str, named: bool, *found: Any) -> None:
         self._waiting += [(x, name, named) for x in found]
 
+    def _follow(self, name: str, get: Callable[[], Any], put: Callable[[Any], Any], named: bool = True) -> None:
+        """Watch something, and look into what it is."""
+        self._wait(name, named, self._watch(name, get, put))
+
+    def _follow_attribute(self, name: str, x: Any, attribute: str, named: bool = True) -> None:
+        """The same of an attribute."""
+        self._follow(name, partial(getattr, x, attribute, MISSING), partial(setattr, x, attribute), named)
+
     def _array(self, x: Any, name: str) -> None:
         if not x.dtype.hasobject:
             self._watch_array(name, x)
@@ -314,7 +323,23 @@ class Dependencies(CapturedState):
                 "with names that do not stand in its code. Write their names, or pass them as arguments."
             )
         for variable, cell in cells:
-            self._wait(variable, True, self._watch(variable, partial(contents_of, cell), partial(put_in_cell, cell)))
+            self._follow(variable, partial(contents_of, cell), partial(put_in_cell, cell))
+        self._variables(f, code)
+        if code.words & _OF_COMMAND_LINES:
+            self._follow_attribute("sys.argv", sys, "argv")
+        for imported in sorted(code.imports):
+            self._imported(imported)
+        for part in ("__defaults__", "__kwdefaults__"):
+            if getattr(f, part):
+                self._follow_attribute(f"the defaults of {f.__name__}", f, part)
+        if vars(f) or code.words & _OF_ALL:
+            self._objects.append((f, set(), name))
+        self._words |= code.words
+        self._reflects |= code.reflects
+        self._draws |= any("random" in name for name in (*code.words, *code.imports, *code.names, *code.of_libraries))
+
+    def _variables(self, f: FunctionType, code: Code) -> None:
+        """The global variables that a function reads, Python's own names, and what it reads of libraries."""
         for used in sorted(code.names & f.__globals__.keys()):
             if is_library_module(f.__globals__[used]) and not code.reflects:  # of which it is known what is read
                 self._watch(used, partial(f.__globals__.get, used, MISSING), partial(put_item, f.__globals__, used))
@@ -332,19 +357,6 @@ class Dependencies(CapturedState):
             elif isinstance(found, FunctionType) and is_ours(found):  # where this package is installed
                 module, _, path = used.partition(".")
                 self._replaceable(f.__globals__[module], path)
-        if code.words & _OF_COMMAND_LINES:
-            self._wait("sys.argv", True, self._watch("sys.argv", lambda: sys.argv, partial(setattr, sys, "argv")))
-        for imported in sorted(code.imports):
-            self._imported(imported)
-        for part in ("__defaults__", "__kwdefaults__"):
-            if getattr(f, part):
-                what = f"the defaults of {f.__name__}"
-                self._wait(what, True, self._watch(what, partial(getattr, f, part), partial(setattr, f, part)))
-        if vars(f) or code.words & _OF_ALL:
-            self._objects.append((f, set(), name))
-        self._words |= code.words
-        self._reflects |= code.reflects
-        self._draws |= any("random" in name for name in (*code.words, *code.imports, *code.names, *code.of_libraries))
 
     def _imported(self, module: str) -> None:
         """A module that a function imports when it runs."""
@@ -362,11 +374,8 @@ class Dependencies(CapturedState):
                 self._of_module(x, word)
             return
         if isinstance(x, Tensor) and word in ("name", "grad"):
-            if word == "name":
-                self._watch(f"{name}.{word}", partial(getattr, x, word), partial(setattr, x, word))
-            elif id(x) not in self._own:  # gradients of parameters are what a step computes
-                found = self._watch(f"{name}.{word}", partial(getattr, x, "_grad"), partial(setattr, x, "_grad"))
-                self._wait(f"{name}.{word}", True, found)
+            if word == "name" or id(x) not in self._own:  # gradients of parameters are what a step computes
+                self._follow_attribute(f"{name}.{word}", x, "_grad" if word == "grad" else word)
             return
         kind = x if isinstance(x, type) else type(x)
         shown = f"{name if isinstance(x, FunctionType) else kind.__name__}.{word}"
@@ -380,16 +389,14 @@ class Dependencies(CapturedState):
             self._watch(shown, x.__subclasses__, nothing, alike)
         if word in _OF_ALL:
             for y in [x] if x is kind or not self._yours(kind) else [x, kind]:
-                put = partial(setattr, y, word)
-                self._wait(shown, False, self._watch(shown, partial(getattr, y, word, MISSING), put))
+                self._follow_attribute(shown, y, word, named=False)
         if known and word in own:
             self._entry(own, word, shown)
         for base in (*kind.__mro__, *(inspect.getmro(type(x)) if isinstance(x, type) else ())):
             if word in vars(base) and self._yours(base):
                 if isinstance(vars(base)[word], MemberDescriptorType):  # of __slots__
                     if not isinstance(x, type):
-                        put = partial(setattr, x, word)
-                        self._wait(shown, True, self._watch(shown, partial(getattr, x, word, MISSING), put))
+                        self._follow_attribute(shown, x, word)
                     continue
                 self._entry(vars(base), word, shown, partial(setattr, base, word))
                 if known and word not in own:
@@ -407,8 +414,7 @@ class Dependencies(CapturedState):
             self._replaceable(module, word)
 
     def _entry(self, place: Any, key: str, name: str, put: Callable[[Any], Any] | None = None) -> None:
-        value = self._watch(name, partial(place.get, key, MISSING), put or partial(put_item, place, key))
-        self._wait(name, True, value)
+        self._follow(name, partial(place.get, key, MISSING), put or partial(put_item, place, key))
 
 
 _BY_ATTRIBUTE = (type, ModuleType, Module, FunctionType, Tensor, np.ndarray)  # never all of them, whoever reflects

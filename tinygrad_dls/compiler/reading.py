@@ -29,7 +29,7 @@ import numpy as np
 
 __all__ = [
     "MISSING", "NUMBERS", "PACKAGE", "Code", "View", "home_of", "is_data", "is_library", "is_library_module", "is_ours",
-    "is_written", "loaded", "read_by", "reads_the_world", "restore", "state", "view", "words_in",
+    "is_written", "loaded", "nothing", "read_by", "reads_the_world", "restore", "state", "view", "words_in",
 ]  # fmt: skip
 
 MISSING = object()
@@ -205,7 +205,7 @@ def view(x: Any) -> View | None:
     if isinstance(x, types.BuiltinMethodType) and isinstance(x.__self__, (types.ModuleType, type(None))):
         return None
     if isinstance(x, (dict, types.MappingProxyType)):
-        put = _nothing if isinstance(x, types.MappingProxyType) else _refilled(x, x.update)
+        put = nothing if isinstance(x, types.MappingProxyType) else _refilled(x, x.update)
         within = [(_word(key), item) for key, item in list(x.items())]
         if isinstance(x, defaultdict):
             return View(lambda: [*x.items(), x.default_factory], put, [*within, ("", x.default_factory)])
@@ -215,7 +215,7 @@ def view(x: Any) -> View | None:
     if isinstance(x, set):
         return View(lambda: sorted(map(id, x)), _refilled(x, x.update), [("", item) for item in list(x)])
     if isinstance(x, (tuple, frozenset)):
-        return View(tuple, _nothing, [("", item) for item in x])
+        return View(tuple, nothing, [("", item) for item in x])
     if isinstance(x, loaded("array.array")):
         return View(x.tobytes, lambda before: x.__setitem__(slice(None), type(x)(x.typecode, before)), [])
     if isinstance(x, contextvars.ContextVar):
@@ -223,15 +223,15 @@ def view(x: Any) -> View | None:
     if isinstance(x, loaded("_thread._local")):
         return View(lambda: list(vars(x).items()), _refilled(vars(x), vars(x).update), list(vars(x).items()))
     if isinstance(x, weakref.ref):
-        return View(x, _nothing, [("", x())])
+        return View(x, nothing, [("", x())])
     if isinstance(x, (types.BuiltinMethodType, types.MethodWrapperType)):
-        return View(tuple, _nothing, [("", x.__self__)])
+        return View(tuple, nothing, [("", x.__self__)])
     if isinstance(x, (operator.attrgetter, operator.methodcaller)):
         return None
     if isinstance(x, partialmethod):
-        return View(tuple, _nothing, [("", x.func), ("", x.args), ("", x.keywords)])
+        return View(tuple, nothing, [("", x.func), ("", x.args), ("", x.keywords)])
     if isinstance(x, _CACHED):
-        return View(tuple, _nothing, [("", x.__wrapped__)])
+        return View(tuple, nothing, [("", x.__wrapped__)])
     if (bytes_of := _buffer(x)) is not None:
         return View(bytes_of, _written(x), [])
     if hides_its_state(type(x)):  # type: ignore[arg-type]  # classes are hashable
@@ -266,8 +266,8 @@ def _refilled(x: Any, fill: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return put
 
 
-def _nothing(before: Any) -> None:
-    """Put nothing back: what this object shows is put back by itself, if it is watched."""
+def nothing(before: Any) -> None:
+    """Put nothing back: no recording changes that, or what it stands in, or what it shows, is put back."""
 
 
 def _buffer(x: Any) -> Callable[[], bytes] | None:
