@@ -146,4 +146,4 @@ def compile(
             "compile: the options of a step go with a model, not with a function: write compile(f). Only threads= is "
             "of a function too, in C: compile(f, backend='native', threads=...)."
         )
-    return CompiledFunction(given.function, fallback, constants, backend, threads)
+    return CompiledFunction(given.function, fallback=fallback, threads=threads, constants=constants, backend=backend)

@@ -26,7 +26,7 @@ from tinygrad_dls.optimizer import Optimizer
 
 __all__ = [
     "COST", "UPDATE", "Results", "Turns", "beyond_rounding", "distance", "eager_results", "fewer_columns",
-    "of_program", "rounded", "rounding", "stale", "unexplained", "wrong",
+    "of_program", "rounded", "rounded_anew", "rounding", "stale", "unexplained", "wrong",
 ]  # fmt: skip
 
 PERIOD = 1024  # calls from one comparison to the next, in the end
@@ -182,19 +182,27 @@ def fewer_columns(x: Array) -> Array:
     return x[..., :COLUMNS].copy()
 
 
-def rounding(results: Callable[[], Results], parameters: Sequence[Tensor], expected: Results) -> dict[str, float]:
-    """Measure by how much each result changes if the parameters change in their last digit."""
+def rounding(again: Callable[[np.random.Generator], Results], expected: Results) -> dict[str, float]:
+    """Measure by how much each result changes if what it is computed of changes in its last digit.
+
+    Parameters
+    ----------
+    again : function
+        Takes a generator; what is computed of arrays that are `rounded` by it.
+    expected : dict of str to array
+        The results without.
+    """
     rng = np.random.default_rng(0)
     spread = dict.fromkeys(expected, 0.0)
     for _ in range(3):
-        with _rounded_anew(parameters, rng):
-            for name, x in results().items():
-                spread[name] = max(spread[name], distance(x, expected[name]))
+        for name, x in again(rng).items():
+            spread[name] = max(spread[name], distance(x, expected[name]))
     return spread
 
 
 @contextmanager
-def _rounded_anew(parameters: Sequence[Tensor], rng: np.random.Generator) -> Iterator[None]:
+def rounded_anew(parameters: Sequence[Tensor], rng: np.random.Generator) -> Iterator[None]:
+    """Within the block, parameters differ in their last digits."""
     before = [(p, p._value) for p in parameters]
     try:
         for p, w in before:

@@ -11,12 +11,17 @@ import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
+import numpy as np
+
 from tinygrad_dls.compiler.checking import Results, Turns, beyond_rounding, stale, unexplained, wrong
 from tinygrad_dls.compiler.guards import Dependencies
-from tinygrad_dls.compiler.recording import fail_as_eagerly, fallback_reason
+from tinygrad_dls.compiler.native.building import NoCompiler
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.text import source
+from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.engine.viewed import Viewed
+from tinygrad_dls.nn.normalisation import untouched
 
 __all__ = ["Compiled", "Ready"]
 
@@ -202,11 +207,21 @@ class Compiled(Viewed):
         except Exception as error:  # whatever cannot be recorded or planned may still run eagerly
             if not self._fallback:
                 self._fail(error, eagerly)
-            return state, None, fallback_reason(error)
+            reason = str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
+            return state, None, reason
 
     def _fail(self, error: Exception, eagerly: Callable[[], Any]) -> NoReturn:
         """Raise the error of the eager run, where it has one; else say that this cannot be compiled."""
-        fail_as_eagerly(error, eagerly, f"the {self.noun}")
+        if isinstance(error, (RecordingError, NoCompiler, Warning, FloatingPointError, MemoryError)):
+            raise error
+        with np.errstate(all="ignore"), untouched():
+            J = eagerly()
+        if isinstance(J, Tensor) and not J.requires_grad:
+            raise error
+        raise RecordingError(
+            f"the {self.noun} runs eagerly and cannot be compiled: {type(error).__name__}: {error}\n"
+            "Write what it does in other words, or leave it eager with fallback=True."
+        ) from error
 
     def _judge(
         self,

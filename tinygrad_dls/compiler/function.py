@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.compiler.buffers import USED
-from tinygrad_dls.compiler.checking import Results, distance, rounded
+from tinygrad_dls.compiler.checking import Results, rounded, rounding
 from tinygrad_dls.compiler.compiled import Compiled, Ready
 from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.native.program import planned
@@ -52,10 +52,11 @@ class CompiledFunction(Compiled):
     def __init__(
         self,
         function: Callable[..., Any],
+        *,
         fallback: bool,
-        constants: Sequence[Any] = (),
-        backend: str = "numpy",
-        threads: int | None = None,
+        threads: int | None,
+        constants: Sequence[Any],
+        backend: str,
     ) -> None:
         super().__init__(fallback, constants)
         self.function, self._backend, self._threads = function, backend, threads
@@ -120,11 +121,11 @@ class CompiledFunction(Compiled):
     def _compare(self, found: Any, arrays: Sequence[Array], result: Any) -> None:
         """Raise if the function itself gives other numbers."""
 
-        def results(given: Sequence[Array] = arrays) -> Results:
+        def results(given: Sequence[Array]) -> Results:
             with np.errstate(all="ignore"):
                 return dict(_arrays(self.function(*given)))
 
-        got, expected = dict(_arrays(result)), results()
+        got, expected = dict(_arrays(result)), results(arrays)
         differences = (
             found.turns.differing(got, expected, {})
             if got.keys() == expected.keys()
@@ -137,17 +138,14 @@ class CompiledFunction(Compiled):
             except RecordingError:
                 return ""
 
-        def spread() -> dict[str, float]:
-            rng, largest = np.random.default_rng(0), dict.fromkeys(expected, 0.0)
-            for given in ([rounded(x, rng) for x in arrays] for _ in range(3)):
-                try:
-                    others = results(given)
-                except Exception:  # rounded up, a label of 1 is none: nothing is learned of rounding
-                    continue
-                largest = {n: max(largest[n], distance(x, expected[n])) for n, x in others.items()}
-            return largest
+        def of_rounded(rng: np.random.Generator) -> Results:
+            given = [rounded(x, rng) for x in arrays]
+            try:
+                return results(given)
+            except Exception:  # rounded up, a label of 1 is none: nothing is learned of rounding
+                return {}
 
-        self._judge(found, differences, (got, expected), changed, spread)
+        self._judge(found, differences, (got, expected), changed, lambda: rounding(of_rounded, expected))
 
     def _run(self, ready: Any, arrays: Sequence[Array]) -> Any:
         """What the program gives, or the function itself."""

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import FunctionType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from tinygrad_dls.compiler.guards import NO_HYPERPARAMETER, Dependencies
 from tinygrad_dls.compiler.intervals import lies_within
-from tinygrad_dls.compiler.native.building import NoCompiler
 from tinygrad_dls.compiler.reading import is_ours
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import RecordingError
@@ -25,7 +24,6 @@ from tinygrad_dls.ir.tracer import Trace, Tracer
 from tinygrad_dls.ir.updates import refuse_methods_that_are_not_recorded
 from tinygrad_dls.nn.labels import Bounded, Check, noted
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.nn.normalisation import untouched
 from tinygrad_dls.optimizer import NOT_RECORDED, Optimizer
 
 __all__ = [
@@ -33,8 +31,6 @@ __all__ = [
     "checks_of_arguments",
     "checks_of_recordings",
     "difference_of",
-    "fail_as_eagerly",
-    "fallback_reason",
     "lines_of",
     "record",
     "refuse_counts",
@@ -199,35 +195,6 @@ def _of_labels(call: Call, check: Check, Y: Call, trace: Trace) -> Check:
     return checked
 
 
-def fallback_reason(error: Exception) -> str:
-    """The reason for the fallback: why something is not recorded, in words."""
-    return str(error) if isinstance(error, RecordingError) else f"{type(error).__name__}: {error}"
-
-
-def fail_as_eagerly(error: Exception, run: Callable[[], Any], what: str) -> NoReturn:
-    """Raise the eager error where something compiled fails, or say that it cannot be compiled.
-
-    Parameters
-    ----------
-    error : Exception
-        What was raised on the way.
-    run : function
-        Does the same eagerly.
-    what : str
-        What was compiled, such as ``"the step"``.
-    """
-    if isinstance(error, (RecordingError, NoCompiler, Warning, FloatingPointError, MemoryError)):
-        raise error
-    with np.errstate(all="ignore"), untouched():
-        J = run()
-    if isinstance(J, Tensor) and not J.requires_grad:
-        raise error
-    raise RecordingError(
-        f"{what} runs eagerly and cannot be compiled: {type(error).__name__}: {error}\n"
-        "Write what it does in other words, or leave it eager with fallback=True."
-    ) from error
-
-
 # -- two recordings ---------------------------------------------------------------------------------------------------
 
 
@@ -237,10 +204,10 @@ def _differing(first: Program, second: Program) -> tuple[Any, Any] | None:
     return next(((x, y) for x, y in zip([*a, ""], [*b, ""], strict=False) if x != y), None)
 
 
-def difference_of(program: Program, again: Program) -> str:
-    """The first call in which what was recorded differs from what is recorded now, in words; nothing if none does."""
+def difference_of(program: Program, again: Program) -> str | None:
+    """The first call in which what was recorded differs from what is recorded now, in words; None if none does."""
     found = _differing(program, again)
-    return "" if found is None else f"Recorded then: {_said(found[0])}; now: {_said(found[1])}."
+    return None if found is None else f"Recorded then: {_said(found[0])}; now: {_said(found[1])}."
 
 
 def _said(line: Any) -> str:

@@ -98,6 +98,11 @@ class Runner:
         buffers = dict(zip(regions, before, strict=True)) | {f"new_{r}": x for r, x in zip(regions, after, strict=True)}
         if plan.whole is not None:
             return self._function(plan.whole, 0, buffers, gradients=total)
+        return self._in_tiles(buffers)
+
+    def _in_tiles(self, buffers: dict[str, Array]) -> Callable[..., Any]:
+        """A step whose tiles threads share, lane by lane, and which then adds up the lanes and updates."""
+        plan, total = self.plan, self.total
         assert self.lanes is not None
         assert plan.update is not None
         size, lanes = plan.layout.size, self.lanes
@@ -149,14 +154,13 @@ class Runner:
         What does not lie in one of the flat arrays is the same for both buffers, so that it stays in the cache.
         """
         key = id(routine), worker
-        double = [x.out.place is Place.DOUBLE for x in routine.setup]
         if key not in self.common:
             memory = {slot.name: aligned(slot.size, slot.dtype) for slot in routine.slots}
             self.common[key] = names = {"m": self.plan.m, **memory, **arrays}
-            perform([x for x, apart in zip(routine.setup, double, strict=True) if not apart], names)
+            perform((x for x in routine.setup if x.out.place is not Place.DOUBLE), names)
         constants, body = self.compiled[id(routine)]
         names = {**self.common[key], **buffers}
-        perform([x for x, apart in zip(routine.setup, double, strict=True) if apart], names)
+        perform((x for x in routine.setup if x.out.place is Place.DOUBLE), names)
         native = self.plan.native
         functions: dict[str, Callable[..., float]] = {}
         if native is not None:

@@ -17,6 +17,7 @@ from tinygrad_dls.compiler.checking import (
     eager_results,
     fewer_columns,
     of_program,
+    rounded_anew,
     rounding,
 )
 from tinygrad_dls.compiler.compiled import Compiled, Ready
@@ -113,12 +114,12 @@ class CompiledStep(Compiled):
         loss: Callable[[Any, Any], Any],
         optimizer: Optimizer,
         *,
-        gradients: bool = False,
-        fallback: bool = False,
-        threads: int | None = None,
-        tile: int | None = None,
-        constants: Sequence[Any] = (),
-        backend: str = "numpy",
+        gradients: bool,
+        fallback: bool,
+        threads: int | None,
+        tile: int | None,
+        constants: Sequence[Any],
+        backend: str,
     ) -> None:
         super().__init__(fallback, constants)
         self._model, self._loss, self._optimizer = model, loss, optimizer
@@ -281,10 +282,14 @@ class CompiledStep(Compiled):
                 again, _ = record(self._model, self._loss, self._optimizer, X, Y)
             except RecordingError as error:
                 return str(error)
-            return difference_of(program, again) or None
+            return difference_of(program, again)
+
+        def rounded(rng: np.random.Generator) -> Results:
+            with rounded_anew(program.tensors, rng):
+                return results()
 
         def spread() -> Mapping[str, float]:
-            return rounding(results, program.tensors, expected)
+            return rounding(rounded, expected)
 
         if of_all is not None:  # two roundings of one program: they are looked into where one of them can be wrong
             apart = now.turns.differing(*of_all)
@@ -308,7 +313,9 @@ class CompiledStep(Compiled):
             cost, *_ = self._with_more(now, X, Y, rate, now.in_tiles[runner])
             return got, self._updates(now, X, Y, rate, cost)[0], sizes
 
-    def _updates(self, now: _Ready, X: Array, Y: Array, rate: float, cost: float) -> Any:
+    def _updates(
+        self, now: _Ready, X: Array, Y: Array, rate: float, cost: float
+    ) -> tuple[Results, Callable[[], Results], dict[str, float]]:
         """What the step has computed; what computes the same eagerly; and the sizes of the parameters."""
         store, optimizer = now.store, self._optimizer
         results: Results = {COST: cost}
@@ -321,7 +328,7 @@ class CompiledStep(Compiled):
         parameters = dict(zip(store.names, store.parameters, strict=True))
         return results, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters, optimizer, rate), sizes
 
-    def _gradients(self, now: _Ready, X: Array, Y: Array) -> Any:
+    def _gradients(self, now: _Ready, X: Array, Y: Array) -> tuple[Results, Callable[[], Results]]:
         """What the program of the step gives for these data, and what computes the same eagerly."""
         program = now.program
         assert program is not None
