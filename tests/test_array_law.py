@@ -71,7 +71,7 @@ DOORS = {
     "regularisation._shape_error": "calls the activations by the name that they have",
     "labels.prepare_weights": "takes lists, and dtypes",
     "labels.smooth_labels": "takes lists, and makes floats of integers",
-    "labels._columns_of": "takes class indices, which are NumPy's",
+    "labels.one_hot": "takes class indices, which are NumPy's",
     "labels.in_dtype": "leaves labels that are symbols as they are",
 }
 

@@ -24,6 +24,7 @@ from tinygrad_dls.ir.tracer import Trace
 
 __all__ = ["Step", "Variant", "cause", "causes"]
 
+HANDED_ON, OF_PARAMETERS = ("dA", "dZ"), ("dW", "db")  # gradients, by their kind; the first with the 1/m or without
 HUGE = 1e150  # the square of more is infinite: such numbers are compared with nothing
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"tanh": np.tanh, "sigmoid": ops.sigmoid, "ReLU": ops.relu}
@@ -34,6 +35,16 @@ def derivative(activation: str, Z: Array, A: Array) -> Array:
     slope, z, a = _recorded_derivative(activation)
     (found,) = evaluate([slope], {z: Z, a: A})
     return np.asarray(found, float)
+
+
+def kind_of(name: str) -> str:
+    """``dW`` of ``dW1``."""
+    return name.rstrip("0123456789")
+
+
+def multiple_of(x: Array, y: Array) -> float:
+    """The multiple of y that is nearest to x; 0 if their shapes differ, or if y is zero."""
+    return float(np.sum(x * y) / np.sum(y**2)) if x.shape == y.shape and np.any(y) else 0.0
 
 
 @functools.cache
@@ -183,7 +194,7 @@ class Cause(NamedTuple):
 def _tells(step: Step, array: Array) -> bool:
     """Whether it is numbers to go by, and not, for every example of a layer, the same one, as at weights of zero."""
     largest = np.abs(array).max(initial=0)
-    alike = step.kind in ("dA", "dZ") and array.size > 2 and np.ptp(array) <= 1e-12 * largest and largest > 0
+    alike = step.kind in HANDED_ON and array.size > 2 and np.ptp(array) <= 1e-12 * largest and largest > 0
     return bool(largest < HUGE and not alike)  # nor of NaN
 
 

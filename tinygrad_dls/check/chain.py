@@ -14,13 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinygrad_dls import nn
-from tinygrad_dls.check.causes import ACTIVATIONS, Step, derivative
+from tinygrad_dls.check.causes import ACTIVATIONS, HANDED_ON, Step, derivative, kind_of, multiple_of
 from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.nn import losses, substitution
+from tinygrad_dls.nn.labels import one_hot
 
 Arrays = dict[str, Array]
 
@@ -192,13 +193,9 @@ class Chain:
 
     # -- one step -----------------------------------------------------------------------------------------------------
 
-    def kind(self, name: str) -> str:
-        """``dW`` of ``dW1``."""
-        return name.rstrip("0123456789")
-
     def place(self, name: str) -> tuple[str, int, str, str, str]:
         """A step's kind, its layer's index and number, and the numbers of the layers below and behind."""
-        kind = self.kind(name)
+        kind = kind_of(name)
         if name == "dA0":
             return kind, -1, "0", "", self.numbers[0]
         k = self.numbers.index(name[len(kind) :])
@@ -265,8 +262,17 @@ class Chain:
         self.functions[k](z * 1).backward(dA)
         return z.grad
 
-    def step(self, name: str, out: Arrays, expected: Array, got: Array | None, if_instead: Any) -> Step:
-        """What a cause gets to see of a step."""
+    def step(
+        self,
+        name: str,
+        out: Arrays,
+        expected: Array,
+        got: Array | None,
+        if_instead: Any,
+        given: Mapping[str, Array] = MappingProxyType({}),
+        apart: bool = False,
+    ) -> Step:
+        """What a cause gets to see of a step, with the cost's own terms in the parameter or `apart` from them."""
         kind, k, n, below, behind = self.place(name)
         last, first = behind == "end", name == "dA0"  # of which there is no layer
         here = out | {name: expected}
@@ -282,8 +288,8 @@ class Chain:
             arrays={"X": self.X, "Y": self.Y} | self.reference | here, right=self.reference,
             numbers=tuple(self.numbers),
             activations=dict(zip(self.numbers, self.activations, strict=True)), cross_entropy=self.fused,
-            beside=self.beside.get(name), penalty=self.penalty, mask=self.dropout.masks.get(n),
-            keep_prob=self.dropout.keep_prob, masks=self.dropout.masks,
+            beside=None if apart else self.beside.get(name), given=given, penalty=self.penalty,
+            mask=self.dropout.masks.get(n), keep_prob=self.dropout.keep_prob, masks=self.dropout.masks,
         )  # fmt: skip
 
     def magnitude(self, name: str, r: Arrays) -> Array:
@@ -291,13 +297,12 @@ class Chain:
         kind, k, n, below, behind = self.place(name)
         a_below = r[f"A{below}"] if k > 0 else np.abs(self.X)
         if behind != "end":
-            dZ = r[f"W{behind}"].T @ r[f"dZ{behind}"]
-            dZ = self.dropout.applied(n, dZ) if n in self.dropout.masks else dZ
+            dZ = self.dropout.applied(n, r[f"W{behind}"].T @ r[f"dZ{behind}"])
         else:
             dZ = (r[f"A{n}"] + np.abs(self.Y)) / self.m if self.fused else r[f"dA{n}"]
         if kind == "dA" and behind == "end" and self.fused:  # 1 / (1 - A) loses the digits that 1 - A does
             return r[name] / np.maximum(r[f"A{n}"] * np.abs(1 - r[f"A{n}"]), np.finfo(float).eps)
-        if kind in ("dA", "dZ"):
+        if kind in HANDED_ON:
             return r[name] if kind == "dA" and behind == "end" else dZ
         terms: dict[str, Any] = {
             "Z": lambda: r[f"W{n}"] @ a_below + r[f"b{n}"],
@@ -396,7 +401,7 @@ def _as_mask(function: Any, shape: tuple[int, int]) -> Array | None:
 
 def _multiple(x: Array, p: Array) -> float:
     """Of which multiple of a parameter something consists; 0 if of none."""
-    factor = float(np.sum(x * p) / np.sum(p**2)) if np.any(p) else 0.0
+    factor = multiple_of(x, p)
     return factor if np.allclose(x, factor * p, rtol=1e-9, atol=0) else 0.0
 
 
@@ -435,7 +440,7 @@ def _labels(Y: Any, rows: int, m: int) -> Array:
     Y = as_array(values(Y), "Y")
     if rows > 1 and Y.shape == (1, m) and Y.dtype.kind in "iub":
         losses.softmax_cross_entropy(np.zeros((rows, m)), Y)  # refuses a class that there is no row for
-        Y = np.arange(rows)[:, None] == Y
+        Y = one_hot(Y, rows)
     return Y.astype(float)
 
 

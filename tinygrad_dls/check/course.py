@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.check.causes import kind_of
 from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.devices import to_host
@@ -77,10 +78,7 @@ class Given:
         number = self.number(n)
         if label in ("dX", "dx") or (d and kind == "A" and n == "0"):
             d, kind, number = "d", "A", "0"
-        if not found and number != "0":
-            self._refuse(label, role, "")
-            return
-        if number is None or (d and kind == "D"):
+        if (not found and number != "0") or number is None or (d and kind == "D"):
             self._refuse(label, role, "")
             return
         if x is None:
@@ -100,9 +98,7 @@ class Given:
         elif kind == "D":
             self.masks.setdefault(number, array)
         elif name in self.arrays:
-            if not np.array_equal(self.arrays[name], array):
-                raise ValueError(f"diagnose: {name} was given twice, once as {label}.")
-            if role == "gradients":
+            if role == "gradients" or not np.array_equal(self.arrays[name], array):
                 raise ValueError(f"diagnose: {name} was given twice, once as {label}.")
         else:
             self.arrays[name], self.labels[name] = array, str(label)
@@ -215,7 +211,7 @@ def _is_numbers(x: Any) -> bool:
 def _in_shape(chain: Chain, name: str, x: Array) -> Array:
     """The array in the model's shape where the course has another for a single unit: w as a column, b a number."""
     shape = chain.reference[name].shape
-    kind = name.removeprefix("d").rstrip("0123456789")
+    kind = kind_of(name).removeprefix("d")
     if kind == "W" and shape[0] == 1 and chain.numbers == [""]:
         if x.shape in ((shape[1], 1), (shape[1],)):
             return x.reshape(shape)

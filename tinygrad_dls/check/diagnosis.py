@@ -17,7 +17,7 @@ import numpy as np
 
 from tinygrad_dls import nn
 from tinygrad_dls.check import course
-from tinygrad_dls.check.causes import causes
+from tinygrad_dls.check.causes import HANDED_ON, OF_PARAMETERS, causes, kind_of
 from tinygrad_dls.check.chain import Chain, Dropout
 from tinygrad_dls.check.elsewhere import UPDATED, Elsewhere, recognised
 from tinygrad_dls.check.walk import FACTOR, Verdict, Walk, best_walk
@@ -213,7 +213,7 @@ def diagnose(
             "model.load_state_dict(parameters) takes them over."
         )
     findings, more = _questioned(walk, findings)
-    missing = tuple(name for name in chain.gradients if name[:2] in ("dW", "db") and name not in walk.verdicts)
+    missing = tuple(name for name in chain.gradients if kind_of(name) in OF_PARAMETERS and name not in walk.verdicts)
     title = f"{type(model).__name__}, {chain.m} examples"
     return Diagnosis(title, tuple(findings), "\n".join(hints + more), missing, given.odd)
 
@@ -296,7 +296,7 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
         return findings, _which_of(wrong)
     hints = []
     off = [f for f in findings if f.verdict in ("wrong", "follows")]
-    if {title for f in wrong for title in f.causes} <= {UPDATED} and any(f.name[:2] in ("dW", "db") for f in off):
+    if {title for f in wrong for title in f.causes} <= {UPDATED} and any(kind_of(f.name) in OF_PARAMETERS for f in off):
         where = recognised(walk.chain, walk.exact)
         if where is not None:
             return _right_elsewhere(findings, where), []
@@ -311,7 +311,7 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
             "With these parameters every example has the same output, so that many mistakes give the same numbers: "
             "diagnose again after some steps of training."
         )
-    if not any(f.name[:2] in ("dA", "dZ") for f in findings):
+    if not any(kind_of(f.name) in HANDED_ON for f in findings):
         n = walk.chain.numbers[-1]
         hints.append(f"Give dZ{n} and the other dZ and dA too: they tell which of these only follow.")
     return findings, hints

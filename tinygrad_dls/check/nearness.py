@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinygrad_dls.check.causes import HANDED_ON, kind_of
 from tinygrad_dls.engine.arrays import Array
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class Digits:
         if _share(x, reference, _of_single(x, self.chain.m)) < ENOUGH:
             return False
         double, *narrower = self.scales(name)
-        factors = (1.0, self.chain.m) if name[:2] in ("dA", "dZ") else (1.0,)
+        factors = (1.0, self.chain.m) if kind_of(name) in HANDED_ON else (1.0,)
         if any(double.right(x / factor, reference) for factor in factors):
             return False
         return any(near.right(x / factor, reference) for near in narrower for factor in factors)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import ACTIVATIONS, Step, Variant, cause
+from tinygrad_dls.check.causes import ACTIVATIONS, HANDED_ON, Step, Variant, cause, multiple_of
 from tinygrad_dls.engine.arrays import Array
 
 # -- an L2 penalty ----------------------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ def _another_l2_term(s: Step) -> Variant | None:
     array = _with_a_multiple(s, s.W)
     if array is None:
         return None
-    factor = float(np.sum((array - (s.expected - s.beside)) * s.W) / np.sum(s.W**2)) / s.penalty
+    factor = multiple_of(array - (s.expected - s.beside), s.W) / s.penalty
     known = {
         s.m: "without its 1/m", 2.0: "twice it", 0.5: "half of it", -1.0: "with a minus", s.m / 2: "lambda / 2 * W",
         2 * s.m: "2 lambda * W", -s.m: "with a minus, and without its 1/m", 1 / s.m: "with 1/m twice",
@@ -75,7 +75,7 @@ def _with_a_multiple(s: Step, p: Array) -> Array | None:
     """The gradient plus that multiple of a parameter that explains the given array best."""
     if s.got is None or s.got.shape != p.shape or s.got.size < 3 or not np.any(p):
         return None
-    factor = np.sum((s.got - s.expected) * p) / np.sum(p**2)
+    factor = multiple_of(s.got - s.expected, p)
     missing = s.beside is not None and np.allclose(factor * p, -s.beside, rtol=1e-6, atol=0)
     return s.expected + factor * p if (factor > 0 or s.beside is not None) and not missing else None
 
@@ -173,10 +173,6 @@ def _free_of_mask(s: Step) -> Array | None:
     """An A, or its gradient, as it would be without dropout."""
     if s.mask is None:
         return None
-    return (
-        _unmasked(s)
-        if s.kind in ("dA", "dZ")
-        else ACTIVATIONS[s.activation](s.Z)
-        if s.activation in ACTIVATIONS
-        else None
-    )
+    if s.kind in HANDED_ON:
+        return _unmasked(s)
+    return ACTIVATIONS[s.activation](s.Z) if s.activation in ACTIVATIONS else None

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.check.causes import Cause, Step, Variant, causes
+from tinygrad_dls.check.causes import HANDED_ON, OF_PARAMETERS, Cause, Step, Variant, causes, kind_of, multiple_of
 from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.check.nearness import FEW_ENTRIES, NARROW, Digits, Nearness
 from tinygrad_dls.engine.arrays import Array
@@ -88,7 +88,7 @@ class _Fit(NamedTuple):
 def best_walk(chain: Chain, given: Mapping[str, Array], exact: Arrays) -> Walk:
     """The walk under the convention for dA and dZ, of the cost or of each example, that leaves the least doubt."""
     digits = Digits(chain, given)
-    scaled = [name for name in chain.names if name in given and name[:2] in ("dA", "dZ")]
+    scaled = [name for name in chain.names if name in given and kind_of(name) in HANDED_ON]
     if not scaled or chain.m == 1:
         return Walk(chain, digits, exact, 1.0)
     walks = [Walk(chain, digits, exact, factor) for factor in (1.0, float(chain.m))]
@@ -117,6 +117,7 @@ class Walk:
 
     def __init__(self, chain: Chain, digits: Digits, exact: Arrays, convention: float) -> None:
         self.chain, self.digits, self.exact, self.convention = chain, digits, exact, convention
+        self.last_dA = f"dA{chain.numbers[-1]}"
         self.out: Arrays = {}
         self.doubtful: list[str] = []  # arrays that are not autodiff's: wrong ones, and what follows
         self.scale_known = True
@@ -132,9 +133,9 @@ class Walk:
             self.out[name] = expected
             return
         got, verdict = self.exact[name], self._judge_scaled(name, expected)
-        if name[:2] in ("dA", "dZ") and not any(step[:2] in ("dA", "dZ") for step in self.verdicts):
+        if kind_of(name) in HANDED_ON and not any(kind_of(step) in HANDED_ON for step in self.verdicts):
             self.scale_known = verdict.doubt < 2.5
-        elif verdict.verdict == "follows" and name[:2] in ("dW", "db") and not self.scale_known:
+        elif verdict.verdict == "follows" and kind_of(name) in OF_PARAMETERS and not self.scale_known:
             verdict = verdict._replace(note=IF_SCALED if self.convention == 1 and self.chain.m > 1 else "")
         self.verdicts[name] = verdict
         if verdict.inferred is not None:
@@ -153,10 +154,10 @@ class Walk:
     def _judge_scaled(self, name: str, expected: Array) -> Verdict:
         """The verdict under the convention for dA and dZ; the other one needs a reason."""
         got = self.exact[name]
-        if name[:2] not in ("dA", "dZ") or self.chain.m == 1:
+        if kind_of(name) not in HANDED_ON or self.chain.m == 1:
             return self._judge(name, got, expected)
         verdict = self._judge(name, got / self.convention, expected)._replace(factor=self.convention)
-        first = not any(step[:2] in ("dA", "dZ") for step in self.verdicts)
+        first = not any(kind_of(step) in HANDED_ON for step in self.verdicts)
         if verdict.doubt < 3 or first:
             return verdict
         other = self.chain.m / self.convention
@@ -168,27 +169,30 @@ class Walk:
         x, reference = self.exact[name], self.chain.reference[name]
         if x.shape != reference.shape or not np.all(np.isfinite(x)):
             return reference
-        return x / (self.convention if name[:2] in ("dA", "dZ") else 1.0)
+        return self._of_the_cost(name, x)
+
+    def _of_the_cost(self, name: str, x: Array) -> Array:
+        """A given array as a gradient of the cost."""
+        return x / (self.convention if kind_of(name) in HANDED_ON else 1.0)
 
     # -- what follows from what ---------------------------------------------------------------------------------------
 
     def compute(self, name: str, out: Arrays) -> Array:
         """A step from those before it; from autodiff's own, where the shapes of these do not allow it."""
-        last = f"dA{self.chain.numbers[-1]}"
         try:
-            return self.chain.compute(name, out, through_dA=last in self.doubtful)
+            return self.chain.compute(name, out, through_dA=self.last_dA in self.doubtful)
         except ValueError:
             return self.chain.reference[name]
 
     def steps(self, name: str, where: str, instead: Mapping[str, Array]) -> Arrays:
         """The steps before `name`, if some, of which `where` is the first, had come out otherwise."""
-        names, last = self.chain.names, f"dA{self.chain.numbers[-1]}"
+        names, through_dA = self.chain.names, self.last_dA in (*instead, *self.doubtful)
         out = self.out | dict(instead)
         for step in names[names.index(where) + 1 : names.index(name)]:
             if step in self.exact and step not in out:
                 out[step] = self._usable(step)
             elif step not in self.exact and step not in instead:
-                out[step] = self.chain.compute(step, out, last in instead or last in self.doubtful)
+                out[step] = self.chain.compute(step, out, through_dA)
         return out
 
     def if_instead(
@@ -200,9 +204,9 @@ class Walk:
         if where in self.exact:
             return self.compute(name, self.out)
         instead = {step: x for step, x in others.items() if step not in self.exact} | {where: candidate}
-        last = f"dA{self.chain.numbers[-1]}"
+        through_dA = self.last_dA in (*instead, *self.doubtful)
         try:
-            return self.chain.compute(name, self.steps(name, where, instead), last in instead or last in self.doubtful)
+            return self.chain.compute(name, self.steps(name, where, instead), through_dA)
         except ValueError:
             return None
 
@@ -315,7 +319,7 @@ class Walk:
         """Right, if the mask was applied behind it; the next given array tells. If not, it is missing."""
         names = self.chain.names
         for later in names[names.index(name) + 1 :]:
-            if later not in self.exact or name not in self._ancestors_through(later):
+            if later not in self.exact or not any(name in self.chain.before(step) for step in self.upstream(later)):
                 continue
             near, given = self.digits.scales(later)[0], self._usable(later)
             for gated in self._gates(name):
@@ -326,13 +330,9 @@ class Walk:
                             out[step] = self.compute(step, out)
                     missing = self.compute(later, out)
                 if near.right(given, missing) and not near.right(given, self.chain.reference[later]):
-                    return Verdict("wrong", (NO_MASK[self.chain.kind(name)],), name, notes=("",))
+                    return Verdict("wrong", (NO_MASK[kind_of(name)],), name, notes=("",))
             break
         return Verdict("right", note=BEFORE_MASK)
-
-    def _ancestors_through(self, name: str) -> list[str]:
-        """What a step is computed from, through steps that were not given."""
-        return [b for step in self.upstream(name) for b in self.chain.before(step)]
 
     # -- causes -------------------------------------------------------------------------------------------------------
 
@@ -375,7 +375,7 @@ class Walk:
                 continue
             step = self._step(where, got if where == name else None, local, part)
             for title, known in causes.items():
-                if title in fits or self.chain.kind(where) not in known.kinds or (apart and title in OF_THE_COST):
+                if title in fits or kind_of(where) not in known.kinds or (apart and title in OF_THE_COST):
                     continue
                 for variant in _variants(known, step):
                     candidate = variant.array
@@ -408,9 +408,8 @@ class Walk:
             result = self.if_instead(where, earlier, candidate)
             return np.asarray(local if result is None else result) - part
 
-        step = self.chain.step(where, self.out, local - part, None if got is None else got - part, if_instead)
-        step = replace(step, given=self.exact)
-        return replace(step, beside=None) if np.any(part) else step
+        own = None if got is None else got - part
+        return self.chain.step(where, self.out, local - part, own, if_instead, self.exact, apart=bool(np.any(part)))
 
     def _denied(self, name: str, fit: _Fit, got: Array) -> bool:
         """Whether another given array tells that an earlier step was not that; a single number needs its support."""
@@ -419,7 +418,7 @@ class Walk:
         for other, array in self.exact.items():
             if other == name or fit.where not in self.upstream(other) or not np.all(np.isfinite(array)):
                 continue
-            array = array / (self.convention if other[:2] in ("dA", "dZ") else 1.0)
+            array = self._of_the_cost(other, array)
             result = self.if_instead(other, fit.where, fit.variant.array, fit.variant.others)
             reference = self.chain.reference[other]
             scales = self.digits.scales(other)
@@ -433,13 +432,13 @@ class Walk:
 
     def _said_once(self, name: str, group: list[_Fit], got: Array, near: Nearness) -> list[_Fit]:
         """Of a mere factor in a dW or db, the dZ in which it explains the most other arrays, if there is one."""
-        if name[:2] not in ("dW", "db") or group[0].where != name or not {f.title for f in group} <= MULTIPLES:
+        if kind_of(name) not in OF_PARAMETERS or group[0].where != name or not {f.title for f in group} <= MULTIPLES:
             return group
         best, most = group, 0
         beside = self.chain.beside.get(name, np.zeros(()))
-        factor = _multiple_of(got - beside, self.compute(name, self.out) - beside)
+        factor = multiple_of(got - beside, self.compute(name, self.out) - beside)
         for where in self.upstream(name)[1:]:
-            if self.chain.kind(where) != "dZ":
+            if kind_of(where) != "dZ":
                 continue
             moved = [f._replace(where=where, variant=f.variant._replace(array=factor * self.out[where])) for f in group]
             result = self.if_instead(name, where, moved[0].variant.array)
@@ -459,7 +458,7 @@ class Walk:
         for other, array in self.exact.items():
             if other != name and fit.where in self.upstream(other):
                 result = self.if_instead(other, fit.where, fit.variant.array, fit.variant.others)
-                array = array / (self.convention if other[:2] in ("dA", "dZ") else 1.0)
+                array = self._of_the_cost(other, array)
                 if result is not None and any(near.fits(array, result) for near in self.digits.scales(other)):
                     followers.append(other)
                 elif other[2:] != name[2:]:
@@ -487,10 +486,4 @@ def _variants(known: Cause, step: Step) -> Iterator[Variant]:
 
 def _noted(title: str, variant: Variant, expected: Array) -> Variant:
     """With the factor, of a constant one."""
-    return variant._replace(note=f"{_multiple_of(variant.array, expected):.6g}") if title == FACTOR else variant
-
-
-def _multiple_of(x: Array, y: Array) -> float:
-    if x.shape != y.shape or not np.any(y):
-        return 0.0
-    return float(np.sum(x * y) / np.sum(y**2))
+    return variant._replace(note=f"{multiple_of(variant.array, expected):.6g}") if title == FACTOR else variant

@@ -20,7 +20,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, below_one, boolean, positive_integer, summed
 from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.switches import set_to
-from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.engine.tensor import values
 
 Check: TypeAlias = Callable[[Array], str]  # what is wrong with an array, in words; nothing if it passes
 Note: TypeAlias = Callable[[Array, Check], bool]  # whether a check is taken over by who is told of it
@@ -80,8 +80,7 @@ def prepare(Z: Any, Y: Any, loss: Any) -> tuple[Any, Any]:
         pass
     name = loss.takes
     Z = _floating(Z, name)
-    if not isinstance(Y, Tensor):
-        Y = as_array(Y, "Y")
+    Y = as_array(Y, "Y")
     shape = Z.shape
     if Y.shape != shape or len(shape) not in (0, 2):
         raise ValueError(_shape_error(Y.shape, shape, name))
@@ -97,8 +96,7 @@ def prepare_weights(w: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     Their shape is checked at each call, their values once per array. Those of a mini-batch pass with the array that
     they are cut from, but all of them may be zero there: that is seen to at each call.
     """
-    if not isinstance(w, Tensor):
-        w = as_array(w, "sample_weight")
+    w = as_array(w, "sample_weight")
     shape = (1, shape[-1]) if shape else ()
     if w.shape != shape:
         raise ValueError(_shape_of_weights(w.shape, shape))
@@ -144,8 +142,7 @@ def in_dtype(Y: Any, dtype: Any) -> Any:
 
 def _floating(Z: Any, name: str) -> Any:
     """Z as it is, or as floats where it is a list or of integers."""
-    if not isinstance(Z, Tensor):
-        Z = as_array(Z, name)
+    Z = as_array(Z, name)
     return Z.astype(float) if Z.dtype.kind in "iub" else Z
 
 
@@ -352,7 +349,13 @@ def _columns_of(Y: Array, n_classes: int) -> Array:
         raise ValueError("smooth_labels: n_classes must be 2 or more.")
     if problem := class_check(n_classes)(Y):
         raise ValueError(f"smooth_labels: {problem.replace('Z has', 'there are').replace(' rows, so', ' classes, so')}")
-    return like(np.arange(n_classes)[:, None], Y) == Y
+    return one_hot(Y, n_classes)
+
+
+def one_hot(Y: Array, n_classes: int) -> Array:
+    """A column for each class index: True in its row."""
+    columns: Array = like(np.arange(n_classes)[:, None], Y) == Y
+    return columns
 
 
 _class_checks: dict[int, Check] = {}

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinygrad_dls.check.causes import ACTIVATIONS, Step, Variant, cause, derivative
-from tinygrad_dls.check.mistakes.steps import every_layer
 from tinygrad_dls.engine.arrays import Array
 
 
@@ -29,8 +28,19 @@ def _everywhere(
     """The mistake in every hidden layer, seen from the first of them."""
     hidden = list(s.activations.items())[:-1]
     if len(hidden) > 1 and s.layer == hidden[0][0] and all(activation in ACTIVATIONS for _, activation in hidden):
-        steps = every_layer(s, A_of, Z_of)
+        steps = _every_layer(s, A_of, Z_of)
         yield Variant(steps.pop(s.name), "in every hidden layer", steps)
+
+
+def _every_layer(s: Step, A_of: Callable[[str, Array], Array], Z_of: Callable[..., Array]) -> dict[str, Array]:
+    """The forward pass up to the last Z, with another A in every hidden layer, or another Z in every layer."""
+    found: dict[str, Array] = {}
+    A = s.arrays["X"]
+    for n, activation in s.activations.items():
+        Z = found[f"Z{n}"] = Z_of(s.arrays[f"W{n}"], A, s.arrays[f"b{n}"])
+        if n != list(s.activations)[-1]:
+            A = found[f"A{n}"] = np.asarray(A_of(activation, Z))
+    return found
 
 
 @cause("b is missing", "Z dZ")

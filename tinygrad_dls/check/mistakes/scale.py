@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import Step, Variant, cause
+from tinygrad_dls.check.causes import Step, Variant, cause, multiple_of
 from tinygrad_dls.check.mistakes.steps import neighbour
 from tinygrad_dls.engine.arrays import Array
 
@@ -45,7 +45,7 @@ def _factor(s: Step) -> Array | None:
     """Every entry is the same multiple of the gradient, as of another cost or of a mean over another count."""
     if s.got is None or s.got.shape != s.expected.shape or s.got.size < 3 or not np.any(s.expected):
         return None
-    factor = np.sum(s.got * s.expected) / np.sum(s.expected**2)
+    factor = multiple_of(s.got, s.expected)
     known = (-1, s.m, -s.m, 1 / s.m, -1 / s.m)  # these have causes of their own
     return None if np.any(np.isclose(factor, known, rtol=1e-6)) else factor * s.expected
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import ACTIVATIONS, Step, Variant, derivative
+from tinygrad_dls.check.causes import ACTIVATIONS, OF_PARAMETERS, Step, Variant, derivative, kind_of
 from tinygrad_dls.engine.arrays import Array
 
 FORMULAS: dict[str, tuple[tuple[str, ...], Callable[..., Array]]] = {
@@ -83,7 +83,7 @@ def dz_is_known(s: Step) -> bool:
     """Whether dZ or what else follows from it was given, so that the mistake lies behind it."""
     if f"dZ{s.layer}" in s.given:
         return True
-    if s.kind not in ("dW", "db"):
+    if s.kind not in OF_PARAMETERS:
         return False
     twin = ("db" if s.kind == "dW" else "dW") + s.layer
     follows = s.dZ.sum(axis=1, keepdims=True) if s.kind == "dW" else s.dZ @ s.A_prev.T
@@ -99,11 +99,6 @@ def other_layers(s: Step, kinds: str) -> dict[str, Array]:
     return {"X": s.arrays["X"], **found} if "A" in wanted else found
 
 
-def kind_of(name: str) -> str:
-    """``dW`` of ``dW1``."""
-    return name.rstrip("0123456789")
-
-
 def neighbour(s: Step, kind: str, by: int) -> str:
     """The name of an array of a layer above (1) or below (-1) this one, as far as there is one."""
     numbers = list(s.activations)
@@ -116,14 +111,3 @@ def neighbour(s: Step, kind: str, by: int) -> str:
 def columns(x: Array, *at: int) -> Array:
     """Some examples alone."""
     return x[:, list(at)]
-
-
-def every_layer(s: Step, A_of: Callable[[str, Array], Array], Z_of: Callable[..., Array]) -> dict[str, Array]:
-    """The forward pass up to the last Z, with another A in every hidden layer, or another Z in every layer."""
-    found: dict[str, Array] = {}
-    A = s.arrays["X"]
-    for n, activation in s.activations.items():
-        Z = found[f"Z{n}"] = Z_of(s.arrays[f"W{n}"], A, s.arrays[f"b{n}"])
-        if n != list(s.activations)[-1]:
-            A = found[f"A{n}"] = np.asarray(A_of(activation, Z))
-    return found

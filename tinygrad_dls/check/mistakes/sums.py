@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import Step, Variant, cause
+from tinygrad_dls.check.causes import HANDED_ON, Step, Variant, cause
 from tinygrad_dls.check.mistakes.steps import columns, masked, slope, units, with_another
 from tinygrad_dls.engine.arrays import Array
 
@@ -112,7 +112,7 @@ def _one_example(s: Step) -> Iterator[Variant]:
 def _one_missing(s: Step) -> Iterator[Variant]:
     """A loop over all the examples is range(m), which is 0 to m - 1."""
     for which, at in (("the first", 0), ("the last", -1)):
-        if s.kind in ("dA", "dZ"):
+        if s.kind in HANDED_ON:
             rest = s.expected.copy()
             rest[:, at] = 0
             yield Variant(rest, which)

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import ACTIVATIONS, Step, Variant, cause, derivative
+from tinygrad_dls.check.causes import ACTIVATIONS, HANDED_ON, Step, Variant, cause, derivative, kind_of, multiple_of
 from tinygrad_dls.check.mistakes.steps import (
     dz_is_known,
     either_scale,
-    kind_of,
     neighbour,
     other_layers,
     slope,
@@ -95,7 +94,7 @@ def _gradient_for_forward(s: Step) -> Iterator[Variant]:
     """The gradient dW is dZ times what came into the layer in the forward pass, which is A of the layer below."""
     for scale in (1, s.m):
         below = neighbour(s, "A", -1)
-        instead = {f"{kind}{below[1:]}": s.arrays.get(f"{kind}{below[1:]}") for kind in ("dA", "dZ")}
+        instead = {f"{kind}{below[1:]}": s.arrays.get(f"{kind}{below[1:]}") for kind in HANDED_ON}
         scaled = {name: scale * x for name, x in instead.items() if x is not None}
         yield from with_any(s, "A_prev", below, scaled)
 
@@ -160,7 +159,7 @@ def _parameter(s: Step) -> Iterator[Variant]:
     if s.got is None or not np.any(p) or s.got.shape != p.shape or s.got.size < 3:
         return
     yield Variant(p, f"{name} itself")
-    alpha = np.sum((p - s.got) * s.expected) / (np.sum(s.expected**2) + np.finfo(float).tiny)
+    alpha = multiple_of(p - s.got, s.expected)
     if alpha > 0:
         yield Variant(p - alpha * s.expected, f"{name} after an update at a learning rate of {alpha:.3g}")
 
@@ -198,5 +197,5 @@ def _updated_too_early(s: Step) -> Array | None:
     aligned = np.sum(slope * s.expected) ** 2 / (np.sum(slope**2) * np.sum(s.expected**2) + np.finfo(float).tiny)
     if not np.any(slope) or aligned > 1 - 1e-9:  # a mere factor could be anything
         return None
-    alpha = np.sum((s.got - s.expected) * slope) / np.sum(slope**2)
+    alpha = multiple_of(s.got - s.expected, slope)
     return s.expected + alpha * slope if alpha > 0 else None
