@@ -93,7 +93,20 @@ class Chain:
         rows = self.layers[-1].n_out
         self.Y = _labels(Y, rows, self.m)
         self.dropout = _found(dropout, self.numbers, self.layers, parts, self.m)
-        functions = [_composed(functions) for functions in parts]
+        self._choose_cost([_composed(functions) for functions in parts], loss, rows)
+        self.lambd = lambd
+        self.masked_gates = False  # whether ReLU's gate is that of an A that dropout has masked
+
+        self.forward = [f"{kind}{n}" for n in self.numbers for kind in "ZA"]
+        self.gradients = [f"{kind}{n}" for n in reversed(self.numbers) for kind in ("dA", "dZ", "dW", "db")] + ["dA0"]
+        self.names = self.forward + self.gradients
+        self.reference = self.by_autodiff()
+        sizes = {name: np.abs(x) for name, x in self.reference.items()}
+        sizes |= {f"beside {name}": np.abs(x) for name, x in self.beside.items()}
+        self.magnitudes = {name: self.magnitude(name, sizes) for name in self.names}
+
+    def _choose_cost(self, functions: list[Any], loss: Any, rows: int) -> None:
+        """The cost of the last A, and the functions of all layers: behind a cross-entropy of Z, it has its own."""
         cross_entropies = (
             losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits, losses.softmax_cross_entropy
         )  # fmt: skip
@@ -111,16 +124,6 @@ class Chain:
                 "cross-entropy. Say which cost it has with loss=..., such as loss=tg.mean_squared_error."
             )
         self.cost: Any = (_cross_entropy if rows > 1 else losses.binary_cross_entropy) if self.fused else loss
-        self.lambd = lambd
-        self.masked_gates = False  # whether ReLU's gate is that of an A that dropout has masked
-
-        self.forward = [f"{kind}{n}" for n in self.numbers for kind in "ZA"]
-        self.gradients = [f"{kind}{n}" for n in reversed(self.numbers) for kind in ("dA", "dZ", "dW", "db")] + ["dA0"]
-        self.names = self.forward + self.gradients
-        self.reference = self.by_autodiff()
-        sizes = {name: np.abs(x) for name, x in self.reference.items()}
-        sizes |= {f"beside {name}": np.abs(x) for name, x in self.beside.items()}
-        self.magnitudes = {name: self.magnitude(name, sizes) for name in self.names}
 
     def _is_cross_entropy(self, functions: list[Any], loss: Any) -> bool:
         """Whether a cost is the cross-entropy in all that comes through the model's output."""

@@ -9,7 +9,7 @@ several, or none.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,11 +21,12 @@ from tinygrad_dls.check.causes import HANDED_ON, OF_PARAMETERS, causes, kind_of
 from tinygrad_dls.check.chain import Chain, Dropout
 from tinygrad_dls.check.elsewhere import UPDATED, Elsewhere, recognised
 from tinygrad_dls.check.walk import FACTOR, Verdict, Walk, best_walk
+from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.viewed import Viewed
 from tinygrad_dls.graph.subject import subject
 
-__all__ = ["Diagnosis", "Finding", "diagnose"]
+__all__ = ["Diagnosis", "Finding", "diagnose", "farthest_apart", "of_no_known_cause", "with_explanations"]
 
 WIDTH = 72  # of explanations in the report, which are indented
 MOST = 0.5  # of the entries: if more are wrong in every array, it may be another question
@@ -253,11 +254,8 @@ def _finding(walk: Walk, name: str, verdict: Verdict) -> Finding:
     got, expected = walk.exact[name], walk.chain.reference[name] * verdict.factor
     norms = float(np.linalg.norm(got)), float(np.linalg.norm(expected))
     of_each = ", of each example's loss (without 1/m)" if verdict.factor != 1 else ""
-    worst, far = None, ""
-    if got.shape == expected.shape and got.size:
-        gap = np.abs(got - expected)
-        worst = tuple(int(i) for i in np.unravel_index(np.argmax(np.where(np.isnan(gap), np.inf, gap)), gap.shape))
-        far = f"\nfarthest apart at {list(worst)}: {got[worst]:.7g} for {expected[worst]:.7g}"
+    worst = farthest_apart(got, expected)
+    far = "" if worst is None else f"\nfarthest apart at {list(worst)}: {got[worst]:.7g} for {expected[worst]:.7g}"
     size = f"\n|yours| = {norms[0]:.4g}, |autodiff| = {norms[1]:.4g}{far}"
     if verdict.verdict == "right":
         given = walk.digits.given[name].shape
@@ -274,18 +272,39 @@ def _finding(walk: Walk, name: str, verdict: Verdict) -> Finding:
 
 def _blame(name: str, verdict: Verdict, got: Any, expected: Any) -> str:
     """What is said of a wrong array."""
-    shapes = f"shape {got.shape}, expected {expected.shape}" if got.shape != expected.shape else ""
     if not verdict.causes:
-        what = "no cause that is known here fits" if np.all(np.isfinite(got)) else "it holds NaN or infinities"
-        return f"WRONG: {what}" + (f"; {shapes}" if shapes else "")
+        return of_no_known_cause(got, expected)
     said = []
     for title, note in zip(verdict.causes, verdict.notes, strict=True):
         place = f", in the {verdict.where} that went into it" if verdict.where != name and title == FACTOR else ""
         said.append(f"{title}{place}, {note}" if title == FACTOR else f"{title} ({note})" if note else title)
     place = f", in the {verdict.where} that went into it" if verdict.where != name else ""
     text = "WRONG: " + "; or ".join(said) + (place if verdict.causes != (FACTOR,) else "")
-    text += f" ({shapes})" if shapes else ""
-    return text + "".join("\n" + textwrap.fill(causes[title].explanation, WIDTH) for title in verdict.causes)
+    return with_explanations(text, got, expected, [causes[title].explanation for title in verdict.causes])
+
+
+def farthest_apart(got: Array, expected: Array) -> tuple[int, ...] | None:
+    """The index at which two arrays differ most; None if their shapes differ."""
+    if got.shape != expected.shape or not got.size:
+        return None
+    gap = np.abs(got - expected)
+    return tuple(int(i) for i in np.unravel_index(np.argmax(np.where(np.isnan(gap), np.inf, gap)), gap.shape))
+
+
+def of_no_known_cause(got: Array, expected: Array) -> str:
+    """What is said of a wrong array that nothing explains."""
+    what = "no cause that is known here fits" if np.all(np.isfinite(got)) else "it holds NaN or infinities"
+    return f"WRONG: {what}" + (f"; {shapes}" if (shapes := _shapes(got, expected)) else "")
+
+
+def with_explanations(text: str, got: Array, expected: Array, explanations: Sequence[str], more: str = "") -> str:
+    """What is said of a wrong array, with its shape if that is wrong too, and what to tell the person below it."""
+    shapes = f" ({shapes})" if (shapes := _shapes(got, expected)) else ""
+    return "\n".join([text + shapes + more, *(textwrap.fill(explanation, WIDTH) for explanation in explanations)])
+
+
+def _shapes(got: Array, expected: Array) -> str:
+    return f"shape {got.shape}, expected {expected.shape}" if got.shape != expected.shape else ""
 
 
 def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], list[str]]:

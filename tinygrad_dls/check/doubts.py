@@ -9,12 +9,12 @@ bits.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
 from tinygrad_dls.check.slopes import EPS, FIRST, ROUNDINGS, TOLERANCES, Problem, Ray, Slope
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.engine.tensor import values
 
 # Where a curve is sampled, in units of the scale: irregular, so that no staircase looks like a line, and on both sides.
 POINTS = np.array([0.0, 1.0, -0.96, 0.81, -0.86, 0.64, -0.58, 0.43, -0.49, 0.27, -0.22, 0.11, -0.15])
@@ -71,7 +71,7 @@ def _comes_and_goes(problem: Problem, k: int, u: Array, gap: float) -> bool:
     draws = np.random.default_rng(0)
     for _ in range(8):
         arrays = [x * (1 + FIRST * draws.uniform(-1, 1, size=x.shape)) for x in problem.arrays]
-        got = float(np.sum(np.asarray(values(problem.gradients(arrays)[k]), dtype=float) * u))
+        got = float(np.sum(problem.gradients(arrays)[k] * u))
         if not (got - problem.complex_slope(k, u, arrays=arrays)) * np.sign(gap) > 0.5 * abs(gap):
             return True
     return False
@@ -89,7 +89,7 @@ def _moves_in_steps(ray: Ray, got: float, gap: float) -> bool:
             found = ray.problem.gradients(ray.problem.moved(ray.k, step * ray.u))[ray.k]
         except Exception:  # whatever f does out of its domain
             return math.nan
-        return float(np.sum(np.asarray(values(found), dtype=float) * ray.u))
+        return float(np.sum(found * ray.u))
 
     steps = [ray.size * FAR**n for n in range(-7, 4)]
     numbers = {s: at(s) for step in steps for s in (step, -step)}
@@ -98,10 +98,8 @@ def _moves_in_steps(ray: Ray, got: float, gap: float) -> bool:
         changes = [step for step in steps if numbers[side * step] != got]
         if not changes or not 0 < 0.3 * gap < 1e-12 * largest:
             continue
-        low, high = 0.0, changes[0]
-        while (middle := (low + high) / 2) not in (low, high):
-            low, high = (middle, high) if at(side * middle) == got else (low, middle)
-        if 0.3 * gap < abs(at(side * high) - got) < 1e-12 * largest:
+        edge = _edge(0.0, changes[0], lambda step, side=side: at(side * step) == got)  # type: ignore[misc]
+        if 0.3 * gap < abs(at(side * edge) - got) < 1e-12 * largest:
             return True
     return False
 
@@ -121,9 +119,15 @@ def _begins_with_a_jump(ray: Ray, flat: float) -> bool:
         low, high = high, FAR * high
         if high > FARTHEST * ray.size:
             return False
+    edge = _edge(low, high, lambda step: change(step) == 0)
+    return change(edge) > max(4 * ray.problem.rounding, 1e-6 * change(1.001 * edge))
+
+
+def _edge(low: float, high: float, alike: Callable[[float], bool]) -> float:
+    """The smallest step at which all is not alike any more, by halving, to the last bit."""
     while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if change(middle) == 0 else (low, middle)
-    return change(high) > max(4 * ray.problem.rounding, 1e-6 * change(1.001 * high))
+        low, high = (middle, high) if alike(middle) else (low, middle)
+    return high
 
 
 def _contradicted(ray: Ray, got: float, size: float, spread: float) -> bool:
@@ -174,7 +178,7 @@ def rounds_more(problem: Problem, k: int, index: tuple[int, ...], gap: float) ->
             own = [(x * (1 + FIRST * draws.uniform(-1, 1, size=x.shape))).astype(x.dtype) for x in problem.originals]
             doubles = [x.astype(float) for x in own]
             off = abs(problem.number(own) - problem.number(doubles))
-            gaps = [np.asarray(values(problem.gradients(arrays)[k]), dtype=float)[index] for arrays in (own, doubles)]
+            gaps = [problem.gradients(arrays)[k][index] for arrays in (own, doubles)]
             if not off <= 32 * eps * problem.magnitude or not 0.5 * abs(gap) < (gaps[0] - gaps[1]) * np.sign(gap):
                 return True
     return False

@@ -17,7 +17,6 @@ import numpy as np
 from tinygrad_dls.check.doubts import rounds_more, settled
 from tinygrad_dls.check.slopes import ROUNDINGS, Problem, Slope, slope_along
 from tinygrad_dls.engine.arrays import Array, positive_integer
-from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.engine.viewed import Viewed
 from tinygrad_dls.nn.init import generator
 
@@ -241,8 +240,7 @@ class _Argument:
 
     def __init__(self, problem: Problem, k: int, gradient: Array, own: Array) -> None:
         self.problem, self.k = problem, k
-        self.gradient = np.asarray(values(gradient), dtype=float)
-        self.own = np.asarray(values(own), dtype=float)  # that in the argument's own dtype
+        self.gradient, self.own = gradient, own  # in float64, and in the argument's own dtype
         self.flat = self.gradient.reshape(-1)
         self.entries: dict[int, tuple[float, Slope]] = {}
         self.judged: dict[int, tuple[str, float]] = {}
@@ -296,6 +294,62 @@ class _Argument:
         return int(support[0])
 
 
+class _Tally:
+    """What was found entry by entry, and along projections, for one row."""
+
+    def __init__(self, argument: _Argument, row: Row) -> None:
+        self.argument, self.row = argument, row
+        self.unclear = {"kink": row.kinks, "noise": row.noisy, "edge": row.edges}
+        self.compared: list[tuple[float, float]] = []
+        self.farthest = -1.0
+
+    def note(self, verdict: str, off: float, got: float, slope: Slope, index: Index | None) -> None:
+        """Note what a number of autodiff's is: of an entry, or of a projection, which has no index."""
+        row = self.row
+        if verdict not in self.unclear:
+            self.compared.append((got, slope.value))
+            if off > self.farthest:
+                self.farthest, row.worst, row.got, row.expected = off, index, got, slope.value
+        elif index is not None:
+            self.unclear[verdict].append(index)
+        else:
+            row.uncompared += 1
+
+    def entry(self, i: int) -> None:
+        """Check an entry by itself."""
+        self.note(*self.argument.judge_at(i), *self.argument.at(i), self.argument.index(i))
+
+    def projection(self, u: Array, size: float) -> None:
+        """Check a projection, without the entries at kinks; if it is wrong, tell which entry is to blame."""
+        argument, kinks = self.argument, self.row.kinks
+        for index in kinks:
+            u.reshape(argument.gradient.shape)[index] = 0
+        while True:
+            got, slope = argument.along(u)
+            verdict, off = argument.judge(u, got, slope, size)
+            if verdict not in ("kink", "wrong") or len(kinks) >= MOST_KINKS:
+                break
+            i = argument.culprit(u)
+            blamed, _ = argument.judge_at(i)
+            if blamed == "wrong":  # told instead of its sum
+                self.entry(i)
+                return
+            if blamed != "kink":
+                break
+            self.entry(i)
+            u[i] = 0
+        self.note(verdict, off, got, slope, None)
+
+    def finish(self) -> Row:
+        """The row, with the ratio over all that was compared."""
+        if self.compared:
+            a, b = np.ldexp(self.compared, -np.frexp(np.max(np.abs(self.compared)))[1]).T  # their squares may overflow
+            total = np.linalg.norm(a) + np.linalg.norm(b)
+            self.row.ratio = float(np.linalg.norm(a - b) / total) if total else 0.0
+        self.row.compared, self.row.wrong = len(self.compared), bool(self.farthest > 1)
+        return self.row
+
+
 def _row(argument: _Argument, rng: Any, entries: int, projections: int) -> Row:
     """Check a gradient entry by entry, or, if it is large, by projections and a sample of its entries."""
     flat, name, shape = argument.flat, argument.problem.names[argument.k], argument.gradient.shape
@@ -312,49 +366,15 @@ def _row(argument: _Argument, rng: Any, entries: int, projections: int) -> Row:
         signs = [argument.sizes * rng.choice([-1.0, 1.0], size=flat.size) for _ in range(projections)]
         count = f"{projections} projections, {len(chosen)} of {flat.size:,} entries"
     exact = all(argument.at(i)[1].exact for i in chosen)
-    row = Row(name, shape, count, "complex step" if exact else "central differences")
-    unclear = {"kink": row.kinks, "noise": row.noisy, "edge": row.edges}
+    tally = _Tally(argument, Row(name, shape, count, "complex step" if exact else "central differences"))
+    for i in chosen:
+        tally.entry(i)
     parts = np.abs(flat * argument.sizes)
     largest_part = float(np.max(parts, initial=0)) or 1.0
     size = largest_part * float(np.linalg.norm(parts / largest_part))  # of a projection; the squares may overflow
-    compared: list[tuple[float, float]] = []
-    farthest = -1.0
-
-    def tell(verdict: str, off: float, got: float, slope: Slope, index: Index | None) -> None:
-        nonlocal farthest
-        if verdict not in unclear:
-            compared.append((got, slope.value))
-            if off > farthest:
-                farthest, row.worst, row.got, row.expected = off, index, got, slope.value
-        elif index is not None:
-            unclear[verdict].append(index)
-        else:
-            row.uncompared += 1
-
-    for i in chosen:
-        tell(*argument.judge_at(i), *argument.at(i), argument.index(i))
     for u in signs:
-        for index in row.kinks:
-            u.reshape(shape)[index] = 0
-        (got, slope), where = argument.along(u), None
-        verdict, off = argument.judge(u, got, slope, size)
-        while verdict in ("kink", "wrong") and len(row.kinks) < MOST_KINKS:
-            i = argument.culprit(u)
-            blamed = argument.judge_at(i)
-            if blamed[0] == "wrong":  # told instead of its sum
-                (got, slope), where, (verdict, off) = argument.at(i), argument.index(i), blamed
-            if blamed[0] != "kink":
-                break
-            tell(*blamed, *argument.at(i), argument.index(i))
-            u[i] = 0
-            got, slope = argument.along(u)
-            verdict, off = argument.judge(u, got, slope, size)
-        tell(verdict, off, got, slope, where)
-    if compared:
-        a, b = np.ldexp(compared, -np.frexp(np.max(np.abs(compared)))[1]).T  # their squares may overflow
-        total = np.linalg.norm(a) + np.linalg.norm(b)
-        row.ratio = float(np.linalg.norm(a - b) / total) if total else 0.0
-    row.compared, row.wrong = len(compared), bool(farthest > 1)
+        tally.projection(u, size)
+    row = tally.finish()
     _hold_to_float64(row, argument)
     return row
 

@@ -113,7 +113,7 @@ class Problem:
         draws, places = np.random.default_rng(0), []
         for _ in range(3):
             arrays = [x + 4 * EPS * x * draws.uniform(-1, 1, size=x.shape) for x in self.arrays]
-            places.append((arrays, [np.asarray(values(g), dtype=float) for g in self.gradients(arrays)]))
+            places.append((arrays, self.gradients(arrays)))
         return places
 
     def number(self, arrays: list[Array]) -> float:
@@ -138,13 +138,13 @@ class Problem:
             return math.nan
 
     def gradients(self, arrays: list[Array]) -> list[Array]:
-        """Autodiff's gradients of that sum."""
+        """Autodiff's gradients of that sum, in float64."""
         module = isinstance(self.inputs, Module)
         run = runner("gradcheck", self.f, 0 if module else tuple(self.places))
         y, level, leaves = run(tuple(self.arguments(arrays, wrap=module)), {})
         check_level("gradcheck", self.f, y, level)
         found = gradients(y, leaves, self.weights.astype(y.dtype).reshape(y.shape))
-        return list(found.values() if module else found)
+        return [np.asarray(values(g), dtype=float) for g in (found.values() if module else found)]
 
 
 def _refuse_models(several: tuple[Any, ...]) -> None:

@@ -7,14 +7,13 @@ weights or all the biases among them, or one alone, and in more digits than chan
 from __future__ import annotations
 
 import functools
-import textwrap
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from tinygrad_dls.check.diagnosis import WIDTH, Finding
+from tinygrad_dls.check.diagnosis import Finding, farthest_apart, of_no_known_cause, with_explanations
 from tinygrad_dls.check.slips import slips, taken_by
 from tinygrad_dls.check.update_rule import Taken, Update, gradient_of, is_single
 from tinygrad_dls.engine.arrays import Array
@@ -217,10 +216,7 @@ class Verdicts:
     def _finding(self, case: _Case, verdict: str, causes: Iterable[_Fit], note: str) -> Finding:
         got, right, start = case.got, case.right, case.start
         norms = [float(np.linalg.norm(x - start)) if x.shape == start.shape else float("nan") for x in (got, right)]
-        worst = None
-        if got.shape == right.shape and got.size:
-            gap = np.abs(got - right)
-            worst = tuple(int(i) for i in np.unravel_index(np.argmax(np.where(np.isnan(gap), np.inf, gap)), gap.shape))
+        worst = farthest_apart(got, right)
         if verdict == "right":
             text = f"right{note}"
         elif verdict == "follows":
@@ -235,16 +231,13 @@ class Verdicts:
         return Finding(case.name, verdict, tuple(c.name for c in causes), case.name, norms[0], norms[1], worst, text)
 
     def _wrong(self, case: _Case, causes: tuple[_Fit, ...]) -> str:
-        got, right = case.got, case.right
-        shapes = f"shape {got.shape}, expected {right.shape}" if got.shape != right.shape else ""
         if not causes:
-            what = "no cause that is known here fits" if np.all(np.isfinite(got)) else "it holds NaN or infinities"
-            return f"WRONG: {what}" + (f"; {shapes}" if shapes else "")
+            return of_no_known_cause(case.got, case.right)
         said = "; or ".join(cause.name + cause.told for cause in causes)
         new = [cause for cause in causes if self.explained.get(cause.name) != cause.explanation]
         self.explained |= {cause.name: cause.explanation for cause in new}
-        text = f"WRONG: {said}" + (f" ({shapes})" if shapes else "") + ("" if new else ", as above")
-        return text + "".join("\n" + textwrap.fill(cause.explanation, WIDTH) for cause in new)
+        more = "" if new else ", as above"
+        return with_explanations(f"WRONG: {said}", case.got, case.right, [cause.explanation for cause in new], more)
 
 
 def _in_shape(x: Array, before: Array, w: Array) -> Array:
