@@ -70,7 +70,7 @@ def whole_columns(X: Any, who: str, axis: int = 1) -> Any:
     return X
 
 
-def by_chunks(function: Callable[[Array], Array], X: Any, who: str, axis: int = 1) -> Any:
+def by_chunks(function: Callable[[Array], Array], X: Any, who: str, axis: int) -> Any:
     """A function of examples, applied to each chunk of an array when that is computed: a lazy array.
 
     What it gives for one example says of which shape and dtype the result is. What the function is bound to is copied,

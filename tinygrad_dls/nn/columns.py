@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_dls.engine.errors import flattened, shown
+from tinygrad_dls.engine.tensor import Tensor
 
-__all__ = ["is_frame", "is_frame_of_pandas", "is_nameless", "named", "not_columns", "refuse_frame", "refuse_series"]
+__all__ = [
+    "called", "is_frame", "is_frame_of_pandas", "is_nameless", "named", "not_columns", "refuse_frame", "refuse_series",
+]  # fmt: skip
 
 
 def is_frame(x: Any) -> bool:
@@ -29,6 +32,11 @@ def is_frame_of_pandas(x: Any) -> bool:
 def is_nameless(name: str) -> bool:
     """Whether a column is called as pandas calls one without a name: most often, the row numbers that it wrote."""
     return re.fullmatch(r"(Unnamed: \d+(\.\d+)*(_level_\d+)?)?", name) is not None
+
+
+def called(x: Any, otherwise: str) -> str:
+    """The name of a Tensor, or else what its layer calls it."""
+    return x.name if isinstance(x, Tensor) and x.name else otherwise
 
 
 _ADVICE = (

@@ -11,7 +11,7 @@ from tinygrad_dls.engine.arrays import as_array, floating, positive_integer
 from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn import init as initialisers
-from tinygrad_dls.nn.columns import not_columns, refuse_frame
+from tinygrad_dls.nn.columns import called, not_columns, refuse_frame
 from tinygrad_dls.nn.init import Initialiser, generator
 from tinygrad_dls.nn.module import Module, Parameter
 from tinygrad_dls.nn.regularisation import dropout, keep_probability
@@ -82,11 +82,11 @@ class Linear(Module):
         return ops.affine(self.W, a, self.b)
 
     def _shape_error(self, a: Any, shape: tuple[int, ...]) -> str:
-        called = a.name if isinstance(a, Tensor) and a.name else self.input_name
+        name = called(a, self.input_name)
         rows = shape[0] if shape else 1
-        refuse_frame(a, self._titled(), called)
+        refuse_frame(a, self._titled(), name)
         return not_columns(
-            self._titled(), called, shape, self.n_in, beside=f"W is {self.W.shape}, ",
+            self._titled(), name, shape, self.n_in, beside=f"W is {self.W.shape}, ",
             otherwise=f"Did you mean Linear({rows}, {self.n_out}), or is a layer before it of another size?",
         )  # fmt: skip
 
@@ -140,8 +140,7 @@ class Dropout(Module):
         """Drop in training; in evaluation, return A itself."""
         if self.keep_prob == 1 or not self.training:
             return a
-        if not isinstance(a, Tensor):
-            a = as_array(a, "Dropout: A")
+        a = as_array(a, "Dropout: A")
         return dropout(a, like(self.rng.random(a.shape) < self.keep_prob, values(a)), self.keep_prob)
 
     def _describe(self) -> str:

@@ -22,10 +22,9 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, in_single, single_inside, summed
 from tinygrad_dls.engine.autodiff import op
-from tinygrad_dls.engine.devices import like
 from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval, sigmoid, softmax
 from tinygrad_dls.engine.switches import set_to
-from tinygrad_dls.engine.tensor import Rule, Tensor, values
+from tinygrad_dls.engine.tensor import Rule, values
 from tinygrad_dls.nn import weighted
 from tinygrad_dls.nn.fused import is_loss, is_nan
 from tinygrad_dls.nn.labels import (
@@ -37,6 +36,7 @@ from tinygrad_dls.nn.labels import (
     check_probabilities,
     class_check,
     in_dtype,
+    one_hot,
     prepare,
     prepare_weights,
     within,
@@ -240,8 +240,7 @@ def softmax_cross_entropy(Z: Any, Y: Any, *, sample_weight: Any = None) -> Any:
             f"softmax_cross_entropy: Z is {Z.shape}, a single class, whose probability is always 1. "
             "For two classes in one row use binary_cross_entropy_with_logits."
         )
-    if not isinstance(Y, Tensor):
-        Y = as_array(Y, "Y")
+    Y = as_array(Y, "Y")
     if Y.shape in ((m,), (m, 1)) and Y.shape not in ((1, m), Z.shape):
         raise ValueError(
             f"softmax_cross_entropy: Y is {Y.shape}, Z is {Z.shape}; expected class indices as (1, {m}), or one-hot "
@@ -255,7 +254,7 @@ def softmax_cross_entropy(Z: Any, Y: Any, *, sample_weight: Any = None) -> Any:
             f"softmax_cross_entropy: Y is (1, {m}) of {y.dtype}; class indices must be integers. Write Y.astype(int)."
         )
     check_once(y, class_check(n_y))
-    columns = in_dtype(like(np.arange(n_y)[:, None], y) == y, Z.dtype)
+    columns = in_dtype(one_hot(y, n_y), Z.dtype)
     named = _one_hot.get()
     return _of_columns(Z, columns if named is None else named(columns), sample_weight)
 

@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, below_one, floating, positive_integer, positive_number
 from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.nn.columns import not_columns, refuse_frame
+from tinygrad_dls.nn.columns import called, not_columns, refuse_frame
 from tinygrad_dls.nn.module import Module, Parameter
 
 __all__ = ["BatchNorm", "Following", "batch_norm", "followed", "kept", "untouched"]
@@ -79,8 +79,8 @@ def batch_norm(Z: Any, gamma: Any, beta: Any, *, epsilon: float = 1e-5) -> Any:
            [-1.,  1.]])
     """
     epsilon = positive_number(epsilon, "batch_norm: epsilon")
-    Z, gamma, beta = (x if isinstance(x, Tensor) else as_array(x, f"batch_norm: {name}")
-                      for x, name in ((Z, "Z"), (gamma, "gamma"), (beta, "beta")))  # fmt: skip
+    named = {"Z": Z, "gamma": gamma, "beta": beta}
+    Z, gamma, beta = (as_array(x, f"batch_norm: {name}") for name, x in named.items())
     if len(Z.shape) != 2:
         raise ValueError(f"batch_norm: Z is {tuple(Z.shape)}; expected (n, m), with the examples as columns.")
     for x, name in ((gamma, "gamma"), (beta, "beta")):
@@ -157,13 +157,11 @@ class BatchNorm(Module):
 
     def __call__(self, Z: Any) -> Any:
         """Normalise by the batch in training, by the running statistics in evaluation."""
-        if not isinstance(Z, Tensor):
-            refuse_frame(Z, self._titled(), "Z")
-            Z = as_array(Z, "Z")
+        refuse_frame(Z, self._titled(), "Z")
+        Z = as_array(Z, "Z")
         if len(Z.shape) != 2 or Z.shape[0] != self.n:
-            called = Z.name if isinstance(Z, Tensor) and Z.name else "Z"
             why = "Is the layer before it of another size?"
-            raise ValueError(not_columns(self._titled(), called, Z.shape, self.n, otherwise=why))
+            raise ValueError(not_columns(self._titled(), called(Z, "Z"), Z.shape, self.n, otherwise=why))
         if not self.training:
             mean, var = (self._read(name) for name in self._buffer_names)
             return _normalised(Z, mean, var, self.gamma, self.beta, self.epsilon)
@@ -178,8 +176,8 @@ class BatchNorm(Module):
         x = getattr(self, name)
         if np.shape(x) != (self.n, 1):
             raise ValueError(f"{self._titled()}: {name} is {np.shape(x)}; expected ({self.n}, 1).")
-        called = f"{name}{_number_of(self.gamma)}"
-        return Tensor(kept(self, name, called), name=called)
+        shown = f"{name}{_number_of(self.gamma)}"
+        return Tensor(kept(self, name, shown), name=shown)
 
     def _move(self, name: str, batch: Array) -> None:
         """Move a running statistic towards that of a batch, if that is of numbers."""
@@ -216,24 +214,23 @@ def _statistics(Z: Any, gamma: Any) -> tuple[Any, Any]:
     """The mean and the variance of each row, with the number of the layer in their names; of float16, in float32."""
     Z = Z.astype(np.float32) if Z.dtype.char == HALF else Z
     mean, var = np.mean(Z, axis=1, keepdims=True), np.var(Z, axis=1, keepdims=True)
-    for x, name in ((mean, "mu"), (var, "var")):
-        if isinstance(x, Tensor):
-            x.name = f"{name}{_number_of(gamma)}"
-    return mean, var
+    return _named(mean, "mu", gamma), _named(var, "var", gamma)
 
 
 def _normalised(Z: Any, mean: Any, var: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
     sigma = np.sqrt(var + epsilon)
     if isinstance(sigma, Tensor) and sigma.op is None:  # of running statistics: a constant of the graph
-        sigma.name = f"running_sigma{_number_of(gamma)}"
-    Z_norm = (Z - mean) / sigma
-    if isinstance(Z_norm, Tensor):
-        Z_norm.name = f"Z_norm{_number_of(gamma)}"
+        _named(sigma, "running_sigma", gamma)
+    Z_norm = _named((Z - mean) / sigma, "Z_norm", gamma)
     Z_tilde = gamma * Z_norm + beta
-    Z_tilde = Z_tilde.astype(Z.dtype) if Z.dtype.char == HALF else Z_tilde
-    if isinstance(Z_tilde, Tensor):
-        Z_tilde.name = f"Z_tilde{_number_of(gamma)}"
-    return Z_tilde
+    return _named(Z_tilde.astype(Z.dtype) if Z.dtype.char == HALF else Z_tilde, "Z_tilde", gamma)
+
+
+def _named(x: Any, stem: str, gamma: Any) -> Any:
+    """What a layer computes, with a name and the layer's number if it is a Tensor."""
+    if isinstance(x, Tensor):
+        x.name = f"{stem}{_number_of(gamma)}"
+    return x
 
 
 def _number_of(gamma: Any) -> str:

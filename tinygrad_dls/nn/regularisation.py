@@ -21,6 +21,7 @@ from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.switches import set_to
 from tinygrad_dls.engine.tensor import Rule, Tensor, values
+from tinygrad_dls.nn.columns import called
 from tinygrad_dls.nn.labels import check_once
 from tinygrad_dls.nn.module import Module
 
@@ -112,7 +113,7 @@ def _penalised(model: Any, biases: bool) -> list[Any]:
         return weights
     if isinstance(model, (Tensor, str)) or not isinstance(model, Iterable) or hasattr(model, "dtype"):
         raise TypeError(f"l2 takes a model, or a list of weights such as [W1, W2], got {shown(model)}.")
-    found = [w if isinstance(w, Tensor) else as_array(w, f"l2: weight {i}") for i, w in enumerate(model, 1)]
+    found = [as_array(w, f"l2: weight {i}") for i, w in enumerate(model, 1)]
     if not found:
         raise ValueError("l2 got no weights. Is the iterator used up?")
     for w in found:
@@ -192,8 +193,7 @@ def dropout(A: Any, mask: Any, keep_prob: float) -> Any:
            [2., 2.]])
     """
     keep_prob = keep_probability(keep_prob, "dropout")
-    A = A if isinstance(A, Tensor) else as_array(A, "dropout: A")
-    mask = mask if isinstance(mask, Tensor) else as_array(mask, "dropout: mask")
+    A, mask = as_array(A, "dropout: A"), as_array(mask, "dropout: mask")
     if mask.shape != A.shape:
         raise ValueError(_shape_error(A, mask))
     if mask.dtype.kind != "b":
@@ -210,11 +210,11 @@ def keep_probability(x: Any, who: str) -> float:
 
 
 def _shape_error(A: Any, mask: Any) -> str:
-    name = A.name if isinstance(A, Tensor) and A.name else "A"
     hint = " Was the mask drawn for another layer, or other examples?"
     if len(mask.shape) == 2 and mask.shape[::-1] == tuple(A.shape):
         hint = " Did you pass the mask transposed?"
-    return f"dropout: {name} is {tuple(A.shape)}, the mask is {tuple(mask.shape)}; expected one entry for each.{hint}"
+    shapes = f"{called(A, 'A')} is {tuple(A.shape)}, the mask is {tuple(mask.shape)}"
+    return f"dropout: {shapes}; expected one entry for each.{hint}"
 
 
 def _check_mask(mask: Array) -> str:

@@ -8,18 +8,20 @@ they are kept too, and whatever comes with names later is held against them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer
 from tinygrad_dls.engine.errors import flattened, shown
 from tinygrad_dls.engine.tensor import Tensor, values
-from tinygrad_dls.nn.columns import is_nameless, named, not_columns
+from tinygrad_dls.nn.columns import called, is_nameless, named, not_columns
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.normalisation import kept
 
 __all__ = ["Standardizer"]
+
+S = TypeVar("S", bound="Standardizer")
 
 
 class Standardizer(Module):
@@ -123,7 +125,11 @@ class Standardizer(Module):
 
     def inverse(self) -> Unstandardizer:
         """The layer that takes this one back, ``A * scale + mean``: at the end of a model whose targets have units."""
-        layer = Unstandardizer(self.n, features=self.features, dtype=self.mean.dtype)
+        return self._as(Unstandardizer)
+
+    def _as(self, kind: type[S]) -> S:
+        """A layer of another kind with copies of mean and scale."""
+        layer = kind(self.n, features=self.features, dtype=self.mean.dtype)
         layer.mean, layer.scale = self.mean.copy(), self.scale.copy()
         return layer
 
@@ -131,19 +137,15 @@ class Standardizer(Module):
         """``(X - mean) / scale``."""
         X, mean, scale = self._operands(X)
         X_norm: Tensor = (X - mean) / scale
-        X_norm.name = f"{(X.name if isinstance(X, Tensor) else None) or 'X'}_norm"
+        X_norm.name = f"{called(X, 'X')}_norm"
         return X_norm
 
     def _operands(self, X: Any) -> tuple[Any, Any, Any]:
         """The input, and mean and scale in its dtype."""
         names, x = named(X, type(self).__name__)
-        if names:
-            x = self._in_order(names, x)
-        elif not isinstance(x, Tensor):
-            x = as_array(x, "X")
+        x = self._in_order(names, x) if names else as_array(x, "X")
         if len(x.shape) != 2 or x.shape[0] != self.n:
-            called = x.name if isinstance(x, Tensor) and x.name else "X"
-            raise ValueError(not_columns(self._titled(), called, x.shape, self.n))
+            raise ValueError(not_columns(self._titled(), called(x, "X"), x.shape, self.n))
         mean, scale = (Tensor(kept(self, name, name), name=name) for name in self._buffer_names)
         for statistic in (mean, scale):
             if statistic.shape != (self.n, 1):
@@ -187,9 +189,7 @@ class Unstandardizer(Standardizer):
 
     def inverse(self) -> Any:
         """The layer that this one takes back."""
-        layer = Standardizer(self.n, features=self.features, dtype=self.mean.dtype)
-        layer.mean, layer.scale = self.mean.copy(), self.scale.copy()
-        return layer
+        return self._as(Standardizer)
 
     def __call__(self, X: Any) -> Any:
         """``A * scale + mean``."""

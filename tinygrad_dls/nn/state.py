@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from tinygrad_dls.engine.arrays import Array, as_array
@@ -24,10 +24,18 @@ class Stateful:
         """The arrays that are saved beside the parameters: their paths, the modules and their attributes."""
         raise NotImplementedError
 
+    def _kept_arrays(self) -> dict[str, Array]:
+        """The arrays that are saved beside the parameters, by their paths."""
+        return {name: getattr(module, own) for name, module, own in self._buffers()}
+
+    def _keep_arrays(self, arrays: Iterable[Array]) -> None:
+        """Keep others in their places, which come in the same order."""
+        for (_, module, own), x in zip(self._buffers(), arrays, strict=True):
+            object.__setattr__(module, own, x)
+
     def state_dict(self) -> dict[str, Array]:
         """Copies of the parameters' arrays by name, ``{"W1": ..., "b1": ...}``, and of running statistics."""
-        saved = {name: p._value for name, p in self.named_parameters()}
-        saved |= {name: getattr(module, own) for name, module, own in self._buffers()}
+        saved = {name: p._value for name, p in self.named_parameters()} | self._kept_arrays()
         return {name: array.copy() for name, array in saved.items()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -47,12 +55,11 @@ class Stateful:
             raise ValueError(f"this state does not fit {type(self).__name__}: " + "; ".join(problems) + ".")
         for name, p in list(self.named_parameters()):
             p.data = beside(new[name], p._value).copy()
-        for name, module, attribute in self._buffers():
-            object.__setattr__(module, attribute, beside(new[name], getattr(module, attribute)).copy())
+        self._keep_arrays(beside(new[name], old).copy() for name, old in self._kept_arrays().items())
 
     def _differences(self, new: Mapping[str, Array]) -> list[str]:
         """In what arrays by name differ from the parameters and the running statistics: names, shapes and dtypes."""
-        own = dict(self.named_parameters()) | {name: getattr(module, its) for name, module, its in self._buffers()}
+        own = dict(self.named_parameters()) | self._kept_arrays()
         problems = [f"{name} is missing" for name in own if name not in new]
         problems += [f"{name} is not a parameter of this model" for name in new if name not in own]
         for name in own.keys() & new.keys():
@@ -93,9 +100,8 @@ class Stateful:
         """
         if not callable(move):
             raise TypeError(f"to takes a function from array to array, such as cupy.asarray, got {shown(move)}.")
-        parameters, buffers = list(self.named_parameters()), list(self._buffers())
-        arrays = {name: values(p) for name, p in parameters}
-        arrays |= {name: getattr(module, own) for name, module, own in buffers}
+        parameters, kept = list(self.named_parameters()), self._kept_arrays()
+        arrays = {name: values(p) for name, p in parameters} | kept
         moved = {name: as_array(values(move(x)), f"to: {name}") for name, x in arrays.items()}
         gradients = {p: None if p._grad is None else move(values(p._grad)) for _, p in parameters}
         if problems := self._differences(moved):
@@ -103,5 +109,4 @@ class Stateful:
         for name, p in parameters:
             p.data = moved[name]
             p._grad = gradients[p]
-        for name, module, own in buffers:
-            object.__setattr__(module, own, moved[name])
+        self._keep_arrays(moved[name] for name in kept)

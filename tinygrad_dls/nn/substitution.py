@@ -85,13 +85,11 @@ def on_host(module: M) -> tuple[M, dict[Parameter, Parameter]]:
     What looks at numbers, such as a picture or a check, takes them there by name.
     """
     parameters = dict.fromkeys(p for _, p in module.named_parameters())
-    arrays = [getattr(inner, own) for _, inner, own in module._buffers()]
-    if not any(map(on_device, [*map(values, parameters), *arrays])):
+    if not any(map(on_device, [*map(values, parameters), *module._kept_arrays().values()])):
         return module, {}
     twins = {p: copy.copy(p) for p in parameters}
     for p, twin in twins.items():
         twin._value, twin._grad, twin._escaped = to_host(values(p)), None, None
     moved = with_parameters(module, twins)
-    for _, inner, own in moved._buffers():
-        object.__setattr__(inner, own, to_host(getattr(inner, own)))
+    moved._keep_arrays(map(to_host, moved._kept_arrays().values()))
     return moved, twins

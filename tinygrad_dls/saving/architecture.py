@@ -51,7 +51,7 @@ def described(model: Module, parts: Parts) -> tuple[dict[str, Any] | None, str]:
 
 def arrays_of(model: Module) -> dict[str, Array]:
     """The arrays of `Module.state_dict`, not copied."""
-    buffers = {name: getattr(module, own) for name, module, own in model._buffers()}
+    buffers = model._kept_arrays()
     return {name: p._value for name, p in model.named_parameters()} | buffers
 
 

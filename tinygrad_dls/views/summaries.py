@@ -82,7 +82,7 @@ def _summary(
     model: Module, inputs: tuple[Output, ...], outputs: tuple[Output, ...], m: int | None, layers: tuple[Layer, ...]
 ) -> Summary:
     parameters = model.parameters()
-    kept = {name: getattr(module, own) for name, module, own in model._buffers()}
+    kept = model._kept_arrays()
     shown = layers
     if len(layers) > 1 and not layers[0].parameters:  # the title says it all
         shown = tuple(replace(layer, depth=layer.depth - 1) for layer in layers[1:])

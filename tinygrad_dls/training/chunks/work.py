@@ -87,7 +87,7 @@ def state_of(model: Module) -> State:
     return State(
         [p._value for p in parameters],
         [p.requires_grad for p in parameters],
-        [getattr(module, own) for _, module, own in model._buffers()],
+        list(model._kept_arrays().values()),
     )
 
 
@@ -104,7 +104,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no
 
     def __init__(self, file: Any, model: Module) -> None:
         super().__init__(file)
-        left_out = [*model.parameters(), *(getattr(module, own) for _, module, own in model._buffers())]
+        left_out = [*model.parameters(), *model._kept_arrays().values()]
         self._places = {id(x): i for i, x in enumerate(left_out)}
         self._generators = {id(layer.rng) for layer in drops(model)}
 
@@ -244,7 +244,6 @@ class Copy:
         self.parameters: list[Parameter] = self.model.parameters()
         self._compiled = work.compiled
         self._compile: bool | Mapping[str, Any] = options if work.compiled else False
-        self._buffers = [(module, own) for _, module, own in self.model._buffers()]
         self._drops = drops(self.model)
         self._optimizer = SGD(self.parameters, lr=1.0)  # of whose steps the gradients are of interest
         self._steps: dict[Any, Steps] = {}
@@ -255,8 +254,7 @@ class Copy:
             p._value, p._grad = value, None
             if p.requires_grad != trained:
                 p.requires_grad = trained
-        for (module, own), kept in zip(self._buffers, state.kept, strict=True):
-            object.__setattr__(module, own, kept)
+        self.model._keep_arrays(state.kept)
 
     def seed(self, seeds: Sequence[int], number: int) -> None:
         """Draw the masks of a chunk from now on."""
@@ -275,7 +273,7 @@ class Copy:
 
     def kept(self) -> list[Array]:
         """What modules keep now."""
-        return [getattr(module, own) for module, own in self._buffers]
+        return list(self.model._kept_arrays().values())
 
 
 # -- the tasks --------------------------------------------------------------------------------------------------------
