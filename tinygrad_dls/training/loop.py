@@ -25,8 +25,8 @@ from tinygrad_dls.training.callbacks import Callback, Checkpoint, EarlyStopping,
 from tinygrad_dls.training.examples import check_columns_of, refuse_infinite
 from tinygrad_dls.training.history import COST, History
 from tinygrad_dls.training.scores import Scores
-from tinygrad_dls.training.steps import StepError, Steps, steps_of
-from tinygrad_dls.training.trial import smoothed, tried
+from tinygrad_dls.training.steps import Ready, StepError, steps_of
+from tinygrad_dls.training.trial import smoothing, tried
 from tinygrad_dls.training.validation import Validation
 from tinygrad_dls.training.weights import check_takes_weights, weights_of, weights_of_examples
 
@@ -171,56 +171,57 @@ def fit(
         rng = _without_warnings(generator, rng, "fit with a batch_size")  # NumPy switches them off while it seeds
 
     training = Training({*parameters, *optimizer.parameters}, "fit")
-    batches: Any
-    close: Callable[[], None] | None = None
+    ready: Ready | None = None
     try:
         try:
             training.begin()
             if chunked:
                 from tinygrad_dls.training.chunks import prepare  # it takes dask
 
-                steps, batches, held_out, close = prepare(
+                ready = prepare(
                     given, X, Y, batch_size=batch_size, rng=rng, sample_weight=sample_weight, class_weight=class_weight,
                     label_smoothing=label_smoothing, validation=held_back, validation_weight=w_held, scores=scores,
                     compile=compile, client=client, changing=bool(callbacks),
                 )  # fmt: skip
-                _begin(callbacks, held_out, model, optimizer)
             else:
                 trial = tried(model, loss, X, Y, held_back)
-                held_out = (
-                    None if held_back is None else Validation(given, held_back[0], held_back[1], w_held, trial, scores)
-                )
-                _begin(callbacks, held_out, model, optimizer)
-                Y = smoothed(label_smoothing, model, loss, X, Y)
+                held_out = None
+                if held_back is not None:
+                    held_out = Validation(given, held_back[0], held_back[1], w_held, trial, scores)
+                smooth = smoothing(label_smoothing, model, loss, X, Y)
+                Y = Y if smooth is None else smooth(Y)
                 steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)
-                batches = (steps.arrays,)
-                if batch_size is not None:
-                    X, Y, *w = steps.arrays
-                    batches = minibatches(X, Y, batch_size, rng=rng, sample_weight=w[0] if w else None)
-            if batch_size is None:
-                rng = None
+                ready = Ready(steps, _batches(steps.arrays, batch_size, rng), held_out)
+            _begin(callbacks, ready.validation, model, optimizer)
             model.train()
-            return _run(given, epochs, steps, batches, rng, held_out, progress, callbacks)
+            return _run(given, epochs, ready, None if batch_size is None else rng, progress, callbacks)
         finally:
             training.end()
-            if close is not None:
-                close()
+            if ready is not None:
+                ready.close()
     finally:
         training.end()  # again: Ctrl-C may have come just there
+
+
+def _batches(arrays: tuple[Array, ...], batch_size: int | None, rng: Any) -> Any:
+    """What an epoch goes through: mini-batches, or all examples at once."""
+    if batch_size is None:
+        return (arrays,)
+    X, Y, *w = arrays
+    return minibatches(X, Y, batch_size, rng=rng, sample_weight=w[0] if w else None)
 
 
 def _run(
     given: Subject,
     epochs: int,
-    steps: Steps,
-    batches: Any,
+    ready: Ready,
     rng: Any,  # of mini-batches
-    validation: Validation | None,
     progress: bool,
     callbacks: Sequence[Callback],
 ) -> History:
     """The epochs."""
     history, first = History(), None
+    validation = ready.validation
     now: Epoch | None = None
     whole = False
     in_order = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # files have what others change
@@ -228,12 +229,8 @@ def _run(
     try:
         for epoch in range(epochs):
             # a cost that explodes is an error below, not a warning
-            costs, sizes = _without_warnings(_epoch, steps, batches)
-            first = costs[0] if first is None else first
-            m = sum(sizes)
-            cost = 0.0
-            for J, n in zip(costs, sizes, strict=True):
-                cost += J * (n / m)
+            cost, of_first_step = _without_warnings(_epoch, ready)
+            first = of_first_step if first is None else first
             history.costs.append(cost)
             if not math.isfinite(cost):
                 raise _diverged(cost, epoch, first, given.optimizer, history)
@@ -292,15 +289,18 @@ def _end(callbacks: Sequence[Callback], now: Epoch, whole: bool) -> None:
                 callback.end(now)
 
 
-def _epoch(steps: Steps, batches: Any) -> tuple[list[float], list[float]]:
-    """The costs of an epoch's steps, and what each of them counts."""
+def _epoch(ready: Ready) -> tuple[float, float]:
+    """The cost of an epoch, the mean over what its steps count; and that of its first step."""
     costs, sizes = [], []
-    for batch in batches:
-        size = steps.size(*batch)
+    for batch in ready.batches:
+        size = ready.steps.size(*batch)
         if size:  # there is nothing to learn from examples of weight 0
-            costs.append(steps.take(*batch))
+            costs.append(ready.steps.take(*batch))
             sizes.append(size)
-    return costs, sizes
+    m, cost = sum(sizes), 0.0
+    for J, n in zip(costs, sizes, strict=True):
+        cost += J * (n / m)
+    return cost, costs[0]
 
 
 def _without_warnings(function: Callable[..., Any], *args: Any) -> Any:

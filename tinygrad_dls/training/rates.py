@@ -119,13 +119,7 @@ def learning_rates(
         twin, its_optimizer = copy.deepcopy((model, optimizer))
     except Exception as error:  # whatever a user's object makes of it
         raise TypeError(f"{who} trains a copy, and the model or the optimizer cannot be copied: {error}") from error
-    X = columns_of(model, X)
-    batches: Iterator[Any] = itertools.repeat((X, Y) if sample_weight is None else (X, Y, sample_weight))
-    if batch_size is not None:
-        rng = copy.deepcopy(generator(rng, who))
-        drawn = minibatches(X, Y, batch_size, rng=rng, sample_weight=sample_weight)
-        every = itertools.chain.from_iterable(itertools.repeat(drawn))
-        batches = (batch for batch in every if len(batch) == 2 or batch[2].any())  # as `fit` passes them over
+    batches = _batches(columns_of(model, X), Y, sample_weight, batch_size, rng, who)
     before: dict[Tensor, Any] = {p: p._grad for p in model.parameters()}
     costs: list[float] = []
     rates = np.geomspace(low, high, steps).tolist()
@@ -142,6 +136,16 @@ def learning_rates(
             f"lowest, now {low:g}; or is X not standardised?"
         )
     return LearningRates(rates[: len(costs)], costs)
+
+
+def _batches(X: Any, Y: Any, sample_weight: Any, batch_size: int | None, rng: Any, who: str) -> Iterator[Any]:
+    """What the steps are taken with, without an end: all the examples, or mini-batches, drawn by a copy of rng."""
+    if batch_size is None:
+        return itertools.repeat((X, Y) if sample_weight is None else (X, Y, sample_weight))
+    rng = copy.deepcopy(generator(rng, who))
+    drawn = minibatches(X, Y, batch_size, rng=rng, sample_weight=sample_weight)
+    every = itertools.chain.from_iterable(itertools.repeat(drawn))
+    return (batch for batch in every if len(batch) == 2 or batch[2].any())  # as `fit` passes them over
 
 
 def _cost_of_a_step(model: Module, batch: Any, loss: Callable[[Any, Any], Any], optimizer: Optimizer) -> float:

@@ -85,18 +85,18 @@ class Scores:
     """
 
     def __init__(self, metrics: Any) -> None:
-        self._by_name: dict[str, Score] = {}
+        self._scores: dict[str, Score] = {}
         self.larger_is_better: dict[str, bool | None] = {}
         for name, metric in _named(metrics):
-            if name in self._by_name:
+            if name in self._scores:
                 raise ValueError(f"fit: metrics: there are two called {name}. Name them: metrics={{'name': function}}.")
             if name in (COST, VALIDATION_COST, VALIDATION_ACCURACY, "epoch"):
                 raise ValueError(f"fit: metrics: {name} is what the history calls something else. Take another name.")
-            self._by_name[name] = _by_function(metric) if callable(metric) else _by_name(metric)
+            self._scores[name] = _by_function(metric) if callable(metric) else _by_name(metric)
             self.larger_is_better[name] = None if callable(metric) else True
 
     def __bool__(self) -> bool:
-        return bool(self._by_name)
+        return bool(self._scores)
 
     def measured(self, model: Module, X: Array, Y: Array, numbers: bool) -> dict[str, float]:
         """All of them, of the model as it is.
@@ -107,7 +107,7 @@ class Scores:
             That name the metric, if there is no such number here.
         """
         seen, found = _Seen(model, X, Y, numbers), {}
-        for name, score in self._by_name.items():
+        for name, score in self._scores.items():
             try:
                 found[name] = score(seen)
             except (TypeError, ValueError) as error:

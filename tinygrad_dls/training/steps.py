@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,10 @@ from tinygrad_dls.engine.arrays import Array, boolean
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer, eager_step
 
-__all__ = ["StepError", "Steps", "steps_of", "with_weights"]
+if TYPE_CHECKING:
+    from tinygrad_dls.training.validation import Validation
+
+__all__ = ["Ready", "StepError", "Steps", "steps_of", "with_weights"]
 
 Loss = Callable[..., Any]
 
@@ -47,6 +50,25 @@ class Steps:
     arrays: tuple[Array, ...]
     take: Callable[..., float]
     size: Callable[..., float]
+
+
+class Ready(NamedTuple):
+    """A training that may begin.
+
+    Attributes
+    ----------
+    steps : Steps
+    batches : iterable
+        An epoch each time: of arrays, or of the numbers of chunks.
+    validation : Validation or None
+    close : function
+        Lets go of what the workers hold, if there are any.
+    """
+
+    steps: Steps
+    batches: Any
+    validation: Validation | None
+    close: Callable[[], None] = lambda: None
 
 
 def steps_of(

@@ -19,7 +19,7 @@ from tinygrad_dls.nn.models import Classifier
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.training.metrics import is_of_classes, is_one_class_each
 
-__all__ = ["Trial", "smoothed", "smoothing", "tried"]
+__all__ = ["Trial", "smoothing", "tried"]
 
 
 class Trial(NamedTuple):
@@ -104,22 +104,16 @@ def _nodes(J: Any, Z: Any) -> Iterator[Any]:
 # -- smoothed labels --------------------------------------------------------------------------------------------------
 
 
-def smoothed(eps: Any, model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> Array:
-    """The labels smoothed, as the loss says what they are: classes, or a sigmoid each; as they are for eps 0.
+def smoothing(
+    eps: Any, model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array
+) -> Callable[[Array], Array] | None:
+    """What smooths labels such as these, as the loss says what they are: classes, or a sigmoid each; None for eps 0.
 
     Raises
     ------
     ValueError
         If the loss does not say, or is one of numbers.
     """
-    smooth = smoothing(eps, model, loss, X, Y)
-    return Y if smooth is None else smooth(Y)
-
-
-def smoothing(
-    eps: Any, model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array
-) -> Callable[[Array], Array] | None:
-    """What smooths labels such as these; None for eps 0. It raises as `smoothed` does."""
     eps = below_one(eps, "fit: label_smoothing")
     if not eps:
         return None

@@ -11,12 +11,13 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, boolean
 from tinygrad_dls.nn.chunks import is_chunked
+from tinygrad_dls.nn.labels import check_any_weight
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.training.chunks.arrays import Chunked, in_chunks, refuse_elsewhere
 from tinygrad_dls.training.chunks.look import Look, Shapes, look
@@ -27,7 +28,7 @@ from tinygrad_dls.training.chunks.validation import ChunkedValidation, side_by_s
 from tinygrad_dls.training.chunks.work import Block, Part, Work, drops, dumped, measure, state_of, step, total
 from tinygrad_dls.training.examples import refuse_infinite
 from tinygrad_dls.training.scores import Scores
-from tinygrad_dls.training.steps import Steps
+from tinygrad_dls.training.steps import Ready, Steps
 from tinygrad_dls.training.trial import Trial, smoothing, tried
 from tinygrad_dls.training.validation import Validation
 from tinygrad_dls.training.weights import check_takes_weights, weights_by_class
@@ -35,30 +36,10 @@ from tinygrad_dls.training.weights import check_takes_weights, weights_by_class
 if TYPE_CHECKING:
     from tinygrad_dls.graph.subject import Subject
 
-__all__ = ["Ready", "prepare"]
+__all__ = ["prepare"]
 
 FEW = 4  # chunks of which a few examples each are tried
 GROUP = 32  # parts that one task sums, whose gradients are in its memory together
-
-
-class Ready(NamedTuple):
-    """A training that may begin.
-
-    Attributes
-    ----------
-    steps : Steps
-        Of batches that are numbers of chunks.
-    batches : iterable
-        An epoch each time.
-    validation : Validation or None
-    close : function
-        Lets go of what the workers hold.
-    """
-
-    steps: Steps
-    batches: Any
-    validation: Validation | None
-    close: Callable[[], None]
 
 
 def prepare(
@@ -247,8 +228,8 @@ class _Training:
             by_class = classes, of_class
             for i, x in tallies.items():
                 self._weights[i] = float(np.sum(of_class[np.searchsorted(classes, x.classes)] * x.weights))
-        if not any(self._weights.values()):
-            raise ValueError("fit: sample_weight is zero for all examples: there is nothing to take the mean over.")
+        if problem := check_any_weight(np.array(list(self._weights.values()))):
+            raise ValueError(f"fit: {problem}")
         if not np.isfinite(sum(self._weights.values())):
             raise ValueError(f"fit: sample_weight sums to infinity in {self._dtype}. Divide it by its mean.")
         return by_class
@@ -343,8 +324,7 @@ class _Training:
             p._grad = None if dw is None else np.array(dw, p.dtype)
         self._optimizer.step()
         if part.kept is not None:
-            for (_, module, own), x in zip(self._model._buffers(), part.kept, strict=True):
-                object.__setattr__(module, own, x)
+            self._model._keep_arrays(part.kept)
 
     def measure(self, asked: tuple[str, ...]) -> dict[str, Any]:
         """What the model gives for the validation data."""

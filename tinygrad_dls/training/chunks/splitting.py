@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from tinygrad_dls.nn.regularisation import counted_as
 from tinygrad_dls.training.chunks.work import Block, Copy, State, Work, alone, counted, drops, state_of
 
 __all__ = ["Found", "columns_of", "examine"]
+
+T = TypeVar("T")
 
 
 class Found(NamedTuple):
@@ -93,6 +95,18 @@ def _fresh(work: Work, state: State) -> Copy:
     return copy
 
 
+def _step(copy: Copy, state: State, block: Block) -> tuple[float, list[Array | None]]:
+    """The cost and the gradients of a copy in a state, with the same masks of dropout each time."""
+    copy.take(state)
+    return _with_masks(copy, lambda: copy.step(block))
+
+
+def _with_masks(copy: Copy, run: Callable[[], T]) -> T:
+    copy.seed([0] * len(drops(copy.model)), 0)
+    with np.errstate(all="ignore"):
+        return run()
+
+
 class _Given(NamedTuple):
     model: Module
     loss: Callable[..., Any]
@@ -156,9 +170,7 @@ def _moving(work: Work, state: State, block: Block) -> str:
     copy = _fresh(work, state)
     if not copy.kept() or block.X.shape[1] < 2:
         return next((layer._titled() for layer in copy.model.modules() if isinstance(layer, BatchNorm)), "")
-    with np.errstate(all="ignore"):
-        copy.seed([0] * len(drops(copy.model)), 0)
-        _cost(copy, block)
+    _with_masks(copy, lambda: _cost(copy, block))
     pairs = zip(copy.model._buffers(), copy.kept(), state.kept, strict=True)
     return next((module._titled() for (_, module, _), new, old in pairs if new is not old), "")
 
@@ -166,13 +178,7 @@ def _moving(work: Work, state: State, block: Block) -> str:
 def _refuse_random(work: Work, state: State, block: Block) -> None:
     """Refuse a model that draws random numbers of its own in training: a task that runs again would draw others."""
     copy = _fresh(work, state)
-    costs = []
-    for _ in range(2):
-        with np.errstate(all="ignore"):
-            copy.take(state)
-            copy.seed([0] * len(drops(copy.model)), 0)
-            costs.append(copy.step(block))
-    (one, first), (other, second) = costs
+    (one, first), (other, second) = (_step(copy, state, block) for _ in range(2))
     if not _same([one, *first], [other, *second], work.dtype):
         raise ValueError(
             "fit: the model or the loss gives another cost each time, so they draw random numbers that no task could "
@@ -189,10 +195,7 @@ def _warn_of_notes(work: Work, state: State, block: Block) -> None:
     before: dict[str, bytes | None] = {}
     now = before
     for _ in range(3):
-        with np.errstate(all="ignore"):
-            copy.take(state)
-            copy.seed([0] * len(drops(copy.model)), 0)
-            copy.step(block)
+        _step(copy, state, block)
         before, now = now, _own(copy)
     if changed := [name for name, x in now.items() if None not in (x, before.get(name)) and x != before[name]]:
         warnings.warn(  # of what is innermost
