@@ -72,36 +72,43 @@ class Given:
         if isinstance(x, (list, tuple)) and not found and not _is_numbers(x):
             self.take_cache(x, str(label))
             return
-        d, kind, n = found.groups() if found else ("", "", "")
-        kind = kind if d or kind == "D" else kind.replace("d", "D")
-        kind = "b" if kind in "Bb" else kind.upper()
-        number = self.number(n)
-        if label in ("dX", "dx") or (d and kind == "A" and n == "0"):
-            d, kind, number = "d", "A", "0"
-        if (not found and number != "0") or number is None or (d and kind == "D"):
+        name = self._name(label, found)
+        if name is None:
             self._refuse(label, role, "")
             return
         if x is None:
             self.odd[str(label)] = "None"
             return
-        name = f"{d}{kind}{number}"
         try:
             array = to_host(as_array(values(x), str(label)))
         except (TypeError, ValueError) as error:
             self.odd[str(label)] = "no array of numbers"
             self.errors.append(error)
             return
-        if not d and kind in "Wb":
+        if name[0] in "Wb":
             self.parameters.setdefault(name, array)
             if role == "gradients":
                 self._refuse(label, role, f"d{name}")
-        elif kind == "D":
-            self.masks.setdefault(number, array)
+        elif name[0] == "D":
+            self.masks.setdefault(name[1:], array)
         elif name in self.arrays:
             if role == "gradients" or not np.array_equal(self.arrays[name], array):
                 raise ValueError(f"diagnose: {name} was given twice, once as {label}.")
         else:
             self.arrays[name], self.labels[name] = array, str(label)
+
+    def _name(self, label: Any, found: re.Match[str] | None) -> str | None:
+        """The model's name for an array, ``dW1`` for ``dw1``; None if it has none such."""
+        if label in ("dX", "dx"):
+            return "dA0"
+        if found is None:
+            return None
+        d, kind, n = found.groups()
+        kind = "b" if kind in "Bb" else kind.upper()
+        if d and kind == "A" and n == "0":
+            return "dA0"
+        number = self.number(n)
+        return None if number is None or (d and kind == "D") else f"{d}{kind}{number}"
 
     def take_all(self, arrays: Mapping[Any, Any], role: str) -> None:
         """All of a dict."""

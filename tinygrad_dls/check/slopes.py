@@ -185,7 +185,7 @@ class Slope(NamedTuple):
     blur: float = 0.0  # of an exact slope: what differences do not see of it
     natural: float = 0.0  # what slopes of this function are like, from its size and from its changes
 
-    def judge(self, got: float, size: float = 0.0) -> tuple[str, float]:
+    def judge(self, got: float, size: float) -> tuple[str, float]:
         """Say what autodiff's number seems to be, and how many times farther off than allowed.
 
         "right", "wrong", or what prevents an answer: a "kink", an "edge", or "noise". The size of a projection is that

@@ -109,7 +109,7 @@ class Flat:
         What it starts from: arrays that hold those of all parameters one after another.
     new : list of Call
         The new parameters, and the new arrays of state.
-    counts : tuple of (Call, Call)
+    counts : list of (Call, Call)
         States that are numbers, and their new values.
     gradients : dict of str to Call
         By parameter, the call that its part of the gradient comes from.

@@ -147,7 +147,7 @@ def plan(
     return _with_constants(result)
 
 
-def plan_function(outputs: Sequence[Call], arguments: Mapping[Call, str], *, native: bool = False) -> Plan:
+def plan_function(outputs: Sequence[Call], arguments: Mapping[Call, str], *, native: bool) -> Plan:
     """Plan a function of arrays, which returns new arrays of the outputs; its arguments come with their names."""
     draft = Draft(list(outputs), list(arguments), native=native)
     draft.lines.append(f"{draft.calls} NumPy calls were recorded.")

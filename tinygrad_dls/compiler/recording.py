@@ -240,9 +240,7 @@ class Guard(Dependencies):
     optimizer has, and its hyperparameters but for the learning rate, which is an argument of the step.
     """
 
-    def __init__(
-        self, model: Module, loss: Callable[..., Any], optimizer: Optimizer, constants: Iterable[Any] = ()
-    ) -> None:
+    def __init__(self, model: Module, loss: Callable[..., Any], optimizer: Optimizer, constants: Iterable[Any]) -> None:
         refuse_methods_that_are_not_recorded(optimizer)
         self.model = model.parameters()
         methods = _methods(optimizer)

@@ -32,7 +32,7 @@ class Runner:
         The version of the two buffers that the functions were made for.
     """
 
-    def __init__(self, plan: Plan, threads: int | None = None) -> None:
+    def __init__(self, plan: Plan, threads: int | None) -> None:
         self.plan, self.asked = plan, threads
         self.version: object = None
         self.run: list[Callable[..., Any]] = []

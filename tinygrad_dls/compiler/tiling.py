@@ -48,7 +48,7 @@ def find_batch_axes(draft: Draft) -> tuple[Draft, str]:
     return replace(draft, axes=found), f"Not tiled: {found.reason}." if found.reason and not draft.native else ""
 
 
-def _batch_axes(outputs: Sequence[Call], m: int | None, plain: Collection[Call] = ()) -> BatchAxes:
+def _batch_axes(outputs: Sequence[Call], m: int | None, plain: Collection[Call]) -> BatchAxes:
     """What the calls that outputs need do to the m examples.
 
     The lengths of those that are `plain` are no numbers of examples, even if they are multiples of m.

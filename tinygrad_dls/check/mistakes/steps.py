@@ -72,7 +72,7 @@ def either_scale(s: Step, x: Array | None, what: str = "") -> Iterator[Variant]:
             yield Variant(x / s.m, what)
 
 
-def of_either_scale(s: Step, formula: Callable[[Array], Array], x: Array, what: str = "") -> Iterator[Variant]:
+def of_either_scale(s: Step, formula: Callable[[Array], Array], x: Array, what: str) -> Iterator[Variant]:
     """A formula that is not proportional to x differs between an x with the 1/m and one without it."""
     yield Variant(formula(x), what)
     if s.m > 1:
