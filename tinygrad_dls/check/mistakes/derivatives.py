@@ -14,6 +14,7 @@ from tinygrad_dls.check.mistakes.steps import (
     neighbour,
     of_either_scale,
     slope,
+    times,
     units,
     with_another,
 )
@@ -218,15 +219,15 @@ def _extra_factor(s: Step) -> Iterator[Variant]:
     elif s.activation == "sigmoid" and not (s.last and s.cross_entropy):
         del here["A"], here["1 - A"]  # these are slips in A (1 - A)
     if s.kind == "dZ":
-        products = {name: _times(s.expected, x) for name, x in here.items()}
+        products = {name: times(s.expected, x) for name, x in here.items()}
         products["dA * m"] = s.m * s.expected * s.dA
     elif s.kind == "dA":
-        products = {name: _times(s.expected, x) for name, x in here.items() if name in ("A", "Z")}
+        products = {name: times(s.expected, x) for name, x in here.items() if name in ("A", "Z")}
         if s.dZ_next is not None:
             products |= {what: with_another(s, dZ_next=s.dZ_next * x) for what, x in _beside_dz(s).items()}
     else:
         on_dz = here | {"A": s.A, "Z": s.Z} if dz_is_known(s) else {}
-        products = {name: with_another(s, dZ=_times(s.dZ, x)) for name, x in on_dz.items()}
+        products = {name: with_another(s, dZ=times(s.dZ, x)) for name, x in on_dz.items()}
         of_parameter = {"W": s.W} if s.kind == "dW" else {"b": s.b}
         products |= {name: s.expected * x for name, x in of_parameter.items()}
         if s.kind == "dW":
@@ -234,7 +235,7 @@ def _extra_factor(s: Step) -> Iterator[Variant]:
             if len(s.dZ) == 1:  # of which the course has the transpose
                 products["the whole of A_prev"] = (s.expected.T * s.A_prev).T
         elif len(s.dZ) == 1:  # of which the course sums up everything
-            of_all = {name: _times(s.dZ, x) for name, x in on_dz.items()}
+            of_all = {name: times(s.dZ, x) for name, x in on_dz.items()}
             products |= {name: x.sum(keepdims=True) for name, x in of_all.items() if x is not None and len(x) > 1}
     for name, x in products.items():
         if x is not None:
@@ -250,10 +251,3 @@ def _beside_dz(s: Step) -> dict[str, Array]:
         if activation in ACTIVATIONS and (activation != "ReLU" or g != "ReLU"):
             found[f"the derivative of {activation} at Z{n}"] = derivative(activation, Z, A)
     return found
-
-
-def _times(x: Array, y: Array) -> Array | None:
-    try:
-        return x * y
-    except ValueError:
-        return None

@@ -56,12 +56,17 @@ def _fits(s: Step, factors: list[Array]) -> bool:
     return True
 
 
+def another(s: Step, what: str, **instead: Array | None) -> Iterator[Variant]:
+    """The same with a word on it, if there is such a result."""
+    found = with_another(s, **instead)
+    if found is not None:
+        yield Variant(found, what)
+
+
 def with_any(s: Step, role: str, instead: str, arrays: dict[str, Array]) -> Iterator[Variant]:
     """The step's results with each of these in the place of one; `instead` is what that one is called."""
     for name, x in arrays.items():
-        found = with_another(s, **{role: x})
-        if found is not None:
-            yield Variant(found, f"{name} for {instead}")
+        yield from another(s, f"{name} for {instead}", **{role: x})
 
 
 def either_scale(s: Step, x: Array | None, what: str = "") -> Iterator[Variant]:
@@ -106,6 +111,14 @@ def neighbour(s: Step, kind: str, by: int) -> str:
     if k < 0:
         return "X" if kind == "A" else ""
     return f"{kind}{numbers[k]}" if k < len(numbers) else ""
+
+
+def times(x: Array, y: Array) -> Array | None:
+    """The product entry by entry; None if the shapes do not fit."""
+    try:
+        return x * y
+    except ValueError:
+        return None
 
 
 def columns(x: Array, *at: int) -> Array:

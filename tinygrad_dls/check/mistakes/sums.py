@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinygrad_dls.check.causes import HANDED_ON, Step, Variant, cause
-from tinygrad_dls.check.mistakes.steps import columns, masked, slope, units, with_another
+from tinygrad_dls.check.mistakes.steps import another, columns, masked, slope, times, units
 from tinygrad_dls.engine.arrays import Array
 
 
@@ -76,9 +76,8 @@ def _entry_wise(s: Step) -> Iterator[Array]:
         return
     pairs = [(s.dZ, s.A_prev)] if s.kind == "dW" else [] if s.last else [(s.W_next.T, s.dZ_next), (s.W_next, s.dZ_next)]
     for one, other in pairs:
-        try:
-            product = one * other
-        except ValueError:
+        product = times(one, other)
+        if product is None:
             continue
         yield product
         if s.kind == "dW":
@@ -98,14 +97,13 @@ def _product_of_sums(s: Step) -> Iterator[Array]:
 @cause("one example for all", "dW db")
 def _one_example(s: Step) -> Iterator[Variant]:
     """The sum goes over all the examples: no index of one is left over, and a loop adds with +=."""
-    if s.kind == "db" and np.ptp(np.abs(s.dZ)) <= 1e-12 * np.abs(s.dZ).max():  # as at weights of zero
+    alike = s.kind == "db" and np.ptp(np.abs(s.dZ)) <= 1e-12 * np.abs(s.dZ).max()  # as at weights of zero
+    if alike or s.m < 3:
         return
     for which, at in (("the first", 0), ("the last", -1)):
         for scale in (1, s.m):
             one = {"dZ": scale * columns(s.dZ, at)} | ({"A_prev": columns(s.A_prev, at)} if s.kind == "dW" else {})
-            found = with_another(s, **one)
-            if found is not None and s.m > 2:
-                yield Variant(found, which)
+            yield from another(s, which, **one)
 
 
 @cause("an example is missing", "dA dZ dW db")
@@ -119,9 +117,7 @@ def _one_missing(s: Step) -> Iterator[Variant]:
         elif s.m > 2:
             keep = np.delete(np.arange(s.m), at)
             others = {"dZ": columns(s.dZ, *keep)} | ({"A_prev": columns(s.A_prev, *keep)} if s.kind == "dW" else {})
-            found = with_another(s, **others)
-            if found is not None:
-                yield Variant(found, which)
+            yield from another(s, which, **others)
 
 
 @cause("a matrix product for an entry-wise one", "dZ")

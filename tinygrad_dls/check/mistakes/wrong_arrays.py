@@ -8,6 +8,7 @@ import numpy as np
 
 from tinygrad_dls.check.causes import ACTIVATIONS, HANDED_ON, Step, Variant, cause, derivative, kind_of, multiple_of
 from tinygrad_dls.check.mistakes.steps import (
+    another,
     dz_is_known,
     either_scale,
     neighbour,
@@ -61,9 +62,8 @@ def _another_layer(s: Step) -> Iterator[Variant]:
             if n == s.layer or activation not in ACTIVATIONS:
                 continue
             for g in dict.fromkeys((s.activation, activation)):
-                found = with_another(s, slope=derivative(g, s.arrays[f"Z{n}"], s.arrays[f"A{n}"]))
-                if found is not None:
-                    yield Variant(found, f"the derivative at Z{n} for Z{s.layer}")
+                other = derivative(g, s.arrays[f"Z{n}"], s.arrays[f"A{n}"])
+                yield from another(s, f"the derivative at Z{n} for Z{s.layer}", slope=other)
 
 
 @cause("the cache of another layer", "dW")
@@ -77,9 +77,7 @@ def _another_cache(s: Step) -> Iterator[Variant]:
                 dZ = s.dA * derivative(activation, s.arrays[f"Z{n}"], s.arrays[f"A{n}"])
             except ValueError:
                 continue
-            found = with_another(s, dZ=dZ, A_prev=A_prev)
-            if found is not None:
-                yield Variant(found, f"of layer {n} for {s.layer}")
+            yield from another(s, f"of layer {n} for {s.layer}", dZ=dZ, A_prev=A_prev)
 
 
 @cause("Z where A belongs in the product", "dW")
@@ -122,9 +120,7 @@ def _gradient_for_parameter(s: Step) -> Iterator[Variant]:
         instead = {name: x for name, x in s.arrays.items() if kind_of(name) == "dW"}
         for name, x in instead.items():
             for scale in (1, s.m):  # a dW without the 1/m
-                found = with_another(s, W_next=scale * x)
-                if found is not None:
-                    yield Variant(found, f"{name} for {neighbour(s, 'W', 1)}")
+                yield from another(s, f"{name} for {neighbour(s, 'W', 1)}", W_next=scale * x)
 
 
 @cause("W is missing", "dA")
