@@ -110,17 +110,22 @@ class Sequential(Module):
             else:
                 yield layer
 
-    def _numbered(self) -> list[tuple[Any, int]]:
-        """The layers with parameters, each with its number: that of batch normalisation is of the layer before it."""
-        found: list[tuple[Any, int]] = []
+    def _all_numbered(self) -> Iterator[tuple[Any, int, bool]]:
+        """The layers, each with its number, and whether it has parameters.
+
+        Those without have the number of the one before, and 0 at the start; so has batch normalisation, the first time.
+        """
         number, is_normalised = 0, True
         for layer in self._flat():
-            if has_parameters(layer):
+            if own := has_parameters(layer):
                 shares = isinstance(layer, BatchNorm) and not is_normalised
                 number += not shares
                 is_normalised = isinstance(layer, BatchNorm)
-                found.append((layer, number))
-        return found
+            yield layer, number, own
+
+    def _numbered(self) -> list[tuple[Any, int]]:
+        """The layers with parameters, and their numbers."""
+        return [(layer, number) for layer, number, own in self._all_numbered() if own]
 
     def _number(self, numbered: Iterator[tuple[Any, int]], total: int, number: int = 0) -> int:
         """Name the layers and their outputs after their number; a single layer goes without."""
@@ -156,21 +161,12 @@ class Sequential(Module):
         for layer, number in self._with_numbers():
             for path, module, own in layer._buffers():
                 yield _numbered_path(layer, path, number), module, own
-        for layer, number in self._without_parameters():
-            for path, module, own in layer._buffers():
+        for layer, number, has in self._all_numbered():
+            for path, module, own in layer._buffers() if isinstance(layer, Module) and not has else ():
                 yield f"{number}.{path}" if "." in path else f"{path}{number}", module, own
         for name, member in self._others():
             if isinstance(member, Module):
                 yield from ((f"{name}.{path}", module, own) for path, module, own in member._buffers())
-
-    def _without_parameters(self) -> Iterator[tuple[Module, int]]:
-        """The other modules among the layers, each with the number of the layer before it, and 0 at the start."""
-        numbered, number = iter(self._numbered()), 0
-        for layer in self._flat():
-            if has_parameters(layer):
-                _, number = next(numbered)
-            elif isinstance(layer, Module):
-                yield layer, number
 
     def _with_numbers(self) -> list[tuple[Any, int]]:
         """The layers with parameters and their numbers; 0 for a single number, which is not written."""
