@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from operator import attrgetter, eq, getitem, is_
+from operator import attrgetter, eq, getitem, is_, methodcaller
 from types import CodeType, FunctionType
 from typing import Any, ClassVar, TypeAlias
 
@@ -240,8 +240,8 @@ class CapturedState:
 
     def _watch_parameter(self, p: Tensor) -> None:
         """Watch the value of a parameter for as long as it is recorded: a step does change it."""
-        watched = Watched(p.name or "a parameter", partial(_value_and_copy, p), partial(_put_copy, p), _same_bytes)
-        self._during.append(watched)
+        get = partial(_value_and_entries, p, of=methodcaller("tobytes"))
+        self._during.append(Watched(p.name or "a parameter", get, partial(_put_value, p), _same_entries))
 
     def _put_back(self, get: Callable[[], Any], put: Put) -> None:
         """After the recording, put back the state of a random generator, say, which a recording may change."""
@@ -369,14 +369,14 @@ def _entries(x: Any) -> bytes:
 
 
 def _refill(array: Any, entries: bytes) -> None:
-    """Give an array the entries that it had, if it is no larger than what is compared entry by entry."""
-    if entries and array.size <= ENTRIES and array.tobytes() != entries and array.flags.writeable:
+    """Give an array the entries that it had, if all of them are known, and not a sample."""
+    if entries and len(entries) == array.nbytes and array.tobytes() != entries and array.flags.writeable:
         array[...] = np.frombuffer(entries, array.dtype).reshape(array.shape)
 
 
-def _value_and_entries(t: Tensor) -> tuple[Any, bytes]:
+def _value_and_entries(t: Tensor, of: Callable[[Any], bytes] = _entries) -> tuple[Any, bytes]:
     """The array of a Tensor, and what is in it."""
-    return t._value, _entries(t._value)
+    return t._value, of(t._value)
 
 
 def _same_entries(now: tuple[Any, bytes], before: tuple[Any, bytes]) -> bool:
@@ -387,21 +387,6 @@ def _same_entries(now: tuple[Any, bytes], before: tuple[Any, bytes]) -> bool:
 def _put_value(t: Tensor, before: tuple[Any, bytes]) -> None:
     t._value, entries = before
     _refill(t._value, entries)
-
-
-def _value_and_copy(p: Tensor) -> tuple[Any, Any]:
-    return p._value, p._value.copy()
-
-
-def _same_bytes(now: tuple[Any, Any], before: tuple[Any, Any]) -> bool:
-    """Whether it is the same array, and a copy of what is in it agrees with the one from before."""
-    return now[0] is before[0] and bool(now[1].tobytes() == before[1].tobytes())
-
-
-def _put_copy(p: Tensor, before: tuple[Any, Any]) -> None:
-    p._value, copy = before
-    if p._value.tobytes() != copy.tobytes() and p._value.flags.writeable:
-        p._value[...] = copy
 
 
 def _put_items(container: Any, before: Any) -> None:

@@ -425,11 +425,11 @@ _OF_ALL = {"__doc__", "__annotations__", "__name__", "__qualname__", "__class__"
 
 
 def _lists_parameters(x: Any) -> bool:
-    """Whether ``parameters()`` and the like, which read nothing else of a module, look at this attribute."""
-    return isinstance(x, (Tensor, Module)) or _holds_parameters(x)
+    """Whether ``parameters()`` and the like, which read nothing else of a module, look at this attribute.
 
-
-def _holds_parameters(x: Any) -> bool:
-    """Whether a container holds Tensors or modules, at any depth, among its first entries."""
+    It is a Tensor or a module, or a container, of not too many entries, that holds some at any depth.
+    """
+    if isinstance(x, (Tensor, Module)):
+        return True
     items = x.values() if isinstance(x, dict) else x if isinstance(x, (list, tuple)) else ()
-    return len(items) <= ENTRIES and any(isinstance(y, (Tensor, Module)) or _holds_parameters(y) for y in items)
+    return len(items) <= ENTRIES and any(map(_lists_parameters, items))

@@ -206,7 +206,7 @@ def view(x: Any) -> View | None:
         return None
     if isinstance(x, (dict, types.MappingProxyType)):
         put = nothing if isinstance(x, types.MappingProxyType) else _refilled(x, x.update)
-        within = [(_word(key), item) for key, item in list(x.items())]
+        within = [(key if isinstance(key, str) else "", item) for key, item in list(x.items())]
         if isinstance(x, defaultdict):
             return View(lambda: [*x.items(), x.default_factory], put, [*within, ("", x.default_factory)])
         return View(lambda: list(x.items()), put, within)
@@ -288,10 +288,6 @@ def _written(x: Any) -> Callable[[Any], Any]:
             memory.cast("B")[:] = before
 
     return put
-
-
-def _word(key: Any) -> str:
-    return key if isinstance(key, str) else ""
 
 
 @cache

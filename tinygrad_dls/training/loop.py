@@ -25,7 +25,7 @@ from tinygrad_dls.training.callbacks import Callback, Checkpoint, EarlyStopping,
 from tinygrad_dls.training.examples import check_columns_of, refuse_infinite
 from tinygrad_dls.training.history import COST, History
 from tinygrad_dls.training.scores import Scores
-from tinygrad_dls.training.steps import Ready, StepError, steps_of
+from tinygrad_dls.training.steps import Prepared, StepError, steps_of
 from tinygrad_dls.training.trial import smoothing, tried
 from tinygrad_dls.training.validation import Validation
 from tinygrad_dls.training.weights import check_takes_weights, weights_of, weights_of_examples
@@ -171,14 +171,14 @@ def fit(
         rng = _without_warnings(generator, rng, "fit with a batch_size")  # NumPy switches them off while it seeds
 
     training = Training({*parameters, *optimizer.parameters}, "fit")
-    ready: Ready | None = None
+    prepared: Prepared | None = None
     try:
         try:
             training.begin()
             if chunked:
                 from tinygrad_dls.training.chunks import prepare  # it takes dask
 
-                ready = prepare(
+                prepared = prepare(
                     given, X, Y, batch_size=batch_size, rng=rng, sample_weight=sample_weight, class_weight=class_weight,
                     label_smoothing=label_smoothing, validation=held_back, validation_weight=w_held, scores=scores,
                     compile=compile, client=client, changing=bool(callbacks),
@@ -191,14 +191,14 @@ def fit(
                 smooth = smoothing(label_smoothing, model, loss, X, Y)
                 Y = Y if smooth is None else smooth(Y)
                 steps = steps_of(model, loss, optimizer, (X, Y), weights, compile)
-                ready = Ready(steps, _batches(steps.arrays, batch_size, rng), held_out)
-            _begin(callbacks, ready.validation, model, optimizer)
+                prepared = Prepared(steps, _batches(steps.arrays, batch_size, rng), held_out)
+            _begin(callbacks, prepared.validation, model, optimizer)
             model.train()
-            return _run(given, epochs, ready, None if batch_size is None else rng, progress, callbacks)
+            return _run(given, epochs, prepared, None if batch_size is None else rng, progress, callbacks)
         finally:
             training.end()
-            if ready is not None:
-                ready.close()
+            if prepared is not None:
+                prepared.close()
     finally:
         training.end()  # again: Ctrl-C may have come just there
 
@@ -214,14 +214,14 @@ def _batches(arrays: tuple[Array, ...], batch_size: int | None, rng: Any) -> Any
 def _run(
     given: Subject,
     epochs: int,
-    ready: Ready,
+    prepared: Prepared,
     rng: Any,  # of mini-batches
     progress: bool,
     callbacks: Sequence[Callback],
 ) -> History:
     """The epochs."""
     history, first = History(), None
-    validation = ready.validation
+    validation = prepared.validation
     now: Epoch | None = None
     whole = False
     in_order = sorted(callbacks, key=lambda callback: isinstance(callback, Checkpoint))  # files have what others change
@@ -229,7 +229,7 @@ def _run(
     try:
         for epoch in range(epochs):
             # a cost that explodes is an error below, not a warning
-            cost, of_first_step = _without_warnings(_epoch, ready)
+            cost, of_first_step = _without_warnings(_epoch, prepared)
             first = of_first_step if first is None else first
             history.costs.append(cost)
             if not math.isfinite(cost):
@@ -289,13 +289,13 @@ def _end(callbacks: Sequence[Callback], now: Epoch, whole: bool) -> None:
                 callback.end(now)
 
 
-def _epoch(ready: Ready) -> tuple[float, float]:
+def _epoch(prepared: Prepared) -> tuple[float, float]:
     """The cost of an epoch, the mean over what its steps count; and that of its first step."""
     costs, sizes = [], []
-    for batch in ready.batches:
-        size = ready.steps.size(*batch)
+    for batch in prepared.batches:
+        size = prepared.steps.size(*batch)
         if size:  # there is nothing to learn from examples of weight 0
-            costs.append(ready.steps.take(*batch))
+            costs.append(prepared.steps.take(*batch))
             sizes.append(size)
     m, cost = sum(sizes), 0.0
     for J, n in zip(costs, sizes, strict=True):

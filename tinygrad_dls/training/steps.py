@@ -16,7 +16,7 @@ from tinygrad_dls.optimizer import Optimizer, eager_step
 if TYPE_CHECKING:
     from tinygrad_dls.training.validation import Validation
 
-__all__ = ["Ready", "StepError", "Steps", "steps_of", "with_weights"]
+__all__ = ["Prepared", "StepError", "Steps", "steps_of", "with_weights"]
 
 Loss = Callable[..., Any]
 
@@ -52,7 +52,7 @@ class Steps:
     size: Callable[..., float]
 
 
-class Ready(NamedTuple):
+class Prepared(NamedTuple):
     """A training that may begin.
 
     Attributes

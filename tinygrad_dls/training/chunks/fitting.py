@@ -28,7 +28,7 @@ from tinygrad_dls.training.chunks.validation import ChunkedValidation, side_by_s
 from tinygrad_dls.training.chunks.work import Block, Part, Work, drops, dumped, measure, state_of, step, total
 from tinygrad_dls.training.examples import refuse_infinite
 from tinygrad_dls.training.scores import Scores
-from tinygrad_dls.training.steps import Ready, Steps
+from tinygrad_dls.training.steps import Prepared, Steps
 from tinygrad_dls.training.trial import Trial, smoothing, tried
 from tinygrad_dls.training.validation import Validation
 from tinygrad_dls.training.weights import check_takes_weights, weights_by_class
@@ -58,7 +58,7 @@ def prepare(
     compile: bool | Mapping[str, Any],
     client: Any,
     changing: bool,
-) -> Ready:
+) -> Prepared:
     """Look at the data and the model, and refuse what cannot be trained in chunks; the options are those of `fit`.
 
     Parameters
@@ -93,7 +93,7 @@ def prepare(
             measured = Validation(given, validation[0], validation[1], validation_weight, training.trial, scores)
         steps = Steps((), training.take, training.size)
         refresh = training.refresh if changing else None
-        return Ready(steps, _Batches(data.numbers, per_step, rng, refresh), measured, run.close)
+        return Prepared(steps, _Batches(data.numbers, per_step, rng, refresh), measured, run.close)
     except BaseException:
         run.close()
         raise

@@ -116,12 +116,8 @@ def _held(task: Any) -> Any:
 
 
 def _persisted(graph: Any) -> bool:
-    return any(_is_future(task) for task in graph.values())
-
-
-def _is_future(task: Any) -> bool:
     """Whether a task is the promise of a result, as arrays that are persisted hold them."""
-    return hasattr(type(task), "add_done_callback")
+    return any(hasattr(type(task), "add_done_callback") for task in graph.values())
 
 
 def _common(parts: dict[int, tuple[Graph, Any]]) -> list[Any]:
