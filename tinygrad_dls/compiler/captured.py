@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from operator import attrgetter, eq, getitem, is_, methodcaller
 from types import CodeType, FunctionType
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -64,17 +64,28 @@ class Watched:
         Whether what `get` gives now is the same as `value`; it is not asked of the same object.
     glance : str
         An expression that is true if it has not changed, with a number in the place of ``#``.
-    parts : tuple of str
-        The attributes that the expression reads.
+    parts : dict of str to object
+        What the expression reads besides.
     """
 
-    __slots__ = ("get", "name", "put", "same", "value")
+    __slots__ = ("get", "glance", "name", "parts", "put", "same", "value")
 
-    parts: ClassVar[tuple[str, ...]] = ("get", "value", "same")
-    glance: str = "((now := get#()) is value# or same#(now, value#))"
-
-    def __init__(self, name: str | None, get: Callable[[], Any], put: Put, same: Same = equal) -> None:
+    def __init__(
+        self,
+        name: str | None,
+        get: Callable[[], Any],
+        put: Put,
+        same: Same = equal,
+        glance: str = "((now := get#()) is value# or same#(now, value#))",
+        **parts: Any,
+    ) -> None:
         self.name, self.get, self.put, self.same, self.value = name, get, put, same, get()
+        self.glance, self.parts = glance, parts
+
+    def read(self) -> dict[str, Any]:
+        """What the expression reads, by name."""
+        known = {"get": self.get, "value": self.value, "same": self.same, **self.parts}
+        return {part: x for part, x in known.items() if f"{part}#" in self.glance}
 
     def holds(self) -> bool:
         """Whether it has not changed."""
@@ -102,58 +113,6 @@ class Watched:
         except LookupError:
             return False
         return True
-
-
-class _Item(Watched):
-    """What stands in a container by a key."""
-
-    __slots__ = ("container", "key")
-
-    parts = ("container", "key", "value", "same")
-    glance = "((now := container#[key#]) is value# or same#(now, value#))"
-
-    def __init__(self, container: Any, key: Any, same: Same) -> None:
-        super().__init__(None, partial(getitem, container, key), nothing, same)
-        self.container, self.key = container, key
-
-
-class _Gradient(Watched):
-    """Whether a Tensor requires a gradient."""
-
-    __slots__ = ("tensor",)
-
-    parts = ("tensor", "value")
-    glance = "tensor#._depth == value#"
-
-    def __init__(self, t: Tensor) -> None:
-        super().__init__(None, partial(attrgetter("_depth"), t), nothing)
-        self.tensor = t
-
-
-class _Attributes(Watched):
-    """The dict of an object's attributes: which one it is."""
-
-    __slots__ = ("owner",)
-
-    parts = ("owner", "value")
-    glance = "owner#.__dict__ is value#"
-
-    def __init__(self, owner: Any) -> None:
-        super().__init__(None, partial(vars, owner), nothing, is_)
-        self.owner = owner
-
-
-class _Method(Watched):
-    """The function that a method of an object is, which may be replaced in its class or by an attribute of its own."""
-
-    __slots__ = ("attributes", "glance", "key", "owner")
-
-    parts = ("owner", "key", "attributes", "value")
-
-    def __init__(self, owner: Any, name: str) -> None:
-        super().__init__(None, partial(attrgetter(f"{name}.__func__"), owner), nothing, is_)
-        self.owner, self.key, self.attributes = owner, name, vars(owner)
-        self.glance = f"type(owner#).{name} is value# and key# not in attributes#"
 
 
 class _Container(Watched):
@@ -226,9 +185,14 @@ class CapturedState:
     def _watch_container(self, name: str, container: Any) -> None:
         self._watched.append(_Container(name, container))
 
-    def _watch_item(self, container: Any, key: Any) -> None:
+    def _watch_quickly(self, get: Callable[[], Any], same: Same, glance: str, **parts: Any) -> None:
+        """Watch something by an expression that takes less time than a call of `get`; it is never spoken of."""
+        self._watched.append(Watched(None, get, nothing, same, glance, **parts))
+
+    def _watch_item(self, container: Any, key: Any, same: Same = is_) -> None:
         """Watch which object stands in a container, where == compares the number in it instead."""
-        self._watched.append(_Item(container, key, is_))
+        glance = "((now := container#[key#]) is value# or same#(now, value#))"
+        self._watch_quickly(partial(getitem, container, key), same, glance, container=container, key=key)
 
     def _watch_array(self, name: str, array: Any) -> None:
         self._watch(name, partial(_entries, array), partial(_refill, array))
@@ -249,17 +213,23 @@ class CapturedState:
 
     def _watch_gradient_of(self, t: Tensor) -> None:
         """Watch whether a Tensor requires a gradient."""
-        self._watched.append(_Gradient(t))
+        self._watch_quickly(partial(attrgetter("_depth"), t), equal, "tensor#._depth == value#", tensor=t)
 
     def _watch_attributes(self, x: Any, names: Iterable[str], methods: Iterable[str]) -> None:
-        """Watch attributes of an object, compared by ==, and the functions of its methods."""
-        self._watched.append(_Attributes(x))
+        """Watch attributes of an object, compared by ==, and the functions of its methods.
+
+        Methods may be replaced in its class, or by attributes of its own; and its dict of these, by another one.
+        """
+        self._watch_quickly(partial(vars, x), is_, "owner#.__dict__ is value#", owner=x)
         for name in names:
             if hasattr(getattr(type(x), name, None), "__set__"):  # a property that is called as the entry of the dict
                 self._watch(None, partial(getattr, x, name), nothing, eq)
             else:
-                self._watched.append(_Item(vars(x), name, eq))
-        self._watched += [_Method(x, name) for name in methods]
+                self._watch_item(vars(x), name, eq)
+        for name in methods:
+            get = partial(attrgetter(f"{name}.__func__"), x)
+            glance = f"type(owner#).{name} is value# and key# not in attributes#"
+            self._watch_quickly(get, is_, glance, owner=x, key=name, attributes=vars(x))
 
     def _counts_only(self, container: Any, keys: Iterable[str]) -> None:
         """Of a dict that is watched, these keys count, and new ones."""
@@ -343,7 +313,7 @@ def _unknown() -> bool:
 
 def _at_a_glance(watched: Sequence[Watched], containers: list[Any], copies: list[Any]) -> Callable[[], bool]:
     """A function that is true if nothing of it has changed; Python compares the lists of containers in one go."""
-    names = {f"{part}{i}": getattr(x, part) for i, x in enumerate(watched) for part in x.parts}
+    names = {f"{part}{i}": found for i, x in enumerate(watched) for part, found in x.read().items()}
     tests = [x.glance.replace("#", str(i)) for i, x in enumerate(watched)]
     code = _code(" and ".join(["containers == copies", *tests]))
     # Python remembers in a code where it found the names that it reads: for each function its own copy
