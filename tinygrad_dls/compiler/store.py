@@ -139,7 +139,6 @@ class ParameterStore:
         region = self.pair.buffers[0][0]
         if region.flat.nbytes > LARGE:  # at once, as copies cost nothing beside the rest of the step
             self.apart = {(0, i): None for i, x in enumerate(region.patterns) if x.nbytes <= SMALL}
-        self.has_more = self.has_state or bool(self.apart)  # than parameters that are views
 
     def serves(self, layout: Layout, parameters: Sequence[Tensor], kinds: Sequence[tuple[int, ...]]) -> bool:
         """Whether these parameters live here already, laid out like this."""
@@ -170,7 +169,7 @@ class ParameterStore:
                 self._gather(optimizer)
                 break
             i += 1  # noqa: SIM113
-        if self.has_more:
+        if self.has_state or self.apart:
             self._make_more_ready(optimizer)
 
     def _make_more_ready(self, optimizer: Optimizer) -> None:
@@ -195,7 +194,7 @@ class ParameterStore:
                 apart |= {(k, i): None for i in small}
                 buffer[k] = self._region()
         self._take(index, tuple(buffer))
-        self.apart, self.has_more = apart, self.has_state or bool(apart)
+        self.apart = apart
 
     def _gather(self, optimizer: Optimizer) -> None:
         """Copy in what was replaced from outside: parameters, and the state of the optimizer."""
@@ -253,7 +252,7 @@ class ParameterStore:
             p._grad = None
         if self.apart:
             here = here.copy()
-        if self.has_more or optimizer._state:
+        if self.has_state or self.apart or optimizer._state:
             self._install_more(index, optimizer, counts, here)
         if gradients:
             for p, gradient in zip(self.parameters, gradients, strict=True):
