@@ -53,7 +53,7 @@ def recognised(chain: Chain, exact: Arrays) -> Elsewhere | None:
         return None
     if sum(x.size for x in given.values()) < 3:
         return None
-    return _some_examples(chain, given) or _before_an_update(chain, given) or _after_an_update(chain, given)
+    return _some_examples(chain, given) or _around_an_update(chain, given)
 
 
 # -- other examples ---------------------------------------------------------------------------------------------------
@@ -103,36 +103,26 @@ def _of_examples(chain: Chain, name: str, start: int, end: int) -> Array:
 UPDATED = "an update applied before the gradient"
 
 
-def _before_an_update(chain: Chain, given: Arrays) -> Elsewhere | None:
-    """The model has been updated with these very gradients: undone, they are right."""
-    parameters = _parameters(chain)
-    if chain.beside or any(f"d{x}" not in given or given[f"d{x}"].shape != p.shape for x, p in parameters.items()):
-        return None  # of a cost with terms in the parameters, these would have to be the earlier ones too
-    alpha = _rate(chain, given, {name: given[f"d{name}"] for name in parameters})
-    if alpha is None:
-        return None
-    return Elsewhere(
-        UPDATED,
-        f"These are right for the parameters before an update with them, at a learning rate of about {alpha:.3g}. "
-        "Compute the gradients, diagnose them, then update.",
-        "right for these parameters",
-    )
-
-
-def _after_an_update(chain: Chain, given: Arrays) -> Elsewhere | None:
-    """The gradients were computed after a step of gradient descent that the model has not taken."""
+def _around_an_update(chain: Chain, given: Arrays) -> Elsewhere | None:
+    """The model has been updated with these very gradients; or not by the step after which they were computed."""
     if chain.beside:
+        return None  # of a cost with terms in the parameters, these would have to be the other ones too
+    parameters = _parameters(chain)
+    complete = all(f"d{x}" in given and given[f"d{x}"].shape == p.shape for x, p in parameters.items())
+    undone = {x: given[f"d{x}"] for x in parameters} if complete else None
+    if undone is not None and (alpha := _rate(chain, given, undone)) is not None:
+        text = (
+            f"These are right for the parameters before an update with them, at a learning rate of about {alpha:.3g}. "
+            "Compute the gradients, diagnose them, then update."
+        )
+    elif (alpha := _rate(chain, given, {name: -chain.reference[f"d{name}"] for name in parameters})) is not None:
+        text = (
+            "These are right for the parameters after a step of gradient descent from the model's, at a learning rate "
+            f"of about {alpha:.3g}. Give diagnose the parameters at which the gradients were computed."
+        )
+    else:
         return None
-    steps = {name: -chain.reference[f"d{name}"] for name in _parameters(chain)}
-    alpha = _rate(chain, given, steps)
-    if alpha is None:
-        return None
-    return Elsewhere(
-        UPDATED,
-        "These are right for the parameters after a step of gradient descent from the model's, at a learning rate of "
-        f"about {alpha:.3g}. Give diagnose the parameters at which the gradients were computed.",
-        "right for these parameters",
-    )
+    return Elsewhere(UPDATED, text, "right for these parameters")
 
 
 def _parameters(chain: Chain) -> dict[str, Array]:
