@@ -122,16 +122,15 @@ class Runner:
             arrays = arguments[: len(split)]
 
             def lane(worker: int, i: int) -> None:
-                first, own, sums = True, lanes[i], scratch[worker]
-                for start, stop in groups[i]:
+                own, sums = lanes[i], scratch[worker]
+                for k, (start, stop) in enumerate(groups[i]):
                     columns[worker][stop - start](
                         *[x[..., start:stop] if cut else x for x, cut in zip(arrays, split, strict=True)]
                     )
-                    if first:
-                        own[...] = sums
-                        first = False
-                    else:
+                    if k:
                         np.add(own, sums, own)
+                    else:
+                        own[...] = sums
 
             one = one_blas_thread()
             try:
