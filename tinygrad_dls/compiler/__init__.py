@@ -128,22 +128,13 @@ def compile(
     for count, name in ((threads, "threads"), (tile, "tile")):
         if count is not None:
             positive_integer(count, f"compile: {name}")
+    of_both: dict[str, Any] = {"fallback": fallback, "threads": threads, "constants": constants, "backend": backend}
     if given.model is not None:
         boolean(gradients, "compile: gradients")
-        return CompiledStep(
-            given.model,
-            loss,
-            optimizer,
-            gradients=gradients,
-            fallback=fallback,
-            threads=threads,
-            tile=tile,
-            constants=constants,
-            backend=backend,
-        )
+        return CompiledStep(given.model, loss, optimizer, gradients=gradients, tile=tile, **of_both)
     if gradients or tile is not None or (threads is not None and backend == "numpy"):
         raise TypeError(
             "compile: the options of a step go with a model, not with a function: write compile(f). Only threads= is "
             "of a function too, in C: compile(f, backend='native', threads=...)."
         )
-    return CompiledFunction(given.function, fallback=fallback, threads=threads, constants=constants, backend=backend)
+    return CompiledFunction(given.function, **of_both)

@@ -166,8 +166,8 @@ class Compiled(Viewed):
     how_to_pickle: str
     instead: str
 
-    def __init__(self, fallback: bool, constants: Sequence[Any]) -> None:
-        self._fallback, self._constants = fallback, constants
+    def __init__(self, *, fallback: bool, threads: int | None, constants: Sequence[Any], backend: str) -> None:
+        self._fallback, self._threads, self._constants, self._backend = fallback, threads, constants, backend
         self._known = Remembered(f"a compiled {self.noun}")
         self._now: Any = None  # the one that ran last
 

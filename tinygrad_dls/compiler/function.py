@@ -49,17 +49,9 @@ class CompiledFunction(Compiled):
     how_to_pickle = ". Pickle its .function, and compile again: tg.compile(f)."
     instead = "Call the function itself, and report it."
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        *,
-        fallback: bool,
-        threads: int | None,
-        constants: Sequence[Any],
-        backend: str,
-    ) -> None:
-        super().__init__(fallback, constants)
-        self.function, self._backend, self._threads = function, backend, threads
+    def __init__(self, function: Callable[..., Any], **of_both: Any) -> None:
+        super().__init__(**of_both)
+        self.function = function
         self._lock = threading.RLock()
 
     def __call__(self, *arguments: Array) -> Any:

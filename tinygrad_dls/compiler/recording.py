@@ -27,14 +27,8 @@ from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import NOT_RECORDED, Optimizer
 
 __all__ = [
-    "Guard",
-    "checks_of_arguments",
-    "checks_of_recordings",
-    "difference_of",
-    "lines_of",
-    "record",
-    "refuse_counts",
-]
+    "Guard", "checks_of_arguments", "checks_of_recordings", "difference_of", "lines_of", "record", "refuse_counts",
+]  # fmt: skip
 
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
 

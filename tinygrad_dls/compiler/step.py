@@ -115,16 +115,12 @@ class CompiledStep(Compiled):
         optimizer: Optimizer,
         *,
         gradients: bool,
-        fallback: bool,
-        threads: int | None,
         tile: int | None,
-        constants: Sequence[Any],
-        backend: str,
+        **of_both: Any,
     ) -> None:
-        super().__init__(fallback, constants)
+        super().__init__(**of_both)
         self._model, self._loss, self._optimizer = model, loss, optimizer
         self._keep, self._tile = gradients, tile
-        self._threads, self._backend = threads, backend
         self._trainings: dict[int, Training] = {}  # by thread: its work on the parameters
         self._stores: list[ParameterStore] = []
         self._now: _Ready | None

@@ -30,20 +30,9 @@ from tinygrad_dls.training.steps import Steps, steps_of, with_weights
 from tinygrad_dls.training.weights import class_of_each
 
 __all__ = [
-    "Block",
-    "Copy",
-    "Part",
-    "State",
-    "Work",
-    "alone",
-    "counted",
-    "drops",
-    "dumped",
-    "measure",
-    "state_of",
-    "step",
+    "Block", "Copy", "Part", "State", "Work", "alone", "counted", "drops", "dumped", "measure", "state_of", "step",
     "total",
-]
+]  # fmt: skip
 
 
 class Block(NamedTuple):
