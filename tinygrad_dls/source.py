@@ -58,7 +58,7 @@ def numpy_source(
     Parameters
     ----------
     cost : Tensor, function or Module
-        The cost ``J``, whose graph is read; or the function that computes it of arrays; or a model, with `loss`. Only
+        The cost ``J``, whose graph is read; or the function that computes it from arrays; or a model, with `loss`. Only
         what is passed as a function or a model is run again, and searched for what the code would freeze. In the graph
         of a ``J``, a number such as ``1/m`` has no memory of m: it stays as it was, and a comment in the code says so.
     *inputs : array

@@ -212,6 +212,28 @@ def test_what_cannot_be_broken_stays_whole():
     assert latex_in_rows("x" * 300) == ["x" * 300]
 
 
+@pytest.mark.parametrize(
+    ("latex", "written"),
+    [
+        ("L = -y", '<mo>&#x0003D;</mo><mo form="prefix">&#x02212;</mo><mi>y</mi>'),
+        ("(-a)", '&#x00028;</mo><mo form="prefix">&#x02212;</mo><mi>a</mi>'),
+        ("(a) - b", "&#x00029;</mo><mo>&#x02212;</mo><mi>b</mi>"),
+        (r"\max(z, 0)", "<mi>max</mi><mo"),
+        (r"y \log(a)", '<mi>y</mi><mspace width="0.17em"/><mi>log</mi>'),
+        (r"a \odot b", '<mo lspace="0.22em" rspace="0.22em">&#x02299;</mo>'),
+    ],
+)
+def test_signs_names_and_products_keep_the_space_in_mathml_that_latex_gives_them(latex, written):
+    assert written in mathml(latex, "inline")
+
+
+def test_rows_of_an_aligned_formula_meet_at_their_equals_signs_without_columnalign_which_chromium_ignores():
+    rows = mathml("\\begin{aligned} a &= b \\\\ &= c \\end{aligned}", "block")
+    assert "columnalign" not in rows
+    assert rows.count('<mtd style="text-align: left; padding-left: 0"><mi /><mo>&#x0003D;</mo>') == 2
+    assert rows.count('<mtd style="text-align: right; padding-left: 0; padding-right: 0"') == 2
+
+
 def test_rows_of_an_aligned_formula_are_rows_of_a_table_in_mathml():
     rows = mathml("\\begin{aligned}\na &= b \\\\\n&= {\\begin{bmatrix} 1 & 2 \\end{bmatrix}}\n\\end{aligned}", "block")
     assert rows.count("<mtr>") == 3  # two rows, and that of the matrix

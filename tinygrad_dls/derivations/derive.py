@@ -58,7 +58,7 @@ def derive(
     Parameters
     ----------
     cost : Tensor, function or Module
-        The cost ``J``, or the function that computes it of arrays, or a model, with `loss`. Any function of arguments
+        The cost ``J``, or the function that computes it from arrays, or a model, with `loss`. Any function of arguments
         that are floats is derived with respect to the first, as `tinygrad_dls.grad` differentiates it, if it uses no
         Tensors of its own.
     *inputs : array

@@ -144,8 +144,8 @@ class Derivation:
                 parts.append(f"<p>{_prose(part.introduction, _mathml, html.escape, _html_code)}</p>")
             for line in part.lines:
                 because = f"<p>{_prose(line.because, _mathml, html.escape, _html_code)}</p>" if line.because else ""
-                rows = "".join(f'<div class="formula">{mathml(row, "block")}</div>' for row in _rows(line))
-                parts.append(f'<div class="step">{because}{rows}</div>')
+                equation = f'<div class="formula">{mathml(_equation(line), "block")}</div>'
+                parts.append(f'<div class="step">{because}{equation}</div>')
         return "\n".join(parts)
 
     def _repr_html_(self) -> str | None:
@@ -261,9 +261,18 @@ def _mathml(x: Formula) -> str:
     return mathml(x.latex, "inline")
 
 
-_NAME = r"<mi>(?:log|exp|tanh|max|min)</mi>"
-_BEFORE_A_NAME = re.compile(
-    "|".join(rf"(?<={end})(?={_NAME})" for end in ("</mi>", "</msub>", "</msup>", "&#x00029;</mo>"))
+# What browsers make of the MathML of latex2mathml, put right: pairs of what stands there, and what is written instead.
+_MENDED = (
+    # Chromium knows no `columnalign`: rows stand under one another at their "=".
+    (r'<mtd columnalign="right"', '<mtd style="text-align: right; padding-left: 0; padding-right: 0"'),
+    (r'<mtd columnalign="left"><mi />', '<mtd style="text-align: left; padding-left: 0"><mi />'),
+    (r'<mtd columnalign="left"', '<mtd style="text-align: left"'),
+    # A minus behind another operator is a sign, and no difference.
+    (r"(?<=&#x(?:0003D|00028|0002C|02254|02190|022C5);</mo>)<mo>&#x02212;", '<mo form="prefix">&#x02212;'),
+    (r"<mo>(max|min|diag)</mo>(?=<mo[^>]*>&#x00028;)", r"<mi>\1</mi>"),  # "max(z, 0)", not "max (z, 0)"
+    (r"<mo>&#x02299;", '<mo lspace="0.22em" rspace="0.22em">&#x02299;'),  # as wide as a plus has it
+    # "y log(a)", not "ylog(a)"
+    (r"((?:</mi>|</msub>|</msup>|&#x00029;</mo>))(?=<mi>(?:log|exp|tanh|max|min)</mi>)", r'\1<mspace width="0.17em"/>'),
 )
 
 
@@ -280,7 +289,10 @@ def mathml(latex: str, display: str) -> str:
     except ImportError as error:
         raise ImportError(f"formulas in HTML need latex2mathml: {install('derive')}") from error
     latex = latex.replace("{aligned}", "{split}")  # the same rows, and the environment for them that is known there
-    return _BEFORE_A_NAME.sub('<mspace width="0.17em"/>', convert(latex, display=display))  # "y log(a)", not "ylog(a)"
+    converted = convert(latex, display=display)
+    for pattern, instead in _MENDED:
+        converted = re.sub(pattern, instead, converted)
+    return converted
 
 
 _PREAMBLE = r"""\documentclass{article}

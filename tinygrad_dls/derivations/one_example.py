@@ -218,8 +218,8 @@ def _loss_of_both(entries: Entries, fused: Entries, loss: Expression) -> Prose:
     if own is None or own == loss:
         return (_loss_of(entries),)
     return (
-        f"{_loss_of(entries)} The cost computes it of ", letter(Z.identifier, notation), ", as ",
-        scalar(own, notation), " in a form that does not overflow: the same.",
+        f"{_loss_of(entries)} The cost computes it from ", letter(Z.identifier, notation), ", as ",
+        scalar(own, notation), ", in a form that does not overflow; the two are equal.",
     )  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def draw(
     Parameters
     ----------
     target : Tensor, function or Module
-        The cost J, or whatever else was computed; or a function that computes it of `inputs`, which is called once; or
+        The cost J, or whatever else was computed; or a function that computes it from `inputs`, and is called once; or
         a model, which is run once on `inputs`. That run is made with a copy of the model and of its random generators,
         so that neither it nor a later run of the model is changed.
     *inputs : array or shape

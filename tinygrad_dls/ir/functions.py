@@ -33,13 +33,13 @@ class Kind(enum.Enum):
     Attributes
     ----------
     ENTRYWISE
-        Each entry of the result is computed of the entries in its place; arguments are broadcast.
+        Each entry of the result is computed from the entries in its place; arguments are broadcast.
     REDUCTION
         Entries along axes become one: ``np.sum``, with ``axis`` and ``keepdims``.
     RUNNING
         Entries along an axis are taken one after another: ``np.cumsum``.
     COLUMNWISE
-        Each column of the result is computed of the column in its place: the softmax.
+        Each column of the result is computed from the column in its place: the softmax.
     MATRIX
         Rows times columns.
     VIEW
@@ -174,7 +174,7 @@ class Function:
 
     @property
     def is_entrywise(self) -> bool:
-        """Whether each entry of the result is computed of the entries in its place."""
+        """Whether each entry of the result is computed from the entries in its place."""
         return self.kind is ENTRYWISE
 
     @property

@@ -392,7 +392,7 @@ class PythonPrinter(Printer):
 def _without_text(x: Any) -> RecordingError:
     return RecordingError(
         f"the code cannot hold {shown(x)}, which is an argument of a NumPy function: Python has no text for it. Use "
-        "numbers, strings and arrays of numbers; or pass what is computed of it as an argument."
+        "numbers, strings and arrays of numbers; or pass what is computed from it as an argument."
     )
 
 
