@@ -376,7 +376,7 @@ W = tg.Tensor([1.0], requires_grad=True, name="W1")
         (lambda: optim.SGD([W], 0.1, weight_decay={"W1": -1}),
          "weight_decay of W1 must be a finite number >= 0, got -1."),
         (lambda: optim.SGD([W], 0.1, weight_decay={"W1": 1}, decay_biases=True),
-         "decay_biases=True has no say where weight_decay is a dict: name the biases in it."),
+         "decay_biases=True has no effect where weight_decay is a dict: name the biases in it."),
         (lambda: optim.SGD([W], 0.1, weight_decay=np.inf), "weight_decay must be a finite number >= 0, got inf."),
         (lambda: optim.Adam([W], betas=(-0.5, 0.9)), "betas must be two numbers in [0, 1), got (-0.5, 0.9)."),
         (lambda: optim.Adam([W], betas=(0.9,)), "betas must be two numbers in [0, 1), got (0.9,)."),

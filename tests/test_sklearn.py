@@ -470,7 +470,7 @@ REFUSED = {
     "a class of module": ({"module": Mine}, TypeError, "module is a Module, or a function of (n_x, n_y, rng)"),
     "a function of no module": ({"module": lambda *_: 3}, TypeError, "make a Module with parameters; got 3"),
     "no parameters": ({"module": tg.nn.Tanh()}, TypeError, "module is to make a Module with parameters; got Tanh"),
-    "hidden beside a module": ({"module": Mine(4, 3), "hidden": (3,)}, ValueError, "hidden and activation have no say"),
+    "hidden beside a module": ({"module": Mine(4, 3), "hidden": (3,)}, ValueError, "hidden and activation have no"),
     "too few rows": ({"module": Mine(4, 1)}, ValueError, "module gives (1, 1) for one example; expected (n_y, m) = (3"),
     "probabilities": ({"module": ends_in(tg.nn.Softmax())}, ValueError, "module ends in a softmax, and is to give its"),
     "no such class": ({"class_weight": {0: 1, 7: 2}}, ValueError, "not in class_weight"),
@@ -511,7 +511,7 @@ def test_what_cannot_be_trained_further_is_refused(iris):
     with pytest.raises(ValueError, match=re.escape("y holds [7], which is not among classes")):
         quick().partial_fit(X, np.full(len(y), 7), classes=[0, 1, 2])
     regressor = quick_regressor(epochs=1, warm_start=True).fit(X, y)
-    with pytest.raises(ValueError, match=re.escape("its targets are () for each row, and y's (2,)")):
+    with pytest.raises(ValueError, match=re.escape("it was trained on targets of shape () by row; y has (2,)")):
         regressor.fit(X, np.column_stack([y, y]))
 
 

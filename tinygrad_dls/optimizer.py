@@ -73,7 +73,7 @@ class Optimizer:
         self.weight_decay = self._decay_of(weight_decay)
         self.decay_biases = boolean(decay_biases, "decay_biases")
         if self.decay_biases and isinstance(self.weight_decay, dict):
-            raise ValueError("decay_biases=True has no say where weight_decay is a dict: name the biases in it.")
+            raise ValueError("decay_biases=True has no effect where weight_decay is a dict: name the biases in it.")
         self.clip_norm, self.clip_value = _limit(clip_norm, "clip_norm"), _limit(clip_value, "clip_value")
         if self.clip_norm is not None and self.clip_value is not None:
             raise ValueError("clip_norm and clip_value are two ways to clip gradients: leave one of them out.")

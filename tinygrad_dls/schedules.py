@@ -21,6 +21,20 @@ class inverse_time_decay:  # noqa: N801  # called like a function, and a functio
 
     With mini-batches an epoch is ``every=len(batches)`` steps; the course's decay at an interval of k epochs is
     ``every=k * len(batches)``.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate at the start, >= 0.
+    rate : float, keyword-only
+        How fast it falls, >= 0.
+    every : int, default 1, keyword-only
+        The number of steps that count as one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of its range.
     """
 
     lr: float
@@ -40,7 +54,20 @@ class inverse_time_decay:  # noqa: N801  # called like a function, and a functio
 
 @dataclass(frozen=True)
 class exponential_decay:  # noqa: N801
-    """``lr * rate ** step``, with a rate just below 1."""
+    """``lr * rate ** step``, with a rate just below 1.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate at the start, >= 0.
+    rate : float, keyword-only
+        The factor of each step, >= 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of its range.
+    """
 
     lr: float
     _: KW_ONLY
@@ -57,7 +84,22 @@ class exponential_decay:  # noqa: N801
 
 @dataclass(frozen=True)
 class step_decay:  # noqa: N801
-    """``lr * factor ** (step // every)``: a staircase."""
+    """``lr * factor ** (step // every)``: a staircase.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate at the start, >= 0.
+    factor : float, keyword-only
+        The factor of each stair, >= 0.
+    every : int, keyword-only
+        The number of steps on a stair.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of its range.
+    """
 
     lr: float
     _: KW_ONLY
@@ -76,7 +118,20 @@ class step_decay:  # noqa: N801
 
 @dataclass(frozen=True)
 class cosine_decay:  # noqa: N801
-    """Half a cosine wave from lr at step 0 down to 0 at `steps`, and 0 from there on."""
+    """Half a cosine wave from lr at step 0 down to 0 at `steps`: ``lr (1 + cos(pi step / steps)) / 2``, and then 0.
+
+    Parameters
+    ----------
+    lr : float
+        The learning rate at the start, >= 0.
+    steps : int, keyword-only
+        The number of steps on the way down.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is out of its range.
+    """
 
     lr: float
     _: KW_ONLY

@@ -251,7 +251,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
                     f"got {shown(self.module)}."
                 )
             if self._sizes() != [100] or self.activation != "relu":
-                raise ValueError(f"{who}: a module has its own layers, so that hidden and activation have no say.")
+                raise ValueError(
+                    f"{who}: a module has its own layers, so hidden and activation have no effect: leave them out."
+                )
 
     def _check_choice(self, name: str, known: dict[str, Any], other: str) -> None:
         choice = getattr(self, name)
@@ -343,6 +345,11 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         The number of features.
     feature_names_in_ : array of str
         Their names, where X was a DataFrame.
+
+    Raises
+    ------
+    TypeError, ValueError
+        In `fit`: if a setting is out of its range or has no effect, or if X and y are not what scikit-learn asks for.
 
     Examples
     --------
@@ -474,7 +481,7 @@ class TinyRegressor(RegressorMixin, _Network):  # type: ignore[misc]
         X, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True, reset=not continues)
         shape = y.shape[1:]
         if continues and shape != self._shape:
-            raise ValueError(f"TinyRegressor: its targets are {self._shape} for each row, and y's {shape}.")
+            raise ValueError(f"TinyRegressor: it was trained on targets of shape {self._shape} by row; y has {shape}.")
         self._shape = shape
         Y = np.ascontiguousarray(y.reshape(len(y), -1).T, dtype=X.dtype)
         self._train(X, Y, self._weights(sample_weight, X), continues=continues, partial=partial)

@@ -340,7 +340,9 @@ def _arrays(x: Any, name: str) -> list[tuple[tuple[Any, ...], Any]]:
     """The leaves of an argument that is an array or a tree of arrays, with their keys; else an error."""
     found = list(named_leaves(x))
     if not found:
-        raise TypeError(f"{name} is a {type(x).__name__} without arrays: there is nothing to differentiate for.")
+        raise TypeError(
+            f"{name} is a {type(x).__name__} without arrays: there is nothing to differentiate with respect to."
+        )
     for keys, leaf in found:
         refuse_object(leaf, spelled(name, keys))
     return found

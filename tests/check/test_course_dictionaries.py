@@ -135,8 +135,8 @@ def test_a_layer_that_was_not_given_is_said_to_be_so():
         ({"masks": {"D1": np.ones((5, 3))}}, ValueError, r"D1 has shape \(5, 3\), expected \(5, 12\), as A1"),
         ({"masks": {"D1": np.full((5, 12), 1.25)}}, ValueError, "D1 holds other numbers than 0 and 1"),
         ({"keep_prob": 0}, ValueError, "keep_prob must be above 0 and at most 1, got 0"),
-        ({"lambd": -1}, ValueError, "lambd must be a number from 0, got -1"),
-        ({"lambd": "a"}, ValueError, "lambd must be a number from 0, got 'a'"),
+        ({"lambd": -1}, ValueError, "lambd must be a finite number >= 0, got -1"),
+        ({"lambd": "a"}, ValueError, "lambd must be a finite number >= 0, got 'a'"),
     ],
 )
 def test_what_does_not_fit_is_refused(options, error, text):

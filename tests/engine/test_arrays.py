@@ -93,7 +93,7 @@ def test_a_tensor_with_a_graph_is_no_setting():
 def test_a_symbol_that_is_a_number_is_one():
     x = symbolic.symbols("x", ())
     assert real_number(x * 0 + 2.0, "lr") == 2.0
-    with pytest.raises(TypeError, match=r"^lr: x has no number: pass one for every symbol"):
+    with pytest.raises(TypeError, match=r"^lr: no number for x: pass one for every symbol"):
         real_number(x, "lr")
 
 

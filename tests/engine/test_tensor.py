@@ -179,15 +179,26 @@ def test_backward_without_a_path_or_a_cost_says_what_to_do(make, text):
          "matmul: W1 is (4, 2), X is (3, 9); expected X to be (2, m)."),
         (lambda: leaf(np.ones((4, 2)), name="W1") + np.ones((3, 2)), ValueError,
          "add: W1 is (4, 2), argument 2 is (3, 2); operands could not be broadcast together"),
-        (lambda: leaf(np.ones((4, 2)), name="W1") + "a", TypeError, "add: W1 is (4, 2), argument 2 is str; "),
+        (lambda: leaf(np.ones((4, 2)), name="W1") + "a", TypeError, "add: W1 is (4, 2), argument 2 is 'a'; "),
         (lambda: tg.sum(leaf(np.ones((4, 2)), name="Z"), axis=2), ValueError, "sum: Z is (4, 2); axis 2 is out of"),
         (lambda: leaf(np.ones(2), name="Z")[5], IndexError, "getitem: Z is (2,); index 5 is out of bounds"),
         (lambda: tg.reshape(leaf(np.ones(2), name="Z"), (3,)), ValueError, "reshape: Z is (2,)"),
+        (lambda: leaf(np.ones(2), name="Z").reshape(3), ValueError, "reshape: Z is (2,), argument 2 is 3; cannot"),
+        (lambda: leaf(np.ones(2), name="Z").item(), ValueError,
+         "item: Z has shape (2,), not a single entry. Reduce it to a cost first (np.mean, np.sum, a loss), or take "
+         ".data for the array."),
+        (lambda: tg.op(3), TypeError, "op takes NumPy's functions, such as @tg.op(np.tanh); got 3."),
     ],
 )  # fmt: skip
 def test_errors_name_the_op_the_roles_and_the_shapes(f, error, text):
     with pytest.raises(error, match=re.escape(text)):
         f()
+
+
+def test_every_method_of_a_tensor_says_what_it_does():
+    methods = {name: getattr(tg.Tensor, name) for name in dir(tg.Tensor) if not name.startswith("_")}
+    assert [name for name, method in methods.items() if callable(method) and not method.__doc__] == []
+    assert tg.Tensor.ravel.__doc__ == "``np.ravel`` of this Tensor, with the same arguments."
 
 
 def test_errors_are_explained_once_through_the_levels():

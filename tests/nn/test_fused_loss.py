@@ -263,9 +263,9 @@ def test_a_check_that_is_wrong_is_not_taken_for_one_that_passes():
 @pytest.mark.parametrize(
     ("use", "error", "text"),
     [
-        (lambda: tg.fused_loss(None), TypeError, "fused_loss: composed is a function, got None"),
-        (lambda: tg.fused_loss(textbook, labels="binary"), TypeError, "fused_loss: labels is a function, got"),
-        (lambda: tg.fused_loss(textbook, takes="X"), ValueError, "fused_loss: takes is 'A' or 'Z', got"),
+        (lambda: tg.fused_loss(None), TypeError, "fused_loss: composed must be a function, got None"),
+        (lambda: tg.fused_loss(textbook, labels="binary"), TypeError, "fused_loss: labels must be a function, got"),
+        (lambda: tg.fused_loss(textbook, takes="X"), ValueError, "fused_loss: takes must be 'A' or 'Z', got"),
         (lambda: tg.fused_loss(textbook)(3), TypeError, "is no rule of two arrays. Write @fused_loss"),
         (lambda: tg.fused_loss(textbook)(lambda z: z), TypeError, "is no rule of two arrays"),
     ],

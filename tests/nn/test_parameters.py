@@ -183,9 +183,11 @@ SHOWN = [
 def test_names_that_a_model_shows_but_does_not_own_are_refused(make, name, place, value):
     model = make()
     before = state(model)
-    with pytest.raises(AttributeError, match=re.escape(f"but how it calls {place}")):
+    with pytest.raises(AttributeError, match=re.escape(f"but its name for {place}")):
         setattr(model, name, value)
-    with pytest.raises(AttributeError, match=re.escape(f"has no attribute {name!r}; it is how it calls {place}")):
+    with pytest.raises(
+        AttributeError, match=re.escape(f"has no attribute {name!r}; it is the model's name for {place}")
+    ):
         getattr(model, name)
     assert state(model) == before
     assert not hasattr(model, name)

@@ -216,3 +216,10 @@ def test_a_function_of_ones_own_is_exported_once_it_has_a_row(tmp_path, monkeypa
 
 def test_rows_name_functions_that_take_what_their_operators_take():
     assert inspect.signature(tg.onnx.add).parameters.keys() == writing.Operator.__dataclass_fields__.keys()
+
+
+def test_a_row_that_says_nothing_of_a_function_is_refused():
+    text = "onnx.add: what is np.cbrt in ONNX? Give the name of an operator, such as onnx.add(np.arctan, 'Atan'), or"
+    with pytest.raises(TypeError, match=re.escape(text)):
+        tg.onnx.add(np.cbrt)
+    assert operators.operator_of(np.cbrt) is None

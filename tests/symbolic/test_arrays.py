@@ -27,16 +27,19 @@ ERRORS = [
     (lambda: np.linalg.norm(x2), TypeError, "np.linalg.norm has no formula on symbols."),
     (lambda: bool(x0 > 0), TypeError, "whether x > 0 depends on the symbols. Give them a sign, as in "
      "symbols('z', shape, positive=True), decide it with in_case(formulas, z, +1), or put numbers in with .evaluate("),
-    (lambda: float(x0), TypeError, "x has no number: pass one for every symbol, as in .evaluate({z: ...})."),
-    (lambda: (x2 * y2).evaluate({x2: 1}), TypeError, "y_{1}, y_{2} has no number"),
+    (lambda: float(x0), TypeError, "no number for x: pass one for every symbol, as in .evaluate({z: ...})."),
+    (lambda: (x2 * y2).evaluate({x2: 1}), TypeError, "no number for y_{1}, y_{2}: pass"),
     (lambda: np.log(x0).evaluate({x0: -1}), TypeError, "I*pi is not a real number."),
-    (lambda: tg.astype(x2, float), TypeError, "x_{1}, x_{2} has no number"),
+    (lambda: tg.astype(x2, float), TypeError, "no number for x_{1}, x_{2}: pass"),
     (lambda: SymbolicArray(["z"]), TypeError, "a SymbolicArray holds SymPy expressions and real numbers, not str."),
     (lambda: SymbolicArray(1j), TypeError, "a SymbolicArray holds SymPy expressions and real numbers, not complex."),
     (lambda: same(x2, x23), ValueError, "same: the formulas are (2,) and (2, 3); expected one shape."),
     (lambda: tg.binary_cross_entropy(x2[None] + 2, y2), ValueError, "Y is (2,), but A is (1, 2)"),
     (lambda: nn.Linear(2, 1, rng=0)(x32), ValueError, "Did you pass X transposed?"),
     (lambda: tg.binary_cross_entropy(symbols("a", (1, 1), negative=True), y), ValueError, "A has values outside"),
+    (lambda: symbols(1), TypeError, "symbols: name must be a text, such as 'W1', got 1."),
+    (lambda: symbols("", (2,)), TypeError, "symbols: name must be a text, such as 'W1', got ''."),
+    (lambda: with_symbols(3), TypeError, "with_symbols takes a model or a layer, got 3."),
 ]  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """When formulas are equal, by proof, and what is undecided; and kinks, decided by case."""
 
 import random
+import re
 
 import numpy as np
 import pytest
@@ -103,3 +104,16 @@ def test_a_kink_is_decided_by_any_multiple_of_what_it_compares():
     assert str(in_case(np.max(np.stack([u, v, 2 * v - u])), v - u, -1)) == "u"
     assert str(in_case(np.abs(v), u, 1)) == "Abs(v)"
     assert str(in_case(np.abs(v), SymbolicArray([0, 1]), 1)) == "Abs(v)"  # nothing to learn from numbers
+
+
+@pytest.mark.parametrize(
+    ("signs", "text"),
+    [
+        (0.5, "in_case: signs are -1, 0 and 1, got 0.5."),
+        ([2, -1], "in_case: signs are -1, 0 and 1, got [2, -1]."),
+        ([1, 1, 1], "in_case: signs are (3,); expected the shape of Z, (2,), or 1."),
+    ],
+)
+def test_in_case_refuses_what_is_no_sign(signs, text):
+    with pytest.raises(ValueError, match=re.escape(text)):
+        in_case(symbols("z", (2,)), symbols("z", (2,)), signs)

@@ -469,7 +469,7 @@ def test_an_answer_that_is_neither_true_nor_false_is_refused(flower):
     def measured(now):
         return np.array([1.0, 2.0])
 
-    with pytest.raises(TypeError, match=re.escape("fit: the callback measured answered with array([1., 2.])")):
+    with pytest.raises(TypeError, match=re.escape("fit: the callback measured returned array([1., 2.])")):
         fit(network(), *flower, callbacks=[measured])
 
 

@@ -77,7 +77,7 @@ def test_weights_of_examples_count(flower):
         (
             {"lowest": 1, "highest": 0.1},
             ValueError,
-            "learning_rates: lowest is 1, and highest 0.1: the rate is to grow",
+            "learning_rates: lowest must be below highest; they are 1 and 0.1",
         ),
         ({"lowest": 0}, ValueError, "learning_rates: lowest must be a finite number > 0"),
         ({"steps": 9}, ValueError, "learning_rates: 9 steps say nothing of where the cost falls. Take 10 at least."),

@@ -228,6 +228,11 @@ def cause(
         None where it cannot be made, or gives the same as a simpler one. Each may be a ``Variant(array, note)``, such
         as ``Variant(dA * (1 + A * A), "1 + A^2 for 1 - A^2")``. Its docstring explains the mistake and how to mend it.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If the name is no text, if `kinds` are no steps, or if the function has no docstring.
+
     Examples
     --------
     >>> import numpy as np, tinygrad_dls as tg

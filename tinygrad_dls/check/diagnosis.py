@@ -238,7 +238,7 @@ def _dropout(given: course.Given, masks: Mapping[str, Any] | None, keep_prob: fl
 
 def _strength(lambd: float) -> float:
     if not _is_number(lambd) or not 0 <= lambd < np.inf:
-        raise ValueError(f"diagnose: lambd must be a number from 0, got {shown(lambd)}.")
+        raise ValueError(f"diagnose: lambd must be a finite number >= 0, got {shown(lambd)}.")
     return float(lambd)
 
 

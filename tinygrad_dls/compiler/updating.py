@@ -28,7 +28,10 @@ def lay_out(draft: Draft) -> tuple[Draft, str]:
     """
     dtypes = sorted({str(p.dtype) for p in draft.parameters})
     if len(dtypes) > 1:
-        raise RecordingError(f"the parameters are of several dtypes, {' and '.join(dtypes)}; a plan needs one.")
+        raise RecordingError(
+            f"the parameters are of several dtypes, {' and '.join(dtypes)}; a compiled step needs one. "
+            "Make all layers with the same dtype=, or take eager steps (compile(..., fallback=True) does)."
+        )
     new = dict(zip([*draft.parameters, *draft.state], draft.outputs[1:], strict=False))
     states = [[s for s in draft.state if s.name[1:] == f"d{p.name}"] for p in draft.parameters]
     kept_flat = _like_parameters(draft.parameters, states)

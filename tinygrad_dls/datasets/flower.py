@@ -29,6 +29,11 @@ def planar_flower(
     X : array of float64, shape (2, m)
     Y : array of int64, shape (1, m)
         0 (red in the course) or 1 (blue).
+
+    Raises
+    ------
+    ValueError
+        If m is odd, or below 2.
     """
     if positive_integer(m, "planar_flower: m") % 2:
         raise ValueError(f"planar_flower: m must be even and at least 2, got {m}.")

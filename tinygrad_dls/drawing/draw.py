@@ -98,13 +98,12 @@ def draw(
     Examples
     --------
     >>> import numpy as np, tinygrad_dls as tg
-    >>> from tinygrad_dls.drawing.draw import draw
     >>> model = tg.nn.TwoLayerNetwork(2, 4, rng=1)
-    >>> draw(model, (2, 400), (1, 400), loss=tg.binary_cross_entropy_with_logits)
+    >>> tg.draw(model, (2, 400), (1, 400), loss=tg.binary_cross_entropy_with_logits)
     Drawing of J: 10 boxes, 9 edges. Write .save("graph.svg") for a file.
     >>> J = tg.binary_cross_entropy_with_logits(model(np.ones((2, 3))), np.ones((1, 3)))
     >>> J.backward()
-    >>> print(draw(J, direction="backward", depth=0).source.splitlines()[0])
+    >>> print(tg.draw(J, direction="backward", depth=0).source.splitlines()[0])
     digraph J {
     """
     if not isinstance(direction, str) or direction not in DIRECTIONS:

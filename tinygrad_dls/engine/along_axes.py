@@ -80,7 +80,7 @@ def median(x: Any, axis: Axes | None = None, *, keepdims: bool = False) -> Any:
     row = reshape(transpose(x, (*rest, *axes)), (*(x.shape[i] for i in rest), math.prod(x.shape[i] for i in axes)))
     n = row.shape[-1]
     if not n:
-        raise ValueError("np.median: 0 entries have none in the middle.")
+        raise ValueError("np.median: an array without entries has no median.")
     in_order = sort(row)
     z = mean(part(in_order, -1, (n - 1) // 2, n // 2 + 1), -1)
     z = where(np.isnan(values(row)).any(axis=-1), math.nan, z)  # which sorting puts last

@@ -57,6 +57,11 @@ def op(*numpy_functions: Callable[..., Any]) -> Callable[[Callable[P, Rule]], Op
     *numpy_functions : callable
         The NumPy functions that mean this op: ``@op(np.tanh)`` makes ``np.tanh(tensor)`` keep the graph.
 
+    Raises
+    ------
+    TypeError
+        If one of them is not NumPy's, as where ``@tg.op`` lacks its parentheses.
+
     Examples
     --------
     >>> import numpy as np, tinygrad_dls as tg

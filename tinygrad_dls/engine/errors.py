@@ -24,9 +24,17 @@ def called(name: str | None) -> str:
 
 
 def described(x: Any, position: int) -> str:
-    """Describe an argument of an op as errors do: ``W1 is (4, 2)``."""
-    shape = getattr(x, "shape", None)
-    return f"{role(x, position)} is {type(x).__name__ if shape is None else shape}"
+    """Describe an argument of an op as errors do: ``W1 is (4, 2)``, and of a number or a text what it is."""
+    kind = shown(x) if isinstance(x, (int, float, str, tuple)) else type(x).__name__
+    return f"{role(x, position)} is {getattr(x, 'shape', kind)}"
+
+
+def several_entries(who: str, name: str | None, shape: tuple[int, ...], instead: str) -> ValueError:
+    """Make the error for what takes a single number, and was given an array of `shape`."""
+    return ValueError(
+        f"{who}: {called(name)} has shape {shape}, not a single entry. Reduce it to a cost first (np.mean, np.sum, a "
+        f"loss), or {instead}."
+    )
 
 
 def role(x: Any, position: int) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import HALF, Array, as_array, as_operand
 from tinygrad_dls.engine.devices import like
-from tinygrad_dls.engine.errors import called, explained, role
+from tinygrad_dls.engine.errors import called, explained, role, several_entries, shown
 from tinygrad_dls.engine.tensor import VJP, Op, Tensor, values
 
 __all__ = [
@@ -76,6 +76,8 @@ def refuse_tensors(name: str, options: dict[str, Any]) -> None:
 def refuse_other_functions(functions: tuple[Any, ...]) -> None:
     """Raise for a function that is not NumPy's: ``@tg.op`` without parentheses is given the rule itself."""
     for function in functions:
+        if not callable(function):
+            raise TypeError(f"op takes NumPy's functions, such as @tg.op(np.tanh); got {shown(function)}.")
         if isinstance(function, FunctionType) and not str(function.__module__).startswith("numpy"):
             raise TypeError(
                 f"op: it takes NumPy's functions, not {function.__name__}. Write @tg.op(), with parentheses."
@@ -118,10 +120,7 @@ def seed_of(z: Tensor, seed: Any) -> Array:
         if data.__class__ in _ONES:
             return _ONES[data.__class__]
         if data.size != 1:
-            raise ValueError(
-                f"backward: {called(z.name)} has shape {data.shape}, not a single entry. Reduce it to a cost "
-                "first (np.mean, np.sum, a loss), or pass the gradient to start from: .backward(seed)."
-            )
+            raise several_entries("backward", z.name, data.shape, "pass the gradient to start from: .backward(seed)")
         return _ones_like(data)
     if isinstance(seed, Tensor) and seed._level >= z._level:
         seed = seed._value

@@ -699,21 +699,36 @@ def _in_place(symbol: str) -> Any:
     return change
 
 
-def _method(function: Any) -> Any:
-    return lambda x, *args, **options: function(x, *args, **options)
+def _method(name: str) -> Any:
+    function = getattr(np, name)
+
+    def method(x: Tensor, *args: Any, **options: Any) -> Any:
+        return function(x, *args, **options)
+
+    method.__name__ = name
+    method.__doc__ = f"``np.{name}`` of this Tensor, with the same arguments."
+    return method
+
+
+def _method_tolist(x: Tensor) -> Any:
+    """The entries as Python's numbers, in lists: values, without a graph."""
+    return values(x).tolist()
 
 
 def _method_flatten(x: Tensor, *order: Any, **options: Any) -> Any:
+    """The entries along one axis, as `ravel` gives them."""
     return np.ravel(x, *order, **options) if order or options else reshape(x, -1)
 
 
 def _method_reshape(x: Tensor, *shape: Any, **options: Any) -> Any:
+    """The entries in another shape, ``t.reshape(2, -1)`` or ``t.reshape((2, -1))``: `tinygrad_dls.reshape`."""
     if options:
         raise TypeError(f"reshape: the keyword {next(iter(options))} is not supported on a Tensor; transpose it first.")
     return reshape(x, shape[0] if len(shape) == 1 else shape)
 
 
 def _method_transpose(x: Tensor, *axes: Any) -> Any:
+    """The axes in another order, reversed by default: `tinygrad_dls.transpose`."""
     return transpose(x, axes[0] if len(axes) == 1 else axes or None)
 
 
@@ -751,11 +766,11 @@ def _attach() -> None:
     for method in _METHODS:
         setattr(Tensor, method.__name__, method)
     for name in OF_NUMPY:
-        setattr(Tensor, name, _method(getattr(np, name)))
+        setattr(Tensor, name, _method(name))
     others: dict[str, Any] = {
         "__neg__": negative, "__invert__": lambda x: np.bitwise_not(x),
         "__pos__": lambda x: x, "__abs__": abs, "__getitem__": getitem,
-        "flatten": _method_flatten, "tolist": lambda x: values(x).tolist(),
+        "flatten": _method_flatten, "tolist": _method_tolist,
         "T": property(transpose), "reshape": _method_reshape, "transpose": _method_transpose,
         "_scatter": lambda dz, index, shape: _scatter(dz, index=index, shape=shape),
     }  # fmt: skip

@@ -23,7 +23,7 @@ import numpy as np
 
 from tinygrad_dls.engine.arrays import Array, as_array, boolean, refuse_another_kind
 from tinygrad_dls.engine.devices import on_device, to_host
-from tinygrad_dls.engine.errors import called, not_differentiated, spelled, unknown_keyword
+from tinygrad_dls.engine.errors import called, not_differentiated, several_entries, spelled, unknown_keyword
 from tinygrad_dls.engine.inplace import Escaped, Watched, memory, note_escape, note_whole_escape
 from tinygrad_dls.engine.viewed import Viewed
 
@@ -272,8 +272,10 @@ class Tensor(Viewed, _Attached):
         return self._value.dtype  # type: ignore[no-any-return]  # any array type may be inside
 
     def item(self) -> float:
-        """The value of a Tensor of one entry, as a Python number."""
+        """The value of a Tensor of one entry, as a Python number; of more entries, or none, there is a ValueError."""
         x = values(self)
+        if x.__class__ not in _NUMBERS and self.size != 1:
+            raise several_entries("item", self.name, self.shape, "take .data for the array")
         return float(x) if x.__class__ in _NUMBERS else to_host(x).item()
 
     def detach(self) -> Tensor:

@@ -115,9 +115,9 @@ def fused_loss(
     """
     for name, x in (("composed", composed), ("labels", labels)):
         if not callable(x):
-            raise TypeError(f"fused_loss: {name} is a function, got {shown(x)}.")
+            raise TypeError(f"fused_loss: {name} must be a function, got {shown(x)}.")
     if takes not in ("A", "Z"):
-        raise ValueError(f"fused_loss: takes is 'A' or 'Z', got {shown(takes)}.")
+        raise ValueError(f"fused_loss: takes must be 'A' or 'Z', got {shown(takes)}.")
 
     def decorate(rule: Callable[[Array, Array], Rule]) -> Callable[[Any, Any], Any]:
         if not callable(rule) or len(inspect.signature(rule).parameters) != 2:

@@ -3,6 +3,9 @@
 Why not zeros: if all units of a hidden layer start alike, they get equal gradients and stay alike. Why not large: a
 saturated tanh or sigmoid has almost no gradient. `xavier` and `he` keep the variance of the activations from layer to
 layer, so that neither happens in deep networks.
+
+Each takes the shape ``(n_out, n_in)`` and a seed or a generator, and returns a new float64 array of this shape; another
+shape is a ValueError, and no generator where one is needed a TypeError.
 """
 
 from __future__ import annotations
@@ -36,7 +39,7 @@ def small(shape: Shape, rng: RandomGenerator) -> Array:
 
 
 def xavier(shape: Shape, rng: RandomGenerator) -> Array:
-    """Normal with variance ``1 / n_in``, for tanh and sigmoid (Xavier initialisation as taught in the course)."""
+    """Normal with variance ``1 / n_in``, for tanh and sigmoid (Xavier initialisation, as the course teaches it)."""
     return generator(rng, "init.xavier").standard_normal(_checked(shape, "init.xavier")) * np.sqrt(1 / shape[1])
 
 

@@ -130,6 +130,11 @@ class Dropout(Module):
         In (0, 1], as in the course; 1 keeps everything.
     rng : int or generator, keyword-only
         Where the masks are drawn from.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `keep_prob` is out of its range, or `rng` is missing.
     """
 
     def __init__(self, keep_prob: float, *, rng: Any = None) -> None:

@@ -37,6 +37,11 @@ class Sequential(Module):
     *layers : callable
         `Module` objects, or functions such as ``np.tanh``.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no layer, or if something is not callable.
+
     Examples
     --------
     The notes' own chain ends in a sigmoid, and takes the composed cost:
@@ -327,6 +332,11 @@ class TwoLayerNetwork(Classifier):
         The dtype of the parameters.
     several_labels : bool, default False, keyword-only
         What the rows are, as `Classifier` takes it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a size is not a positive integer, or `rng` is missing where it is needed.
 
     Examples
     --------

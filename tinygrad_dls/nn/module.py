@@ -38,6 +38,11 @@ class Parameter(Tensor):
         of bytes.
     name : str, optional
         By default, the attribute that it is assigned to.
+
+    Raises
+    ------
+    TypeError
+        If `data` are no floats.
     """
 
     __slots__ = ()
@@ -114,7 +119,7 @@ class Module(Stateful, Viewed):
             _refuse_loss(where, _listed(vars(self)[attribute], where), value)
         elif (found := self._shown(attribute)) is not None:
             kind = type(self).__name__
-            raise AttributeError(f"{attribute!r} is no attribute of this {kind}, but how it calls {found}.")
+            raise AttributeError(f"{attribute!r} is not an attribute of this {kind} but its name for {found}.")
         names = self._names_below(attribute, members)
         object.__setattr__(self, attribute, value)
         for path, member in members:
@@ -138,7 +143,7 @@ class Module(Stateful, Viewed):
         def __getattr__(self, attribute: str) -> Any:
             text = f"a {type(self).__name__} has no attribute {attribute!r}"
             if not attribute.startswith("_") and (found := self._shown(attribute)) is not None:
-                text += f"; it is how it calls {found}"
+                text += f"; it is the model's name for {found}"
             raise AttributeError(f"{text}.", name=attribute, obj=self)
 
     def _shown(self, name: str) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir.call import Call, astype, getitem, like
+from tinygrad_dls.ir.call import Call, astype, called, getitem, like
 from tinygrad_dls.ir.functions import clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.rewrite import named
 from tinygrad_dls.onnx.indexing import write_index
@@ -48,12 +48,22 @@ def add(
     write, arguments, keywords : optional, keyword-only
         See `tinygrad_dls.onnx.writing.Operator`.
 
+    Raises
+    ------
+    TypeError
+        If nothing says what the function is: no name, no `composed` and no `write`.
+
     Examples
     --------
     >>> import numpy as np
     >>> from tinygrad_dls.onnx import operators
     >>> operators.add(np.cbrt, composed=lambda x: np.sign(x) * np.abs(x) ** (1 / 3))
     """
+    if not (name or composed or write):
+        raise TypeError(
+            f"onnx.add: what is {called(function)} in ONNX? Give the name of an operator, such as onnx.add(np.arctan, "
+            "'Atan'), or composed=, a function of other NumPy functions."
+        )
     _ROWS[function] = Operator(function, name, composed, write, arguments, keywords)
 
 

@@ -37,7 +37,7 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     path : path
         Such as ``"model.safetensors"``. A file that is there is replaced.
     model : Module
-        Of our own layers, its architecture is saved too.
+        If it is made of this package's layers, its architecture is saved too.
     optimizer : Optimizer, optional
         Over the model's parameters.
     **extra
@@ -136,6 +136,7 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
     Parameters
     ----------
     path : path
+        The file.
     model : Module, optional
         A model like the one that was saved. It is needed for classes and functions of yours.
     optimizer : Optimizer, optional
@@ -148,6 +149,8 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     ValueError
         If the file is of another model or optimizer: all differences are listed, and nothing is changed. If it is cut
         off or damaged, or `save` has not written it.

@@ -29,6 +29,7 @@ try:
 except ImportError as error:
     raise ImportError(f"symbols need SymPy: {install('symbolic')}") from error
 
+from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.ir.call import called
 from tinygrad_dls.ir.functions import JOINED, MATRIX, REDUCTION, RUNNING, SHAPE, VIEW, row_of
@@ -284,7 +285,7 @@ class SymbolicArray(NDArrayOperatorsMixin):
         entries = numbers_of(self.substitute(numbers))
         left = sorted({str(s) for x in entries.flat for s in x.free_symbols})
         if left:
-            raise TypeError(f"{', '.join(left)} has no number: pass one for every symbol, as in .evaluate({{z: ...}}).")
+            raise TypeError(f"no number for {', '.join(left)}: pass one for every symbol, as in .evaluate({{z: ...}}).")
         return each(as_float, entries).astype(float)
 
     # -- NumPy's protocols --------------------------------------------------------------------------------------------
@@ -351,6 +352,15 @@ def symbols(name: str, shape: tuple[int, ...] = (), **assumptions: bool) -> Symb
     **assumptions : bool
         What SymPy shall know of every entry, such as ``positive=True``.
 
+    Returns
+    -------
+    SymbolicArray
+
+    Raises
+    ------
+    TypeError
+        If the name is no text, or empty.
+
     Examples
     --------
     >>> from tinygrad_dls import symbolic
@@ -360,6 +370,8 @@ def symbols(name: str, shape: tuple[int, ...] = (), **assumptions: bool) -> Symb
     >>> symbolic.symbols("b", (1, 1), positive=True) > 0
     SymbolicArray([[True]])
     """
+    if not name or not isinstance(name, str):
+        raise TypeError(f"symbols: name must be a text, such as 'W1', got {shown(name)}.")
     entries = np.empty(shape, dtype=object)
     between = "," if max(shape, default=1) > 9 else ""  # 1,12 or 11,2
     for index in np.ndindex(*shape):
@@ -376,6 +388,15 @@ def with_symbols(model: M) -> M:
     model : Module
         Any model or layer; it is left as it is.
 
+    Returns
+    -------
+    Module
+
+    Raises
+    ------
+    TypeError
+        If it is no Module.
+
     Examples
     --------
     >>> import tinygrad_dls as tg
@@ -384,6 +405,8 @@ def with_symbols(model: M) -> M:
     >>> model(symbolic.symbols("X", (2, 1))).data
     SymbolicArray([[W_{1}*X_{1} + W_{2}*X_{2} + b]])
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"with_symbols takes a model or a layer, got {shown(model)}.")
     return with_parameters(
         model, {p: Parameter(symbols(name, p.shape), name=name) for name, p in model.named_parameters()}
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.symbolic.algebra import canonical, decided, differs, is_zero
 from tinygrad_dls.symbolic.arrays import SymbolicArray, each, entries_of, numbers_of
@@ -22,9 +23,21 @@ def in_case(formulas: Any, Z: Any, signs: Any) -> SymbolicArray:
     Parameters
     ----------
     formulas : SymbolicArray
+        Of any shape.
     Z : SymbolicArray
         Symbols or formulas, such as the linear part before a ReLU.
-    signs : array_like of -1, 0 and 1, of a shape that broadcasts to that of Z
+    signs : array_like of -1, 0 and 1
+        The signs of Z's entries, of a shape that broadcasts to that of Z.
+
+    Returns
+    -------
+    SymbolicArray
+        Of the shape of `formulas`.
+
+    Raises
+    ------
+    ValueError
+        If a sign is another number, or their shape does not fit that of Z.
 
     Examples
     --------
@@ -38,7 +51,13 @@ def in_case(formulas: Any, Z: Any, signs: Any) -> SymbolicArray:
     SymbolicArray([[z_{1}, 0]])
     """
     Z = entries_of(values(Z))
-    known = list(zip(Z.flat, map(int, np.broadcast_to(signs, Z.shape).flat), strict=True))
+    if not np.isin(signs, (-1, 0, 1)).all():
+        raise ValueError(f"in_case: signs are -1, 0 and 1, got {shown(signs)}.")
+    try:
+        of_each = np.broadcast_to(signs, Z.shape)
+    except ValueError:
+        raise ValueError(f"in_case: signs are {np.shape(signs)}; expected the shape of Z, {Z.shape}, or 1.") from None
+    known = list(zip(Z.flat, map(int, of_each.flat), strict=True))
     return SymbolicArray(each(lambda x: decided(x, known), entries_of(values(formulas))))
 
 
@@ -54,6 +73,10 @@ def same(a: Any, b: Any) -> bool:
     ----------
     a, b : SymbolicArray, Tensor of one, or array_like
         Arrays of one shape.
+
+    Returns
+    -------
+    bool
 
     Raises
     ------
@@ -98,6 +121,12 @@ def simplify(formulas: Any) -> SymbolicArray:
     Parameters
     ----------
     formulas : SymbolicArray or Tensor of one
+        Of any shape.
+
+    Returns
+    -------
+    SymbolicArray
+        Of the same shape.
 
     Examples
     --------

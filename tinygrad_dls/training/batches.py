@@ -26,9 +26,13 @@ class minibatches:  # noqa: N801  # called like a function, and iterated over
     Parameters
     ----------
     X : array, shape (n_x, m)
+        The examples, as columns.
     Y : array, shape (n_y, m)
+        Their labels or targets.
     batch_size : int
+        Columns in a batch.
     rng : int or generator, keyword-only
+        Where the shuffling draws from.
     sample_weight : array, shape (1, m), optional
         A weight for each example, which goes with it.
 
@@ -36,6 +40,11 @@ class minibatches:  # noqa: N801  # called like a function, and iterated over
     ------
     (array, array)
         Shapes (n_x, batch_size) and (n_y, batch_size); with weights, a third, (1, batch_size).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X, Y and weights have different numbers of columns, or if an argument is of a wrong kind.
 
     Examples
     --------

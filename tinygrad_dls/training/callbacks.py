@@ -136,13 +136,13 @@ class EarlyStopping:
     Parameters
     ----------
     patience : int
-        So many epochs without an improvement end it.
+        The number of epochs without an improvement that ends the training.
     monitor : str, default "validation_cost"
         The figure: ``"cost"``, ``"validation_accuracy"``, or a metric's name. The cost of an epoch is from before its
         update: so the best parameters by it are those that the epoch began with, or with mini-batches, whose cost is a
         mean over the epoch, those that it ended with.
     min_delta : float, default 0
-        By more than this is an improvement.
+        An improvement is a change by more than this.
     mode : "min" or "max", optional
         Whether small values are the better ones. Needed for metrics that are functions of yours.
     restore_best : bool, default True
@@ -162,6 +162,12 @@ class EarlyStopping:
         Where it was; below 0 if it was before a training that was resumed, -1 for the last epoch of that.
     stopped : bool
         Whether the training was ended by this.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong kind; when the training begins, if it has no figure called `monitor`, or if
+        `resume` is of another model.
 
     Examples
     --------
@@ -278,14 +284,21 @@ class Checkpoint:
     path : path
         Such as ``"best.safetensors"``. Where it has ``{epoch}`` in it, each epoch has a file of its own.
     every : int, default 1
-        After so many epochs each, and after the last one.
+        The file is written after every so many epochs, and after the last one.
     best : str, optional
-        A figure, such as ``"validation_cost"``: only where it is the best so far, of the epochs that `every` leaves.
-        The file is of the epoch's end, and its ``"cost"`` is from before its updates.
+        A figure, such as ``"validation_cost"``: the file is written only where it is the best so far, of the epochs
+        that `every` leaves. It holds the model of the epoch's end, and the ``"cost"`` from before its updates.
     mode : "min" or "max", optional
         Whether small values of it are the better ones. Needed for metrics that are functions of yours.
     resume : bool, default False
         With `best`: whether a file that is there is replaced by a better one only, as where a training goes on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is of a wrong kind; when the training begins, if it has no figure called `best`.
+    FileNotFoundError
+        When the training begins: if the file's folder does not exist.
 
     Examples
     --------
@@ -365,7 +378,7 @@ class Checkpoint:
             self._write(now)
 
     def end(self, now: Epoch) -> None:
-        """Write the last epoch, if it is not: `fit` calls it when the training has ended, but for Ctrl-C and errors."""
+        """Write the last epoch, if it is not written yet: `fit` calls it at the end, but for Ctrl-C and errors."""
         if self._written != now.epoch and (now.epoch + 1) % self._every:
             self._write(now)
 

@@ -18,7 +18,7 @@ def check_columns_of(X: Array, Y: Array, which: str) -> None:
         hint = f": {flattened('X')}" if len(X.shape) > 2 else ""
         raise ValueError(f"fit: X is {X.shape} in {which}; expected (n_x, m), with the examples as columns{hint}.")
     if len(Y.shape) != 2 or Y.shape[1] != X.shape[1]:
-        hint = "Write Y.reshape(1, -1)." if Y.shape in ((X.shape[1],), (X.shape[1], 1)) else "One is transposed?"
+        hint = "Write Y.reshape(1, -1)." if Y.shape in ((X.shape[1],), (X.shape[1], 1)) else "Is one transposed?"
         raise ValueError(f"fit: Y is {Y.shape}, X is {X.shape} in {which}; expected a column for each example. {hint}")
 
 

@@ -156,7 +156,16 @@ class History(Viewed):
         return pd.DataFrame(self.columns, index=pd.RangeIndex(len(self), name="epoch"))
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the cost curves with matplotlib; returns the axes.
+        """Draw the cost curves with matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib.axes.Axes, optional
+            Where to draw; by default, new axes.
+
+        Returns
+        -------
+        matplotlib.axes.Axes
 
         Raises
         ------

@@ -110,15 +110,10 @@ def fit(
     client : distributed.Client, optional
         Of dask arrays: whose workers compute; by default the scheduler that dask itself takes.
 
-    Notes
-    -----
-    X may be a dask array, in chunks of columns, and Y and weights in the same chunks or NumPy arrays: then there may be
-    more data than memory. A step is one task for each chunk, and the sum of their gradients; parameters and optimizer
-    stay here. A mini-batch is of whole chunks, whose order is shuffled, and masks of dropout are drawn for each chunk.
-
     Returns
     -------
     History
+        The figures of each epoch.
 
     Raises
     ------
@@ -135,6 +130,12 @@ def fit(
         If the cost becomes NaN or infinite; its ``history`` attribute holds the history so far.
     RecordingError
         With `compile`: if the step cannot be recorded.
+
+    Notes
+    -----
+    X may be a dask array, in chunks of columns, and Y and weights in the same chunks or NumPy arrays: then there may be
+    more data than memory. A step is one task for each chunk, and the sum of their gradients; parameters and optimizer
+    stay here. A mini-batch is of whole chunks, whose order is shuffled, and masks of dropout are drawn for each chunk.
 
     Examples
     --------
@@ -266,8 +267,8 @@ def _answer(callback: Callback, now: Epoch) -> bool:
     if np.ndim(values(answer)):
         name = getattr(callback, "__name__", type(callback).__name__)
         raise TypeError(
-            f"fit: the callback {name} answered with {shown(answer)}; it ends the training by True, and answers "
-            "nothing, or False, to go on."
+            f"fit: the callback {name} returned {shown(answer)}. Return True to end the training, and nothing or "
+            "False to go on."
         )
     return bool(answer)
 

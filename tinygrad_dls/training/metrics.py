@@ -52,11 +52,18 @@ def confusion_matrix(predictions: Array, Y: Array) -> np.ndarray[Any, Any]:
     Parameters
     ----------
     predictions : array of classes, shape (1, m)
+        As ``model.predict(X)`` gives them.
     Y : array, shape (1, m) of classes, or (n_y, m) one-hot
+        The true classes.
 
     Returns
     -------
     array of int, shape (n_classes, n_classes)
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or if a class is no integer from 0 up.
 
     Examples
     --------

@@ -79,7 +79,7 @@ def learning_rates(
     Parameters
     ----------
     model, X, Y, loss, optimizer, batch_size, rng, sample_weight
-        As for `fit`. With `batch_size`, each step has the next mini-batch. The optimizer's own rate has no say.
+        As for `fit`. With `batch_size`, each step has the next mini-batch. The optimizer's own rate has no effect.
     lowest, highest : float
         The first and the last rate; between them, each is by the same factor higher than the one before.
     steps : int, default 100
@@ -112,7 +112,7 @@ def learning_rates(
     subject(who, model, (X, Y), loss, optimizer)
     low, high = positive_number(lowest, f"{who}: lowest"), positive_number(highest, f"{who}: highest")
     if low >= high:
-        raise ValueError(f"{who}: lowest is {low:g}, and highest {high:g}: the rate is to grow.")
+        raise ValueError(f"{who}: lowest must be below highest; they are {low:g} and {high:g}.")
     if positive_integer(steps, f"{who}: steps") < FEWEST:
         raise ValueError(f"{who}: {steps} steps say nothing of where the cost falls. Take {FEWEST} at least.")
     try:

@@ -227,7 +227,7 @@ def _auc(metrics: Any, average: str, seen: _Seen) -> float:
 def _r2(metrics: Any, seen: _Seen) -> float:
     """How much of the variance of the numbers is explained, the mean over the rows."""
     if not seen.numbers:
-        raise ValueError("it is for numbers, and the loss is of classes, or of something else than errors.")
+        raise ValueError("it is for targets that are numbers, with a loss of errors such as tg.mean_squared_error.")
     A, Y = to_host(seen.output()), to_host(seen.Y)
     if A.shape != Y.shape:
         raise ValueError(f"the model gives {A.shape}, and Y is {Y.shape}.")
