@@ -1,7 +1,9 @@
 """Who lacks an extra is told the command that installs it from where he is."""
 
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,12 @@ def test_what_is_missing_is_named_with_the_command(missing, use, what, extra):
     code += f"try:\n    {use}\nexcept ImportError as error:\n    print(error)\n"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert run.stdout == f"{what}: pip install -e '.[{extra}]'\n"
+
+
+FOR_DEVELOPERS = {"docs", "test", "jax", "bench", "mutants", "playground"}
+
+
+def test_the_page_that_says_how_to_install_lists_every_extra_for_users():
+    extras_there = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/index.md").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(extras_there - FOR_DEVELOPERS)
