@@ -84,8 +84,12 @@ def _case(row: Row) -> list[str]:
     return [row["network"], f"{row['m']:,}", row["dtype"]]
 
 
-def _text(row: Row) -> str:
-    return f"{row['network']}, m = {row['m']:,}, {row['dtype']}"
+def _listed(values: Iterable[tuple[Row, float]]) -> list[str]:
+    """Rows, each with its figure: the dtypes of one network stand in one line."""
+    lines: dict[str, list[str]] = {}
+    for row, value in values:
+        lines.setdefault(f"{row['network']}, m = {row['m']:,}", []).append(f"{value:.2f} in {row['dtype']}")
+    return [f"{case}: {', '.join(figures)}" for case, figures in lines.items()]
 
 
 def _missing(row: Row, name: str) -> str:
@@ -227,7 +231,7 @@ def line_of(goal: Goal, rows: list[Row]) -> list[str] | None:
     if goal.each is not None:
         asked.append(f"{goal.each:g}")
         measured.append(f"least {min(values.values()):.2f}")
-        misses += [f"{_text(rows[i])} ({value:.2f})" for i, value in values.items() if value < goal.each]
+        misses += _listed((rows[i], value) for i, value in values.items() if value < goal.each)
     if goal.mean is not None:
         found = geometric(values.values())
         asked.append(f"{goal.mean:g} in the geometric mean")
@@ -257,8 +261,8 @@ def losses(rows: list[Row]) -> str:
     lines = []
     for ours in (COMPILED, IN_C):
         for name in TITLES:
-            ratios = {_text(row): value for row in rows if (value := ratio(row, name, ours)) is not None}
-            slower = [f"{case} ({value:.2f})" for case, value in ratios.items() if value < 1]
+            ratios = ((row, value) for row in rows if (value := ratio(row, name, ours)) is not None)
+            slower = _listed((row, value) for row, value in ratios if value < 1)
             if slower and name not in (ours, "C by hand"):
                 lines.append([TITLES[ours], TITLES[name], "<br>".join(slower)])
     return table(["step", "slower than", "where, and how many times as fast it is"], lines)

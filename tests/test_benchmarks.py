@@ -99,7 +99,7 @@ def test_a_table_says_where_a_step_is_slower_and_what_is_the_mean():
     assert second.endswith("| 1.00<br>1.00 ... 1.00 |  |")
     assert mean.endswith("| 2.00 | 0.50 |")
     assert of_course.endswith("| 4.00 | 0.50 |")
-    assert "| compiled | PyTorch | 2-4-1, m = 400, float32 (0.50) |" in ratios.losses(rows)
+    assert "| compiled | PyTorch | 2-4-1, m = 400: 0.50 in float32 |" in ratios.losses(rows)
     assert ratios.step_ratios(rows, "compiled, in C", ["eager"]) == ratios.NOT_YET
 
 
@@ -107,7 +107,7 @@ def test_a_goal_that_is_missed_names_the_rows():
     goal = ratios.Goal("eager", "every row", lambda row: True, each=2.0, mean=3.0)
     line = ratios.line_of(goal, [row_of(400, compiled=2e-6, eager=8e-6), row_of(10, compiled=2e-6, eager=2e-6)])
     assert line[3:5] == ["2; 3 in the geometric mean", "least 1.00; geometric mean 2.00"]
-    assert line[5] == "2-4-1, m = 10, float32 (1.00)<br>the geometric mean"
+    assert line[5] == "2-4-1, m = 10: 1.00 in float32<br>the geometric mean"
     assert ratios.line_of(goal, [row_of(400, PyTorch=1e-6)]) is None
 
 
