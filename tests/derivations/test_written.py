@@ -238,3 +238,10 @@ def test_rows_of_an_aligned_formula_are_rows_of_a_table_in_mathml():
     rows = mathml("\\begin{aligned}\na &= b \\\\\n&= {\\begin{bmatrix} 1 & 2 \\end{bmatrix}}\n\\end{aligned}", "block")
     assert rows.count("<mtr>") == 3  # two rows, and that of the matrix
     assert "&<" not in rows
+
+
+def test_sentences_in_a_terminal_are_no_longer_than_formulas():
+    text = tg.derive(tg.nn.TwoLayerNetwork(2, 4, rng=0), X, Y, loss=tg.binary_cross_entropy_with_logits).text
+    sentences = [line for line in text.splitlines() if not line.startswith("    ")]
+    assert max(map(len, sentences)) <= CODE
+    assert "which uses each number for all m examples. Every use\n  moves the cost, so the uses add up.\n    db" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from string import Template
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.derivations.lines import FORMULA, code_in_rows, latex_in_rows, width
+from tinygrad_dls.derivations.lines import CODE, FORMULA, code_in_rows, latex_in_rows, width
 from tinygrad_dls.derivations.notation import SHOWN, letter, matrix
 from tinygrad_dls.extras import install
 from tinygrad_dls.views.style import PALETTE
@@ -73,7 +74,7 @@ class Derivation:
         lines: list[str] = []
         for part in self.parts:
             lines += [part.title, "=" * len(part.title)]
-            lines += [_prose(part.introduction, _plain)] * bool(part.introduction) + [""]
+            lines += [*_sentences(part.introduction), ""]
             for line in part.lines:
                 lines += _text(line)
             lines.append("")
@@ -197,9 +198,20 @@ def _html_code(text: str) -> str:
     return f"<code>{html.escape(text)}</code>"
 
 
+def _sentences(pieces: Prose, indent: str = "") -> list[str]:
+    """Prose in a terminal, in rows that are no longer than those of formulas."""
+    return textwrap.wrap(
+        _prose(pieces, _plain),
+        CODE,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def _text(line: Line) -> Iterator[str]:
-    if line.because:
-        yield f"  {_prose(line.because, _plain)}"
+    yield from _sentences(line.because, "  ")
     shape = f"   ({', '.join(line.shape)}{',' if len(line.shape) == 1 else ''})" if line.shape else ""
     for i, right in enumerate(line.rights):
         left = line.left.code if i == 0 else " " * len(line.left.code)
