@@ -273,10 +273,11 @@ class Tensor(Viewed, _Attached):
 
     def item(self) -> float:
         """The value of a Tensor of one entry, as a Python number; of more entries, or none, there is a ValueError."""
-        x = values(self)
-        if x.__class__ not in _NUMBERS and self.size != 1:
+        if (x := values(self)).__class__ in _NUMBERS:
+            return float(x)
+        if self.size != 1:
             raise several_entries("item", self.name, self.shape, "take .data for the array")
-        return float(x) if x.__class__ in _NUMBERS else to_host(x).item()
+        return to_host(x).item()
 
     def detach(self) -> Tensor:
         """A Tensor of the same array, cut from the graph: a constant for `backward`."""
