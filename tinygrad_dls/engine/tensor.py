@@ -273,11 +273,10 @@ class Tensor(Viewed, _Attached):
 
     def item(self) -> float:
         """The value of a Tensor of one entry, as a Python number; of more entries, or none, there is a ValueError."""
-        if (x := values(self)).__class__ in _NUMBERS:
-            return float(x)
-        if self.size != 1:
-            raise several_entries("item", self.name, self.shape, "take .data for the array")
-        return to_host(x).item()
+        x = values(self)
+        if x.__class__ in _NUMBERS or self.size == 1:
+            return float(x) if x.__class__ in _NUMBERS else to_host(x).item()
+        raise several_entries("item", self.name, self.shape, "take .data for the array")
 
     def detach(self) -> Tensor:
         """A Tensor of the same array, cut from the graph: a constant for `backward`."""
