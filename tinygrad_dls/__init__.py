@@ -133,7 +133,9 @@ _ON_FIRST_USE = {  # training does not need them
 
 def __getattr__(name: str) -> Any:
     if name not in _ON_FIRST_USE:
-        raise AttributeError(f"module 'tinygrad_dls' has no attribute {name!r}")
+        # With the name and the module, Python suggests a name that is alike.
+        message = f"module 'tinygrad_dls' has no attribute {name!r}"
+        raise AttributeError(message, name=name, obj=importlib.import_module(__name__))
     module = importlib.import_module(_ON_FIRST_USE[name])
     return getattr(module, name, module)
 

@@ -7,6 +7,7 @@ number.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -289,7 +290,9 @@ def _zeros_of_moment(p: Tensor) -> Array:
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'tinygrad_dls.optim' has no attribute {name!r}")
+        # With the name and the module, Python suggests a name that is alike.
+        message = f"module 'tinygrad_dls.optim' has no attribute {name!r}"
+        raise AttributeError(message, name=name, obj=sys.modules[__name__])
     from tinygrad_dls import schedules  # on first use
 
     return getattr(schedules, name)

@@ -30,7 +30,7 @@ from tests.bad_input.training import Y15, trained
         (lambda: tg.optim.step_decay(0.1, factor=0.5, every=0), "step_decay: every must be a positive integer, got 0."),
         (lambda: tg.optim.cosine_decay(-1, steps=2), "cosine_decay: lr must be a finite number >= 0, got -1."),
         (lambda: trained(np.full((3, 5), np.nan), Y15),
-         "fit: X holds 15 NaN or infinities among its 15 entries in X and Y."),
+         "fit: X holds 15 NaN or infinities among its 15 entries in the training data."),
         (lambda: tg.mean(np.ones((0, 2)), axis=0), "mean: argument 1 is (0, 2); 0 entries are too few"),
         (lambda: tg.var(np.ones((1, 2)), axis=0, ddof=1),
          "var: argument 1 is (1, 2); 1 entries are too few for ddof=1"),

@@ -109,7 +109,7 @@ def test_a_column_without_a_number_among_the_rows_to_learn_from_is_named():
         ({"test": 0.01}, ValueError, "test=0.01 of 10 examples leaves one part empty"),
         ({"test": "half"}, TypeError, "train_test_split: test must be a number, got 'half'"),
         ({"rng": None}, TypeError, "rng"),
-        ({"Y": np.zeros((1, 9))}, ValueError, "X is (2, 10), Y is (1, 9); expected (n_x, m) and (n_y, m): ex"),
+        ({"Y": np.zeros((1, 9))}, ValueError, "X is (2, 10), Y is (1, 9); expected (n_x, m) and (n_y, m). Ex"),
         ({"Y": np.zeros(10)}, ValueError, "Y is (10,); expected"),
         ({"Y": None}, TypeError, "Y is missing. Write train_test_split(X, Y, rng=0)."),
         ({"Y": np.arange(10)[None] == 0, "stratify": True}, ValueError, "a class of 1 examples would be missing f"),

@@ -26,6 +26,10 @@ class Own(np.ndarray):
 
 LEAF = tg.Tensor([1.0], requires_grad=True)
 NOT_NUMERIC = "x has dtype {}, and is not numeric.{} Convert it with .astype(float)."
+TEXTS = (
+    "x has dtype {}, and is not numeric. Of numbers, write .astype(float); of classes, number them: "
+    "np.unique(Y, return_inverse=True)[1]."
+)
 
 
 # -- what counts as an array ------------------------------------------------------------------------------------------
@@ -38,8 +42,8 @@ NOT_NUMERIC = "x has dtype {}, and is not numeric.{} Convert it with .astype(flo
     ("data", "text"),
     [
         (np.array([1j]), "x has dtype complex128: it is complex; costs must be real. Use .real or abs."),
-        (np.array(["a"]), NOT_NUMERIC.format("<U1", "")),
-        (np.array([b"a"]), NOT_NUMERIC.format("|S1", "")),
+        (np.array(["a"]), TEXTS.format("<U1")),
+        (np.array([b"a"]), TEXTS.format("|S1")),
         (np.array(["2020"], "M8[Y]"), NOT_NUMERIC.format("datetime64[Y]", "")),
         (np.array([1], "m8[D]"), NOT_NUMERIC.format("timedelta64[D]", "")),
     ],
@@ -54,11 +58,13 @@ def test_arrays_of_no_numbers_are_refused_whatever_kind_they_are(make, data, tex
     [
         (np.array([1, "a"], object), NOT_NUMERIC.format("object", " It holds int.")),
         (np.array([], object), NOT_NUMERIC.format("object", "")),
-        (np.array("a"), NOT_NUMERIC.format("<U1", "")),
+        (np.array("a"), TEXTS.format("<U1")),
         (np.datetime64("2020"), NOT_NUMERIC.format("datetime64[Y]", "")),
         (None, "x has dtype object, and is not numeric. It holds NoneType."),
         ({"W": 1.0}, "x has dtype object, and is not numeric. It holds dict. Pass its arrays one by one, each as an "
          "argument of its own."),
+        (abs, "x has dtype object, and is not numeric. It is <built-in function abs>: call it first, and pass what it "
+         "gives."),
     ],
 )  # fmt: skip
 def test_what_is_no_number_is_refused_with_what_it_holds_and_what_helps(data, text):

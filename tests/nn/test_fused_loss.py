@@ -155,8 +155,8 @@ def test_what_algebra_cannot_decide_is_not_shown_and_it_says_so():
     derivation = tg.derive(model(), X, Y, loss=tg.fused_loss(textbook)(unknown))
     (part,) = (part for part in derivation.parts if part.title == "One example")
     assert part.lines == ()
-    assert (
-        "not taken apart: whether unknown is its composed form textbook, as it says, cannot be told" in derivation.text
+    assert "not taken apart: whether unknown is its composed form textbook, as it says, cannot be told" in " ".join(
+        derivation.text.split()
     )
     assert "np.logaddexp2 has no formula" in derivation.text
 

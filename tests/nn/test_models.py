@@ -90,6 +90,7 @@ def test_a_predefined_numpy_function_is_a_layer():
         (lambda: nn.Sequential(), "Sequential needs at least one layer."),
         (lambda: nn.Sequential(nn.Tanh), "Write Tanh()."),
         (lambda: nn.Sequential(3), "Sequential takes layers, got 3."),
+        (lambda: nn.Sequential([np.tanh]), "Sequential takes layers, got [<ufunc 'tanh'>]. Write Sequential(*layers)."),
         (lambda: nn.Module()(1), "Module does not define __call__."),
     ],
 )  # fmt: skip

@@ -375,3 +375,20 @@ def test_parameters_are_in_this_computers_order_of_bytes_whatever_that_of_the_da
         tg.save(tmp_path / "m.safetensors", model, optimizer)
         tg.load(tmp_path / "m.safetensors", make(dtype))
     np.testing.assert_allclose(found[:3], found[3:], rtol=1e-5 if dtype.itemsize == 4 else 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "instead"),
+    [
+        ("fit", "; write tg.fit(model, X, Y, loss=..., optimizer=..., epochs=...)."),
+        ("forward", "; write model(X)."),
+        ("zero_grad", "; write optimizer.zero_grad()."),
+        ("layer", "."),
+    ],
+)
+def test_what_other_libraries_have_as_a_method_is_named_where_it_is_here(attribute, instead):
+    with pytest.raises(
+        AttributeError, match=f"^{re.escape(f'a LogisticRegression has no attribute {attribute!r}{instead}')}$"
+    ):
+        getattr(nn.LogisticRegression(2), attribute)
+    assert not hasattr(nn.LogisticRegression(2), attribute)

@@ -208,12 +208,15 @@ def test_a_cost_that_is_nan_before_any_update_is_not_laid_to_the_learning_rate(f
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"X": np.ones((400, 2))}, "fit: Y is (1, 400), X is (400, 2) in X and Y; expected a column for each example."),
-        ({"Y": np.ones(400)}, "fit: Y is (400,), X is (2, 400) in X and Y; expected a column for each example. "
-         "Write Y.reshape(1, -1)."),
+        ({"X": np.ones((400, 2))}, "fit: Y is (1, 400), X is (400, 2) in the training data; expected a column for each "
+         "example. Is one transposed?"),
+        ({"X": np.ones((400, 2)), "Y": np.ones((400, 1))}, "expected a column for each example. Examples are columns: "
+         "write X.T and Y.T."),
+        ({"Y": np.ones(400)}, "fit: Y is (400,), X is (2, 400) in the training data; expected a column for each "
+         "example. Write Y.reshape(1, -1)."),
         ({"Y": np.ones((400, 1))}, "Write Y.reshape(1, -1)."),
-        ({"X": np.ones(400)}, "fit: X is (400,) in X and Y; expected (n_x, m), with the examples as columns."),
-        ({"X": np.ones((2, 0)), "Y": np.ones((1, 0))}, "fit: X is (2, 0) in X and Y: there are no examples, which are"),
+        ({"X": np.ones(400)}, "fit: X is (400,) in the training data; expected (n_x, m), with the examples as columns"),
+        ({"X": np.ones((2, 0)), "Y": np.ones((1, 0))}, "fit: X is (2, 0) in the training data: there are no examples"),
         ({"X": np.ones((400, 8, 8, 3))}, "as columns: write X.reshape(X.shape[0], -1).T if the first axis counts the"),
         ({"X": np.full((2, 400), "a")}, "X has dtype <U1, and is not numeric."),
         ({"validation": (np.ones((2, 3)), np.ones((1, 4)))}, "fit: Y is (1, 4), X is (2, 3) in the validation data"),

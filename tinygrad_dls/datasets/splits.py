@@ -9,7 +9,7 @@ import numpy as np
 
 from tinygrad_dls.datasets.table import Table, fill
 from tinygrad_dls.engine.arrays import Array, as_array, boolean, real_number
-from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.errors import shown, transposed
 from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.columns import refuse_frame, refuse_series
 from tinygrad_dls.nn.init import generator
@@ -75,7 +75,8 @@ def train_test_split(X: Any, Y: Any = None, *, test: float = 0.25, rng: Any = No
         x, y = (as_array(values(a), f"train_test_split: {name}") for name, a in (("X", X), ("Y", Y)))
     if x.ndim != 2 or y.ndim != 2 or x.shape[1] != y.shape[1]:
         raise ValueError(
-            f"train_test_split: X is {x.shape}, Y is {y.shape}; expected (n_x, m) and (n_y, m): examples are columns."
+            f"train_test_split: X is {x.shape}, Y is {y.shape}; expected (n_x, m) and (n_y, m). "
+            f"{transposed(x, y) or 'Examples are columns.'}"
         )
     count = _count(test, x.shape[1])
     rng = generator(rng, "train_test_split")

@@ -23,6 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def as_array(data: Any, name: str | None = None) -> Array:
     """Keep an array that speaks NumPy's protocols; turn lists, numbers and the like into an ``ndarray``."""
+    passed = data
     if not hasattr(type(data), "__array_function__"):
         if hasattr(type(data), "__dlpack__"):
             raise TypeError(
@@ -49,6 +50,10 @@ def as_array(data: Any, name: str | None = None) -> Array:
     advice = "" if kind == "O" and not data.ndim else " Convert it with .astype(float)."  # None, a generator
     if kind == "O" and not data.ndim and isinstance(data.item(), dict):
         advice = " Pass its arrays one by one, each as an argument of its own."
+    if kind in "US":
+        advice = " Of numbers, write .astype(float); of classes, number them: np.unique(Y, return_inverse=True)[1]."
+    if callable(passed):
+        holds, advice = f" It is {shown(passed)}: call it first, and pass what it gives.", ""
     raise TypeError(f"{called(name)} has dtype {data.dtype}, and is not numeric.{holds}{advice}")
 
 

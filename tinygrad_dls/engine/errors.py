@@ -48,6 +48,12 @@ def flattened(name: str) -> str:
     return f"write {name}.reshape({name}.shape[0], -1).T if the first axis counts the examples"
 
 
+def transposed(X: Any, Y: Any) -> str:
+    """Say what to write where X and Y have an example in each row: as many of these, and another number of columns."""
+    rows = len(X.shape) == len(Y.shape) == 2 and X.shape[0] == Y.shape[0]
+    return "Examples are columns: write X.T and Y.T." if rows else ""
+
+
 def shown(x: Any) -> str:
     """Quote what was passed, as errors do: not longer than a line."""
     return reprlib.repr(x)

@@ -59,9 +59,11 @@ class Sequential(Module):
     def __init__(self, *layers: Callable[[Any], Any]) -> None:
         if not layers:
             raise ValueError(f"{type(self).__name__} needs at least one layer.")
-        for layer in layers:
+        for layer in list[Any](layers):
             if not callable(layer) or isinstance(layer, type):
                 hint = f" Write {layer.__name__}()." if isinstance(layer, type) else ""
+                if isinstance(layer, (list, tuple)):
+                    hint = f" Write {type(self).__name__}(*layers)."
                 raise TypeError(f"{type(self).__name__} takes layers, got {layer!r}.{hint}")
         object.__setattr__(self, "layers", layers)
         numbers = [number for _, number in self._numbered()]

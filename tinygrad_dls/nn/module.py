@@ -28,6 +28,16 @@ __all__ = ["Module", "Parameter", "has_parameters", "holder_of", "paths_of", "ti
 Row: TypeAlias = "tuple[int, str, Any, list[tuple[str, Parameter]]]"  # depth, place, layer, its own parameters
 
 
+_ELSEWHERE = {  # what other libraries have as a method of a model
+    "fit": "tg.fit(model, X, Y, loss=..., optimizer=..., epochs=...)",
+    "compile": "tg.compile(model, loss, optimizer)",
+    "forward": "model(X)",
+    "backward": "J.backward(), of the cost",
+    "zero_grad": "optimizer.zero_grad()",
+    "save": "tg.save(path, model)",
+}
+
+
 class Parameter(Tensor):
     """A Tensor that a model learns: it requires a gradient, and a `Module` that holds it lists it.
 
@@ -144,6 +154,8 @@ class Module(Stateful, Viewed):
             text = f"a {type(self).__name__} has no attribute {attribute!r}"
             if not attribute.startswith("_") and (found := self._shown(attribute)) is not None:
                 text += f"; it is the model's name for {found}"
+            elif attribute in _ELSEWHERE:
+                text += f"; write {_ELSEWHERE[attribute]}"
             raise AttributeError(f"{text}.", name=attribute, obj=self)
 
     def _shown(self, name: str) -> str | None:

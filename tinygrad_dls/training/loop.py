@@ -159,7 +159,7 @@ def fit(
     held_back, w_held = validation, None  # in chunks too, it may be of dask
     if not chunked:
         _refuse_chunks(validation, sample_weight, client)
-        X, Y = _examples(X, Y, dtype, "X and Y")
+        X, Y = _examples(X, Y, dtype, "the training data")
     if not chunked or not _are_chunked(validation):
         held_back, w_held = _held_back(model, validation, dtype)
     if scores and held_back is None:

@@ -31,24 +31,26 @@ def refused(error, text, data=(X_PARTS, Y_PARTS), model=None, **options):
 
 
 def test_a_frame_is_told_how_it_becomes_columns():
-    refused(TypeError, r"X is a dask DataFrame in X and Y, .* X = ddf\[columns\].to_dask_array\(lengths=True\).T",
+    refused(TypeError, r"X is a dask DataFrame in the training data, .* X = ddf\[columns\].to_dask_array",
             (FRAME, Y_PARTS))  # fmt: skip
 
 
 def test_a_size_that_is_not_known_is_told_how_it_becomes_known():
-    text = r"X is \(2, nan\) in X and Y: .* X = X.compute_chunk_sizes\(\), or ddf.to_dask_array\(lengths=True\)"
+    text = (
+        r"X is \(2, nan\) in the training data: .* X = X.compute_chunk_sizes\(\), or ddf.to_dask_array\(lengths=True\)"
+    )
     refused(ValueError, text, (FRAME.to_dask_array().T, Y_PARTS))
 
 
 @pytest.mark.parametrize(("data", "text"), [
-    ((X, Y_PARTS), "fit: X is no dask array in X and Y, and Y is one. Write X = dask.array.from_array"),
-    ((X_PARTS.T, Y_PARTS), r"fit: Y is \(1, 60\), X is \(60, 2\) in X and Y; expected a column for each example"),
+    ((X, Y_PARTS), "fit: X is no dask array in the training data, and Y is one. Write X = dask.array.from_array"),
+    ((X_PARTS.T, Y_PARTS), r"fit: Y is \(1, 60\), X is \(60, 2\) in the training data; expected a column for"),
     ((X_PARTS, Y_PARTS[0]), r"fit: Y is \(60,\), .* Write Y.reshape\(1, -1\)"),
-    ((X_PARTS.reshape(1, 2, 60), Y_PARTS), r"fit: X is \(1, 2, 60\) in X and Y"),
+    ((X_PARTS.reshape(1, 2, 60), Y_PARTS), r"fit: X is \(1, 2, 60\) in the training data"),
     ((X_PARTS.astype(complex), Y_PARTS), "complex"),
     ((X_PARTS, pd.DataFrame(Y)), r"fit: Y is a DataFrame, .* Write frame.to_numpy\(\).T"),
-    ((X_PARTS, to_device(Y)), r"Y lies on a device \(tests DeviceArray\) in X and Y, .* Write Y = Y.get\(\)"),
-    ((MASKED, Y_PARTS), "the chunks of X are no NumPy arrays in X and Y, but numpy MaskedArray"),
+    ((X_PARTS, to_device(Y)), r"Y lies on a device \(tests DeviceArray\) in the training data, .* Write Y = Y.get\(\)"),
+    ((MASKED, Y_PARTS), "the chunks of X are no NumPy arrays in the training data, but numpy MaskedArray"),
 ])  # fmt: skip
 def test_arrays_that_do_not_fit(data, text):
     refused((TypeError, ValueError), text, data)
@@ -72,7 +74,9 @@ def test_numbers_that_are_infinite_are_counted_over_all_chunks():
     bad = X.copy()
     bad[0, [1, 30, 59]] = np.nan, np.inf, -np.inf
     refused(
-        ValueError, "fit: X holds 3 NaN or infinities among its 120 entries in X and Y", in_chunks(bad, Y, chunks=3)
+        ValueError,
+        "fit: X holds 3 NaN or infinities among its 120 entries in the training data",
+        in_chunks(bad, Y, chunks=3),
     )
 
 

@@ -68,7 +68,7 @@ def prepare(
     """
     assert given.model is not None
     refuse_elsewhere(given.model)
-    data = in_chunks(X, Y, sample_weight, "X and Y")
+    data = in_chunks(X, Y, sample_weight, "the training data")
     held_out = None
     if validation is not None and any(map(is_chunked, validation)):
         if len(validation) != 2:
