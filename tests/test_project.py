@@ -50,9 +50,11 @@ def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
     assert run.stdout.strip() == "[False, True]"
 
 
-def test_a_misspelt_name_is_an_error():
-    with pytest.raises(AttributeError, match="module 'tinygrad_dls' has no attribute 'chekc'"):
-        tg.chekc  # noqa: B018
+@pytest.mark.parametrize(("module", "name"), [(tg, "chekc"), (tg.optim, "adam")])
+def test_a_misspelt_name_is_an_error_for_which_python_knows_where_to_look_for_one_that_is_alike(module, name):
+    with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute '{name}'") as caught:
+        getattr(module, name)
+    assert (caught.value.name, caught.value.obj) == (name, module)
 
 
 ORDER = [
