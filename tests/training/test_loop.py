@@ -317,3 +317,32 @@ def test_minibatches_serve_every_epoch_and_shuffle_anew(flower):
     assert len(list(zip(batches, batches, strict=True))) == 3  # two epochs side by side
     with pytest.raises(TypeError, match=r"next\(iter\(batches\)\) for one batch"):
         next(batches)
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss", "labels", "text"),
+    [
+        ([tg.nn.Sigmoid()], tg.binary_cross_entropy_with_logits, [[0, 1, 1]], "ends in a sigmoid, and the loss is of "
+         "logits, of which it makes probabilities itself. Leave the last layer out, or take tg.binary_cross_entropy"),
+        ([tg.nn.Sequential(tg.sigmoid)], tg.binary_cross_entropy_with_logits, [[0, 1, 1]], "ends in a sigmoid"),
+        ([tg.nn.Softmax()], tg.softmax_cross_entropy, [[0, 1, 1]], "ends in a softmax, and the loss is of logits, of "
+         "which it makes probabilities itself. Leave the last layer out."),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [tg.nn.Sequential, tg.nn.Classifier])
+def test_a_sigmoid_that_would_be_applied_twice_is_refused(kind, layers, loss, labels, text):
+    model = kind(tg.nn.Linear(2, 2 if loss is tg.softmax_cross_entropy else 1, rng=0), *layers)
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=re.escape(text)):
+        tg.fit(
+            model, np.eye(2, 3), np.array(labels), loss=loss, optimizer=tg.optim.SGD(model.parameters(), 1), epochs=1
+        )
+    assert all((model.state_dict()[name] == w).all() for name, w in before.items())
+
+
+def test_a_sigmoid_before_a_loss_of_probabilities_or_of_errors_is_trained():
+    for loss in (tg.binary_cross_entropy, tg.mean_squared_error):
+        model = tg.nn.Sequential(tg.nn.Linear(2, 1, rng=0), tg.nn.Sigmoid())
+        optimizer = tg.optim.SGD(model.parameters(), lr=1)
+        history = tg.fit(model, np.eye(2), np.array([[0, 1]]), loss=loss, optimizer=optimizer, epochs=9)
+        assert history.costs[-1] < history.costs[0]

@@ -109,6 +109,13 @@ class Sequential(Module):
         layers = {p for layer in self._flat() if isinstance(layer, Module) for _, p in layer._paths()} if names else ()
         return {p: name for p, name in names.items() if p not in layers}
 
+    def _ending(self) -> str:
+        """What makes probabilities of the logits within the model: "sigmoid", "softmax", or "" for nothing."""
+        *_, last = self._flat()
+        if isinstance(last, Sigmoid) or last is ops.sigmoid:
+            return "sigmoid"
+        return "softmax" if isinstance(last, Softmax) or last is ops.softmax else ""
+
     def _flat(self) -> Iterator[Any]:
         """The layers, those of plain nested Sequentials in their place."""
         for layer in self.layers:
@@ -244,13 +251,6 @@ class Classifier(Sequential):
         super().__init__(*layers)
         if boolean(several_labels, f"{type(self).__name__}: several_labels"):
             self.several_labels = True
-
-    def _ending(self) -> str:
-        """What makes probabilities of the logits within the model: "sigmoid", "softmax", or "" for nothing."""
-        *_, last = self._flat()
-        if isinstance(last, Sigmoid) or last is ops.sigmoid:
-            return "sigmoid"
-        return "softmax" if isinstance(last, Softmax) or last is ops.softmax else ""
 
     @lazily()
     def predict_proba(self, X: Any) -> Array:

@@ -15,7 +15,7 @@ from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.nn.evaluation import evaluated
 from tinygrad_dls.nn.fused import loss_of
 from tinygrad_dls.nn.labels import check_columns, check_finite, check_probabilities, smooth_labels
-from tinygrad_dls.nn.models import Classifier
+from tinygrad_dls.nn.models import Classifier, Sequential
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.training.metrics import is_of_classes, is_one_class_each
 
@@ -44,7 +44,14 @@ def tried(
 
     The cost is computed once, so that wrong labels are refused before the model is changed. What the logits go into
     says what they are: a sigmoid each, a softmax, or a difference from numbers.
+
+    Raises
+    ------
+    ValueError
+        If the model ends in a sigmoid or a softmax, and the loss applies one itself.
     """
+    if isinstance(model, Sequential) and (ending := model._ending()):
+        _refuse_twice(model, loss, X, Y, ending)
     if not isinstance(model, Classifier):
         numbers = validation is not None and _trial(model, loss, *validation)[0] == "numbers"
         return Trial(not numbers, numbers)
@@ -62,6 +69,23 @@ def tried(
         if several and (apart or ending or np.isin(to_host(Y), (0, 1)).all()) and not model.several_labels:
             model.several_labels = True
     return Trial(validation is not None and is_of_classes(model, rows, validation[1]), False)
+
+
+def _refuse_twice(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, ending: str) -> None:
+    """Refuse a loss of logits where the model makes probabilities of them, whose slopes would nearly vanish."""
+
+    def run() -> bool:
+        recording.set(True)
+        Z = model(X)
+        said = (loss_of(node.op) for node in _nodes(loss(Z, Y), Z) if node.inputs[0] is Z)
+        return any(x and x.takes == "Z" and (x.predicts == "sigmoid" or x.labels is check_columns) for x in said)
+
+    if evaluated(run):
+        instead = ", or take tg.binary_cross_entropy, which is of probabilities" if ending == "sigmoid" else ""
+        raise ValueError(
+            f"fit: the model ends in a {ending}, and the loss is of logits, of which it makes probabilities itself. "
+            f"Leave the last layer out{instead}."
+        )
 
 
 def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> tuple[str, int]:
