@@ -16,7 +16,7 @@ from tinygrad_dls.drawing.rendering import render
 PACKAGE = Path(tg.__file__).parent
 ASSETS = Path(__file__).parents[1] / "docs" / "assets"
 STYLE = (
-    'graph [fontname="Helvetica", nodesep=0.25, ranksep=0.45, rankdir={direction}];\n'
+    'graph [bgcolor=transparent, fontname="Helvetica", nodesep=0.25, ranksep=0.45, rankdir={direction}];\n'
     '  node [shape=box, style="rounded,filled", fillcolor="#eef3fb", color="#8aa4cc", fontname="Helvetica", '
     'fontsize=12, margin="0.12,0.06"];\n'
     '  edge [color="#6b7a90", fontname="Helvetica", fontsize=10, arrowsize=0.7];'
