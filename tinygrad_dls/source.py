@@ -18,8 +18,8 @@ from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.graph.names import Names
 from tinygrad_dls.graph.subject import subject
 from tinygrad_dls.ir.agreement import refuse_arrays_that_differ
-from tinygrad_dls.ir.call import Call, astype, called, getitem, scattered, spelling, toposort
-from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, shared_softmax, sigmoid, softmax
+from tinygrad_dls.ir.call import Call, called, scattered, spelling, toposort
+from tinygrad_dls.ir.functions import PATTERNS, clipped_sigmoid, row_of, shared_softmax, sigmoid, softmax
 from tinygrad_dls.ir.printing import called_otherwise, expression, is_written_within, remark
 from tinygrad_dls.ir.program import Program, program
 from tinygrad_dls.optimizer import Optimizer
@@ -306,8 +306,8 @@ class _SourceBuilder:
 def _refuse_what_numpy_has_not(calls: set[Call]) -> None:
     """Refuse functions that the code could not import from NumPy."""
     functions = {call.function for call in calls} | {x for call in calls for x in _functions_in(call)}
-    for function in functions - {None, getitem, astype, scattered, *PATTERNS}:
-        if function is not None and not spelling(function):
+    for function in functions - {None, *PATTERNS}:
+        if function is not None and not spelling(function) and row_of(function).python is None:
             raise RecordingError(
                 f"the code needs NumPy alone, which does not have {called(function)}. Write it with np.* functions."
             )

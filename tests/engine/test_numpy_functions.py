@@ -151,6 +151,23 @@ def test_the_logarithm_of_the_determinant_of_a_singular_matrix_has_no_gradient()
         z.backward()
 
 
+def test_the_logarithm_of_a_determinant_is_recorded_beside_its_sign():
+    a = np.array([[1.0, 3.0], [2.0, 1.0]])
+
+    def cost(a):
+        sign, log = np.linalg.slogdet(a)
+        return log + sign * np.sum(a * a)
+
+    for f in (cost, tg.grad(cost), lambda a: np.linalg.slogdet(a * a).logabsdet):
+        np.testing.assert_allclose(tg.compile(f)(a), f(a), rtol=1e-14)  # a few roundings
+    derivation = tg.derive(lambda a: np.linalg.slogdet(a).logabsdet, a)
+    assert "J = np.linalg.slogdet(a)[1]" in derivation.text
+    assert "da = np.linalg.inv(a).T " in derivation.text
+    assert r"J = \log \left|\det (a)\right|" in derivation.latex
+    signed = tg.derive(cost, a).latex
+    assert r"\operatorname{sgn} \det(a)" in signed
+
+
 def test_a_step_gives_zeros_even_of_an_infinite_gradient():
     x = tg.Tensor([0.0, 1.0], requires_grad=True)
     with np.errstate(divide="ignore"):
@@ -305,6 +322,8 @@ IN_A_MODEL = {
     "average": lambda z: z - np.average(z, axis=0, weights=[1.0, 2.0, 3.0, 4.0]),
     "inv": lambda z: np.linalg.inv(z @ z.T + np.eye(4)) @ z, "solve": lambda z: np.linalg.solve(z @ z.T + np.eye(4), z),
     "det": lambda z: z / np.linalg.det(z @ z.T / 40 + np.eye(4)),
+    "slogdet": lambda z: z / (1 + np.linalg.slogdet(z @ z.T / 40 + np.eye(4)).logabsdet),
+    "slogdet, with its sign": lambda z: np.multiply(*np.linalg.slogdet(np.eye(4) - z @ z.T / 400)) + z,
     "cholesky": lambda z: np.linalg.cholesky(z @ z.T / 40 + np.eye(4)) @ z,
 }  # fmt: skip
 

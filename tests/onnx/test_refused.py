@@ -91,6 +91,11 @@ CALLS = {
         r"the output X is called as an input or a parameter is; give it another name",
     ),
     "no operator": (
+        lambda path: tg.onnx.export(lambda X: np.linalg.slogdet(X @ X.T).logabsdet, path, X),
+        TypeError,
+        r"ONNX has nothing for np\.linalg\.slogdet \(line \d+ of",
+    ),
+    "no operator of matrices": (
         lambda path: tg.onnx.export(lambda X: np.linalg.inv(X @ X.T), path, X),
         TypeError,
         r"ONNX has nothing for np\.linalg\.inv \(line \d+ of test_refused\.py: .*\)\. Write it with other",

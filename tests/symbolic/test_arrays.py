@@ -43,6 +43,15 @@ ERRORS = [
 ]  # fmt: skip
 
 
+def test_the_logarithm_of_a_determinant_has_a_sign_beside_it():
+    a = symbols("a", (2, 2))
+    sign, log = np.linalg.slogdet(a)
+    for matrix in ([[2.0, 1.0], [1.0, 3.0]], [[1.0, 3.0], [2.0, 1.0]]):
+        expected = np.linalg.slogdet(np.array(matrix))
+        assert sign.evaluate({a: np.array(matrix)}) == expected.sign
+        np.testing.assert_allclose(log.evaluate({a: np.array(matrix)}), expected.logabsdet, rtol=1e-14)  # roundings
+
+
 @pytest.mark.parametrize(("fails", "kind", "text"), ERRORS, ids=[text for *_, text in ERRORS])
 def test_errors_name_the_function_and_the_way_out(fails, kind, text):
     with pytest.raises(kind, match=re.escape(text)):

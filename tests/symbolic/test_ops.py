@@ -132,7 +132,15 @@ OPS = {
         (lambda x, y: tg.where(tg.getitem(x, slice(2)) > 0, x, y), [x2, y2], SIGNS),
     ],
 }  # fmt: skip
-CASES = {f"{name} {i}": case for name, cases in OPS.items() for i, case in enumerate(cases, 1)}
+# Of NumPy's functions of matrices: what they come to of formulas is in ir/composed.py.
+A2 = symbols("a", (2, 2))
+MATRICES = {
+    "det": [(np.linalg.det, [a]) for a in (A2, symbols("a", (2, 1, 1)))],
+    "inv": [(np.linalg.inv, [A2])],
+    "slogdet": [(lambda a: np.linalg.slogdet(a).logabsdet, [a]) for a in (A2, symbols("a", (2, 1, 1)))],
+    "solve": [(np.linalg.solve, [A2, symbols("b", (2, 1))])],
+}
+CASES = {f"{name} {i}": case for name, cases in (OPS | MATRICES).items() for i, case in enumerate(cases, 1)}
 
 
 def test_every_public_op_and_loss_is_in_the_table():
@@ -167,6 +175,11 @@ def is_derivative(f, arrays, cases=((),)):
 @pytest.mark.parametrize("name", CASES)
 def test_gradient_by_the_rule_is_the_derivative_of_the_value(name):
     assert is_derivative(*CASES[name])
+
+
+@pytest.mark.parametrize("f", [np.linalg.det, lambda a: np.linalg.slogdet(a).logabsdet])
+def test_gradient_of_a_determinant_of_three_rows_is_the_derivative_of_the_value(f):
+    assert is_derivative(f, [symbols("a", (3, 3))])
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -8,7 +8,7 @@ factor, Murray (2016), *Differentiation of the Cholesky decomposition*, section 
 from __future__ import annotations
 
 from string import ascii_lowercase, ascii_uppercase
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tinygrad_dls.engine.arrays import Array, as_array, single_inside
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.composed import diagonal
 from tinygrad_dls.engine.errors import shown
+from tinygrad_dls.engine.matrices import SlogdetResult, cofactors
 from tinygrad_dls.engine.ops import abs, max, min, power, sum
 from tinygrad_dls.engine.tensor import Rule, implements, values
 
@@ -25,6 +26,11 @@ __all__ = ["cholesky", "det", "einsum", "inv", "norm", "slogdet", "solve"]
 def _t(a: Array) -> Array:
     """The transposes of the matrices."""
     return np.swapaxes(a, -1, -2)
+
+
+def _spread(z: Array) -> Array:
+    """A number for each of the matrices, with axes for its rows and columns."""
+    return np.expand_dims(z, (-2, -1))
 
 
 # -- sums of products -------------------------------------------------------------------------------------------------
@@ -178,28 +184,10 @@ def det(a: Array) -> Rule:
         try:
             inverse = np.linalg.inv(a)
         except ValueError:  # NumPy's LinAlgError is one
-            return dz[..., None, None] * _cofactors(a)
-        return (dz * z)[..., None, None] * _t(inverse)
+            return _spread(dz) * cofactors(a)
+        return _spread(dz * z) * _t(inverse)
 
     return z, (da,)
-
-
-def _cofactors(a: Array) -> Array:
-    """The determinants of what is left without a row and a column, and their signs: ``n^2`` of them."""
-    n = np.shape(a)[-1]
-    others = [[j for j in range(n) if j != i] for i in range(n)]  # than each row or column
-    rows = [
-        np.stack([np.linalg.det(a[..., others[i], :][..., others[j]]) * (-1) ** (i + j) for j in range(n)], axis=-1)
-        for i in range(n)
-    ]
-    return np.stack(rows, axis=-2)
-
-
-class SlogdetResult(NamedTuple):
-    """The sign of a determinant, and the logarithm of its absolute value."""
-
-    sign: Any
-    logabsdet: Any
 
 
 @implements(np.linalg.slogdet)
@@ -212,7 +200,7 @@ def slogdet(a: Any) -> SlogdetResult:
 def _logabsdet(a: Array) -> Rule:
     def da(dz: Array) -> Array:
         try:
-            return dz[..., None, None] * _t(np.linalg.inv(a))
+            return _spread(dz) * _t(np.linalg.inv(a))
         except ValueError as error:
             raise ValueError(
                 f"np.linalg.slogdet: a is {a.shape}, and singular: its logarithm is -inf, which has no gradient."

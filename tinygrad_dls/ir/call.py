@@ -115,7 +115,8 @@ def toposort(
 def each(function: Callable[[Any], Any], x: Any) -> Any:
     """Apply a function to what stands in tuples, lists, dicts and slices."""
     if isinstance(x, (tuple, list)):
-        return type(x)([each(function, y) for y in x])
+        make = getattr(x, "_make", type(x))  # a named tuple is made of its entries otherwise
+        return make([each(function, y) for y in x])
     if isinstance(x, dict):
         return {name: each(function, y) for name, y in x.items()}
     if isinstance(x, slice):
@@ -266,6 +267,8 @@ def called(function: Callable[..., Any]) -> str:
     name = getattr(function, "__name__", type(function).__name__)
     if function in (getitem, astype, scattered):
         return f"np.{name}"
+    if function in SLOGDET:
+        return "np.linalg.slogdet"
     modules = [key for key, module in sys.modules.copy().items() if _has(module, name, function)]
     home = min(modules, key=lambda key: ("._" in f".{key}", len(key)), default="")
     return f"{home}.{name}" if home else name
@@ -295,3 +298,16 @@ def scattered(dz: Array, index: Any, shape: tuple[int, ...]) -> Array:
     z = np.zeros(shape, dz.dtype)
     np.add.at(z, index, dz)
     return z
+
+
+def sign_of_det(a: Array) -> Array:
+    """``np.linalg.slogdet(a)[0]``, as a function."""
+    return np.linalg.slogdet(a)[0]
+
+
+def log_abs_det(a: Array) -> Array:
+    """``np.linalg.slogdet(a)[1]``, as a function."""
+    return np.linalg.slogdet(a)[1]
+
+
+SLOGDET = (sign_of_det, log_abs_det)  # its results, in their order

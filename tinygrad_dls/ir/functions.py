@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.ir import normal, spellings
-from tinygrad_dls.ir.call import astype, getitem, scattered
+from tinygrad_dls.ir import composed, normal, spellings
+from tinygrad_dls.ir.call import SLOGDET, astype, getitem, log_abs_det, scattered, sign_of_det
 
 __all__ = [
     "PATTERNS", "Binding", "Function", "Kind", "add", "clipped_sigmoid", "row_of", "rows", "shared_softmax", "sigmoid",
@@ -127,6 +127,8 @@ class Function:
         Whether its formula takes conditions as they are; else they count as 1 and 0.
     composed : callable, optional
         The same of the same arguments, in functions that have formulas: what has none of its own.
+    parts : tuple of callables
+        Of a function that gives several arrays: those that give one of them each, which programs hold instead.
     reduce : ufunc, optional
         Of a reduction: whose ``reduce`` does the same, into an array that is there.
     additive : bool
@@ -164,6 +166,7 @@ class Function:
     formula: str | Callable[..., Any] = ""
     truths: bool = False
     composed: Callable[..., Any] | None = None
+    parts: tuple[Callable[..., Any], ...] = ()
     reduce: np.ufunc | None = None
     additive: bool = False
     linear: bool = False
@@ -294,31 +297,7 @@ def shared_softmax(Z: Any) -> Any:
 PATTERNS = (sigmoid, clipped_sigmoid, softmax, shared_softmax)
 
 
-# -- what some functions are composed of ------------------------------------------------------------------------------
-
-
-def _mean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    total = np.sum(x, axis=axis, keepdims=keepdims)
-    return total / (np.size(x) // np.size(total))
-
-
-def _var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    total = np.sum(np.square(x - np.mean(x, axis=axis, keepdims=True)), axis=axis, keepdims=keepdims)
-    return total / (np.size(x) // np.size(total) - ddof)
-
-
-def _std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    return np.sqrt(np.var(x, axis=axis, ddof=ddof, keepdims=keepdims))
-
-
-def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
-    low, high = a_min if min is None else min, a_max if max is None else max
-    x = x if low is None else np.maximum(x, low)
-    return x if high is None else np.minimum(x, high)
-
-
-def _dot(x: Any, y: Any) -> Any:
-    return np.matmul(x, y) if np.ndim(x) and np.ndim(y) else x * y
+# -- the table --------------------------------------------------------------------------------------------------------
 
 
 def _several(kind: Kind, *functions: Callable[..., Any]) -> None:
@@ -326,8 +305,6 @@ def _several(kind: Kind, *functions: Callable[..., Any]) -> None:
     for function in functions:
         add(function, kind)
 
-
-# -- the table --------------------------------------------------------------------------------------------------------
 
 _UNIT, _POSITIVE = (0.0, 1.0), (0.0, np.inf)
 
@@ -389,7 +366,7 @@ add(np.rint, monotone=True)
 add(np.round, monotone=True, normal=normal.rounded)
 add(np.maximum, latex=r"\max", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Max, x, y))
 add(np.minimum, latex=r"\min", monotone=True, out_by_keyword=True, formula=lambda a, x, y: a.extreme(a.sympy.Min, x, y))
-add(np.clip, monotone=True, composed=_clip, normal=normal.clipped)
+add(np.clip, monotone=True, composed=composed.clip, normal=normal.clipped)
 add(
     np.where,
     latex=r"{\begin{cases} #2 & #1 \\ #3 & \text{else} \end{cases}}",
@@ -425,19 +402,19 @@ add(
     method="mean",
     latex=lambda p, x: p.total(x, r"\sum", mean=True),
     linear=True,
-    composed=_mean,
+    composed=composed.mean,
     normal=normal.averaged,
 )
 add(np.all, REDUCTION, method="all", bounds=_UNIT)
 add(np.any, REDUCTION, method="any", bounds=_UNIT)
-add(np.var, REDUCTION, latex=r"\mathrm{var}", bounds=_POSITIVE, composed=_var, normal=normal.varying)
-add(np.std, REDUCTION, latex=r"\mathrm{std}", bounds=_POSITIVE, composed=_std, normal=normal.varying)
+add(np.var, REDUCTION, latex=r"\mathrm{var}", bounds=_POSITIVE, composed=composed.var, normal=normal.varying)
+add(np.std, REDUCTION, latex=r"\mathrm{std}", bounds=_POSITIVE, composed=composed.std, normal=normal.varying)
 add(np.cumsum, RUNNING)
 add(np.cumprod, RUNNING)
 add(softmax, COLUMNWISE, bounds=_UNIT)
 add(shared_softmax, COLUMNWISE, bounds=_UNIT)
 add(np.matmul, MATRIX, operator="@", binding=PRODUCT, latex=r"\,")
-add(np.dot, MATRIX, additive=True, composed=_dot, normal=normal.product)
+add(np.dot, MATRIX, additive=True, composed=composed.dot, normal=normal.product)
 
 # The same entries elsewhere.
 add(np.reshape, VIEW, python=spellings.python_reshape, selects=True, spreads=True, normal=normal.reshaped)
@@ -463,6 +440,25 @@ add(
 add(scattered, PART, python=spellings.python_scattered)
 add(np.concatenate, JOINED, normal=normal.joined)
 add(np.stack, JOINED, normal=normal.stacked)
+
+# Of matrices.
+add(np.linalg.det, OTHER, latex=r"\det", composed=composed.det)
+add(np.linalg.inv, OTHER, composed=composed.inv)
+add(np.linalg.solve, OTHER, composed=composed.solve)
+add(np.linalg.slogdet, OTHER, parts=SLOGDET, composed=composed.slogdet)
+add(
+    sign_of_det,
+    OTHER,
+    bounds=(-1.0, 1.0),
+    python=lambda p, x: f"np.linalg.slogdet({p.within(x.args[0])})[0]",
+    latex=r"\operatorname{sgn} \det(#1)",
+)
+add(
+    log_abs_det,
+    OTHER,
+    python=lambda p, x: f"np.linalg.slogdet({p.within(x.args[0])})[1]",
+    latex=lambda p, x: rf"\log \left|\det {p.parentheses(p.within(x.args[0]))}\right|",
+)
 
 # New arrays.
 add(np.asarray, FILLED, fill=0, python=lambda p, x: p.text(x.args[0]))  # of a number, as programs have it

@@ -75,6 +75,8 @@ class Trace:
         """Compute a call, and write it down."""
         self._refuse_what_hangs_on_values(function, args)
         value = self.value(function, each(_value_of, args), each(_value_of, options))
+        if parts := row_of(function).parts:
+            return type(value)(*[self.record(part, args, options) for part in parts])
         if row_of(function).kind is SHAPE or isinstance(value, np.dtype):
             return self.length(value) if type(value) is int else value
         if not isinstance(value, (np.ndarray, np.generic)):
