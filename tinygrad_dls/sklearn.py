@@ -23,6 +23,7 @@ from tinygrad_dls.extras import install
 from tinygrad_dls.nn import init
 from tinygrad_dls.nn.chunks import taking_chunks
 from tinygrad_dls.nn.evaluation import evaluated
+from tinygrad_dls.nn.labels import check_any_weight
 from tinygrad_dls.nn.layers import Linear, ReLU, Sigmoid, Tanh
 from tinygrad_dls.nn.losses import binary_cross_entropy_with_logits, mean_squared_error, softmax_cross_entropy
 from tinygrad_dls.nn.models import Classifier, Sequential
@@ -114,6 +115,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         if weights is not None:
             if not weights.any():
                 raise ValueError(f"{type(self).__name__}: sample_weight, with class_weight, is zero for all examples.")
+            if problem := check_any_weight(weights):
+                raise ValueError(f"{type(self).__name__}: {problem}")
             used = weights > 0  # the others count for nothing, not even as examples to hold back
             X, Y, weights = X[used], Y[:, used], weights[used]
         if not continues or not hasattr(self, "_rng"):

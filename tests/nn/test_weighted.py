@@ -199,6 +199,8 @@ def test_weights_of_half_precision_are_summed_in_single():
         ([[1, 1, -1, 1, -2]], "sample_weight holds 2 weights below 0 among its 5, down to -2."),
         ([[1, 1, np.nan, 1, np.inf]], "sample_weight holds 2 NaN or infinities among its 5 weights."),
         (np.zeros((1, 5)), "sample_weight is zero for all examples: there is nothing to take the mean over."),
+        (np.full((1, 5), 1e-320), "sample_weight sums to 5e-320, and float64 does not divide by so little. Divide "
+         "it by its mean; if examples in other batches weigh far more, write 0 for these."),
         (np.full((1, 5), 1e308), "sample_weight sums to infinity in float64. Divide it by its mean."),
     ],
 )  # fmt: skip
@@ -213,6 +215,18 @@ def test_weights_that_another_precision_does_not_hold_are_refused():
         LOGITS(Z, [[0, 1]], sample_weight=[[1e300, 1]])
     with pytest.raises(ValueError, match="sample_weight is zero for all examples"):
         LOGITS(Z, [[0, 1]], sample_weight=[[1e-300, 0]])
+
+
+@EACH
+def test_weights_that_vanish_beside_others_count_for_nothing_and_the_smallest_that_are_normal_are_a_mean(loss, A, Y):
+    least = np.finfo(float).smallest_normal
+    for w, others in (([[1, 1, 5e-324, 2, 5e-324]], [[1, 1, 0, 2, 0]]), (np.full((1, 5), least), np.ones((1, 5)))):
+        a, b = tg.Tensor(A, requires_grad=True), tg.Tensor(A, requires_grad=True)
+        J, expected = loss(a, Y, sample_weight=w), loss(b, Y, sample_weight=others)
+        J.backward()
+        expected.backward()
+        assert J.item() == pytest.approx(expected.item(), rel=1e-13)  # losses above 0.01 keep as many digits
+        np.testing.assert_allclose(a.grad, b.grad, rtol=1e-13, atol=1e-14)  # beside entries of order 1
 
 
 def test_values_are_checked_once_per_array_and_a_batch_passes_with_it():
@@ -320,6 +334,8 @@ def test_a_compiled_function_is_the_eager_one_and_refuses_the_same_weights(name)
         compiled(X, Y, -W30)
     with pytest.raises(ValueError, match="sample_weight is zero for all examples"):
         compiled(X, Y, 0 * W30)
+    with pytest.raises(ValueError, match=r"sample_weight sums to .*e-320, and float64 does not divide by so little"):
+        compiled(X, Y, np.full_like(W30, 5e-322))
 
 
 def test_a_network_with_weights_agrees_with_itself_written_out():

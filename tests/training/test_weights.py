@@ -136,6 +136,7 @@ def plain_loss(Z, Y):
          "example. Write sample_weight.reshape(1, -1): examples are columns."),
         (LOSS, {"sample_weight": -W}, ValueError, "fit: sample_weight holds 60 weights below 0"),
         (LOSS, {"sample_weight": 0 * W}, ValueError, "fit: sample_weight is zero for all examples"),
+        (LOSS, {"sample_weight": W * 1e-320}, ValueError, "fit: sample_weight sums to "),
         (LOSS, {"class_weight": "even"}, TypeError, 'fit: class_weight is "balanced" or a dict of weights by class'),
         (LOSS, {"class_weight": [1, 2]}, TypeError, 'fit: class_weight is "balanced" or a dict of weights by class'),
         (LOSS, {"class_weight": {0: 1}}, ValueError, "fit: class_weight has no weight for class 1, of 0, 1. Add it: "

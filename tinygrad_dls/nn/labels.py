@@ -131,8 +131,19 @@ def check_weights(w: Array) -> str:
 
 
 def check_any_weight(w: Array) -> str:
-    """That all weights are zero, if they are."""
-    return "" if w.any() else "sample_weight is zero for all examples: there is nothing to take the mean over."
+    """What is wrong with the sum of the weights, which the mean is divided by: it is zero, or close to it.
+
+    Below the smallest normal number, digits are lost, and 1 divided by it may be infinite.
+    """
+    total = w.sum()
+    if total >= np.finfo(w.dtype if w.dtype.kind == "f" else float).smallest_normal:
+        return ""
+    if not w.any():
+        return "sample_weight is zero for all examples: there is nothing to take the mean over."
+    return (
+        f"sample_weight sums to {total:.2g}, and {w.dtype} does not divide by so little. Divide it by its mean; if "
+        "examples in other batches weigh far more, write 0 for these."
+    )
 
 
 def in_dtype(Y: Any, dtype: Any) -> Any:

@@ -287,6 +287,7 @@ def test_labels_are_smoothed_where_the_chunks_are(kind):
     (np.ones((1, 59)), r"sample_weight is \(1, 59\); expected \(1, 60\)"),
     (-np.ones((1, 60)), "in a chunk, sample_weight holds 20 weights below 0 among its 20"),
     (np.zeros((1, 60)), "sample_weight is zero for all examples"),
+    (np.full((1, 60), 5e-324), "sample_weight sums to 3e-322, and float64 does not divide by so little"),
 ])  # fmt: skip
 def test_weights_are_checked(weights, text):
     with pytest.raises(ValueError, match=f"fit: {text}"):
