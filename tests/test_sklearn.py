@@ -64,16 +64,18 @@ ALL_CHECKS = """
 import sys
 from sklearn.utils.estimator_checks import check_estimator
 import tinygrad_dls.sklearn as estimators
-found = check_estimator(getattr(estimators, sys.argv[1])(), on_fail=None, on_skip=None)
+estimator = getattr(estimators, sys.argv[1])(standardize=sys.argv[2] == "standardised")
+found = check_estimator(estimator, on_fail=None, on_skip=None)
 print(len(found), *[f"{x['check_name']} {x['status']}: {x['exception']}" for x in found if x["status"] != "passed"])
 """
 
 
+@pytest.mark.parametrize("features", ["standardised", "as they are"])
 @pytest.mark.parametrize("name", ["TinyClassifier", "TinyRegressor"])
-def test_all_of_scikit_learns_checks_pass_and_none_is_skipped(name):
+def test_all_of_scikit_learns_checks_pass_and_none_is_skipped(name, features):
     """Run by themselves: one of them is skipped unless SciPy was told of other arrays when it was imported."""
     environment = os.environ | {"SCIPY_ARRAY_API": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", ALL_CHECKS, name]
+    command = [sys.executable, "-c", ALL_CHECKS, name, features]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert re.fullmatch(r"\d+\n", run.stdout), run.stdout
@@ -253,10 +255,49 @@ def test_standardised_within_the_model_it_learns_what_it_does_of_standardised_fe
     assert regressor.score(X, X[:, 0] / X[:, 0].std()) > 0.9
 
 
-def test_weights_of_examples_have_no_say_in_what_it_standardises_by():
+def statistics(model):
+    layer = model.model_.layers[0]
+    return np.stack([layer.mean[:, 0], layer.scale[:, 0]])
+
+
+def test_a_weight_of_two_counts_as_two_examples_in_what_it_standardises_by():
     X, y = load_breast_cancer(return_X_y=True)
-    weighted = quick(standardize=True, epochs=1).fit(X, y, sample_weight=1.0 + y).model_.layers[0]
-    np.testing.assert_allclose(weighted.mean[:, 0], X.mean(axis=0))
+    twice = quick(standardize=True, epochs=1).fit(np.vstack([X, X[y == 1]]), np.append(y, y[y == 1]))
+    weighted = quick(standardize=True, epochs=1).fit(X, y, sample_weight=1.0 + y)
+    by_class = quick(standardize=True, epochs=1, class_weight={0: 1, 1: 2}).fit(X, y)
+    for model in (weighted, by_class):
+        np.testing.assert_allclose(statistics(model), statistics(twice), rtol=1e-11)  # of sums of 900
+    assert (np.abs(statistics(weighted) / statistics(quick(standardize=True, epochs=1).fit(X, y)) - 1) > 1e-3).any()
+
+
+@pytest.mark.parametrize("kind", [quick, quick_regressor])
+def test_in_parts_it_standardises_by_all_of_them_so_far(kind, iris):
+    X, y = iris
+    X = X * [1, 1e3, 1e-3, 0] + [5, 1e4, 5e-3, 0.1]  # the last one never varies
+    w = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
+    for weights in (None, w):
+        model, order = kind(standardize=True), np.random.default_rng(1).permutation(len(y))
+        options = {} if kind is quick_regressor else {"classes": [0, 1, 2]}
+        for part in (order[:20], order[20:21], order[21:]):
+            if weights is None or weights[part].any():
+                model.partial_fit(X[part], y[part], sample_weight=None if weights is None else w[part], **options)
+        whole = kind(standardize=True, epochs=1).fit(X, y, sample_weight=weights)
+        np.testing.assert_allclose(statistics(model), statistics(whole), rtol=1e-12)
+        assert model.model_.layers[0].scale[3] == 1
+    before = statistics(whole)
+    np.testing.assert_array_equal(statistics(whole.partial_fit(X[:9] + 1, y[:9])), before)
+
+
+def test_in_parts_it_learns_features_of_any_size(cancer):
+    X, y = load_breast_cancer(return_X_y=True)
+    model = quick(standardize=True)
+    for _ in range(20):
+        for part in np.array_split(np.arange(len(y)), 4):
+            model.partial_fit(X[part], y[part], classes=[0, 1])
+    assert model.score(X, y) > 0.95  # the larger class alone is 0.63
+    model.set_params(warm_start=True, epochs=1)
+    before = statistics(model)
+    np.testing.assert_array_equal(statistics(model.fit(X + 1, y)), before)
 
 
 def test_the_examples_held_back_are_not_what_it_standardises_by():
@@ -275,15 +316,12 @@ def test_the_model_of_a_frame_knows_its_columns_by_name():
         model.model_.predict(X.rename(columns={"petal width (cm)": "width"}))
 
 
-def test_a_warm_start_keeps_the_statistics_and_parts_have_none_of_their_own(iris):
+def test_a_warm_start_keeps_the_statistics_and_so_do_parts_after_a_fit(iris):
     X, y = iris
     model = quick(standardize=True, warm_start=True, epochs=3).fit(X, y)
     before = model.model_.layers[0].mean
     model.fit(X + 1, y).partial_fit(X, y)
     assert model.model_.layers[0].mean is before
-    for part in (quick(standardize=True), quick_regressor(standardize=True)):
-        with pytest.raises(ValueError, match="partial_fit sees a part of X, whose means are not those of all"):
-            part.partial_fit(X, y)
     with pytest.raises(ValueError, match="hidden, activation, module or standardize were changed"):
         model.set_params(standardize=False).fit(X, y)
 

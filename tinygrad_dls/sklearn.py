@@ -23,12 +23,12 @@ from tinygrad_dls.extras import install
 from tinygrad_dls.nn import init
 from tinygrad_dls.nn.chunks import taking_chunks
 from tinygrad_dls.nn.evaluation import evaluated
-from tinygrad_dls.nn.labels import check_any_weight
+from tinygrad_dls.nn.labels import check_any_weight, check_weights
 from tinygrad_dls.nn.layers import Linear, ReLU, Sigmoid, Tanh
 from tinygrad_dls.nn.losses import binary_cross_entropy_with_logits, mean_squared_error, softmax_cross_entropy
 from tinygrad_dls.nn.models import Classifier, Sequential
 from tinygrad_dls.nn.module import Module
-from tinygrad_dls.nn.standardisation import Standardizer
+from tinygrad_dls.nn.standardisation import Moments, Standardizer
 from tinygrad_dls.optim import SGD, Adam, RMSprop
 from tinygrad_dls.training.callbacks import EarlyStopping
 from tinygrad_dls.training.loop import fit
@@ -63,6 +63,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     _made_of: tuple[Any, ...]
     _optimizer: Any
     _optimizer_of: Any
+    _parts: Any
 
     def __init__(
         self, hidden: Any = (100,), activation: Any = "relu", *, optimizer: Any = "adam", learning_rate: Any = 0.001,
@@ -104,10 +105,6 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         who = type(self).__name__
         if self.early_stopping:
             raise ValueError(f"{who}: partial_fit holds nothing back; fit does with early_stopping=True.")
-        if self.standardize and not continues:
-            raise ValueError(
-                f"{who}: partial_fit sees a part of X, whose means are not those of all: standardise before."
-            )
         return continues
 
     def _train(self, X: Array, Y: Array, weights: Array | None, *, continues: bool, partial: bool) -> None:
@@ -115,7 +112,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         if weights is not None:
             if not weights.any():
                 raise ValueError(f"{type(self).__name__}: sample_weight, with class_weight, is zero for all examples.")
-            if problem := check_any_weight(weights):
+            if problem := check_weights(weights) or check_any_weight(weights):
                 raise ValueError(f"{type(self).__name__}: {problem}")
             used = weights > 0  # the others count for nothing, not even as examples to hold back
             X, Y, weights = X[used], Y[:, used], weights[used]
@@ -127,9 +124,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         held_back = None
         if self.early_stopping and not partial:
             data, held_back = self._split(data)
-        if self.standardize and not continues:
-            first, learned = self.model_.layers[0], Standardizer.of(data[0])
-            first.mean, first.scale = learned.mean, learned.scale
+        self._standardise(data, continues=continues, partial=partial)
         self._prepare_optimizer(data, keep=continues and partial)
         try:
             self._run(data, held_back, 1 if partial else int(self.epochs))
@@ -137,6 +132,16 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
             if not continues:
                 del self.model_
             raise
+
+    def _standardise(self, data: list[Array], *, continues: bool, partial: bool) -> None:
+        """Learn mean and scale: of what `fit` begins with, where they stay; or of all the parts that there were yet."""
+        if not self.standardize or (continues and not (partial and self._parts)):
+            return
+        seen = Moments.of(data[0], *data[2:])
+        if continues:
+            seen = self._parts.joined(seen)
+        self.model_.layers[0].learn(seen)
+        self._parts = seen if partial else None
 
     def _begin(self, X: Array, Y: Array) -> None:
         """Make a new model for these data."""
@@ -329,8 +334,8 @@ class TinyClassifier(ClassifierMixin, _Network):  # type: ignore[misc]
         Where the first weights, the order of the examples and those held back are drawn from.
     standardize : bool, default False
         Whether ``model_`` begins with a `tinygrad_dls.nn.Standardizer` of the examples that it is trained on, which is
-        saved and exported with it, and keeps the names of a DataFrame's columns. Its means are
-        of the rows as they stand, whatever they weigh.
+        saved and exported with it, and keeps the names of a DataFrame's columns. There, too, an example of weight 2
+        counts as two. With `partial_fit`, it is of all the parts so far; what `fit` has made it of, stays.
     warm_start : bool, default False
         Whether `fit` trains the model further that an earlier one has left.
 

@@ -10,6 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 import tinygrad_dls as tg
 from tinygrad_dls import nn
+from tinygrad_dls.nn.standardisation import Moments
 
 RNG = np.random.default_rng(0)
 X = RNG.normal([[5.0], [-300.0]], [[2.0], [40.0]], (2, 60))
@@ -40,6 +41,29 @@ def test_a_feature_that_never_varies_has_scale_1_and_becomes_0(entry):
 @pytest.mark.parametrize("size", [1e-200, 1e200])
 def test_squares_of_small_and_large_features_neither_vanish_nor_overflow(size):
     np.testing.assert_allclose(nn.Standardizer.of(X * size).scale, nn.Standardizer.of(X).scale * size, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1.0, 1e200])
+def test_moments_of_parts_are_joined_to_those_of_all(size):
+    w = RNG.integers(1, 4, (1, 60))
+    for weights in (None, w):
+        parts = [
+            Moments.of(X[:, cut] * size, None if weights is None else weights[:, cut])
+            for cut in (slice(0, 1), slice(1, 20), slice(20, None))
+        ]
+        got = parts[0].joined(parts[1]).joined(parts[2])
+        x = X if weights is None else np.repeat(X, w[0], axis=1)
+        assert got.weight == x.shape[1]
+        np.testing.assert_allclose(got.mean[:, 0], x.mean(axis=1) * size, rtol=1e-13)
+        np.testing.assert_allclose(got.deviation[:, 0], x.std(axis=1) * size, rtol=1e-13)
+
+
+def test_moments_of_what_never_varies_are_exact_whatever_the_weights():
+    constant = np.full((1, 7), 0.1)
+    got = Moments.of(constant, RNG.uniform(1e-320, 1, (1, 7))).joined(Moments.of(constant))
+    assert (got.mean, got.deviation) == (0.1, 0)
+    with_tiny = Moments.of(np.array([[1.0, 3.0]]), np.array([[5e-324, 5e-324]]))
+    assert (with_tiny.mean, with_tiny.deviation) == (2, 1)
 
 
 def test_the_inverse_gives_the_features_back():

@@ -8,7 +8,7 @@ they are kept too, and whatever comes with names later is held against them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from tinygrad_dls.nn.columns import called, is_nameless, named, not_columns
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.normalisation import kept
 
-__all__ = ["Standardizer"]
+__all__ = ["Moments", "Standardizer"]
 
 S = TypeVar("S", bound="Standardizer")
 
@@ -120,8 +120,14 @@ class Standardizer(Module):
                 f"{who}: {called} holds NaN or infinities, and has no mean. Drop or fill these cells first: "
                 "read_csv and from_frame take missing=."
             )
-        layer.mean, layer.scale = (statistic.astype(dtype) for statistic in _statistics(x))
+        layer.learn(Moments.of(x))
         return layer
+
+    def learn(self, moments: Moments) -> None:
+        """Set mean and scale to those of examples; a feature that never varies has scale 1."""
+        dtype = self.mean.dtype
+        deviation = moments.deviation
+        self.mean, self.scale = moments.mean.astype(dtype), np.where(deviation == 0, 1, deviation).astype(dtype)
 
     def inverse(self) -> Unstandardizer:
         """The layer that takes this one back, ``A * scale + mean``: at the end of a model whose targets have units."""
@@ -197,13 +203,40 @@ class Unstandardizer(Standardizer):
         return X * scale + mean
 
 
-def _statistics(x: Array) -> tuple[Array, Array]:
-    """The mean and the standard deviation of each row, in double precision; 1 for a row that never varies."""
-    x = x.astype(np.float64)
-    varies = x.max(axis=1, keepdims=True) != x.min(axis=1, keepdims=True)  # rounded means leave something of 0.1 - 0.1
-    first = x[:, :1]
-    mean = first + (x - first).mean(axis=1, keepdims=True)  # exact where all are equal
-    distance = np.abs(x - mean)
-    largest = np.where(varies, distance.max(axis=1, keepdims=True), 1)
-    root = np.sqrt(np.mean((distance / largest) ** 2, axis=1, keepdims=True))  # neither squares vanish, nor overflow
-    return mean, np.where(varies, largest * root, 1.0)
+class Moments(NamedTuple):
+    """What examples say of each feature, in double precision, as ``(n, 1)``; two of them are joined to that of all.
+
+    Attributes
+    ----------
+    weight : float
+        How many examples they are, or what these weigh together.
+    mean, deviation : array, shape (n, 1)
+        The deviation is exactly 0 where all examples are equal.
+    """
+
+    weight: float
+    mean: Array
+    deviation: Array
+
+    @classmethod
+    def of(cls, x: Array, weights: Array | None = None) -> Moments:
+        """Those of columns, ``(n, m)``; with weights ``(1, m)``, above 0, a column of weight 2 counts as two."""
+        x = x.astype(np.float64)
+        w = np.ones_like(x[:1]) if weights is None else weights.astype(np.float64)
+        shares = w / w.max()  # whose sum does not vanish
+        shares = shares / shares.sum()
+        varies = x.max(axis=1, keepdims=True) != x.min(axis=1, keepdims=True)  # rounded means leave some of 0.1 - 0.1
+        first = x[:, :1]
+        mean = first + ((x - first) * shares).sum(axis=1, keepdims=True)  # exact where all are equal
+        distance = np.abs(x - mean)
+        largest = np.where(varies, distance.max(axis=1, keepdims=True), 1)
+        root = np.sqrt(np.sum(shares * (distance / largest) ** 2, axis=1, keepdims=True))  # no square vanishes
+        return cls(float(w.sum()), mean, np.where(varies, largest * root, 0.0))
+
+    def joined(self, other: Moments) -> Moments:
+        """Those of these examples and of others (Chan, Golub and LeVeque, 1979)."""
+        weight = self.weight + other.weight
+        a, b = self.weight / weight, other.weight / weight
+        apart = other.mean - self.mean
+        within = np.hypot(np.sqrt(a) * self.deviation, np.sqrt(b) * other.deviation)
+        return Moments(weight, self.mean + b * apart, np.hypot(within, np.sqrt(a * b) * apart))
