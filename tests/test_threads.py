@@ -5,14 +5,21 @@ import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np
 import pytest
 
 import tinygrad_dls as tg
+import tinygrad_dls.nn.evaluation as nn_evaluation
+from tinygrad_dls.engine import tensor
+from tinygrad_dls.engine.errors import RecordedElsewhereError
+from tinygrad_dls.ir.tracer import Tracer
 from tinygrad_dls.threads import Training
 
 N = 8
+LOGITS = tg.binary_cross_entropy_with_logits
 
 
 def training(k):
@@ -230,3 +237,97 @@ def test_parameters_that_were_trained_are_not_kept_alive():
         parameters = train(way)
         gc.collect()
         assert [p() for p in parameters] == [None] * 4
+
+
+# -- while another thread records -------------------------------------------------------------------------------------
+
+
+class Paused(tg.nn.Module):
+    """A model whose recording waits, with tracers in its parameters, until it is told to go on."""
+
+    def __init__(self):
+        self.hidden, self.last = tg.nn.Linear(2, 3, rng=0), tg.nn.Linear(3, 1, rng=1)
+        self.recorded, self.goes_on = threading.Event(), threading.Event()
+
+    def __call__(self, X):
+        A = np.tanh(self.hidden(X))
+        if isinstance(tensor.values(A), Tracer):
+            self.recorded.set()
+            assert self.goes_on.wait(60)
+        return self.last(A)
+
+
+@pytest.fixture
+def being_recorded():
+    """A classifier that another thread records, paused; and the thread."""
+    model = Paused()
+    classifier = tg.nn.Classifier(model)
+    X, Y = tg.datasets.planar_flower(40)
+    step = tg.compile(classifier, LOGITS, tg.optim.SGD(model.parameters(), lr=0.0))
+    thread = threading.Thread(target=step, args=(X, Y))
+    thread.start()
+    assert model.recorded.wait(60)
+    yield classifier, thread
+    model.goes_on.set()
+    thread.join()
+
+
+@pytest.mark.parametrize("m", [1, 40])  # an array of few entries could be a constant of a program
+def test_predictions_wait_for_the_end_of_another_threads_recording(being_recorded, m):
+    classifier, thread = being_recorded
+    model, X = classifier.layers[0], tg.datasets.planar_flower(40)[0][:, :m]
+    found, tried = [], threading.Event()
+    waiting = RecordedElsewhereError.__init__
+
+    def noted(self, recorded):
+        tried.set()
+        waiting(self, recorded)
+
+    with mock.patch.object(RecordedElsewhereError, "__init__", noted):
+        other = threading.Thread(target=lambda: found.append(classifier.predict_proba(X)))
+        other.start()
+        assert tried.wait(60)
+    assert not found
+    model.goes_on.set()
+    other.join()
+    thread.join()
+    np.testing.assert_array_equal(found[0], classifier.predict_proba(X))
+
+
+def test_predictions_do_not_wait_for_ever(being_recorded):
+    X = np.ones((2, 5))
+    with mock.patch.object(nn_evaluation, "PATIENCE", 0.01), pytest.raises(RecordedElsewhereError, match=ELSEWHERE):
+        being_recorded[0].predict(X)
+
+
+ELSEWHERE = "^another thread records a program of this model, as the first call of a compiled step"
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model: model(np.ones((2, 100))),
+        lambda model: np.asarray(model.layers[0].hidden(np.ones((2, 1))).data),
+        lambda model: float(model.layers[0].hidden.W.data[0, 0]),
+        lambda model: model.layers[0].hidden.W.data.tobytes(),
+    ],
+)
+def test_who_uses_a_model_that_another_thread_records_is_told_so(being_recorded, use):
+    with pytest.raises(RecordedElsewhereError, match=ELSEWHERE):
+        use(being_recorded[0])
+
+
+def test_a_model_whose_layers_threads_of_its_own_compute_is_recorded():
+    class Threaded(tg.nn.Module):
+        def __init__(self):
+            self.layers = [tg.nn.Linear(2, 1, rng=k) for k in range(2)]
+
+        def __call__(self, X):
+            with ThreadPoolExecutor() as pool:
+                return sum(pool.map(lambda layer: layer(X), self.layers))
+
+    X, Y = tg.datasets.planar_flower(40)
+    model, other = Threaded(), Threaded()
+    step = tg.compile(model, LOGITS, tg.optim.SGD(model.parameters(), lr=0.1), constants=[ThreadPoolExecutor])
+    expected = tg.optim.eager_step(other, LOGITS, tg.optim.SGD(other.parameters(), lr=0.1), X, Y)
+    assert step(X, Y) == pytest.approx(expected, rel=1e-12)

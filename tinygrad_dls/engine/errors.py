@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from _thread import LockType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,24 @@ from tinygrad_dls.engine.devices import called_kind, on_device
 
 class RecordingError(TypeError):
     """A recording of NumPy calls cannot hold this: it would be right for this run only."""
+
+
+class RecordedElsewhereError(RuntimeError):
+    """A thread computes with parameters that stand for a program, as another one records it.
+
+    Parameters
+    ----------
+    recorded : lock
+        Held by the other thread until the parameters are arrays again.
+    """
+
+    def __init__(self, recorded: LockType) -> None:
+        super().__init__(
+            "another thread records a program of this model, as the first call of a compiled step, tg.derive and "
+            "tg.numpy_source do, and its parameters stand for that program meanwhile. Let that call end before this "
+            "one; or give this thread a copy.deepcopy of the model, made before it. (predict and predict_proba wait.)"
+        )
+        self.recorded = recorded
 
 
 def called(name: str | None) -> str:

@@ -349,7 +349,7 @@ class FunctionSource(_Source):
         result.data = [x.call for x in arrays]
         parameters = {p: trace.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
-        with holding(parameters):
+        with trace.holding, holding(parameters):
             numbers: list[tuple[Call, Any]] = []
             hot = one_hot_as_input(trace, result.one_hot) if self.symbols else nullcontext()
             with self.named_numbers(result, numbers), hot, buffers_as_inputs(trace, names, result.buffers):

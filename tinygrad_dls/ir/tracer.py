@@ -11,6 +11,7 @@ is made on the way. The number of examples is no number in the program but a sym
 from __future__ import annotations
 
 import os
+from _thread import allocate_lock, get_ident
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,13 +19,14 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from tinygrad_dls.engine.arrays import Array
-from tinygrad_dls.engine.errors import RecordingError
+from tinygrad_dls.engine.errors import RecordedElsewhereError, RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.call_site import find_call_site
 from tinygrad_dls.ir.call import Call, astype, called, each, getitem, is_call, program_input, scattered
 from tinygrad_dls.ir.functions import FREE, REDUCTION, SHAPE, row_of, rows
 from tinygrad_dls.ir.shapes import call_of, normalized
 from tinygrad_dls.ir.size import Dimension, call_behind, symbolic, without_symbol
+from tinygrad_dls.nn.evaluation import evaluation
 
 __all__ = ["RecordingError", "Trace", "Tracer"]
 
@@ -53,6 +55,7 @@ class Trace:
         self.m = m
         self.dimension = program_input("m", (), int, m)
         self.call_sites: dict[int, str] = {}  # where the constant arrays come in, by their ids
+        self.thread, self.holding = get_ident(), allocate_lock()  # which parameters hold its tracers for
 
     def input(self, name: str, value: Any) -> Tracer:
         """An input of the program: an array, or a number such as the learning rate."""
@@ -100,6 +103,11 @@ class Trace:
     def value(self, function: Callable[..., Any], args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """What a call gives."""
         return function(*args, **options)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another thread has come upon a tracer, in a parameter that it shares with the one that records."""
+        return get_ident() != self.thread
 
     def call_site(self) -> str:
         """Where the code outside this package is that is recorded now, in words."""
@@ -263,6 +271,8 @@ class Tracer(NDArrayOperatorsMixin):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "base" or not hasattr(np.ndarray, name):
             raise AttributeError(f"'{type(self).__name__}' object has no attribute {name!r}")
+        if self._trace.is_elsewhere:
+            raise RecordedElsewhereError(self._trace.holding)
         raise MissingError(
             f"the recording does not know .{name} of {self._called_what()}{_where()}. Write it with operators and "
             "np.* functions, such as np.clip(Y, 0, 1) for Y.clip(0, 1); or compute it outside and pass it on."
@@ -275,7 +285,15 @@ class Tracer(NDArrayOperatorsMixin):
         return f"Tracer({self.call!r}, shape={self.call.shape}, dtype={self.dtype})"
 
     def _record(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        return self._trace.record(function, args, options)
+        trace = self._trace
+        if not trace.is_elsewhere:
+            return trace.record(function, args, options)
+        if evaluation.get():  # predictions, which are never a part of what is recorded elsewhere
+            raise RecordedElsewhereError(trace.holding)
+        try:  # a model may have its layers computed by threads of its own
+            return trace.record(function, args, options)
+        except RecordingError as error:
+            raise RecordedElsewhereError(trace.holding) from error
 
     def _called_what(self) -> str:
         """How errors call the array."""
@@ -284,7 +302,9 @@ class Tracer(NDArrayOperatorsMixin):
 
     # -- what would freeze a value ------------------------------------------------------------------------------------
 
-    def _refuse(self, what: str) -> RecordingError:
+    def _refuse(self, what: str) -> Exception:
+        if self._trace.is_elsewhere:
+            return RecordedElsewhereError(self._trace.holding)
         return RecordingError(
             f"the recording would freeze {what} {self._called_what()}{_where()}: the program would do the same for all "
             "data. Write np.where, np.maximum and the like, which NumPy decides anew each time; "

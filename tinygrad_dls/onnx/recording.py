@@ -136,7 +136,7 @@ class _Forward(FunctionSource):
         result.data = [x.call for x in arrays]
         parameters = {p: trace.input(name, p._value) for p, name in self.tensors.items()}
         result.parameters = [x.call for x in parameters.values()]
-        with holding(parameters), buffers_as_inputs(trace, names, result.buffers):
+        with trace.holding, holding(parameters), buffers_as_inputs(trace, names, result.buffers):
             result.forward = copy_context().run(self._forward, arrays, m, names)
         return result
 
