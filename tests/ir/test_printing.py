@@ -60,6 +60,32 @@ def test_parentheses_stand_where_they_are_needed_and_the_text_gives_the_same_num
     np.testing.assert_array_equal(result, function(*arrays))
 
 
+OF_INTEGERS = {
+    "1.5 + -n8": (lambda n8, u8, n32, b: 1.5 + -n8, "1.5 + -n8"),
+    "n32 + -n8": (lambda n8, u8, n32, b: n32 + -n8, "n32 + -n8"),
+    "u8 - (-n32)": (lambda n8, u8, n32, b: n32 - -u8, "n32 - -u8"),
+    "n8 + (n8 + n32)": (lambda n8, u8, n32, b: n8 + (n8 + n32), "n8 + (n8 + n32)"),
+    "0.5 + (u8 + 1)": (lambda n8, u8, n32, b: 0.5 + (u8 + 1), "0.5 + (u8 + 1)"),
+    "of one dtype, which goes round": (lambda n8, u8, n32, b: n8 + (n8 + -n8), "n8 + n8 - n8"),
+    "and numbers": (lambda n8, u8, n32, b: 3 + (u8 - 2), "3 + u8 - 2"),
+    "truths": (lambda n8, u8, n32, b: u8 + (n32 - b), "u8 + (n32 - b)"),
+}
+
+
+@pytest.mark.parametrize("name", OF_INTEGERS)
+def test_integers_at_the_ends_of_their_dtypes_are_computed_with_in_the_order_of_the_program(name):
+    function, expected = OF_INTEGERS[name]
+    dtypes = {"n8": np.int8, "u8": np.uint8, "n32": np.int32}
+    arrays = {name: np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype) for name, dtype in dtypes.items()}
+    arrays["b"] = np.array([True, False])
+    trace = Trace(None)
+    call = function(*(trace.input(name, x) for name, x in arrays.items())).call
+    text = expression(call, {})
+    assert text == expected
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(eval(text, {"np": np}, arrays), function(*arrays.values()), strict=True)
+
+
 def full(number, dtype, shape):
     """The calls for an array of one number, as programs have them."""
     one = Call(np.full, ((1, 1), number), {"dtype": np.dtype(dtype)}, (1, 1), np.dtype(dtype))

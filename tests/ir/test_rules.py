@@ -25,7 +25,8 @@ INPUTS = {
     "small": np.array([[100, 101, 102], [103, 104, 105]], np.int8),
     "u": np.array([[1, 2, 3], [4, 5, 6]], np.uint8),
     "wide": np.array([[1, 2, 3], [4, 5, 6]], np.uint32),
-    "single": np.array([[1, 2, 3], [4, 5, 6]], np.int32),
+    "single": np.array([[-(2**31), 1, 2**31 - 1], [4, 5, 6]], np.int32),
+    "long": np.array([[-(2**63), 1, 2**63 - 1], [4, 5, 6]], np.int64),
     "booleans": np.array([[True, False, True], [False, True, False]]),
 }
 LOW, HIGH = open_interval(np.dtype(float))
@@ -172,8 +173,12 @@ TABLE = {
         {
             "n.astype(float) * x": "multiply(n, x)",
             "x - booleans.astype(float)": "subtract(x, booleans)",
-            "(1 - n.astype(float)) * x": "multiply(subtract(1, n), x)",
-            "(1 - single.astype(float)) * x": "multiply(subtract(1, single), x)",
+            "(1 - n.astype(float)) * x": "multiply(subtract(1.0, n), x)",
+            "(1 - single.astype(float)) * x": "multiply(subtract(1.0, single), x)",
+            "(1 - long.astype(float)) * x": "multiply(subtract(1.0, long), x)",
+            "(1 - booleans.astype(float)) * x": "multiply(subtract(1.0, booleans), x)",
+            "(1 - u.astype(float)) * x": "multiply(subtract(1.0, u), x)",
+            "(1 - wide.astype(float)) * x": "multiply(subtract(1.0, wide), x)",
         },
         [
             "n.astype(float) * n",
@@ -181,9 +186,6 @@ TABLE = {
             "np.exp(n.astype(float))",
             "n.astype(float) > x",
             "1 - n.astype(float)",
-            "(1 - booleans.astype(float)) * x",
-            "(1 - u.astype(float)) * x",
-            "(1 - wide.astype(float)) * x",
             "(1 - f.astype(float)) * x",  # which is rounded once, and not in float32 before
             "f.astype(float) * x",
         ],
@@ -299,6 +301,14 @@ def test_a_rule_leaves_alone_what_only_looks_alike(name, code):
     call = recorded(code)
     (new,) = rewrite([call], [rule_of(name)])
     assert text(new) == text(call)
+
+
+@pytest.mark.parametrize(("name", "one"), [("n", "1"), ("single", "1"), ("u", "1"), ("booleans", "1.0"), ("x", "")])
+def test_of_labels_that_are_0_or_1_the_integers_are_subtracted(name, one):
+    call = recorded(f"(1 - {name}.astype(float)) * y")
+    (new,) = canonicalize([call], frozenset({name}))
+    assert text(new) == f"multiply(subtract({one or 1}, {name}), y)"
+    assert text(canonicalize([call])[0]) == f"multiply(subtract({(one and 1.0) or 1}, {name}), y)"
 
 
 @pytest.mark.parametrize("code", [code for cases, codes in TABLE.values() for code in (*cases, *codes)])

@@ -370,6 +370,8 @@ def test_smoothed_labels_share_out_a_part_of_each():
 @pytest.mark.parametrize(
     ("Y", "eps", "options", "text"),
     [
+        (np.array([[0, 127]], np.int8), 0.1, {}, "smooth_labels: Y holds classes up to 127. Say of how many: "
+         "n_classes=128."),
         ([[0, 2, 1]], 0.1, {}, "smooth_labels: Y holds classes up to 2. Say of how many: n_classes=3."),
         ([[1, 1], [1, 0]], 0.1, {}, "Of several labels for each example, say so: several_labels=True."),
         ([[0, 3]], 0.1, {"n_classes": 3}, "smooth_labels: Y holds classes from 0 to 3; there are 3 classes"),

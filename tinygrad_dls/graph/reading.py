@@ -23,9 +23,10 @@ from tinygrad_dls.graph.call_site import running_layers
 from tinygrad_dls.graph.frames import place_by_holders
 from tinygrad_dls.graph.names import FUNCTIONS, KIN, Names, identifier
 from tinygrad_dls.graph.node import Node, Path
+from tinygrad_dls.nn.labels import check_probabilities
 from tinygrad_dls.nn.module import Parameter, title_of
 
-__all__ = ["complements", "leaves", "names_of_arrays", "read", "trace", "without_graph"]
+__all__ = ["complements", "labels_of", "leaves", "names_of_arrays", "read", "trace", "without_graph"]
 
 ACTIVATIONS = {"sigmoid", "tanh", "relu", "softmax", "softplus"}
 
@@ -256,6 +257,12 @@ def complements(nodes: list[Node]) -> dict[Node, Node]:
                         if y is not x and _is_complement(values(x.x), values(y.x)):
                             found[x] = y
     return found
+
+
+def labels_of(nodes: list[Node]) -> frozenset[str]:
+    """What the inputs are called that losses have looked through, as they are to be 0 and 1, or between."""
+    losses = [node for node in nodes if node.loss is not None and node.loss.labels is check_probabilities]
+    return frozenset(x.identifier for node in losses for x in node.inputs[1:2] if isinstance(x, Node))
 
 
 def _is_logarithm_of_complement(x: Node) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -175,11 +175,16 @@ class Printer:
 
     def sum(self, left: Any, right: Any, row: Function) -> Written:
         """A sum or a difference; a minus in front of what is added or subtracted goes into its sign."""
-        minus, summand = self.without_minus(right)
+        regroups = self.regroups(left, right)
+        minus, summand = self.without_minus(right) if regroups else (False, right)
         if minus:
             row = row_of(np.subtract if row.chained else np.add)
-        second = self.within(summand, SUM if row.chained and not minus else SUM + 1)
+        second = self.within(summand, SUM if row.chained and not minus and regroups else SUM + 1)
         return Written(f"{self.within(left, SUM)} {self.symbol(row)} {second}", SUM)
+
+    def regroups(self, left: Any, right: Any) -> bool:  # noqa: ARG002  # in mathematics, always
+        """Whether summands may be taken in another order, and a sign into the sum's."""
+        return True
 
     def without_minus(self, x: Any) -> tuple[bool, Any]:
         """Whether an argument begins with a minus that is of all of it, and what is behind that."""
@@ -323,6 +328,33 @@ class PythonPrinter(Printer):
         if isinstance(number, float) and text.lstrip("-").isdigit() and result != np.result_type(*dtypes, int(number)):
             return Written(repr(number), binding)
         return x
+
+    def regroups(self, left: Any, right: Any) -> bool:
+        """Whether all is of one dtype: of an int8 that is -128, ``1.5 - n`` is another number than ``1.5 + -n``."""
+        if not self.is_arithmetic(right):
+            return True
+        found = [*self.dtypes(left), *self.dtypes(right)]
+        dtypes = {x for x in found if isinstance(x, np.dtype)}
+        return len(dtypes) < 2 and (float not in found or all(x.kind == "f" for x in dtypes))
+
+    def is_arithmetic(self, x: Any) -> bool:
+        """Whether it is arithmetic of entries that is written out."""
+        if not isinstance(x, Call) or x in self.names:
+            return False
+        row = row_of(x.function)
+        return row.is_arithmetic or row.binding == SIGN
+
+    def dtypes(self, x: Any) -> Iterator[Any]:
+        """The dtypes of arrays, and the types of Python's numbers, from which arithmetic that is written out starts."""
+        if isinstance(x, (Call, np.ndarray, np.generic)):
+            yield x.dtype
+        elif isinstance(x, (int, float)):
+            yield type(x)
+        elif isinstance(x, Written):  # a number with its dtype, see `operand`
+            yield float
+        if self.is_arithmetic(x):
+            for y in x.args:
+                yield from self.dtypes(y)
 
     def spread(self, x: Any) -> Any:
         """The number that an array consists of, over and over, if it has no name; None if it is another one."""

@@ -21,7 +21,7 @@ from tinygrad_dls.engine.errors import RecordingError, shown
 from tinygrad_dls.engine.tensor import Tensor, values
 from tinygrad_dls.graph.names import Names, identifier
 from tinygrad_dls.graph.node import Node
-from tinygrad_dls.graph.reading import complements, names_of_arrays, read
+from tinygrad_dls.graph.reading import complements, labels_of, names_of_arrays, read
 from tinygrad_dls.graph.subject import Subject
 from tinygrad_dls.ir.agreement import differ_in_numbers, remember_lengths
 from tinygrad_dls.ir.beside import Buffer, OneHot, buffers_as_inputs, is_of_data, numbers_as_inputs, one_hot_as_input
@@ -463,7 +463,7 @@ def _calls(step: Program) -> list[Call]:
 
 def _finished(step: Program) -> Program:
     """The program made shorter."""
-    new = iter(canonicalize(_calls(step)))
+    new = iter(canonicalize(_calls(step), labels_of(step.nodes)))
     step.forward, step.backward, step.update = (
         [(name, next(new)) for name, _ in part] for part in (step.forward, step.backward, step.update)
     )

@@ -15,6 +15,7 @@ in any order.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -130,24 +131,28 @@ def without_broadcast(call: Call) -> Any:
     return None
 
 
-def natural_dtype(call: Call) -> Any:
-    """Integers become float64 by themselves in arithmetic with it; ``1 - n`` does afterwards, as it is exact before."""
+def natural_dtype(call: Call, labels: frozenset[str] = frozenset()) -> Any:
+    """Integers become float64 by themselves in arithmetic with it, and so they do in ``1.0 - n``.
+
+    Labels that are 0 or 1, inputs of these names, do so afterwards: ``1 - Y`` is exact before.
+    """
     if isinstance(call.function, np.ufunc) and call.dtype == np.float64:
         for i, x in enumerate(call.args):
             others = [y for j, y in enumerate(call.args) if j != i and isinstance(y, Call)]
-            if any(y.dtype == np.float64 for y in others) and (plain := _of_integers(x)) is not None:
+            if any(y.dtype == np.float64 for y in others) and (plain := _of_integers(x, labels)) is not None:
                 return call_of(call.function, *call.args[:i], plain, *call.args[i + 1 :])
     return None
 
 
-def _of_integers(x: Any) -> Any:
+def _of_integers(x: Any, labels: frozenset[str]) -> Any:
     """The number without its conversion to floats, if it is one of integers, or 1 minus one."""
     if is_call(x, astype) and x.args[0].dtype.kind in "iub":
         return x.args[0]
     if is_call(x, np.subtract) and scalar_value(x.args[0]) == 1 and is_call(x.args[1], astype):
         n = x.args[1].args[0]
-        if n.dtype.kind == "i" and n.dtype.itemsize >= 4:
-            return call_of(np.subtract, 1, n)
+        if n.dtype.kind in "iub":
+            is_label = n.function is None and n.name in labels  # of others, 1 - n may be beyond their dtype
+            return call_of(np.subtract, 1 if is_label and n.dtype.kind != "b" else 1.0, n)
     return None
 
 
@@ -364,6 +369,9 @@ ALGEBRA = (
 RULES: tuple[Rule, ...] = (evaluate_constants, strip_constant_dtype, *ALGEBRA)
 
 
-def canonicalize(outputs: Sequence[Call]) -> list[Call]:
-    """Rewrite the outputs by all rules of this module."""
-    return rewrite(outputs, RULES)
+def canonicalize(outputs: Sequence[Call], labels: frozenset[str] = frozenset()) -> list[Call]:
+    """Rewrite the outputs by all rules of this module; inputs of these names are labels that are 0 or 1."""
+    if not labels:
+        return rewrite(outputs, RULES)
+    of_labels = functools.partial(natural_dtype, labels=labels)
+    return rewrite(outputs, [of_labels if rule is natural_dtype else rule for rule in RULES])

@@ -342,7 +342,7 @@ def smooth_labels(Y: Any, eps: float, *, n_classes: int | None = None, several_l
         raise MemoryError(f"smooth_labels: Y is {Y.shape}, and there is no room for as many numbers.") from error
     if problem := (check_columns if of_classes else check_probabilities)(Y):
         if Y.shape[0] == 1 and Y.dtype.kind in "iu" and Y.min() >= 0:
-            problem = f"Y holds classes up to {Y.max()}. Say of how many: n_classes={Y.max() + 1}."
+            problem = f"Y holds classes up to {Y.max()}. Say of how many: n_classes={int(Y.max()) + 1}."
         elif of_classes and not check_probabilities(Y):
             problem += " Of several labels for each example, say so: several_labels=True."
         raise ValueError(f"smooth_labels: {problem}")
