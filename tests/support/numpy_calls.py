@@ -66,6 +66,8 @@ CASES = {
     "roll": (lambda np, x: np.roll(x, 2), [X]),
     "roll along axes": (lambda np, x: np.roll(x, (1, -4), (0, 1)), [X]),
     "roll along an axis twice": (lambda np, x: np.roll(x, (1, 1), (1, -1)), [X]),
+    "roll along one axis by several": (lambda np, x: np.roll(x, (1, 1), axis=1), [X]),
+    "roll along axes by one": (lambda np, x: np.roll(x, 1, axis=(0, 1)), [X]),
     "roll along -1": (lambda np, x: np.roll(x, 1, axis=-1), [X]),
     "tile": (lambda np, x: np.tile(x, (2, 1, 3)), [X]),
     "tile a number of times": (lambda np, x: np.tile(x, 2), [X]),

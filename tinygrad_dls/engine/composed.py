@@ -94,6 +94,10 @@ implements(np.atleast_3d)(atleast_3d)
 def moveaxis(x: Any, source: Axes, destination: Axes) -> Any:
     """Axes moved to other places; the others keep their order."""
     from_, to = axes_of(source, x.ndim), axes_of(destination, x.ndim)
+    if len(from_) != len(to):
+        raise ValueError(
+            f"np.moveaxis: the axes {shown(source)} are to go to {shown(destination)}; expected as many places as axes."
+        )
     order = [i for i in range(x.ndim) if i not in from_]
     for place, axis in sorted(zip(to, from_, strict=True)):
         order.insert(place, axis)
@@ -131,7 +135,15 @@ def roll(x: Any, shift: Any, axis: Axes | None = None) -> Any:
     if axis is None:
         return reshape(roll(reshape(x, -1), shift, 0), x.shape)
     axes = normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)
-    shifts = shift if isinstance(shift, (tuple, list)) else (shift,) * len(axes)
+    shifts: tuple[Any, ...] = (
+        tuple(shift) if isinstance(shift, (tuple, list)) or getattr(shift, "shape", ()) else (shift,)
+    )
+    if len(axes) == 1:
+        axes *= len(shifts)
+    if len(shifts) == 1:
+        shifts *= len(axes)
+    if len(shifts) != len(axes) or any(isinstance(by, (tuple, list)) or getattr(by, "shape", ()) for by in shifts):
+        raise ValueError(f"np.roll: shift={shown(shift)} is for other axes than {shown(axis)}; expected one for each.")
     for by, i in zip(shifts, axes, strict=True):
         n = x.shape[i]
         if abs(by) >= n:
