@@ -43,14 +43,25 @@ def saver(tmp_path):
         process.stdin.close()
 
 
+def wait_for_another_file(path, before):
+    """Wait until a whole file has taken the place of the one before, however long the machine takes for it."""
+    latest = time.monotonic() + 60  # of a process that saves nothing
+    while (now := os.stat(path)).st_ino == before.st_ino and now.st_mtime_ns == before.st_mtime_ns:
+        assert time.monotonic() < latest
+        time.sleep(0.001)
+
+
 def test_a_kill_at_any_moment_leaves_the_old_file_or_the_new(tmp_path, saver):
     moments, path = random.Random(0), tmp_path / "model"
     tg.save(path, tg.nn.TwoLayerNetwork(2, 3, rng=0), number=0)
     numbers, left_behind = [0], 0
-    for _ in range(KILLS):
+    for kill in range(KILLS):
+        before = os.stat(path)
         saver.stdin.write(f"{numbers[-1] + 1}\n")
         saver.stdin.flush()
         child = int(saver.stdout.readline())
+        if kill % 2:  # so that some files are whole; and else, the kill may come at the very start
+            wait_for_another_file(path, before)
         time.sleep(moments.uniform(0, 0.05))
         os.kill(child, signal.SIGKILL)
         assert saver.stdout.readline() == "dead\n"

@@ -142,7 +142,7 @@ def roll(x: Any, shift: Any, axis: Axes | None = None) -> Any:
         axes *= len(shifts)
     if len(shifts) == 1:
         shifts *= len(axes)
-    if len(shifts) != len(axes) or any(isinstance(by, (tuple, list)) or getattr(by, "shape", ()) for by in shifts):
+    if len(shifts) != len(axes) or any(np.ndim(by) for by in shifts):
         raise ValueError(f"np.roll: shift={shown(shift)} is for other axes than {shown(axis)}; expected one for each.")
     for by, i in zip(shifts, axes, strict=True):
         n = x.shape[i]
