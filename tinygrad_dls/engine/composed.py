@@ -135,9 +135,7 @@ def roll(x: Any, shift: Any, axis: Axes | None = None) -> Any:
     if axis is None:
         return reshape(roll(reshape(x, -1), shift, 0), x.shape)
     axes = normalize_axis_tuple(axis, x.ndim, allow_duplicate=True)
-    shifts: tuple[Any, ...] = (
-        tuple(shift) if isinstance(shift, (tuple, list)) or getattr(shift, "shape", ()) else (shift,)
-    )
+    shifts = tuple(shift) if np.ndim(shift) else (shift,)
     if len(axes) == 1:
         axes *= len(shifts)
     if len(shifts) == 1:
