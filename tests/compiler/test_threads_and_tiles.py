@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import tinygrad_dls as tg
 from tests.compiler.steps import LOGITS, X, Y, assert_equal_models, eager, network, sgd
 from tests.support.interrupting import interrupted_at
 from tinygrad_dls.compiler import threads
+from tinygrad_dls.compiler.running import Runner
 
 
 @pytest.mark.parametrize("tile", [7, 10, 64])
@@ -68,6 +70,7 @@ FORKED = """
 import os, threading
 import numpy as np, tinygrad_dls as tg
 from tinygrad_dls.compiler import threads
+from tinygrad_dls.compiler.running import Runner
 
 libraries = threads._blas().lib_controllers
 for library in libraries:
@@ -255,3 +258,25 @@ def test_threads_may_take_turns():
     for p, q in zip(twin.parameters(), model.parameters(), strict=True):
         np.testing.assert_allclose(q.data, p.data, rtol=1e-9)  # 601 steps, some of 1e-13 apart
     assert step.optimizer.steps == 601
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("options", [{}, {"tile": 300, "threads": 2}, {"threads": 2}])
+def test_the_bytes_that_are_told_are_those_that_are_held(backend, options):
+    x, y = np.random.default_rng(1).normal(size=(3, 40_000)), np.ones((1, 40_000))
+    model = network()
+    step = tg.compile(model, LOGITS, sgd(model), backend=backend, **options)
+    step(x, y)
+    runner = step._now.runner
+    tracemalloc.start()
+    try:
+        twin = Runner(runner.plan, runner.asked)
+        twin.bind(step._now.store)
+        held = tracemalloc.take_snapshot().filter_traces([tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)])
+    finally:
+        tracemalloc.stop()
+    arrays = sum(trace.size for trace in held.traces)
+    number = len(held.traces)
+    assert twin.bytes == runner.bytes
+    assert abs(arrays - runner.bytes) <= 128 * number  # arrays begin at multiples of 64, and addresses take 8 bytes
+    assert runner.bytes > 1000 * 128  # so that arrays would be missed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -45,6 +46,7 @@ class Runner:
         for own in self.scratch:
             own.fill(0)  # the update computes some gradients by itself; what is in their places is added up too
         self.lanes = np.empty((self._lanes(), plan.sums), dtype) if plan.tiles else None
+        self.spaces = plan.native.memory() if plan.native is not None else {}
 
     def _workers(self) -> int:
         """The threads that work on a step: those that were asked for, or all where they have enough to do."""
@@ -66,8 +68,8 @@ class Runner:
         plan = self.plan
         tiles = self.workers * sum(routine.bytes for routine in plan.tiles.values())
         others = sum(routine.bytes for routine in (plan.whole, plan.update) if routine is not None)
-        sums = (self.workers + self._lanes()) * plan.sums * np.dtype(plan.layout.dtype).itemsize if plan.tiles else 0
-        return tiles + others + sums
+        own = [self.total, *self.scratch, *([] if self.lanes is None else [self.lanes]), *chain(*self.spaces.values())]
+        return tiles + others + sum(int(x.nbytes) for x in own)
 
     def explain(self) -> str:
         """What the passes have done, and what memory it takes."""
@@ -163,7 +165,7 @@ class Runner:
         native = self.plan.native
         functions: dict[str, Callable[..., float]] = {}
         if native is not None:
-            functions = native.bound(names, self.workers)
+            functions = native.bound(names, self.spaces, self.workers)
             if alone := native.alone(routine):
                 return functions[alone]
         # Python remembers in the code of a function where its global names were found: for each buffer its own copy.

@@ -21,6 +21,7 @@ from tinygrad_dls.compiler.native.vectors import header
 from tinygrad_dls.compiler.plan import Plan
 from tinygrad_dls.compiler.store import aligned
 from tinygrad_dls.compiler.threads import LANES, shared
+from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.ir.call import Call, called
 
 __all__ = ["BACKENDS", "Native", "planned"]
@@ -63,13 +64,21 @@ class Native:
         loops = f"{self.shared} loop{'s' if self.shared > 1 else ''}"
         return [f"{threads} thread{'s share' if threads > 1 else ' does'} the {LANES} lanes of {loops}."]
 
-    def bound(self, names: Mapping[str, Any], threads: int) -> dict[str, Callable[..., float]]:
+    def memory(self) -> dict[str, list[Array]]:
+        """Memory for each function: spaces for data of another dtype, or order; and for the sums of its lanes."""
+        return {
+            name: [np.empty(x.size, self.dtype) for x in f.arrays] + ([aligned(f.sums, float)] if f.shared else [])
+            for name, f in self.functions.items()
+        }
+
+    def bound(
+        self, names: Mapping[str, Any], spaces: Mapping[str, list[Array]], threads: int
+    ) -> dict[str, Callable[..., float]]:
         """The functions as Python calls them, for the arrays with these names; threads share what has much to do."""
         found: dict[str, Any] = {}
         for name, f in self.functions.items():
-            spaces = [np.empty(x.size, self.dtype) for x in f.arrays]  # for data of another dtype, or order
             own = [_in_order(x, names[x.name]) for x in f.owners]
-            memory = Memory.of([*own, *spaces, *([aligned(f.sums, float)] if f.shared else [])])
+            memory = Memory.of([*own, *spaces[name]])
             found[name] = _in_lanes(self.loaded, f, memory, threads) if f.shared else builtin(self.loaded, name, memory)
         return found
 
