@@ -105,6 +105,7 @@ def derive(
     """
     with_values = boolean(values, "values")
     given, wanted = with_leaves(subject("derive", cost, inputs, loss), wrt)
+    # The second recording takes a small part of the time, and nothing else tells np.ones((1, m)) from an array of data.
     step, other = program(given, symbols=True)
     one, two = ((x.trace, list(x.recorded.values())) for x in (step, other))
     refuse_arrays_that_differ(one, two, drawn=False)  # a mask of few entries is written down as it is

@@ -138,7 +138,8 @@ def program(given: Subject, *, symbols: bool = False) -> Iterator[Program]:
         The cost, whose graph is gone through again; or the function of its inputs, or the model with its loss, that
         computes it. The update of an optimizer follows the gradients.
     symbols : bool
-        Whether numbers such as the lambda of an L2 penalty are inputs of the program, which formulas call by name.
+        Whether numbers such as the lambda of an L2 penalty are inputs of the program, which formulas call by name. The
+        second recording is for a look at what both hold then, and is not simplified.
 
     Raises
     ------
@@ -170,7 +171,7 @@ class _Source:
         if m is not None and differ_in_numbers(*map(_calls, steps)):
             steps.append(self.raw(self.other(self.other(m)), optimizer))
             remember_lengths([(step.trace, _calls(step)) for step in steps])
-        return _finished(steps[0]), _finished(steps[1])
+        return _finished(steps[0]), steps[1] if self.symbols else _finished(steps[1])
 
     @property
     def m(self) -> int | None:
