@@ -19,6 +19,7 @@ from tests.numpy_functions import PAGE, TITLES, dispatched, kind
 from tests.support.numpy_calls import CASES, W, X
 from tinygrad_dls.engine import tensor
 from tinygrad_dls.engine.composed import take_along_axis
+from tinygrad_dls.engine.errors import INSTEAD
 
 jax.config.update("jax_enable_x64", True)
 
@@ -283,6 +284,7 @@ T = tg.Tensor(X, requires_grad=True)
         (lambda: T.flatten(order="F"), TypeError, "np.ravel: order='F' is not supported on a Tensor; transpose it f"),
         (lambda: np.cumsum(T, dtype=float, out=np.zeros(6)), TypeError, "np.cumsum: the keyword out is not supported"),
         (lambda: np.linalg.inv(tg.Tensor(np.ones((2, 2)))), ValueError, "inv: argument 1 is (2, 2); Singular matrix"),
+        (lambda: np.nan_to_num(T, False), TypeError, "np.nan_to_num: copy=False writes in place, and a Tensor is"),
         (lambda: np.linalg.svd(T), TypeError, "tinygrad_dls does not differentiate np.linalg.svd. Apply it to"),
         (lambda: np.interp(T, [0, 1], [0, 1]), TypeError, "tinygrad_dls does not differentiate np.interp"),
     ],
@@ -290,6 +292,108 @@ T = tg.Tensor(X, requires_grad=True)
 def test_what_is_refused_says_why(call, error, message):
     with pytest.raises(error, match=re.escape(message)):
         call()
+
+
+A, B, S = np.array([[2.0, 1.0], [0.5, 3.0]]), np.array([[1.0, -1.0], [2.0, 0.5]]), np.array([0.3, 2.0, -1.5, 0.7, 4.0])
+GRID, FOUND = np.array([0.0, 1.0, 3.0]), np.array([2.0, 5.0, 1.0])
+HOLES = np.array([1.0, np.nan, -2.0])
+# Of what is refused: the code that the error names, the arrays in it, and NumPy's own result of them.
+WRITTEN_INSTEAD = {
+    "np.append": ("", {"x": A, "y": B}, lambda np, x, y: np.append(x, y, axis=0)),
+    "np.block": ("", {"a": A, "b": B, "c": B, "d": A}, lambda np, a, b, c, d: np.block([[a, b], [c, d]])),
+    "np.conjugate": ("x", {"x": A}, lambda np, x: np.conj(x)),
+    "np.convolve": ("x[np.arange(len(x) - k + 1)[:, None] + np.arange(k)] @ v[::-1]", {"x": S, "v": GRID, "k": 3},
+                    lambda np, x, v, k: np.convolve(x, v, "valid")),
+    "np.copysign": ("np.where(np.signbit(y), -np.abs(x), np.abs(x))", {"x": A, "y!": B},
+                    lambda np, x, y: np.copysign(x, y)),
+    "np.corrcoef": ("C / np.outer(s, s)", {"C": np.cov(A), "s": np.sqrt(np.diag(np.cov(A))), "a": A},
+                    lambda np, C, s, a: np.corrcoef(a)),
+    "np.correlate": ("x[np.arange(len(x) - k + 1)[:, None] + np.arange(k)] @ v", {"x": S, "v": GRID, "k": 3},
+                     lambda np, x, v, k: np.correlate(x, v)),
+    "np.cov": ("X_c @ X_c.T / (m - 1)", {"X_c": X - X.mean(axis=1, keepdims=True), "m": 3},
+               lambda np, X_c, m: np.cov(X_c)),
+    "np.cross": ("", {"a": GRID, "b": FOUND}, lambda np, a, b: np.cross(a, b)),
+    "np.cumulative_prod": ("", {"x": A, "axis": 0}, lambda np, x, axis: np.cumulative_prod(x, axis=axis)),
+    "np.cumulative_sum": ("", {"x": A, "axis": 0}, lambda np, x, axis: np.cumulative_sum(x, axis=axis)),
+    "np.delete": ("", {"x": S, "removed": (1, 3)}, lambda np, x, removed: np.delete(x, removed)),
+    "np.diagflat": ("", {"x": A}, lambda np, x: np.diagflat(x)),
+    "np.dsplit": ("", {"x": A[:, None].repeat(4, 2).reshape(2, 2, -1)[:, :, :2], "n": 2},
+                  lambda np, x, n: np.dsplit(x, n)),
+    "np.ediff1d": ("", {"x": A}, lambda np, x: np.ediff1d(x)),
+    "np.fix": ("", {"x": B * 1.7}, lambda np, x: np.fix(x)),
+    "np.floor_divide": ("", {"x": A, "y": B}, lambda np, x, y: np.floor_divide(x, y)),
+    "np.fmod": ("", {"x": B, "y": A}, lambda np, x, y: np.fmod(x, y)),
+    "np.full_like": ("", {"x": A, "c": 7.0}, lambda np, x, c: np.full_like(x, c)),
+    "np.gradient": ("", {"x": S}, lambda np, x: np.gradient(x)),
+    "np.heaviside": ("", {"x": B}, lambda np, x: np.heaviside(x, 0.0)),
+    "np.insert": ("", {"x": S, "i": 2, "y": FOUND}, lambda np, x, i, y: np.insert(x, i, y)),
+    "np.interp": ("fp[k] + (x - xp[k]) * (fp[k + 1] - fp[k]) / (xp[k + 1] - xp[k])",
+                  {"x": np.array([0.5, 2.0]), "xp": GRID, "fp": FOUND, "k!": np.array([0, 1])},
+                  lambda np, x, xp, fp, k: np.interp(x, xp, fp)),
+    "np.linalg.cross": ("", {"a": GRID, "b": FOUND}, lambda np, a, b: np.linalg.cross(a, b)),
+    "np.linalg.lstsq": ("", {"a": A, "b": B}, lambda np, a, b: np.linalg.lstsq(a, b)[0]),
+    "np.linalg.matmul": ("", {"a": A, "b": B}, lambda np, a, b: np.linalg.matmul(a, b)),
+    "np.linalg.matrix_norm": ("", {"a": A}, lambda np, a: np.linalg.matrix_norm(a)),
+    "np.linalg.matrix_power": ("", {"a": A}, lambda np, a: np.linalg.matrix_power(a, 3)),
+    "np.linalg.multi_dot": ("", {"a": A, "b": B, "c": A}, lambda np, a, b, c: np.linalg.multi_dot([a, b, c])),
+    "np.linalg.pinv": ("", {"a": np.vstack([A, B])}, lambda np, a: np.linalg.pinv(a)),
+    "np.linalg.vecdot": ("", {"a": A, "b": B}, lambda np, a, b: np.linalg.vecdot(a, b)),
+    "np.linalg.vector_norm": ("", {"x": A}, lambda np, x: np.linalg.vector_norm(x, axis=-1)),
+    "np.linspace": ("", {"a": A, "b": B[0, 0], "n": 2}, lambda np, a, b, n: np.linspace(a, b, n, axis=1)[:, :, 0]),
+    "np.matvec": ("", {"a": A, "v": B[0]}, lambda np, a, v: np.matvec(a, v)),
+    "np.nanmax": ("", {"x": HOLES}, lambda np, x: np.nanmax(x)),
+    "np.nanmean": ("", {"x": HOLES}, lambda np, x: np.nanmean(x)),
+    "np.nanmin": ("", {"x": HOLES}, lambda np, x: np.nanmin(x)),
+    "np.nanprod": ("", {"x": HOLES}, lambda np, x: np.nanprod(x)),
+    "np.nansum": ("", {"x": HOLES}, lambda np, x: np.nansum(x)),
+    "np.percentile": ("(1 - share) * s[k] + share * s[k + 1]", {"s": np.sort(S), "k": 1, "share": 0.2},
+                      lambda np, s, k, share: np.percentile(s, 30)),
+    "np.polyval": ("", {"c": FOUND, "x": S}, lambda np, c, x: np.polyval(c, x)),
+    "np.quantile": ("(1 - share) * s[k] + share * s[k + 1]", {"s": np.sort(S), "k": 1, "share": 0.2},
+                    lambda np, s, k, share: np.quantile(s, 0.3)),
+    "np.real": ("x", {"x": A}, lambda np, x: np.real(x)),
+    "np.remainder": ("", {"x": B, "y": A}, lambda np, x, y: np.mod(x, y)),
+    "np.rollaxis": ("", {"x": np.arange(8.0).reshape(2, 2, 2)}, lambda np, x: np.rollaxis(x, 2)),
+    "np.rot90": ("", {"x": A}, lambda np, x: np.rot90(x)),
+    "np.select": ("", {"x": S, "a": S * 2, "b": S * 3, "c": S * 4},
+                  lambda np, x, a, b, c: np.select([tensor.values(x) > 1, tensor.values(x) > 0], [a, b], c)),
+    "np.sinc": ("np.sin(np.pi * x) / (np.pi * x)", {"x": S}, lambda np, x: np.sinc(x)),
+    "np.trapezoid": ("", {"y": FOUND, "x": GRID}, lambda np, y, x: np.trapezoid(y, x)),
+    "np.unstack": ("", {"x": A}, lambda np, x: np.unstack(x)),
+    "np.vander": ("", {"x": S, "n": 3}, lambda np, x, n: np.vander(x, n)),
+    "np.vecdot": ("", {"a": A, "b": B}, lambda np, a, b: np.vecdot(a, b)),
+    "np.vecmat": ("", {"v": B[0], "a": A}, lambda np, v, a: np.vecmat(v, a)),
+}  # fmt: skip
+
+
+def test_whatever_is_named_instead_has_a_case():
+    assert WRITTEN_INSTEAD.keys() == INSTEAD.keys()
+
+
+@pytest.mark.parametrize("name", WRITTEN_INSTEAD)
+def test_what_is_refused_names_code_that_gives_the_same(name):
+    code, arrays, numpys = WRITTEN_INSTEAD[name]
+    *_, last = name.split(".")
+    if not hasattr(np.linalg if ".linalg." in name else np, last):  # older than that of NumPy 2.0
+        return
+    code = code or INSTEAD[name]
+    plain = {key.rstrip("!"): x for key, x in arrays.items()}
+    tensors = {
+        key.rstrip("!"): tg.Tensor(x, requires_grad=True) if np.ndim(x) and not key.endswith("!") and key != "removed"
+        else x for key, x in arrays.items()
+    }  # fmt: skip
+    result = eval(code, {"np": np} | tensors)
+    results = [x if isinstance(x, (list, tuple)) else [x] for x in (result, numpys(np, **plain))]
+    for got, wanted in zip(*results, strict=True):
+        np.testing.assert_allclose(tensor.values(got), wanted, rtol=1e-12, atol=1e-15)
+    with pytest.raises(TypeError, match=re.escape(f"does not differentiate {name}. Write {INSTEAD[name]};")) as raised:
+        numpys(np, **tensors)
+    assert code in str(raised.value)
+
+
+def test_complex_numbers_are_why_fourier_transforms_are_refused():
+    with pytest.raises(TypeError, match=r"does not differentiate np\.fft\.fft\. It computes with complex numbers"):
+        np.fft.fft(T)
 
 
 def test_a_users_own_op_keeps_its_place():
@@ -376,7 +480,7 @@ def test_the_table_of_the_page_is_what_is_registered():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_numbers_in_the_place_of_nan_and_infinities_are_numpys(dtype, numbers):
     x = np.array([np.nan, np.inf, -np.inf, 1.5, -1e30], dtype)
-    got = np.nan_to_num(tg.Tensor(x, requires_grad=True), **numbers)
+    got = np.nan_to_num(tg.Tensor(x, requires_grad=True), True, **numbers)
     np.testing.assert_array_equal(got.data, np.nan_to_num(x, **numbers), strict=True)
 
 

@@ -345,8 +345,10 @@ def triu(x: Any, k: int = 0) -> Any:
 
 
 @implements(np.nan_to_num)
-def nan_to_num(x: Any, *, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
+def nan_to_num(x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None) -> Any:
     """Numbers in the place of NaN and infinities: those have no gradient there."""
+    if not copy:
+        raise TypeError("np.nan_to_num: copy=False writes in place, and a Tensor is never written into; leave it out.")
     a, info = values(x), np.finfo(x.dtype)
     for wrong, number in (
         (np.isnan(a), nan), (a == np.inf, info.max if posinf is None else posinf),
