@@ -110,9 +110,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
     def _train(self, X: Array, Y: Array, weights: Array | None, *, continues: bool, partial: bool) -> None:
         """Train on rows X and columns Y: for all epochs, or a single one that carries on where the last one ended."""
         if weights is not None:
-            if not weights.any():
-                raise ValueError(f"{type(self).__name__}: sample_weight, with class_weight, is zero for all examples.")
-            if problem := check_weights(weights) or check_any_weight(weights):
+            if problem := check_weights(weights) or check_any_weight(weights):  # class_weight has a part in them
                 raise ValueError(f"{type(self).__name__}: {problem}")
             used = weights > 0  # the others count for nothing, not even as examples to hold back
             X, Y, weights = X[used], Y[:, used], weights[used]
@@ -138,8 +136,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         if not self.standardize or (continues and not (partial and self._parts)):
             return
         seen = Moments.of(data[0], *data[2:])
-        if continues:
-            seen = self._parts.joined(seen)
+        seen = self._parts.joined(seen) if continues else seen
         self.model_.layers[0].learn(seen)
         self._parts = seen if partial else None
 
