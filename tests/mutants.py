@@ -276,7 +276,8 @@ def _report(rows, survivors, wrong):
     total = ("all", *(sum(row[i] for row in rows) for i in (1, 2, 3)))
     print(f"{'module':10} {'mutants':>8} {'killed':>8} {'explained':>10} {'score':>8}")
     for module, mutants, killed, explained in [*rows, total]:
-        print(f"{module:10} {mutants:8} {killed:8} {explained:10} {killed / (mutants - explained):8.1%}")
+        score = f"{killed / (mutants - explained):.1%}" if mutants > explained else "none"
+        print(f"{module:10} {mutants:8} {killed:8} {explained:10} {score:>8}")
 
 
 if __name__ == "__main__":
