@@ -269,8 +269,10 @@ def test_minibatches_refuse_what_would_be_cut_silently(arguments, text):
         next(tg.minibatches(*arguments, rng=0))
 
 
-# From 3.14 on Python traces how a generator is closed, too, where it drops an error and only tells of it.
-@pytest.mark.filterwarnings("ignore:Exception ignored while closing generator:pytest.PytestUnraisableExceptionWarning")
+# From 3.13 on Python traces how a generator is closed, too, where it drops an error and only tells of it.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored (in. <|while closing )generator:pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("compile", [False, True])
 def test_wherever_ctrl_c_comes_in_fit_the_modes_and_the_warnings_of_numpy_are_as_before(compile):
     X, Y = tg.datasets.planar_flower(20)
