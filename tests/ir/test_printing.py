@@ -46,6 +46,8 @@ WRITTEN = {
     "indexed": (lambda x, y, z: (x + y)[0:2, ::-1], "(x + y)[0:2, ::-1]"),
     "small numbers": (lambda x, y, z: x / np.sqrt(y + 1e-8), "x / np.sqrt(y + 1e-8)"),
     "a method": (lambda x, y, z: x.sum(axis=1, keepdims=True), "x.sum(axis=1, keepdims=True)"),
+    "joined without axes": (lambda x, y, z: np.concatenate([x, y], axis=None), "np.concatenate([x, y], axis=None)"),
+    "sorted without axes": (lambda x, y, z: np.sort(x, axis=None), "np.sort(x, axis=None)"),
 }
 
 

@@ -222,7 +222,9 @@ class Printer:
 
     def said(self, x: Call) -> dict[str, Any]:
         """The options of a call that are written: of a reduction, all axes go without saying."""
-        every = tuple(range(len(x.args[0].shape))) if row_of(x.function).kind is REDUCTION else None
+        if row_of(x.function).kind is not REDUCTION:
+            return dict(x.options)
+        every = tuple(range(len(x.args[0].shape)))
         return {name: y for name, y in x.options.items() if name != "axis" or y != every}
 
     def option(self, name: str, x: Any) -> str:
