@@ -165,10 +165,11 @@ def fingerprint(array: Array, whole: bool) -> bytes:
     """Take the bytes that tell whether an array was changed: all of a small one, a sample or sums of a large one."""
     if array.nbytes <= EXACT:
         return array.tobytes()  # type: ignore[no-any-return]
+    if whole and not array.dtype.hasobject:
+        whole_of = array if array.flags.forc else array.copy()  # a part of another, such as W beside b
+        return _sums(whole_of if whole_of.flags.c_contiguous else whole_of.T)
     if not array.flags.forc:
         return array[_places(array.shape)].tobytes()  # type: ignore[no-any-return]
-    if whole and not array.dtype.hasobject:
-        return _sums(array if array.flags.c_contiguous else array.T)
     return array.ravel(order="K")[:: _step(array.size)].tobytes()  # type: ignore[no-any-return]
 
 
