@@ -25,11 +25,13 @@ from tinygrad_dls.engine.inplace import fingerprint
 from tinygrad_dls.engine.tensor import Tensor
 
 __all__ = [
-    "ENTRIES", "CapturedState", "alike", "contents_of", "from_outside", "put_entries", "put_in_cell",
-    "put_in_order", "put_item", "unwatchable",
+    "ENTRIES", "KINDS_OF_NUMBERS", "CapturedState", "alike", "contents_of", "equal", "kinds_in", "put_entries",
+    "put_in_cell", "put_in_order", "put_item", "values_in",
 ]  # fmt: skip
 
 ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
+
+KINDS_OF_NUMBERS = (int, float, complex, np.generic)  # which are equal to those of other kinds, as 1 is to True
 
 Same: TypeAlias = Callable[[Any, Any], bool]
 Put: TypeAlias = Callable[[Any], Any]
@@ -45,6 +47,16 @@ def alike(x: Any, y: Any) -> bool:
     if type(x) is type(y) and isinstance(x, (list, tuple)):
         return len(x) == len(y) and all(map(alike, x, y))
     return equal(x, y)
+
+
+def values_in(x: Any) -> Any:
+    """What stands in a list or a dict, in order."""
+    return x.values() if isinstance(x, dict) else x
+
+
+def kinds_in(x: Any) -> list[type]:
+    """Of which classes the things in a list or a dict are."""
+    return [*map(type, values_in(x))]
 
 
 class Watched:
@@ -190,12 +202,20 @@ class CapturedState:
         self._watched.append(Watched(None, get, nothing, same, glance, **parts))
 
     def _watch_item(self, container: Any, key: Any, same: Same = is_) -> None:
-        """Watch which object stands in a container, where == compares the number in it instead."""
+        """Watch what stands in a container more closely than by ==: which object, or a number of which kind."""
         glance = "((now := container#[key#]) is value# or same#(now, value#))"
         self._watch_quickly(partial(getitem, container, key), same, glance, container=container, key=key)
 
+    def _watch_absent(self, place: Any, names: Iterable[str]) -> None:
+        """Watch that a dict has none of these keys yet: attributes that code asks for, and an object has not."""
+        keys = place.keys()
+        if absent := frozenset(names) - keys:
+            glance = "keys#.isdisjoint(names#)"
+            self._watch_quickly(partial(keys.isdisjoint, absent), equal, glance, keys=keys, names=absent)
+
+
     def _watch_array(self, name: str, array: Any) -> None:
-        self._watch(name, partial(_entries, array), partial(_refill, array))
+        self._watch(name, partial(_form_and_entries, array), partial(_put_entries, array), eq)
 
     def _watch_value(self, name: str, t: Tensor) -> None:
         """Watch the array of a Tensor, and what is in it."""
@@ -338,6 +358,18 @@ def _entries(x: Any) -> bytes:
     return x.tobytes() if x.size <= ENTRIES else fingerprint(x, whole=True)
 
 
+def _form_and_entries(x: Any) -> tuple[Any, Any, bytes]:
+    """The shape and the dtype of an array, which may be assigned to, and what is in it."""
+    return x.shape, x.dtype, _entries(x)
+
+
+def _put_entries(array: Any, before: tuple[Any, Any, bytes]) -> None:
+    """Give an array of the shape and the dtype that it had its entries back."""
+    *form, entries = before
+    if form == [array.shape, array.dtype]:
+        _refill(array, entries)
+
+
 def _refill(array: Any, entries: bytes) -> None:
     """Give an array the entries that it had, if all of them are known, and not a sample."""
     if entries and len(entries) == array.nbytes and array.tobytes() != entries and array.flags.writeable:
@@ -407,24 +439,3 @@ def put_item(place: dict[str, Any], key: str, value: Any) -> None:
         place.pop(key, None)
     else:
         place[key] = value
-
-
-# -- what is said -----------------------------------------------------------------------------------------------------
-
-
-def unwatchable(name: str, what: str) -> RecordingError:
-    """The error for what a function reads and nobody could compare at each step."""
-    return RecordingError(
-        f"the recording would freeze what {name or 'the function'} holds: {what}, whose changes cannot be watched. "
-        "Pass what the code takes from it as an argument, or keep that as a number or an array in a variable; "
-        f"if it never changes, declare it with compile(..., constants=[{name or '...'}])."
-    )
-
-
-def from_outside(name: str) -> RecordingError:
-    """The error for a function that reads a clock, a file and the like."""
-    return RecordingError(
-        f"the recording would freeze what {name} gives, which comes from outside: a clock, a file, the process, a "
-        "setting. Call it before, and pass what it gave as an argument, or keep that in a variable; if it never "
-        f"changes, declare it with compile(..., constants=[{name}])."
-    )

@@ -16,7 +16,7 @@ import sys
 import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import attrgetter, is_, methodcaller
+from operator import attrgetter, eq, is_, methodcaller
 from types import (
     FunctionType,
     MappingProxyType,
@@ -31,21 +31,24 @@ import numpy as np
 
 from tinygrad_dls.compiler.captured import (
     ENTRIES,
+    KINDS_OF_NUMBERS,
     CapturedState,
     alike,
     contents_of,
-    from_outside,
+    equal,
+    kinds_in,
     put_entries,
     put_in_cell,
     put_in_order,
     put_item,
-    unwatchable,
+    values_in,
 )
 from tinygrad_dls.compiler.reading import (
     MISSING,
     NUMBERS,
     PACKAGE,
     Code,
+    from_outside,
     home_of,
     is_data,
     is_library,
@@ -58,6 +61,7 @@ from tinygrad_dls.compiler.reading import (
     reads_the_world,
     restore,
     state,
+    unwatchable,
     view,
     words_in,
 )
@@ -105,12 +109,16 @@ class Dependencies(CapturedState):
         self._modules: list[Module] = []
         self._wholes: set[int] = set()  # of these objects, all attributes are watched
         self._words: set[str] = {"__call__"}  # the names of attributes in all of the code
+        self._makers: list[tuple[Any, str]] = []  # what makes objects of the classes that code names
+        self._lenient = False  # whether what cannot be watched is passed over
         self._reflects = self._draws = False  # whether code reads by other names than those in it; whether it draws
         self._packages = {str(home_of(x)).split(".")[0] for x in roots} - {PACKAGE, "numpy", *sys.stdlib_module_names}
         self._waiting: list[tuple[Any, str, bool]] = [(x, "", True) for x in roots]  # whether the code names them
         self._watch(None, evaluation.get, nothing)
         self._look()
-        del self._own, self._seen, self._objects, self._wholes, self._words, self._waiting, self._modules
+        self._look_into_makers()
+        self._finish()
+        del self._own, self._seen, self._objects, self._wholes, self._words, self._waiting, self._modules, self._makers
 
     # -- finding it ---------------------------------------------------------------------------------------------------
 
@@ -120,7 +128,11 @@ class Dependencies(CapturedState):
                 x, name, named = self._waiting.pop()
                 if id(x) not in self._seen and not (isinstance(x, NUMBERS) and not self._yours(type(x))):
                     self._seen[id(x)] = x
-                    self._found(x, name, named)
+                    try:
+                        self._found(x, name, named)
+                    except RecordingError:
+                        if not self._lenient:
+                            raise
             for x, known, name in self._objects:
                 for word in sorted(self._words - known):
                     self._attribute(x, word, name)
@@ -131,8 +143,31 @@ class Dependencies(CapturedState):
                 for x, _, name in self._objects:
                     if not isinstance(x, _BY_ATTRIBUTE) and id(x) not in self._wholes:
                         self._whole(x, name, False)
+
+    def _look_into_makers(self) -> None:
+        """What is read where objects are made, if they are: which of the classes a code calls, nobody can tell."""
+        self._lenient = True
+        while self._makers:
+            self._waiting += [(f, name, False) for f, name in self._makers]
+            self._makers = []
+            self._look()
+
+    def _finish(self) -> None:
+        """What is to be watched once all words are known."""
+        classes: dict[int, type] = {}
+        for x, _, _ in self._objects:
+            kind = x if isinstance(x, type) else type(x)
+            classes |= {id(base): base for base in kind.__mro__ if self._yours(base)}
+            own = getattr(x, "__dict__", None)
+            if isinstance(own, dict) and not isinstance(x, (type, ModuleType, Module, FunctionType)):
+                self._watch_absent(own, self._words)
+        for base in classes.values():
+            self._watch_absent(vars(base), self._words)
         for module in self._modules:
-            self._counts_only(vars(module), self._counting(module))
+            self._counts_only(vars(module), counting := self._counting(module))
+            for key, item in vars(module).items() if self._yours(type(module)) else ():
+                if key in counting and isinstance(item, KINDS_OF_NUMBERS):
+                    self._watch_item(vars(module), key, equal)
         if self._draws:
             self._put_back(np.random.get_state, np.random.set_state)  # users may draw from it
             self._put_back(random.getstate, random.setstate)
@@ -231,14 +266,16 @@ class Dependencies(CapturedState):
             self._watch(f"the bases of {kind.__name__}", partial(getattr, kind, "__mro__"), nothing)
         if isinstance(x, type) and yours:
             bases = [*bases, *(base for base in inspect.getmro(type(x)) if base not in (type, object))]
-        self._special(bases, name)
+        self._special(bases, name, made=isinstance(x, type))
 
-    def _special(self, bases: Iterable[type], name: str) -> None:
-        """What Python calls of an object by itself: ``__getitem__``, ``__float__``, ``__mul__`` and the like."""
+    def _special(self, bases: Iterable[type], name: str, made: bool = False) -> None:
+        """What Python calls of an object by itself: ``__getitem__``, ``__float__``; and what makes it, of a class."""
         for base in bases:
             if self._yours(base):
                 special = [f for word, f in vars(base).items() if word.startswith("__") and word not in _NOT_OF_VALUES]
                 kinds = (FunctionType, property, classmethod, staticmethod)
+                if made and isinstance(maker := vars(base).get("__init__"), FunctionType):
+                    self._makers.append((maker, name))
                 self._waiting += [(f, name, False) for f in special if isinstance(f, kinds) and not is_written(f)]
 
     def _replaceable(self, owner: Any, name: str) -> None:
@@ -297,6 +334,8 @@ class Dependencies(CapturedState):
             return
         if isinstance(x, dict):  # equal dicts may be in another order
             self._watch(name, partial(list, x), partial(put_in_order, x), alike)
+        if isinstance(x, (list, dict)) and any(isinstance(item, KINDS_OF_NUMBERS) for item in values_in(x)):
+            self._watch(name, partial(kinds_in, x), nothing, eq)  # 2 is equal to 2.0, and makes another dtype
         items = x.items() if isinstance(x, dict) else enumerate(x)
         for key, item in items:
             self._place(x, key, item)
@@ -345,6 +384,7 @@ class Dependencies(CapturedState):
                 self._watch(used, partial(f.__globals__.get, used, MISSING), partial(put_item, f.__globals__, used))
             else:
                 self._entry(f.__globals__, used, used)
+        self._watch_absent(f.__globals__, code.names)  # a variable of such a name would hide a builtin
         for used in sorted(code.names - f.__globals__.keys()):
             found = vars(builtins).get(used)
             if found is not None and reads_the_world(found):
@@ -363,6 +403,7 @@ class Dependencies(CapturedState):
         try:
             importlib.import_module(module)
         except Exception:  # the function itself says what is the matter, or has a way around it
+            self._entry(sys.modules, module, module)  # until it is there
             return
         for name in dict.fromkeys((module.split(".")[0], module)):  # `import a.b` names a, `from a.b import c` a.b
             self._entry(sys.modules, name, name)

@@ -27,9 +27,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_dls.engine.errors import RecordingError
+
 __all__ = [
-    "MISSING", "NUMBERS", "PACKAGE", "Code", "View", "home_of", "is_data", "is_library", "is_library_module", "is_ours",
-    "is_written", "loaded", "nothing", "read_by", "reads_the_world", "restore", "state", "view", "words_in",
+    "MISSING", "NUMBERS", "PACKAGE", "Code", "View", "from_outside", "home_of", "is_data", "is_library",
+    "is_library_module", "is_ours", "is_written", "loaded", "nothing", "read_by", "reads_the_world", "restore", "state",
+    "unwatchable", "view", "words_in",
 ]  # fmt: skip
 
 MISSING = object()
@@ -75,6 +78,8 @@ _IMPURE_NUMPY = (
     "get_printoptions", "DataSource",
 )  # fmt: skip
 _READERS = ("read_", "load", "open", "fetch_")  # how functions of other packages begin that read files
+_NAME = re.compile(r"[^\W\d]\w*")
+_FIELD_OF_TEXT = re.compile(r"{([^{}]*)}")  # of one that is to be formatted
 _CACHED = type(cache(lambda: None))  # what lru_cache and its kin make of a function
 
 
@@ -108,7 +113,8 @@ class Code(NamedTuple):
 def read_by(f: types.FunctionType) -> Code:
     """What a function reads, and the functions that are written within it."""
     code = Code(set(), set(), {}, set(), False, False)
-    texts: set[str] = set()
+    texts: set[str] = set()  # those that may be names
+    written: list[str] = []
     for part in _codes(f.__code__):
         name, value = "", None  # of a library's module, and then of what a chain of attributes reads of it
         for instruction in dis.get_instructions(part):
@@ -128,10 +134,17 @@ def read_by(f: types.FunctionType) -> Code:
                     continue  # the rest of the chain is the library's too
                 code.words.add(argument)
             name = ""
-        texts.update(text for x in part.co_consts for text in _texts(x) if text.isidentifier())
+        written += [text for x in part.co_consts for text in _texts(x)]
+    texts.update(text for text in written if text.isidentifier())
     if any(name.endswith("import_module") for name in (*code.words, *code.names, *code.of_libraries)):
         code.imports.update(text for text in texts if text in sys.modules)
+    if not {"format", "format_map"}.isdisjoint(code.words):  # "{0.k}".format(o) reads o.k
+        code.words.update(
+            word for text in written for field in _FIELD_OF_TEXT.findall(text) for word in _NAME.findall(field)
+        )
     by_name = bool(code.names & {"globals", "eval", "exec"}) or "f_globals" in code.words
+    if by_name:  # exec("v = k") reads k
+        texts.update(word for text in written for word in _NAME.findall(text))
     of_all = {*code.words, *(name.split(".")[-1] for name in code.of_libraries)}
     return code._replace(
         names=code.names | texts if by_name else code.names,
@@ -365,3 +378,24 @@ def is_written(f: Any) -> bool:
     """Whether a method was written by ``dataclass``: ``__eq__``, ``__repr__`` and the like, which read all fields."""
     f = inspect.unwrap(f) if isinstance(f, types.FunctionType) else f
     return isinstance(f, types.FunctionType) and f.__code__.co_filename == "<string>"
+
+
+# -- what is said -----------------------------------------------------------------------------------------------------
+
+
+def unwatchable(name: str, what: str) -> RecordingError:
+    """The error for what a function reads and nobody could compare at each step."""
+    return RecordingError(
+        f"the recording would freeze what {name or 'the function'} holds: {what}, whose changes cannot be watched. "
+        "Pass what the code takes from it as an argument, or keep that as a number or an array in a variable; "
+        f"if it never changes, declare it with compile(..., constants=[{name or '...'}])."
+    )
+
+
+def from_outside(name: str) -> RecordingError:
+    """The error for a function that reads a clock, a file and the like."""
+    return RecordingError(
+        f"the recording would freeze what {name} gives, which comes from outside: a clock, a file, the process, a "
+        "setting. Call it before, and pass what it gave as an argument, or keep that in a variable; if it never "
+        f"changes, declare it with compile(..., constants=[{name}])."
+    )

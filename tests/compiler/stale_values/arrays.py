@@ -41,6 +41,19 @@ def _large():
     return (lambda x: x * a[50_000]), (lambda: a.__setitem__(50_000, 3.0))
 
 
+@kind("an entry of a part of a large array")
+def _large_part():
+    a = np.full((300, 300), 2.0)
+    part = a[:, ::2]
+    return (lambda x: x * part[77, 39]), (lambda: a.__setitem__((77, 78), 3.0))
+
+
+@kind("the shape of an array, assigned to")
+def _shape():
+    a = np.ones((2, 3))
+    return (lambda x: x * float(a.shape[0])), (lambda: setattr(a, "shape", (3, 2)))
+
+
 @kind("the sum of a large array")
 def _large_sum():
     a = np.zeros(100_000)

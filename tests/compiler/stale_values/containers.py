@@ -340,3 +340,15 @@ def _decimal_context():
 def _complex_and_text():
     o = types.SimpleNamespace(c=2 + 0j, s="1")
     return (lambda x: x * (o.c.real * float(o.s))), (lambda: (setattr(o, "c", 1.5 + 0j), setattr(o, "s", "2")))
+
+
+@kind("the kind of a number in a list", live=True)
+def _kind_in_a_list():
+    k = [1]
+    return (lambda x: x * (2.0 if isinstance(k[0], int) else 3.0)), (lambda: k.__setitem__(0, 1.0))
+
+
+@kind("the kind of a number in a dict", live=True)
+def _kind_in_a_dict():
+    k = {"flag": 1}
+    return (lambda x: x * (3.0 if k["flag"] is True else 2.0)), (lambda: k.update(flag=True))

@@ -2,6 +2,7 @@
 
 import abc
 import argparse
+import dataclasses
 import functools
 import operator
 import types
@@ -341,3 +342,74 @@ def _exception():
             return x * caught.args[0]
 
     return scale, (lambda: setattr(error, "args", (3.0,)))
+
+
+@kind("an attribute that an object has not yet")
+def _no_attribute():
+    o = Plain()
+    return (lambda x: x * (3.0 if hasattr(o, "flag") else 2.0)), setter(o, "flag")
+
+
+@kind("an attribute that a class has not yet")
+def _no_attribute_of_a_class():
+    class O:  # noqa: E742
+        pass
+
+    o = O()
+
+    def scale(x):
+        try:
+            return x * o.k
+        except AttributeError:
+            return x * 2.0
+
+    return scale, setter(O)
+
+
+@kind("a class's attribute that comes to hide an inherited one", live=True)
+def _hidden_attribute():
+    class Base:
+        k = 2.0
+
+    class O(Base):  # noqa: E742
+        pass
+
+    o = O()
+    return (lambda x: x * o.k), setter(O)
+
+
+@kind("what an object is made from", live=True)
+def _init():
+    source = [2.0]
+
+    class O:  # noqa: E742
+        def __init__(self):
+            self.k = source[0]
+
+    return (lambda x: x * O().k), (lambda: source.__setitem__(0, 3.0))
+
+
+@kind("the default factory of a data class")
+def _default_factory():
+    source = [2.0]
+
+    @dataclasses.dataclass
+    class O:  # noqa: E742
+        k: list = dataclasses.field(default_factory=lambda: list(source))
+
+    return (lambda x: x * O().k[0]), (lambda: source.__setitem__(0, 3.0))
+
+
+@kind("the defaults of a data class")
+def _defaults_of_a_data_class():
+    @dataclasses.dataclass
+    class O:  # noqa: E742
+        k: float = 2.0
+
+    return (lambda x: x * O().k), (lambda: setattr(O.__init__, "__defaults__", (3.0,)))
+
+
+@kind("an attribute in a text that is formatted")
+def _formatted():
+    o = Plain()
+    return (lambda x: x * float("{0.k}".format(o))), setter(o)  # noqa: UP030, UP032

@@ -241,3 +241,45 @@ def _module_getattr():
     module, box = types.ModuleType("stale_lazy"), [2.0]
     module.__getattr__ = lambda _: box[0]
     return (lambda x: x * module.k), (lambda: box.__setitem__(0, 3.0))
+
+
+def in_a_file_of_its_own(code, **variables):
+    """A function `f` and the variables of its file."""
+    place = {"__name__": "stale_file", **variables}
+    exec(code, place)
+    return place["f"], place
+
+
+@kind("a variable that comes to hide a builtin")
+def _hidden_builtin():
+    f, place = in_a_file_of_its_own("def f(x): return x * abs(-2.0)")
+    return f, (lambda: place.update(abs=lambda _: 3.0))
+
+
+@kind("a variable that is not there yet")
+def _no_variable():
+    f, place = in_a_file_of_its_own("def f(x):\n try: return x * k\n except NameError: return x * 2.0")
+    return f, (lambda: place.update(k=3.0))
+
+
+@kind("exec of a text")
+def _exec():
+    f, place = in_a_file_of_its_own("def f(x):\n d = {}\n exec('v=k', globals(), d)\n return x * d['v']", k=2.0)
+    return f, (lambda: place.update(k=3.0))
+
+
+@kind("a module that is not there yet")
+def _no_module():
+    def scale(x):
+        try:
+            import stale_later
+        except ImportError:
+            return x * 2.0
+        return x * stale_later.k
+
+    def change():
+        sys.modules["stale_later"] = types.ModuleType("stale_later")
+        sys.modules["stale_later"].k = 3.0
+        later(lambda: sys.modules.pop("stale_later"))
+
+    return scale, change
