@@ -71,9 +71,14 @@ def more_decay(model, optimizer):
     optimizer.weight_decay = 0.3
 
 
+def another_class(model, optimizer):
+    layer = next(m for m in model.modules() if isinstance(m, nn.Tanh))
+    layer.__class__ = nn.ReLU
+
+
 CHANGES = [
-    change_in_place, replace, load, step_eagerly, reset_optimizer, freeze, thaw, replace_frozen, replace_parameter,
-    slower, scheduled, more_momentum, more_decay,
+    another_class, change_in_place, replace, load, step_eagerly, reset_optimizer, freeze, thaw, replace_frozen,
+    replace_parameter, slower, scheduled, more_momentum, more_decay,
 ]  # fmt: skip
 
 
@@ -336,3 +341,20 @@ def test_the_optimizer_may_be_given_other_parameters(change):
         assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)
         for p, q in zip(a.parameters(), b.parameters(), strict=True):
             assert_alike(p.data, q.data)
+
+
+@pytest.mark.parametrize("optimizer", [tg.optim.SGD, tg.optim.Adam])
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+def test_a_parameter_without_entries_is_one(optimizer, backend):
+    class Wide(nn.Module):
+        def __init__(self):
+            self.none, self.layer = nn.Parameter(np.zeros((0, 3))), nn.Linear(len(X), 1, rng=0)
+
+        def __call__(self, x):
+            return self.layer(x) + np.sum(self.none)
+
+    a, b = Wide(), Wide()
+    slow = eager(a, LOGITS, optimizer(a.parameters(), lr=0.1))
+    fast = tg.compile(b, LOGITS, optimizer(b.parameters(), lr=0.1), backend=backend)
+    for _ in range(3):
+        assert fast(X, Y) == pytest.approx(slow(X, Y), rel=1e-12)

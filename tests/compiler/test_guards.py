@@ -72,6 +72,44 @@ def test_what_cannot_be_watched_is_refused_with_what_to_write(step, text):
     assert text in str(error.value)
 
 
+class Counting(nn.Module):
+    def __init__(self):
+        self.layer, self.calls = nn.Linear(3, 1, rng=0), 0
+
+    def __call__(self, x):
+        self.calls += 1
+        return self.layer(x) * self.calls
+
+
+def pieces(x):
+    return np.piecewise(x, [x < 0, x >= 0], [lambda t: -t, lambda t: 2 * t])
+
+
+@pytest.mark.parametrize(
+    ("run", "text"),
+    [
+        (lambda: compiled(model=Counting())(X, Y), "would freeze Counting.calls, which the code changes each time"),
+        (
+            lambda: tg.compile(pieces)(X),
+            "recorded twice, np.piecewise (3, 20) has other arguments the second time. It is given functions that are "
+            "made anew each time: write np.where, or define them outside.",
+        ),
+        (
+            lambda: tg.compile(lambda x: x * np.random.rand())(X),
+            "recorded twice, np.multiply (3, 20) has other arguments the second time. Does it draw random numbers?",
+        ),
+        (
+            lambda: compiled(lambda z, y: LOGITS(z, y) * (2.0 if isinstance(y, np.ndarray) else 1.0))(X, Y),
+            "or asks for isinstance(x, np.ndarray), which is false while it is recorded.",
+        ),
+    ],
+)
+def test_why_two_recordings_or_numbers_differ_is_said(run, text):
+    with pytest.raises((RecordingError, RuntimeError)) as error:
+        run()
+    assert text in str(error.value)
+
+
 def test_what_is_refused_runs_eagerly_with_a_fallback_and_says_so():
     step = compiled(lambda z, y: LOGITS(z, y) * (WORDS.qsize() + 1), fallback=True)
     twice = [step(X, Y), step(X, Y)]

@@ -1,8 +1,7 @@
 """Captured state: what a recorded step depends on besides its arrays, as one list of watched things.
 
-Each is watched in the same way: a name for errors, how to look it up, what it was, how to put that back, and how to
-tell whether it has changed. What is found where stands in `guards`; here is how all of it is compared at each step,
-named, put back where a recording has changed it, and taken as it is now.
+What is found where stands in `guards`, and how each is watched in `watching`; here is how all of it is compared at each
+step, named, put back where a recording has changed it, and taken as it is now.
 
 A small step takes no longer than a few dozen of Python's calls. So what is watched is compared at a glance first: all
 of it in one expression, which is written for it and calls as little as it can. Where that does not find all as it was,
@@ -15,163 +14,19 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from operator import attrgetter, eq, getitem, is_, methodcaller
 from types import CodeType, FunctionType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from tinygrad_dls.compiler.reading import MISSING, NUMBERS, nothing
+from tinygrad_dls.compiler.reading import MISSING, nothing
+from tinygrad_dls.compiler.watching import Container, Put, Same, Watched, equal
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.inplace import fingerprint
 from tinygrad_dls.engine.tensor import Tensor
 
-__all__ = [
-    "ENTRIES", "KINDS_OF_NUMBERS", "CapturedState", "alike", "contents_of", "equal", "kinds_in", "put_entries",
-    "put_in_cell", "put_in_order", "put_item", "values_in",
-]  # fmt: skip
+__all__ = ["ENTRIES", "CapturedState", "contents_of", "put_entries", "put_in_cell", "put_in_order", "put_item"]
 
 ENTRIES = 4096  # of the largest array or container that is compared at each step: far more than a program may hold
-
-KINDS_OF_NUMBERS = (int, float, complex, np.generic)  # which are equal to those of other kinds, as 1 is to True
-
-Same: TypeAlias = Callable[[Any, Any], bool]
-Put: TypeAlias = Callable[[Any], Any]
-
-
-def equal(x: Any, y: Any) -> bool:
-    """Whether two things are the same one, or the same number."""
-    return x is y or (type(x) is type(y) and isinstance(x, NUMBERS) and bool(x == y))
-
-
-def alike(x: Any, y: Any) -> bool:
-    """Whether two lists, as they were made to be compared, hold the same things, or the same numbers."""
-    if type(x) is type(y) and isinstance(x, (list, tuple)):
-        return len(x) == len(y) and all(map(alike, x, y))
-    return equal(x, y)
-
-
-def values_in(x: Any) -> Any:
-    """What stands in a list or a dict, in order."""
-    return x.values() if isinstance(x, dict) else x
-
-
-def kinds_in(x: Any) -> list[type]:
-    """Of which classes the things in a list or a dict are."""
-    return [*map(type, values_in(x))]
-
-
-class Watched:
-    """Something that a program depends on.
-
-    Attributes
-    ----------
-    name : str or None
-        What errors call it; None for what is compared and never spoken of.
-    get : callable
-        Looks it up, as something to compare.
-    value
-        What `get` gave when it was recorded.
-    put : callable
-        Makes it what it was, given `value`.
-    same : callable
-        Whether what `get` gives now is the same as `value`; it is not asked of the same object.
-    glance : str
-        An expression that is true if it has not changed, with a number in the place of ``#``.
-    parts : dict of str to object
-        What the expression reads besides.
-    """
-
-    __slots__ = ("get", "glance", "name", "parts", "put", "same", "value")
-
-    def __init__(
-        self,
-        name: str | None,
-        get: Callable[[], Any],
-        put: Put,
-        same: Same = equal,
-        glance: str = "((now := get#()) is value# or same#(now, value#))",
-        **parts: Any,
-    ) -> None:
-        self.name, self.get, self.put, self.same, self.value = name, get, put, same, get()
-        self.glance, self.parts = glance, parts
-
-    def read(self) -> dict[str, Any]:
-        """What the expression reads, by name."""
-        known = {"get": self.get, "value": self.value, "same": self.same, **self.parts}
-        return {part: x for part, x in known.items() if f"{part}#" in self.glance}
-
-    def holds(self) -> bool:
-        """Whether it has not changed."""
-        now = self.get()
-        return now is self.value or self.same(now, self.value)
-
-    def changes(self) -> list[str]:
-        """Its name, if it is to be told and has changed."""
-        if self.name is None or self.same(self.get(), self.value):
-            return []
-        return [self.name]
-
-    def restore(self) -> None:
-        """Put it back if it has changed; a number also if it is only equal, as -0.0 is to 0.0."""
-        if self.put is nothing:
-            return
-        now = self.get()
-        if now is not self.value and (self.same is equal or not self.same(now, self.value)):
-            self.put(self.value)
-
-    def accept(self) -> bool:
-        """Take it as it is now; False if it is gone."""
-        try:
-            self.value = self.get()
-        except LookupError:
-            return False
-        return True
-
-
-class _Container(Watched):
-    """A list, a dict or a set, compared by what is in it; of the attributes of a module, those that code reads.
-
-    Attributes
-    ----------
-    container
-        It itself, which is compared with the copy at each step.
-    counting : set of str or None
-        The keys that count; None for all of them.
-    """
-
-    __slots__ = ("container", "counting")
-
-    def __init__(self, name: str, container: Any) -> None:
-        super().__init__(name, container.copy, partial(_put_items, container), self._same)
-        self.container = container
-        self.counting: frozenset[str] | None = None
-
-    def _same(self, now: Any, before: Any) -> bool:
-        counting = self.counting
-        if counting is None:
-            return bool(now == before)
-        return all(
-            equal(now.get(key, MISSING), before.get(key, MISSING))
-            for key in dict.fromkeys([*now, *before])
-            if key in counting or key not in before
-        )
-
-    def holds(self) -> bool:
-        """Whether what counts has not changed; what does not is taken as it is, so that a glance is enough again."""
-        if not self._same(self.container, self.value):
-            return False
-        if self.counting is not None:
-            self.accept()
-        return True
-
-    def changes(self) -> list[str]:
-        now, before, name = self.container, self.value, str(self.name)
-        if isinstance(before, dict):
-            keys = dict.fromkeys([*before, *now])
-            return [f"{name}.{key}" for key in keys if not equal(now.get(key, MISSING), before.get(key, MISSING))]
-        return [] if len(now) == len(before) and all(map(equal, self.get(), before)) else [name]
-
-    def restore(self) -> None:
-        self.put(self.value)
 
 
 class CapturedState:
@@ -195,7 +50,7 @@ class CapturedState:
         return watched.value
 
     def _watch_container(self, name: str, container: Any) -> None:
-        self._watched.append(_Container(name, container))
+        self._watched.append(Container(name, container))
 
     def _watch_quickly(self, get: Callable[[], Any], same: Same, glance: str, **parts: Any) -> None:
         """Watch something by an expression that takes less time than a call of `get`; it is never spoken of."""
@@ -206,13 +61,18 @@ class CapturedState:
         glance = "((now := container#[key#]) is value# or same#(now, value#))"
         self._watch_quickly(partial(getitem, container, key), same, glance, container=container, key=key)
 
+    def _watch_class(self, name: str, owner: Any) -> None:
+        """Watch of which class a module is, which may be assigned to."""
+        put = partial(object.__setattr__, owner, "__class__")
+        glance = "type(owner#) is value#"
+        self._watched.append(Watched(f"the class of {name}", partial(type, owner), put, is_, glance, owner=owner))
+
     def _watch_absent(self, place: Any, names: Iterable[str]) -> None:
         """Watch that a dict has none of these keys yet: attributes that code asks for, and an object has not."""
         keys = place.keys()
         if absent := frozenset(names) - keys:
             glance = "keys#.isdisjoint(names#)"
             self._watch_quickly(partial(keys.isdisjoint, absent), equal, glance, keys=keys, names=absent)
-
 
     def _watch_array(self, name: str, array: Any) -> None:
         self._watch(name, partial(_form_and_entries, array), partial(_put_entries, array), eq)
@@ -254,12 +114,12 @@ class CapturedState:
     def _counts_only(self, container: Any, keys: Iterable[str]) -> None:
         """Of a dict that is watched, these keys count, and new ones."""
         for watched in self._watched:
-            if isinstance(watched, _Container) and watched.container is container:
+            if isinstance(watched, Container) and watched.container is container:
                 watched.counting = frozenset(keys)
 
     @property
-    def _containers(self) -> list[_Container]:
-        return [watched for watched in self._watched if isinstance(watched, _Container)]
+    def _containers(self) -> list[Container]:
+        return [watched for watched in self._watched if isinstance(watched, Container)]
 
     # -- comparing ----------------------------------------------------------------------------------------------------
 
@@ -271,7 +131,7 @@ class CapturedState:
 
     def hasten(self) -> None:
         """Make the comparison at a glance, which is worth it for what is compared at each step."""
-        others = [watched for watched in self._watched if not isinstance(watched, _Container)]
+        others = [watched for watched in self._watched if not isinstance(watched, Container)]
         self._copies = [watched.value for watched in self._containers]
         self.unchanged = _at_a_glance(others, [watched.container for watched in self._containers], self._copies)
 
@@ -389,21 +249,6 @@ def _same_entries(now: tuple[Any, bytes], before: tuple[Any, bytes]) -> bool:
 def _put_value(t: Tensor, before: tuple[Any, bytes]) -> None:
     t._value, entries = before
     _refill(t._value, entries)
-
-
-def _put_items(container: Any, before: Any) -> None:
-    """Put back what was in a container, into it itself."""
-    if isinstance(container, dict):
-        for key in [key for key in container if key not in before]:
-            del container[key]
-        for key, x in before.items():
-            if container.get(key, MISSING) is not x:
-                container[key] = x
-    elif isinstance(container, list):
-        container[:] = before
-    else:
-        container.intersection_update(before)
-        container.update(before)
 
 
 def put_entries(array: Any, items: list[Any]) -> None:

@@ -244,5 +244,6 @@ def unexplained(option: str) -> str:
     """The likely cause where the same is recorded again."""
     return (
         "the same is recorded now as before, so this is most likely a mistake of tg.compile, or code that gives other "
-        f"numbers each time that it runs. This call has changed nothing. {option}"
+        "numbers each time that it runs, or asks for isinstance(x, np.ndarray), which is false while it is recorded. "
+        f"This call has changed nothing. {option}"
     )

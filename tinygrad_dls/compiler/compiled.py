@@ -16,6 +16,7 @@ import numpy as np
 from tinygrad_dls.compiler.checking import Results, Turns, beyond_rounding, stale, unexplained, wrong
 from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.native.building import NoCompiler
+from tinygrad_dls.compiler.recording import DifferingError
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.compiler.text import source
 from tinygrad_dls.engine.errors import RecordingError
@@ -199,6 +200,9 @@ class Compiled(Viewed):
             state = captured()
             try:
                 recorded = record()
+            except DifferingError:
+                state.refuse_changes()  # which is why, if there are any
+                raise
             except BaseException:
                 state.restore()
                 raise

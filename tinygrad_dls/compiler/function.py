@@ -15,7 +15,13 @@ from tinygrad_dls.compiler.compiled import Compiled, Ready
 from tinygrad_dls.compiler.guards import Dependencies
 from tinygrad_dls.compiler.native.program import planned
 from tinygrad_dls.compiler.plan import plan_function
-from tinygrad_dls.compiler.recording import checks_of_arguments, checks_of_recordings, lines_of
+from tinygrad_dls.compiler.recording import (
+    checks_of_arguments,
+    checks_of_recordings,
+    differs,
+    first_difference,
+    lines_of,
+)
 from tinygrad_dls.compiler.running import Runner
 from tinygrad_dls.engine.arrays import Array, as_array
 from tinygrad_dls.engine.devices import called_kind, on_device
@@ -176,11 +182,8 @@ class CompiledFunction(Compiled):
             runs.append((form, canonicalize(outputs), given))
             checks = checks_of_arguments(asked, given)
         (form, outputs, given), (_, again, _) = runs
-        if lines_of(outputs, None) != lines_of(again, None):
-            raise RecordingError(
-                "the function would be frozen: recorded twice, its calls differ. Does it draw random numbers? "
-                "Pass them as an argument."
-            )
+        if (differing := first_difference(lines_of(outputs, None), lines_of(again, None))) is not None:
+            raise differs("function", *differing)
         free = Names(USED)
         return _Ready(form, outputs, {call: free.free(name) for call, name in zip(given, names, strict=True)}, checks)
 

@@ -31,17 +31,12 @@ import numpy as np
 
 from tinygrad_dls.compiler.captured import (
     ENTRIES,
-    KINDS_OF_NUMBERS,
     CapturedState,
-    alike,
     contents_of,
-    equal,
-    kinds_in,
     put_entries,
     put_in_cell,
     put_in_order,
     put_item,
-    values_in,
 )
 from tinygrad_dls.compiler.reading import (
     MISSING,
@@ -65,6 +60,7 @@ from tinygrad_dls.compiler.reading import (
     view,
     words_in,
 )
+from tinygrad_dls.compiler.watching import KINDS_OF_NUMBERS, alike, equal, kinds_in, values_in
 from tinygrad_dls.engine.errors import RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.nn.evaluation import evaluation
@@ -194,6 +190,7 @@ class Dependencies(CapturedState):
                 self._objects.append((x, set(), name))
         elif isinstance(x, Module):
             self._container(vars(x), type(x).__name__, named=False, into=False)
+            self._watch_class(type(x).__name__, x)
             self._modules.append(x)
             self._objects.append((x, set(), name))
             self._special(type(x).__mro__, name)

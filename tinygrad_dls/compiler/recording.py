@@ -30,6 +30,11 @@ __all__ = [
     "Guard", "checks_of_arguments", "checks_of_recordings", "difference_of", "lines_of", "record", "refuse_counts",
 ]  # fmt: skip
 
+
+class DifferingError(RecordingError):
+    """What is recorded twice is another program the second time."""
+
+
 FEW = 64  # examples that the cost is computed of, to see which parameters it depends on
 
 
@@ -57,11 +62,7 @@ def record(
             first, second = (source.recorded(None, optimizer) for _ in range(2))
             differing = _differing(first, second)
     if differing is not None:
-        one, other = differing
-        raise RecordingError(
-            f"the step would be frozen: recorded twice, a call is first {_said(one)}, then {_said(other)}. Does it "
-            "draw random numbers? Pass what changes as an argument."
-        )
+        raise differs("step", *differing)
     checks = _checks(first, asked)
     for step in (first, second):
         step.given, step.nodes, step.recorded = [], [], {}  # which hold arrays, and serve pictures only
@@ -194,7 +195,11 @@ def _of_labels(call: Call, check: Check, Y: Call, trace: Trace) -> Check:
 
 def _differing(first: Program, second: Program) -> tuple[Any, Any] | None:
     """The first calls in which two recordings differ."""
-    a, b = (lines_of([call for _, call in p.outputs()], p.trace.m) for p in (first, second))
+    return first_difference(*(lines_of([call for _, call in p.outputs()], p.trace.m) for p in (first, second)))
+
+
+def first_difference(a: list[Any], b: list[Any]) -> tuple[Any, Any] | None:
+    """The first lines of two programs that differ; an empty one stands for what one of them does not have."""
     return next(((x, y) for x, y in zip([*a, ""], [*b, ""], strict=False) if x != y), None)
 
 
@@ -204,8 +209,31 @@ def difference_of(program: Program, again: Program) -> str | None:
     return None if found is None else f"Recorded then: {_said(found[0])}; now: {_said(found[1])}."
 
 
+def differs(noun: str, one: Any, other: Any) -> DifferingError:
+    """The error for what is recorded twice, and is another program the second time; given the lines that differ."""
+    apart = f"a call is first {_said(one)}, then {_said(other)}."
+    if one and other and one[:2] == other[:2]:
+        apart = f"{_said(one)} has other arguments the second time."
+    cause = "Does it draw random numbers? Pass what changes as an argument."
+    if any(x is FunctionType for line in (one, other) for x in _things(line)):
+        cause = "It is given functions that are made anew each time: write np.where, or define them outside."
+    return DifferingError(f"the {noun} would be frozen: recorded twice, {apart} {cause}")
+
+
+def _things(x: Any) -> Iterator[Any]:
+    """All that stands in a line."""
+    if isinstance(x, (tuple, list)):
+        for y in x:
+            yield from _things(y)
+    else:
+        yield x
+
+
 def _said(line: Any) -> str:
-    return f"np.{line[0]} {line[1]}" if line else "missing"
+    if not line:
+        return "missing"
+    name, shape = line[:2]
+    return f"np.{name} {shape}" if hasattr(np, name) else f"{name} {shape}"
 
 
 def lines_of(outputs: Iterable[Call], m: int | None) -> list[Any]:

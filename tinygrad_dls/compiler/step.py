@@ -320,7 +320,7 @@ class CompiledStep(Compiled):
             store.names, store.parameters, store.pair.buffers[1 - store.front][0].patterns, strict=True
         ):
             results[f"{UPDATE}{name}"] = new - p._value
-            sizes[f"{UPDATE}{name}"] = float(np.maximum.reduce(np.abs(p._value), axis=None))
+            sizes[f"{UPDATE}{name}"] = float(np.maximum.reduce(np.abs(p._value), axis=None, initial=0))
         parameters = dict(zip(store.names, store.parameters, strict=True))
         return results, lambda: eager_results(lambda: self._loss(self._model(X), Y), parameters, optimizer, rate), sizes
 
