@@ -523,6 +523,17 @@ def test_a_setting_that_cannot_be_is_refused_when_it_is_fitted(settings, kind, t
         TinyClassifier(**settings).fit(*iris)
 
 
+def test_too_few_examples_to_hold_back_are_refused_in_the_words_of_the_settings(iris):
+    X, y = iris
+    text = (
+        r"early_stopping holds back validation_fraction=0\.01 of the 150 examples, some of each class, which cannot be"
+    )
+    with pytest.raises(ValueError, match=text):
+        TinyClassifier(early_stopping=True, validation_fraction=0.01).fit(X, y)
+    with pytest.raises(ValueError, match=r"least populated class.* Take another fraction, more examples, or no early"):
+        TinyClassifier(early_stopping=True).fit(X[:60], np.arange(60) == 0)
+
+
 def test_a_sigmoid_at_the_end_of_a_module_is_refused(cancer):
     with pytest.raises(ValueError, match="module ends in a sigmoid, and is to give its linear part Z: leave the last"):
         TinyClassifier(module=ends_in(tg.nn.Sigmoid())).fit(*cancer)

@@ -194,9 +194,17 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         """The examples to train on, and those that are held back."""
         m = data[0].shape[1]
         classes = data[1][0] if hasattr(self, "classes_") else None
-        train, held_back = train_test_split(
-            np.arange(m), test_size=float(self.validation_fraction), random_state=self._rng, stratify=classes
-        )
+        fraction = float(self.validation_fraction)
+        try:
+            train, held_back = train_test_split(
+                np.arange(m), test_size=fraction, random_state=self._rng, stratify=classes
+            )
+        except ValueError as error:
+            each = ", some of each class" if classes is not None else ""
+            raise ValueError(
+                f"{type(self).__name__}: early_stopping holds back validation_fraction={fraction:g} of the {m} "
+                f"examples{each}, which cannot be: {error} Take another fraction, more examples, or no early stopping."
+            ) from error
         return [x[:, train] for x in data], [x[:, held_back] for x in data]
 
     def _run(self, data: list[Array], held_back: list[Array] | None, epochs: int) -> None:

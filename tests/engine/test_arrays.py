@@ -6,6 +6,7 @@ import sys
 import dask.array as da
 import numpy as np
 import pytest
+import scipy.sparse
 
 import tinygrad_dls as tg
 from tinygrad_dls import symbolic
@@ -61,6 +62,10 @@ def test_arrays_of_no_numbers_are_refused_whatever_kind_they_are(make, data, tex
         (np.array("a"), TEXTS.format("<U1")),
         (np.datetime64("2020"), NOT_NUMERIC.format("datetime64[Y]", "")),
         (None, "x has dtype object, and is not numeric. It holds NoneType."),
+        (
+            scipy.sparse.csr_matrix([[1.0]]),
+            "x has dtype object, and is not numeric. It holds csr_matrix. Write .toarray().",
+        ),
         ({"W": 1.0}, "x has dtype object, and is not numeric. It holds dict. Pass its arrays one by one, each as an "
          "argument of its own."),
         (abs, "x has dtype object, and is not numeric. It is <built-in function abs>: call it first, and pass what it "

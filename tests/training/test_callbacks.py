@@ -465,6 +465,14 @@ def test_a_checkpoint_that_cannot_be_written_is_refused_before_anything_is_train
     assert not epochs
 
 
+def test_two_checkpoints_do_not_write_to_the_same_file(flower, tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
+    best = tg.Checkpoint(tmp_path / "link" / "a.safetensors", best="cost")
+    with pytest.raises(ValueError, match=r"two Checkpoints write to .*a\.safetensors', and each would replace what"):
+        fit(network(), *flower, callbacks=[tg.Checkpoint(tmp_path / "a.safetensors"), best])
+    assert not (tmp_path / "a.safetensors").exists()
+
+
 def test_an_answer_that_is_neither_true_nor_false_is_refused(flower):
     def measured(now):
         return np.array([1.0, 2.0])

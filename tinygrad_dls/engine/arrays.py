@@ -50,7 +50,9 @@ def as_array(data: Any, name: str | None = None) -> Array:
     advice = "" if kind == "O" and not data.ndim else " Convert it with .astype(float)."  # None, a generator
     if kind == "O" and not data.ndim and isinstance(data.item(), dict):
         advice = " Pass its arrays one by one, each as an argument of its own."
-    if kind in "US":
+    elif kind == "O" and not data.ndim and hasattr(data.item(), "toarray"):  # a sparse matrix of SciPy's
+        advice = " Write .toarray()."
+    elif kind in "US":
         advice = " Of numbers, write .astype(float); of classes, number them: np.unique(Y, return_inverse=True)[1]."
     if callable(passed):
         holds, advice = f" It is {shown(passed)}: call it first, and pass what it gives.", ""

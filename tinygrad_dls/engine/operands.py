@@ -112,7 +112,8 @@ def seed_of(z: Tensor, seed: Any) -> Array:
     if not z._depth:
         raise RuntimeError(
             f"backward: no path leads from {called(z.name)} to a Tensor with requires_grad=True. "
-            "Was it computed under no_grad(), from .data or from .detach(), or is no parameter involved?"
+            "Was it computed under no_grad(), from .data or from .detach(), are all parameters frozen, or is no "
+            "parameter involved?"
             + (" (It is a Tensor in a Tensor, to which the Tensors inside are constants.)" if z._level > 1 else "")
         )
     data = z._value

@@ -76,6 +76,12 @@ def check_callbacks(callbacks: Any) -> None:
                 f"fit: the callback {name} does not take one argument: {error}. Write `def callback(now)`, with "
                 "now.epoch, now.cost, now.figures, now.history, now.model and now.optimizer."
             ) from None
+    paths = [os.path.realpath(callback._path) for callback in callbacks if isinstance(callback, Checkpoint)]
+    if twice := next((path for path in paths if paths.count(path) > 1), None):
+        raise ValueError(
+            f"fit: callbacks: two Checkpoints write to {twice!r}, and each would replace what the other has written. "
+            "Give each a file of its own."
+        )
 
 
 # -- the best epoch ---------------------------------------------------------------------------------------------------
