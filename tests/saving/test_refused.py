@@ -13,6 +13,8 @@ import pytest
 import tinygrad_dls as tg
 from tests.bad_input.corruptions import arrays_instead
 from tinygrad_dls import nn, optim
+from tinygrad_dls.saving import container
+from tinygrad_dls.saving.attributes import other_attributes
 
 X, Y = tg.datasets.planar_flower(30)
 LOGITS = tg.binary_cross_entropy_with_logits
@@ -247,6 +249,68 @@ def test_generators_of_modules_of_yours_go_on(tmp_path):
     other.noise = {}
     with pytest.raises(ValueError, match=r"noise\.rng\.0 is no random generator here"):
         tg.load(tmp_path / "model", other)
+
+
+# -- what modules of yours keep as attributes -------------------------------------------------------------------------
+
+
+class Keeping(nn.Module):
+    """Has a setting, an array that training moves, what only training tells it, and what no file can hold."""
+
+    limit = None
+
+    def __init__(self, factor=2.0):
+        self.inner, self.factor = nn.Linear(2, 1, rng=0), factor
+        self.mean, self.words = np.zeros((2, 1)), {"seen": np.zeros(0)}
+        self.anything, self.function, self.last = {1, 2}, np.tanh, None
+
+    def __call__(self, X):
+        return self.inner(X - self.mean) * self.factor
+
+
+def test_arrays_and_what_a_new_model_has_not_been_told_come_with_the_file(tmp_path):
+    model = nn.Sequential(Keeping(), nn.Tanh())
+    kept = model.layers[0]
+    kept.mean += 3
+    kept.limit, kept.last, kept.classes, kept.anything = 5, np.arange(2), ["no", "yes"], {3}
+    model.layers[1].note = "mine"
+    tg.save(tmp_path / "model", model)
+    with pytest.raises(ValueError, match="a Keeping, a class of yours"):
+        tg.load(tmp_path / "model")
+    other = tg.load(tmp_path / "model", nn.Sequential(Keeping(), nn.Tanh())).model
+    found = other.layers[0]
+    np.testing.assert_array_equal(found.mean, kept.mean)
+    np.testing.assert_array_equal(found.last, kept.last)
+    assert (found.limit, found.classes, other.layers[1].note) == (5, ["no", "yes"], "mine")
+    assert found.anything == {1, 2}  # which no file holds
+    np.testing.assert_array_equal(other(X).data, model(X).data)
+
+
+def test_another_setting_of_a_module_of_yours_is_a_difference_and_nothing_is_changed(tmp_path):
+    model = Keeping()
+    model.factor, model.words = 5.0, {"seen": np.ones(3)}
+    tg.save(tmp_path / "model", model)
+    other = Keeping()
+    before = pickle.dumps(other)
+    with pytest.raises(
+        ValueError, match=r"factor is 5\.0; here it is 2\.0 \(if training .*: model\.factor = 5\.0\); words is"
+    ):
+        tg.load(tmp_path / "model", other)
+    assert pickle.dumps(other) == before
+    other.factor, other.words = 5, model.words
+    assert tg.load(tmp_path / "model", other).model.factor == 5
+
+
+def test_a_file_sets_no_method_and_nothing_that_is_saved_otherwise(tmp_path):
+    tg.save(tmp_path / "model", Keeping())
+    reader = container.read(tmp_path / "model")
+    for name in ("__call__", "predict", "parameters", "training", "no name"):
+        reader.text["model"]["attributes"] = {"": {name: 3}}
+        kept = Keeping()
+        kept.predict = nn.Linear.__call__
+        problems = other_attributes(reader.text["model"]["attributes"], kept, reader)
+        assert len(problems) == 1, name
+    assert other_attributes({"elsewhere": {"k": 1}}, Keeping(), reader) == ["it has no elsewhere"]
 
 
 MADE = {

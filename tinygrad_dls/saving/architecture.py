@@ -21,7 +21,7 @@ from tinygrad_dls.nn.normalisation import BatchNorm
 from tinygrad_dls.nn.standardisation import Standardizer, Unstandardizer
 from tinygrad_dls.saving.container import Parts, Reader
 
-__all__ = ["arrays_of", "built", "described", "set_flags"]
+__all__ = ["arrays_of", "built", "described", "of_ours", "set_flags"]
 
 _MODELS = (Sequential, Classifier, LogisticRegression, TwoLayerNetwork)
 _ARGUMENTS: dict[type[Module], tuple[str, ...]] = {
@@ -47,6 +47,12 @@ def described(model: Module, parts: Parts) -> tuple[dict[str, Any] | None, str]:
     if states[0] != states[1]:
         return None, "its layers share parameters, or have other ones than they were made with"
     return text, ""
+
+
+def of_ours(module: Module) -> set[str]:
+    """The names of a module's attributes that are our own, and saved otherwise."""
+    ours = {name for kind, names in _ARGUMENTS.items() if isinstance(module, kind) for name in names}
+    return ours | _SET_LATER | {"layers", "_steps"} | set(module._buffer_names)
 
 
 def arrays_of(model: Module) -> dict[str, Array]:

@@ -17,6 +17,7 @@ from tinygrad_dls.nn.module import Module
 from tinygrad_dls.optimizer import Optimizer
 from tinygrad_dls.saving import states
 from tinygrad_dls.saving.architecture import arrays_of, built, described
+from tinygrad_dls.saving.attributes import attributes, other_attributes, set_attributes
 from tinygrad_dls.saving.container import Parts, Reader, corrupt, read, write
 
 __all__ = ["Saved", "load", "save"]
@@ -26,6 +27,7 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
     """Write all that training depends on into one file, in the safetensors format; `load` goes on from there.
 
     These are the parameters, running statistics and standardised inputs' statistics; which parameters are frozen; the
+    numbers, texts and arrays, and lists, tuples and dicts of them, that modules of yours keep as attributes; the
     optimizer with its hyperparameters, schedule, steps and moments; the random generators of `Dropout`, and of any
     module that keeps one as an attribute; and what you add. Save between epochs: of one that is under way, the order of
     its examples is not kept.
@@ -82,6 +84,7 @@ def save(path: str | os.PathLike[str], model: Module, optimizer: Optimizer | Non
             "needs": needs,
             "frozen": states.frozen(model),
             "settings": states.settings(model),
+            "attributes": attributes(model, parts),
             "generators": {place: parts.generator(rng, place) for place, rng in states.generators(model).items()},
         },
         "optimizer": None if optimizer is None else states.of_optimizer(optimizer, model, parts),
@@ -178,6 +181,8 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
         if (made := model) is None and saved.architecture is not None:
             made = built(saved.architecture, reader, sum(x.size for x in saved.arrays.values()))
         problems = [] if made is None else saved.differences(made, reader, optimizer)
+        if model is None and made is not None and saved.attributes:
+            problems.append("its layers have attributes that ours have not")
     except Exception as error:  # of what a damaged or hostile text brings about
         raise corrupt(path, error) from error
     if made is None:
@@ -194,6 +199,7 @@ def load(path: str | os.PathLike[str], model: Module | None = None, optimizer: O
         raise ValueError(f"load: {str(path)!r} does not fit: {'; '.join(problems)}. {advice}.")
     made.load_state_dict(saved.arrays)
     states.set_settings(made, saved.settings)
+    set_attributes(made, saved.attributes, reader)
     own = states.generators(made)
     for place, number in saved.generators.items():
         states.set_generator(own[place], reader, number)
@@ -220,6 +226,7 @@ class _Contents:
         self.needs = part(model, "needs", str)
         self.frozen: list[Any] = part(model, "frozen", list)
         self.settings: dict[str, Any] = part(model, "settings", dict)
+        self.attributes: dict[str, dict[str, Any]] = part(model, "attributes", dict)
         self.generators: dict[str, Any] = part(model, "generators", dict)
         self.optimizer: dict[str, Any] | None = part(text, "optimizer", (dict, type(None)))
         self.extra: dict[str, Any] = part(text, "extra", dict)
@@ -240,6 +247,7 @@ class _Contents:
         if here is not None and self.architecture is not None:
             problems += states.unlike(self.architecture, here)
         problems += states.other_settings(self.settings, model)
+        problems += other_attributes(self.attributes, model, reader)
         problems += states.other_generators(self.generators, model, reader)
         if optimizer is not None:
             problems += states.other_optimizer(self.optimizer, self.frozen, optimizer, model, reader)

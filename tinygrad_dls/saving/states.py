@@ -21,8 +21,9 @@ from tinygrad_dls.saving.container import Parts, Reader, said
 from tinygrad_dls.saving.generators import kind_of, set_state
 
 __all__ = [
-    "freeze", "frozen", "generators", "made_optimizer", "of_optimizer", "other_generators", "other_optimizer",
-    "other_settings", "set_generator", "set_optimizer", "set_settings", "settings", "state_of_optimizer", "unlike",
+    "equal", "freeze", "frozen", "generators", "made_optimizer", "of_optimizer", "other_generators", "other_optimizer",
+    "other_settings", "placed", "set_generator", "set_optimizer", "set_settings", "settings", "state_of_optimizer",
+    "unlike",
 ]  # fmt: skip
 
 _OPTIMIZERS = {kind.__name__: kind for kind in (optim.SGD, optim.Adam, optim.RMSprop)}
@@ -32,7 +33,7 @@ _NO_HYPERPARAMETERS = {"parameters", "steps", "_state", *OF_THREADS}
 # -- the model --------------------------------------------------------------------------------------------------------
 
 
-def _modules(model: Module) -> Iterator[tuple[str, Module]]:
+def placed(model: Module) -> Iterator[tuple[str, Module]]:
     """The modules and where they stand, ``layers.0``."""
     yield "", model
     yield from ((path, member) for path, _, member in model._places() if isinstance(member, Module))
@@ -53,7 +54,7 @@ def freeze(model: Module, names: list[Any]) -> None:
 def settings(model: Module) -> dict[str, dict[str, Any]]:
     """What training or data have told modules: what rows of logits are, and the names of features."""
     found: dict[str, dict[str, Any]] = {}
-    for path, module in _modules(model):
+    for path, module in placed(model):
         if isinstance(module, Classifier):
             found[path] = {"several_labels": module.several_labels, "sigmoids": module._sigmoids}
         elif isinstance(module, Standardizer):
@@ -63,7 +64,7 @@ def settings(model: Module) -> dict[str, dict[str, Any]]:
 
 def other_settings(saved: dict[str, Any], model: Module) -> list[str]:
     """In what these differ; what a new model has not been told yet is no difference."""
-    own, modules = settings(model), dict(_modules(model))
+    own, modules = settings(model), dict(placed(model))
     problems = [f"{path or 'the model'} is of another kind" for path in saved.keys() ^ own.keys()]
     for path in saved.keys() & own.keys():
         there, here, module, where = saved[path], own[path], modules[path], path or "the model"
@@ -83,7 +84,7 @@ def other_settings(saved: dict[str, Any], model: Module) -> list[str]:
 
 def set_settings(model: Module, saved: dict[str, Any]) -> None:
     """Tell the modules what those of the file were told."""
-    for path, module in _modules(model):
+    for path, module in placed(model):
         if isinstance(module, Classifier):
             set_flags(module, saved[path])
         elif isinstance(module, Standardizer) and saved[path]["features"]:
@@ -93,7 +94,7 @@ def set_settings(model: Module, saved: dict[str, Any]) -> None:
 def generators(model: Module) -> dict[str, Any]:
     """The random generators that modules keep as attributes, by their places."""
     found = {}
-    for path, module in _modules(model):
+    for path, module in placed(model):
         for attribute, value in vars(module).items():
             for keys, x in leaves(value):
                 if isinstance(x, (np.random.Generator, np.random.RandomState)) or x is np.random:
@@ -226,20 +227,21 @@ def _other_hyperparameters(saved: dict[str, Any], optimizer: Optimizer, reader: 
             problems.append(f"the optimizer has {name} {'in the file' if name in saved else 'here'} alone")
             continue
         there, here = reader.decode(saved[name]), here_is.decode(own[name])
-        if not _equal(there, here):
+        if not equal(there, here):
             problems.append(f"{name} of the optimizer is {_spelled(there)}; here it is {_spelled(here)}")
     return problems
 
 
-def _equal(x: Any, y: Any) -> bool:
+def equal(x: Any, y: Any) -> bool:
+    """Whether two values that a file may hold are the same."""
     if isinstance(x, np.ndarray) or isinstance(y, np.ndarray):
         return bool(np.array_equal(x, y)) and getattr(x, "dtype", None) == getattr(y, "dtype", None)
     if isinstance(x, (np.random.Generator, np.random.RandomState)):
         return isinstance(y, (np.random.Generator, np.random.RandomState)) and kind_of(x) == kind_of(y)
     if type(x) is type(y) and isinstance(x, (list, tuple)):
-        return len(x) == len(y) and all(map(_equal, x, y))
+        return len(x) == len(y) and all(map(equal, x, y))
     if isinstance(x, dict) and isinstance(y, dict):
-        return x.keys() == y.keys() and all(_equal(x[key], y[key]) for key in x)
+        return x.keys() == y.keys() and all(equal(x[key], y[key]) for key in x)
     return bool(x == y)
 
 
