@@ -195,3 +195,9 @@ def test_a_function_that_would_be_frozen_is_refused_or_runs_eagerly():
     f = tg.compile(lambda a: a if a[0] > 0 else -a, fallback=True)
     assert (f(np.array([-1.0])) == 1).all()
     assert "Runs eagerly" in f.explain()
+
+
+@pytest.mark.parametrize("function", [np.sinc, np.mean, np.linalg.norm, np.tanh, np.sort])
+def test_a_function_of_numpys_is_compiled_as_it_is(function):
+    x = np.array([[3.0, 1.0], [2.0, 5.0]])
+    np.testing.assert_allclose(tg.compile(function)(x), function(x), rtol=1e-15)

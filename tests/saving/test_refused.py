@@ -392,7 +392,9 @@ CALLS = {
         r"extra\.history is .*Save its lists, .*history\.costs",
     ),
     "itself": (lambda p: tg.save(p, MODEL, x=itself()), "is nested too deeply, or contains itself"),
-    "texts": (lambda p: tg.save(p, MODEL, x=np.array(["a"])), r"extra\.x is of <U1, which the file has no place for"),
+    "texts": (lambda p: tg.save(p, MODEL, x=np.array(["a"])), r"extra\.x is of <U1, .*\. Write \.tolist\(\)\."),
+    "complex numbers": (lambda p: tg.save(p, MODEL, x=np.array([1j])), r"Write \.real and \.imag\."),
+    "dates": (lambda p: tg.save(p, MODEL, x=np.array(["2020"], "M8[D]")), r"Write \.astype\(str\)\.tolist\(\)\."),
     "wide": (
         lambda p: tg.save(p, nn.Linear(1, 1, rng=0, dtype=np.longdouble)),
         r"model\.W is of (float128|longdouble), which the file has no place for\. Write \.astype\(float\)",

@@ -50,8 +50,8 @@ _BY_ATTRIBUTE = frozenset(
 )  # fmt: skip
 _FIELD = type(vars(namedtuple("_", "x"))["x"])  # an attribute of named tuples
 _CONSTANT = (
-    *NUMBERS, range, slice, type(Ellipsis), type(NotImplemented), np.dtype, np.ufunc, dt.date, dt.time, dt.timedelta,
-    dt.tzinfo, re.Pattern, re.Match, types.CodeType,
+    *NUMBERS, range, slice, type(Ellipsis), type(NotImplemented), np.dtype, np.ufunc, type(np.sum), dt.date, dt.time,
+    dt.timedelta, dt.tzinfo, re.Pattern, re.Match, types.CodeType,
     types.GenericAlias, types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType,
     types.GetSetDescriptorType, types.MemberDescriptorType, _FIELD, operator.itemgetter,
 )  # fmt: skip

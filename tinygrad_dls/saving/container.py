@@ -45,7 +45,12 @@ class Parts:
     def array(self, name: str, x: Array) -> str:
         """Add an array; what it is called in the file is another name, if that one is taken."""
         if x.dtype.name not in _DTYPES:
-            raise TypeError(f"save: {name} is of {x.dtype}, which the file has no place for. Write .astype(float).")
+            instead = {"U": ".tolist()", "O": ".tolist()", "S": ".astype(str).tolist()", "c": ".real and .imag"}
+            instead |= {"M": ".astype(str).tolist()", "m": ".astype(float)"}
+            raise TypeError(
+                f"save: {name} is of {x.dtype}, which the file has no place for. "
+                f"Write {instead.get(x.dtype.kind, '.astype(float)')}."
+            )
         x = np.array(to_host(as_array(x, name)), x.dtype.newbyteorder("="), copy=None, order="C")
         while name in self.arrays:
             name += "_"

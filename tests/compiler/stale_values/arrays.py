@@ -325,3 +325,9 @@ def _call_of_ours():
     tanh, layer = vars(tg.nn.Tanh)["__call__"], tg.nn.Tanh()
     later(lambda: setattr(tg.nn.Tanh, "__call__", tanh))
     return (lambda x: layer(x)), (lambda: setattr(tg.nn.Tanh, "__call__", lambda _, x: 3.0 * x))
+
+
+@kind("a function of NumPy's in a dict", live=True)
+def _numpy_function():
+    functions = {"pool": np.mean}
+    return (lambda x: x * functions["pool"](np.array([1.0, 3.0]))), (lambda: functions.update(pool=np.max))
