@@ -299,7 +299,7 @@ class Dependencies(CapturedState):
         for key, item in watched.within:
             if not (isinstance(x, Optimizer) and key in NO_HYPERPARAMETER):
                 read = named and (not by_name or not key or key in self._words)
-                self._waiting.append((item, f"{name}.{key}" if key else name, read))
+                self._waiting.append((item, f"{name}.{key}" if key and by_name else name, read))
 
     def _module(self, module: Module) -> None:
         """The attributes that count, where they may change by themselves."""

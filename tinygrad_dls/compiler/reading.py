@@ -223,6 +223,9 @@ def view(x: Any) -> View | None:
         if isinstance(x, defaultdict):
             return View(lambda: [*x.items(), x.default_factory], put, [*within, ("", x.default_factory)])
         return View(lambda: list(x.items()), put, within)
+    if x is os.environ:
+        entries: dict[Any, Any] = vars(x)["_data"]  # as bytes, which costs less at each step than texts
+        return View(lambda: [y for item in entries.items() for y in item], _environment, [])
     if isinstance(x, (list, deque)):
         return View(lambda: list(x), _refilled(x, x.extend), [("", item) for item in list(x)])
     if isinstance(x, set):
@@ -277,6 +280,14 @@ def _refilled(x: Any, fill: Callable[[Any], Any]) -> Callable[[Any], Any]:
         fill([item for item in before if isinstance(item, tuple)] if isinstance(x, dict) else before)
 
     return put
+
+
+def _environment(before: list[bytes]) -> None:
+    """Give the environment the variables that it had."""
+    known = dict(zip(map(os.fsdecode, before[::2]), map(os.fsdecode, before[1::2]), strict=True))
+    for name in os.environ.keys() - known.keys():
+        del os.environ[name]
+    os.environ.update(known)
 
 
 def nothing(before: Any) -> None:

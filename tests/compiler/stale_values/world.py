@@ -29,7 +29,7 @@ def a_file(content):
 _folder = tempfile.TemporaryDirectory()
 
 
-@kind("os.environ")
+@kind("os.environ", live=True)
 def _environ():
     os.environ["STALE_K"] = "2"
     later(lambda: os.environ.pop("STALE_K"))
