@@ -192,13 +192,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
 
     def _split(self, data: list[Array]) -> tuple[list[Array], list[Array]]:
         """The examples to train on, and those that are held back."""
-        m = data[0].shape[1]
+        m, fraction = data[0].shape[1], float(self.validation_fraction)
         classes = data[1][0] if hasattr(self, "classes_") else None
-        fraction = float(self.validation_fraction)
+        options = {"test_size": fraction, "random_state": self._rng, "stratify": classes}
         try:
-            train, held_back = train_test_split(
-                np.arange(m), test_size=fraction, random_state=self._rng, stratify=classes
-            )
+            train, held_back = train_test_split(np.arange(m), **options)
         except ValueError as error:
             each = ", some of each class" if classes is not None else ""
             raise ValueError(
@@ -209,8 +207,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
 
     def _run(self, data: list[Array], held_back: list[Array] | None, epochs: int) -> None:
         X, Y, *weights = data
-        m = X.shape[1]
-        size = min(int(self.batch_size), m)
+        size = min(int(self.batch_size), m := X.shape[1])
         callbacks = [] if held_back is None else [EarlyStopping(int(self.n_iter_no_change))]
         pays = epochs * math.ceil(m / size) > WORTH_COMPILING
         history = fit(
@@ -259,14 +256,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
                 raise ValueError(f"{who}: the optimizer's {name} comes from {ours}: say {ours}= instead.")
         if self.module is not None:
             if isinstance(self.module, type) or not callable(self.module):
-                raise TypeError(
-                    f"{who}: module is a Module, or a function of (n_x, n_y, rng) that makes one; "
-                    f"got {shown(self.module)}."
-                )
+                told = "module is a Module, or a function of (n_x, n_y, rng) that makes one"
+                raise TypeError(f"{who}: {told}; got {shown(self.module)}.")
             if self._sizes() != [100] or self.activation != "relu":
-                raise ValueError(
-                    f"{who}: a module has its own layers, so hidden and activation have no effect: leave them out."
-                )
+                told = "a module has its own layers, so hidden and activation have no effect: leave them out"
+                raise ValueError(f"{who}: {told}.")
 
     def _check_choice(self, name: str, known: dict[str, Any], other: str) -> None:
         choice = getattr(self, name)
