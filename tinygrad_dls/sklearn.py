@@ -137,7 +137,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
             return
         seen = Moments.of(data[0], *data[2:])
         seen = self._parts.joined(seen) if continues else seen
-        self.model_.layers[0].learn(seen)
+        self.model_.layers[0]._learn(seen)
         self._parts = seen if partial else None
 
     def _begin(self, X: Array, Y: Array) -> None:

@@ -120,10 +120,10 @@ class Standardizer(Module):
                 f"{who}: {called} holds NaN or infinities, and has no mean. Drop or fill these cells first: "
                 "read_csv and from_frame take missing=."
             )
-        layer.learn(Moments.of(x))
+        layer._learn(Moments.of(x))
         return layer
 
-    def learn(self, moments: Moments) -> None:
+    def _learn(self, moments: Moments) -> None:
         """Set mean and scale to those of examples; a feature that never varies has scale 1."""
         dtype = self.mean.dtype
         deviation = moments.deviation
