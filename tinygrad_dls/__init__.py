@@ -77,11 +77,6 @@ from tinygrad_dls.nn.losses import (
 )
 from tinygrad_dls.nn.normalisation import batch_norm
 from tinygrad_dls.nn.regularisation import dropout, l2
-from tinygrad_dls.training.batches import minibatches
-from tinygrad_dls.training.callbacks import Checkpoint, EarlyStopping
-from tinygrad_dls.training.history import History
-from tinygrad_dls.training.loop import fit
-from tinygrad_dls.training.metrics import accuracy, confusion_matrix
 from tinygrad_dls.transforms import grad, hessian, hvp, jacobian, value_and_grad
 
 if TYPE_CHECKING:
@@ -93,6 +88,11 @@ if TYPE_CHECKING:
     from tinygrad_dls.reports.report import report
     from tinygrad_dls.saving import load, save
     from tinygrad_dls.source import numpy_source
+    from tinygrad_dls.training.batches import minibatches
+    from tinygrad_dls.training.callbacks import Checkpoint, EarlyStopping
+    from tinygrad_dls.training.history import History
+    from tinygrad_dls.training.loop import fit
+    from tinygrad_dls.training.metrics import accuracy, confusion_matrix
     from tinygrad_dls.training.rates import LearningRates, learning_rates
 
 __version__ = "0.1.0"
@@ -113,17 +113,24 @@ __all__ = [
 ]  # fmt: skip
 
 
-_ON_FIRST_USE = {  # training does not need them
+_ON_FIRST_USE = {  # a loop of one's own does not need them
     "AnomalyError": "tinygrad_dls.check.anomaly",
+    "Checkpoint": "tinygrad_dls.training.callbacks",
+    "EarlyStopping": "tinygrad_dls.training.callbacks",
+    "History": "tinygrad_dls.training.history",
+    "accuracy": "tinygrad_dls.training.metrics",
     "check": "tinygrad_dls.check",
     "compile": "tinygrad_dls.compiler",
+    "confusion_matrix": "tinygrad_dls.training.metrics",
     "datasets": "tinygrad_dls.datasets",
     "detect_anomaly": "tinygrad_dls.check.anomaly",
     "derive": "tinygrad_dls.derivations.derive",
     "draw": "tinygrad_dls.drawing.draw",
+    "fit": "tinygrad_dls.training.loop",
     "LearningRates": "tinygrad_dls.training.rates",
     "learning_rates": "tinygrad_dls.training.rates",
     "load": "tinygrad_dls.saving",
+    "minibatches": "tinygrad_dls.training.batches",
     "numpy_source": "tinygrad_dls.source",
     "onnx": "tinygrad_dls.onnx",
     "report": "tinygrad_dls.reports.report",
