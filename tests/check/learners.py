@@ -156,6 +156,7 @@ def run(X, Y, p):
 
 AXIS = "axis=0 for axis=1"
 BRACKET = "a bracket is missing"
+COST = "the gradient of another cost"
 COUNT = "a mean over another count"
 DA = "dA where dZ belongs"
 ENTRY = "an entry-wise product for a matrix product"
@@ -191,6 +192,9 @@ ZEROS = "all zeros"
 A_FOR_Z = "A where Z belongs in the derivative"
 
 DERIVATIVE = "dA = -(np.divide(Y, AL) - np.divide(1 - Y, 1 - AL))"
+IN_A = "a slip in the activation"
+IN_Z = "a slip in Z"
+KEEP = "keepdims=True is missing"
 LOOP_OF_DZ = "    for i in range(m):\n        dZ"
 
 MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
@@ -237,6 +241,20 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "1/(1 + exp(Z))": (LOGISTIC, "1 / (1 + np.exp(-z))", "1 / (1 + np.exp(z))", {"a sign in the exponent"}),
     "the label squared off": (LOGISTIC, "dZ = A - Y", "dZ = A ** 2 - Y", {ERROR, LOSS}),
     "labels in a column": (LOGISTIC, "dZ = A - Y", "dZ = A - Y.T", {"labels of shape (m, 1)"}),
+    "the squared error": (LOGISTIC, "dZ = A - Y", "dZ = 2 * (A - Y) * A * (1 - A)", {COST, FACTOR}),
+    "twice the error": (LOGISTIC, "dZ = A - Y", "dZ = 2 * (A - Y)", {FACTOR}),
+    "the error's sign": (LOGISTIC, "dZ = A - Y", "dZ = np.sign(A - Y)", set()),
+    "A - 1": (LOGISTIC, "dZ = A - Y", "dZ = A - 1", {ERROR}),
+    "1 - A": (LOGISTIC, "dZ = A - Y", "dZ = 1 - A", {ERROR}),
+    "tanh's derivative on top": (LOGISTIC, "dZ = A - Y", "dZ = (A - Y) * (1 - A ** 2)", {ON_TOP}),
+    "db without a sum or 1/m": (LOGISTIC, "1 / m * np.sum(dZ)", "dZ", {"the sum over the examples is missing", AXIS}),
+    "b twice": (LOGISTIC, "np.dot(w.T, X) + b", "np.dot(w.T, X) + 2 * b", {IN_Z}),
+    "exp(-2 Z)": (LOGISTIC, "np.exp(-z)", "np.exp(-2 * z)", {IN_A}),
+    "exp(-|Z|)": (LOGISTIC, "np.exp(-z)", "np.exp(-np.abs(z))", {IN_A}),
+    "2^-Z": (LOGISTIC, "np.exp(-z)", "2.0 ** -z", {IN_A}),
+    "softmax of one": (LOGISTIC, "A = sigmoid(Z)", "A = np.exp(Z) / np.sum(np.exp(Z), axis=0)", {G}),
+    "softmax along the examples": (LOGISTIC, "A = sigmoid(Z)", "A = np.exp(Z) / np.sum(np.exp(Z))", {G}),
+    "b returned": (LOGISTIC, '"db": db', '"db": b', {PARAMETER, ZEROS}),
     # -- with loops ---------------------------------------------------------------------------------------------------
     "dw overwritten": (LOOP, "dw += X", "dw = X", {"one example for all"}),
     "db overwritten": (LOOP, "db += dZ", "db = dZ", {"one example for all"}),
@@ -307,10 +325,38 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
         {"a gradient where A belongs"},
     ),
     "1 - A Z": (PLANAR, "np.power(A1, 2)", "A1 * Z1", {SLIP}),
+    "dA1 times A1": (PLANAR, "(1 - np.power(A1, 2))", "A1", {SLIP}),
+    "dA1 times Z1": (PLANAR, "(1 - np.power(A1, 2))", "Z1", {SLIP}),
+    "1 - Z": (PLANAR, "np.power(A1, 2)", "Z1", {SLIP}),
+    "1 - 2^A": (PLANAR, "np.power(A1, 2)", "np.power(2, A1)", {SLIP}),
+    "leaky ReLU's derivative": (PLANAR, "(1 - np.power(A1, 2))", "np.where(Z1 > 0, 1, 0.01)", {OTHER}),
+    "ELU's derivative": (PLANAR, "(1 - np.power(A1, 2))", "np.where(Z1 > 0, 1, np.exp(Z1))", {OTHER}),
+    "db and dW swapped": (PLANAR, "return cache, {", "dW2, db2 = db2, dW2\n    return cache, {", {NAMES}),
+    "dW2 as db2": (PLANAR, '"db2": db2', '"db2": dW2', {NAMES}),
+    "updated the wrong way first": (PLANAR, "    dA1 =", "    W2 += 1.2 * dW2\n    dA1 =", {UPDATED}),
+    "1/(2m) in all": (PLANAR, "1 / m *", "1 / (2 * m) *", {FACTOR}),
+    "m - 1 in all": (PLANAR, "1 / m *", "1 / (m - 1) *", {FACTOR}),
+    "db1 of rank 1, without 1/m": (
+        PLANAR,
+        "db1 = 1 / m * np.sum(dZ1, axis=1, keepdims=True)",
+        "db1 = np.sum(dZ1, axis=1)",
+        {KEEP, MISSING},
+    ),
+    "dW1 transposed, without 1/m": (
+        PLANAR,
+        "1 / m * np.dot(dZ1, X.T)",
+        "np.dot(X, dZ1.T)",
+        {TRANSPOSE, MISSING},
+    ),
+    "tanh at the end": (PLANAR, "A2 = sigmoid(Z2)", "A2 = np.tanh(Z2)", {G}),
+    "the squared error behind tanh": (PLANAR, "A2 - Y", "2 * (A2 - Y) * A2 * (1 - A2)", {COST}),
+    "ELU for tanh": (PLANAR, "np.tanh(Z)", "np.where(Z > 0, Z, np.exp(Z) - 1)", {G}),
+    "2 sigmoid(Z) - 1": (PLANAR, "np.tanh(Z)", "2 * sigmoid(Z) - 1", {IN_A}),
     # -- one hidden layer of the sigmoid ------------------------------------------------------------------------------
     "A (1 + A)": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A1 * (1 + A1)", {SLIP}),
     "A 1 - A": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A1 * 1 - A1", {BRACKET}),
     "A^2 (1 - A)": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A1 ** 2 * (1 - A1)", {SLIP}),
+    "A - A^2 without brackets": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A1 - np.power(A1, 2)", {BRACKET}),
     "A twice": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "(A1 * (1 - A1)) ** 2", {TWICE}),
     "sigmoid of A": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "sigmoid(A1) * (1 - sigmoid(A1))", {A_FOR_Z}),
     "A2 (1 - A2)": (HIDDEN_SIGMOID, "A1 * (1 - A1)", "A2 * (1 - A2)", {LAYER}),
@@ -326,6 +372,9 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
         {TWICE},
     ),
     "the error squared in a regression": (REGRESSION, "2 * (A2 - Y)", "2 * (A2 - Y) ** 2", {ERROR}),
+    "relu at the end of a regression": (REGRESSION, "A2 = Z2", "A2 = np.maximum(0, Z2)", {G}),
+    "2 A - Y in a regression": (REGRESSION, "2 * (A2 - Y)", "2 * A2 - Y", {ERROR}),
+    "the absolute error": (REGRESSION, "2 * (A2 - Y)", "np.sign(A2 - Y)", {COST}),
     # -- many layers, of ReLU -----------------------------------------------------------------------------------------
     "W untransposed": (
         DEEP,
@@ -413,6 +462,21 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
         {IN_PLACE},
     ),
     "Z changed into A": (DEEP, "    return np.maximum(0, Z)", "    Z[Z < 0] = 0; return Z", {IN_PLACE, NO_G}),
+    "no gate at all": (DEEP, "dZ[Z <= 0] = 0", "pass", {DA}),
+    "both gates": (DEEP, "dZ[Z <= 0] = 0", "dZ = np.maximum(0, dA) * (Z > 0)", {GATE}),
+    "Z where dA > 0": (DEEP, "dZ[Z <= 0] = 0", "dZ = Z * (dA > 0)", {VALUE}),
+    "ELU's derivative for ReLU's": (DEEP, "dZ[Z <= 0] = 0", "dZ = dA * np.where(Z > 0, 1, np.exp(Z))", {OTHER}),
+    "dAL of Y alone": (DEEP, "np.divide(1 - Y, 1 - AL)", "np.divide(Y, 1 - AL)", {LOSS}),
+    "dAL = Y - AL": (DEEP, DERIVATIVE, "dA = Y - AL", {"dZ where dA belongs", ON_TOP, FLIPPED, SIGN}),
+    "dAL of the squared error": (DEEP, DERIVATIVE, "dA = 2 * (AL - Y)", {COST}),
+    "dAL multiplied": (DEEP, DERIVATIVE, "dA = -(Y * AL - (1 - Y) * (1 - AL))", {LOSS}),
+    "an endless dAL": (DEEP, "np.divide(Y, AL)", "np.divide(AL, Y + 1e-300)", set()),
+    "dA_prev times A_prev": (DEEP, "np.dot(W.T, dZ)", "np.dot(W.T, dZ) * A_prev", {EXTRA, VALUE}),
+    "minus b in every layer": (DEEP, "np.dot(W, A_prev) + b\n", "np.dot(W, A_prev) - b\n", {IN_Z}),
+    "leaky ReLU of 0.05": (DEEP, "np.maximum(0, Z)", "np.maximum(0.05 * Z, Z)", {G}),
+    "softplus": (DEEP, "np.maximum(0, Z)", "np.log1p(np.exp(Z))", {G}),
+    "|Z|": (DEEP, "np.maximum(0, Z)", "np.abs(Z)", {IN_A}),
+    "max(0, -Z)": (DEEP, "np.maximum(0, Z)", "np.maximum(0, -Z)", {IN_A}),
     # -- softmax ------------------------------------------------------------------------------------------------------
     "A (1 - A) on top": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = A3 * (1 - A3) * (A3 - Y)", {ON_TOP}),
     "softmax over everything": (SOFTMAX, "np.sum(e, axis=0, keepdims=True)", "np.sum(e)", {SOFT}),
@@ -447,6 +511,19 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "db3 over the classes": (SOFTMAX, "db3 = 1 / m * np.sum(dZ3, axis=1", "db3 = 1 / m * np.sum(dZ3, axis=0", {AXIS}),
     "a mean over the classes too": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = (A3 - Y) / len(Y)", {COUNT, FACTOR}),
     "dW3 of A3": (SOFTMAX, "np.dot(dZ3, A2.T)", "np.dot(A3, A2.T)", {FORWARD, "Y is missing"}),
+    "the derivative without dA": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = A3 * (1 - A3)", {NO_DA}),
+    "the other classes' labels": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = A3 - (1 - Y)", {LABELS}),
+    "the argmax's number": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = np.argmax(A3, axis=0) - Y", {ROUNDED}),
+    "the squared error through the softmax": (
+        SOFTMAX,
+        "dZ3 = A3 - Y",
+        "dZ3 = A3 * (2 * (A3 - Y) - np.sum(2 * (A3 - Y) * A3, axis=0))",
+        {COST},
+    ),
+    "relu before the softmax": (SOFTMAX, "softmax(Z3)", "softmax(np.maximum(0, Z3))", {G}),
+    "2^Z for exp(Z)": (SOFTMAX, "softmax(Z3)", "2**Z3 / np.sum(2**Z3, axis=0)", {IN_A}),
+    "the logarithm of A": (SOFTMAX, "A3 = softmax(Z3)", "A3 = np.log(softmax(Z3))", {IN_A, ERROR}),
+    "W3 updated first": (SOFTMAX, "    dA2 =", "    W3 -= 0.3 * dW3\n    dA2 =", {UPDATED}),
     "dW2 through dW3": (SOFTMAX, "np.dot(W3.T, dZ3)", "np.dot(dW3.T, dZ3)", {"dW for W"}),
 }
 

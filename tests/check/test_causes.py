@@ -400,3 +400,126 @@ def test_a_cause_that_cannot_be_used_is_refused(kinds, doc, text):
     with pytest.raises(ValueError, match=text):
         cause("mine", kinds)(mistake)
     assert "mine" not in causes
+
+
+# -- what explains several arrays at once, and what takes two mistakes ------------------------------------------------
+
+
+def three_layers(seed=4):
+    """A network of two hidden layers of ReLU, its data, and its gradients by hand, with mistakes where asked."""
+    rng = np.random.default_rng(seed)
+    linear = [tg.nn.Linear(n, n_out, rng=k) for k, (n, n_out) in enumerate([(3, 5), (5, 4), (4, 1)])]
+    model = tg.nn.Sequential(linear[0], tg.nn.ReLU(), linear[1], tg.nn.ReLU(), linear[2])
+    X, Y = rng.normal(size=(3, 20)), rng.integers(0, 2, size=(1, 20))
+
+    def backprop(rate=0.0, gate=True, loss=lambda A: A - Y, epsilon=None):
+        W, b = [layer.W.data for layer in linear], [layer.b.data for layer in linear]
+        A, Z = [X], []
+        for k in range(3):
+            Z.append(W[k] @ A[-1] + b[k])
+            A.append(np.maximum(Z[-1], 0) if k < 2 else sigmoid(Z[-1]))
+        dZ = loss(A[3])
+        s = {}
+        if epsilon is not None:
+            s["dA3"] = -Y / (A[3] + epsilon) + (1 - Y) / (1 - A[3] + epsilon)
+            dZ = s["dA3"] * A[3] * (1 - A[3])
+        for k in (2, 1, 0):
+            s |= {f"dZ{k + 1}": dZ, f"dW{k + 1}": dZ @ A[k].T / 20, f"db{k + 1}": row_sums(dZ) / 20}
+            dA = (W[k] - rate * s[f"dW{k + 1}"] if k == 2 else W[k]).T @ dZ
+            dZ = dA * (Z[k - 1] > 0) if gate else dA
+        return s
+
+    return model, X, Y, backprop
+
+
+def of_parameters(s):
+    return {name: x for name, x in s.items() if name[:2] in ("dW", "db")}
+
+
+@pytest.mark.parametrize("rate", [0.5, -0.5])
+def test_an_update_applied_too_early_is_said_once_and_the_layers_below_follow(rate):
+    model, X, Y, backprop = three_layers()
+    result = diagnose(model, X, Y, of_parameters(backprop(rate)))
+    [finding] = [f for f in result.findings if f.verdict == "wrong"]
+    assert (finding.name, finding.where) == ("dW2", "dA2")
+    assert finding.causes == ("an update applied before the gradient",)
+    assert [f.name for f in result.findings if f.verdict == "follows"] == ["db2", "dW1", "db1"]
+
+
+def test_a_gate_that_is_missing_is_said_of_each_layer_and_not_of_each_array():
+    model, X, Y, backprop = three_layers()
+    result = diagnose(model, X, Y, of_parameters(backprop(gate=False)))
+    found = {f.name: (f.causes, f.where) for f in result.findings if f.verdict == "wrong"}
+    assert found == {f"dW{n}": (("dA where dZ belongs",), f"dZ{n}") for n in (2, 1)}
+
+
+def test_a_flipped_error_is_said_once_of_the_last_dz_if_all_layers_follow():
+    model, X, Y, backprop = three_layers()
+    result = diagnose(model, X, Y, of_parameters(backprop(loss=lambda A: Y - A)))
+    [finding] = [f for f in result.findings if f.verdict == "wrong"]
+    assert (finding.name, finding.where, finding.causes) == ("dW3", "dZ3", ("Y - A for A - Y",))
+
+
+def test_labels_of_other_examples_are_counted():
+    model, X, Y, backprop = three_layers()
+    s = backprop(loss=lambda A: A - np.roll(Y, 1))
+    finding = diagnose(model, X, Y, s).first_wrong
+    others = int(np.sum(np.roll(Y, 1) != Y))
+    assert (finding.name, finding.causes) == ("dZ3", ("other labels",))
+    assert f"other labels (of {others} of the 20 examples)" in finding.text
+
+
+@pytest.mark.parametrize(("epsilon", "everything"), [(1e-8, True), (1e-8, False), (1e-6, True), (1e-6, False)])
+def test_a_small_number_in_the_divisions_of_the_last_da_is_right_and_said(epsilon, everything):
+    model, X, Y, backprop = three_layers()
+    s = backprop(epsilon=epsilon)
+    result = diagnose(model, X, Y, s if everything else of_parameters(s), cache={"A3": sigmoid(model(X).data)})
+    assert result.first_wrong is None
+    assert f"right, up to an epsilon of {epsilon:g} in its divisions" in str(result)
+    s["dW1"] = s["dW1"] * (1 + 1e-4)
+    assert diagnose(model, X, Y, s).first_wrong.name == "dW1"
+
+
+@pytest.mark.parametrize(
+    ("name", "mistake", "said"),
+    [
+        ("db1", lambda s, X: s["dZ1"].sum(axis=1) * 7, "keepdims=True is missing; and 1/m is missing"),
+        ("db1", lambda s, X: s["dZ1"].sum(axis=1) / 7, "keepdims=True is missing; and 1/m twice"),
+        ("dW1", lambda s, X: X @ s["dZ1"].T * 7, "a transpose is missing; and 1/m is missing"),
+        ("dW1", lambda s, X: -s["dA1"] @ X.T, "dA where dZ belongs; and sign"),
+    ],
+)
+def test_two_mistakes_in_one_array_are_named_together(name, mistake, said):
+    model, X, Y, s = problem()
+    finding = diagnose(model, X, Y, backward(s) | {name: mistake(s, X)}).first_wrong
+    assert finding.name == name
+    assert finding.text.startswith(f"WRONG: {said}")
+    assert finding.causes == tuple(said.split("; and "))
+
+
+def test_a_factor_of_one_number_is_told_by_the_array_beside_it():
+    model, X, Y, s = problem()
+    both = diagnose(model, X, Y, backward(s) | {"dW2": 3 * s["dW2"], "db2": 3 * s["db2"]})
+    assert {f.name: f.causes for f in both.findings if f.verdict == "wrong"} == {
+        "dW2": ("a constant factor",), "db2": ("a constant factor",),
+    }  # fmt: skip
+    assert diagnose(model, X, Y, backward(s) | {"db2": 3 * s["db2"]}).first_wrong.causes == ()
+
+
+def test_of_causes_that_are_nearly_alike_the_one_that_fits_to_the_last_digit_is_named():
+    model, X, Y, _ = problem()
+    W1, b1, W2, b2 = model.parameters()
+    W2.data, b2.data = 5e-4 * W2.data, 0 * b2.data  # so that tanh(Z2) is Z2 to some nine digits
+    Z2 = W2.data @ np.tanh(W1.data @ X + b1.data)
+    for A, title in ((np.tanh(Z2), "another activation"), (Z2, "the activation is missing")):
+        assert diagnose(model, X, Y, {"dZ2": A - Y}).first_wrong.causes == (title,)
+
+
+@pytest.mark.parametrize("factor", [2.0, 0.3])
+def test_where_every_output_is_the_same_a_mere_factor_has_no_cause(factor):
+    _, X, Y, _ = problem()
+    logistic = tg.nn.LogisticRegression(4)
+    dZ = factor * (0.5 - Y)
+    finding = diagnose(logistic, X, Y, {"dZ": dZ, "dW": dZ @ X.T / 7}).first_wrong
+    # 2 (A - Y) is what (A - Y) / (1 - A) comes to, and others; nothing that is known comes to 0.3 (A - Y)
+    assert finding.causes == (() if factor == 2 else ("a constant factor",))

@@ -278,3 +278,8 @@ def test_the_derivative_of_an_activation_is_its_rules_in_a_where_the_rule_is_wri
     np.testing.assert_array_equal(derivative("tanh", Z, A), 1 - A * A)
     np.testing.assert_array_equal(derivative("sigmoid", Z, A), A * (1 - A))
     np.testing.assert_array_equal(derivative("ReLU", Z, A), (Z > 0).astype(float))
+
+
+def test_a_single_example_is_one_example():
+    model, X, Y, s = problem(m=1)
+    assert str(diagnose(model, X, Y, backward(s))).startswith("TwoLayerNetwork, 1 example\n")

@@ -186,6 +186,9 @@ PLANTED = {
     "sign": ("SGD", lambda k: k.w + ALPHA * k.g),
     "sign ": ("course", lambda k: k.w + ALPHA * k.V),
     "sign  ": ("Adam", lambda k: k.w + ALPHA * k.V / (1 - BETA1**k.t) / (np.sqrt(k.S / (1 - BETA2**k.t)) + EPSILON)),
+    "the parameter is missing": ("SGD", lambda k: -ALPHA * k.g),
+    "the parameter is missing ": ("Adam", lambda k: k.right - k.w),
+    "the difference is turned round": ("SGD", lambda k: ALPHA * k.g - k.w),
     "the learning rate is missing": ("SGD", lambda k: k.w - k.g),
     "the learning rate is missing ": ("RMSprop", lambda k: k.w - k.g / (np.sqrt(k.S) + EPSILON)),
     "another learning rate": ("SGD", lambda k: k.w - 0.031 * k.g),
@@ -660,3 +663,19 @@ def test_what_cannot_be_judged_is_refused(change, error, text):
     }  # fmt: skip
     with pytest.raises(error, match=f"diagnose_update: .*{text}|{text}"):
         diagnose_update(**(arguments | change(problem)))
+
+
+def test_a_b_that_numpy_spread_over_a_square_is_known_by_its_gradient_of_one_axis():
+    problem = Problem("SGD", shape=(3, 4, 1))
+    after = {name: k.right for name, k in problem.places.items()}
+    k = problem.places["b1"]
+    for spread in (k.g[:, 0], k.g.T):
+        result = problem.ask(after | {"b1": k.w - ALPHA * spread})
+        assert causes(result) == {"b1": ("the shape of the gradient",)}
+
+
+def test_a_step_that_explodes_is_wrong_and_warns_of_nothing():
+    problem = Problem("SGD")
+    after = {name: k.right for name, k in problem.places.items()}
+    first = next(iter(after))
+    assert verdicts(problem.ask(after | {first: 1e300 + after[first]}))[first] == "wrong"

@@ -565,3 +565,18 @@ def test_a_name_of_any_length_is_short_in_the_picture_and_whole_in_the_tooltip(l
         assert max(map(len, shown)) < 150
         if letter not in "\n\\":  # as a line's end they are written otherwise
             assert any(name in title for title in titles)
+
+
+def test_the_courses_cost_with_a_penalty_on_a_dict_of_parameters_is_drawn(tmp_path):
+    """In some versions of Graphviz, an edge of this picture cannot be bent."""
+    rng = np.random.default_rng(0)
+    shapes = {"W1": (4, 2), "b1": (4, 1), "W2": (1, 4), "b2": (1, 1)}
+    p = {name: tg.Tensor(rng.normal(size=shape), requires_grad=True, name=name) for name, shape in shapes.items()}
+    points, labels = rng.normal(size=(2, 50)), np.zeros((1, 50), int)
+    A2 = tg.sigmoid(np.dot(p["W2"], np.tanh(np.dot(p["W1"], points) + p["b1"])) + p["b2"])
+    logprobs = np.multiply(np.log(A2), labels) + np.multiply(np.log(1 - A2), 1 - labels)
+    penalty = 0.7 / 100 * (np.sum(np.square(p["W1"])) + np.sum(np.square(p["W2"])))
+    J = np.squeeze(-np.sum(logprobs) / 50) + penalty
+    J.backward()
+    draw(J).save(tmp_path / "J.png")
+    assert (tmp_path / "J.png").read_bytes().startswith(b"\x89PNG")

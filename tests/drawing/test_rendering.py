@@ -148,6 +148,38 @@ def test_the_libraries_are_quoted_too(path):
         render("digraph { a -> ", "svg")
 
 
+LOST = """
+    print("Error: in routesplines, Pshortestpath failed", file=sys.stderr)
+    print("Error: lost node-W2 node-U2 edge", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_an_edge_that_graphviz_cannot_bend_is_drawn_straight(dot, status):
+    dot(f"""
+    if "-Gsplines=line" in sys.argv:
+        sys.stdout.buffer.write(b"drawn " + sys.stdin.buffer.read())
+        sys.exit(0)
+    {LOST.strip()}
+    sys.exit({status})
+    """)
+    assert render(SOURCE, "svg") == f"drawn {SOURCE}".encode()
+
+
+def test_an_edge_that_cannot_be_drawn_at_all_is_an_error(dot):
+    dot(LOST)
+    with pytest.raises(GraphvizError, match="lost node-W2 node-U2 edge"):
+        render(SOURCE, "svg")
+
+
+def test_the_libraries_draw_straight_lines_too(path, monkeypatch):
+    curved = render("digraph { a -> b -> c; a -> c }", "svg")
+    monkeypatch.setattr(rendering, "_lost_a_curve", lambda said: True)
+    straight = render("digraph { a -> b -> c; a -> c }", "svg")
+    assert straight.count(b'class="edge"') == curved.count(b'class="edge"') == 3
+    assert straight != curved
+
+
 def test_an_empty_picture_is_an_error(dot):
     dot("")
     with pytest.raises(GraphvizError, match=r"drew nothing, and reported no error\.\n  It said nothing\."):

@@ -149,6 +149,8 @@ HINT = "Did it, or what it calls, use .data, .item() or float(), or forget to re
         *refused(LOOKING, ValueError, "w has no graph: no op computed it from a Tensor that requires a gradient. Pass "
                  "what was computed from it, such as the cost J; was that under no_grad(), or from .data?", LEAF),
         *refused(COSTS, ValueError, "the cost must be a single number, got Z2 of shape (1, 9).", MODEL(X)),
+        *refused(COSTS, ValueError, "the cost must be a single number, got Z2 of shape (1, 1). It holds one: write "
+                 "np.squeeze(Z2).", MODEL(X[:, :1])),
         *refused(LOOKING, TypeError, "a Tensor is taken as it was computed, so inputs and loss= belong to a model: "
                  "write {cost}, or {model}.", LOGITS(MODEL(X), Y), X),
         *refused(LOOKING, TypeError, "a Tensor is taken as it was computed, so inputs and loss= belong to a model: "

@@ -116,6 +116,7 @@ TABLE = {
             "np.reshape(one, -1)": "full((1,), 1.0, dtype=dtype('float64'))",
             "np.reshape(one, shape=(1, 1))": "full((1, 1), 1.0, dtype=dtype('float64'))",
             "np.expand_dims(one, 0)": "full((1,), 1.0, dtype=dtype('float64'))",
+            "np.reshape(one, ())": "asarray(1.0, dtype=dtype('float64'))",
             "np.zeros_like(x) + y": "add(0.0, y)",
             "x * np.reshape(s, (1, 1))": "multiply(x, s)",
             "np.zeros_like(x) - 1": "full((2, 3), -1.0, dtype=dtype('float64'))",
@@ -136,6 +137,14 @@ TABLE = {
             "np.zeros_like(n) - 1.5",
             "np.broadcast_to(n, (4, 2, 3)) * 1.5",
         ],
+    ),
+    "change_filled": (
+        {
+            "-np.ones_like(x)": "full((2, 3), -1.0, dtype=dtype('float64'))",
+            "np.ones_like(x).T": "full((3, 2), 1.0, dtype=dtype('float64'))",
+            "-np.ones_like(f)": "full((2, 3), -1.0, dtype=dtype('float32'))",
+        },
+        ["-np.ones_like(n)", "-x", "x.T", "np.exp(np.ones_like(x))", "np.ones_like(c).T"],
     ),
     "same_shape": (
         {"np.reshape(x, (2, 3))": "x", "np.reshape(x, (2, -1))": "x", "np.squeeze(x)": "x"},

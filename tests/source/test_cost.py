@@ -103,3 +103,16 @@ def test_a_weight_that_is_used_again_and_again_takes_time_in_proportion(step, mo
         tg.numpy_source(np.sum(z))
         characters.append(sum(map(len, written)))
     assert characters[1] < 6 * characters[0]  # 4, and longer names, such as U100 for U10; the square would be 16
+
+
+def test_the_courses_squeeze_of_a_cost_leaves_no_trace_in_the_code():
+    X, Y = np.array([[0.5, -1.0, 2.0]]), np.array([[1, 0, 1]])
+    w = tg.Tensor([[0.3]], requires_grad=True, name="w")
+
+    def code(squeezed):
+        A = tg.sigmoid(w @ X)
+        J = -np.sum(np.multiply(Y, np.log(A)) + np.multiply(1 - Y, np.log(1 - A))) / 3
+        return tg.numpy_source(np.squeeze(J) if squeezed else J)
+
+    assert code(squeezed=True) == code(squeezed=False)
+    assert "np.full" not in code(squeezed=True)

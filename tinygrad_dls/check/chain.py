@@ -125,6 +125,12 @@ class Chain:
             )
         self.cost: Any = (_cross_entropy if rows > 1 else losses.binary_cross_entropy) if self.fused else loss
 
+    @property
+    def alike(self) -> bool:
+        """Whether the output is the same for every example, as with weights of zero."""
+        A = self.reference[f"A{self.numbers[-1]}"]
+        return self.m > 2 and bool(np.ptp(A, axis=1).max() <= 1e-12 * np.abs(A).max())
+
     def _is_cross_entropy(self, functions: list[Any], loss: Any) -> bool:
         """Whether a cost is the cross-entropy in all that comes through the model's output."""
         a: Any = self.X

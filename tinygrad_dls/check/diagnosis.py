@@ -2,7 +2,7 @@
 
 Autodiff says which of the given arrays are right. For a wrong one the step is taken again from the person's own earlier
 arrays: if that gives it, the mistake was made before. If not, it was made here, and each known cause is tried (see
-`tinygrad_dls.check.causes` and `tinygrad_dls.check.walk`): the one whose array equals the given one is reported, or
+`tinygrad_dls.check.causes` and `tinygrad_dls.check.blame`): the one whose array equals the given one is reported, or
 several, or none.
 """
 
@@ -17,10 +17,11 @@ import numpy as np
 
 from tinygrad_dls import nn
 from tinygrad_dls.check import course
+from tinygrad_dls.check.blame import FACTOR, Verdict
 from tinygrad_dls.check.causes import HANDED_ON, OF_PARAMETERS, causes, kind_of
 from tinygrad_dls.check.chain import Chain, Dropout
 from tinygrad_dls.check.elsewhere import UPDATED, Elsewhere, recognised
-from tinygrad_dls.check.walk import FACTOR, Verdict, Walk, best_walk
+from tinygrad_dls.check.walk import Walk, best_walk
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.viewed import Viewed
@@ -205,8 +206,9 @@ def diagnose(
     exact = given.settle(chain)
     if "dA0" not in exact:  # which is as large as X
         chain.names.remove("dA0")
-    walk = best_walk(chain, given.arrays, exact)
-    findings = [_finding(walk, name, verdict) for name, verdict in walk.verdicts.items()]
+    with np.errstate(over="ignore", invalid="ignore"):  # of gradients that explode
+        walk = best_walk(chain, given.arrays, exact)
+        findings = [_finding(walk, name, verdict) for name, verdict in walk.verdicts.items()]
     hints = []
     if others := given.other_parameters(chain):
         hints.append(
@@ -215,7 +217,7 @@ def diagnose(
         )
     findings, more = _questioned(walk, findings)
     missing = tuple(name for name in chain.gradients if kind_of(name) in OF_PARAMETERS and name not in walk.verdicts)
-    title = f"{type(model).__name__}, {chain.m} examples"
+    title = f"{type(model).__name__}, {chain.m} example{'s' if chain.m != 1 else ''}"
     return Diagnosis(title, tuple(findings), "\n".join(hints + more), missing, given.odd)
 
 
@@ -279,7 +281,8 @@ def _blame(name: str, verdict: Verdict, got: Any, expected: Any) -> str:
         place = f", in the {verdict.where} that went into it" if verdict.where != name and title == FACTOR else ""
         said.append(f"{title}{place}, {note}" if title == FACTOR else f"{title} ({note})" if note else title)
     place = f", in the {verdict.where} that went into it" if verdict.where != name else ""
-    text = "WRONG: " + "; or ".join(said) + (place if verdict.causes != (FACTOR,) else "")
+    both = "; and " if verdict.together else "; or "
+    text = "WRONG: " + both.join(said) + (place if verdict.causes != (FACTOR,) else "")
     return with_explanations(text, got, expected, [causes[title].explanation for title in verdict.causes])
 
 
@@ -324,8 +327,7 @@ def _questioned(walk: Walk, findings: list[Finding]) -> tuple[list[Finding], lis
                 "Nothing that is known here fits, as if these gradients were computed with other parameters or data "
                 "than the model's and this X and Y, or by another forward pass: cache= tells."
             )
-    outputs = walk.chain.reference[f"A{walk.chain.numbers[-1]}"]
-    if walk.chain.m > 2 and np.ptp(outputs, axis=1).max() <= 1e-12 * np.abs(outputs).max():
+    if walk.chain.alike:
         hints.append(
             "With these parameters every example has the same output, so that many mistakes give the same numbers: "
             "diagnose again after some steps of training."

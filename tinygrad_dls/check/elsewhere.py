@@ -133,11 +133,14 @@ def _rate(chain: Chain, given: Arrays, steps: Arrays) -> float | None:
     """The learning rate at which the given gradients are right for the parameters moved along some steps."""
     if any(np.shape(x) != chain.reference[name].shape for name, x in given.items()):
         return None
-    with _moving(chain) as move:
+    with _moving(chain) as move, np.errstate(all="ignore"):  # as above
 
         def gaps(alpha: float) -> dict[str, float]:
             """How far, relatively, the gradients there are from the given ones."""
-            there = move(alpha, steps)
+            try:
+                there = move(alpha, steps)
+            except ValueError:  # a step of huge gradients leads to where the cost is refused
+                return dict.fromkeys(given, np.inf)
             return {
                 name: float(np.abs(there[name] - x).max() / np.abs(x).max(initial=1e-300)) for name, x in given.items()
             }

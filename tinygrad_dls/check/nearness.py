@@ -147,6 +147,12 @@ class Nearness:
         """By how much rounding may change the step's entries; in float64, which need not be told, by nothing."""
         return 0 * self.magnitude if self.rounding is None else SPARE * self.rounding.errors[self.name]
 
+    def last_digits(self) -> float:
+        """How far float64 rounds at most, relative to the largest entry of the step."""
+        lost = np.abs(self.double.errors[self.name]).max(initial=0)
+        size = np.abs(self.double.chain.reference[self.name]).max(initial=0)
+        return float(WIDE * lost / max(size, 1e-300) + CANCELLED)
+
     def settled(self, a: Array, b: Array) -> bool:
         """Whether the digits that rounding leaves tell more than the order of magnitude."""
         gap = np.abs(a - b).max(initial=0)
@@ -184,7 +190,8 @@ def _looks_rounded(a: Array, b: Array, m: int) -> bool:
 
 def _of_single(a: Array, m: int) -> Array:
     """Which entries are numbers of float32, or such divided by m."""
-    whole = [np.abs(x - x.astype(np.float32)) <= 4 * DIGITS["float64"] * np.abs(x) for x in (a, a * m)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        whole = [np.abs(x - x.astype(np.float32)) <= 4 * DIGITS["float64"] * np.abs(x) for x in (a, a * m)]
     return np.asarray(whole[0] | whole[1])
 
 
@@ -253,4 +260,5 @@ def _is_single(x: Array) -> bool:
         return True
     if x.size < FEW_ENTRIES or x.dtype.kind != "f" or np.array_equal(x, np.round(x)):
         return False
-    return bool(np.array_equal(x, x.astype(np.float32)))
+    with np.errstate(over="ignore"):
+        return bool(np.array_equal(x, x.astype(np.float32)))

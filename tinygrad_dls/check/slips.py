@@ -99,6 +99,13 @@ def _other_moments(u: Update) -> list[Taken]:
     return found
 
 
+def _spread_gradient(u: Update) -> list[Taken]:
+    if u.raw.shape != u.g.shape:
+        return [u.take(g=u.raw)] if _spreads(u.w, u.raw) else []
+    spreads = u.is_bias and u.g.ndim == 2 and u.g.shape[0] > 1 == u.g.shape[1] and u.v is None and u.s is None
+    return [u.take(g=u.g[:, 0]), u.take(g=u.g.T)] if spreads else []
+
+
 def _clipped_alone(u: Update) -> Taken | None:
     if u.clip_norm is None:
         return None
@@ -181,6 +188,14 @@ slips: dict[str, Known] = {
         "The step goes up the slope. It is subtracted: W := W - alpha dW.",
         lambda u: _beside(u, u.w - u.step),
     ),
+    "the parameter is missing": Known(
+        "The parameter became the step alone, -alpha dW, which is to be added to it: W := W - alpha dW.",
+        lambda u: _beside(u, u.step),
+    ),
+    "the difference is turned round": Known(
+        "It is W - alpha dW, and not alpha dW - W.",
+        lambda u: _beside(u, -u.right.w) if np.any(u.w) else None,  # at zero, it is a wrong sign
+    ),
     "the learning rate is missing": Known(
         "The step is not multiplied by alpha.",
         lambda u: u.take(rate=1.0),
@@ -203,11 +218,11 @@ slips: dict[str, Known] = {
     ),
     "the value of another parameter": Known(
         "The step starts from another parameter, as in W2 = W1 - alpha dW2.",
-        lambda u: [u.take(w=other.w) for other in u.others.values() if _spreads(other.w, u.g)],
+        lambda u: [u.take(w=other.w) for other in u.others.values() if np.any(other.w) and _spreads(other.w, u.g)],
     ),
     "the shape of the gradient": Known(
         "The gradient has another shape than the parameter, and NumPy spreads it. For db, sum with keepdims=True.",
-        lambda u: u.take(g=u.raw) if u.raw.shape != u.g.shape and _spreads(u.w, u.raw) else None,
+        _spread_gradient,
     ),
     "the gradient is not clipped": Known(
         "The optimizer clips the gradients (clip_norm or clip_value), and here they are as they were.",

@@ -215,7 +215,8 @@ class Verdicts:
 
     def _finding(self, case: _Case, verdict: str, causes: Iterable[_Fit], note: str) -> Finding:
         got, right, start = case.got, case.right, case.start
-        norms = [float(np.linalg.norm(x - start)) if x.shape == start.shape else float("nan") for x in (got, right)]
+        with np.errstate(over="ignore", invalid="ignore"):  # of a step that explodes
+            norms = [float(np.linalg.norm(x - start)) if x.shape == start.shape else float("nan") for x in (got, right)]
         worst = farthest_apart(got, right)
         if verdict == "right":
             text = f"right{note}"

@@ -28,10 +28,13 @@ FORMATS = ("svg", "png", "pdf")
 # What the libraries of pygraphviz need to do what `dot -T<format>` does. It imports what this process would import.
 _DRAW = """
 import sys
-format, *sys.path[:] = sys.argv[1:]
+format, splines, *sys.path[:] = sys.argv[1:]
 try:
     from pygraphviz import AGraph
-    picture = AGraph(string=sys.stdin.buffer.read().decode()).draw(format=format, prog="dot")
+    graph = AGraph(string=sys.stdin.buffer.read().decode())
+    if splines:
+        graph.graph_attr["splines"] = splines
+    picture = graph.draw(format=format, prog="dot")
 except Exception as error:
     sys.exit(f"{type(error).__name__}: {error}")
 sys.stdout.buffer.write(picture)
@@ -82,7 +85,29 @@ def render(source: str, format: str, *, seconds: float = 60) -> bytes:
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    program, run = _way(format)
+    picture, said = _drawn(source, format, "", seconds)
+    if _lost_a_curve(said):
+        picture, said = _drawn(source, format, "line", seconds)
+    # The libraries report what is wrong with a label, and then go on without it; the program exits with 1.
+    if _errors(said):
+        raise _failed(0, said)
+    if not picture:
+        raise GraphvizError(f"Graphviz drew nothing, and reported no error.\n{_indented(said)}\n{_TEXT_IS_THERE}")
+    return _undated(picture) if format == "pdf" else picture
+
+
+def _errors(said: bytes) -> list[bytes]:
+    return re.findall(b"^Error:.*", said, re.MULTILINE)
+
+
+def _lost_a_curve(said: bytes) -> bool:
+    """Whether it failed to lead a curve around the nodes, as by rounding, and left the edge out; a line it can draw."""
+    return bool(_errors(said)) and all(b"routesplines" in line or b"lost " in line for line in _errors(said))
+
+
+def _drawn(source: str, format: str, splines: str, seconds: float) -> tuple[bytes, bytes]:
+    """The picture, and what Graphviz said; with edges of another kind, if one is named."""
+    program, run = _way(format, splines)
     try:
         # a lone surrogate in a name is no reason for no picture
         done = run_check(run, input=source.encode(errors="replace"), capture_output=True, quiet=True, timeout=seconds)
@@ -91,29 +116,24 @@ def render(source: str, format: str, *, seconds: float = 60) -> bytes:
             f"Graphviz did not finish within {seconds:g} s. Give it more time, or a smaller graph. {_TEXT_IS_THERE}"
         ) from None
     except CalledProcessError as error:
+        if not splines and _lost_a_curve(error.stderr):
+            return b"", error.stderr
         raise _failed(error.returncode, error.stderr) from None
     except (OSError, ExecutableNotFound) as error:
         raise GraphvizError(f"Graphviz ({program}) could not be started: {error}. {_TEXT_IS_THERE}") from error
-    # The libraries report what is wrong with a label, and then go on without it; the program exits with 1.
-    if re.search(b"^Error:", done.stderr, re.MULTILINE):
-        raise _failed(done.returncode, done.stderr)
-    if not done.stdout:
-        said = _indented(done.stderr)
-        raise GraphvizError(f"Graphviz drew nothing, and reported no error.\n{said}\n{_TEXT_IS_THERE}")
-    picture: bytes = done.stdout
-    return _undated(picture) if format == "pdf" else picture
+    return done.stdout, done.stderr
 
 
 def _failed(status: int, said: bytes) -> GraphvizError:
     return GraphvizError(f"Graphviz failed (exit status {status}).\n{_indented(said)}\n{_TEXT_IS_THERE}")
 
 
-def _way(format: str) -> tuple[str, list[str]]:
+def _way(format: str, splines: str) -> tuple[str, list[str]]:
     """Which program draws, and the command: ``dot``, or else a Python with the libraries of pygraphviz."""
     if dot := shutil.which("dot"):
-        return dot, [str(part) for part in command("dot", format)]
+        return dot, [*(str(part) for part in command("dot", format)), *([f"-Gsplines={splines}"] if splines else [])]
     if find_spec("pygraphviz"):
-        return sys.executable, [sys.executable, "-c", _DRAW, format, *sys.path]
+        return sys.executable, [sys.executable, "-c", _DRAW, format, splines, *sys.path]
     raise GraphvizNotFoundError(
         "there is no Graphviz to draw with: no program `dot` on the PATH, and no pygraphviz. Get one of them:\n"
         f"  with pip:       {install('draw')}\n"

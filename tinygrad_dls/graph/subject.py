@@ -351,7 +351,8 @@ def _refuse_cost(given: Subject, J: Tensor) -> None:
     if J.op is None:
         raise ValueError(f"{given.caller}: {without_graph(J)}")
     if given.ways.single and J.shape != ():
-        raise ValueError(f"{given.caller}: the cost must be a single number, got {_of_shape(J)}.")
+        hint = f" It holds one: write np.squeeze({J.name or 'J'})." if J.size == 1 else ""
+        raise ValueError(f"{given.caller}: the cost must be a single number, got {_of_shape(J)}.{hint}")
 
 
 def _refuse_model(given: Subject) -> None:

@@ -105,7 +105,7 @@ def without_broadcast(call: Call) -> Any:
     if is_call(call, np.broadcast_to, np.reshape, np.expand_dims):
         if (value := scalar_value(call.args[0])) is not None:
             shape = call.shape if is_call(call, np.expand_dims) or -1 in call.args[1] else call.args[1]
-            return call_of(np.full, shape, value, dtype=call.dtype)
+            return _filled(shape, value, call.dtype)
         if not is_call(call, np.broadcast_to):
             return None
         return call.args[0] if fits(call.args[0], call) else None
@@ -129,6 +129,23 @@ def without_broadcast(call: Call) -> Any:
             if isinstance(other, Call) and other.shape == call.shape and (not single or other.dtype == call.dtype):
                 return call_of(call.function, *args)
     return None
+
+
+def change_filled(call: Call) -> Any:
+    """An array of one number, turned or with its sign changed, is an array of one number."""
+    x = call.args[0] if call.args else None
+    if not is_call(x, np.full) or not _is_plain(x.args[1]) or x.dtype != call.dtype or call.dtype not in _FLOATS:
+        return None
+    if call.function is np.negative:
+        return _filled(x.args[0], (-call.dtype.type(x.args[1])).item(), call.dtype)
+    if call.function is np.transpose and len(call.args) == 1 and not call.options and len(call.shape) == 2:
+        return _filled(x.args[0][::-1], x.args[1], call.dtype)
+    return None
+
+
+def _filled(shape: Any, number: Any, dtype: Any) -> Call:
+    """An array of one number; without axes, the number as an array."""
+    return call_of(np.asarray, number, dtype=dtype) if shape == () else call_of(np.full, shape, number, dtype=dtype)
 
 
 def natural_dtype(call: Call, labels: frozenset[str] = frozenset()) -> Any:
@@ -314,6 +331,7 @@ ALGEBRA = (
         Pair(lambda x: np.minimum(x, 0) - np.maximum(x, 0), lambda x: -np.abs(x)),
     ),
     without_broadcast,
+    change_filled,
     Identity(
         "same_shape",
         "Reshaping to the shape that is there already.",

@@ -30,6 +30,7 @@ def _leaky(slope: float) -> Callable[[Array], Array]:
 # What is written for the derivative, in A; in Z for ReLU.
 SLIPS: dict[str, dict[str, Callable[[Array], Array]]] = {
     "tanh": {
+        "A": lambda A: A,
         "1 - A": lambda A: 1 - A,
         "1 + A": lambda A: 1 + A,
         "1 + A^2": lambda A: 1 + A**2,
@@ -42,6 +43,7 @@ SLIPS: dict[str, dict[str, Callable[[Array], Array]]] = {
         "2 - 2 A": lambda A: 2 - 2 * A,
         "-2 A": lambda A: -2 * A,
         "1 - A^3": lambda A: 1 - A**3,
+        "1 - 2^A": lambda A: 1 - 2.0**A,
         "1 - sqrt(A)": lambda A: 1 - np.sqrt(np.maximum(A, 0)),
         "1 - |A|": lambda A: 1 - np.abs(A),
         "1 / (1 - A^2)": lambda A: 1 / (1 - A**2),
@@ -91,6 +93,7 @@ BRACKETS: dict[str, dict[str, Callable[[Array, Array], Array]]] = {
     "sigmoid": {
         "dA * A * 1 - A": lambda dA, A: dA * A - A,
         "dA * A - 1": lambda dA, A: dA * A - 1,
+        "dA * A - A^2": lambda dA, A: dA * A - A**2,
         "A * (1 - A * dA)": lambda dA, A: A * (1 - A * dA),
         "A * (1 - dA)": lambda dA, A: A * (1 - dA),
         "(dA - A) * (1 - A)": lambda dA, A: (dA - A) * (1 - A),
@@ -125,6 +128,9 @@ def _other_derivative(s: Step) -> list[Array]:
     for name, g in ACTIVATIONS.items():
         if name != s.activation:
             candidates += [s.dA * derivative(name, s.Z, x) for x in (units(s), g(s.Z), s.Z)]
+    candidates.append(s.dA * np.where(s.Z > 0, 1, np.exp(np.minimum(s.Z, 0))))  # of ELU
+    if s.activation != "ReLU":  # of which a leaky one is a slip
+        candidates += [s.dA * np.where(s.Z > 0, 1, leak) for leak in LEAKS]
     return candidates
 
 
@@ -137,7 +143,10 @@ def _slip_in_the_derivative(s: Step) -> Iterator[Variant]:
             continue  # of A - Y, it is an extra factor
         yield Variant(s.dA * slip(x), what)
     A = units(s)
-    mixed = {"tanh": {"1 - A Z": 1 - A * s.Z}, "sigmoid": {"A (1 - Z)": A * (1 - s.Z), "Z (1 - A)": s.Z * (1 - A)}}
+    mixed = {
+        "tanh": {"Z": s.Z, "1 - Z": 1 - s.Z, "1 - A Z": 1 - A * s.Z},
+        "sigmoid": {"A (1 - Z)": A * (1 - s.Z), "Z (1 - A)": s.Z * (1 - A)},
+    }
     for what, x in mixed.get(s.activation, {}).items():
         yield Variant(s.dA * x, what)
 
@@ -160,6 +169,7 @@ def _wrong_gate(s: Step) -> Iterator[Variant]:
         return
     yield Variant(s.dA * (s.dA > 0), "dA > 0 for Z > 0")
     yield Variant(s.dA * (s.dA < 0), "dA < 0 for Z > 0")
+    yield Variant(s.dA * (s.dA > 0) * (s.Z > 0), "dA > 0 as well as Z > 0")
 
 
 @cause("a value where ReLU's gate belongs", "dZ")
@@ -168,6 +178,7 @@ def _value_for_gate(s: Step) -> Iterator[Variant]:
     if s.activation == "ReLU":
         for what, x in {"A": s.A, "int(A)": np.trunc(s.A), "Z": s.Z, "int(Z)": np.trunc(s.Z)}.items():
             yield Variant(s.dA * x, f"{what} for Z > 0")
+        yield from either_scale(s, s.Z * (s.dA > 0), "Z where dA > 0, for dA where Z > 0")
         yield from of_either_scale(s, lambda dA: np.where(s.Z > 0, dA, s.Z), s.dA, "Z for 0")
         yield from of_either_scale(s, lambda dA: np.where(s.Z > 0, dA, 1), s.dA, "1 for 0")
         yield from of_either_scale(s, lambda dA: np.where(s.Z > 0, 1, dA), s.dA, "1 where Z > 0, else dA")
@@ -181,9 +192,11 @@ def _twice(s: Step) -> Array | None:
 
 
 @cause("the derivative of the sigmoid on top of A - Y", "dZ")
-def _derivative_twice(s: Step) -> Array | None:
+def _derivative_twice(s: Step) -> Iterator[Array | Variant]:
     """A - Y contains the derivative of the sigmoid or softmax already, which cancels against dA. Do not repeat it."""
-    return s.expected * s.A * (1 - s.A) if s.last and s.cross_entropy else None
+    if s.last and s.cross_entropy:
+        yield s.expected * s.A * (1 - s.A)
+        yield Variant(s.expected * (1 - s.A**2), "that of tanh")
 
 
 @cause("only the diagonal of the softmax's derivative", "dZ")
@@ -195,7 +208,7 @@ def _diagonal(s: Step) -> Array | None:
 @cause("dA is missing", "dZ")
 def _no_da(s: Step) -> Iterator[Variant]:
     """The derivative of the activation alone is no gradient: dZ = dA * g'(Z)."""
-    yield from either_scale(s, slope(s))
+    yield from either_scale(s, s.A * (1 - s.A) if s.activation == "softmax" else slope(s))
 
 
 @cause("dA where dZ belongs", "dA dZ dW db")
@@ -214,15 +227,17 @@ def _da_for_dz(s: Step) -> Array | None:
 def _extra_factor(s: Step) -> Iterator[Variant]:
     """One factor too many: dZ is dA * g'(Z), dW is dZ A_prev.T, dA is W.T dZ, and db the sum of dZ."""
     here = {"A": s.A, "Z": s.Z, "1 - A": 1 - s.A, "X": s.arrays["X"], "dA": s.dA}
-    if s.activation == "ReLU":  # which multiplies by 1 or 0, so that A for it is the same as A on top of it
+    if (
+        s.activation == "ReLU" and s.kind != "dA"
+    ):  # which multiplies by 1 or 0, so that A for it is the same as A on top of it
         del here["A"], here["Z"], here["1 - A"]
-    elif s.activation == "sigmoid" and not (s.last and s.cross_entropy):
+    elif s.activation == "sigmoid" and s.kind != "dA" and not (s.last and s.cross_entropy):
         del here["A"], here["1 - A"]  # these are slips in A (1 - A)
     if s.kind == "dZ":
         products = {name: times(s.expected, x) for name, x in here.items()}
         products["dA * m"] = s.m * s.expected * s.dA
     elif s.kind == "dA":
-        products = {name: times(s.expected, x) for name, x in here.items() if name in ("A", "Z")}
+        products = {name: times(s.expected, x) for name, x in here.items() if name in ("A", "Z", "1 - A")}
         if s.dZ_next is not None:
             products |= {what: with_another(s, dZ_next=s.dZ_next * x) for what, x in _beside_dz(s).items()}
     else:

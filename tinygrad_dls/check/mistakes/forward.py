@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from tinygrad_dls.check.causes import ACTIVATIONS, Step, Variant, cause, derivative
+from tinygrad_dls.check.mistakes.derivatives import LEAKS
 from tinygrad_dls.engine.arrays import Array
 
 
@@ -58,22 +59,38 @@ def _no_bias(s: Step) -> Iterator[Variant | Array]:
 def _slip_in_z(s: Step) -> Iterator[Variant]:
     """The linear part is Z = W A_prev + b."""
     yield Variant(s.W @ s.A_prev - s.b, "- b for + b")
+    yield from _everywhere(s, Z_of=lambda W, A, b: W @ A - b)
+    yield Variant(s.W @ s.A_prev + 2 * s.b, "b twice")
+    yield from _everywhere(s, Z_of=lambda W, A, b: W @ A + 2 * b)
     if len(s.b) > 1 and np.abs(s.b.sum()) > 1e-9 * np.abs(s.b).sum():  # those of a softmax add up to 0
         yield Variant(s.W @ s.A_prev + s.b.sum(), "the sum of b for b")
 
 
-@cause("another activation", "A")
+@cause("another activation", "A dZ")
 def _other_activation(s: Step) -> Iterator[Variant | Array]:
     """The activation must be the layer's own."""
+    if s.kind == "dZ":
+        if s.last and s.cross_entropy and np.any(s.Z):
+            yield Variant((np.tanh(s.Z) - s.Y) / s.m, "tanh")  # of small weights, nearly Z
+        return
     functions: dict[str, Callable[[Array], Array]] = {
         **ACTIVATIONS,
         **({"softmax": _softmax} if len(s.Z) > 1 else {}),
-        **{f"leaky ReLU of slope {x}": _leaky(x) for x in (0.01, 0.1, 0.2)},
+        **{f"leaky ReLU of slope {x}": _leaky(x) for x in LEAKS},
+        "ELU": lambda Z: np.where(Z > 0, Z, np.expm1(np.minimum(Z, 0))),
+        "softplus": lambda Z: np.logaddexp(0, Z),
+        "Z times its sigmoid": lambda Z: Z * ACTIVATIONS["sigmoid"](Z),
     }
+    own = _function(s)
     for name, g in functions.items():
         if name != s.activation:
             yield Variant(g(s.Z), name)
             yield from _everywhere(s, A_of=lambda _, Z, g=g: g(Z))  # type: ignore[misc]
+            if s.last and s.cross_entropy and own is not None and np.any(g(s.Z)):
+                yield Variant(own(g(s.Z)), f"{name}, and then the {s.activation}")
+    if s.last and len(s.Z) == 1:  # over the only class, or over the examples
+        yield Variant(np.ones_like(s.Z), "softmax")
+        yield Variant(_softmax(s.Z, 1, 1), "softmax along the examples")
 
 
 @cause("a slip in the activation", "A")
@@ -81,14 +98,28 @@ def _slip_in_the_activation(s: Step) -> Iterator[Variant]:
     """The sigmoid is 1 / (1 + exp(-Z)), tanh (exp(Z) - exp(-Z)) / (exp(Z) + exp(-Z)), and ReLU max(0, Z)."""
     e, f = np.exp(-s.Z), np.exp(s.Z)
     formulas = {
-        "sigmoid": {"1/1 + exp(-Z)": 1 + e, "1/(1 - exp(-Z))": 1 / (1 - e), "1/exp(-Z)": f, "1/1 + exp(Z)": 1 + f,
+        "sigmoid": {"exp(-2 Z) for exp(-Z)": 1 / (1 + e * e),
+                    "2 for 1 in 1 + exp(-Z)": 1 / (2 + e), "2^-Z for exp(-Z)": 1 / (1 + 2.0**-s.Z),
+                    "1/1 + exp(-Z)": 1 + e, "1/(1 - exp(-Z))": 1 / (1 - e), "1/exp(-Z)": f, "1/1 + exp(Z)": 1 + f,
                     "exp(-Z)": e, "1 - exp(-Z)": 1 - e, "exp(Z)/(1 - exp(Z))": f / (1 - f)},
         "tanh": {"the inverse": (f + e) / (f - e), "no division": f - e, "2 for exp(Z) + exp(-Z)": (f - e) / 2,
-                 "the sigmoid's formula of 2 Z": 1 / (1 + e * e)},
-        "ReLU": {"min(0, Z)": np.minimum(0, s.Z), "|Z|": np.abs(s.Z), "max(1, Z)": np.maximum(1, s.Z)},
+                 "the sigmoid's formula of 2 Z": 1 / (1 + e * e), "2 sigmoid(Z) - 1": 2 / (1 + e) - 1},
+        "softmax": {"Z over its sum": s.Z / s.Z.sum(axis=0, keepdims=True),
+                    "over the mean of exp(Z), not its sum": _softmax(s.Z) * len(s.Z),
+                    "2^Z for exp(Z)": _softmax(s.Z * np.log(2)), "log(A)": np.log(_softmax(s.Z))},
     }  # fmt: skip
+    if np.ptp(np.sign(s.Z)) == 2:  # else it is the sigmoid, or its sign
+        formulas["sigmoid"]["1/(1 + exp(-|Z|))"] = 1 / (1 + np.exp(-np.abs(s.Z)))
     for what, A in formulas.get(s.activation, {}).items():
         yield Variant(A, what)
+    of_relu: dict[str, Callable[[Array], Array]] = {
+        "min(0, Z)": lambda Z: np.minimum(0, Z), "|Z|": np.abs, "max(1, Z)": lambda Z: np.maximum(1, Z),
+        "max(0, -Z)": lambda Z: np.maximum(0, -Z), "max(0, Z)^2": lambda Z: np.maximum(0, Z) ** 2,
+    }  # fmt: skip
+    for what, g in of_relu.items() if s.activation == "ReLU" else ():
+        yield Variant(g(s.Z), what)
+        for everywhere in _everywhere(s, A_of=lambda _, Z, g=g: g(Z)):  # type: ignore[misc]
+            yield everywhere._replace(note=f"{what}, {everywhere.note}")
 
 
 @cause("the activation is missing", "Z A dZ")

@@ -26,9 +26,10 @@ def _rounded(s: Step) -> Iterator[Variant]:
     if not (s.last and s.cross_entropy and np.any(s.Z)):  # where Z is 0, so is what other activations give
         return
     A = s.A if s.kind == "dZ" else s.expected
-    outputs = {"np.round(A)": np.round(A), "A > 0.5": A > 0.5, "int(A)": np.trunc(A)}
+    outputs = {"np.round(A)": np.round(A), "A > 0.5": A > 0.5, "int(A), which is 0,": np.trunc(A)}
     if len(A) > 1:
         outputs["the argmax"] = np.arange(len(A))[:, None] == A.argmax(axis=0)
+        outputs["the number of the argmax"] = A.argmax(axis=0)[None] + np.zeros_like(A)
     if s.kind == "A":
         for what, x in outputs.items():
             yield Variant(x, what)
@@ -49,8 +50,27 @@ def _other_labels(s: Step) -> Iterator[Variant]:
         yield from _errors(s, {}, {"1 - Y for Y": 1 - s.Y, "2 Y - 1 for Y": 2 * s.Y - 1})
     else:
         shifted = {"one class up": np.roll(s.Y, 1, axis=0), "one class down": np.roll(s.Y, -1, axis=0)}
-        shifted |= {"the classes in reverse": s.Y[::-1], "the class for its column": s.Y.argmax(axis=0)[None]}
+        shifted |= {
+            "1 - Y for Y": 1 - s.Y,
+            "the classes in reverse": s.Y[::-1],
+            "the class for its column": s.Y.argmax(axis=0)[None],
+        }
         yield from _errors(s, {}, shifted)
+    yield from _labels_of_other_examples(s)
+
+
+def _labels_of_other_examples(s: Step) -> Iterator[Variant]:
+    """What dZ says of the labels that it was computed with, if these are labels: as of a Y that was shuffled alone."""
+    if s.kind != "dZ" or not (s.last and s.cross_entropy) or s.got is None or s.got.shape != s.Y.shape or s.m < 3:
+        return
+    found = s.A - s.m * s.got
+    labels = np.round(found)
+    if not np.all(np.abs(found - labels) < 1e-6) or not np.all((labels == 0) | (labels == 1)):
+        return
+    if np.array_equal(labels.sum(axis=0), s.Y.sum(axis=0)) or len(s.Y) == 1:
+        others = int(np.sum(np.any(labels != s.Y, axis=0)))
+        if others > 0 and labels.min() < labels.max():
+            yield Variant((s.A - labels) / s.m, f"of {others} of the {s.m} examples")
 
 
 @cause("a slip in A - Y", "dZ")
@@ -61,13 +81,14 @@ def _slip_in_the_error(s: Step) -> Iterator[Variant]:
     A, Y = s.A, s.Y
     if not s.cross_entropy:  # of a squared error, in one of its scales
         for factor in (1, 2, 0.5):
-            for what, x in {"(A - Y)^2": (A - Y) ** 2, "|A - Y|": np.abs(A - Y), "A + Y": A + Y}.items():
+            slips = {"(A - Y)^2": (A - Y) ** 2, "|A - Y|": np.abs(A - Y), "A + Y": A + Y, "2 A - Y": A - Y / 2}
+            for what, x in slips.items():
                 yield Variant(factor * x / s.m, what)
         return
     slips = {
         "A + Y": A + Y, "(A - Y)^2": (A - Y) ** 2, "|A - Y|": np.abs(A - Y), "A Y": A * Y, "A / m - Y": A / s.m - Y,
         "(A - Y)^2 / 2": (A - Y) ** 2 / 2, "log(A) - Y": np.log(A) - Y,
-        "A^2 - Y": A**2 - Y,
+        "A^2 - Y": A**2 - Y, "A - 1": A - 1, "1 - A": 1 - A,
     }  # fmt: skip
     if s.activation == "sigmoid":
         loss = -Y * np.log(A) - (1 - Y) * np.log(1 - A)
@@ -112,6 +133,10 @@ def _slips_of_the_loss(A: Array, Y: Array, activation: str) -> dict[str, Array]:
         "-Y/A + 1 - Y/(1 - A)": -of_one + 1 - Y / (1 - A),
         "-Y/A + 1 - Y/1 - A": -of_one + 1 - Y - A,
         "-(Y/A) + (1 - Y)/A": -of_one + (1 - Y) / A,
+        "-Y/A + Y/(1 - A)": -of_one + Y / (1 - A),
+        "-Y/A + 1/(1 - A)": -of_one + 1 / (1 - A),
+        "-1/A + 1/(1 - A)": -1 / A + 1 / (1 - A),
+        "-(Y A) + (1 - Y) (1 - A)": -Y * A + (1 - Y) * (1 - A),
         "the loss itself": -Y * np.log(A) - (1 - Y) * np.log(1 - A),
         "minus the loss itself": Y * np.log(A) + (1 - Y) * np.log(1 - A),
         "-A/Y": -A,
@@ -119,6 +144,31 @@ def _slips_of_the_loss(A: Array, Y: Array, activation: str) -> dict[str, Array]:
 
 
 @cause("dZ where dA belongs", "dA")
-def _dz_for_da(s: Step) -> Array | None:
+def _dz_for_da(s: Step) -> Iterator[Array | Variant]:
     """A - Y is the last dZ, dA times the activation's derivative. The last dA is the loss's derivative alone."""
-    return (s.A - s.Y) / s.m if s.last and s.cross_entropy else None
+    if s.last and s.cross_entropy:
+        yield (s.A - s.Y) / s.m
+        yield Variant((s.Y - s.A) / s.m, "and Y - A for A - Y")
+
+
+HALF = "half the squared error's, A - Y"  # which entry by entry has causes of its own
+
+
+@cause("the gradient of another cost", "dA dZ")
+def _another_cost(s: Step) -> Iterator[Variant]:
+    """Every cost has its own dA: the squared error 2 (A - Y), the cross-entropy -Y / A + (1 - Y) / (1 - A)."""
+    error = s.A - s.Y if s.last else None
+    if error is None:
+        return
+    if not s.cross_entropy:
+        yield from either_scale(s, np.sign(error) if s.kind == "dZ" else None, "the absolute error's, sign(A - Y)")
+        return
+    costs = {"the squared error's, 2 (A - Y)": 2 * error, HALF: error, "the absolute error's": np.sign(error)}
+    for what, dA in costs.items():
+        if s.kind == "dA" and what != HALF:
+            yield Variant(dA / s.m, what)
+        if s.kind == "dZ" and what != HALF:
+            yield Variant(dA * s.A * (1 - s.A) / s.m, f"{what}, times A (1 - A)")
+        if s.kind == "dZ" and s.activation == "softmax":
+            through = s.A * (dA - np.sum(dA * s.A, axis=0, keepdims=True))
+            yield Variant(through / s.m, f"{what}, through the softmax")

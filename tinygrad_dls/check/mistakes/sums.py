@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinygrad_dls.check.causes import HANDED_ON, Step, Variant, cause
-from tinygrad_dls.check.mistakes.steps import another, columns, masked, slope, times, units
+from tinygrad_dls.check.mistakes.steps import another, columns, either_scale, masked, slope, times, units
 from tinygrad_dls.engine.arrays import Array
 
 
@@ -37,7 +37,7 @@ def _wrong_axis(s: Step) -> list[Array]:
     sums = s.dZ.sum(axis=0, keepdims=True)
     if np.all(np.abs(sums) <= 1e-12 * np.abs(s.dZ).sum(axis=0)):  # as of a softmax: this is rounding
         return []
-    return [sums, sums[0], sums.T]
+    return [sums, sums[0], sums.T, s.m * sums, s.m * sums[0]]
 
 
 @cause("axis=1 is missing, so the whole array is summed", "db")
@@ -46,14 +46,15 @@ def _whole_sum(s: Step) -> list[Array] | None:
     n, total = s.expected.size, s.dZ.sum()
     if np.abs(total) <= 1e-12 * np.abs(s.dZ).sum():  # as of a softmax, whose dZ add up to 0: this is rounding
         return None
-    sums = (total, total / n, total / n / s.m)  # by np.sum, and by np.mean of dZ without and with its 1/m
+    # by np.sum, and by np.mean of dZ without and with its 1/m; by np.sum without the 1/m
+    sums = (total, total / n, total / n / s.m, total * s.m)
     return [np.full(shape, x) for x in sums for shape in ((), (1, 1), s.expected.shape)] if n > 1 else None
 
 
 @cause("the sum over the examples is missing", "db")
-def _no_sum(s: Step) -> Array:
+def _no_sum(s: Step) -> Iterator[Variant]:
     """Every example uses b, so its gradient is the sum of dZ over them: np.sum(dZ, axis=1, keepdims=True)."""
-    return s.dZ
+    yield from either_scale(s, s.dZ * s.m)
 
 
 @cause("db from dW", "db")
@@ -79,7 +80,7 @@ def _entry_wise(s: Step) -> Iterator[Array]:
         product = times(one, other)
         if product is None:
             continue
-        yield product
+        yield masked(s, product) if s.kind == "dA" else product
         if s.kind == "dW":
             yield product.T
             yield product.sum()

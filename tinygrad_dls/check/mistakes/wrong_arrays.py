@@ -17,7 +17,6 @@ from tinygrad_dls.check.mistakes.steps import (
     with_another,
     with_any,
 )
-from tinygrad_dls.engine.arrays import Array
 
 
 def _names(s: Step) -> dict[str, str]:
@@ -134,10 +133,14 @@ def _no_weights(s: Step) -> Iterator[Variant]:
 @cause("a gradient under another name", "dA dZ dW db")
 def _swapped(s: Step) -> Iterator[Variant]:
     """It is right, but of another array: look at the keys of the dictionary, or at the order of what is returned."""
-    if s.got is not None:
-        for name, x in s.right.items():
-            if name != s.name and kind_of(name) == s.kind and (name not in s.given or _swapped_with(s, name)):
-                yield Variant(x, f"{name} as {s.name}")
+    if s.got is None:
+        return
+    kinds = {"dW": ("dW", "db"), "db": ("db", "dW")}.get(s.kind, (s.kind,))  # what a step returns, in another order
+    for name, x in s.right.items():
+        if name == s.name or kind_of(name) not in kinds:
+            continue
+        if name not in s.given or _swapped_with(s, name) or kind_of(name) != s.kind:
+            yield Variant(x, f"{name} as {s.name}")
 
 
 def _swapped_with(s: Step, name: str) -> bool:
@@ -152,9 +155,11 @@ def _swapped_with(s: Step, name: str) -> bool:
 def _parameter(s: Step) -> Iterator[Variant]:
     """Keep the gradient apart from the parameter, and from the parameter after the update."""
     p, name = (s.W, f"W{s.layer}") if s.kind == "dW" else (s.b, f"b{s.layer}")
-    if s.got is None or not np.any(p) or s.got.shape != p.shape or s.got.size < 3:
+    if s.got is None or not np.any(p) or s.got.shape != p.shape:
         return
     yield Variant(p, f"{name} itself")
+    if s.got.size < 3:
+        return
     alpha = multiple_of(p - s.got, s.expected)
     if alpha > 0:
         yield Variant(p - alpha * s.expected, f"{name} after an update at a learning rate of {alpha:.3g}")
@@ -170,14 +175,14 @@ def _in_place(s: Step) -> Iterator[Variant]:
     elif s.kind == "dW":
         yield Variant(s.dZ @ (s.A_prev > 0).T, f"{neighbour(s, 'A', -1)} became 0 and 1")
     else:
-        if s.kind == "Z":
-            yield Variant(np.maximum(s.expected, 0), f"Z{s.layer} became A{s.layer}")
         if s.activation == "ReLU":
+            if s.kind == "Z":
+                yield Variant(np.maximum(s.expected, 0), f"Z{s.layer} became A{s.layer}")
             yield Variant(s.expected > 0, f"{s.name} became 0 and 1")
 
 
 @cause("an update applied before the gradient", "dA dZ dW db", free=True)
-def _updated_too_early(s: Step) -> Array | None:
+def _updated_too_early(s: Step) -> Variant | None:
     """The layer above had been updated already when its W was used here. Compute all gradients, then update."""
     if (
         s.got is None
@@ -194,4 +199,6 @@ def _updated_too_early(s: Step) -> Array | None:
     if not np.any(slope) or aligned > 1 - 1e-9:  # a mere factor could be anything
         return None
     alpha = multiple_of(s.got - s.expected, slope)
-    return s.expected + alpha * slope if alpha > 0 else None
+    if not alpha:
+        return None
+    return Variant(s.expected + alpha * slope, others={f"dA{s.layer}": right - alpha * s.dW_next.T @ s.dZ_next})
