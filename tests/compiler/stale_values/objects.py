@@ -72,11 +72,11 @@ def _attrgetter_path():
 
 @kind("operator.methodcaller")
 def _methodcaller():
-    class O(Plain):  # noqa: E742
+    class Thing(Plain):
         def get(self):
             return self.k
 
-    o, call = O(), operator.methodcaller("get")
+    o, call = Thing(), operator.methodcaller("get")
     return (lambda x: x * call(o)), setter(o)
 
 
@@ -88,40 +88,45 @@ def _reduced():
 
 @kind("__slots__", live=True)
 def _slots():
-    class O:  # noqa: E742
+    class Thing:
         __slots__ = ("k",)
 
-    o = O()
+    o = Thing()
     o.k = 2.0
     return (lambda x: x * o.k), setter(o)
 
 
 @kind("a class's attribute", live=True)
 def _class_attribute():
-    class O:  # noqa: E742
+    class Thing:
         k = 2.0
 
-    return (lambda x: x * O.k), setter(O)
+    return (lambda x: x * Thing.k), setter(Thing)
 
 
 @kind("a class's attribute through an instance", live=True)
 def _class_attribute_of_instance():
-    class O:  # noqa: E742
+    class Thing:
         k = 2.0
 
-    o = O()
-    return (lambda x: x * o.k), setter(O)
+    o = Thing()
+    return (lambda x: x * o.k), setter(Thing)
+
+
+def base_and_thing():
+    class Base:
+        k = 2.0
+
+    class Thing(Base):
+        pass
+
+    return Base, Thing
 
 
 @kind("an inherited attribute", live=True)
 def _inherited():
-    class Base:
-        k = 2.0
-
-    class O(Base):  # noqa: E742
-        pass
-
-    o = O()
+    Base, Thing = base_and_thing()
+    o = Thing()
     return (lambda x: x * o.k), setter(Base)
 
 
@@ -133,11 +138,11 @@ def _bases():
     class B:
         k = 3.0
 
-    class O(A):  # noqa: E742
+    class Thing(A):
         pass
 
-    o = O()
-    return (lambda x: x * o.k), (lambda: setattr(O, "__bases__", (B,)))
+    o = Thing()
+    return (lambda x: x * o.k), (lambda: setattr(Thing, "__bases__", (B,)))
 
 
 @kind("the class of an object")
@@ -157,10 +162,10 @@ def _metaclass():
     class Meta(type):
         k = 2.0
 
-    class O(metaclass=Meta):  # noqa: E742
+    class Thing(metaclass=Meta):
         pass
 
-    return (lambda x: x * O.k), setter(Meta)
+    return (lambda x: x * Thing.k), setter(Meta)
 
 
 @kind("a metaclass's property")
@@ -172,15 +177,15 @@ def _metaclass_property():
         def k(cls):
             return box[0]
 
-    class O(metaclass=Meta):  # noqa: E742
+    class Thing(metaclass=Meta):
         pass
 
-    return (lambda x: x * O.k), (lambda: box.__setitem__(0, 3.0))
+    return (lambda x: x * Thing.k), (lambda: box.__setitem__(0, 3.0))
 
 
 @kind("a property", live=True)
 def _property():
-    class O:  # noqa: E742
+    class Thing:
         def __init__(self):
             self._k = 2.0
 
@@ -188,18 +193,18 @@ def _property():
         def k(self):
             return self._k
 
-    o = O()
+    o = Thing()
     return (lambda x: x * o.k), setter(o, "_k")
 
 
 @kind("functools.cached_property")
 def _cached_property():
-    class O:  # noqa: E742
+    class Thing:
         @functools.cached_property
         def k(self):
             return 2.0
 
-    o = O()
+    o = Thing()
     return (lambda x: x * o.k), (lambda: vars(o).update(k=3.0))
 
 
@@ -212,10 +217,10 @@ def _descriptor():
         def __get__(self, o, owner=None):
             return getattr(o, self.name)
 
-    class O:  # noqa: E742
+    class Thing:
         k = Stored()
 
-    o = O()
+    o = Thing()
     o._k = 2.0
     return (lambda x: x * o.k), setter(o, "_k")
 
@@ -228,36 +233,36 @@ def _descriptor_of_its_own():
         def __get__(self, o, owner=None):
             return self.value
 
-    class O:  # noqa: E742
+    class Thing:
         k = Stored()
 
-    o, stored = O(), vars(O)["k"]
+    o, stored = Thing(), vars(Thing)["k"]
     return (lambda x: x * o.k), setter(stored, "value")
 
 
 @kind("a class's method replaced", live=True)
 def _method_replaced():
-    class O:  # noqa: E742
+    class Thing:
         def k(self):
             return 2.0
 
-    o = O()
-    return (lambda x: x * o.k()), (lambda: setattr(O, "k", lambda self: 3.0))
+    o = Thing()
+    return (lambda x: x * o.k()), (lambda: setattr(Thing, "k", lambda self: 3.0))
 
 
 @kind("an object's method replaced", live=True)
 def _method_of_object_replaced():
-    class O:  # noqa: E742
+    class Thing:
         def k(self):
             return 2.0
 
-    o = O()
+    o = Thing()
     return (lambda x: x * o.k()), (lambda: setattr(o, "k", lambda: 3.0))
 
 
 @kind("a static method and a class method", live=True)
 def _static():
-    class O:  # noqa: E742
+    class Thing:
         k = 1.0
 
         @staticmethod
@@ -268,7 +273,7 @@ def _static():
         def own(cls):
             return cls.k
 
-    return (lambda x: x * (O.two() * O.own())), (lambda: setattr(O, "k", 1.5))
+    return (lambda x: x * (Thing.two() * Thing.own())), (lambda: setattr(Thing, "k", 1.5))
 
 
 @kind("super()", live=True)
@@ -277,23 +282,23 @@ def _super():
         def k(self):
             return 2.0
 
-    class O(Base):  # noqa: E742
+    class Thing(Base):
         def k(self):
             return super().k()
 
-    o = O()
+    o = Thing()
     return (lambda x: x * o.k()), (lambda: setattr(Base, "k", lambda self: 3.0))
 
 
 @kind("functools.partialmethod")
 def _partialmethod():
-    class O:  # noqa: E742
+    class Thing:
         def get(self, name):
             return self.__dict__[name]
 
         k = functools.partialmethod(get, "value")
 
-    o = O()
+    o = Thing()
     o.value = 2.0
     return (lambda x: x * o.k()), setter(o, "value")
 
@@ -303,11 +308,11 @@ def _registered():
     class Triple(metaclass=abc.ABCMeta):  # noqa: B024
         pass
 
-    class O:  # noqa: E742
+    class Thing:
         pass
 
-    o = O()
-    return (lambda x: x * (3.0 if isinstance(o, Triple) else 2.0)), (lambda: Triple.register(O))
+    o = Thing()
+    return (lambda x: x * (3.0 if isinstance(o, Triple) else 2.0)), (lambda: Triple.register(Thing))
 
 
 @kind("the name of a class")
@@ -352,10 +357,10 @@ def _no_attribute():
 
 @kind("an attribute that a class has not yet")
 def _no_attribute_of_a_class():
-    class O:  # noqa: E742
+    class Thing:
         pass
 
-    o = O()
+    o = Thing()
 
     def scale(x):
         try:
@@ -363,30 +368,25 @@ def _no_attribute_of_a_class():
         except AttributeError:
             return x * 2.0
 
-    return scale, setter(O)
+    return scale, setter(Thing)
 
 
 @kind("a class's attribute that comes to hide an inherited one", live=True)
 def _hidden_attribute():
-    class Base:
-        k = 2.0
-
-    class O(Base):  # noqa: E742
-        pass
-
-    o = O()
-    return (lambda x: x * o.k), setter(O)
+    _, Thing = base_and_thing()
+    o = Thing()
+    return (lambda x: x * o.k), setter(Thing)
 
 
 @kind("what an object is made from", live=True)
 def _init():
     source = [2.0]
 
-    class O:  # noqa: E742
+    class Thing:
         def __init__(self):
             self.k = source[0]
 
-    return (lambda x: x * O().k), (lambda: source.__setitem__(0, 3.0))
+    return (lambda x: x * Thing().k), (lambda: source.__setitem__(0, 3.0))
 
 
 @kind("the default factory of a data class")
@@ -394,22 +394,22 @@ def _default_factory():
     source = [2.0]
 
     @dataclasses.dataclass
-    class O:  # noqa: E742
+    class Thing:
         k: list = dataclasses.field(default_factory=lambda: list(source))
 
-    return (lambda x: x * O().k[0]), (lambda: source.__setitem__(0, 3.0))
+    return (lambda x: x * Thing().k[0]), (lambda: source.__setitem__(0, 3.0))
 
 
 @kind("the defaults of a data class")
 def _defaults_of_a_data_class():
     @dataclasses.dataclass
-    class O:  # noqa: E742
+    class Thing:
         k: float = 2.0
 
-    return (lambda x: x * O().k), (lambda: setattr(O.__init__, "__defaults__", (3.0,)))
+    return (lambda x: x * Thing().k), (lambda: setattr(Thing.__init__, "__defaults__", (3.0,)))
 
 
 @kind("an attribute in a text that is formatted")
 def _formatted():
     o = Plain()
-    return (lambda x: x * float("{0.k}".format(o))), setter(o)  # noqa: UP030, UP032
+    return (lambda x: x * float("{0.k}".format(o))), setter(o)  # noqa: UP030, UP032  # such a text is what is read

@@ -55,14 +55,14 @@ for name, (method, read) in PROTOCOLS.items():
 
 @kind("a context manager of a user's class")
 def _context_manager():
-    class O(Plain):  # noqa: E742
+    class Thing(Plain):
         def __enter__(self):
             return self.k
 
         def __exit__(self, *_):
             pass
 
-    o = O()
+    o = Thing()
 
     def scale(x):
         with o as k:
@@ -120,13 +120,13 @@ def _attribute_dict():
 
 @kind("__class_getitem__")
 def _class_getitem():
-    class O:  # noqa: E742
+    class Thing:
         k = 2.0
 
         def __class_getitem__(cls, i):
             return cls.k
 
-    return (lambda x: x * O[0]), setter(O)
+    return (lambda x: x * Thing[0]), setter(Thing)
 
 
 @kind("__instancecheck__")
@@ -137,60 +137,60 @@ def _instancecheck():
         def __instancecheck__(cls, o):
             return cls.k > 2
 
-    class O(metaclass=Meta):  # noqa: E742
+    class Thing(metaclass=Meta):
         pass
 
-    return (lambda x: x * (3.0 if isinstance(0, O) else 2.0)), setter(Meta)
+    return (lambda x: x * (3.0 if isinstance(0, Thing) else 2.0)), setter(Meta)
 
 
 @kind("__mul__ of a user's class")
 def _mul():
-    class O(Plain):  # noqa: E742
+    class Thing(Plain):
         def __mul__(self, x):
             return x * self.k
 
-    o = O()
+    o = Thing()
     return (lambda x: o * x), setter(o)
 
 
 @kind("__rsub__ of a user's class")
 def _rsub():
-    class O(Plain):  # noqa: E742
+    class Thing(Plain):
         def __rsub__(self, one):
             return one + self.k
 
-    o = O()
+    o = Thing()
     return (lambda x: x * (0 - o)), setter(o)
 
 
 @kind("__new__ of a user's class")
 def _new():
-    class O(float):  # noqa: E742
+    class Thing(float):
         k = 2.0
 
         def __new__(cls):
             return float.__new__(cls, cls.k)
 
-    return (lambda x: x * O()), setter(O)
+    return (lambda x: x * Thing()), setter(Thing)
 
 
 @kind("a subclass of float with an attribute")
 def _float_subclass():
-    class O(float):  # noqa: E742
+    class Thing(float):
         pass
 
-    o = O(1.0)
+    o = Thing(1.0)
     o.k = 2.0
     return (lambda x: x * (o * o.k)), setter(o)
 
 
 @kind("a class's __call__ replaced")
 def _call_replaced():
-    class O:  # noqa: E742
+    class Thing:
         def __call__(self, x):
             return x * 2.0
 
-    return O(), (lambda: setattr(O, "__call__", lambda self, x: x * 3.0))
+    return Thing(), (lambda: setattr(Thing, "__call__", lambda self, x: x * 3.0))
 
 
 @kind("a subclass's __iter__ of a list")
