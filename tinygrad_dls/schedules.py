@@ -7,8 +7,7 @@ makes the classes takes as long as the rest of that module.
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from dataclasses import KW_ONLY, dataclass, fields
 
 from tinygrad_dls.engine.arrays import positive_integer, rate_of
 
@@ -16,7 +15,17 @@ __all__ = ["cosine_decay", "exponential_decay", "inverse_time_decay", "step_deca
 
 
 @dataclass(frozen=True)
-class inverse_time_decay:  # noqa: N801  # called like a function, and a function of the step
+class _Schedule:
+    def __post_init__(self) -> None:
+        """Check the settings: rates, and numbers of steps, which are the integers."""
+        for field in fields(self):
+            check = positive_integer if field.type == "int" else rate_of
+            name = f"{type(self).__name__}: {field.name}"
+            object.__setattr__(self, field.name, check(getattr(self, field.name), name))  # frozen once it is made
+
+
+@dataclass(frozen=True)
+class inverse_time_decay(_Schedule):  # noqa: N801  # called like a function, and a function of the step
     """``lr / (1 + rate * (step // every))``: the course's learning-rate decay, which there counts epochs, here steps.
 
     With mini-batches an epoch is ``every=len(batches)`` steps; the course's decay at an interval of k epochs is
@@ -42,18 +51,13 @@ class inverse_time_decay:  # noqa: N801  # called like a function, and a functio
     rate: float
     every: int = 1
 
-    def __post_init__(self) -> None:
-        _set(self, lr=rate_of(self.lr, "inverse_time_decay: lr"))
-        _set(self, rate=rate_of(self.rate, "inverse_time_decay: rate"))
-        _set(self, every=positive_integer(self.every, "inverse_time_decay: every"))
-
     def __call__(self, step: int) -> float:
         """The learning rate at a step."""
         return self.lr / (1 + self.rate * (step // self.every))
 
 
 @dataclass(frozen=True)
-class exponential_decay:  # noqa: N801
+class exponential_decay(_Schedule):  # noqa: N801
     """``lr * rate ** step``, with a rate just below 1.
 
     Parameters
@@ -73,17 +77,13 @@ class exponential_decay:  # noqa: N801
     _: KW_ONLY
     rate: float
 
-    def __post_init__(self) -> None:
-        _set(self, lr=rate_of(self.lr, "exponential_decay: lr"))
-        _set(self, rate=rate_of(self.rate, "exponential_decay: rate"))
-
     def __call__(self, step: int) -> float:
         """The learning rate at a step."""
         return self.lr * self.rate**step
 
 
 @dataclass(frozen=True)
-class step_decay:  # noqa: N801
+class step_decay(_Schedule):  # noqa: N801
     """``lr * factor ** (step // every)``: a staircase.
 
     Parameters
@@ -106,18 +106,13 @@ class step_decay:  # noqa: N801
     factor: float
     every: int
 
-    def __post_init__(self) -> None:
-        _set(self, lr=rate_of(self.lr, "step_decay: lr"))
-        _set(self, factor=rate_of(self.factor, "step_decay: factor"))
-        _set(self, every=positive_integer(self.every, "step_decay: every"))
-
     def __call__(self, step: int) -> float:
         """The learning rate at a step."""
         return self.lr * self.factor ** (step // self.every)
 
 
 @dataclass(frozen=True)
-class cosine_decay:  # noqa: N801
+class cosine_decay(_Schedule):  # noqa: N801
     """Half a cosine wave from lr at step 0 down to 0 at `steps`: ``lr (1 + cos(pi step / steps)) / 2``, and then 0.
 
     Parameters
@@ -137,16 +132,6 @@ class cosine_decay:  # noqa: N801
     _: KW_ONLY
     steps: int
 
-    def __post_init__(self) -> None:
-        _set(self, lr=rate_of(self.lr, "cosine_decay: lr"))
-        _set(self, steps=positive_integer(self.steps, "cosine_decay: steps"))
-
     def __call__(self, step: int) -> float:
         """The learning rate at a step."""
         return self.lr * (1 + math.cos(math.pi * min(step / self.steps, 1))) / 2
-
-
-def _set(schedule: Any, **fields: Any) -> None:
-    """Set fields of a frozen object while it is made."""
-    for name, value in fields.items():
-        object.__setattr__(schedule, name, value)
