@@ -194,7 +194,7 @@ def _result(
     walk: Consequences, name: str, where: str, variant: Variant, got: Array, near: Nearness
 ) -> tuple[Array | None, bool]:
     """What a candidate in one step gives in another, if it is the given array; and through which gate."""
-    for gated in walk.gates(name) if where != name and where[:2] == "dA" else (False,):
+    for gated in walk.gates(name) if where != name and kind_of(where) == "dA" else (False,):
         with walk.gated(gated):
             result = walk.if_instead(name, where, variant.array, variant.others)
         if result is not None and near.fits(got, result):

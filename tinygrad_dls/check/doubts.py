@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -94,11 +95,15 @@ def _moves_in_steps(ray: Ray, got: float, gap: float) -> bool:
     steps = [ray.size * FAR**n for n in range(-7, 4)]
     numbers = {s: at(s) for step in steps for s in (step, -step)}
     largest = max((abs(x) for x in numbers.values() if math.isfinite(x)), default=0.0)
+
+    def is_got(side: int, step: float) -> bool:
+        return at(side * step) == got
+
     for side in (1, -1):
         changes = [step for step in steps if numbers[side * step] != got]
         if not changes or not 0 < 0.3 * gap < 1e-12 * largest:
             continue
-        edge = _edge(0.0, changes[0], lambda step, side=side: at(side * step) == got)  # type: ignore[misc]
+        edge = _edge(0.0, changes[0], partial(is_got, side))
         if 0.3 * gap < abs(at(side * edge) - got) < 1e-12 * largest:
             return True
     return False

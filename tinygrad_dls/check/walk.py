@@ -81,7 +81,7 @@ class Walk(Consequences):
         # what is right goes on as autodiff's own, if it has fewer digits or lacks its mask; all else as it is, as
         # what a mistake makes of it has its last digits
         as_it_is = verdict.verdict in ("wrong", "follows") or verdict.note == OTHER_SLOPE
-        as_it_is = as_it_is or (verdict.note.startswith(UP_TO) and name[:2] in ("dA", "dZ"))
+        as_it_is = as_it_is or (verdict.note.startswith(UP_TO) and kind_of(name) in HANDED_ON)
         exact = verdict.verdict == "right" and verdict.note == "" and self.digits.given[name].dtype == float
         fits = got.shape == self.chain.reference[name].shape or LABELS in verdict.causes
         usable = (as_it_is or exact) and fits and bool(np.all(np.isfinite(got)))
@@ -146,7 +146,7 @@ class Walk(Consequences):
             if own.right(got, self._gated_by_own_z(name)):
                 return Verdict("follows")
             # of labels as a column, dZ is (m, m), and np.sum(dZ) a number
-            summed = name[:2] == "db" and got.shape == reference.shape == (1, 1) != expected.shape
+            summed = kind_of(name) == "db" and got.shape == reference.shape == (1, 1) != expected.shape
             if own.right(got, np.full((1, 1), np.sum(expected)) if summed else expected):
                 return Verdict("follows")
         return None

@@ -227,11 +227,10 @@ def _da_for_dz(s: Step) -> Array | None:
 def _extra_factor(s: Step) -> Iterator[Variant]:
     """One factor too many: dZ is dA * g'(Z), dW is dZ A_prev.T, dA is W.T dZ, and db the sum of dZ."""
     here = {"A": s.A, "Z": s.Z, "1 - A": 1 - s.A, "X": s.arrays["X"], "dA": s.dA}
-    if (
-        s.activation == "ReLU" and s.kind != "dA"
-    ):  # which multiplies by 1 or 0, so that A for it is the same as A on top of it
+    activation = "" if s.kind == "dA" else s.activation
+    if activation == "ReLU":  # which multiplies by 1 or 0, so that A for it is the same as A on top of it
         del here["A"], here["Z"], here["1 - A"]
-    elif s.activation == "sigmoid" and s.kind != "dA" and not (s.last and s.cross_entropy):
+    elif activation == "sigmoid" and not (s.last and s.cross_entropy):
         del here["A"], here["1 - A"]  # these are slips in A (1 - A)
     if s.kind == "dZ":
         products = {name: times(s.expected, x) for name, x in here.items()}

@@ -23,6 +23,10 @@ def _leaky(slope: float) -> Callable[[Array], Array]:
     return lambda Z: np.where(Z > 0, Z, slope * Z)
 
 
+def _whatever_the_activation(g: Callable[[Array], Array]) -> Callable[[str, Array], Array]:
+    return lambda _, Z: g(Z)
+
+
 def _everywhere(
     s: Step, A_of: Callable[[str, Array], Array] = _right, Z_of: Callable[..., Array] = _linear
 ) -> Iterator[Variant]:
@@ -85,7 +89,7 @@ def _other_activation(s: Step) -> Iterator[Variant | Array]:
     for name, g in functions.items():
         if name != s.activation:
             yield Variant(g(s.Z), name)
-            yield from _everywhere(s, A_of=lambda _, Z, g=g: g(Z))  # type: ignore[misc]
+            yield from _everywhere(s, A_of=_whatever_the_activation(g))
             if s.last and s.cross_entropy and own is not None and np.any(g(s.Z)):
                 yield Variant(own(g(s.Z)), f"{name}, and then the {s.activation}")
     if s.last and len(s.Z) == 1:  # over the only class, or over the examples
@@ -118,7 +122,7 @@ def _slip_in_the_activation(s: Step) -> Iterator[Variant]:
     }  # fmt: skip
     for what, g in of_relu.items() if s.activation == "ReLU" else ():
         yield Variant(g(s.Z), what)
-        for everywhere in _everywhere(s, A_of=lambda _, Z, g=g: g(Z)):  # type: ignore[misc]
+        for everywhere in _everywhere(s, A_of=_whatever_the_activation(g)):
             yield everywhere._replace(note=f"{what}, {everywhere.note}")
 
 

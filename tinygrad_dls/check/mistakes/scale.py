@@ -45,26 +45,22 @@ def _factor(s: Step) -> Array | None:
     """Every entry is the same multiple of the gradient, as of another cost or of a mean over another count."""
     if s.got is None or s.got.shape != s.expected.shape or not np.any(s.expected):
         return None
-    if s.got.size < 3 and not _beside_another(s):
+    if s.got.size < 3 and not _beside_another(s, s.got):
         return None
     factor = multiple_of(s.got, s.expected)
     known = (-1, s.m, -s.m, 1 / s.m, -1 / s.m)  # these have causes of their own
     return None if np.any(np.isclose(factor, known, rtol=1e-6)) else factor * s.expected
 
 
-def _beside_another(s: Step) -> bool:
+def _beside_another(s: Step, got: Array) -> bool:
     """Whether the dW beside a small db is the same multiple of its own gradient: a single number proves nothing."""
     twin = s.given.get(f"dW{s.layer}") if s.kind == "db" else None
     if twin is None or twin.size < 3:
         return False
     right = s.dZ @ s.A_prev.T
-    if twin.shape != right.shape or not np.any(right):
-        return False
-    factor = np.sum(twin * right) / np.sum(right**2)
-    same = np.allclose(twin, factor * right, rtol=1e-9, atol=0)
-    return bool(
-        same and factor != 1 and s.got is not None and np.allclose(s.got, factor * s.expected, rtol=1e-9, atol=0)
-    )
+    factor = multiple_of(twin, right)
+    pairs = ((twin, right), (got, s.expected))
+    return factor not in (0, 1) and all(np.allclose(x, factor * y, rtol=1e-9, atol=0) for x, y in pairs)
 
 
 @cause("sign", "dA dZ dW db")
