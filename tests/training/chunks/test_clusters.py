@@ -1,5 +1,6 @@
 """On processes: the same numbers, whatever dies; and what is said when there is nobody left to ask."""
 
+import gc
 import os
 import signal
 import threading
@@ -183,7 +184,15 @@ def test_a_scheduler_that_is_gone_is_said_to_be(data):
     assert_same(model, expected, rtol=0)
 
 
-def test_ctrl_c_ends_with_the_last_whole_step_and_calls_the_tasks_off(client, data):
+@pytest.fixture
+def without_garbage_collection():
+    """Python drops a Ctrl-C that meets a callback of its garbage collector, such as hypothesis and JAX have there."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def test_ctrl_c_ends_with_the_last_whole_step_and_calls_the_tasks_off(client, data, without_garbage_collection):
     before = settled(client, (0, 0))
     model, expected = two_layers(), two_layers()
 
@@ -191,7 +200,7 @@ def test_ctrl_c_ends_with_the_last_whole_step_and_calls_the_tasks_off(client, da
         if now.epoch == 1:
             threading.Timer(0.02, signal.raise_signal, [signal.SIGINT]).start()
 
-    history = fit(model, *in_chunks(*data, chunks=3), client=client, epochs=10_000, callbacks=[interrupt])
+    history = fit(model, *in_chunks(*data, chunks=3), client=client, epochs=1_000, callbacks=[interrupt])
     fit(expected, *in_chunks(*data, chunks=3), epochs=len(history))
     assert history.interrupted
     assert len(history) >= 2
