@@ -662,6 +662,16 @@ def test_a_norm_of_long_doubles_keeps_their_digits():
     np.testing.assert_allclose(p.data, -np.array([3, 4], np.longdouble) / 14, rtol=1e-15)
 
 
+@pytest.mark.parametrize(("kind", "step"), [(optim.Adam, 1), (optim.RMSprop, 1 / np.sqrt(np.longdouble(0.1)))])
+def test_moments_of_long_doubles_keep_their_digits(kind, step):
+    p = tg.Tensor(np.zeros(2, np.longdouble), requires_grad=True)
+    p.grad = np.array([3, -4], np.longdouble) / 7
+    optimizer = kind([p], 0.5, epsilon=1e-30)
+    optimizer.step()  # the first step is the sign of the gradient, over sqrt(1 - beta) where that is not corrected
+    assert {x.dtype for x in optimizer.state_dict()["state"][0] if x.ndim} == {np.dtype(np.longdouble)}
+    np.testing.assert_allclose(p.data, np.array([-0.5, 0.5]) * step, rtol=1e-15)  # 1 - 0.9 is rounded to float64
+
+
 @pytest.mark.parametrize("limits", [{"clip_norm": 0.05}, {"clip_value": 0.01}, {"clip_norm": 1e6}])
 @pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.RMSprop])
 def test_compiled_steps_and_numpy_source_clip_as_eager_steps_do(kind, limits):

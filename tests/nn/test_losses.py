@@ -62,6 +62,31 @@ def test_fused_equals_composed(z, random):
     assert fused == pytest.approx(tg.binary_cross_entropy(tg.sigmoid(Z), Y), rel=1e-13, abs=lost)
 
 
+@pytest.mark.parametrize("loss", ["binary_cross_entropy_with_logits", "softmax_cross_entropy"])
+def test_what_a_loss_says_it_is_composed_of_is_the_same_cost(loss):
+    fused, Y = getattr(losses, f"_{loss}"), COLUMNS if loss == "softmax_cross_entropy" else LABELS
+    Z = RNG.normal(size=Y.shape)
+    assert fused.loss.composed(Z, Y) == pytest.approx(fused(Z, Y), rel=1e-14)  # sums of a few terms of order 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "a"),
+    [
+        ("binary_cross_entropy", [[1e-4], [0.25]]),
+        ("mean_squared_error", [[5], [5]]),
+        ("softmax_cross_entropy", [[-15], [15]]),
+    ],
+)
+def test_the_sums_of_half_precision_are_taken_in_single(loss, a):
+    """The losses of 8000 examples sum to more than 65504, beyond which half precision is infinite."""
+    m, cost = 8000, getattr(tg, loss)
+    A = np.repeat(np.array(a, np.float16), m, axis=1)
+    Y = np.repeat(np.array([[1], [0]], np.float16), m, axis=1)
+    J, expected = cost(A, Y), cost(A.astype(float), Y.astype(float))
+    assert J.dtype == np.float16
+    assert pytest.approx(float(expected), rel=2**-11) == J  # rounded once
+
+
 def test_with_logits_is_exact_everywhere():
     """-log sigmoid(z) = log(1 + e^-z), to the last digits, where the composed form saturates."""
     for z, exact in [(1000.0, 0.0), (-1000.0, 1000.0), (40.0, np.exp(-40.0)), (-40.0, 40.0), (0.0, np.log(2))]:
