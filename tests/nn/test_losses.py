@@ -100,8 +100,9 @@ def test_with_logits_is_exact_everywhere():
 def test_finite_logits_beside_an_infinite_one_cost_what_they_cost_alone():
     Z, Y = np.array([[-0.5, 0.5, -3.0, 0.0]]), np.array([[0.0, 1.0, 0.3, 1.0]])
     alone = tg.binary_cross_entropy_with_logits(Z, Y) * 4
-    beside = tg.binary_cross_entropy_with_logits(np.append(Z, [[np.inf]], axis=1), np.append(Y, [[1.0]], axis=1))
-    assert beside * 5 == pytest.approx(alone, rel=1e-15)
+    with np.errstate(invalid="ignore"):
+        beside = tg.binary_cross_entropy_with_logits(np.append(Z, [[np.inf]], axis=1), np.append(Y, [[1.0]], axis=1))
+    assert beside * 5 == pytest.approx(alone, rel=1e-14)  # sums of four terms of order 1
 
 
 def test_softmax_equals_binary_for_two_classes():
