@@ -22,9 +22,16 @@ def test_labels_that_have_passed_must_still_fit_a_tensor():
                 LOGITS(tg.Tensor(np.zeros(shape)), Y)
 
 
-def test_tensors_of_integers_count_as_floats_every_time():
-    A, Y = tg.Tensor(np.array([[1, 2]], np.uint8)), np.array([[2, 4]], np.uint8)
-    assert [tg.mean_squared_error(A, Y).item() for _ in range(2)] == [2.5, 2.5]  # in uint8, 1 - 2 is 255
+@pytest.mark.parametrize(("dtype", "a", "y"), [(np.uint8, [[10, 20]], [[30, 20]]), (bool, [[1, 0]], [[0, 0]])])
+def test_tensors_of_integers_count_as_floats_every_time(dtype, a, y):
+    A, Y = tg.Tensor(np.array(a, dtype)), np.array(y, dtype)
+    expected = (A.data[0, 0] - 1.0 * Y[0, 0]) ** 2 / 2  # in uint8, 10 - 30 is 236
+    assert [tg.mean_squared_error(A, Y).item() for _ in range(2)] == [expected] * 2
+
+
+def test_a_cost_of_tensors_has_their_dtype_whatever_the_labels_every_time():
+    Z, Y = tg.Tensor(np.zeros((1, 2), np.float32)), np.array([[0.0, 1.0]])
+    assert [LOGITS(Z, Y).dtype for _ in range(2)] == [np.float32] * 2
 
 
 def test_labels_are_checked_once_also_where_their_dtype_is_another_or_others_are_nan(monkeypatch):
@@ -46,16 +53,25 @@ def test_what_is_made_of_other_numbers_in_the_same_memory_has_not_passed():
         tg.mean_squared_error(np.zeros((1, 2)), integers.view(float))
 
 
+def test_a_transpose_has_not_passed_in_whatever_order_it_lies():
+    columns = np.asfortranarray([[1.0, 1.0, 0.5], [0.0, 0.0, 0.5], [0.0, 0.0, 0.0]])
+    tg.softmax_cross_entropy(np.zeros((3, 3)), columns)
+    with pytest.raises(ValueError, match=r"column 0 sums to 2\.5"):
+        tg.softmax_cross_entropy(np.zeros((3, 3)), columns.T)
+
+
 def test_traces_of_arrays_that_are_gone_are_cleared_away_and_no_others():
     passed = labels._Passed()
     alive = [np.ones((1, 1)) for _ in range(40)]
     for y in alive:
         passed.remember(y, labels.check_finite)
-    for _ in range(20):
-        gone = [np.ones((1, 1)) for _ in range(100)]
-        for y in gone:
-            passed.remember(y, labels.check_finite)
-    assert len(passed) < 500  # twice what is alive at one time: 40, and 100 that are replaced by 100
+    in_their_places = []
+    for _ in range(1000):
+        y = np.ones((1, 1))
+        passed.remember(y, labels.check_finite)
+        del y
+        in_their_places.append(np.ones((1, 1)))  # so that the next one has another address
+    assert len(passed) < 100  # twice what was left
     assert all(passed[id(y), labels.check_finite]() is y for y in alive)
 
 
@@ -116,6 +132,14 @@ def test_weights_a_little_below_zero_are_counted_and_none_else():
         tg.mean_squared_error(np.ones((1, 3)), np.zeros((1, 3)), sample_weight=[[-0.5, 0, 0.5]])
 
 
+@pytest.mark.parametrize("least", [0, 0.5])
+def test_weights_whose_sum_overflows_are_not_said_to_be_below_zero(least):
+    with pytest.raises(
+        ValueError, match=re.escape("sample_weight sums to infinity in float64. Divide it by its mean.")
+    ):
+        tg.mean_squared_error(np.ones((1, 3)), np.zeros((1, 3)), sample_weight=[[least, 1.7e308, 1.7e308]])
+
+
 def test_the_smallest_normal_number_is_a_weight_and_half_of_it_is_none():
     A, targets, tiny = np.array([[2.0, 7.0]]), np.zeros((1, 2)), np.finfo(float).smallest_normal
     assert tg.mean_squared_error(A, targets, sample_weight=[[tiny, 0]]) == 4
@@ -134,10 +158,15 @@ def test_smooth_labels_of_two_classes_and_of_none():
     np.testing.assert_array_equal(tg.smooth_labels([[0, 1]], 0.5, n_classes=2), [[0.75, 0.25], [0.25, 0.75]])
     with pytest.raises(ValueError, match=re.escape("n_classes must be 2 or more.")):
         tg.smooth_labels([[0, 0]], 0.5, n_classes=1)
-    for shape in ((1, 0), (0, 3), (1, 2, 3)):
+    for shape in ((), (1, 0), (0, 3), (1, 2, 3)):
         with pytest.raises(ValueError, match=re.escape(f"smooth_labels: Y is {shape}; expected a column")) as error:
             tg.smooth_labels(np.ones(shape), 0.1)
         assert "reshape" not in str(error.value)
+
+
+def test_labels_of_minus_one_are_no_classes():
+    with pytest.raises(ValueError, match=re.escape("For labels -1 and 1, write (Y + 1) / 2.")):
+        tg.smooth_labels([[-1, 1]], 0.1)
 
 
 def test_several_labels_are_suggested_only_where_each_is_a_probability():
