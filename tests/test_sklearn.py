@@ -510,7 +510,7 @@ REFUSED = {
     "no parameters": ({"module": tg.nn.Tanh()}, TypeError, "module is to make a Module with parameters; got Tanh"),
     "hidden beside a module": ({"module": Mine(4, 3), "hidden": (3,)}, ValueError, "hidden and activation have no"),
     "too few rows": ({"module": Mine(4, 1)}, ValueError, "module gives (1, 1) for one example; expected (n_y, m) = (3"),
-    "probabilities": ({"module": ends_in(tg.nn.Softmax())}, ValueError, "module ends in a softmax, and is to give its"),
+    "probabilities": ({"module": ends_in(tg.nn.Softmax())}, ValueError, "A comes from a softmax, and the loss is of"),
     "no such class": ({"class_weight": {0: 1, 7: 2}}, ValueError, "not in class_weight"),
     "negative class": ({"class_weight": {0: -1, 1: 1, 2: 1}}, ValueError, "class_weight must be >= 0"),
     "no class": ({"class_weight": {0: 0, 1: 0, 2: 0}}, ValueError, "is zero for all examples"),
@@ -535,8 +535,14 @@ def test_too_few_examples_to_hold_back_are_refused_in_the_words_of_the_settings(
 
 
 def test_a_sigmoid_at_the_end_of_a_module_is_refused(cancer):
-    with pytest.raises(ValueError, match="module ends in a sigmoid, and is to give its linear part Z: leave the last"):
+    with pytest.raises(ValueError, match=r"A comes from a sigmoid, and the loss is of logits.* Leave the sigmoid out"):
         TinyClassifier(module=ends_in(tg.nn.Sigmoid())).fit(*cancer)
+
+
+def test_a_sigmoid_at_the_end_of_a_module_whose_cost_is_of_errors_is_trained(cancer):
+    model = TinyRegressor(module=ends_in(tg.nn.Sigmoid()), epochs=20, random_state=0).fit(*cancer)
+    assert model.loss_curve_[-1] < model.loss_curve_[0]
+    assert 0 < model.predict(cancer[0]).min() < model.predict(cancer[0]).max() < 1
 
 
 def test_one_class_cannot_be_learned(iris):

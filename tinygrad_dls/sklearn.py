@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, boolean, positive_integer, rate_of, real_number
 from tinygrad_dls.engine.errors import shown
 from tinygrad_dls.engine.recording import recording
-from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.extras import install
 from tinygrad_dls.nn import init
 from tinygrad_dls.nn.chunks import taking_chunks
@@ -144,7 +144,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         """Make a new model for these data."""
         n_y = len(Y) if Y.dtype.kind == "f" else len(self.classes_)
         model = self._made(X.shape[1], n_y, X.dtype)
-        _check_output(model, X[:1].T, n_y, type(self).__name__)
+        _check_output(model, X[:1].T, Y[:, :1], n_y, self._loss, type(self).__name__)
         self.model_, self._made_of = model, self._plan()
         self.loss_curve_: list[float] = []
         self.validation_loss_curve_: list[float] = []
@@ -276,20 +276,17 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
         return values(evaluated(self.model_ if of is None else of, columns)).T
 
 
-def _check_output(model: Module, x: Array, n_y: int, who: str) -> None:
-    """Refuse a model whose output is not the linear part, a row for each output."""
+def _check_output(model: Module, x: Array, y: Array, n_y: int, loss: Callable[..., Any], who: str) -> None:
+    """Refuse a model whose output has not a row for each output, or is not what the loss takes."""
 
-    def run() -> Any:
+    def run() -> None:
         recording.set(True)
-        return model(x.astype(model.parameters()[0].dtype))
+        Z = model(x.astype(model.parameters()[0].dtype))
+        if (shape := np.shape(values(Z))) != (n_y, 1):
+            raise ValueError(f"{who}: module gives {shape} for one example; expected (n_y, m) = ({n_y}, 1).")
+        loss(Z, y)
 
-    Z = evaluated(run)
-    if np.shape(values(Z)) != (n_y, 1):
-        raise ValueError(f"{who}: module gives {np.shape(values(Z))} for one example; expected (n_y, m) = ({n_y}, 1).")
-    if isinstance(Z, Tensor) and Z.op is not None and Z.op.__name__ in ("sigmoid", "softmax"):
-        raise ValueError(
-            f"{who}: module ends in a {Z.op.__name__}, and is to give its linear part Z: leave the last layer out."
-        )
+    evaluated(run)
 
 
 @taking_chunks

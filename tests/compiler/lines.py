@@ -347,6 +347,8 @@ def programs(draw, lines=8, tiles=None):
     kind, text, *kinks = draw(
         st.sampled_from([loss for loss in LOSSES if n_y > 1 or loss[0] not in ("classes", "one-hot")])
     )
+    if any(line.name == Z and line.text.startswith(("tg.sigmoid(", "tg.softmax(")) for line in forward):
+        text = text.replace("({0}, Y)", "(1.0 * {0}, Y)")  # a loss of logits wants to be told that it is meant
     loss = [Line("J", text, (Z,), tuple(kinks))]
     loss += [Line("J", draw(st.sampled_from(EXTRAS)), (v, "J")) for v in outputs[1:]]
     for text, *kinks in draw(st.lists(st.sampled_from(PENALTIES), max_size=2)):

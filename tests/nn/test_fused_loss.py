@@ -273,3 +273,33 @@ def test_a_check_that_is_wrong_is_not_taken_for_one_that_passes():
 def test_what_fused_loss_refuses(use, error, text):
     with pytest.raises(error, match=text):
         use()
+
+
+# -- a sigmoid applied twice ------------------------------------------------------------------------------------------
+
+
+def squared_error(z, y):
+    m = z.shape[1]
+    return np.sum((z - y) ** 2) / m, (lambda dj: dj * 2 * (z - y) / m, lambda dj: dj * 2 * (y - z) / m)
+
+
+def test_its_textbook_form_says_whether_a_loss_of_ones_own_applies_a_sigmoid():
+    def halved(Z, Y):
+        return 0.5 * tg.binary_cross_entropy_with_logits(Z, Y)
+
+    def rule(z, y):
+        J, (dz, dy) = losses._binary_cross_entropy_with_logits.rule(z, y)
+        return 0.5 * J, (lambda dj: 0.5 * dz(dj), lambda dj: 0.5 * dy(dj))
+
+    of_probabilities = tg.fused_loss(tg.mean_squared_error, labels=label_checks.check_columns)(squared_error)
+    Z = tg.Tensor(X[:1], requires_grad=True)
+    for loss in (OWN, tg.fused_loss(halved)(rule)):
+        with pytest.raises(ValueError, match="Z comes from a sigmoid, and the loss is of logits"):
+            loss(tg.sigmoid(Z), Y)
+        assert np.isfinite(loss(Z, Y).item())
+    with pytest.raises(ValueError, match="Z comes from a softmax, and the loss is of logits"):
+        tg.fused_loss(of_softmax)(softmax_loss)(tg.softmax(tg.Tensor(CLASSES, requires_grad=True)), CLASSES)
+    A = tg.softmax(tg.Tensor(CLASSES, requires_grad=True))
+    assert of_probabilities(A, CLASSES).item() == tg.mean_squared_error(A, CLASSES).item()
+    fails_for_one = tg.fused_loss(lambda Z, Y: np.sum((Z - Y) ** 2 * np.ones((3, 30)) / 0))(squared_error)
+    assert fails_for_one(A, CLASSES).item() == tg.mean_squared_error(A, CLASSES).item()

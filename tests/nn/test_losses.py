@@ -383,3 +383,86 @@ def test_no_examples_and_too_few_rows_are_named():
         tg.softmax_cross_entropy(np.zeros((3, 0)), np.zeros((1, 0), int))
     with pytest.raises(ValueError, match="For class indices use softmax_cross_entropy"):
         tg.binary_cross_entropy_with_logits(np.zeros((3, 4)), np.zeros((1, 4)))
+
+
+# -- a sigmoid or a softmax that the loss applies again ----------------------------------------------------------------
+
+LOGIT, LOGITS = tg.Tensor([[0.5, -1.0]], requires_grad=True), tg.Tensor(np.eye(3), requires_grad=True)
+ONES, WEIGHTS, THREE = np.ones((1, 2)), np.array([[1.0, 2.0]]), np.ones((1, 3))
+
+
+def softmax_by_hand(Z):
+    e = np.exp(Z - np.max(Z, axis=0))
+    return e / np.sum(e, axis=0)
+
+
+TWICE = {
+    "a sigmoid": lambda: tg.binary_cross_entropy_with_logits(tg.sigmoid(LOGIT), ONES),
+    "of a single number": lambda: tg.binary_cross_entropy_with_logits(tg.sigmoid(LOGIT[0, 0]), np.array(1.0)),
+    "weights": lambda: tg.binary_cross_entropy_with_logits(tg.sigmoid(LOGIT), ONES, sample_weight=WEIGHTS),
+    "by hand": lambda: tg.binary_cross_entropy_with_logits(1 / (1 + np.exp(-LOGIT)), ONES),
+    "by hand, the other way round": lambda: tg.binary_cross_entropy_with_logits(1.0 / (np.exp(-LOGIT) + 1.0), ONES),
+    "of several labels": lambda: tg.softmax_cross_entropy(tg.sigmoid(LOGITS), np.eye(3)),
+    "a softmax": lambda: tg.softmax_cross_entropy(tg.softmax(LOGITS), np.eye(3)),
+    "of class indices": lambda: tg.softmax_cross_entropy(tg.softmax(LOGITS), np.array([[0, 1, 2]])),
+    "weights of classes": lambda: tg.softmax_cross_entropy(tg.softmax(LOGITS), np.eye(3), sample_weight=THREE),
+    "a softmax by hand": lambda: tg.softmax_cross_entropy(softmax_by_hand(LOGITS), np.eye(3)),
+    "the other activation": lambda: tg.binary_cross_entropy_with_logits(tg.softmax(LOGITS), np.eye(3)),
+    "second derivatives": lambda: tg.hessian(lambda z: tg.binary_cross_entropy_with_logits(tg.sigmoid(z), ONES))(ONES),
+}  # fmt: skip
+
+ONCE = {
+    "errors": lambda: tg.mean_squared_error(tg.sigmoid(LOGIT), ONES),
+    "probabilities": lambda: tg.binary_cross_entropy(tg.sigmoid(LOGIT), ONES),
+    "a teacher's probabilities": lambda: tg.softmax_cross_entropy(LOGITS / 2.0, tg.softmax(LOGITS.detach() / 2.0)),
+    "a quotient": lambda: tg.binary_cross_entropy_with_logits(1 / (1 + LOGIT * LOGIT), ONES),
+    "a quotient of arrays": lambda: tg.binary_cross_entropy_with_logits(1 / (1 + np.exp(-LOGIT.data)) / LOGIT, ONES),
+    "logits of sums": lambda: tg.softmax_cross_entropy(LOGITS / np.sum(np.exp(LOGITS), axis=0), np.eye(3)),
+    "a hidden sigmoid": lambda: tg.binary_cross_entropy_with_logits(tg.sigmoid(LOGIT) - 0.5, ONES),
+    "said to be meant": lambda: tg.binary_cross_entropy_with_logits(1.0 * tg.sigmoid(LOGIT), ONES),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_probabilities_are_refused_by_a_loss_that_makes_them_of_logits_itself(name):
+    for _ in range(2):  # labels that have passed vouch for no logits
+        with pytest.raises(
+            ValueError, match=r"comes from a (sigmoid|softmax), and the loss is of logits, of which it "
+        ):
+            TWICE[name]()
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_an_activation_that_no_loss_applies_again_is_computed_with(name):
+    assert np.isfinite(ONCE[name]().item())
+
+
+@pytest.mark.parametrize("name", [None, "A2"])
+def test_who_applies_a_sigmoid_twice_is_told_what_to_write(name):
+    A = tg.sigmoid(LOGIT)
+    A.name = name
+    text = (
+        f"binary_cross_entropy_with_logits: {name or 'Z'} comes from a sigmoid, and the loss is of logits, of which it "
+        "makes probabilities itself. Leave the sigmoid out (the last layer, say), or take tg.binary_cross_entropy, "
+        f"which is of probabilities. If twice is what you mean, write 1.0 * {name or 'Z'}."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        tg.binary_cross_entropy_with_logits(A, ONES)
+    assert tg.binary_cross_entropy(A, ONES).item() > 0
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_a_compiled_step_refuses_a_sigmoid_applied_twice_as_the_loss_does(fallback):
+    class Mine(tg.nn.Module):
+        def __init__(self):
+            self.inner = tg.nn.Linear(2, 1, rng=0)
+
+        def __call__(self, x):
+            return tg.sigmoid(self.inner(x))
+
+    model = Mine()
+    optimizer = tg.optim.SGD(model.parameters(), lr=1)
+    step = tg.compile(model, tg.binary_cross_entropy_with_logits, optimizer, fallback=fallback)
+    with pytest.raises(ValueError, match="Z comes from a sigmoid, and the loss is of logits"):
+        step(np.eye(2), ONES)
+    assert optimizer.steps == 0

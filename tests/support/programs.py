@@ -330,8 +330,14 @@ def binary_cross_entropy(w):
     return w.emit("binary_cross_entropy", i, args=(w.rng.integers(0, 2, w.values[i].shape).astype(float),))
 
 
+def logits(w, rows=1):
+    """What a loss of logits takes; of what a sigmoid or a softmax made, it wants to be told that it is meant."""
+    i = predictions(w, rows)
+    return w.emit("multiply", i, args=(1.0,)) if w.steps[i].op in ("sigmoid", "softmax", "divide") else i
+
+
 def with_logits(w):
-    i = predictions(w)
+    i = logits(w)
     return w.emit("binary_cross_entropy_with_logits", i, args=(w.rng.integers(0, 2, w.values[i].shape).astype(float),))
 
 
@@ -343,7 +349,7 @@ def mean_squared_error(w):
 
 
 def softmax_cross_entropy(w):
-    i = predictions(w, rows=2)
+    i = logits(w, rows=2)
     n, m = w.values[i].shape
     if n == 1:
         raise UnfitError

@@ -324,11 +324,13 @@ def test_minibatches_serve_every_epoch_and_shuffle_anew(flower):
 @pytest.mark.parametrize(
     ("layers", "loss", "labels", "text"),
     [
-        ([tg.nn.Sigmoid()], tg.binary_cross_entropy_with_logits, [[0, 1, 1]], "ends in a sigmoid, and the loss is of "
-         "logits, of which it makes probabilities itself. Leave the last layer out, or take tg.binary_cross_entropy"),
-        ([tg.nn.Sequential(tg.sigmoid)], tg.binary_cross_entropy_with_logits, [[0, 1, 1]], "ends in a sigmoid"),
-        ([tg.nn.Softmax()], tg.softmax_cross_entropy, [[0, 1, 1]], "ends in a softmax, and the loss is of logits, of "
-         "which it makes probabilities itself. Leave the last layer out."),
+        ([tg.nn.Sigmoid()], tg.binary_cross_entropy_with_logits, [[0, 1, 1]], "A comes from a sigmoid, and the loss is "
+         "of logits, of which it makes probabilities itself. Leave the sigmoid out (the last layer, say), or take "
+         "tg.binary_cross_entropy, which is of probabilities."),
+        ([tg.nn.Sequential(tg.sigmoid)], tg.binary_cross_entropy_with_logits, [[0, 1, 1]], "comes from a sigmoid"),
+        ([tg.nn.BatchNorm(1), tg.nn.Sigmoid()], tg.binary_cross_entropy_with_logits, [[0, 1, 1]], "from a sigmoid"),
+        ([tg.nn.Softmax()], tg.softmax_cross_entropy, [[0, 1, 1]], "A comes from a softmax, and the loss is of logits, "
+         "of which it makes probabilities itself. Leave the softmax out (the last layer, say)."),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [tg.nn.Sequential, tg.nn.Classifier])

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinygrad_dls.engine import ops
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.devices import on_device
 from tinygrad_dls.engine.errors import shown
-from tinygrad_dls.engine.tensor import Rule, values
+from tinygrad_dls.engine.recording import recording
+from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn.labels import Check, check_finite, prepare
 
-__all__ = ["Loss", "fused_loss", "is_loss", "is_nan", "loss_of"]
+__all__ = ["MAKING", "Loss", "fused_loss", "is_loss", "is_nan", "loss_of", "nodes", "refuse_twice"]
 
 
 class Loss(NamedTuple):
@@ -128,11 +131,94 @@ def fused_loss(
 
         @functools.wraps(rule)
         def loss(Z: Any, Y: Any) -> Any:
-            return fused(*prepare(Z, Y, fused.loss))
+            Z, Y = prepare(Z, Y, fused.loss)
+            if Z.__class__ is Tensor and Z._origin.op in MAKING:
+                refuse_twice(Z, fused)
+            return fused(Z, Y)
 
         return loss
 
     return decorate
+
+
+# -- a sigmoid or a softmax applied twice -----------------------------------------------------------------------------
+
+
+# What may have made probabilities: a quotient may be one of the two, written out. Each step of a training asks.
+MAKING = {ops.sigmoid, ops.softmax, ops.divide}
+
+
+def refuse_twice(Z: Tensor, op: Any) -> None:
+    """Refuse what a sigmoid or a softmax made, where the loss applies one itself: its slopes would nearly vanish.
+
+    Who calls it has seen that Z is a Tensor, and that its op is one of `MAKING`.
+
+    Raises
+    ------
+    ValueError
+        With what to write. What takes no part in a graph does not tell where it comes from, and passes.
+    """
+    if (made := _activation(Z)) and _applies_one(op.loss, len(Z) if Z.ndim else 0):
+        name = Z.name or op.loss.takes
+        instead = ", or take tg.binary_cross_entropy, which is of probabilities" if made == "sigmoid" else ""
+        raise ValueError(
+            f"{op.__name__}: {name} comes from a {made}, and the loss is of logits, of which "
+            f"it makes probabilities itself. Leave the {made} out (the last layer, say){instead}. If twice is what you "
+            f"mean, write 1.0 * {name}."
+        )
+
+
+def _activation(a: Tensor) -> str:
+    """The activation that a Tensor comes from, "sigmoid" or "softmax", by its op or written out; "" of all else."""
+    if a.op is not ops.divide:
+        return getattr(a.op, "__name__", "") if a.op in MAKING else ""
+    above, below = a.inputs
+    if not isinstance(below, Tensor):
+        return ""
+    if below.op is ops.sum:
+        return "softmax" if below.inputs[0] is above and above.op is ops.exp else ""
+    terms = below.inputs if below.op is ops.add else ()
+    is_sigmoid = _is_one(above) and any(map(_is_one, terms)) and any(getattr(x, "op", 0) is ops.exp for x in terms)
+    return "sigmoid" if is_sigmoid else ""
+
+
+def _is_one(x: Any) -> bool:
+    return isinstance(x, (int, float)) and x == 1
+
+
+@functools.lru_cache(maxsize=64)
+def _applies_one(loss: Loss, rows: int) -> bool:
+    """Whether a loss applies a sigmoid or a softmax to what it takes, as its textbook form shows."""
+    y, w = (np.eye(rows, 1), np.ones((1, 1))) if rows else (np.ones(()), np.ones(()))
+
+    def run() -> bool:
+        recording.set(True)
+        Z = Tensor(np.zeros(y.shape), requires_grad=True)
+        J = loss.composed(Z, y, *[w] * loss.weighted)  # type: ignore[misc]
+        return any(
+            _activation(node)
+            or ((own := loss_of(node.op)) is not None and node.inputs[0] is Z and _applies_one(own, rows))
+            for node in nodes(J, Z)
+        )
+
+    try:
+        with np.errstate(all="ignore"):
+            return loss.takes == "Z" and loss.composed is not None and copy_context().run(run)
+    except Exception:  # a form that fails for one example is nothing that a step of training should fail for
+        return False
+
+
+def nodes(J: Any, Z: Any) -> Iterator[Any]:
+    """The Tensors that a cost is computed from by ops, the cost first, down to the model's output Z."""
+    waiting, seen = [J], set()
+    while waiting:
+        node = waiting.pop()
+        if not isinstance(node, Tensor) or node in seen or node.op is None:
+            continue
+        seen.add(node)
+        yield node
+        if node is not Z:
+            waiting += node.inputs
 
 
 def is_nan(J: Any) -> bool:

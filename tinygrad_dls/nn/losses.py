@@ -24,9 +24,9 @@ from tinygrad_dls.engine.arrays import HALF, Array, as_array, in_single, single_
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.ops import below_largest, rounded_into_unit_interval, sigmoid, softmax
 from tinygrad_dls.engine.switches import set_to
-from tinygrad_dls.engine.tensor import Rule, values
+from tinygrad_dls.engine.tensor import Rule, Tensor, values
 from tinygrad_dls.nn import weighted
-from tinygrad_dls.nn.fused import is_loss, is_nan
+from tinygrad_dls.nn.fused import MAKING, is_loss, is_nan, refuse_twice
 from tinygrad_dls.nn.labels import (
     array_of_columns,
     check_columns,
@@ -148,7 +148,8 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any, *, sample_weight: Any = Non
     Raises
     ------
     ValueError
-        If Y leaves [0, 1], is NaN, or has a wrong shape; if weights have one, are negative, or all zero.
+        If Y leaves [0, 1], is NaN, or has a wrong shape; if weights have one, are negative, or all zero; if Z comes
+        from a sigmoid or a softmax.
 
     Examples
     --------
@@ -160,6 +161,8 @@ def binary_cross_entropy_with_logits(Z: Any, Y: Any, *, sample_weight: Any = Non
     (500.0, array([[ 0. , -0.5]]))
     """
     Z, Y = prepare(Z, Y, _binary_cross_entropy_with_logits.loss)
+    if Z.__class__ is Tensor and Z._origin.op in MAKING:
+        refuse_twice(Z, _binary_cross_entropy_with_logits)
     if sample_weight is not None:
         return weighted.weighted_binary_cross_entropy_with_logits(
             Z, Y, prepare_weights(sample_weight, Z.shape, Z.dtype)
@@ -219,8 +222,8 @@ def softmax_cross_entropy(Z: Any, Y: Any, *, sample_weight: Any = None) -> Any:
     Raises
     ------
     ValueError
-        If Y has a wrong shape, holds no such class, or has columns that do not sum to 1; if Z has a single row; if
-        weights have a wrong shape, are negative, or all zero.
+        If Y has a wrong shape, holds no such class, or has columns that do not sum to 1; if Z has a single row, or
+        comes from a sigmoid or a softmax; if weights have a wrong shape, are negative, or all zero.
 
     Examples
     --------
@@ -234,6 +237,8 @@ def softmax_cross_entropy(Z: Any, Y: Any, *, sample_weight: Any = None) -> Any:
            [ 0.167, -0.333]])
     """
     Z = array_of_columns(Z, "Z")
+    if Z.__class__ is Tensor and Z._origin.op in MAKING:
+        refuse_twice(Z, _softmax_cross_entropy)
     n_y, m = Z.shape
     if n_y < 2:
         raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, below_one
 from tinygrad_dls.engine.devices import to_host
 from tinygrad_dls.engine.recording import recording
-from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.engine.tensor import values
 from tinygrad_dls.nn.evaluation import evaluated
-from tinygrad_dls.nn.fused import loss_of
+from tinygrad_dls.nn.fused import loss_of, nodes
 from tinygrad_dls.nn.labels import check_columns, check_finite, check_probabilities, smooth_labels
 from tinygrad_dls.nn.models import Classifier, Sequential
 from tinygrad_dls.nn.module import Module
@@ -50,8 +50,8 @@ def tried(
     ValueError
         If the model ends in a sigmoid or a softmax, and the loss applies one itself.
     """
-    if isinstance(model, Sequential) and (ending := model._ending()):
-        _refuse_twice(model, loss, X, Y, ending)
+    if isinstance(model, Sequential) and model._ending():
+        _trial(model, loss, X, Y)  # a loss that applies a sigmoid again says so
     if not isinstance(model, Classifier):
         numbers = validation is not None and _trial(model, loss, *validation)[0] == "numbers"
         return Trial(not numbers, numbers)
@@ -71,23 +71,6 @@ def tried(
     return Trial(validation is not None and is_of_classes(model, rows, validation[1]), False)
 
 
-def _refuse_twice(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array, ending: str) -> None:
-    """Refuse a loss of logits where the model makes probabilities of them, whose slopes would nearly vanish."""
-
-    def run() -> bool:
-        recording.set(True)
-        Z = model(X)
-        said = (loss_of(node.op) for node in _nodes(loss(Z, Y), Z) if node.inputs[0] is Z)
-        return any(x and x.takes == "Z" and (x.predicts == "sigmoid" or x.labels is check_columns) for x in said)
-
-    if evaluated(run):
-        instead = ", or take tg.binary_cross_entropy, which is of probabilities" if ending == "sigmoid" else ""
-        raise ValueError(
-            f"fit: the model ends in a {ending}, and the loss is of logits, of which it makes probabilities itself. "
-            f"Leave the last layer out{instead}."
-        )
-
-
 def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -> tuple[str, int]:
     """What the cost makes of the model's output, "sigmoid", "numbers", or "" for all else; and its number of rows."""
 
@@ -100,7 +83,7 @@ def _trial(model: Module, loss: Callable[[Any, Any], Any], X: Array, Y: Array) -
 
 
 def _use(Z: Any, J: Any, Y: Array) -> str:
-    for node in _nodes(J, Z):
+    for node in nodes(J, Z):
         name, inputs, own = node.op.__name__, node.inputs, loss_of(node.op)
         predicts = own.predicts if own is not None else name
         if inputs and inputs[0] is Z and predicts == "sigmoid":
@@ -110,19 +93,6 @@ def _use(Z: Any, J: Any, Y: Array) -> str:
         ):
             return "numbers"
     return ""
-
-
-def _nodes(J: Any, Z: Any) -> Iterator[Any]:
-    """The Tensors that a cost is computed from by ops, the cost first, down to the model's output."""
-    waiting, seen = [J], set()
-    while waiting:
-        node = waiting.pop()
-        if not isinstance(node, Tensor) or node in seen or node.op is None:
-            continue
-        seen.add(node)
-        yield node
-        if node is not Z:
-            waiting += node.inputs
 
 
 # -- smoothed labels --------------------------------------------------------------------------------------------------
@@ -146,7 +116,7 @@ def smoothing(
     def run() -> tuple[set[Any], int]:
         recording.set(True)
         Z = model(X)
-        asked = {said.labels for node in _nodes(loss(Z, Y), Z) if (said := loss_of(node.op)) is not None}
+        asked = {said.labels for node in nodes(loss(Z, Y), Z) if (said := loss_of(node.op)) is not None}
         return asked, np.shape(values(Z))[0]
 
     asked, rows = evaluated(run)
