@@ -52,6 +52,7 @@ DOORS = {
     "ops._kept_index": "keeps copies of the index, which is no array of the graph",
     "ops._compared.compare": "compares with what the user passed, a list too",
     "ops._method": "makes a method of a function",
+    "ops._method_along_axes": "makes a method of an op",
     "ops._method_tolist": "gives Python's numbers, without a graph",
     "linalg.einsum": "takes lists, and reads the subscripts",
     "linalg._letters": "reads the subscripts",

@@ -50,6 +50,18 @@ def test_what_training_does_not_need_is_loaded_on_first_use(name, module):
     assert run.stdout.strip() == "[False, True]"
 
 
+def test_what_to_write_instead_is_loaded_for_the_first_error():
+    code = (
+        "import sys, numpy as np, tinygrad_dls as tg\n"
+        "name = 'tinygrad_dls.engine.instead'\n"
+        "loaded = [name in sys.modules]\n"
+        "try: np.cov(tg.Tensor([1.0]))\n"
+        "except TypeError as error: print(loaded, name in sys.modules, 'Write X_c @ X_c.T' in str(error))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "[False] True True"
+
+
 @pytest.mark.parametrize(("module", "name"), [(tg, "chekc"), (tg.optim, "adam")])
 def test_a_misspelt_name_is_an_error_for_which_python_knows_where_to_look_for_one_that_is_alike(module, name):
     with pytest.raises(AttributeError, match=f"module '{module.__name__}' has no attribute '{name}'") as caught:
@@ -58,10 +70,10 @@ def test_a_misspelt_name_is_an_error_for_which_python_knows_where_to_look_for_on
 
 
 ORDER = [
-    "engine.devices", "engine.errors", "engine.arrays", "engine.identity", "engine.switches", "engine.recording",
-    "engine.inplace", "engine.stubs", "engine.viewed", "engine.tensor", "engine.operands", "engine.autodiff",
-    "engine.copies", "engine.ops", "engine.more_ops", "engine.composed", "engine.along_axes", "engine.matrices",
-    "engine.linalg", "engine",
+    "engine.devices", "engine.instead", "engine.errors", "engine.arrays", "engine.identity", "engine.switches",
+    "engine.recording", "engine.inplace", "engine.stubs", "engine.viewed", "engine.tensor", "engine.operands",
+    "engine.autodiff", "engine.copies", "engine.ops", "engine.more_ops", "engine.composed", "engine.along_axes",
+    "engine.matrices", "engine.linalg", "engine",
     "nn.init", "nn.columns", "nn.chunks", "nn.labels", "nn.fused", "nn.weighted", "nn.losses", "nn.evaluation",
     "nn.containers", "nn.summary", "nn.state", "nn.module", "nn.substitution",
     "nn.regularisation", "nn.normalisation", "nn.standardisation", "nn.layers", "nn.models", "nn",
@@ -209,7 +221,7 @@ def test_mutants_are_made_of_all_of_the_engine_and_of_the_rules():
     mutated = {entry["path"] for entry in MUTANTS["modules"].values()}
     engine = {path.relative_to(ROOT).as_posix() for path in PACKAGE.glob("engine/*.py")}
     others = {"nn/losses.py", "nn/labels.py", "optim.py", "optimizer.py", "ir/rules.py", "ir/rewrite.py"}
-    no_code = {"tinygrad_dls/engine/__init__.py", "tinygrad_dls/engine/stubs.py"}  # names, and types for checkers
+    no_code = {f"tinygrad_dls/engine/{name}.py" for name in ("__init__", "stubs", "instead")}  # names, types, texts
     assert mutated == engine - no_code | {f"tinygrad_dls/{name}" for name in others}
 
 

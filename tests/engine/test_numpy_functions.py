@@ -19,7 +19,7 @@ from tests.numpy_functions import PAGE, TITLES, dispatched, kind
 from tests.support.numpy_calls import CASES, W, X
 from tinygrad_dls.engine import tensor
 from tinygrad_dls.engine.composed import take_along_axis
-from tinygrad_dls.engine.errors import INSTEAD
+from tinygrad_dls.engine.instead import INSTEAD
 
 jax.config.update("jax_enable_x64", True)
 
@@ -543,3 +543,41 @@ def test_einsum_has_letters_for_all_the_axes_that_dots_stand_for():
 def test_the_other_names_of_extremes_take_the_same_keywords(name, spelled):
     chosen = {"where": X > 0, "initial": 0.0}
     np.testing.assert_array_equal(getattr(np, spelled)(T, **chosen).data, getattr(np, name)(X, **chosen))
+
+
+WITH_KEYWORDS = {
+    "sum": [{"dtype": np.float32}, {"where": X > 0}, {"initial": 2.0}],
+    "prod": [{"dtype": np.float32}, {"where": X > 0}, {"initial": 2.0}],
+    "mean": [{"dtype": np.float32}, {"where": X > 0}],
+    "max": [{"initial": 2.0}, {"where": X > 0, "initial": 0.5}],
+    "min": [{"initial": -2.0}, {"where": X > 0, "initial": 9.0}],
+    "var": [{"dtype": np.float32}, {"ddof": 1}],
+    "std": [{"dtype": np.float32}, {"ddof": 1}],
+    "cumsum": [{"dtype": np.float32}],
+    "cumprod": [{"dtype": np.float32}],
+}
+
+
+@pytest.mark.parametrize("name", WITH_KEYWORDS)
+def test_a_method_takes_the_keywords_that_numpys_function_takes(name):
+    t = tg.Tensor(X, requires_grad=True)
+    for options in WITH_KEYWORDS[name]:
+        by_method, by_function = getattr(t, name)(**options), getattr(np, name)(t, **options)
+        np.testing.assert_array_equal(by_method.data, by_function.data, strict=True)
+        np.testing.assert_allclose(by_method.data, getattr(X, name)(**options), rtol=1e-6, strict=True)  # of float32
+        gradients = []
+        for z in (by_method, by_function):
+            np.sum(z**2).backward()
+            gradients.append(t.grad)
+            t.grad = None
+        np.testing.assert_array_equal(*gradients, strict=True)
+
+
+@pytest.mark.parametrize("options", [{"where": X > 0, "dtype": float}, {"out": np.zeros(())}, {"mean": 0.0}])
+def test_a_method_refuses_keywords_in_the_words_of_the_function(options):
+    t, texts = tg.Tensor(X, requires_grad=True), []
+    for call in (lambda: t.var(**options), lambda: np.var(t, **options)):
+        with pytest.raises(TypeError, match=r"^np\.var: the keyword \w+ is not supported on a Tensor") as raised:
+            call()
+        texts.append(str(raised.value))
+    assert texts[0] == texts[1]

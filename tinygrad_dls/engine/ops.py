@@ -26,7 +26,7 @@ from tinygrad_dls.engine.arrays import Array, as_array, as_operand, boolean, sca
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.devices import on_device
 from tinygrad_dls.engine.errors import EXPLAINED, called, explained, role, shown
-from tinygrad_dls.engine.tensor import Rule, Tensor, implements, implements_on_values, values
+from tinygrad_dls.engine.tensor import SELDOM, Rule, Tensor, implements, implements_on_values, values
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -710,6 +710,19 @@ def _method(name: str) -> Any:
     return method
 
 
+def _method_along_axes(op: Any) -> Any:
+    """An op as a method; NumPy's seldom keywords take the way that they take in NumPy's function."""
+    function = getattr(np, op.__name__)
+
+    @functools.wraps(op)
+    def method(x: Tensor, *args: Any, **options: Any) -> Any:
+        if options and not SELDOM.isdisjoint(options):
+            return function(x, *args, **options)
+        return op(x, *args, **options)
+
+    return method
+
+
 def _method_tolist(x: Tensor) -> Any:
     """The entries as Python's numbers, in lists: values, without a graph."""
     return values(x).tolist()
@@ -744,7 +757,8 @@ _UNDIFFERENTIATED: dict[str, Any] = {
     "floordiv": np.floor_divide, "mod": np.remainder, "divmod": np.divmod, "and": np.bitwise_and, "or": np.bitwise_or,
     "xor": np.bitwise_xor, "lshift": np.left_shift, "rshift": np.right_shift,
 }  # fmt: skip
-_METHODS = (sum, mean, max, min, prod, var, std, cumsum, clip, swapaxes, squeeze, astype)
+_METHODS_ALONG_AXES = (sum, mean, max, min, prod, var, std, cumsum)
+_METHODS = (clip, swapaxes, squeeze, astype)
 OF_NUMPY = (  # methods that NumPy has a function of the same name for
     "ravel", "dot", "copy", "take", "repeat", "cumprod", "trace", "diagonal", "round", "argmax", "argmin", "argsort",
     "all", "any",
@@ -765,6 +779,8 @@ def _attach() -> None:
         setattr(Tensor, f"__r{name}__", lambda x, y, f=undifferentiated: f(y, x))
     for method in _METHODS:
         setattr(Tensor, method.__name__, method)
+    for along in _METHODS_ALONG_AXES:
+        setattr(Tensor, along.__name__, _method_along_axes(along))
     for name in OF_NUMPY:
         setattr(Tensor, name, _method(name))
     others: dict[str, Any] = {

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 else:
     _Attached = object
 
-__all__ = ["Op", "Origin", "Rule", "Tensor", "implementations", "implements", "implements_on_values", "values"]
+__all__ = [
+    "SELDOM", "Op", "Origin", "Rule", "Tensor", "implementations", "implements", "implements_on_values", "values",
+]  # fmt: skip
 
 P = ParamSpec("P")
 VJP: TypeAlias = Callable[[Array], Array]
@@ -52,8 +54,7 @@ _NUMBERS: set[Any] = {np.float64, np.float32}  # what most costs are: a quick wa
 implementations: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 _MORE = ["more_ops", "composed", "along_axes", "linalg"]  # further functions, loaded when the first one is asked for
-_KEYWORDS = "tinygrad_dls.engine.along_axes"  # sees to seldom keywords of reductions
-_SELDOM = {"dtype", "initial", "where", "out", "correction", "mean"}
+SELDOM = {"dtype", "initial", "where", "out", "correction", "mean"}  # keywords, which `along_axes` sees to
 _ALONG_AXES = {  # the functions that take them
     np.sum, np.prod, np.max, np.amax, np.min, np.amin, np.mean, np.var, np.std, np.cumsum, np.cumprod,
 }  # fmt: skip
@@ -306,8 +307,8 @@ class Tensor(Viewed, _Attached):
     ) -> Any:
         """Answer ``np.mean(t, axis=1)``, ``np.concatenate([t, u])`` and the like (NEP 18)."""
         function = implementations.get(func) or implementation(func)
-        if func in _ALONG_AXES and not _SELDOM.isdisjoint(kwargs):
-            return importlib.import_module(_KEYWORDS).with_keywords(func, *args, **kwargs)
+        if func in _ALONG_AXES and not SELDOM.isdisjoint(kwargs):
+            return importlib.import_module("tinygrad_dls.engine.along_axes").with_keywords(func, *args, **kwargs)
         if function is None and func in _WRITING:
             raise TypeError(
                 f"np.{func.__name__}: it writes in place, where a Tensor would lose its graph. Make a new array: "
