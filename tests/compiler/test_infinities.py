@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import tinygrad_dls as tg
 from tests.compiler.steps import LOGITS
 from tinygrad_dls import nn
+from tinygrad_dls.ir.functions import rows
 
 inf, nan = math.inf, math.nan
 GRID = [inf, -inf, nan, 0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 3.0, 40.0, -750.0, 5e-324, -1e-310]
@@ -206,3 +207,63 @@ def assert_alike(got, expected):
     """Up to the roundings of a few calls."""
     for x, y in zip(*(r if isinstance(r, tuple) else (r,) for r in (got, expected)), strict=True):
         np.testing.assert_allclose(x, y, rtol=1e-13, atol=1e-13)
+
+
+# -- function by function, in every dtype, to the sign of zero ---------------------------------------------------------
+
+
+def edges(dtype):
+    dtype = np.dtype(dtype)
+    if dtype.kind != "f":
+        limits = [False, True] if dtype.kind == "b" else [np.iinfo(dtype).min, 0, 1, 2, 7, np.iinfo(dtype).max]
+        return np.array([[*limits, *([-1, -2] if dtype.kind == "i" else [])]], dtype)
+    tiny, large = np.finfo(dtype).smallest_subnormal, np.finfo(dtype).max
+    return np.array([[0.0, -0.0, inf, -inf, nan, tiny, -tiny, large, -large, 1, -1, 0.5, -2.5, 3]], dtype)
+
+
+def assert_same_bits(f, *arrays, **options):
+    """The dtype, what is not finite, and the signs of zeros; all else to 8 roundings, as the C of some functions is."""
+    with np.errstate(all="ignore"):
+        try:
+            right = f(*arrays)
+        except (TypeError, ValueError, OverflowError):  # of truths and integers
+            return
+        got = tg.compile(f, **options)(*arrays)
+    assert got.dtype == right.dtype
+    assert got.shape == right.shape
+    if right.dtype.kind == "f":
+        eps, tiny = np.finfo(right.dtype).eps, np.finfo(right.dtype).smallest_subnormal
+        np.testing.assert_allclose(got, right, rtol=8 * eps, atol=4 * tiny)
+        zeros = ~np.isnan(right)
+        np.testing.assert_array_equal(np.signbit(got)[zeros], np.signbit(right)[zeros])
+    else:
+        np.testing.assert_array_equal(got, right)
+
+
+UFUNCS = [row.function for row in rows() if isinstance(row.function, np.ufunc) and not row.function.signature]
+DTYPES = ["float16", "float32", "float64", "int64", "int32", "uint8", "bool"]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("ufunc", UFUNCS, ids=lambda ufunc: ufunc.__name__)
+def test_each_function_of_entries_is_compiled_to_what_numpy_gives_at_the_edges_of_each_dtype(ufunc, backend):
+    for dtype in DTYPES if backend == "numpy" else DTYPES[1:3]:
+        x = edges(dtype)
+        arrays = [x] if ufunc.nin == 1 else [a.reshape(1, -1) for a in np.meshgrid(x, x)]
+        assert_same_bits(ufunc, *arrays, backend=backend)
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, -1, 0.0, 0.5, -0.5, 1.0, 2.0, -1.0, np.float64(0.5), np.int8(2)])
+def test_powers_by_a_number_are_compiled_to_what_the_operator_gives(exponent):
+    """Which is another function than `np.power` where NumPy knows a faster one."""
+    for dtype in DTYPES:
+        x = edges(dtype)
+        assert_same_bits(lambda x: x**exponent, x)
+        assert_same_bits(lambda x: (x > 0) ** exponent, x)
+        assert_same_bits(lambda x: np.power(x, exponent), x)
+
+
+def test_zero_times_anything_keeps_its_sign():
+    for dtype in DTYPES[:3]:
+        assert_same_bits(lambda x: -(0 * x), edges(dtype))
+        assert_same_bits(lambda x: -(x * 0), edges(dtype))

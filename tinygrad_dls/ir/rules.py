@@ -57,6 +57,11 @@ def negative(c: float) -> bool:
     return c < 0
 
 
+def signed(c: Any) -> bool:
+    """Whether a number takes a sign: the 0 of Python's integers has none."""
+    return not (type(c) is int and c == 0)
+
+
 def moderate(call: Call, c: float, d: float) -> bool:
     """Whether a product of two numbers neither overflows nor becomes 0 by itself. Of integers, it may wrap around."""
     return bool(call.dtype.kind == "f" and (not c or not d or 2.0**-100 < abs(c * d) < 2.0**100))
@@ -304,8 +309,8 @@ ALGEBRA = (
     Identity(
         "fold_constants",
         "Numbers are multiplied now, those in a row of factors too; of ``-(2 * x)``, the number gets the sign.",
-        Pair(lambda a, c: -(c * a), lambda a, c: -c * a, floats),
-        Pair(lambda a, c: -(a * c), lambda a, c: a * -c, floats),
+        Pair(lambda a, c: -(c * a), lambda a, c: -c * a, floats, signed),
+        Pair(lambda a, c: -(a * c), lambda a, c: a * -c, floats, signed),
         Pair(lambda x, c: -x * c, lambda x, c: x * -c, floats, negative),
         Pair(lambda x, c: c * -x, lambda x, c: x * -c, floats, negative),
         Pair(lambda x, c, d: (x * c) * d, lambda x, c, d: x * (d * c), moderate),

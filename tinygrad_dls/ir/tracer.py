@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.arrays import HALF, Array
 from tinygrad_dls.engine.errors import RecordedElsewhereError, RecordingError
 from tinygrad_dls.engine.tensor import Tensor
 from tinygrad_dls.graph.call_site import find_call_site
@@ -323,6 +323,15 @@ class Tracer(NDArrayOperatorsMixin):
         raise self._refuse("a plain array (np.asarray, or a function that is not NumPy's) of")
 
     # -- NumPy's protocols --------------------------------------------------------------------------------------------
+
+    def __pow__(self, y: Any) -> Any:
+        """``x ** y``: of an array and a number of Python's, NumPy squares and takes roots by other functions."""
+        char = self.call.dtype.char if self.call.shape else ""
+        if char == "?" and type(y) is int and y == 2:
+            return np.square(self)  # of small integers, np.power(x, 2) of large ones
+        if char == HALF and type(y) is float and y == 0.5:
+            return np.sqrt(self)  # of -inf no number, and np.power(x, 0.5) infinite
+        return super().__pow__(y)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Answer ``np.tanh(r)``, ``ndarray @ r`` and the like (NEP 13)."""

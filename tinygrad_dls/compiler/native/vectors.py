@@ -180,7 +180,7 @@ INLINE V limits_of_log(V x, V r) {{
   return choose((x == HUGE_) | is_nan(x), x, r);
 }}
 INLINE V log_(V x) {{ return limits_of_log(x, log_of(x, (V){{}})); }}
-INLINE V log1p_(V x) {{ V u = 1 + x; return limits_of_log(u, log_of(u, x - (u - 1))); }}
+INLINE V log1p_(V x) {{ V u = 1 + x; return with_sign(limits_of_log(u, log_of(u, x - (u - 1))), x); }}
 """
 
 
