@@ -6,6 +6,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -575,3 +576,64 @@ def test_fit_takes_the_options_of_compile():
         tg.fit(model, X, Y, loss=LOGITS, optimizer=optimizer, epochs=3, compile=True)
     with pytest.raises(TypeError, match=r"compile\(\) got an unexpected keyword argument 'constant'"):
         tg.fit(model, X, Y, loss=LOGITS, optimizer=optimizer, epochs=3, compile={"constant": [MANY]})
+
+
+# -- zeros of both signs ----------------------------------------------------------------------------------------------
+
+
+class Zero(tg.nn.Module):
+    def __init__(self, k):
+        self.k, self.list, self.dict, self.pair = k, [k], {"k": k}, (k, 1.0)
+
+
+def _variable():
+    k = 0.0
+
+    def put(new):
+        nonlocal k
+        k = new
+
+    return (lambda x: np.copysign(x, k)), put
+
+
+def _held(read, put):
+    """A way to read a zero of a module, and one to put another there."""
+
+    def made():
+        module = Zero(0.0)
+        return (lambda x: np.copysign(x, read(module))), (lambda k: put(module, k))
+
+    return made
+
+
+def _container(holder, read, put):
+    return lambda: ((lambda x: np.copysign(x, read(holder))), (lambda k: put(holder, k)))
+
+
+ZEROS = {
+    "a variable": _variable,
+    "an attribute": _held(lambda m: m.k, lambda m, k: setattr(m, "k", k)),
+    "a list of a module": _held(lambda m: m.list[0], lambda m, k: m.list.__setitem__(0, k)),
+    "a dict of a module": _held(lambda m: m.dict["k"], lambda m, k: m.dict.update(k=k)),
+    "a tuple of a module": _held(lambda m: m.pair[0], lambda m, k: setattr(m, "pair", (k, 1.0))),
+    "a list": _container([0.0], lambda x: x[0], lambda x, k: x.__setitem__(0, k)),
+    "a number of NumPy's": _container([0.0], lambda x: x[0], lambda x, k: x.__setitem__(0, np.float32(k))),
+    "a list in a list": _container([[0.0]], lambda x: x[0][0], lambda x, k: x[0].__setitem__(0, k)),
+    "another list in a list": _container([[0.0]], lambda x: x[0][0], lambda x, k: x.__setitem__(0, [k])),
+    "an object": _container(SimpleNamespace(k=0.0), lambda x: x.k, lambda x, k: setattr(x, "k", k)),
+    "an array": _container(np.zeros(1), lambda x: x, lambda x, k: x.fill(k)),
+}
+
+
+@pytest.mark.parametrize("name", ZEROS)
+def test_a_zero_that_changes_its_sign_is_another_number(name):
+    f, put = ZEROS[name]()
+    x = np.ones((1, 3))
+    for before in (0.0, -0.0):
+        put(before)
+        compiled = tg.compile(f)
+        for _ in range(3):  # the call after the next comparison with the eager run
+            np.testing.assert_array_equal(compiled(x), f(x))
+        put(-before)
+        np.testing.assert_array_equal(compiled(x), f(x))
+        np.testing.assert_array_equal(compiled(x), np.copysign(x, -before))

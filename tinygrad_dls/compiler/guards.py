@@ -342,8 +342,17 @@ class Dependencies(CapturedState):
             self._waiting.append((item, f"{name}.{key}" if text else name, read))
 
     def _place(self, x: Any, key: Any, item: Any) -> None:
-        if isinstance(item, (Tensor, np.ndarray)) and item.size < 2 and isinstance(x, (list, dict)):
-            self._watch_item(x, key)
+        """Watch what stands in a list or a dict where == is not enough: equal arrays, zeros of both signs."""
+        if not isinstance(x, (list, dict)):
+            return
+        if isinstance(item, (Tensor, np.ndarray)):
+            if item.size < 2:
+                self._watch_item(x, key)
+        elif isinstance(item, (float, complex, np.inexact)):
+            if not item:
+                self._watch_item(x, key, equal)
+        elif isinstance(item, (list, tuple)) and any(isinstance(y, KINDS_OF_NUMBERS) for y in item):
+            self._watch_item(x, key, alike)  # another one may come in its place
 
     def _function(self, f: FunctionType, name: str) -> None:
         cells = list(zip(f.__code__.co_freevars, f.__closure__ or (), strict=False))

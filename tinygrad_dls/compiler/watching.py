@@ -23,8 +23,10 @@ Put: TypeAlias = Callable[[Any], Any]
 
 
 def equal(x: Any, y: Any) -> bool:
-    """Whether two things are the same one, or the same number."""
-    return x is y or (type(x) is type(y) and isinstance(x, NUMBERS) and bool(x == y))
+    """Whether two things are the same one, or the same number; -0.0 is another one than 0.0, which shows in 1 / x."""
+    if x is y:
+        return True
+    return type(x) is type(y) and isinstance(x, NUMBERS) and bool(x == y) and (bool(x) or repr(x) == repr(y))
 
 
 def alike(x: Any, y: Any) -> bool:
