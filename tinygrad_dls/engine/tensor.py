@@ -293,13 +293,13 @@ class Tensor(Viewed, _Attached):
                 f"{name}: cannot write a Tensor into an array (out=, or `array += tensor`); "
                 "the graph would be lost. Write `array = array + tensor`, or use tensor.data."
             )
-        if kwargs:
-            raise TypeError(f"{name}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
         function = implementations.get(ufunc) or implementation(ufunc) if method == "__call__" else None
         if function is None and ufunc.__name__ == "clip" and method == "__call__":  # that of `array.clip(t, u)`
             function = implementations[np.clip]
         if function is None:
             raise not_differentiated(name)
+        if kwargs:
+            raise TypeError(f"{name}: the keyword {', '.join(kwargs)} is not supported on a Tensor.")
         return function(*inputs)
 
     def __array_function__(
