@@ -50,7 +50,8 @@ def test_files_as_spreadsheets_write_them(csv):
         ("a,y\n1,0\n2,one\n", "data.csv, line 3, column 2 ('y'): 'one' is not a number."),
         ("a,y\n1,0\nnan,1\n", "data.csv, line 3, column 1 ('a'): 'nan' is not a finite number."),
         ("a,y\n1,0\n2,inf\n", "data.csv, line 3, column 2 ('y'): 'inf' is not a finite number."),
-        ("a,y\n1,yes\n2,no\n3,nan\n", "data.csv, line 4, column 2 ('y'): 'nan' is a number among the text"),
+        ("a,y\n1,yes\n2,no\n3,nan\n", "data.csv, line 4, column 2 ('y'): 'nan' stands for a missing cell."),
+        ("a,y\n1,yes\n2,no\n3,7\n", "data.csv, line 4, column 2 ('y'): '7' is a number among the text"),
         ("a,y\n1,0\n2\n", "data.csv, line 3: 1 cells; the header has 2 columns."),
         ("a,y\n1,0\n\n1,0,5\n", "data.csv, line 4: 3 cells; the header has 2 columns."),
         ("a,a,y\n", "data.csv: columns named twice: 'a'."),
@@ -294,6 +295,26 @@ def test_rows_with_missing_cells_are_dropped_and_counted(csv):
     np.testing.assert_array_equal(table.Y, [[2, 4]])
     assert table.features == ("size", "city=Oslo", "city=Rome")
     assert dict(table.missing) == {"size": 2, "city": 1, "price": 1}
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("missing", ["error", "mean"])  # of texts, there is no mean
+@pytest.mark.parametrize("said", ["NA", "n/a", "NaN", "null", "nOnE", " ? "])
+@pytest.mark.parametrize("column", ["city", "kind"])
+def test_a_missing_cell_is_no_category_and_no_class(csv, monkeypatch, large, missing, said, column):
+    if large:
+        monkeypatch.setattr(csv_reader, "_LARGE", 0)
+    rows = ["1,{city},{kind}".format(**{"city": "Rome", "kind": "old", column: cell}) for cell in ("Oslo", said, "Bonn")]
+    path = csv("\n".join(["size,city,kind", *rows]))
+    options = {"target": "kind", "one_hot": ["city"]}
+    with pytest.raises(ValueError, match="line 3") as error:
+        tg.datasets.read_csv(path, missing=missing, **options)
+    assert str(error.value).endswith(
+        f"({column!r}): {said.strip()!r} stands for a missing cell. To leave out its row, write missing={{{column!r}: "
+        "'drop'}. If it is a text like the others, write from_frame(pd.read_csv(path, keep_default_na=False), ...)."
+    )
+    table = tg.datasets.read_csv(path, missing={column: "drop"}, **options)
+    assert (table.X.shape[1], table.missing) == (2, {column: 1})
 
 
 def test_means_are_of_the_rows_that_are_left(csv):

@@ -105,9 +105,9 @@ def _is_plain(columns: Columns, position: int, column: Column) -> bool:
         position == columns.target and any(columns.number(text) is not None for text in column.texts)
     ):
         return False
-    if not may_be_missing:
-        return not column.missing.any()
-    return not any(text.casefold() in MISSING for text in column.texts)  # spelled otherwise than pandas knows
+    if column.missing.any() and not may_be_missing:
+        return False
+    return not any(text.casefold() in MISSING for text in column.texts)  # also those spelled as pandas does not know
 
 
 def _plain_lines(path: Any, sep: str) -> int:

@@ -51,9 +51,9 @@ def read_csv(
     decimal : str, default "."
         What stands before the decimals of a number: a point or a comma.
     missing : str or dict of str by column, default "error"
-        What becomes of a cell that is empty, or says NA, N/A, NaN, null, None or ?: ``"error"``; ``"drop"`` leaves out
-        its row; ``"mean"`` puts the mean of the column's other numbers in its place, of all rows that are left.
-        `Table.missing` has their numbers. (There is no mean of a target, nor of texts.)
+        What becomes of a cell that is empty, or says NA, N/A, NaN, null, None or ?, among texts as among numbers:
+        ``"error"``; ``"drop"`` leaves out its row; ``"mean"`` puts the mean of the column's other numbers in its place,
+        of all rows that are left. `Table.missing` has their numbers. (There is no mean of a target, nor of texts.)
     one_hot : sequence of str
         Columns of text: each text becomes a feature, which is 1 where it stands, and else 0.
 
@@ -157,12 +157,18 @@ def _numbered(cells: Sequence[str]) -> Column:
 
 def _text(cell: str, columns: Columns, line: int, position: int) -> str:
     """A cell of text; empty if it is missing, which its column allows."""
-    text, policy = cell.strip(), columns.policies[columns.chosen.header[position]]
-    if text and (policy == "error" or text.casefold() not in MISSING):
+    text = cell.strip()
+    if text.casefold() not in MISSING:
         return text
-    if policy == "error":
-        raise ValueError(f"{columns.where(line, position)}: the cell is empty. {columns.advice(position)}")
-    return ""
+    if columns.policies[columns.chosen.header[position]] != "error":
+        return ""
+    where, advice = columns.where(line, position), columns.advice(position)
+    if not text:
+        raise ValueError(f"{where}: the cell is empty. {advice}")
+    raise ValueError(
+        f"{where}: {text!r} stands for a missing cell. {advice} If it is a text like the others, write "
+        "from_frame(pd.read_csv(path, keep_default_na=False), ...)."
+    )
 
 
 # -- what is wrong ----------------------------------------------------------------------------------------------------
