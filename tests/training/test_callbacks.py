@@ -473,12 +473,27 @@ def test_two_checkpoints_do_not_write_to_the_same_file(flower, tmp_path):
     assert not (tmp_path / "a.safetensors").exists()
 
 
-def test_an_answer_that_is_neither_true_nor_false_is_refused(flower):
+@pytest.mark.parametrize("answer", [np.array([1.0, 2.0]), np.array([True]), 0, 15, 0.5, np.int64(1), "stop", [], {}])
+def test_an_answer_that_is_neither_true_nor_false_is_refused(flower, answer):
     def measured(now):
-        return np.array([1.0, 2.0])
+        return answer
 
-    with pytest.raises(TypeError, match=re.escape("fit: the callback measured returned array([1., 2.])")):
+    text = (
+        f"fit: the callback measured returned {answer!r}. Return True to end the training, and nothing or False to go "
+        "on."
+    )
+    with pytest.raises(TypeError, match=re.escape(text)):
         fit(network(), *flower, callbacks=[measured])
+
+
+@pytest.mark.parametrize("kind", [bool, np.bool_, np.array, tg.Tensor])
+def test_a_truth_of_any_kind_is_an_answer(flower, kind):
+    assert len(fit(network(), *flower, epochs=9, callbacks=[lambda now: kind(now.epoch == 3)])) == 4
+
+
+def test_what_a_log_returns_ends_no_training(flower, tmp_path):
+    with (tmp_path / "log.txt").open("w") as log, pytest.raises(TypeError, match="the callback <lambda> returned"):
+        fit(network(), *flower, epochs=9, callbacks=[lambda now: log.write(f"{now.cost}\n")])
 
 
 def test_they_say_what_they_are():

@@ -102,7 +102,7 @@ def fit(
         Show tqdm's bar, in a terminal or a notebook, on runs of more than a second.
     callbacks : sequence of functions
         Called after each epoch with one argument, which has the attributes ``epoch``, ``cost``, ``figures`` (a dict,
-        with the validation's), ``history``, ``model`` and ``optimizer``; a true answer ends the training. See
+        with the validation's), ``history``, ``model`` and ``optimizer``; the answer True ends the training. See
         `tinygrad_dls.EarlyStopping` and `tinygrad_dls.Checkpoint`, which comes last, wherever it stands.
     compile : bool or dict, default False
         Whether the step is recorded and replayed as planned NumPy calls, see `tinygrad_dls.compile`: the same training
@@ -262,15 +262,16 @@ def _run(
 
 
 def _answer(callback: Callback, now: Epoch) -> bool:
-    """Whether a callback ends the training."""
+    """Whether a callback ends the training. A number does not say: ``file.write`` returns one."""
     answer = callback(now)
-    if np.ndim(values(answer)):
+    flag = False if answer is None else values(answer)
+    if not isinstance(flag, bool) and (np.ndim(flag) or getattr(flag, "dtype", None) != "bool"):
         name = getattr(callback, "__name__", type(callback).__name__)
         raise TypeError(
             f"fit: the callback {name} returned {shown(answer)}. Return True to end the training, and nothing or "
             "False to go on."
         )
-    return bool(answer)
+    return bool(flag)
 
 
 def _begin(callbacks: Sequence[Callback], validation: Validation | None, model: Module, optimizer: Optimizer) -> None:
