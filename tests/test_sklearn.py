@@ -589,6 +589,20 @@ def test_a_cost_that_explodes_is_an_error_and_leaves_no_model(diabetes):
         model.predict(diabetes[0])
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"learning_rate": -1}, {"learning_rate": "fast"}, {"early_stopping": True, "validation_fraction": 0.999},
+     {"standardize": True}],
+)  # fmt: skip
+def test_an_error_in_fit_leaves_no_model_that_nothing_has_trained(iris, settings):
+    X, y = iris
+    model = quick(**settings)
+    with pytest.raises((TypeError, ValueError)), np.errstate(all="ignore"):
+        model.fit(np.where(np.arange(len(X))[:, None] % 2, 1e308, -1e308) if "standardize" in settings else X, y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
 def test_ctrl_c_ends_a_search_and_leaves_the_last_whole_step(iris, monkeypatch):
     model, steps = quick(epochs=50), []
     step = tg.optim.Adam.step

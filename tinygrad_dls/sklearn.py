@@ -118,15 +118,15 @@ class _Network(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no type
             self._rng = check_random_state(self.random_state)
         if not continues:
             self._begin(X, Y)
-        data = [np.ascontiguousarray(X.T), Y, *([] if weights is None else [weights[None, :]])]
-        held_back = None
-        if self.early_stopping and not partial:
-            data, held_back = self._split(data)
-        self._standardise(data, continues=continues, partial=partial)
-        self._prepare_optimizer(data, keep=continues and partial)
         try:
+            data = [np.ascontiguousarray(X.T), Y, *([] if weights is None else [weights[None, :]])]
+            held_back = None
+            if self.early_stopping and not partial:
+                data, held_back = self._split(data)
+            self._standardise(data, continues=continues, partial=partial)
+            self._prepare_optimizer(data, keep=continues and partial)
             self._run(data, held_back, 1 if partial else int(self.epochs))
-        except FloatingPointError:  # a model that is NaN is none
+        except Exception:  # a model that is NaN, or that nothing has trained, is none
             if not continues:
                 del self.model_
             raise

@@ -2,7 +2,10 @@
 
 import copy
 import pickle
+from decimal import Decimal
 
+import dask.array as da
+import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
@@ -200,6 +203,81 @@ REFUSED = {
     "no size": (lambda: nn.Standardizer(0), "Standardizer: n must be a positive integer"),
     "integers": (lambda: nn.Standardizer(2, dtype=int), "Standardizer: dtype must be a floating dtype"),
 }
+
+
+OTHERS = {
+    "times": pd.date_range("2020-01-01", periods=3),
+    "durations": pd.to_timedelta([1, 2, 3]),
+    "texts": ["1", "2", "3"],
+    "a text": [1, "2", 3],
+    "complex": [1j, 2, 3],
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("use", [nn.Standardizer.of, nn.Standardizer.of(FEATURES), nn.Classifier(
+    nn.Standardizer.of(FEATURES), nn.Linear(2, 1, rng=0)).predict])  # fmt: skip
+def test_a_column_of_a_frame_that_holds_no_numbers_is_not_read_as_numbers(kind, use):
+    with pytest.raises(ValueError, match=r"column 'age' is of .*, and no feature\. tg\.datasets\..* pd\.to_n"):
+        use(FEATURES.assign(age=OTHERS[kind]))
+
+
+@pytest.mark.parametrize("cells", [[30, 40, 50], [30.0, 40, 50], pd.Categorical([30, 40, 50]), [*map(Decimal, "345")]])
+def test_numbers_in_a_column_of_any_kind_are_numbers(cells):
+    expected = [int(x) for x in cells]
+    np.testing.assert_array_equal(
+        nn.Standardizer.of(FEATURES.assign(age=pd.Series(list(cells), dtype=object))).mean[0], np.mean(expected)
+    )
+    np.testing.assert_array_equal(nn.Standardizer.of(FEATURES.assign(age=cells)).mean[0], np.mean(expected))
+
+
+@pytest.mark.parametrize(
+    ("row", "dtype"),
+    [
+        ([1e308, -1e308], np.float64),  # the difference is infinite
+        ([1e300, 2e300], np.float32),
+        ([1e-50, 2e-50], np.float32),  # the scale would be 0
+        ([1.7e12, 1.7e12 + 1000], np.float32),  # milliseconds since 1970: all are one number
+        ([1_700_000_000_000, 1_700_000_001_000], np.float32),
+        ([70_000, 200_000], np.float16),
+        ([2009, 2009.2], np.float16),
+    ],
+)
+def test_what_the_dtype_cannot_hold_or_tell_apart_is_refused(row, dtype):
+    wider = "" if dtype is np.float64 else ", or take float64"
+    with pytest.raises(ValueError, match=rf"^Standardizer: 'b' has mean .*Give them other .*{wider}\.$"):
+        nn.Standardizer.of(np.array([[0, 1], row]), features=["a", "b"], dtype=dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_what_varies_by_its_last_digit_has_the_scale_of_that_in_its_own_dtype(dtype):
+    one, next_one = dtype(0.3), np.nextafter(dtype(0.3), dtype(1))
+    for others in (1, 99):
+        layer = nn.Standardizer.of(np.array([[next_one] + [one] * others]))
+        assert 0 < layer.scale[0, 0] <= next_one - one
+
+
+@pytest.mark.parametrize("chunks", [(2, 20), (1, 60), (2, (7, 0, 53)), (2, 1)])
+@pytest.mark.filterwarnings("ignore:Standardizer.of. X is in chunks of:UserWarning")
+def test_a_dask_array_is_gone_through_chunk_by_chunk(chunks):
+    layer, whole = nn.Standardizer.of(da.from_array(X, chunks=chunks), features=["a", "b"]), nn.Standardizer.of(X)
+    assert type(layer.mean) is type(layer.scale) is np.ndarray
+    np.testing.assert_allclose(layer.mean, whole.mean, rtol=1e-13)  # the order of summation differs
+    np.testing.assert_allclose(layer.scale, whole.scale, rtol=1e-13)
+    assert layer.features == ("a", "b")
+
+
+def test_chunks_of_a_size_that_dask_does_not_know_are_enough():
+    parts = da.from_array(X, chunks=(2, 20))
+    some = nn.Standardizer.of(parts[:, parts[0] > 5])
+    np.testing.assert_allclose(some.mean, nn.Standardizer.of(X[:, X[0] > 5]).mean, rtol=1e-13)
+    with pytest.raises(ValueError, match=r"^Standardizer\.of: X has no examples\.$"):
+        nn.Standardizer.of(parts[:, parts[0] > 1e9])
+    with pytest.raises(ValueError, match="row 1 of X holds NaN"):
+        nn.Standardizer.of(da.where(parts < parts.min() + 1, np.nan, parts))
+    frame = dd.from_pandas(FEATURES, npartitions=1)
+    with pytest.raises(TypeError, match=r"X is a dask DataFrame, and no array.*to_dask_array\(lengths=True\)\.T"):
+        nn.Standardizer.of(frame)
 
 
 @pytest.mark.parametrize("case", REFUSED)

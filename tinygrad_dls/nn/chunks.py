@@ -17,7 +17,10 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.tensor import values
 
-__all__ = ["by_chunks", "is_chunked", "lazily", "refuse_other_collections", "taking_chunks", "whole_columns"]
+__all__ = [
+    "blocks_of_columns", "by_chunks", "is_chunked", "lazily", "refuse_other_collections", "taking_chunks",
+    "whole_columns",
+]  # fmt: skip
 
 C = TypeVar("C", bound=type)
 
@@ -68,6 +71,14 @@ def whole_columns(X: Any, who: str, axis: int = 1) -> Any:
         )
         X = X.rechunk({features: -1})
     return X
+
+
+def blocks_of_columns(X: Any, who: str) -> Iterator[Array]:
+    """The chunks of an array of columns that have examples, in memory one at a time."""
+    refuse_other_collections(X, "X", who)
+    _refuse_other_shapes(X, who, axis=1)
+    X = whole_columns(X, who)
+    return (block for i in range(X.numblocks[1]) if (block := X.blocks[:, i].compute()).size)
 
 
 def by_chunks(function: Callable[[Array], Array], X: Any, who: str, axis: int) -> Any:

@@ -94,11 +94,13 @@ def named(X: Any, who: str) -> tuple[tuple[str, ...], Any]:
     rows = []
     for name in names:
         try:
+            if not _holds_numbers(X[name]):
+                raise TypeError
             row = X[name].to_numpy(dtype=float, na_value=np.nan)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{who}: column {name!r} is of {X[name].dtype}, and no feature. tg.datasets.from_frame makes features "
-                "of texts (one_hot=) and leaves out columns (ignore=)."
+                "of texts (one_hot=) and leaves out columns (ignore=); pd.to_numeric makes numbers of texts."
             ) from error
         if not np.isfinite(row).all():
             raise ValueError(
@@ -107,6 +109,12 @@ def named(X: Any, who: str) -> tuple[tuple[str, ...], Any]:
             )
         rows.append(row)
     return names, np.array(rows)
+
+
+def _holds_numbers(series: Any) -> bool:
+    """Whether a column holds numbers. Times would become counts of an unknown unit, and texts whatever they spell."""
+    kind = getattr(series.dtype, "kind", "O")
+    return kind in "fiub" or (kind == "O" and not any(isinstance(x, (str, bytes)) for x in series))
 
 
 def not_columns(who: str, name: str, shape: tuple[int, ...], n: int, *, beside: str = "", otherwise: str = "") -> str:

@@ -7,6 +7,7 @@ they are kept too, and whatever comes with names later is held against them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array, as_array, floating, positive_integer
 from tinygrad_dls.engine.errors import flattened, shown
 from tinygrad_dls.engine.tensor import Tensor, values
+from tinygrad_dls.nn.chunks import blocks_of_columns, is_chunked
 from tinygrad_dls.nn.columns import called, is_nameless, named, not_columns
 from tinygrad_dls.nn.module import Module
 from tinygrad_dls.nn.normalisation import kept
@@ -83,7 +85,8 @@ class Standardizer(Module):
         Parameters
         ----------
         X : array of shape (n, m), Table or DataFrame
-            The examples to learn from: columns, or a DataFrame's rows. With a table or a DataFrame come names.
+            The examples to learn from: columns, or a DataFrame's rows. With a table or a DataFrame come names. A dask
+            array is gone through once, chunk by chunk.
         features : sequence of str, keyword-only
             The names of an array's rows.
         dtype : dtype, default that of X, keyword-only
@@ -96,10 +99,11 @@ class Standardizer(Module):
         Raises
         ------
         TypeError, ValueError
-            If X is no table of finite numbers.
+            If X is no table of finite numbers, or if `dtype` cannot tell the values of a feature apart.
         """
         who = f"{cls.__name__}.of"
-        found, x = named(X, who)
+        chunks = blocks_of_columns(X, who) if is_chunked(X) else None
+        found, x = ((), X) if chunks else named(X, who)
         for name in filter(is_nameless, found):
             raise ValueError(
                 f"{who}: column {name!r} has no name, and is no feature then. If it is the row numbers, which pandas "
@@ -113,21 +117,44 @@ class Standardizer(Module):
             raise ValueError(f"{who}: X is {tuple(x.shape)}; expected (n_x, m), with the examples as columns{hint}.")
         dtype = (x.dtype if x.dtype.kind == "f" else float) if dtype is None else dtype
         layer = cls(x.shape[0], features=found or features, dtype=dtype)
+        parts = [layer._moments(block, who) for block in chunks or [x]]
+        if not parts:
+            raise ValueError(f"{who}: X has no examples.")
+        moments = functools.reduce(Moments.joined, parts)
+        layer._learn(moments)
+        if not np.can_cast(x.dtype, layer.mean.dtype):
+            alike = moments.deviation < np.abs(moments.mean) * np.finfo(layer.mean.dtype).eps
+            layer._refuse_lost(alike & (moments.deviation > 0), moments)
+        return layer
+
+    def _moments(self, x: Array, who: str) -> Moments:
+        """Those of some of the examples, if they are finite."""
         wrong = np.flatnonzero(~np.isfinite(x).all(axis=1))
         if wrong.size:
-            called = repr(layer.features[int(wrong[0])]) if layer.features else f"row {wrong[0]} of X"
+            called = repr(self.features[int(wrong[0])]) if self.features else f"row {wrong[0]} of X"
             raise ValueError(
                 f"{who}: {called} holds NaN or infinities, and has no mean. Drop or fill these cells first: "
                 "read_csv and from_frame take missing=."
             )
-        layer._learn(Moments.of(x))
-        return layer
+        return Moments.of(x)
+
+    def _refuse_lost(self, lost: Array, moments: Moments) -> None:
+        """Refuse features that the dtype of mean and scale has no numbers for."""
+        for i in map(int, np.flatnonzero(lost)):
+            wider = "" if self.mean.dtype == np.float64 else ", or take float64"
+            raise ValueError(
+                f"Standardizer: {repr(self.features[i]) if self.features else f'feature {i}'} has mean "
+                f"{moments.mean[i, 0]:.3g} and standard deviation {moments.deviation[i, 0]:.3g}, and {self.mean.dtype} "
+                f"cannot hold such values, or cannot tell them apart. Give them other units or another origin{wider}."
+            )
 
     def _learn(self, moments: Moments) -> None:
         """Set mean and scale to those of examples; a feature that never varies has scale 1."""
         dtype = self.mean.dtype
-        deviation = moments.deviation
-        self.mean, self.scale = moments.mean.astype(dtype), np.where(deviation == 0, 1, deviation).astype(dtype)
+        deviation = np.where(moments.deviation == 0, 1, moments.deviation)
+        with np.errstate(over="ignore"):
+            self.mean, self.scale = moments.mean.astype(dtype), deviation.astype(dtype)
+        self._refuse_lost(~np.isfinite(self.mean) | ~np.isfinite(self.scale) | (self.scale == 0), moments)
 
     def inverse(self) -> Unstandardizer:
         """The layer that takes this one back, ``A * scale + mean``: at the end of a model whose targets have units."""
@@ -227,10 +254,11 @@ class Moments(NamedTuple):
         shares = shares / shares.sum()
         varies = x.max(axis=1, keepdims=True) != x.min(axis=1, keepdims=True)  # rounded means leave some of 0.1 - 0.1
         first = x[:, :1]
-        mean = first + ((x - first) * shares).sum(axis=1, keepdims=True)  # exact where all are equal
-        distance = np.abs(x - mean)
-        largest = np.where(varies, distance.max(axis=1, keepdims=True), 1)
-        root = np.sqrt(np.sum(shares * (distance / largest) ** 2, axis=1, keepdims=True))  # no square vanishes
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is refused by who learns of it
+            mean = first + ((x - first) * shares).sum(axis=1, keepdims=True)  # exact where all are equal
+            distance = np.abs(x - mean)
+            largest = np.where(varies, distance.max(axis=1, keepdims=True), 1)
+            root = np.sqrt(np.sum(shares * (distance / largest) ** 2, axis=1, keepdims=True))  # no square vanishes
         return cls(float(w.sum()), mean, np.where(varies, largest * root, 0.0))
 
     def joined(self, other: Moments) -> Moments:
