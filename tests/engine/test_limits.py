@@ -504,3 +504,18 @@ def test_many_uses_in_half_precision_add_up_within_the_graph_too(dtype):
     J.backward()
     assert u.grad.dtype == w.grad.dtype == dtype
     np.testing.assert_allclose([float(u.grad), float(w.grad)], 5, rtol=1e-3)  # 1e-3 itself is rounded
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("f", [np.fmax, np.fmin])
+def test_a_number_comes_before_nan_as_in_numpy(f, dtype):
+    x, y = np.array([[np.nan, 1, np.nan, 2, 5, 3, np.inf], [1, np.nan, np.nan, 4, 2, 3, np.nan]], dtype)
+    a, b = (tg.Tensor(z, requires_grad=True) for z in (x, y))
+    z = f(a, b)
+    np.testing.assert_array_equal(z.data, f(x, y), strict=True)
+    np.testing.assert_array_equal(f(x, b).data, f(x, y), strict=True)
+    np.testing.assert_array_equal(f(a, 2.5).data, f(x, dtype(2.5)), strict=True)
+    z.backward(np.ones_like(x))
+    a_first = f is np.fmin
+    np.testing.assert_array_equal(a.grad, [0, 1, 0, a_first, not a_first, 0.5, 1])
+    np.testing.assert_array_equal(b.grad[[0, 1, 3, 4, 5, 6]], [1, 0, not a_first, a_first, 0.5, 0])

@@ -114,6 +114,15 @@ def test_of_two_at_the_edges(function, tmp_path):
     np.testing.assert_allclose(got, function(x, y), rtol=1e-12)
 
 
+@pytest.mark.parametrize("function", [np.fmax, np.fmin, np.maximum, np.minimum], ids=lambda f: f.__name__)
+def test_of_two_of_which_one_is_nan(function, tmp_path):
+    x, y = np.array([[np.nan, 1.0, np.nan, 2.0], [1.0, np.nan, np.nan, 3.0]])
+    got = exported(lambda x, y: function(tg.Tensor(x), y), tmp_path / "f.onnx", x, y, dynamic=False)["output"]
+    np.testing.assert_array_equal(got, function(x, y))
+    got = exported(function, tmp_path / "f.onnx", x, y, dynamic=False)["output"]
+    np.testing.assert_array_equal(got, function(x, y))
+
+
 # -- dtypes -----------------------------------------------------------------------------------------------------------
 
 NUMBERS = {

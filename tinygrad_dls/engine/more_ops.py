@@ -15,7 +15,7 @@ import numpy as np
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.autodiff import op
 from tinygrad_dls.engine.devices import like
-from tinygrad_dls.engine.ops import abs, divide, maximum, minimum, multiply, power
+from tinygrad_dls.engine.ops import abs, divide, maximum, minimum, multiply, power, where
 from tinygrad_dls.engine.tensor import Op, Rule, implements, values
 
 __all__ = [
@@ -229,12 +229,26 @@ def _round(x: Array, *, decimals: int) -> Rule:
     return np.round(x, decimals), (_nothing,)
 
 
+@implements(np.fmax)
+def fmax(x: Any, y: Any) -> Any:
+    """The larger of x and y, or the one that is a number where the other is NaN."""
+    return _numbers_first(maximum, x, y)
+
+
+@implements(np.fmin)
+def fmin(x: Any, y: Any) -> Any:
+    """The smaller of x and y, or the one that is a number where the other is NaN."""
+    return _numbers_first(minimum, x, y)
+
+
+def _numbers_first(extreme: Any, x: Any, y: Any) -> Any:
+    return where(np.isnan(values(x)), y, where(np.isnan(values(y)), x, extreme(x, y)))
+
+
 # -- other names, and other units -------------------------------------------------------------------------------------
 
 implements(np.fabs)(abs)
 implements(np.float_power)(power)
-implements(np.fmax)(maximum)
-implements(np.fmin)(minimum)
 implements(np.degrees, np.rad2deg)(lambda x: multiply(x, 180 / math.pi))
 implements(np.radians, np.deg2rad)(lambda x: multiply(x, math.pi / 180))
 implements(np.logaddexp2)(lambda x, y: divide(logaddexp(multiply(x, _LOG_2), multiply(y, _LOG_2)), _LOG_2))
