@@ -182,6 +182,9 @@ def test_backward_without_a_path_or_a_cost_says_what_to_do(make, text):
         (lambda: leaf(np.ones((4, 2)), name="W1") + "a", TypeError, "add: W1 is (4, 2), argument 2 is 'a'; "),
         (lambda: tg.sum(leaf(np.ones((4, 2)), name="Z"), axis=2), ValueError, "sum: Z is (4, 2); axis 2 is out of"),
         (lambda: leaf(np.ones(2), name="Z")[5], IndexError, "getitem: Z is (2,); index 5 is out of bounds"),
+        (lambda: leaf(np.ones((9, 2)), name="E")[np.array([3.0, 1.0])], IndexError,
+         "getitem: E is (9, 2); arrays used as indices must be of integer (or boolean) type. Write index.astype(int): "
+         "fit gives a model its X in the dtype of the parameters."),
         (lambda: tg.reshape(leaf(np.ones(2), name="Z"), (3,)), ValueError, "reshape: Z is (2,)"),
         (lambda: leaf(np.ones(2), name="Z").reshape(3), ValueError, "reshape: Z is (2,), argument 2 is 3; cannot"),
         (lambda: leaf(np.ones(2), name="Z").item(), ValueError,

@@ -165,6 +165,16 @@ def test_what_would_freeze_a_value_is_refused_by_its_name_and_line(freeze, text)
         freeze(z)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.float64])
+def test_what_indexes_a_plain_array_is_told_how_to(dtype):
+    E, index = np.arange(8.0).reshape(4, 2), np.array([3, 1], dtype)
+    np.testing.assert_array_equal(E.T @ (np.arange(len(E))[:, None] == index), E[index.astype(int)].T)
+    with pytest.raises(RecordingError) as error:
+        E[recorded(index, "i")]
+    told = "If it is an index of an array E, make E a parameter of the model, or an argument; or write E.T @ (np.ar"
+    assert (told in str(error.value)) == (dtype is not np.float64)
+
+
 def test_a_large_array_from_elsewhere_is_refused():
     x = recorded(np.ones((2, 50)))
     mask = np.ones((2, 50))

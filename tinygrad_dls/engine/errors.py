@@ -87,6 +87,8 @@ def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
     """Make of NumPy's error one that names the op, the roles and the shapes, and the likely cause."""
     roles = ", ".join(described(x, i) for i, x in enumerate(args, 1))
     reason = _mismatch(args) if "core dimension" in str(error) else _mixed(args)
+    if isinstance(error, IndexError) and "must be of integer" in str(error):
+        reason = f"{error}. Write index.astype(int): fit gives a model its X in the dtype of the parameters."
     kinds = (
         RecordingError,
         np.exceptions.AxisError,

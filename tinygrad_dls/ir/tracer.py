@@ -305,10 +305,15 @@ class Tracer(NDArrayOperatorsMixin):
     def _refuse(self, what: str) -> Exception:
         if self._trace.is_elsewhere:
             return RecordedElsewhereError(self._trace.holding)
+        is_integer = self.dtype is not None and self.dtype.kind in "iu"
+        indexing = (
+            " If it is an index of an array E, make E a parameter of the model, or an argument; or write "
+            "E.T @ (np.arange(len(E))[:, None] == index) for E[index].T."
+        )
         return RecordingError(
             f"the recording would freeze {what} {self._called_what()}{_where()}: the program would do the same for all "
             "data. Write np.where, np.maximum and the like, which NumPy decides anew each time; "
-            "or compute it outside and pass it as an argument."
+            f"or compute it outside and pass it as an argument.{indexing if is_integer else ''}"
         )
 
     def __bool__(self) -> bool:
