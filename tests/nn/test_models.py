@@ -97,3 +97,25 @@ def test_a_predefined_numpy_function_is_a_layer():
 def test_errors_name_the_layer_and_the_likely_mistake(call, text):
     with pytest.raises((ValueError, TypeError, NotImplementedError), match=re.escape(text)):
         call()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, bool])
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_integers_are_predicted_from_as_fit_trains_with_them(dtype, kind):
+    """What goes round at 256, or is an `or`, would be other numbers than those of the training."""
+    seen = []
+
+    def shifted(X):
+        seen.append(X)
+        return X + X - 100
+
+    X = np.random.default_rng(0).integers(0, 2 if dtype is bool else 127, (3, 8)).astype(dtype)
+    model = nn.Classifier(shifted, nn.Linear(3, 1, rng=0, dtype=kind))
+    tg.fit(model, X, X[:1] > 0, loss=tg.binary_cross_entropy_with_logits, epochs=1, progress=False,
+           optimizer=tg.optim.SGD(model.parameters(), 0.0))  # fmt: skip
+    trained_with = seen[-1]
+    A = model.predict_proba(X)
+    np.testing.assert_array_equal(seen[-1], trained_with, strict=True)
+    assert A.dtype == kind
+    np.testing.assert_array_equal(A, model.predict_proba(X.astype(kind)))
+    np.testing.assert_array_equal(model.predict(X), A > 0.5)

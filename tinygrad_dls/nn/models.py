@@ -261,6 +261,8 @@ class Classifier(Sequential):
         Parameters
         ----------
         X : array, shape (n_x, m)
+            Integers and booleans are taken in the dtype of the parameters, as `tinygrad_dls.fit` takes them: pixels in
+            uint8, whose ``X - 128`` would not fall below 0, are the same numbers there as in training.
 
         Returns
         -------
@@ -271,6 +273,8 @@ class Classifier(Sequential):
         return values(evaluated(self._probabilities, X))
 
     def _probabilities(self, X: Any) -> Any:
+        if hasattr(type(X), "__array_function__") and X.dtype.kind in "iub" and (parameters := self.parameters()):
+            X = X.astype(parameters[0].dtype)
         Z = self(X)
         if self._ending():
             return Z
