@@ -69,7 +69,7 @@ def test_what_float32_cannot_tell_is_neither_right_nor_wrong():
     result = diagnose(model, X, Y, {"db": np.array([[2.3e-9]], np.float32)})
     assert result.findings[0].verdict == "unsettled"
     assert str(result).splitlines()[1].startswith("  db  unsettled: its terms cancel, and float32 rounds by as much")
-    assert str(result).endswith("None of these is wrong, but db cannot be told in float32.")
+    assert str(result).endswith("None of these is wrong, but db cannot be told from rounding.")
     assert result.first_wrong is None
     assert diagnose(model, X, Y, {"db": np.array([[2.3e-9]])}).findings[0].verdict == "unsettled"
     assert diagnose(model, X, Y, {"db": np.array([[3e-6]])}).findings[0].verdict == "wrong"
@@ -227,3 +227,62 @@ def test_labels_as_a_column_are_said_and_nothing_else(depth):
         wrong = [f for f in result.findings if f.verdict == "wrong"]
         assert [f.causes for f in wrong] == [("labels of shape (m, 1)",)]
         assert "Y must be (1, m)" in " ".join(wrong[0].text.split())
+
+
+# -- float16 forward, and labels of integers ---------------------------------------------------------------------------
+
+
+def of_half_a_forward_pass(slip=lambda dZ: dZ, labels=int):
+    """Gradients of float64 (float32), as A - Y is of that, behind a forward pass in float16; and what goes into it."""
+    X, Y = tg.datasets.planar_flower()
+    model = tg.nn.TwoLayerNetwork(2, 4, rng=0)
+    tg.fit(
+        model, X, Y, loss=tg.binary_cross_entropy_with_logits, optimizer=tg.optim.SGD(model.parameters(), lr=1.2),
+        epochs=100, progress=False,
+    )  # fmt: skip
+    W1, b1, W2, b2 = (p.data.astype(np.float16) for p in model.parameters())
+    A1 = np.tanh(W1 @ X.astype(np.float16) + b1)
+    A2 = 1 / (1 + np.exp(-(W2 @ A1 + b2)))
+    dZ2 = slip(A2 - Y.astype(labels))
+    dZ1 = W2.T @ dZ2 * (1 - A1**2)
+    dW2, dW1 = dZ2 @ A1.T / 400, dZ1 @ X.astype(np.float16).T / 400
+    return model, X, Y, {"dZ2": dZ2, "dW2": dW2, "dZ1": dZ1, "dW1": dW1}, {"A1": A1, "A2": A2}
+
+
+@pytest.mark.parametrize("labels", [int, np.float16, np.float32, float])
+def test_a_right_program_with_a_forward_pass_in_float16_is_not_called_wrong(labels):
+    model, X, Y, given, cache = of_half_a_forward_pass(labels=labels)
+    weights = {name: given[name] for name in ("dW1", "dW2")}
+    for shows in ({}, {"cache": cache}):
+        result = diagnose(model, X, Y, given, **shows)
+        assert {f.verdict for f in result.findings} <= {"right", "unsettled"}, result
+    assert "right, to float16's three digits" in str(result) or labels is np.float16
+    assert diagnose(model, X.astype(np.float16), Y, weights).first_wrong is None
+    assert diagnose(model, X, Y, weights).first_wrong is None  # where nothing shows the float16
+
+
+@pytest.mark.parametrize("labels", [int, np.float32])
+def test_an_x_of_float16_alone_is_no_mistake(labels):
+    """At weights of zero, A is exact in float16, and X is all that is rounded."""
+    X, Y = tg.datasets.planar_flower()
+    dZ = np.full((1, 400), 0.5, np.float16) - Y.astype(labels)
+    result = diagnose(tg.nn.LogisticRegression(2), X, Y, {"dZ": dZ, "dW": dZ @ X.astype(np.float16).T / 400})
+    assert {f.verdict for f in result.findings} == {"right"}
+
+
+def test_a_mistake_of_two_percent_is_no_rounding_of_float16():
+    model, X, Y, given, _ = of_half_a_forward_pass()
+    off = {name: 1.02 * given[name] for name in ("dW1", "dW2")}
+    assert diagnose(model, X, Y, off).first_wrong is not None
+
+
+def test_a_mistake_behind_a_forward_pass_in_float16_is_named():
+    model, X, Y, given, cache = of_half_a_forward_pass(slip=lambda dZ: -dZ)
+    assert diagnose(model, X, Y, given, cache=cache).first_wrong.causes == ("Y - A for A - Y",)
+
+
+def test_three_digits_are_not_enough_beside_arrays_of_float64():
+    model, X, Y, given, _ = of_half_a_forward_pass()
+    right = backward(by_hand(model, X, Y))
+    given = right | {"dW1": given["dW1"]}
+    assert finding("dW1", diagnose(model, X, Y, given)).verdict == "wrong"

@@ -68,6 +68,8 @@ class Chain:
         lambda / m, if the cost has an L2 penalty on the weights.
     m : int
         Number of examples.
+    half : bool
+        Whether X or a parameter is of float16.
     """
 
     def __init__(self, given: Subject, dropout: Dropout = NONE, lambd: float = 0.0) -> None:
@@ -80,7 +82,9 @@ class Chain:
                 "diagnose: the model drops out at random. Call model.eval() before, or give the masks that you used: "
                 'masks={"D1": D1}, keep_prob=0.8.'
             )
-        self.X = as_array(values(X), "X").astype(float)
+        X = as_array(values(X), "X")
+        self.half = "float16" in {X.dtype.name, *(p.dtype.name for p in model.parameters())}
+        self.X = X.astype(float)
         if not np.all(np.isfinite(self.X)):
             raise ValueError("diagnose: X holds NaN or infinities, so no gradient is defined.")
         copies = {p: nn.Parameter(values(p).astype(float)) for p in model.parameters()}

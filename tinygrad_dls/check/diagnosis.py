@@ -20,7 +20,7 @@ from tinygrad_dls.check import course
 from tinygrad_dls.check.blame import FACTOR, Verdict
 from tinygrad_dls.check.causes import HANDED_ON, OF_PARAMETERS, causes, kind_of
 from tinygrad_dls.check.chain import Chain, Dropout
-from tinygrad_dls.check.elsewhere import UPDATED, Elsewhere, recognised
+from tinygrad_dls.check.elsewhere import UPDATED, Elsewhere, computed_in_half, recognised
 from tinygrad_dls.check.walk import Walk, best_walk
 from tinygrad_dls.engine.arrays import Array
 from tinygrad_dls.engine.errors import shown
@@ -30,6 +30,7 @@ from tinygrad_dls.graph.subject import subject
 __all__ = ["Diagnosis", "Finding", "diagnose", "farthest_apart", "of_no_known_cause", "with_explanations"]
 
 WIDTH = 72  # of explanations in the report, which are indented
+ZEROS = "all zeros"  # which float16 gives where terms cancel
 MOST = 0.5  # of the entries: if more are wrong in every array, it may be another question
 
 
@@ -117,7 +118,7 @@ class Diagnosis(Viewed):
             return f"The first wrong one is {self.first_wrong.name}."
         unsettled = [finding.name for finding in self.findings if finding.verdict == "unsettled"]
         if unsettled:
-            return f"None of these is wrong, but {_listed(unsettled)} cannot be told in float32."
+            return f"None of these is wrong, but {_listed(unsettled)} cannot be told from rounding."
         if self.missing:
             return f"These are right; {_listed(self.missing)} {'were' if len(self.missing) > 1 else 'was'} not given."
         return "All of these are right."
@@ -209,6 +210,10 @@ def diagnose(
     with np.errstate(over="ignore", invalid="ignore"):  # of gradients that explode
         walk = best_walk(chain, given.arrays, exact)
         findings = [_finding(walk, name, verdict) for name, verdict in walk.verdicts.items()]
+        off = [f.name for f in findings if f.verdict in ("wrong", "follows")]
+        if not {title for f in findings for title in f.causes} - {ZEROS} and computed_in_half(walk, off):
+            walk = best_walk(chain, given.arrays, exact, half=True)
+            findings = [_finding(walk, name, verdict) for name, verdict in walk.verdicts.items()]
     hints = []
     if others := given.other_parameters(chain):
         hints.append(

@@ -15,10 +15,13 @@ import numpy as np
 
 from tinygrad_dls.check.causes import Step, Variant, cause
 from tinygrad_dls.check.chain import Arrays, Chain
+from tinygrad_dls.check.walk import Walk
 from tinygrad_dls.engine.arrays import Array
+from tinygrad_dls.engine.tensor import values
 
 __all__ = ["Elsewhere", "recognised"]
 
+EXPLAINED = 0.3  # of a gap is left at most, if rounding is the reason: another way to write a step rounds otherwise
 NEAR = 1e-6  # relative to the largest entry of each array
 # Learning rates that people take; from the nearest of them, another one is sought.
 RATES = np.log([x * 10.0**k for k in range(-4, 1) for x in (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 7.5, 9)] + [10.0])
@@ -96,6 +99,42 @@ def _of_examples(chain: Chain, name: str, start: int, end: int) -> Array:
     if kind == "db":
         return np.asarray(dZ.sum(axis=1, keepdims=True))
     return np.asarray(dZ @ (chain.reference[f"A{below}"] if k else chain.X)[:, start:end].T)
+
+
+# -- another dtype ----------------------------------------------------------------------------------------------------
+
+
+def computed_in_half(walk: Walk, names: list[str]) -> bool:
+    """Whether one of these arrays is off by the rounding of a forward pass in float16, so that its digits count."""
+    there, right = _by_half(walk.chain) if names else {}, walk.chain.reference
+    for name in names:
+        got = walk.exact[name] / walk.verdicts[name].factor
+        if got.shape == right[name].shape:
+            gaps = [float(np.linalg.norm(got - x[name])) for x in (there, right)]
+            if gaps[0] <= (EXPLAINED if got.size > 2 else 0.01) * gaps[1]:  # one or two may be met by chance
+                return True
+    return False
+
+
+def _by_half(chain: Chain) -> Arrays:
+    """The steps from a forward pass in float16, and labels of integers."""
+    out: Arrays = {}
+    X = A = chain.X.astype(np.float16)
+    for n, layer, function, activation in zip(
+        chain.numbers, chain.layers, chain.functions, chain.activations, strict=True
+    ):
+        W, b = (p._value.astype(np.float16) for p in (layer.W, layer.b))
+        Z = W @ A + b
+        A = 1 / (1 + np.exp(-Z)) if activation == "sigmoid" else values(function(Z))
+        A = chain.dropout.applied(n, A).astype(np.float16)
+        out |= {f"Z{n}": Z.astype(float), f"A{n}": A.astype(float)}
+    full, chain.X = chain.X, X.astype(float)
+    try:
+        for name in chain.gradients:
+            out[name] = chain.compute(name, out, through_dA=False)
+    finally:
+        chain.X = full
+    return out
 
 
 # -- other parameters -------------------------------------------------------------------------------------------------

@@ -172,7 +172,8 @@ class Nearness:
             return bool(gap.max(initial=0) <= OF_ITSELF * largest and np.all(gap <= CANDIDATE * scaled + lost))
         if few and not self.single:
             return False
-        near = gap.max(initial=0) <= (FEW if few else SOME) * largest
+        some = max(SOME, 4 * DIGITS[self.rounding.dtype])
+        near = gap.max(initial=0) <= (FEW if few else some) * largest
         error = SPARE * self.rounding.errors[self.name].max(initial=0) / max(self.magnitude.max(initial=0), 1e-300)
         tolerance = max(error, 4 * DIGITS[self.rounding.dtype])
         close = bool(near and np.all(gap <= tolerance * np.maximum(size, scaled)))
@@ -204,14 +205,16 @@ def _share(a: Array, b: Array, rounded: Array) -> float:
 class Digits:
     """To how many digits the arrays of a question are compared; what its float32 rounds to is measured once."""
 
-    def __init__(self, chain: Chain, given: Mapping[str, Array]) -> None:
+    def __init__(self, chain: Chain, given: Mapping[str, Array], half: bool = False) -> None:
         self.chain, self.given = chain, given
         self._roundings = {dtype: Rounding(chain, dtype) for dtype in DIGITS}
-        self.single, self.wide = False, set[str]()
+        self.single, self.half, self.wide = False, False, set[str]()
         if not any(p.dtype.name in NARROW for p in chain.originals.values()):  # else terms in them are rounded
             self.wide = {name for name, x in given.items() if self._is_wide(name, x)}
         self.single = any(_is_single(x) for x in given.values())
         self.single = self.single or any(self._is_rounded(name, x) for name, x in given.items())
+        # of a forward pass in float16, and labels of integers: A - Y is of float64, and so is what comes from it
+        self.half = half or chain.half or any(x.dtype == np.float16 for x in given.values())
 
     def _is_rounded(self, name: str, x: Array) -> bool:
         """Whether an array of float64 is right to the digits of float32 only, and has its numbers.
@@ -238,7 +241,7 @@ class Digits:
         return bool(near) and _share(x, reference, _of_single(x, self.chain.m)) < ENOUGH
 
     def scales(self, name: str) -> list[Nearness]:
-        """How to compare an array: by the digits of its dtype, and of float64 also by those of float32."""
+        """How to compare an array: by the digits of its dtype, and by those of a narrower one that went into it."""
         parts = [self.given[name], self.chain.beside.get(name, 0.0)]
         dtypes = {np.asarray(part).dtype.name for part in parts}
         narrow = "float16" if "float16" in dtypes else "float32" if "float32" in dtypes else None
@@ -246,7 +249,10 @@ class Digits:
         size, own = self.chain.magnitudes[name], narrow is not None
         double = self._roundings["float64"]
         wide = bool(self.wide - {name})
-        return [Nearness(name, size, rounding, double, own, self.single, wide) for rounding in roundings]
+        found = [Nearness(name, size, rounding, double, own, self.single, wide) for rounding in roundings]
+        if self.half and not wide and narrow != "float16":
+            found.append(Nearness(name, size, self._roundings["float16"], double, own=True, single=True))
+        return found
 
     def rounded(self, name: str) -> Nearness:
         """How to compare an array by the digits of float32, whatever its numbers look like."""

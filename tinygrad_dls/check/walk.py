@@ -15,12 +15,12 @@ from tinygrad_dls.check.blame import Verdict, blame
 from tinygrad_dls.check.causes import HANDED_ON, OF_PARAMETERS, kind_of
 from tinygrad_dls.check.chain import Arrays, Chain
 from tinygrad_dls.check.consequences import Consequences
-from tinygrad_dls.check.nearness import NARROW, Digits, Nearness
+from tinygrad_dls.check.nearness import Digits, Nearness
 from tinygrad_dls.engine.arrays import Array
 
-__all__ = ["LABELS", "ROUNDING", "Walk", "best_walk"]
+__all__ = ["LABELS", "Walk", "best_walk"]
 
-ROUNDING = "float32 rounding"
+KEPT = {"float16": "three", "float32": "seven"}  # digits
 LABELS = "labels of shape (m, 1)"
 NO_MASK = {"dA": "the mask is not applied backward", "A": "the mask is not applied forward"}
 IF_SCALED = ", if that carries the 1/m; if it does not, 1/m is missing here"
@@ -30,9 +30,12 @@ EPSILONS = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12, 1e-15)  # that people ad
 BEFORE_MASK = ", before its mask"
 
 
-def best_walk(chain: Chain, given: Mapping[str, Array], exact: Arrays) -> Walk:
-    """The walk under the convention for dA and dZ, of the cost or of each example, that leaves the least doubt."""
-    digits = Digits(chain, given)
+def best_walk(chain: Chain, given: Mapping[str, Array], exact: Arrays, half: bool = False) -> Walk:
+    """The walk under the convention for dA and dZ, of the cost or of each example, that leaves the least doubt.
+
+    With `half`, arrays are compared by float16's digits too, whatever they look like.
+    """
+    digits = Digits(chain, given, half)
     scaled = [name for name in chain.names if name in given and kind_of(name) in HANDED_ON]
     if not scaled or chain.m == 1:
         return Walk(chain, digits, exact, 1.0)
@@ -126,8 +129,11 @@ class Walk(Consequences):
         if near.right(got, reference):
             if not near.settled(got, reference):
                 return Verdict("unsettled")
-            lower = near.rounding is not None and self.digits.given[name].dtype.name not in NARROW
-            return Verdict("right", (ROUNDING,), note=", to float32's seven digits") if lower else Verdict("right")
+            lower = near.rounding is not None and near.rounding.dtype != self.digits.given[name].dtype.name
+            if not lower:
+                return Verdict("right")
+            dtype = near.rounding.dtype if near.rounding else ""
+            return Verdict("right", (f"{dtype} rounding",), note=f", to {dtype}'s {KEPT[dtype]} digits")
         slope = self._other_slope_at_zero(name, got, near)
         if slope is not None and near.right(got, slope):
             return Verdict("right", note=OTHER_SLOPE)
