@@ -523,3 +523,33 @@ def test_where_every_output_is_the_same_a_mere_factor_has_no_cause(factor):
     finding = diagnose(logistic, X, Y, {"dZ": dZ, "dW": dZ @ X.T / 7}).first_wrong
     # 2 (A - Y) is what (A - Y) / (1 - A) comes to, and others; nothing that is known comes to 0.3 (A - Y)
     assert finding.causes == (() if factor == 2 else ("a constant factor",))
+
+
+# -- what broadcasts in silence, where n is m --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("slip", "said"),
+    [
+        (lambda W, X, b: W @ X + b[:, 0], "b is (n,), not (n, 1), and goes along the examples"),
+        (lambda W, X, b: W @ X.T + b, "a transpose is missing"),
+    ],
+)
+def test_as_many_units_or_features_as_examples_hide_no_wrong_shape(slip, said):
+    rng = np.random.default_rng(0)
+    model = tg.nn.TwoLayerNetwork(4, 4, rng=0)
+    W1, b1, _, _ = (p.data for p in model.parameters())
+    b1[...] = rng.normal(size=(4, 1))
+    X, Y = rng.normal(size=(4, 4)), np.array([[0, 1, 1, 0]])
+    result = diagnose(model, X, Y, {"dW1": np.ones((4, 4))}, cache={"Z1": slip(W1, X, b1)})
+    assert said in result.first_wrong.text
+    assert diagnose(model, X, Y, {"dW1": np.ones((4, 4))}, cache={"Z1": W1 @ X + b1}).findings[0].verdict == "right"
+
+
+def test_one_hot_labels_on_the_wrong_axis_are_named_where_there_are_as_many_classes_as_examples():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 4, rng=0))
+    X, Y = np.random.default_rng(0).normal(size=(2, 4)), np.eye(4)[[1, 2, 3, 0]]
+    dZ = tg.softmax(model(X)).data - Y.T
+    finding = diagnose(model, X, Y, {"dZ": dZ, "dW": dZ @ X.T / 4}).first_wrong
+    assert (finding.name, finding.causes) == ("dZ", ("other labels",))
+    assert "Y.T for Y" in finding.text

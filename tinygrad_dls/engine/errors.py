@@ -99,6 +99,8 @@ def explained(error: Exception, name: str, args: tuple[Any, ...]) -> Exception:
         FloatingPointError,
     )
     kind = next((kind for kind in kinds if isinstance(error, kind)), TypeError)  # one that takes a text alone
+    if not reason and (cause := _likely(error, args)):
+        reason = f"{str(error).strip()}. {cause}"
     return kind(f"{name}: {roles}; {reason or error}")
 
 
@@ -111,8 +113,43 @@ def _mismatch(args: tuple[Any, ...]) -> str:
     a, b = (tuple(getattr(x, "shape", ())) for x in args[:2])
     if len(a) != 2 or len(b) != 2:
         return ""
-    right = role(args[1], 2)
-    return f"expected {right} to be ({a[1]}, m)." + (f" Did you pass {right} transposed?" if a[1] == b[1] else "")
+    left, right = role(args[0], 1), role(args[1], 2)
+    if a[1] == b[1]:
+        likely = f" Did you pass {right} transposed?"
+    elif a[0] == b[0]:
+        likely = f" Did you mean the transpose of {left}?"
+    else:
+        likely = f" The product of {right} and {left}, in this order, fits." if a[0] == b[1] else ""
+    return f"expected {right} to be ({a[1]}, m).{likely}"
+
+
+UNFIT = "core dimension", "could not be broadcast together with shapes", "is out of bounds for array of dimension"
+
+
+def _likely(error: Exception, args: tuple[Any, ...]) -> str:
+    """Say what is likely where arrays do not fit entry by entry, or an axis is none, or a vector is multiplied."""
+    if not isinstance(error, ValueError) or not any(words in str(error) for words in UNFIT):
+        return ""
+    shapes = [np.shape(x) if isinstance(x, list) else tuple(getattr(x, "shape", ())) for x in args[:2]]
+    if isinstance(error, np.exceptions.AxisError):
+        return "Axes count from 0: axis=0 goes down the rows, axis=1 along the examples." if len(shapes[0]) == 2 else ""
+    if len(shapes) < 2:
+        return ""
+    (a, b), right = shapes, role(args[1], 2)
+    if "core dimension" in str(error):
+        return f"Expected {right} to be ({a[1]}, m): examples are columns." if len(a) == 2 else ""
+    for matrix, vector, position in ((a, b, 2), (b, a, 1)):
+        if len(matrix) == 2 and vector == matrix[:1]:
+            name = role(args[position - 1], position)
+            return (
+                f"A vector goes along the examples, and {name} has an entry for each row: make it a column, "
+                f"({matrix[0]}, 1), with .reshape(-1, 1), or with keepdims=True where it was summed."
+            )
+    if len(a) != 2 or len(b) != 2:
+        return ""
+    if a == b[::-1]:
+        return f"Did you pass {right} transposed?"
+    return "Do both hold the same examples? These are the columns." if a[0] == b[0] else ""
 
 
 def _mixed(args: tuple[Any, ...]) -> str:

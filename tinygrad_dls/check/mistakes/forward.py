@@ -65,6 +65,8 @@ def _slip_in_z(s: Step) -> Iterator[Variant]:
     yield Variant(s.W @ s.A_prev - s.b, "- b for + b")
     yield from _everywhere(s, Z_of=lambda W, A, b: W @ A - b)
     yield Variant(s.W @ s.A_prev + 2 * s.b, "b twice")
+    if len(s.b) == s.m > 1:
+        yield Variant(s.W @ s.A_prev + s.b.T, "b is (n,), not (n, 1), and goes along the examples")
     yield from _everywhere(s, Z_of=lambda W, A, b: W @ A + 2 * b)
     if len(s.b) > 1 and np.abs(s.b.sum()) > 1e-9 * np.abs(s.b).sum():  # those of a softmax add up to 0
         yield Variant(s.W @ s.A_prev + s.b.sum(), "the sum of b for b")

@@ -55,6 +55,8 @@ def _other_labels(s: Step) -> Iterator[Variant]:
             "the classes in reverse": s.Y[::-1],
             "the class for its column": s.Y.argmax(axis=0)[None],
         }
+        if len(s.Y) == s.m:
+            shifted["Y.T for Y"] = s.Y.T
         yield from _errors(s, {}, shifted)
     yield from _labels_of_other_examples(s)
 

@@ -17,6 +17,8 @@ def _transpose(s: Step) -> Iterator[Array]:
     if s.kind == "Z":
         if s.W.shape[0] == s.W.shape[1]:
             yield s.W.T @ s.A_prev + s.b
+        if s.A_prev.shape[0] == s.m:
+            yield s.W @ s.A_prev.T + s.b
         return
     yield s.expected.T
     if s.kind == "dW" and s.m == s.A_prev.shape[0]:
