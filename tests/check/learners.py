@@ -180,6 +180,7 @@ ON_TOP = "the derivative of the sigmoid on top of A - Y"
 OTHER = "the derivative of another activation"
 PARAMETER = "a parameter for its gradient"
 ROUNDED = "A is rounded"
+SCALED, MOVED, PART = "X in another scale", "X in another scale and place", "a loop that fills a part"
 SIGN = "sign"
 SLIP = "a slip in the derivative"
 SOFT = "softmax over the wrong axis"
@@ -255,12 +256,39 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "softmax of one": (LOGISTIC, "A = sigmoid(Z)", "A = np.exp(Z) / np.sum(np.exp(Z), axis=0)", {G}),
     "softmax along the examples": (LOGISTIC, "A = sigmoid(Z)", "A = np.exp(Z) / np.sum(np.exp(Z))", {G}),
     "b returned": (LOGISTIC, '"db": db', '"db": b', {PARAMETER, ZEROS}),
+    "minus the labels": (LOGISTIC, "dZ = A - Y", "dZ = -Y", {"A is missing"}),
+    "a prediction of int": (LOGISTIC, "dZ = A - Y", "dZ = A.astype(int) - Y", {"A is missing"}),
+    "X centred backward only": (
+        LOGISTIC,
+        "np.dot(X, dZ.T)",
+        "np.dot(X - X.mean(axis=1, keepdims=True), dZ.T)",
+        {SCALED},
+    ),
+    "X of bytes backward only": (LOGISTIC, "np.dot(X, dZ.T)", "np.dot(255 * X, dZ.T)", {SCALED, FACTOR}),
+    "X normalised forward only": (
+        LOGISTIC,
+        "np.dot(w.T, X)",
+        "np.dot(w.T, (X - X.mean(axis=1, keepdims=True)) / X.std(axis=1, keepdims=True))",
+        {SCALED},
+    ),
     # -- with loops ---------------------------------------------------------------------------------------------------
     "dw overwritten": (LOOP, "dw += X", "dw = X", {"one example for all"}),
     "db overwritten": (LOOP, "db += dZ", "db = dZ", {"one example for all"}),
     "one example too few": (LOOP, LOOP_OF_DZ, "    for i in range(m - 1):\n        dZ", {"an example is missing"}),
     "one example too late": (LOOP, LOOP_OF_DZ, "    for i in range(1, m):\n        dZ", {"an example is missing"}),
     "divided in the loop": (LOOP, "dw = dw / m", "dw = dw", {MISSING}),
+    "one feature too few": (
+        LOOP,
+        "dw = dw / m",
+        "dw = np.array([dw[j] / m if j < n - 1 else [0.0] for j in range(n)])",
+        {PART},
+    ),
+    "one feature too late": (
+        LOOP,
+        "dw = dw / m",
+        "dw = np.array([dw[j] / m if j > 0 else [0.0] for j in range(n)])",
+        {PART},
+    ),
     # -- one hidden layer of tanh -------------------------------------------------------------------------------------
     "dW2 for W2": (PLANAR, "np.dot(W2.T, dZ2)", "np.dot(dW2.T, dZ2)", {"dW for W"}),
     "(1 - A)^2": (PLANAR, "(1 - np.power(A1, 2))", "np.power(1 - A1, 2)", {SLIP}),
@@ -278,6 +306,16 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "no W2": (PLANAR, "np.dot(W2.T, dZ2)", "dZ2", {"W is missing"}),
     "A2 back through W2": (PLANAR, "np.dot(W2.T, dZ2)", "np.dot(W2.T, A2)", {FORWARD}),
     "X for A1": (PLANAR, "np.dot(dZ2, A1.T)", "np.dot(dZ2, X.T)", {LAYER}),
+    "X before its scaling": (PLANAR, "np.dot(dZ1, X.T)", "np.dot(dZ1, (3 * X + 2).T)", {MOVED}),
+    "X before its own scaling": (
+        PLANAR,
+        "np.dot(dZ1, X.T)",
+        "np.dot(dZ1, ([[3], [0.2], [1]] * X + [[2], [5], [0]]).T)",
+        {MOVED},
+    ),
+    "one unit too few": (PLANAR, "cache = {", "dW1[-1] = 0; cache = {", {PART}),
+    "one feature of dW1 too few": (PLANAR, "cache = {", "dW1[:, -1] = 0; cache = {", {PART}),
+    "one unit of db1 too late": (PLANAR, "cache = {", "db1[0] = 0; cache = {", {PART}),
     "A2 for A1": (PLANAR, "np.dot(dZ2, A1.T)", "np.dot(dZ2, A2.T)", {LAYER}),
     "Z1 for A1": (PLANAR, "np.dot(dZ2, A1.T)", "np.dot(dZ2, Z1.T)", {Z_FOR_A}),
     "Z1 for X": (PLANAR, "np.dot(dZ1, X.T)", "np.dot(dZ1, Z1.T)", {Z_FOR_A, LAYER}),

@@ -26,11 +26,12 @@ def _rounded(s: Step) -> Iterator[Variant]:
     if not (s.last and s.cross_entropy and np.any(s.Z)):  # where Z is 0, so is what other activations give
         return
     A = s.A if s.kind == "dZ" else s.expected
-    outputs = {"np.round(A)": np.round(A), "A > 0.5": A > 0.5, "int(A), which is 0,": np.trunc(A)}
+    outputs = {"np.round(A)": np.round(A), "A > 0.5": A > 0.5}
     if len(A) > 1:
         outputs["the argmax"] = np.arange(len(A))[:, None] == A.argmax(axis=0)
         outputs["the number of the argmax"] = A.argmax(axis=0)[None] + np.zeros_like(A)
     if s.kind == "A":
+        outputs["int(A), which is 0"] = np.trunc(A)
         for what, x in outputs.items():
             yield Variant(x, what)
     else:
@@ -41,6 +42,14 @@ def _rounded(s: Step) -> Iterator[Variant]:
 def _no_labels(s: Step) -> Iterator[Variant]:
     """The last dZ compares the prediction with the label: it is A - Y."""
     yield from _errors(s, {}, {"": np.zeros_like(s.Y)})
+
+
+@cause("A is missing", "dZ")
+def _no_output(s: Step) -> Iterator[Variant]:
+    """The last dZ compares the prediction with the label: it is A - Y, and this is -Y, as of an A of zeros."""
+    shown = np.any(s.Z) or f"A{s.layer}" in s.given  # where Z is 0, so is what other activations give
+    if s.last and s.cross_entropy and shown:
+        yield Variant(-s.Y / s.m)
 
 
 @cause("other labels", "dZ", far_fetched=True)

@@ -123,6 +123,23 @@ def _one_missing(s: Step) -> Iterator[Variant]:
             yield from another(s, which, **others)
 
 
+@cause("a loop that fills a part", "Z A dA dZ dW db", free=True)
+def _filled_in_part(s: Step) -> Variant | None:
+    """What is there is right, and the rest is still 0: range(n) is 0 to n - 1, and range(n - 1) or range(1, n) less."""
+    if s.got is None or s.got.shape != s.expected.shape or not np.any(s.got):
+        return None
+    array, said = s.expected.copy(), []
+    for axis, what in ((0, "row"), (1, "column")):
+        filled = np.flatnonzero(np.any(s.got, axis=1 - axis))
+        first, behind, n = int(filled[0]), int(filled[-1]) + 1, s.got.shape[axis]
+        if np.any(np.take(s.expected, [*range(first), *range(behind, n)], axis=axis)):
+            said += [f"from {what} {first} on"] * (first > 0) + [f"up to {what} {behind - 1} of 0 to {n - 1}"] * (
+                behind < n
+            )
+            array[(slice(None),) * axis + ([*range(first), *range(behind, n)],)] = 0
+    return Variant(array, ", ".join(said)) if said and np.count_nonzero(s.got) > 2 else None
+
+
 @cause("a matrix product for an entry-wise one", "dZ")
 def _matrix_product(s: Step) -> Iterator[Array]:
     """The activation acts on each entry by itself, so its derivative is multiplied entry by entry, with * and **."""

@@ -86,6 +86,61 @@ def _z_for_a(s: Step) -> Iterator[Variant]:
     yield from with_any(s, "A_prev", neighbour(s, "A", -1), instead)
 
 
+SCALED = "X in another scale"
+
+
+@cause(SCALED, "Z dW")
+def _scaled(s: Step) -> Iterator[Variant]:
+    """Scale X once, before all, and use the same X forward, in Z1 = W1 X + b1, and backward, in dW1 = dZ1 X.T."""
+    X = s.arrays["X"]
+    if s.layer != s.numbers[0] or s.m < 2:
+        return
+    mean, spread = X.mean(axis=1, keepdims=True), X.std(axis=1, keepdims=True)
+    norms = np.linalg.norm(X, axis=1, keepdims=True)
+    one, lengths = np.ones_like(mean), np.linalg.norm(X, axis=0, keepdims=True)
+    forms = {  # what is subtracted from each feature, and what it is divided by; and what each example is divided by
+        "X / 255 for X": (0.0, 255 * one, 1.0), "255 X for X": (0.0, one / 255, 1.0),
+        "X less its mean for X": (mean, one, 1.0), "(X - mean) / std for X": (mean, spread, 1.0),
+        "(X - mean) / variance for X": (mean, spread**2, 1.0), "X / std for X": (0.0, spread, 1.0),
+        "X over its maximum for X": (0.0, X.max() * one, 1.0),
+        "X over the norm of each feature for X": (0.0, norms, 1.0),
+        "X over the norm of each example for X": (0.0, one, lengths),
+    }  # fmt: skip
+    for what, (start, by, of_example) in forms.items():  # as products with X itself, which may be large
+        if s.kind == "Z":
+            W = s.W / by.T
+            yield Variant((W @ X - W @ (start * one)) / of_example + s.b, what)
+        else:
+            dZ = s.dZ / of_example
+            yield Variant((dZ @ X.T - dZ.sum(axis=1, keepdims=True) * (start * one).T) / by.T, what)
+
+
+@cause(SCALED + " and place", "dW", free=True)
+def _scaled_and_moved(s: Step) -> Variant | None:
+    """It is right for another X, of which each feature is multiplied, and moved: X before or behind a normalisation."""
+    got, ones = s.got, s.dZ.sum(axis=1, keepdims=True)
+    if s.layer != s.numbers[0] or got is None or got.shape != s.expected.shape or s.beside is not None:
+        return None
+    units, features = got.shape
+    if units > 2 and (units - 2) * features > 2:
+        bases, said = [np.hstack([s.expected[:, [j]], ones]) for j in range(features)], "of each feature"
+        found = [np.linalg.lstsq(base, got[:, j], rcond=None)[0] for j, base in enumerate(bases)]
+        array = np.stack([base @ x for base, x in zip(bases, found, strict=True)], axis=1)
+    elif got.size > 4:
+        base, said = np.stack([s.expected.ravel(), np.broadcast_to(ones, got.shape).ravel()], axis=1), "of all features"
+        found = [np.linalg.lstsq(base, got.ravel(), rcond=None)[0]]
+        array = (base @ found[0]).reshape(got.shape)
+    else:
+        return None
+    scales, moves = np.array(found).T
+    moved = np.abs(moves) > 1e-6 * np.abs(scales)
+    size = np.abs(scales).max()
+    if np.abs(scales).min() <= 1e-6 * size or not (np.any(moved) or np.ptp(scales) > 1e-6 * size):
+        return None  # a feature without a gradient, or a mere factor
+    numbers = ", ".join(f"{a:.4g} X + {c:.4g}" for a, c in list(zip(scales, moved * moves, strict=True))[:3])
+    return Variant(array, f"{said}: {numbers}{', ...' if len(found) > 3 else ''}")
+
+
 @cause("a gradient where A belongs", "dW")
 def _gradient_for_forward(s: Step) -> Iterator[Variant]:
     """The gradient dW is dZ times what came into the layer in the forward pass, which is A of the layer below."""
