@@ -64,5 +64,5 @@ PENALTIES = {
 OF_REGULARISED = {
     "another array in the L2 term", "the mask is not applied backward", "it is not divided by keep_prob",
     "the mask of another layer", "the mask is turned round", "a mask drawn anew", "the mask is not applied forward",
-    "A is not divided by keep_prob", "labels of shape (m, 1)",
+    "A is not divided by keep_prob", "A is masked and divided twice", "labels of shape (m, 1)",
 }  # fmt: skip

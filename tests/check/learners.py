@@ -256,6 +256,8 @@ MISTAKES: dict[str, tuple[str, str, str, set[str]]] = {
     "softmax of one": (LOGISTIC, "A = sigmoid(Z)", "A = np.exp(Z) / np.sum(np.exp(Z), axis=0)", {G}),
     "softmax along the examples": (LOGISTIC, "A = sigmoid(Z)", "A = np.exp(Z) / np.sum(np.exp(Z))", {G}),
     "b returned": (LOGISTIC, '"db": db', '"db": b', {PARAMETER, ZEROS}),
+    "A where Y is 0": (SOFTMAX, "dZ3 = A3 - Y", "dZ3 = A3 * (1 - Y)", {ERROR}),
+    "dW1 clipped": (PLANAR, "cache = {", "dW1 = np.clip(dW1, -0.005, 0.005); cache = {", {"clipped"}),
     "minus the labels": (LOGISTIC, "dZ = A - Y", "dZ = -Y", {"A is missing"}),
     "a prediction of int": (LOGISTIC, "dZ = A - Y", "dZ = A.astype(int) - Y", {"A is missing"}),
     "X centred backward only": (

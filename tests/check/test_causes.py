@@ -553,3 +553,19 @@ def test_one_hot_labels_on_the_wrong_axis_are_named_where_there_are_as_many_clas
     finding = diagnose(model, X, Y, {"dZ": dZ, "dW": dZ @ X.T / 4}).first_wrong
     assert (finding.name, finding.causes) == ("dZ", ("other labels",))
     assert "Y.T for Y" in finding.text
+
+
+# -- with a number that the person chose ------------------------------------------------------------------------------
+
+
+def test_smoothed_labels_and_clipped_gradients_are_named_with_their_numbers():
+    X, Y = tg.datasets.planar_flower()
+    model = tg.nn.LogisticRegression(2)
+    model.layers[0].W.data = np.array([[0.3, -0.2]])
+    dZ = model.predict_proba(X) - Y
+    smoothed = diagnose(model, X, Y, {"dZ": model.predict_proba(X) - (0.9 * Y + 0.05)}).first_wrong
+    assert smoothed.causes == ("other labels",)
+    assert "smoothed by 0.1" in smoothed.text
+    clipped = diagnose(model, X, Y, {"dZ": np.clip(dZ, -0.4, 0.4)}).first_wrong
+    assert clipped.causes == ("clipped",)
+    assert "clipped (at 0.4" in clipped.text or "clipped (at 0.001)" in clipped.text

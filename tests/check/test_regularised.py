@@ -193,8 +193,26 @@ def test_without_masks_the_arrays_of_dropout_have_no_cause():
     assert "as if these gradients were computed with other parameters or data" in result.hint
 
 
+MASKED_TWICE = "A is masked and divided twice"
+
+
+def test_an_a_that_was_masked_before_is_not_masked_again():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 50)), rng.integers(0, 2, (1, 50))
+    model = tg.nn.TwoLayerNetwork(3, 4, rng=0)
+    W1, b1, W2, b2 = (p.data for p in model.parameters())
+    D1 = (rng.random((4, 50)) < 0.8).astype(int)
+    A1 = np.tanh(W1 @ X + b1) * D1 / 0.8
+    dZ2 = 1 / (1 + np.exp(-(W2 @ A1 + b2))) - Y
+    given = {"dW2": dZ2 @ (A1 * D1 / 0.8).T / 50}
+    finding = diagnose(model, X, Y, given, masks={"D1": D1}, keep_prob=0.8).first_wrong
+    assert finding.causes == (MASKED_TWICE,)
+
+
 def test_every_cause_of_regularisation_is_planted_here():
-    planted = {t.strip() for t in [*BACKWARD, *FORWARD]} | {cause for _, _, cause, _ in L2_MISTAKES.values()}
+    planted = {t.strip() for t in [*BACKWARD, *FORWARD, MASKED_TWICE]} | {
+        cause for _, _, cause, _ in L2_MISTAKES.values()
+    }
     own = {t for t, known in causes.items() if known.mistake.__module__ == "tinygrad_dls.check.regularised"}
     assert own <= planted | {"an L2 term"}  # which is what a right gradient has, if the cost has no penalty
     assert own | ELSEWHERE >= OF_REGULARISED

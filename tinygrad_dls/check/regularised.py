@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinygrad_dls.check.causes import ACTIVATIONS, HANDED_ON, Step, Variant, cause, multiple_of
+from tinygrad_dls.check.mistakes.steps import another, neighbour
 from tinygrad_dls.engine.arrays import Array
 
 # -- an L2 penalty ----------------------------------------------------------------------------------------------------
@@ -55,6 +56,7 @@ def _another_array_in_the_l2_term(s: Step) -> Iterator[Variant]:
     through, c = s.expected - s.beside, s.penalty
     forms = {
         "sum(W) for W": c * np.sum(s.W), "sum(W^2) for W": c * np.sum(s.W**2), "W^2 for W": c * s.W**2,
+        "W^2 / 2 for W": c / 2 * s.W**2,
         "the penalty itself": c / 2 * np.sum(s.W**2), "sign(W) for W": c * np.sign(s.W),
         "abs(W) for W": c * np.abs(s.W), "the norm of W for W": c * np.linalg.norm(s.W), "dW for W": c * through,
     }  # fmt: skip
@@ -160,6 +162,15 @@ def _not_divided_forward(s: Step) -> list[Variant]:
         return []
     k = s.keep_prob
     return [Variant(free * s.mask), Variant(free * s.mask * k, "but multiplied by it")]
+
+
+@cause("A is masked and divided twice", "dW")
+def _masked_twice(s: Step) -> Iterator[Variant]:
+    """The A that went into the layer has been multiplied by its mask and divided by keep_prob already."""
+    below = neighbour(s, "A", -1)
+    mask = s.masks.get(below[1:]) if below != "X" else None
+    if mask is not None and s.keep_prob < 1:
+        yield from another(s, f"{below} / keep_prob for {below}", A_prev=s.A_prev * mask / s.keep_prob)
 
 
 def _unmasked(s: Step) -> Array | None:

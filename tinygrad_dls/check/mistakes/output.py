@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinygrad_dls.check.causes import Step, Variant, cause
+from tinygrad_dls.check.causes import Step, Variant, cause, multiple_of
 from tinygrad_dls.check.mistakes.steps import either_scale, slope
 from tinygrad_dls.engine.arrays import Array
 
@@ -68,6 +68,17 @@ def _other_labels(s: Step) -> Iterator[Variant]:
             shifted["Y.T for Y"] = s.Y.T
         yield from _errors(s, {}, shifted)
     yield from _labels_of_other_examples(s)
+    yield from _smoothed(s)
+
+
+def _smoothed(s: Step) -> Iterator[Variant]:
+    """What dZ says of labels that were smoothed: (1 - e) Y + e / K for Y."""
+    if s.kind != "dZ" or not (s.last and s.cross_entropy) or s.got is None or s.got.shape != s.Y.shape:
+        return
+    change = s.Y - 1 / max(len(s.Y), 2)
+    share = multiple_of(s.m * (s.got - s.expected), change)
+    if 0 < share < 1:
+        yield Variant(s.expected + share * change / s.m, f"smoothed by {share:.4g}")
 
 
 def _labels_of_other_examples(s: Step) -> Iterator[Variant]:
@@ -104,6 +115,8 @@ def _slip_in_the_error(s: Step) -> Iterator[Variant]:
     if s.activation == "sigmoid":
         loss = -Y * np.log(A) - (1 - Y) * np.log(1 - A)
         slips |= {"the loss itself": loss, "minus the loss itself": -loss}
+    elif s.activation == "softmax":
+        slips["A (1 - Y)"] = A * (1 - Y)
     for what, x in slips.items():
         yield from either_scale(s, x, what)
 

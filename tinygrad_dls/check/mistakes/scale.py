@@ -81,6 +81,16 @@ def _zeros(s: Step) -> Array:
     return np.zeros_like(s.expected)
 
 
+@cause("clipped", "dA dZ dW db", free=True)
+def _clipped(s: Step) -> Variant | None:
+    """It was clipped. The gradient itself is not: clip a copy of it, after all gradients are there."""
+    if s.got is None or s.got.shape != s.expected.shape:
+        return None
+    largest = float(np.abs(s.got).max(initial=0))
+    inside = np.count_nonzero(np.abs(s.expected) < largest)
+    return Variant(np.clip(s.expected, -largest, largest), f"at {largest:.4g}") if largest and inside > 2 else None
+
+
 @cause("integer division", "dZ dW db", far_fetched=True)
 def _integer_division(s: Step) -> Array:
     """The operator // rounds down to whole numbers: divide by m with /."""
