@@ -73,7 +73,13 @@ def _other_labels(s: Step) -> Iterator[Variant]:
 
 def _smoothed(s: Step) -> Iterator[Variant]:
     """What dZ says of labels that were smoothed: (1 - e) Y + e / K for Y."""
-    if s.kind != "dZ" or not (s.last and s.cross_entropy) or s.got is None or s.got.shape != s.Y.shape:
+    if (
+        s.kind != "dZ"
+        or not (s.last and s.cross_entropy)
+        or s.got is None
+        or s.got.shape != s.Y.shape
+        or np.ptp(s.A) == 0
+    ):
         return
     change = s.Y - 1 / max(len(s.Y), 2)
     share = multiple_of(s.m * (s.got - s.expected), change)

@@ -93,7 +93,8 @@ SCALED = "X in another scale"
 def _scaled(s: Step) -> Iterator[Variant]:
     """Scale X once, before all, and use the same X forward, in Z1 = W1 X + b1, and backward, in dW1 = dZ1 X.T."""
     X = s.arrays["X"]
-    if s.layer != s.numbers[0] or s.m < 2:
+    only_its_gate = s.kind == "Z" and s.got is None and s.activation == "ReLU"  # may show, which many an X has
+    if s.layer != s.numbers[0] or s.m < 2 or only_its_gate:
         return
     mean, spread = X.mean(axis=1, keepdims=True), X.std(axis=1, keepdims=True)
     norms = np.linalg.norm(X, axis=1, keepdims=True)
