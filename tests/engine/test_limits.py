@@ -519,3 +519,17 @@ def test_a_number_comes_before_nan_as_in_numpy(f, dtype):
     a_first = f is np.fmin
     np.testing.assert_array_equal(a.grad, [0, 1, 0, a_first, not a_first, 0.5, 1])
     np.testing.assert_array_equal(b.grad[[0, 1, 3, 4, 5, 6]], [1, 0, not a_first, a_first, 0.5, 0])
+
+
+def test_a_standard_deviation_whose_squares_vanish_has_no_slope():
+    x = tg.Tensor([2e-154, np.nextafter(2e-154, 1)], requires_grad=True)
+    z = np.std(x)
+    z.backward()
+    assert z.item() == 0
+    np.testing.assert_array_equal(x.grad, [0, 0])
+
+
+def test_each_row_has_its_own_unit_in_a_standard_deviation():
+    x = np.array([[1.0, 2.0, 3.0], [4.0, 4.0, 7.0]]) * np.array([[1e-200], [1e200]])
+    expected = np.array([np.sqrt(2 / 3) * 1e-200, np.sqrt(2) * 1e200])
+    np.testing.assert_allclose(np.std(tg.Tensor(x), axis=1).data, expected, rtol=1e-15)
