@@ -12,6 +12,7 @@ import logging
 import math
 import operator
 import pickle
+import subprocess
 import sys
 import threading
 from contextlib import nullcontext
@@ -482,3 +483,23 @@ class OfAnotherLibrary:
 def test_an_array_of_another_library_is_refused_with_what_to_write(use):
     with pytest.raises(TypeError, match=r"an array of another library \(tests OfAnother.*np\.asarray\(x\), or x\."):
         use(OfAnotherLibrary())
+
+
+def test_a_number_is_in_a_tensor_that_holds_it():
+    t = tg.Tensor([1.0, 3.0])
+    assert 3.0 in t
+    assert 2.0 not in t
+    assert 0.0 not in t
+    assert 4.0 not in t
+
+
+def test_no_entries_are_no_number():
+    with pytest.raises(ValueError, match="^item: "):
+        tg.Tensor(np.zeros((0, 3))).item()
+
+
+@pytest.mark.parametrize(("call", "result"), [("np.hypot(t, 4 * t / 3)", 5.0), ("np.linalg.norm([t, t])", 3 * 2**0.5)])
+def test_a_function_that_is_loaded_on_first_use_is_found_in_a_fresh_process(call, result):
+    code = f"import numpy as np, tinygrad_dls as tg; t = tg.Tensor(3.0, requires_grad=True); print({call}.item())"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert float(run.stdout) == pytest.approx(result), run.stderr
