@@ -670,6 +670,8 @@ def test_moments_of_long_doubles_keep_their_digits(kind, step):
     optimizer.step()  # the first step is the sign of the gradient, over sqrt(1 - beta) where that is not corrected
     assert {x.dtype for x in optimizer.state_dict()["state"][0] if x.ndim} == {np.dtype(np.longdouble)}
     np.testing.assert_allclose(p.data, np.array([-0.5, 0.5]) * step, rtol=1e-15)  # 1 - 0.9 is rounded to float64
+    optimizer.load_state_dict(optimizer.state_dict())  # which compares the dtypes with those of a start
+    assert optimizer.steps == 1
 
 
 @pytest.mark.parametrize("limits", [{"clip_norm": 0.05}, {"clip_value": 0.01}, {"clip_norm": 1e6}])
