@@ -57,7 +57,7 @@ class inverse_time_decay(_Schedule):  # noqa: N801  # called like a function, an
 
 
 @dataclass(frozen=True)
-class exponential_decay(_Schedule):  # noqa: N801
+class exponential_decay(_Schedule):  # noqa: N801  # as above
     """``lr * rate ** step``, with a rate just below 1.
 
     Parameters
@@ -83,7 +83,7 @@ class exponential_decay(_Schedule):  # noqa: N801
 
 
 @dataclass(frozen=True)
-class step_decay(_Schedule):  # noqa: N801
+class step_decay(_Schedule):  # noqa: N801  # as above
     """``lr * factor ** (step // every)``: a staircase.
 
     Parameters
@@ -112,7 +112,7 @@ class step_decay(_Schedule):  # noqa: N801
 
 
 @dataclass(frozen=True)
-class cosine_decay(_Schedule):  # noqa: N801
+class cosine_decay(_Schedule):  # noqa: N801  # as above
     """Half a cosine wave from lr at step 0 down to 0 at `steps`: ``lr (1 + cos(pi step / steps)) / 2``, and then 0.
 
     Parameters

@@ -189,12 +189,15 @@ def _is_one(x: Any) -> bool:
 @functools.lru_cache(maxsize=64)
 def _applies_one(loss: Loss, rows: int) -> bool:
     """Whether a loss applies a sigmoid or a softmax to what it takes, as its textbook form shows."""
+    composed = loss.composed
+    if loss.takes != "Z" or composed is None:
+        return False
     y, w = (np.eye(rows, 1), np.ones((1, 1))) if rows else (np.ones(()), np.ones(()))
 
     def run() -> bool:
         recording.set(True)
         Z = Tensor(np.zeros(y.shape), requires_grad=True)
-        J = loss.composed(Z, y, *[w] * loss.weighted)  # type: ignore[misc]
+        J = composed(Z, y, w) if loss.weighted else composed(Z, y)
         return any(
             _activation(node)
             or ((own := loss_of(node.op)) is not None and node.inputs[0] is Z and _applies_one(own, rows))
@@ -203,7 +206,7 @@ def _applies_one(loss: Loss, rows: int) -> bool:
 
     try:
         with np.errstate(all="ignore"):
-            return loss.takes == "Z" and loss.composed is not None and copy_context().run(run)
+            return copy_context().run(run)
     except Exception:  # a form that fails for one example is nothing that a step of training should fail for
         return False
 
