@@ -131,12 +131,14 @@ def _filled_in_part(s: Step) -> Variant | None:
     array, said = s.expected.copy(), []
     for axis, what in ((0, "row"), (1, "column")):
         filled = np.flatnonzero(np.any(s.got, axis=1 - axis))
-        first, behind, n = int(filled[0]), int(filled[-1]) + 1, s.got.shape[axis]
-        if np.any(np.take(s.expected, [*range(first), *range(behind, n)], axis=axis)):
-            said += [f"from {what} {first} on"] * (first > 0) + [f"up to {what} {behind - 1} of 0 to {n - 1}"] * (
-                behind < n
-            )
-            array[(slice(None),) * axis + ([*range(first), *range(behind, n)],)] = 0
+        first, last, n = int(filled[0]), int(filled[-1]), s.got.shape[axis]
+        left = [*range(first), *range(last + 1, n)]
+        if np.any(np.take(s.expected, left, axis=axis)):
+            if first > 0:
+                said.append(f"from {what} {first} on")
+            if last < n - 1:
+                said.append(f"up to {what} {last} of 0 to {n - 1}")
+            array[(slice(None),) * axis + (left,)] = 0
     return Variant(array, ", ".join(said)) if said and np.count_nonzero(s.got) > 2 else None
 
 

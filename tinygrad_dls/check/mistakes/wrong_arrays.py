@@ -86,10 +86,7 @@ def _z_for_a(s: Step) -> Iterator[Variant]:
     yield from with_any(s, "A_prev", neighbour(s, "A", -1), instead)
 
 
-SCALED = "X in another scale"
-
-
-@cause(SCALED, "Z dW")
+@cause("X in another scale", "Z dW")
 def _scaled(s: Step) -> Iterator[Variant]:
     """Scale X once, before all, and use the same X forward, in Z1 = W1 X + b1, and backward, in dW1 = dZ1 X.T."""
     X = s.arrays["X"]
@@ -116,7 +113,7 @@ def _scaled(s: Step) -> Iterator[Variant]:
             yield Variant((dZ @ X.T - dZ.sum(axis=1, keepdims=True) * (start * one).T) / by.T, what)
 
 
-@cause(SCALED + " and place", "dW", free=True)
+@cause("X in another scale and place", "dW", free=True)
 def _scaled_and_moved(s: Step) -> Variant | None:
     """It is right for another X, of which each feature is multiplied, and moved: X before or behind a normalisation."""
     got, ones = s.got, s.dZ.sum(axis=1, keepdims=True)
